@@ -1,0 +1,104 @@
+// Softmax cross-entropy, as PyTorch's CrossEntropyLoss with the mean over the batch.
+//
+//   logits, dlogits  (n, width)   `width` counts vectors of four; lanes from `classes` on are padding
+//   labels           (n)          class numbers
+//   loss, correct    (n)          loss of each image; 1 where its largest logit (the first of equals) is its label's
+//   metrics          sums since they were last cleared: see Metrics
+
+struct Shape {
+    n: u32,
+    classes: u32,
+    width: u32,
+}
+
+struct Step {
+    live: u32,
+    seed: u32,
+    number: u32,
+    step_size: f32,
+    bias_correction: f32,
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> logits: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> labels: array<u32>;
+@group(0) @binding(4) var<storage, read> losses: array<f32>;
+@group(0) @binding(5) var<storage, read> hits: array<u32>;
+@group(0) @binding(6) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(7) var<storage, read_write> correct: array<u32>;
+@group(0) @binding(8) var<storage, read_write> dlogits: array<vec4<f32>>;
+@group(0) @binding(9) var<storage, read_write> loss_sum: array<f32>;
+@group(0) @binding(10) var<storage, read_write> counts: array<u32>;
+
+fn logit(image: u32, class_number: u32) -> f32 {
+    return logits[image * shape.width + class_number / 4u][class_number % 4u];
+}
+
+fn largest(image: u32) -> f32 {
+    var most = logit(image, 0u);
+    for (var k = 1u; k < shape.classes; k++) {
+        most = max(most, logit(image, k));
+    }
+    return most;
+}
+
+fn exp_sum(image: u32, most: f32) -> f32 {
+    var sum = 0.0;
+    for (var k = 0u; k < shape.classes; k++) {
+        sum += exp(logit(image, k) - most);
+    }
+    return sum;
+}
+
+// loss = log(sum over k of exp(logit_k)) - logit of the label. One invocation: one image.
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let image = id.x + id.y * groups.x * 64u;
+    if image >= shape.n { return; }
+    let most = largest(image);
+    loss[image] = log(exp_sum(image, most)) + (most - logit(image, labels[image]));
+    var first = 0u;
+    while first + 1u < shape.classes && logit(image, first) < most {
+        first += 1u;
+    }
+    correct[image] = u32(first == labels[image]);
+}
+
+// dlogits = (softmax - one at the label) / live images; 0 in the padding. One invocation: one image.
+@compute @workgroup_size(64)
+fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let image = id.x + id.y * groups.x * 64u;
+    if image >= shape.n { return; }
+    let most = largest(image);
+    let sum = exp_sum(image, most);
+    for (var i = 0u; i < shape.width; i++) {
+        var gradient = vec4<f32>();
+        for (var lane = 0u; lane < 4u; lane++) {
+            let k = 4u * i + lane;
+            if k < shape.classes {
+                let target_value = f32(k == labels[image]);
+                gradient[lane] = (exp(logit(image, k) - most) / sum - target_value) / f32(step.live);
+            }
+        }
+        dlogits[image * shape.width + i] = gradient;
+    }
+}
+
+// loss_sum += the live images' losses; counts += correct images, images, images whose loss is not finite.
+// Only the bits tell what is not finite: a shader may assume that all its numbers are. One invocation in all.
+@compute @workgroup_size(1)
+fn accumulate() {
+    var sum = 0.0;
+    var right = 0u;
+    var broken = 0u;
+    for (var image = 0u; image < min(step.live, shape.n); image++) {
+        sum += losses[image];
+        right += hits[image];
+        broken += u32((bitcast<u32>(losses[image]) & 0x7fffffffu) >= 0x7f800000u);
+    }
+    loss_sum[0] += sum;
+    counts[0] += right;
+    counts[1] += step.live;
+    counts[2] += broken;
+}

@@ -1,0 +1,33 @@
+// Stochastic gradient descent with momentum as PyTorch's torch.optim.SGD (no dampening, no Nesterov):
+//   g = gradient + weight_decay * parameter,   velocity = momentum * velocity + g,   parameter -= step_size * velocity
+// with step_size = lr. All tensors hold `len` vectors of four. One invocation: one vector.
+
+struct Shape {
+    len: u32,
+    momentum: f32,
+    weight_decay: f32,
+}
+
+struct Step {
+    live: u32,
+    seed: u32,
+    number: u32,
+    step_size: f32,
+    bias_correction: f32,
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> gradient: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> parameter: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> velocity: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = id.x + id.y * groups.x * 64u;
+    if i >= shape.len { return; }
+    let g = gradient[i] + shape.weight_decay * parameter[i];
+    let v = shape.momentum * velocity[i] + g;
+    velocity[i] = v;
+    parameter[i] -= step.step_size * v;
+}

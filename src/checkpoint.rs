@@ -1,0 +1,343 @@
+//! Weights on the host: how they start, and how they are stored so that PyTorch reads them with
+//! `load_state_dict(strict=True)`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{Spec, Start};
+
+/// A trained network with what is needed to use it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// The network.
+    pub meta: Meta,
+    /// Its numbers.
+    pub weights: Weights,
+}
+
+/// What a checkpoint says of itself, beside its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The network.
+    pub spec: Spec,
+    /// Names of the classes, in the order of the logits.
+    pub classes: Vec<String>,
+    /// Passes over the training pictures so far.
+    pub epoch: usize,
+}
+
+/// Tensors by their key in PyTorch's `state_dict`, in PyTorch's layout.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weights {
+    /// Trained tensors and running statistics.
+    pub tensors: BTreeMap<String, Vec<f32>>,
+    /// Training batches seen: `num_batches_tracked` of every batch norm.
+    pub batches: i64,
+}
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file is no safetensors file, or a broken one.
+    #[error("not a readable safetensors file: {0}")]
+    Unreadable(#[from] safetensors::SafeTensorError),
+    /// The file was not written by this program.
+    #[error(
+        "the file does not describe its network (no \"convscope\" entry in its metadata): use a checkpoint written by `convscope train`"
+    )]
+    NoMeta,
+    /// The description of the network cannot be understood.
+    #[error("the file's description of its network cannot be used: {0}")]
+    BadMeta(String),
+    /// A tensor is missing or has another type or shape than the network needs.
+    #[error("tensor \"{name}\": {problem}")]
+    Tensor {
+        /// Its key.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+const META_KEY: &str = "convscope";
+
+/// Keys and lengths of the running statistics of each block's batch norm.
+fn statistics(spec: &Spec) -> impl Iterator<Item = (String, usize)> + '_ {
+    spec.channels
+        .iter()
+        .enumerate()
+        .flat_map(|(block, &channels)| {
+            let index = spec.conv_index(block) + 1;
+            ["running_mean", "running_var"].map(|name| (format!("{index}.{name}"), channels))
+        })
+}
+
+impl Weights {
+    /// The weights that a network starts from, by PyTorch's default initialisation: convolutions and linear layers uniform
+    /// between -1/sqrt(fan_in) and 1/sqrt(fan_in) (`kaiming_uniform_(a = sqrt(5))`), their biases likewise; batch norm 1 and 0.
+    pub fn initial(spec: &Spec, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut tensors = BTreeMap::new();
+        for parameter in spec.parameters() {
+            let values = (0..parameter.layout.len()).map(|_| match parameter.start {
+                Start::Uniform { fan_in } => {
+                    let bound = 1.0 / (fan_in as f32).sqrt();
+                    rng.random_range(-bound..bound)
+                }
+                Start::Constant(value) => value.into(),
+            });
+            tensors.insert(parameter.name, values.collect());
+        }
+        for (name, len) in statistics(spec) {
+            let start = if name.ends_with("running_var") {
+                1.0
+            } else {
+                0.0
+            };
+            tensors.insert(name, vec![start; len]);
+        }
+        Self {
+            tensors,
+            batches: 0,
+        }
+    }
+
+    /// The tensor with this key.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn get(&self, name: &str) -> &[f32] {
+        self.tensors
+            .get(name)
+            .unwrap_or_else(|| panic!("there is no tensor \"{name}\""))
+    }
+}
+
+impl Checkpoint {
+    /// The bytes of a safetensors file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let spec = &self.meta.spec;
+        let shapes = spec
+            .parameters()
+            .into_iter()
+            .map(|parameter| (parameter.name, parameter.shape));
+        let shapes: BTreeMap<String, Vec<usize>> = shapes
+            .chain(statistics(spec).map(|(name, len)| (name, vec![len])))
+            .collect();
+        let batches = self.weights.batches.to_le_bytes();
+        let bytes: Vec<(String, Vec<u8>)> = self
+            .weights
+            .tensors
+            .iter()
+            .map(|(name, values)| {
+                (
+                    name.clone(),
+                    values
+                        .iter()
+                        .flat_map(|value| value.to_le_bytes())
+                        .collect(),
+                )
+            })
+            .collect();
+
+        let mut views: Vec<(String, TensorView<'_>)> = bytes
+            .iter()
+            .map(|(name, bytes)| (name.clone(), view(Dtype::F32, shapes[name].clone(), bytes)))
+            .collect();
+        for block in 0..spec.channels.len() {
+            let name = format!("{}.num_batches_tracked", spec.conv_index(block) + 1);
+            views.push((name, view(Dtype::I64, vec![], &batches)));
+        }
+        let meta = serde_json::to_string(&self.meta).expect("a description is always valid JSON");
+        // One entry only: a map of several would be written in a random order.
+        let meta = HashMap::from([(META_KEY.to_string(), meta)]);
+        safetensors::serialize(views, Some(meta)).expect("views agree with their bytes")
+    }
+
+    /// Reads the bytes of a safetensors file that [`Checkpoint::to_bytes`] made, or PyTorch with the same metadata.
+    ///
+    /// # Errors
+    /// When the file is broken, does not describe its network, or a tensor does not fit that description.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let (_, header) = SafeTensors::read_metadata(bytes)?;
+        let meta = header
+            .metadata()
+            .as_ref()
+            .and_then(|entries| entries.get(META_KEY));
+        let meta: Meta = serde_json::from_str(meta.ok_or(CheckpointError::NoMeta)?)
+            .map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
+        meta.spec
+            .blocks()
+            .map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
+        if meta.classes.len() != meta.spec.classes {
+            let problem = format!(
+                "{} class names for {} classes",
+                meta.classes.len(),
+                meta.spec.classes
+            );
+            return Err(CheckpointError::BadMeta(problem));
+        }
+
+        let file = SafeTensors::deserialize(bytes)?;
+        let parameters = meta
+            .spec
+            .parameters()
+            .into_iter()
+            .map(|parameter| (parameter.name, parameter.shape));
+        let expected =
+            parameters.chain(statistics(&meta.spec).map(|(name, len)| (name, vec![len])));
+        let mut tensors = BTreeMap::new();
+        for (name, shape) in expected {
+            let problem = |problem: String| CheckpointError::Tensor {
+                name: name.clone(),
+                problem,
+            };
+            let tensor = file
+                .tensor(&name)
+                .map_err(|_| problem("is missing".into()))?;
+            if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
+                let found = format!(
+                    "is {:?} of shape {:?}, expected F32 of shape {shape:?}",
+                    tensor.dtype(),
+                    tensor.shape()
+                );
+                return Err(problem(found));
+            }
+            let (values, _) = tensor.data().as_chunks::<4>();
+            tensors.insert(
+                name,
+                values
+                    .iter()
+                    .map(|bytes| f32::from_le_bytes(*bytes))
+                    .collect(),
+            );
+        }
+        let batches = file
+            .tensor(&format!(
+                "{}.num_batches_tracked",
+                meta.spec.conv_index(0) + 1
+            ))
+            .ok();
+        let batches = batches
+            .and_then(|tensor| tensor.data().try_into().ok())
+            .map_or(0, i64::from_le_bytes);
+        Ok(Self {
+            weights: Weights { tensors, batches },
+            meta,
+        })
+    }
+}
+
+fn view(dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) -> TensorView<'_> {
+    TensorView::new(dtype, shape, bytes).expect("the shape agrees with the bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let spec = Spec {
+            channels: vec![5, 6],
+            ..Spec::dogs_vs_cats(20, 2)
+        };
+        let weights = Weights {
+            batches: 7,
+            ..Weights::initial(&spec, 3)
+        };
+        Checkpoint {
+            meta: Meta {
+                spec,
+                classes: vec!["cat".into(), "dog".into()],
+                epoch: 2,
+            },
+            weights,
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_survives_the_way_to_bytes_and_back() {
+        let checkpoint = checkpoint();
+        let bytes = checkpoint.to_bytes();
+        assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);
+        assert_eq!(
+            bytes,
+            checkpoint.to_bytes(),
+            "the same weights make the same bytes"
+        );
+    }
+
+    #[test]
+    fn the_file_has_the_keys_that_pytorch_expects() {
+        let bytes = checkpoint().to_bytes();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let mut names = file.names();
+        names.sort_unstable();
+        let mut expected = vec![
+            "11.bias",
+            "11.weight",
+            "12.bias",
+            "12.weight",
+            "1.weight",
+            "5.weight",
+        ];
+        let keys = [
+            "weight",
+            "bias",
+            "running_mean",
+            "running_var",
+            "num_batches_tracked",
+        ];
+        let norms: Vec<_> = [2, 6]
+            .iter()
+            .flat_map(|index| keys.map(|key| format!("{index}.{key}")))
+            .collect();
+        expected.extend(norms.iter().map(String::as_str));
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+        assert_eq!(
+            file.tensor("2.num_batches_tracked").unwrap().shape(),
+            [0usize; 0]
+        );
+    }
+
+    #[test]
+    fn broken_files_are_told_apart() {
+        let good = checkpoint();
+        assert!(matches!(
+            Checkpoint::from_bytes(&good.to_bytes()[..100]),
+            Err(CheckpointError::Unreadable(_))
+        ));
+        assert!(matches!(
+            Checkpoint::from_bytes(b""),
+            Err(CheckpointError::Unreadable(_))
+        ));
+        let mut missing = good.clone();
+        missing.weights.tensors.remove("2.bias");
+        let error = Checkpoint::from_bytes(&missing.to_bytes())
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "tensor \"2.bias\": is missing");
+    }
+
+    #[test]
+    fn initial_weights_stay_within_their_bounds_and_fill_them() {
+        let spec = Spec::dogs_vs_cats(64, 2);
+        let weights = Weights::initial(&spec, 0);
+        let filters = weights.get("17.weight");
+        let bound = 1.0 / (128.0f32 * 9.0).sqrt();
+        let most = filters
+            .iter()
+            .fold(0.0f32, |most, value| most.max(value.abs()));
+        assert!(most <= bound && most > 0.999 * bound);
+        let mean = filters.iter().sum::<f32>() / filters.len() as f32;
+        // The mean of so many uniform numbers has a standard error of bound / sqrt(3 * len).
+        assert!(mean.abs() < 5.0 * bound / (3.0 * filters.len() as f32).sqrt());
+        assert_ne!(weights, Weights::initial(&spec, 1));
+        assert_eq!(weights, Weights::initial(&spec, 0));
+    }
+}

@@ -1,0 +1,396 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crate::kernel::{Access, Declaration, Tile, bindings};
+
+/// What can go wrong between the program and the device.
+#[derive(Debug, thiserror::Error)]
+pub enum GpuError {
+    /// The system offers no adapter at all.
+    #[error("no GPU adapter was found, not even a software one\n{}", remedy())]
+    NoAdapter,
+    /// No adapter has the wanted number or name.
+    #[error("--adapter {wanted}: no such adapter; these can be used:\n{available}")]
+    NoSuchAdapter {
+        /// What was asked for.
+        wanted: String,
+        /// One line an adapter.
+        available: String,
+    },
+    /// The adapter refused to open a device.
+    #[error(
+        "the adapter {adapter} could not be opened: {reason}\nclose other programs that use it, or choose another with --adapter (`convscope adapters` lists them)"
+    )]
+    NoDevice {
+        /// Name of the adapter.
+        adapter: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// A tensor exceeds what the device can bind.
+    #[error(
+        "{name} needs {} MiB in one buffer, this adapter allows {} MiB: lower --batch, --size or --channels",
+        bytes.div_ceil(1 << 20),
+        limit >> 20
+    )]
+    TooLarge {
+        /// Name of the tensor.
+        name: String,
+        /// Its size.
+        bytes: u64,
+        /// What the adapter allows.
+        limit: u64,
+    },
+    /// The device was lost or ran out of memory.
+    #[error(
+        "the GPU stopped: {0}\nif it ran out of memory, lower --batch, --size or --channels; otherwise update its driver or choose another with --adapter"
+    )]
+    Failed(String),
+}
+
+fn remedy() -> &'static str {
+    if cfg!(target_os = "macos") {
+        "Metal needs a Mac of 2012 or later with macOS 10.13 or later"
+    } else if cfg!(windows) {
+        "install your graphics card's current driver, or Windows' \"Graphics Tools\" for the software adapter"
+    } else {
+        "install your graphics card's Vulkan driver; or the software driver, on Debian and Ubuntu: apt-get install mesa-vulkan-drivers, \
+         on Fedora: dnf install mesa-vulkan-drivers, on Arch: pacman -S vulkan-swrast"
+    }
+}
+
+/// Which adapter to open.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum AdapterChoice {
+    /// The most capable: a discrete GPU before an integrated, a virtual and a software one.
+    #[default]
+    Best,
+    /// The one with this number in the list of [`adapters`].
+    Number(usize),
+    /// The first whose name contains this text, ignoring case.
+    Name(String),
+}
+
+impl std::str::FromStr for AdapterChoice {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(text
+            .parse()
+            .map_or_else(|_| Self::Name(text.into()), Self::Number))
+    }
+}
+
+impl fmt::Display for AdapterChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Best => f.write_str("best"),
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// All adapters that can be used, the most capable first.
+pub async fn adapters() -> Vec<wgpu::Adapter> {
+    // OpenGL is left out: it would list each adapter twice, and its compute shaders are the poorer ones.
+    let backends = wgpu::Backends::PRIMARY;
+    let descriptor = wgpu::InstanceDescriptor {
+        backends,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    };
+    let mut found = wgpu::Instance::new(descriptor)
+        .enumerate_adapters(backends)
+        .await;
+    found.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    found
+}
+
+/// An open device with its queue and the pipelines compiled so far.
+pub struct Gpu {
+    info: wgpu::AdapterInfo,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    limits: wgpu::Limits,
+    timestamps: bool,
+    tile: Tile,
+    failure: Arc<OnceLock<String>>,
+    pipelines: Mutex<HashMap<(&'static str, &'static str), Arc<Pipeline>>>,
+}
+
+/// A compiled kernel: the binding number of each argument, in the order of its declaration.
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) numbers: Vec<u32>,
+    pub(super) workgroup_size: u32,
+}
+
+impl Gpu {
+    /// Opens an adapter with all the limits it has to give.
+    ///
+    /// # Errors
+    /// No adapter, no such adapter, or the driver's refusal; each with its remedy.
+    pub async fn open(choice: &AdapterChoice) -> Result<Self, GpuError> {
+        let mut found = adapters().await;
+        if found.is_empty() {
+            return Err(GpuError::NoAdapter);
+        }
+        let chosen = match choice {
+            AdapterChoice::Best => Some(0),
+            AdapterChoice::Number(number) => Some(*number).filter(|number| *number < found.len()),
+            AdapterChoice::Name(name) => {
+                let name = name.to_lowercase();
+                found
+                    .iter()
+                    .position(|adapter| adapter.get_info().name.to_lowercase().contains(&name))
+            }
+        };
+        let Some(chosen) = chosen else {
+            let names: Vec<_> = found
+                .iter()
+                .enumerate()
+                .map(|(number, adapter)| format!("  {number}  {}", adapter.get_info().name))
+                .collect();
+            return Err(GpuError::NoSuchAdapter {
+                wanted: choice.to_string(),
+                available: names.join("\n"),
+            });
+        };
+        Self::from_adapter(found.swap_remove(chosen)).await
+    }
+
+    async fn from_adapter(adapter: wgpu::Adapter) -> Result<Self, GpuError> {
+        let info = adapter.get_info();
+        let limits = adapter.limits();
+        let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("convscope"),
+                required_features: timestamps,
+                required_limits: limits.clone(),
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| GpuError::NoDevice {
+                adapter: info.name.clone(),
+                reason: error.to_string(),
+            })?;
+
+        let failure = Arc::new(OnceLock::new());
+        let lost = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            // The first failure is the telling one; later ones follow from it.
+            let _ = lost.set(format!("{message} ({reason:?})"));
+        });
+        let broken = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let _ = broken.set(error.to_string());
+        }));
+        let tile = if info.device_type == wgpu::DeviceType::Cpu {
+            Tile::SOFTWARE
+        } else {
+            Tile::GPU
+        };
+        let timestamps = !timestamps.is_empty();
+        Ok(Self {
+            info,
+            device,
+            queue,
+            limits,
+            timestamps,
+            tile,
+            failure,
+            pipelines: Mutex::default(),
+        })
+    }
+
+    /// The same device with another tile for the convolutions, and nothing compiled yet.
+    pub fn with_tile(self, tile: Tile) -> Self {
+        Self {
+            tile,
+            pipelines: Mutex::default(),
+            ..self
+        }
+    }
+
+    /// The tile of the convolutions, chosen by the kind of the adapter.
+    pub fn tile(&self) -> Tile {
+        self.tile
+    }
+
+    /// Name, driver and backend of the adapter.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.info
+    }
+
+    /// What the device allows.
+    pub fn limits(&self) -> &wgpu::Limits {
+        &self.limits
+    }
+
+    /// Whether kernels can be timed on the device itself.
+    pub fn has_timestamps(&self) -> bool {
+        self.timestamps
+    }
+
+    /// The device, for work beside the kernels of this crate.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The queue of the device.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+
+    /// Submits recorded work without waiting for it.
+    ///
+    /// # Errors
+    /// When the device failed, now or earlier.
+    pub fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<wgpu::SubmissionIndex, GpuError> {
+        let index = self.queue.submit([encoder.finish()]);
+        self.check()?;
+        Ok(index)
+    }
+
+    /// Waits until a submission is done. In a browser, which never lets a program wait, this returns at once.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
+        self.check()?;
+        self.device
+            .poll(wgpu::PollType::Wait {
+                submission_index: submission,
+                timeout: None,
+            })
+            .map_err(|error| GpuError::Failed(error.to_string()))?;
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), GpuError> {
+        self.failure
+            .get()
+            .map_or(Ok(()), |message| Err(GpuError::Failed(message.clone())))
+    }
+
+    /// The bytes of a mappable buffer, after everything submitted so far.
+    pub(super) async fn map(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>, GpuError> {
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only if the reader was dropped, who then does not need the answer.
+            let _ = sender.send(result);
+        });
+        self.wait(None)?;
+        match receiver.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(GpuError::Failed(error.to_string())),
+            Err(_) => return Err(GpuError::Failed("a read-back was dropped".into())),
+        }
+        let view = buffer
+            .get_mapped_range(..)
+            .map_err(|error| GpuError::Failed(error.to_string()))?;
+        Ok(view.to_vec())
+    }
+
+    /// The pipeline of a kernel, compiled on first use.
+    pub(super) fn pipeline(&self, declaration: &'static Declaration) -> Arc<Pipeline> {
+        let mut pipelines = self
+            .pipelines
+            .lock()
+            .expect("no thread panics while it compiles");
+        pipelines
+            .entry((declaration.op, declaration.entry))
+            .or_insert_with(|| Arc::new(self.compile(declaration)))
+            .clone()
+    }
+
+    fn compile(&self, declaration: &Declaration) -> Pipeline {
+        let label = format!("{}.{}", declaration.op, declaration.entry);
+        let module = declaration.source.parse();
+        let globals = bindings(&module, declaration.entry)
+            .unwrap_or_else(|| panic!("{label}: no such entry point"));
+        let numbers: Vec<u32> = declaration
+            .arguments
+            .iter()
+            .map(|(name, _)| {
+                let global = globals.iter().find(|(global, _)| global == name);
+                let (_, handle) =
+                    global.unwrap_or_else(|| panic!("{label}: the WGSL does not use `{name}`"));
+                module.global_variables[*handle]
+                    .binding
+                    .expect("bound globals have a binding")
+                    .binding
+            })
+            .collect();
+        let entry = module
+            .entry_points
+            .iter()
+            .find(|point| point.name == declaration.entry);
+        let workgroup_size = entry.expect("bindings found it").workgroup_size[0];
+
+        let entries: Vec<_> = declaration
+            .arguments
+            .iter()
+            .zip(&numbers)
+            .map(|((_, access), number)| wgpu::BindGroupLayoutEntry {
+                binding: *number,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match access {
+                        Access::Uniform(_) => wgpu::BufferBindingType::Uniform,
+                        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                        Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout = self
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(&label),
+                entries: &entries,
+            });
+
+        let text = super::unroll::unroll(declaration.source.text, &|name| self.tile.constant(name));
+        let module = self
+            .device
+            .create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(declaration.source.file),
+                source: wgpu::ShaderSource::Wgsl(text.into()),
+            });
+        let pipeline_layout = self
+            .device
+            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&label),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+        let pipeline = self
+            .device
+            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some(declaration.entry),
+                compilation_options: Default::default(),
+                cache: None,
+            });
+        Pipeline {
+            pipeline,
+            layout,
+            numbers,
+            workgroup_size,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+use super::{Gpu, GpuError};
+
+/// A run of 32-bit numbers in a GPU buffer. Cloning it does not copy the numbers.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    pub(super) name: String,
+    pub(super) buffer: wgpu::Buffer,
+    /// First byte in the buffer.
+    pub(super) offset: u64,
+    len: usize,
+}
+
+impl Tensor {
+    /// A new tensor of `len` 32-bit numbers, all zero.
+    ///
+    /// # Errors
+    /// [`GpuError::TooLarge`] when it exceeds what the device can bind at once.
+    pub fn new(gpu: &Gpu, name: &str, len: usize) -> Result<Self, GpuError> {
+        Self::with_usage(gpu, name, len, wgpu::BufferUsages::STORAGE)
+    }
+
+    /// A new tensor that kernels bind as a uniform struct.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn uniform(gpu: &Gpu, name: &str, len: usize) -> Result<Self, GpuError> {
+        Self::with_usage(gpu, name, len, wgpu::BufferUsages::UNIFORM)
+    }
+
+    /// A new tensor with these numbers (`f32` or `u32`) in it.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn from_slice<T: bytemuck::Pod>(
+        gpu: &Gpu,
+        name: &str,
+        values: &[T],
+    ) -> Result<Self, GpuError> {
+        const { assert!(size_of::<T>() == 4) };
+        let tensor = Self::new(gpu, name, values.len())?;
+        tensor.write(gpu, values);
+        Ok(tensor)
+    }
+
+    /// Several tensors side by side in one buffer, so that one kernel can walk over all of them (the optimiser does).
+    /// Returns the whole and its parts; the gaps that alignment leaves between the parts hold zeros.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn arena(
+        gpu: &Gpu,
+        name: &str,
+        parts: &[(String, usize)],
+    ) -> Result<(Self, Vec<Self>), GpuError> {
+        let alignment = gpu.limits().min_storage_buffer_offset_alignment as usize / 4;
+        let mut offsets = Vec::with_capacity(parts.len());
+        let mut len = 0;
+        for (_, part) in parts {
+            offsets.push(len);
+            len += part.next_multiple_of(alignment);
+        }
+        let whole = Self::new(gpu, name, len)?;
+        let parts = parts.iter().zip(offsets).map(|((part, len), offset)| Self {
+            name: format!("{name} {part}"),
+            buffer: whole.buffer.clone(),
+            offset: 4 * offset as u64,
+            len: *len,
+        });
+        Ok((whole.clone(), parts.collect()))
+    }
+
+    fn with_usage(
+        gpu: &Gpu,
+        name: &str,
+        len: usize,
+        usage: wgpu::BufferUsages,
+    ) -> Result<Self, GpuError> {
+        let bytes = 4 * len.max(1) as u64;
+        let limit = gpu
+            .limits()
+            .max_storage_buffer_binding_size
+            .min(gpu.limits().max_buffer_size);
+        if bytes > limit {
+            return Err(GpuError::TooLarge {
+                name: name.into(),
+                bytes,
+                limit,
+            });
+        }
+        let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(name),
+            size: bytes.next_multiple_of(16),
+            usage: usage | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Ok(Self {
+            name: name.into(),
+            buffer,
+            offset: 0,
+            len,
+        })
+    }
+
+    /// How many 32-bit numbers it holds.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> u64 {
+        4 * self.len as u64
+    }
+
+    /// Replaces its first numbers; takes effect before the next submitted work.
+    ///
+    /// # Panics
+    /// When there are more values than the tensor holds.
+    pub fn write<T: bytemuck::Pod>(&self, gpu: &Gpu, values: &[T]) {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        assert!(
+            bytes.len() as u64 <= self.bytes(),
+            "{}: {} bytes into {}",
+            self.name,
+            bytes.len(),
+            self.bytes()
+        );
+        gpu.queue().write_buffer(&self.buffer, self.offset, bytes);
+    }
+
+    /// Reads all its numbers back, after everything submitted so far.
+    ///
+    /// # Errors
+    /// When the device was lost.
+    pub async fn read<T: bytemuck::Pod>(&self, gpu: &Gpu) -> Result<Vec<T>, GpuError> {
+        let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read back"),
+            size: self.bytes().max(4),
+            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        });
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&self.buffer, self.offset, &staging, 0, self.bytes());
+        gpu.submit(encoder)?;
+        let bytes = gpu.map(&staging).await?;
+        Ok(bytemuck::cast_slice(&bytes[..self.bytes() as usize]).to_vec())
+    }
+
+    /// The part of its arena's numbers that is this tensor.
+    pub(crate) fn within<'a>(&self, arena: &'a [f32]) -> &'a [f32] {
+        let first = (self.offset / 4) as usize;
+        &arena[first..first + self.len]
+    }
+
+    pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.buffer,
+            offset: self.offset,
+            size: std::num::NonZeroU64::new(self.bytes()),
+        })
+    }
+
+    /// Whether two tensors share any byte.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.buffer == other.buffer
+            && self.offset < other.offset + other.bytes()
+            && other.offset < self.offset + self.bytes()
+    }
+}

@@ -1,0 +1,373 @@
+//! Declares a kernel's bindings once, by name, on the host's side.
+//!
+//! [`kernel!`](crate::kernel!) turns a few lines into a struct whose fields are the kernel's arguments, so that a call site reads
+//! `plan.add(&relu::Forward { shape, x: &conv1, y: &relu1 })`. Binding numbers come from the WGSL itself, looked up by
+//! name; [`Declaration::check`] holds the declaration against the WGSL without a GPU.
+
+use crate::gpu::Tensor;
+use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
+
+/// A WGSL file of `shaders/`.
+pub struct Source {
+    /// File name, such as `"conv2d.wgsl"`.
+    pub file: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+impl Source {
+    /// Parses the text.
+    ///
+    /// # Panics
+    /// When the file is not valid WGSL, which is a mistake in this crate.
+    pub fn parse(&self) -> naga::Module {
+        naga::front::wgsl::parse_str(self.text).unwrap_or_else(|error| {
+            panic!("shaders/{}: {}", self.file, error.emit_to_string(self.text))
+        })
+    }
+}
+
+/// The fields of a uniform struct as Rust lays them out: name, scalar type, byte offset.
+pub type Layout = &'static [(&'static str, Scalar, usize)];
+
+/// A scalar that a uniform struct may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scalar {
+    /// `u32`
+    U32,
+    /// `f32`
+    F32,
+}
+
+/// Maps Rust's scalar types to [`Scalar`].
+pub trait UniformField {
+    /// The WGSL scalar of this type.
+    const SCALAR: Scalar;
+}
+impl UniformField for u32 {
+    const SCALAR: Scalar = Scalar::U32;
+}
+impl UniformField for f32 {
+    const SCALAR: Scalar = Scalar::F32;
+}
+
+/// How a kernel uses one of its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A uniform struct with this layout.
+    Uniform(Layout),
+    /// A storage buffer that is only read.
+    Read,
+    /// A storage buffer that is written, and maybe read.
+    Write,
+}
+
+/// What the host believes about a kernel.
+pub struct Declaration {
+    /// The operation, such as `"conv2d"`: the stem of the WGSL file.
+    pub op: &'static str,
+    /// The WGSL file.
+    pub source: Source,
+    /// The entry point in it.
+    pub entry: &'static str,
+    /// The arguments by name.
+    pub arguments: &'static [(&'static str, Access)],
+}
+
+/// One argument of a kernel that is about to run.
+pub enum Argument<'a> {
+    /// The bytes of a small struct that stays the same for every run.
+    Constant(&'a [u8]),
+    /// A tensor; the declaration says how it is used.
+    Tensor(&'a Tensor),
+}
+
+/// How many results one invocation of a convolution keeps in registers: the constants of the same names in
+/// `shaders/conv2d.wgsl`, set to these numbers when the kernel is compiled.
+///
+/// A larger tile makes more of each loaded number, as long as the registers last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Pixels.
+    pub pixels: u64,
+    /// Vectors of channels.
+    pub vectors: u64,
+    /// Rows of a weight's gradient.
+    pub rows: u64,
+}
+
+impl Tile {
+    /// For GPUs, whose registers hold little more than a hundred numbers before they spill.
+    pub const GPU: Self = Self {
+        pixels: 8,
+        vectors: 2,
+        rows: 3,
+    };
+    /// For software drivers: loads dominate there, and what spills stays in the processor's first cache.
+    pub const SOFTWARE: Self = Self {
+        pixels: 16,
+        vectors: 4,
+        rows: 9,
+    };
+
+    /// The number that a constant of the WGSL takes, if it is one of the tile's.
+    pub fn constant(&self, name: &str) -> Option<u32> {
+        match name {
+            "PIXELS" => Some(self.pixels as u32),
+            "VECTORS" => Some(self.vectors as u32),
+            "ROWS" => Some(self.rows as u32),
+            _ => None,
+        }
+    }
+}
+
+/// A kernel with its arguments, ready to be added to a [`Plan`](crate::gpu::Plan).
+pub trait Kernel {
+    /// What is known of it without arguments.
+    fn declaration(&self) -> &'static Declaration;
+    /// Its arguments, in the declaration's order.
+    fn arguments(&self) -> Vec<Argument<'_>>;
+    /// How many invocations have work to do.
+    fn threads(&self, tile: Tile) -> u64;
+    /// Floating-point operations it is asked for; a multiply-add counts as two.
+    fn flops(&self) -> u64;
+}
+
+impl Declaration {
+    /// Holds the declaration against the WGSL: the same names, the same access, uniform structs with the same fields at
+    /// the same offsets, storage buffers of 32-bit scalars or vectors of four, one bind group.
+    ///
+    /// # Errors
+    /// One sentence that names the file, the entry point and the argument.
+    pub fn check(&self) -> Result<(), String> {
+        let module = self.source.parse();
+        let place = format!("shaders/{}, fn {}", self.source.file, self.entry);
+        let used = bindings(&module, self.entry)
+            .ok_or(format!("{place}: there is no such entry point"))?;
+        for (name, _) in self.arguments {
+            if !used.iter().any(|(global, _)| global == name) {
+                return Err(format!(
+                    "{place}: the kernel does not use the argument `{name}`"
+                ));
+            }
+        }
+        for (name, variable) in used {
+            let variable = &module.global_variables[variable];
+            let Some((_, access)) = self
+                .arguments
+                .iter()
+                .find(|(argument, _)| *argument == name)
+            else {
+                return Err(format!("{place}: the host does not pass `{name}`"));
+            };
+            if variable.binding.is_none_or(|binding| binding.group != 0) {
+                return Err(format!("{place}: `{name}` is not in bind group 0"));
+            }
+            let found = &module.types[variable.ty].inner;
+            match (variable.space, access) {
+                (AddressSpace::Uniform, Access::Uniform(layout)) => {
+                    check_layout(&module, found, layout)
+                        .map_err(|error| format!("{place}: `{name}`: {error}"))?;
+                }
+                (AddressSpace::Storage { access: declared }, Access::Read | Access::Write) => {
+                    let writable = declared.contains(StorageAccess::STORE);
+                    if writable != (*access == Access::Write) {
+                        return Err(format!(
+                            "{place}: `{name}` is declared {access:?} on the host, {declared:?} in WGSL"
+                        ));
+                    }
+                    if !is_plain_array(&module, found) {
+                        return Err(format!(
+                            "{place}: `{name}` is not an array of f32, u32 or vec4<f32>"
+                        ));
+                    }
+                }
+                (space, _) => {
+                    return Err(format!(
+                        "{place}: `{name}` is {access:?} on the host, {space:?} in WGSL"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The global variables that an entry point uses, by name.
+///
+/// Returns `None` when there is no such entry point.
+pub fn bindings(
+    module: &naga::Module,
+    entry: &str,
+) -> Option<Vec<(String, naga::Handle<naga::GlobalVariable>)>> {
+    let index = module
+        .entry_points
+        .iter()
+        .position(|point| point.name == entry)?;
+    let info = naga::valid::Validator::new(Default::default(), naga::valid::Capabilities::all())
+        .validate(module)
+        .unwrap_or_else(|error| panic!("{entry}: {}", error.emit_to_string("")));
+    let point = info.get_entry_point(index);
+    Some(
+        module
+            .global_variables
+            .iter()
+            .filter(|(handle, variable)| variable.binding.is_some() && !point[*handle].is_empty())
+            .map(|(handle, variable)| (variable.name.clone().unwrap_or_default(), handle))
+            .collect(),
+    )
+}
+
+fn check_layout(module: &naga::Module, found: &TypeInner, layout: Layout) -> Result<(), String> {
+    let TypeInner::Struct { members, .. } = found else {
+        return Err("is not a struct in WGSL".into());
+    };
+    let described: Vec<_> = members
+        .iter()
+        .map(|member| {
+            let scalar = match module.types[member.ty].inner {
+                TypeInner::Scalar(naga::Scalar {
+                    kind: ScalarKind::Uint,
+                    width: 4,
+                }) => Some(Scalar::U32),
+                TypeInner::Scalar(naga::Scalar {
+                    kind: ScalarKind::Float,
+                    width: 4,
+                }) => Some(Scalar::F32),
+                _ => None,
+            };
+            (
+                member.name.as_deref().unwrap_or_default(),
+                scalar,
+                member.offset as usize,
+            )
+        })
+        .collect();
+    let expected: Vec<_> = layout
+        .iter()
+        .map(|&(name, scalar, offset)| (name, Some(scalar), offset))
+        .collect();
+    if described == expected {
+        Ok(())
+    } else {
+        Err(format!("the host has {expected:?}, WGSL has {described:?}"))
+    }
+}
+
+fn is_plain_array(module: &naga::Module, found: &TypeInner) -> bool {
+    let TypeInner::Array { base, .. } = found else {
+        return false;
+    };
+    matches!(
+        module.types[*base].inner,
+        TypeInner::Scalar(naga::Scalar {
+            kind: ScalarKind::Float | ScalarKind::Uint,
+            width: 4
+        }) | TypeInner::Vector {
+            size: naga::VectorSize::Quad,
+            scalar: naga::Scalar {
+                kind: ScalarKind::Float,
+                width: 4
+            }
+        }
+    )
+}
+
+/// Declares a struct that is uploaded as a WGSL uniform: `repr(C)`, `Pod`, and its [`Layout`] as `LAYOUT`.
+#[macro_export]
+macro_rules! uniform {
+    ($(#[$doc:meta])* pub struct $name:ident { $($(#[$field_doc:meta])* pub $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+
+        impl $name {
+            /// Names, types and offsets of the fields.
+            pub const LAYOUT: $crate::kernel::Layout = &[$((
+                stringify!($field),
+                <$type as $crate::kernel::UniformField>::SCALAR,
+                std::mem::offset_of!($name, $field),
+            ),)*];
+        }
+    };
+}
+
+/// Declares a kernel: its WGSL file and entry point, its arguments by name, its invocations and its arithmetic.
+///
+/// ```ignore
+/// kernel! {
+///     /// `y = max(x, 0)`
+///     Forward("relu", forward) {
+///         constant shape: Shape,
+///         read x, write y,
+///     }
+///     threads |shape, _tile| shape.vectors;
+///     flops |shape| 4 * shape.vectors;
+/// }
+/// ```
+/// `constant` is a struct made with [`uniform!`](crate::uniform!) that stays the same for every run; `uniform step: Step` is a tensor that
+/// holds such a struct and changes between runs; `read` and `write` are storage tensors.
+#[macro_export]
+macro_rules! kernel {
+    (
+        $(#[$doc:meta])*
+        $name:ident($op:literal, $entry:ident) {
+            constant $shape:ident: $shape_type:ty,
+            $(uniform $uniform:ident: $uniform_type:ty,)*
+            $(read $read:ident,)*
+            $(write $write:ident,)*
+        }
+        threads |$threads_shape:ident, $tile:ident| $threads:expr;
+        flops |$flops_shape:ident| $flops:expr;
+    ) => {
+        $(#[$doc])*
+        #[allow(missing_docs)] // The fields carry the names of the kernel's arguments, which its WGSL file explains.
+        pub struct $name<'a> {
+            pub $shape: $shape_type,
+            $(pub $uniform: &'a $crate::gpu::Tensor,)*
+            $(pub $read: &'a $crate::gpu::Tensor,)*
+            $(pub $write: &'a $crate::gpu::Tensor,)*
+        }
+
+        impl $name<'_> {
+            /// What is known of this kernel without arguments.
+            pub const DECLARATION: $crate::kernel::Declaration = $crate::kernel::Declaration {
+                op: $op,
+                source: $crate::kernel::Source {
+                    file: concat!($op, ".wgsl"),
+                    text: include_str!(concat!("../../shaders/", $op, ".wgsl")),
+                },
+                entry: stringify!($entry),
+                arguments: &[
+                    (stringify!($shape), $crate::kernel::Access::Uniform(<$shape_type>::LAYOUT)),
+                    $((stringify!($uniform), $crate::kernel::Access::Uniform(<$uniform_type>::LAYOUT)),)*
+                    $((stringify!($read), $crate::kernel::Access::Read),)*
+                    $((stringify!($write), $crate::kernel::Access::Write),)*
+                ],
+            };
+        }
+
+        impl $crate::kernel::Kernel for $name<'_> {
+            fn declaration(&self) -> &'static $crate::kernel::Declaration {
+                const { &<$name<'static>>::DECLARATION }
+            }
+            fn arguments(&self) -> Vec<$crate::kernel::Argument<'_>> {
+                vec![
+                    $crate::kernel::Argument::Constant(bytemuck::bytes_of(&self.$shape)),
+                    $($crate::kernel::Argument::Tensor(self.$uniform),)*
+                    $($crate::kernel::Argument::Tensor(self.$read),)*
+                    $($crate::kernel::Argument::Tensor(self.$write),)*
+                ]
+            }
+            fn threads(&self, $tile: $crate::kernel::Tile) -> u64 {
+                let $threads_shape = &self.$shape;
+                $threads
+            }
+            fn flops(&self) -> u64 {
+                let $flops_shape = &self.$shape;
+                $flops
+            }
+        }
+    };
+}

@@ -1,0 +1,984 @@
+//! The network on the device: forward a line a kernel, backward its mirror.
+
+use crate::checkpoint::Weights;
+use crate::gpu::{Gpu, GpuError, Plan, Tensor};
+use crate::layout::padded;
+use crate::ops::{
+    Step, adam, avg_pool, batch_norm, conv2d, cross_entropy, dropout, linear, relu, sgd,
+};
+use crate::spec::{Block, Head, Parameter, Spec};
+
+/// How the network runs: in training, batch norm uses the batch's statistics and dropout drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// For learning.
+    Train,
+    /// For judging and looking.
+    Eval,
+}
+
+/// How the weights move.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Optimizer {
+    /// Adam with PyTorch's defaults: `beta1 = 0.9, beta2 = 0.999, eps = 1e-8`.
+    Adam {
+        /// Times the weight, added to its gradient.
+        weight_decay: f32,
+    },
+    /// Stochastic gradient descent.
+    Sgd {
+        /// Decay of the velocity.
+        momentum: f32,
+        /// Times the weight, added to its gradient.
+        weight_decay: f32,
+    },
+}
+
+impl Optimizer {
+    /// Step size and bias correction of step `number`, counted from 1.
+    fn step(&self, lr: f64, number: u32) -> (f32, f32) {
+        match self {
+            Self::Adam { .. } => {
+                let t = f64::from(number);
+                (
+                    (lr / (1.0 - adam::BETA1.powf(t))) as f32,
+                    (1.0 - adam::BETA2.powf(t)).sqrt() as f32,
+                )
+            }
+            Self::Sgd { .. } => (lr as f32, 1.0),
+        }
+    }
+}
+
+/// Loss and accuracy summed up on the device since they were last cleared.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Metrics {
+    /// Sum of the losses.
+    pub loss_sum: f64,
+    /// Pictures whose largest logit was their label's.
+    pub correct: u32,
+    /// Pictures.
+    pub seen: u32,
+    /// Pictures whose loss was not finite.
+    pub broken: u32,
+}
+
+impl Metrics {
+    /// Mean loss of a picture.
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / f64::from(self.seen)
+    }
+
+    /// Share of correct pictures, 0 to 1.
+    pub fn accuracy(&self) -> f64 {
+        f64::from(self.correct) / f64::from(self.seen)
+    }
+}
+
+/// What the layers make of a batch; the gradients of all these have the same form.
+/// Maps are (batch, H, W, padded C), vectors (batch, padded C).
+pub struct Activations {
+    /// The pictures.
+    pub input: Tensor,
+    /// Of each block.
+    pub blocks: Vec<BlockActivations>,
+    /// What the first linear layer gets in training: the pooled maps, or the last block's.
+    pub features: Tensor,
+    /// Output of the first linear layer.
+    pub hidden: Tensor,
+    /// Output of the second.
+    pub logits: Tensor,
+}
+
+/// What one block makes of a batch.
+pub struct BlockActivations {
+    /// After the convolution.
+    pub conv: Tensor,
+    /// After batch norm.
+    pub norm: Tensor,
+    /// After ReLU.
+    pub relu: Tensor,
+    /// After dropout; the same tensor as `relu` where nothing is dropped.
+    pub dropout: Tensor,
+}
+
+impl Activations {
+    fn new(
+        gpu: &Gpu,
+        name: &str,
+        spec: &Spec,
+        blocks: &[Block],
+        batch: usize,
+    ) -> Result<Self, GpuError> {
+        let tensor = |layer: &str, [channels, h, w]: [usize; 3]| {
+            Tensor::new(
+                gpu,
+                &format!("{name} of {layer}"),
+                batch * h * w * padded(channels),
+            )
+        };
+        let input = tensor("the pictures", spec.input)?;
+        let mut made = Vec::with_capacity(blocks.len());
+        for (number, block) in (1..).zip(blocks) {
+            let tensor = |layer: &str| tensor(&format!("block {number}, {layer}"), block.output);
+            let relu = tensor("relu")?;
+            let dropout = if spec.dropout > 0.0 {
+                tensor("dropout")?
+            } else {
+                relu.clone()
+            };
+            made.push(BlockActivations {
+                conv: tensor("conv")?,
+                norm: tensor("norm")?,
+                relu,
+                dropout,
+            });
+        }
+        let features = match spec.head {
+            Head::AvgPool => tensor("the pooled maps", spec.features())?,
+            Head::Flatten => made
+                .last()
+                .expect("there is at least one block")
+                .dropout
+                .clone(),
+        };
+        let hidden = tensor("the hidden values", [spec.hidden, 1, 1])?;
+        let logits = tensor("the logits", [spec.classes, 1, 1])?;
+        Ok(Self {
+            input,
+            blocks: made,
+            features,
+            hidden,
+            logits,
+        })
+    }
+}
+
+/// Shapes and weights of one block.
+struct BlockLayer {
+    conv: conv2d::Shape,
+    norm: batch_norm::Shape,
+    relu: relu::Shape,
+    dropout: dropout::Shape,
+    weight: Trained,
+    gamma: Trained,
+    beta: Trained,
+    running_mean: Tensor,
+    running_variance: Tensor,
+    batch_mean: Tensor,
+    batch_variance: Tensor,
+}
+
+/// Shape and weights of a linear layer.
+struct LinearLayer {
+    shape: linear::Shape,
+    weight: Trained,
+    bias: Trained,
+}
+
+/// A trained tensor and its gradient.
+#[derive(Clone)]
+struct Trained {
+    value: Tensor,
+    gradient: Tensor,
+}
+
+/// A network on a device, with buffers for batches of one size.
+///
+/// Its methods make [`Plan`]s; a training step is
+/// `forward(Train)`, `loss()`, `backward(Train, false)` and `update(..)` one after the other.
+pub struct Model {
+    spec: Spec,
+    batch: usize,
+    layers: Vec<BlockLayer>,
+    pool: avg_pool::Shape,
+    hidden: LinearLayer,
+    output: LinearLayer,
+    cross_entropy: cross_entropy::Shape,
+
+    parameters: Vec<Parameter>,
+    trained: Vec<Trained>,
+    all_values: Tensor,
+    all_gradients: Tensor,
+    /// The optimiser's memory: two numbers for each weight.
+    moments: [Tensor; 2],
+    all_statistics: Tensor,
+
+    /// What the layers make of the batch.
+    pub activations: Activations,
+    /// The loss's gradients with respect to them. That of `input` is made only on request.
+    pub gradients: Activations,
+    step: Tensor,
+    labels: Tensor,
+    losses: Tensor,
+    correct: Tensor,
+    loss_sum: Tensor,
+    counts: Tensor,
+    /// Partial results of whichever reduction is running.
+    partials: Tensor,
+}
+
+impl Model {
+    /// Allocates a network for batches of up to `batch` pictures. Its weights are zero until [`Model::load`].
+    ///
+    /// # Errors
+    /// When a tensor exceeds what the device can bind.
+    ///
+    /// # Panics
+    /// When [`Spec::blocks`] fails, or `batch` is not within 1 to 60,000.
+    pub fn new(gpu: &Gpu, spec: &Spec, batch: usize) -> Result<Self, GpuError> {
+        assert!((1..=60_000).contains(&batch), "a batch of {batch} pictures");
+        let blocks = spec.blocks().expect("the geometry was checked");
+        let activations = Activations::new(gpu, "values", spec, &blocks, batch)?;
+        let gradients = Activations::new(gpu, "gradients", spec, &blocks, batch)?;
+
+        let parameters = spec.parameters();
+        let sizes: Vec<_> = parameters
+            .iter()
+            .map(|parameter| (parameter.name.clone(), parameter.layout.packed_len()))
+            .collect();
+        let (all_values, values) = Tensor::arena(gpu, "weights", &sizes)?;
+        let (all_gradients, weight_gradients) = Tensor::arena(gpu, "weight gradients", &sizes)?;
+        let moments = [
+            Tensor::new(gpu, "first moments", all_values.len())?,
+            Tensor::new(gpu, "second moments", all_values.len())?,
+        ];
+        let trained: Vec<_> = values
+            .into_iter()
+            .zip(weight_gradients)
+            .map(|(value, gradient)| Trained { value, gradient })
+            .collect();
+
+        let statistics = [
+            "running_mean",
+            "running_var",
+            "batch mean",
+            "batch variance",
+        ];
+        let sizes: Vec<_> = blocks
+            .iter()
+            .flat_map(|block| statistics.map(|name| (name.to_string(), padded(block.output[0]))))
+            .collect();
+        let (all_statistics, statistics) = Tensor::arena(gpu, "batch norm", &sizes)?;
+
+        let layers: Vec<_> = blocks
+            .iter()
+            .enumerate()
+            .zip(trained.chunks(3).zip(statistics.chunks(4)))
+            .map(|((number, block), (trained, statistics))| {
+                let [channels, height, width] = block.output;
+                let kernel = [spec.kernel; 2];
+                BlockLayer {
+                    conv: conv2d::Shape::new(
+                        batch,
+                        block.input,
+                        channels,
+                        kernel,
+                        spec.stride,
+                        spec.padding,
+                    ),
+                    norm: batch_norm::Shape::new(batch, channels, height * width),
+                    relu: relu::Shape {
+                        len: (batch * height * width * padded(channels) / 4) as u32,
+                    },
+                    dropout: dropout::Shape::new(
+                        batch,
+                        channels,
+                        height * width,
+                        spec.dropout,
+                        true,
+                        number,
+                    ),
+                    weight: trained[0].clone(),
+                    gamma: trained[1].clone(),
+                    beta: trained[2].clone(),
+                    running_mean: statistics[0].clone(),
+                    running_variance: statistics[1].clone(),
+                    batch_mean: statistics[2].clone(),
+                    batch_variance: statistics[3].clone(),
+                }
+            })
+            .collect();
+
+        let head = &trained[3 * layers.len()..];
+        let linear = |inputs: usize, outputs: usize, trained: &[Trained]| LinearLayer {
+            shape: linear::Shape::new(batch, inputs, outputs),
+            weight: trained[0].clone(),
+            bias: trained[1].clone(),
+        };
+        let [channels, height, width] = spec.features();
+        let last = blocks.last().expect("there is at least one block").output;
+        let partial_len =
+            |layer: &BlockLayer| layer.conv.partial_len().max(layer.norm.partial_len());
+        Ok(Self {
+            pool: avg_pool::Shape::new(batch, last, [1, 1]),
+            hidden: linear(height * width * padded(channels), spec.hidden, &head[..2]),
+            output: linear(spec.hidden, spec.classes, &head[2..]),
+            cross_entropy: cross_entropy::Shape::new(batch, spec.classes),
+            partials: Tensor::new(
+                gpu,
+                "partial sums",
+                layers.iter().map(partial_len).max().unwrap_or(0),
+            )?,
+            step: Tensor::uniform(gpu, "step", size_of::<Step>() / 4)?,
+            labels: Tensor::new(gpu, "labels", batch)?,
+            losses: Tensor::new(gpu, "losses", batch)?,
+            correct: Tensor::new(gpu, "correct", batch)?,
+            loss_sum: Tensor::new(gpu, "loss sum", 1)?,
+            counts: Tensor::new(gpu, "counts", 3)?,
+            spec: spec.clone(),
+            batch,
+            layers,
+            parameters,
+            trained,
+            all_values,
+            all_gradients,
+            moments,
+            all_statistics,
+            activations,
+            gradients,
+        })
+    }
+
+    /// The network.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The most pictures in a batch.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// From `activations.input` to `activations.logits`.
+    pub fn forward(&self, gpu: &Gpu, mode: Mode) -> Plan {
+        let mut plan = Plan::new();
+        let (acts, step, partials) = (&self.activations, &self.step, &self.partials);
+        let mut x = &acts.input;
+        for (number, (layer, block)) in (1..).zip(self.layers.iter().zip(&acts.blocks)) {
+            let place = format!("block {number}");
+            let BlockLayer {
+                conv,
+                norm,
+                relu,
+                dropout,
+                ..
+            } = *layer;
+            plan.add(
+                gpu,
+                &place,
+                &conv2d::Forward {
+                    shape: conv,
+                    x,
+                    weight: &layer.weight.value,
+                    y: &block.conv,
+                },
+            );
+            if mode == Mode::Train {
+                plan.add(
+                    gpu,
+                    &place,
+                    &batch_norm::Statistics {
+                        shape: norm,
+                        step,
+                        x: &block.conv,
+                        partial: partials,
+                    },
+                );
+                plan.add(gpu, &place, &layer.combine(step, partials));
+            }
+            plan.add(gpu, &place, &layer.normalise(mode, block));
+            plan.add(
+                gpu,
+                &place,
+                &relu::Forward {
+                    shape: relu,
+                    x: &block.norm,
+                    y: &block.relu,
+                },
+            );
+            if self.drops(mode) {
+                plan.add(
+                    gpu,
+                    &place,
+                    &dropout::Forward {
+                        shape: dropout,
+                        step,
+                        x: &block.relu,
+                        y: &block.dropout,
+                    },
+                );
+            }
+            x = self.passed_on(mode, block);
+        }
+        if self.spec.head == Head::AvgPool {
+            plan.add(
+                gpu,
+                "head",
+                &avg_pool::Forward {
+                    shape: self.pool,
+                    x,
+                    y: &acts.features,
+                },
+            );
+            x = &acts.features;
+        }
+        plan.add(gpu, "hidden", &self.hidden.forward(x, &acts.hidden));
+        plan.add(
+            gpu,
+            "output",
+            &self.output.forward(&acts.hidden, &acts.logits),
+        );
+        plan
+    }
+
+    /// The loss of each picture, added to the metrics, and its gradient in `gradients.logits`.
+    pub fn loss(&self, gpu: &Gpu) -> Plan {
+        let mut plan = Plan::new();
+        let Self {
+            cross_entropy: shape,
+            activations,
+            step,
+            labels,
+            losses,
+            correct,
+            loss_sum,
+            counts,
+            ..
+        } = self;
+        let (shape, logits) = (*shape, &activations.logits);
+        plan.add(
+            gpu,
+            "loss",
+            &cross_entropy::Forward {
+                shape,
+                logits,
+                labels,
+                loss: losses,
+                correct,
+            },
+        );
+        plan.add(
+            gpu,
+            "loss",
+            &cross_entropy::Accumulate {
+                shape,
+                step,
+                losses,
+                hits: correct,
+                loss_sum,
+                counts,
+            },
+        );
+        plan.add(
+            gpu,
+            "loss",
+            &cross_entropy::Backward {
+                shape,
+                step,
+                logits,
+                labels,
+                dlogits: &self.gradients.logits,
+            },
+        );
+        plan
+    }
+
+    /// From `gradients.logits` back to the gradients of all weights (training) and of the pictures (`to_input`).
+    pub fn backward(&self, gpu: &Gpu, mode: Mode, to_input: bool) -> Plan {
+        let mut plan = Plan::new();
+        let (acts, grads, step, partials) = (
+            &self.activations,
+            &self.gradients,
+            &self.step,
+            &self.partials,
+        );
+        let last = acts.blocks.last().expect("there is at least one block");
+        let features = if self.spec.head == Head::AvgPool {
+            &acts.features
+        } else {
+            self.passed_on(mode, last)
+        };
+        self.output.backward(
+            gpu,
+            &mut plan,
+            "output",
+            mode,
+            step,
+            [&acts.hidden, &grads.logits, &grads.hidden],
+        );
+        // In evaluation nothing lies between the flattened maps and the last ReLU.
+        let dlast = self.passed_on(
+            mode,
+            grads.blocks.last().expect("there is at least one block"),
+        );
+        let dfeatures = if self.spec.head == Head::AvgPool {
+            &grads.features
+        } else {
+            dlast
+        };
+        self.hidden.backward(
+            gpu,
+            &mut plan,
+            "hidden",
+            mode,
+            step,
+            [features, &grads.hidden, dfeatures],
+        );
+        if self.spec.head == Head::AvgPool {
+            plan.add(
+                gpu,
+                "head",
+                &avg_pool::Backward {
+                    shape: self.pool,
+                    dy: dfeatures,
+                    dx: dlast,
+                },
+            );
+        }
+        for (number, layer) in self.layers.iter().enumerate().rev() {
+            let place = format!("block {}", number + 1);
+            let (block, dblock) = (&acts.blocks[number], &grads.blocks[number]);
+            let BlockLayer {
+                conv,
+                norm,
+                relu,
+                dropout,
+                ..
+            } = *layer;
+            if self.drops(mode) {
+                plan.add(
+                    gpu,
+                    &place,
+                    &dropout::Backward {
+                        shape: dropout,
+                        step,
+                        dy: &dblock.dropout,
+                        dx: &dblock.relu,
+                    },
+                );
+            }
+            plan.add(
+                gpu,
+                &place,
+                &relu::Backward {
+                    shape: relu,
+                    x: &block.norm,
+                    dy: &dblock.relu,
+                    dx: &dblock.norm,
+                },
+            );
+            let (x, dy, mean) = (&block.conv, &dblock.norm, &layer.batch_mean);
+            match mode {
+                Mode::Train => {
+                    plan.add(
+                        gpu,
+                        &place,
+                        &batch_norm::BackwardSums {
+                            shape: norm,
+                            step,
+                            x,
+                            dy,
+                            mean,
+                            partial: partials,
+                        },
+                    );
+                    plan.add(gpu, &place, &layer.backward_combine(step, partials));
+                    plan.add(gpu, &place, &layer.backward_norm(step, x, dy, &dblock.conv));
+                }
+                Mode::Eval => plan.add(gpu, &place, &layer.backward_norm_eval(dy, &dblock.conv)),
+            }
+            let (x, dx) = match number.checked_sub(1) {
+                Some(before) => (
+                    self.passed_on(mode, &acts.blocks[before]),
+                    Some(self.passed_on(mode, &grads.blocks[before])),
+                ),
+                None => (&acts.input, to_input.then_some(&grads.input)),
+            };
+            let dy = &dblock.conv;
+            if mode == Mode::Train {
+                plan.add(
+                    gpu,
+                    &place,
+                    &conv2d::BackwardWeight {
+                        shape: conv,
+                        step,
+                        x,
+                        dy,
+                        partial: partials,
+                    },
+                );
+                let dweight = &layer.weight.gradient;
+                plan.add(
+                    gpu,
+                    &place,
+                    &conv2d::ReduceWeight {
+                        shape: conv,
+                        partials,
+                        dweight,
+                    },
+                );
+            }
+            if let Some(dx) = dx {
+                plan.add(
+                    gpu,
+                    &place,
+                    &conv2d::BackwardInput {
+                        shape: conv,
+                        weight: &layer.weight.value,
+                        dy,
+                        dx,
+                    },
+                );
+            }
+        }
+        plan
+    }
+
+    /// Moves all weights by their gradients.
+    pub fn update(&self, gpu: &Gpu, optimizer: &Optimizer) -> Plan {
+        let mut plan = Plan::new();
+        let (gradient, parameter, step) = (&self.all_gradients, &self.all_values, &self.step);
+        let [first, second] = &self.moments;
+        let len = parameter.len() / 4;
+        match *optimizer {
+            Optimizer::Adam { weight_decay } => {
+                let shape = adam::Shape::new(len, weight_decay);
+                plan.add(
+                    gpu,
+                    "update",
+                    &adam::Update {
+                        shape,
+                        step,
+                        gradient,
+                        parameter,
+                        first,
+                        second,
+                    },
+                );
+            }
+            Optimizer::Sgd {
+                momentum,
+                weight_decay,
+            } => {
+                let shape = sgd::Shape {
+                    len: len as u32,
+                    momentum,
+                    weight_decay,
+                };
+                plan.add(
+                    gpu,
+                    "update",
+                    &sgd::Update {
+                        shape,
+                        step,
+                        gradient,
+                        parameter,
+                        velocity: first,
+                    },
+                );
+            }
+        }
+        plan
+    }
+
+    /// Everything of one training step in one plan.
+    pub fn training_step(&self, gpu: &Gpu, optimizer: &Optimizer) -> Plan {
+        let mut plan = self.forward(gpu, Mode::Train);
+        plan.extend(self.loss(gpu));
+        plan.extend(self.backward(gpu, Mode::Train, false));
+        plan.extend(self.update(gpu, optimizer));
+        plan
+    }
+
+    fn drops(&self, mode: Mode) -> bool {
+        mode == Mode::Train && self.spec.dropout > 0.0
+    }
+
+    /// What of a block the next one gets.
+    fn passed_on<'a>(&self, mode: Mode, block: &'a BlockActivations) -> &'a Tensor {
+        if self.drops(mode) {
+            &block.dropout
+        } else {
+            &block.relu
+        }
+    }
+
+    /// Uploads a batch: pictures as (N, H, W, padded C), one label each. The step's numbers decide how many count.
+    pub fn set_batch(&self, gpu: &Gpu, images: &[f32], labels: &[u32]) {
+        self.activations.input.write(gpu, images);
+        self.labels.write(gpu, labels);
+    }
+
+    /// Sets what changes from step to step: live pictures, the seed of the dropout masks, the step's number from 1.
+    pub fn set_step(
+        &self,
+        gpu: &Gpu,
+        optimizer: &Optimizer,
+        lr: f64,
+        live: usize,
+        seed: u64,
+        number: u32,
+    ) {
+        let (step_size, bias_correction) = optimizer.step(lr, number);
+        let seed = (seed ^ (seed >> 32)) as u32;
+        let step = Step {
+            live: live as u32,
+            seed,
+            number,
+            step_size,
+            bias_correction,
+        };
+        self.step
+            .write(gpu, bytemuck::cast_slice::<Step, u32>(&[step]));
+    }
+
+    /// Sets how many pictures of the next evaluated batch count.
+    pub fn set_live(&self, gpu: &Gpu, live: usize) {
+        let step = Step {
+            live: live as u32,
+            seed: 0,
+            number: 1,
+            step_size: 0.0,
+            bias_correction: 1.0,
+        };
+        self.step
+            .write(gpu, bytemuck::cast_slice::<Step, u32>(&[step]));
+    }
+
+    /// Clears the metrics.
+    pub fn clear_metrics(&self, gpu: &Gpu) {
+        self.loss_sum.write(gpu, &[0.0f32]);
+        self.counts.write(gpu, &[0u32; 3]);
+    }
+
+    /// Reads the metrics, after everything submitted so far.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn metrics(&self, gpu: &Gpu) -> Result<Metrics, GpuError> {
+        let loss_sum = self.loss_sum.read::<f32>(gpu).await?[0].into();
+        let counts = self.counts.read::<u32>(gpu).await?;
+        Ok(Metrics {
+            loss_sum,
+            correct: counts[0],
+            seen: counts[1],
+            broken: counts[2],
+        })
+    }
+
+    /// Uploads weights and running statistics, and clears the optimiser's memory and the metrics.
+    ///
+    /// # Panics
+    /// When a tensor is missing or has another length than the network's.
+    pub fn load(&self, gpu: &Gpu, weights: &Weights) {
+        for (parameter, trained) in self.parameters.iter().zip(&self.trained) {
+            trained
+                .value
+                .write(gpu, &parameter.layout.pack(weights.get(&parameter.name)));
+        }
+        for (tensor, name) in self.statistics() {
+            let mut values = weights.get(&name).to_vec();
+            values.resize(tensor.len(), 0.0);
+            tensor.write(gpu, &values);
+        }
+        for moments in &self.moments {
+            moments.write(gpu, &vec![0.0f32; moments.len()]);
+        }
+        self.clear_metrics(gpu);
+    }
+
+    /// Reads weights and running statistics back. `batches` is how many batches these have seen.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn weights(&self, gpu: &Gpu, batches: i64) -> Result<Weights, GpuError> {
+        let mut weights = Weights {
+            batches,
+            ..Weights::default()
+        };
+        let values = self.all_values.read::<f32>(gpu).await?;
+        for (parameter, trained) in self.parameters.iter().zip(&self.trained) {
+            weights.tensors.insert(
+                parameter.name.clone(),
+                parameter.layout.unpack(trained.value.within(&values)),
+            );
+        }
+        let statistics = self.all_statistics.read::<f32>(gpu).await?;
+        for ((tensor, name), channels) in self
+            .statistics()
+            .zip(self.spec.channels.iter().flat_map(|channels| [channels; 2]))
+        {
+            weights
+                .tensors
+                .insert(name, tensor.within(&statistics)[..*channels].to_vec());
+        }
+        Ok(weights)
+    }
+
+    /// The gradients of the last backward pass by PyTorch's names, in PyTorch's layout.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn weight_gradients(&self, gpu: &Gpu) -> Result<Vec<(String, Vec<f32>)>, GpuError> {
+        let gradients = self.all_gradients.read::<f32>(gpu).await?;
+        let trained = self.parameters.iter().zip(&self.trained);
+        Ok(trained
+            .map(|(parameter, trained)| {
+                (
+                    parameter.name.clone(),
+                    parameter.layout.unpack(trained.gradient.within(&gradients)),
+                )
+            })
+            .collect())
+    }
+
+    /// The running statistics with their names in PyTorch.
+    fn statistics(&self) -> impl Iterator<Item = (&Tensor, String)> {
+        self.layers.iter().enumerate().flat_map(|(block, layer)| {
+            let index = self.spec.conv_index(block) + 1;
+            [
+                (&layer.running_mean, format!("{index}.running_mean")),
+                (&layer.running_variance, format!("{index}.running_var")),
+            ]
+        })
+    }
+}
+
+impl BlockLayer {
+    fn combine<'a>(&'a self, step: &'a Tensor, partials: &'a Tensor) -> batch_norm::Combine<'a> {
+        batch_norm::Combine {
+            shape: self.norm,
+            step,
+            partials,
+            batch_mean: &self.batch_mean,
+            batch_variance: &self.batch_variance,
+            running_mean: &self.running_mean,
+            running_variance: &self.running_variance,
+        }
+    }
+
+    fn normalise<'a>(&'a self, mode: Mode, block: &'a BlockActivations) -> batch_norm::Forward<'a> {
+        let (mean, variance) = match mode {
+            Mode::Train => (&self.batch_mean, &self.batch_variance),
+            Mode::Eval => (&self.running_mean, &self.running_variance),
+        };
+        let (gamma, beta) = (&self.gamma.value, &self.beta.value);
+        batch_norm::Forward {
+            shape: self.norm,
+            x: &block.conv,
+            gamma,
+            beta,
+            mean,
+            variance,
+            y: &block.norm,
+        }
+    }
+
+    fn backward_combine<'a>(
+        &'a self,
+        step: &'a Tensor,
+        partials: &'a Tensor,
+    ) -> batch_norm::BackwardCombine<'a> {
+        batch_norm::BackwardCombine {
+            shape: self.norm,
+            step,
+            partials,
+            variance: &self.batch_variance,
+            sum_gamma: &self.gamma.gradient,
+            sum_beta: &self.beta.gradient,
+        }
+    }
+
+    fn backward_norm<'a>(
+        &'a self,
+        step: &'a Tensor,
+        x: &'a Tensor,
+        dy: &'a Tensor,
+        dx: &'a Tensor,
+    ) -> batch_norm::Backward<'a> {
+        batch_norm::Backward {
+            shape: self.norm,
+            step,
+            x,
+            dy,
+            gamma: &self.gamma.value,
+            mean: &self.batch_mean,
+            variance: &self.batch_variance,
+            dgamma: &self.gamma.gradient,
+            dbeta: &self.beta.gradient,
+            dx,
+        }
+    }
+
+    fn backward_norm_eval<'a>(
+        &'a self,
+        dy: &'a Tensor,
+        dx: &'a Tensor,
+    ) -> batch_norm::BackwardEval<'a> {
+        batch_norm::BackwardEval {
+            shape: self.norm,
+            dy,
+            gamma: &self.gamma.value,
+            variance: &self.running_variance,
+            dx,
+        }
+    }
+}
+
+impl LinearLayer {
+    fn forward<'a>(&'a self, x: &'a Tensor, y: &'a Tensor) -> linear::Forward<'a> {
+        linear::Forward {
+            shape: self.shape,
+            x,
+            weight: &self.weight.value,
+            bias: &self.bias.value,
+            y,
+        }
+    }
+
+    fn backward(
+        &self,
+        gpu: &Gpu,
+        plan: &mut Plan,
+        place: &str,
+        mode: Mode,
+        step: &Tensor,
+        [x, dy, dx]: [&Tensor; 3],
+    ) {
+        let shape = self.shape;
+        if mode == Mode::Train {
+            plan.add(
+                gpu,
+                place,
+                &linear::BackwardBias {
+                    shape,
+                    step,
+                    dy,
+                    dbias: &self.bias.gradient,
+                },
+            );
+            plan.add(
+                gpu,
+                place,
+                &linear::BackwardWeight {
+                    shape,
+                    step,
+                    x,
+                    dy,
+                    dweight: &self.weight.gradient,
+                },
+            );
+        }
+        plan.add(
+            gpu,
+            place,
+            &linear::BackwardInput {
+                shape,
+                weight: &self.weight.value,
+                dy,
+                dx,
+            },
+        );
+    }
+}

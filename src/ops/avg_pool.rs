@@ -1,0 +1,68 @@
+//! AdaptiveAvgPool2d: `shaders/avg_pool.wgsl`.
+
+use super::vectors;
+use crate::{kernel, uniform};
+
+uniform! {
+    /// Sizes of the input and the output.
+    pub struct Shape {
+        /// Pictures in a batch.
+        pub n: u32,
+        /// Height of the input.
+        pub h: u32,
+        /// Width of the input.
+        pub w: u32,
+        /// Vectors of channels.
+        pub channels: u32,
+        /// Height of the output.
+        pub oh: u32,
+        /// Width of the output.
+        pub ow: u32,
+    }
+}
+
+impl Shape {
+    /// Shape for `n` pictures of `channels` x `h` x `w`, pooled to `out`.
+    pub fn new(n: usize, [channels, h, w]: [usize; 3], out: [usize; 2]) -> Self {
+        let [n, h, w, channels, oh, ow] =
+            [n, h, w, vectors(channels), out[0], out[1]].map(|size| size as u32);
+        Self {
+            n,
+            h,
+            w,
+            channels,
+            oh,
+            ow,
+        }
+    }
+
+    fn inputs(&self) -> u64 {
+        u64::from(self.n) * u64::from(self.h) * u64::from(self.w) * u64::from(self.channels)
+    }
+
+    fn outputs(&self) -> u64 {
+        u64::from(self.n) * u64::from(self.oh) * u64::from(self.ow) * u64::from(self.channels)
+    }
+}
+
+kernel! {
+    /// `y =` means over the windows
+    Forward("avg_pool", forward) {
+        constant shape: Shape,
+        read x,
+        write y,
+    }
+    threads |shape, _tile| shape.outputs();
+    flops |shape| 4 * shape.inputs();
+}
+
+kernel! {
+    /// `dx =` gradient of the input
+    Backward("avg_pool", backward) {
+        constant shape: Shape,
+        read dy,
+        write dx,
+    }
+    threads |shape, _tile| shape.inputs();
+    flops |shape| 8 * shape.inputs();
+}

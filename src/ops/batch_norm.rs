@@ -1,0 +1,163 @@
+//! BatchNorm2d, in training and in evaluation: `shaders/batch_norm.wgsl`.
+
+use super::{Step, vectors};
+use crate::{kernel, uniform};
+
+uniform! {
+    /// Sizes and constants.
+    pub struct Shape {
+        /// Pictures in a batch.
+        pub n: u32,
+        /// Height times width.
+        pub pixels: u32,
+        /// Vectors of channels.
+        pub channels: u32,
+        /// Pixels that one invocation of [`Statistics`] and [`BackwardSums`] takes.
+        pub chunk: u32,
+        /// Added to the variance.
+        pub eps: f32,
+        /// How far the running statistics move towards the batch's.
+        pub momentum: f32,
+    }
+}
+
+/// Pixels that one invocation of the elementwise kernels takes: EACH in batch_norm.wgsl.
+const EACH: u64 = 16;
+
+impl Shape {
+    /// Shape for `n` pictures of `channels` x `pixels`, with PyTorch's defaults `eps = 1e-5`, `momentum = 0.1`.
+    pub fn new(n: usize, channels: usize, pixels: usize) -> Self {
+        // A software driver stops an invocation's loops after 65,535 turns in all.
+        let chunk = (n * pixels).div_ceil(256).clamp(64, 60_000);
+        Self {
+            n: n as u32,
+            pixels: pixels as u32,
+            channels: vectors(channels) as u32,
+            chunk: chunk as u32,
+            eps: 1e-5,
+            momentum: 0.1,
+        }
+    }
+
+    /// 32-bit numbers in the partial results of [`Statistics`] and [`BackwardSums`].
+    pub fn partial_len(&self) -> usize {
+        (self.chunks() * u64::from(self.channels) * 2 * 4) as usize
+    }
+
+    fn chunks(&self) -> u64 {
+        (u64::from(self.n) * u64::from(self.pixels)).div_ceil(u64::from(self.chunk))
+    }
+
+    fn reducing_threads(&self) -> u64 {
+        self.chunks() * u64::from(self.channels)
+    }
+
+    fn elementwise_threads(&self) -> u64 {
+        (u64::from(self.n) * u64::from(self.pixels)).div_ceil(EACH) * u64::from(self.channels)
+    }
+
+    fn values(&self) -> u64 {
+        4 * u64::from(self.n) * u64::from(self.pixels) * u64::from(self.channels)
+    }
+}
+
+kernel! {
+    /// `partial =` mean and squared distances of each chunk of pixels
+    Statistics("batch_norm", statistics) {
+        constant shape: Shape,
+        uniform step: Step,
+        read x,
+        write partial,
+    }
+    threads |shape, _tile| shape.reducing_threads();
+    flops |shape| 4 * shape.values();
+}
+
+kernel! {
+    /// `batch_mean, batch_variance =` the batch's; the running ones move towards them
+    Combine("batch_norm", combine) {
+        constant shape: Shape,
+        uniform step: Step,
+        read partials,
+        write batch_mean,
+        write batch_variance,
+        write running_mean,
+        write running_variance,
+    }
+    threads |shape, _tile| shape.channels.into();
+    flops |shape| 40 * shape.reducing_threads();
+}
+
+kernel! {
+    /// `y = (x - mean) / sqrt(variance + eps) * gamma + beta`
+    Forward("batch_norm", forward) {
+        constant shape: Shape,
+        read x,
+        read gamma,
+        read beta,
+        read mean,
+        read variance,
+        write y,
+    }
+    threads |shape, _tile| shape.elementwise_threads();
+    flops |shape| 3 * shape.values();
+}
+
+kernel! {
+    /// `partial =` sums of `dy * (x - mean)` and of `dy` over each chunk of pixels
+    BackwardSums("batch_norm", backward_sums) {
+        constant shape: Shape,
+        uniform step: Step,
+        read x,
+        read dy,
+        read mean,
+        write partial,
+    }
+    threads |shape, _tile| shape.reducing_threads();
+    flops |shape| 4 * shape.values();
+}
+
+kernel! {
+    /// `sum_gamma, sum_beta =` gradients of gamma and beta
+    BackwardCombine("batch_norm", backward_combine) {
+        constant shape: Shape,
+        uniform step: Step,
+        read partials,
+        read variance,
+        write sum_gamma,
+        write sum_beta,
+    }
+    threads |shape, _tile| shape.channels.into();
+    flops |shape| 8 * shape.reducing_threads();
+}
+
+kernel! {
+    /// `dx =` gradient of the input in training
+    Backward("batch_norm", backward) {
+        constant shape: Shape,
+        uniform step: Step,
+        read x,
+        read dy,
+        read gamma,
+        read mean,
+        read variance,
+        read dgamma,
+        read dbeta,
+        write dx,
+    }
+    threads |shape, _tile| shape.elementwise_threads();
+    flops |shape| 5 * shape.values();
+}
+
+kernel! {
+    /// `dx =` gradient of the input in evaluation
+    BackwardEval("batch_norm", backward_eval) {
+        constant shape: Shape,
+        read dy,
+        read gamma,
+        read variance,
+        write dx,
+    }
+    threads |shape, _tile| shape.elementwise_threads();
+    flops |shape| shape.values();
+}

@@ -1,0 +1,64 @@
+//! The operations: each file holds an operation's shape, its kernels' bindings, and how many invocations they need.
+
+pub mod adam;
+pub mod avg_pool;
+pub mod batch_norm;
+pub mod conv2d;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod linear;
+pub mod relu;
+pub mod sgd;
+
+use crate::kernel::Declaration;
+
+crate::uniform! {
+    /// What changes from one training step to the next.
+    pub struct Step {
+        /// Pictures of the batch that count; the rest of the buffers is left over from earlier steps.
+        pub live: u32,
+        /// Seed of the dropout masks.
+        pub seed: u32,
+        /// Number of the step, from 1.
+        pub number: u32,
+        /// The optimiser's step size. For Adam, `lr / (1 - beta1^number)`.
+        pub step_size: f32,
+        /// For Adam, `sqrt(1 - beta2^number)`.
+        pub bias_correction: f32,
+    }
+}
+
+/// Vectors of four that hold so many channels.
+pub fn vectors(channels: usize) -> usize {
+    channels.div_ceil(4)
+}
+
+/// Every kernel of this crate.
+pub const KERNELS: &[Declaration] = &[
+    conv2d::Forward::DECLARATION,
+    conv2d::BackwardInput::DECLARATION,
+    conv2d::BackwardWeight::DECLARATION,
+    conv2d::ReduceWeight::DECLARATION,
+    batch_norm::Statistics::DECLARATION,
+    batch_norm::Combine::DECLARATION,
+    batch_norm::Forward::DECLARATION,
+    batch_norm::BackwardSums::DECLARATION,
+    batch_norm::BackwardCombine::DECLARATION,
+    batch_norm::Backward::DECLARATION,
+    batch_norm::BackwardEval::DECLARATION,
+    relu::Forward::DECLARATION,
+    relu::Backward::DECLARATION,
+    dropout::Forward::DECLARATION,
+    dropout::Backward::DECLARATION,
+    avg_pool::Forward::DECLARATION,
+    avg_pool::Backward::DECLARATION,
+    linear::Forward::DECLARATION,
+    linear::BackwardInput::DECLARATION,
+    linear::BackwardWeight::DECLARATION,
+    linear::BackwardBias::DECLARATION,
+    cross_entropy::Forward::DECLARATION,
+    cross_entropy::Backward::DECLARATION,
+    cross_entropy::Accumulate::DECLARATION,
+    adam::Update::DECLARATION,
+    sgd::Update::DECLARATION,
+];

@@ -1,0 +1,37 @@
+//! ReLU: `shaders/relu.wgsl`.
+
+use crate::{kernel, uniform};
+
+uniform! {
+    /// Size of the tensors.
+    pub struct Shape {
+        /// Vectors of four numbers.
+        pub len: u32,
+    }
+}
+
+/// Vectors that one invocation takes: EACH in relu.wgsl.
+const EACH: u32 = 4;
+
+kernel! {
+    /// `y = max(x, 0)`
+    Forward("relu", forward) {
+        constant shape: Shape,
+        read x,
+        write y,
+    }
+    threads |shape, _tile| shape.len.div_ceil(EACH).into();
+    flops |shape| 4 * u64::from(shape.len);
+}
+
+kernel! {
+    /// `dx = dy` where `x > 0`, else 0
+    Backward("relu", backward) {
+        constant shape: Shape,
+        read x,
+        read dy,
+        write dx,
+    }
+    threads |shape, _tile| shape.len.div_ceil(EACH).into();
+    flops |shape| 4 * u64::from(shape.len);
+}

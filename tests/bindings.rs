@@ -1,0 +1,101 @@
+//! The host's bindings against the WGSL, by name, access and layout. Needs no GPU.
+
+use std::collections::BTreeSet;
+
+use convscope::kernel::{Access, Declaration, Scalar, Source};
+use convscope::ops::{self, KERNELS};
+
+#[test]
+fn every_kernel_agrees_with_its_wgsl() {
+    for kernel in KERNELS {
+        if let Err(error) = kernel.check() {
+            panic!("{error}");
+        }
+    }
+}
+
+#[test]
+fn every_entry_point_of_every_shader_is_declared_once() {
+    let declared: Vec<_> = KERNELS
+        .iter()
+        .map(|kernel| (kernel.source.file.to_string(), kernel.entry.to_string()))
+        .collect();
+    let mut written = BTreeSet::new();
+    for file in std::fs::read_dir("shaders").unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let file = path.file_name().unwrap().to_str().unwrap().to_string();
+        for entry in naga::front::wgsl::parse_str(&text).unwrap().entry_points {
+            written.insert((file.clone(), entry.name));
+        }
+    }
+    assert_eq!(declared.iter().cloned().collect::<BTreeSet<_>>(), written);
+    assert_eq!(declared.len(), written.len(), "a kernel is declared twice");
+}
+
+/// A declaration of relu.forward with one thing about it changed.
+fn relu(arguments: &'static [(&'static str, Access)]) -> Declaration {
+    Declaration {
+        op: "relu",
+        source: Source {
+            file: "relu.wgsl",
+            text: include_str!("../shaders/relu.wgsl"),
+        },
+        entry: "forward",
+        arguments,
+    }
+}
+
+const SHAPE: (&str, Access) = ("shape", Access::Uniform(ops::relu::Shape::LAYOUT));
+
+#[test]
+fn the_check_finds_each_kind_of_mistake() {
+    let mistakes: [(Declaration, &str); 6] = [
+        (relu(&[SHAPE, ("x", Access::Read)]), "does not pass `y`"),
+        (
+            relu(&[
+                SHAPE,
+                ("x", Access::Read),
+                ("y", Access::Write),
+                ("z", Access::Read),
+            ]),
+            "does not use the argument `z`",
+        ),
+        (
+            relu(&[SHAPE, ("x", Access::Write), ("y", Access::Write)]),
+            "`x` is declared Write",
+        ),
+        (
+            relu(&[SHAPE, ("x", Access::Read), ("y", Access::Read)]),
+            "`y` is declared Read",
+        ),
+        (
+            relu(&[
+                ("shape", Access::Uniform(&[("len", Scalar::F32, 0)])),
+                ("x", Access::Read),
+                ("y", Access::Write),
+            ]),
+            "`shape`: the host has",
+        ),
+        (
+            relu(&[
+                ("shape", Access::Uniform(&[("length", Scalar::U32, 0)])),
+                ("x", Access::Read),
+                ("y", Access::Write),
+            ]),
+            "`shape`: the host has",
+        ),
+    ];
+    assert!(
+        relu(&[SHAPE, ("x", Access::Read), ("y", Access::Write)])
+            .check()
+            .is_ok()
+    );
+    for (declaration, message) in mistakes {
+        let error = declaration.check().unwrap_err();
+        assert!(
+            error.contains(message),
+            "{error:?} does not say {message:?}"
+        );
+    }
+}

@@ -1,0 +1,316 @@
+//! The whole network against PyTorch: every activation, every gradient, and ten steps of each optimiser.
+//!
+//! `tests/golden/make_golden.py` made the files and describes their format.
+
+use convscope::checkpoint::Weights;
+use convscope::gpu::Tensor;
+use convscope::layout::{pack_images, unpack_images};
+use convscope::model::{Activations, Mode, Model, Optimizer};
+use convscope::spec::{Head, Spec};
+use libtest_mimic::Trial;
+use pollster::block_on;
+use serde_json::Value;
+
+use crate::common::{gpu, trial};
+
+/// Largest difference allowed, relative to the tensor's largest value. PyTorch's own float32 results differ from the
+/// float64 values in the files by up to 2.4e-6.
+const TOLERANCE: f64 = 1e-5;
+
+pub fn tests() -> Vec<Trial> {
+    let files = [
+        ("odd", include_str!("../golden/odd.json")),
+        ("flat", include_str!("../golden/flat.json")),
+        ("exact", include_str!("../golden/exact.json")),
+    ];
+    let mut tests = Vec::new();
+    for (name, text) in files {
+        tests.push(trial(format!("golden::{name}::first_step"), move || {
+            first_step(&Golden::new(text))
+        }));
+        for run in ["adam", "adam_weight_decay", "sgd"] {
+            tests.push(trial(format!("golden::{name}::{run}"), move || {
+                ten_steps(&Golden::new(text), run)
+            }));
+        }
+    }
+    tests
+}
+
+/// One file with its network.
+struct Golden {
+    file: Value,
+    spec: Spec,
+    batch: usize,
+}
+
+/// The formula that stands in for stored inputs.
+fn formula(i: u32, salt: u32) -> f32 {
+    let mut h = i
+        .wrapping_mul(1_664_525)
+        .wrapping_add(salt.wrapping_mul(1_013_904_223))
+        .wrapping_add(12_345);
+    h ^= h >> 16;
+    h = h.wrapping_mul(0x7feb_352d);
+    h ^= h >> 15;
+    h = h.wrapping_mul(0x846c_a68b);
+    h ^= h >> 16;
+    (h >> 8) as f32 / 8_388_608.0 - 1.0
+}
+
+impl Golden {
+    fn new(text: &str) -> Self {
+        let file: Value = serde_json::from_str(text).unwrap();
+        let model = &file["model"];
+        let number = |key: &str| model[key].as_u64().unwrap() as usize;
+        let spec = Spec {
+            input: [number("in_channels"), number("height"), number("width")],
+            channels: model["channels"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|value| value.as_u64().unwrap() as usize)
+                .collect(),
+            kernel: number("kernel"),
+            stride: number("stride"),
+            padding: number("padding"),
+            dropout: 0.0,
+            head: if model["pool"].as_bool().unwrap() {
+                Head::AvgPool
+            } else {
+                Head::Flatten
+            },
+            hidden: number("hidden"),
+            classes: number("classes"),
+        };
+        let batch = number("batch");
+        Self { file, spec, batch }
+    }
+
+    /// The start weights by formula.
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::initial(&self.spec, 0);
+        for (salt, parameter) in (1..).zip(self.spec.parameters()) {
+            let stored = &self.file["parameters"][&parameter.name];
+            let values = (0..parameter.layout.len() as u32).map(|i| {
+                let f = formula(i, salt);
+                match stored["fan_in"].as_f64() {
+                    Some(fan_in) => f * (1.0 / fan_in.sqrt()) as f32,
+                    None if parameter.name.ends_with("weight") => 1.0 + 0.25 * f,
+                    None => 0.1 * f,
+                }
+            });
+            let values: Vec<f32> = values.collect();
+            compare(&parameter.name, &values, stored, 1e-8);
+            weights.tensors.insert(parameter.name, values);
+        }
+        weights
+    }
+
+    /// A model with the start weights and the batch in it.
+    fn model(&self) -> Model {
+        let model = Model::new(gpu(), &self.spec, self.batch).unwrap();
+        model.load(gpu(), &self.weights());
+        let [channels, height, width] = self.spec.input;
+        let pixels = height * width;
+        let images: Vec<f32> = (0..(self.batch * channels * pixels) as u32)
+            .map(|i| formula(i, 0))
+            .collect();
+        let labels: Vec<u32> = (0..self.batch as u32)
+            .map(|n| (7 * n + 3) % self.spec.classes as u32)
+            .collect();
+        model.set_batch(
+            gpu(),
+            &pack_images(&images, self.batch, channels, pixels),
+            &labels,
+        );
+        model
+    }
+
+    /// Compares every tensor of `found` with those of PyTorch under their indices in the Sequential.
+    fn compare_activations(&self, found: &Activations, group: &str) {
+        let expected = &self.file[group];
+        let check = |index: usize, tensor: &Tensor, channels: usize, pixels: usize| {
+            let values = block_on(tensor.read::<f32>(gpu())).unwrap();
+            let values = unpack_images(&values, self.batch, channels, pixels);
+            compare(
+                &format!("{group} {index}"),
+                &values,
+                &expected[index.to_string()],
+                TOLERANCE,
+            );
+        };
+        let [channels, height, width] = self.spec.input;
+        check(0, &found.input, channels, height * width);
+        for (number, (block, geometry)) in found
+            .blocks
+            .iter()
+            .zip(self.spec.blocks().unwrap())
+            .enumerate()
+        {
+            let [channels, height, width] = geometry.output;
+            for (index, tensor) in (self.spec.conv_index(number)..).zip([
+                &block.conv,
+                &block.norm,
+                &block.relu,
+                &block.dropout,
+            ]) {
+                check(index, tensor, channels, height * width);
+            }
+        }
+        let linear = self.spec.linear_index();
+        let [channels, height, width] = self.spec.features();
+        check(linear - 1, &found.features, channels, height * width);
+        check(linear, &found.hidden, self.spec.hidden, 1);
+        check(linear + 1, &found.logits, self.spec.classes, 1);
+        let compared =
+            1 + 4 * found.blocks.len() + 3 + usize::from(self.spec.head == Head::AvgPool);
+        assert_eq!(
+            expected.as_object().unwrap().len(),
+            compared,
+            "every tensor of the file is compared"
+        );
+    }
+}
+
+/// Compares the stored values, the largest, and the checksum that covers all others.
+fn compare(name: &str, found: &[f32], expected: &Value, tolerance: f64) {
+    let len = expected["shape"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|size| size.as_u64().unwrap() as usize)
+        .product::<usize>();
+    assert_eq!(found.len(), len, "{name}");
+    assert!(
+        found
+            .iter()
+            .all(|value| value.to_bits() & 0x7fff_ffff < 0x7f80_0000),
+        "{name} holds a number that is not finite"
+    );
+    let largest = expected["max_abs"].as_f64().unwrap();
+    let check = |what: &str, found: f64, expected: f64, allowed: f64| {
+        assert!(
+            (found - expected).abs() <= allowed,
+            "{name}, {what}: {found} against PyTorch's {expected}, allowed {allowed:e}"
+        );
+    };
+    let stored = expected["values"].as_array().unwrap();
+    for (k, value) in stored.iter().enumerate() {
+        let i = if stored.len() > 1 {
+            k * (len - 1) / (stored.len() - 1)
+        } else {
+            0
+        };
+        check(
+            &format!("element {i}"),
+            found[i].into(),
+            value.as_f64().unwrap(),
+            tolerance * largest,
+        );
+    }
+    let found_largest = found
+        .iter()
+        .fold(0.0f32, |most, value| most.max(value.abs()));
+    check(
+        "largest",
+        found_largest.into(),
+        largest,
+        tolerance * largest,
+    );
+    let dot: f64 = (0u32..)
+        .zip(found)
+        .map(|(i, &value)| f64::from(value) * f64::from(formula(i, 1000)))
+        .sum();
+    let scale = 0.2 * tolerance * largest * (len as f64).sqrt();
+    check(
+        "checksum",
+        dot,
+        expected["dot"].as_f64().unwrap(),
+        scale.max(1e-8 * largest * len as f64),
+    );
+}
+
+fn first_step(golden: &Golden) {
+    let model = golden.model();
+    let mut plan = model.forward(gpu(), Mode::Train);
+    plan.extend(model.loss(gpu()));
+    plan.extend(model.backward(gpu(), Mode::Train, true));
+    model.set_step(
+        gpu(),
+        &Optimizer::Adam { weight_decay: 0.0 },
+        1e-3,
+        golden.batch,
+        0,
+        1,
+    );
+    plan.submit(gpu()).unwrap();
+
+    let loss = block_on(model.metrics(gpu())).unwrap().loss();
+    let expected = golden.file["loss"].as_f64().unwrap();
+    assert!(
+        (loss - expected).abs() <= TOLERANCE * expected,
+        "loss {loss} against PyTorch's {expected}"
+    );
+    golden.compare_activations(&model.activations, "activations");
+    golden.compare_activations(&model.gradients, "activation_grads");
+    for (name, gradient) in block_on(model.weight_gradients(gpu())).unwrap() {
+        compare(
+            &format!("gradient of {name}"),
+            &gradient,
+            &golden.file["parameter_grads"][&name],
+            TOLERANCE,
+        );
+    }
+    let weights = block_on(model.weights(gpu(), 1)).unwrap();
+    for (name, expected) in golden.file["running_stats"].as_object().unwrap() {
+        compare(name, weights.get(name), expected, TOLERANCE);
+    }
+}
+
+fn ten_steps(golden: &Golden, run: &str) {
+    let expected = &golden.file["training"][run];
+    let setting = |key: &str| expected[key].as_f64().unwrap_or(0.0) as f32;
+    let optimizer = if run == "sgd" {
+        Optimizer::Sgd {
+            momentum: setting("momentum"),
+            weight_decay: setting("weight_decay"),
+        }
+    } else {
+        Optimizer::Adam {
+            weight_decay: setting("weight_decay"),
+        }
+    };
+    let lr = expected["lr"].as_f64().unwrap();
+    let losses: Vec<f64> = expected["losses"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|loss| loss.as_f64().unwrap())
+        .collect();
+    let largest = losses.iter().copied().fold(0.0, f64::max);
+
+    let model = golden.model();
+    let plan = model.training_step(gpu(), &optimizer);
+    for (number, expected) in (1..).zip(losses) {
+        model.clear_metrics(gpu());
+        model.set_step(gpu(), &optimizer, lr, golden.batch, 0, number);
+        plan.submit(gpu()).unwrap();
+        let loss = block_on(model.metrics(gpu())).unwrap().loss();
+        assert!(
+            (loss - expected).abs() <= TOLERANCE * largest,
+            "{run}, step {number}: loss {loss} against PyTorch's {expected}"
+        );
+    }
+    if run == "adam" {
+        model.forward(gpu(), Mode::Eval).submit(gpu()).unwrap();
+        let logits = block_on(model.activations.logits.read::<f32>(gpu())).unwrap();
+        let logits = unpack_images(&logits, golden.batch, golden.spec.classes, 1);
+        compare(
+            "logits in evaluation after ten steps",
+            &logits,
+            &golden.file["eval_logits"],
+            TOLERANCE,
+        );
+    }
+}
