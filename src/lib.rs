@@ -7,4 +7,5 @@ pub mod kernel;
 pub mod layout;
 pub mod model;
 pub mod ops;
+pub mod reference;
 pub mod spec;
