@@ -1,0 +1,360 @@
+//! What was typed, and what it means. Nothing here touches a device or a file.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use crate::gpu::AdapterChoice;
+use crate::inspect::Stage;
+use crate::model::Optimizer;
+use crate::spec::{Head, Spec};
+use crate::train::Recipe;
+
+/// Train a convolutional network on hand-written WGSL kernels, then see what each layer has learned.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The program's commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train the network, on pictures that the program draws itself or on your own
+    Train(Box<TrainArgs>),
+    /// Draw the feature maps of an image with a trained network
+    Features(FeaturesArgs),
+    /// List the adapters (GPUs and software drivers) that can be used
+    Adapters,
+}
+
+/// A choice between on and off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// Names of the optimisers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OptimizerName {
+    /// Adam with PyTorch's defaults.
+    Adam,
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+}
+
+/// Options of `train`.
+#[derive(Args, Debug)]
+pub struct TrainArgs {
+    /// Folder of your own photos, JPEG or PNG: one folder a class; or files named cat.0.jpg; or train/ and val/ (valid/,
+    /// validation/) with a folder a class each. Without it, cats and dogs that the program draws
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Side of the square that every picture is cropped to, in pixels
+    #[arg(long, default_value_t = 128)]
+    pub size: usize,
+    /// Pictures a training step
+    #[arg(long, default_value_t = 32)]
+    pub batch: usize,
+    /// Passes over the training pictures [default: 6 for drawn pictures, 10 for --data]
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Learning rate
+    #[arg(long, default_value_t = 1e-3)]
+    pub lr: f64,
+    /// How the weights move
+    #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
+    pub optimizer: OptimizerName,
+    /// Momentum of --optimizer sgd
+    #[arg(long, default_value_t = 0.9)]
+    pub momentum: f32,
+    /// Weight decay, added to the gradient as in PyTorch's Adam and SGD
+    #[arg(long, default_value_t = 0.0)]
+    pub weight_decay: f32,
+    /// Decides initial weights, order, flips, dropout, and the drawn pictures
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Output channels of each block, and so the number of blocks
+    #[arg(long, value_delimiter = ',', default_values_t = [16, 32, 64, 128, 256])]
+    pub channels: Vec<usize>,
+    /// Height and width of the filters
+    #[arg(long, default_value_t = 3)]
+    pub kernel: usize,
+    /// Stride of the convolutions
+    #[arg(long, default_value_t = 2)]
+    pub stride: usize,
+    /// Zero padding of the convolutions on every side
+    #[arg(long, default_value_t = 0)]
+    pub padding: usize,
+    /// Probability to drop a channel in training
+    #[arg(long, default_value_t = 0.1)]
+    pub dropout: f32,
+    /// What stands between the last block and the linear layers
+    #[arg(long, value_enum, default_value_t = Head::AvgPool)]
+    pub head: Head,
+    /// Outputs of the first linear layer
+    #[arg(long, default_value_t = 64)]
+    pub hidden: usize,
+    /// Flip training pictures left to right at random
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    pub augment: Switch,
+    /// Share of each class set aside for validation where --data has no validation folder
+    #[arg(long, default_value_t = 0.2, value_name = "SHARE")]
+    pub val_share: f64,
+    /// Drawn pictures to train on
+    #[arg(
+        long,
+        default_value_t = 2000,
+        value_name = "N",
+        conflicts_with = "data"
+    )]
+    pub train_pictures: usize,
+    /// Drawn pictures to validate on
+    #[arg(long, default_value_t = 500, value_name = "N", conflicts_with = "data")]
+    pub val_pictures: usize,
+    /// Memory for decoded pictures, in MiB; what does not fit is decoded again each time
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    pub cache: usize,
+    /// Folder of the run itself; must not exist yet [default: runs/001 or the next free number]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Number or part of the name of an adapter, as `convscope adapters` lists them
+    #[arg(long)]
+    pub adapter: Option<AdapterChoice>,
+}
+
+/// Options of `features`.
+#[derive(Args, Debug)]
+pub struct FeaturesArgs {
+    /// The image, JPEG or PNG
+    pub image: PathBuf,
+    /// Folder of the run whose network to use
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Which of the run's weights to use
+    #[arg(long, value_enum, default_value_t = Which::Best)]
+    pub weights: Which,
+    /// Where in a block its maps are taken
+    #[arg(long, value_enum, default_value_t = Stage::Relu)]
+    pub stage: Stage,
+    /// Folder for the pictures; must not exist yet [default: a new one below RUN/features]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Number or part of the name of an adapter, as `convscope adapters` lists them
+    #[arg(long)]
+    pub adapter: Option<AdapterChoice>,
+}
+
+/// Which of a run's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// Those of the epoch with the highest validation accuracy.
+    Best,
+    /// Those of the last epoch.
+    Last,
+}
+
+impl Which {
+    /// Name of their file in the run's folder.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Best => "best.safetensors",
+            Self::Last => "last.safetensors",
+        }
+    }
+}
+
+/// What `train` is to do, every choice made: `config.json` of the run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// The data folder, or none for drawn pictures.
+    pub data: Option<PathBuf>,
+    /// Names of the classes, in the order of the logits.
+    pub classes: Vec<String>,
+    /// Pictures to train on.
+    pub train_pictures: usize,
+    /// Pictures to validate on.
+    pub val_pictures: usize,
+    /// The network.
+    pub model: Spec,
+    /// Pictures a training step.
+    pub batch: usize,
+    /// Passes over the training pictures.
+    pub epochs: usize,
+    /// Name of the optimiser.
+    pub optimizer: &'static str,
+    /// Learning rate.
+    pub lr: f64,
+    /// Momentum, of SGD.
+    pub momentum: Option<f32>,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Whether training pictures are flipped.
+    pub augment: bool,
+    /// Decides all that is random.
+    pub seed: u64,
+}
+
+impl TrainArgs {
+    /// Checks every number that needs neither data nor device, and the geometry of the network.
+    ///
+    /// # Errors
+    /// The first option that is out of range, with what would be right.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=60_000).contains(&self.batch) {
+            bail!("--batch {}: expected 1 to 60000", self.batch);
+        }
+        if self.epochs == Some(0) {
+            bail!("--epochs 0: expected at least 1");
+        }
+        if !(self.lr.is_finite() && self.lr > 0.0) {
+            bail!("--lr {}: expected a number above 0, such as 0.001", self.lr);
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            bail!(
+                "--momentum {}: expected at least 0 and less than 1",
+                self.momentum
+            );
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            bail!(
+                "--weight-decay {}: expected a number of at least 0",
+                self.weight_decay
+            );
+        }
+        if !(self.val_share > 0.0 && self.val_share < 1.0) {
+            bail!(
+                "--val-share {}: expected more than 0 and less than 1",
+                self.val_share
+            );
+        }
+        for (option, pictures) in [
+            ("train-pictures", self.train_pictures),
+            ("val-pictures", self.val_pictures),
+        ] {
+            if !(2..=10_000_000).contains(&pictures) {
+                bail!("--{option} {pictures}: expected 2 to 10000000");
+            }
+        }
+        self.spec(2).blocks()?;
+        Ok(())
+    }
+
+    /// The network, for so many classes.
+    pub fn spec(&self, classes: usize) -> Spec {
+        Spec {
+            input: [3, self.size, self.size],
+            channels: self.channels.clone(),
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            dropout: self.dropout,
+            head: self.head,
+            hidden: self.hidden,
+            classes,
+        }
+    }
+
+    /// How to train it.
+    pub fn recipe(&self) -> Recipe {
+        let weight_decay = self.weight_decay;
+        Recipe {
+            optimizer: match self.optimizer {
+                OptimizerName::Adam => Optimizer::Adam { weight_decay },
+                OptimizerName::Sgd => Optimizer::Sgd {
+                    momentum: self.momentum,
+                    weight_decay,
+                },
+            },
+            lr: self.lr,
+            seed: self.seed,
+            augment: self.augment == Switch::On,
+        }
+    }
+
+    /// Every choice made, given what the data turned out to be.
+    pub fn config(&self, classes: &[String], [train_pictures, val_pictures]: [usize; 2]) -> Config {
+        let sgd = self.optimizer == OptimizerName::Sgd;
+        Config {
+            data: self.data.clone(),
+            classes: classes.to_vec(),
+            train_pictures,
+            val_pictures,
+            model: self.spec(classes.len()),
+            batch: self.batch,
+            epochs: self.epochs(),
+            optimizer: if sgd { "sgd" } else { "adam" },
+            lr: self.lr,
+            momentum: sgd.then_some(self.momentum),
+            weight_decay: self.weight_decay,
+            augment: self.augment == Switch::On,
+            seed: self.seed,
+        }
+    }
+
+    /// Passes over the training pictures.
+    pub fn epochs(&self) -> usize {
+        self.epochs
+            .unwrap_or(if self.data.is_some() { 10 } else { 6 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn train(arguments: &[&str]) -> Result<Box<TrainArgs>> {
+        let cli = Cli::try_parse_from(["convscope", "train"].iter().chain(arguments))?;
+        let Command::Train(arguments) = cli.command else {
+            unreachable!("the command is train")
+        };
+        arguments.check()?;
+        Ok(arguments)
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_options_it_is_the_known_network() {
+        let arguments = train(&[]).unwrap();
+        assert_eq!(arguments.spec(2), Spec::dogs_vs_cats(128, 2));
+        assert_eq!(arguments.epochs(), 6);
+    }
+
+    #[test]
+    fn bad_numbers_name_their_option() {
+        let cases = [
+            ("--batch=0", "--batch 0"),
+            ("--epochs=0", "--epochs 0"),
+            ("--lr=0", "--lr 0"),
+            ("--lr=NaN", "--lr NaN"),
+            ("--momentum=1", "--momentum 1"),
+            ("--weight-decay=-1", "--weight-decay -1"),
+            ("--size=16", "block 4"),
+            ("--size=0", "--size 0"),
+            ("--stride=0", "--stride 0"),
+            ("--kernel=99", "--kernel 99"),
+            ("--dropout=1", "--dropout 1"),
+            ("--channels=8,0", "--channels 8,0"),
+            ("--val-share=1", "--val-share 1"),
+            ("--train-pictures=1", "--train-pictures 1"),
+            ("--optimizer=lion", "possible values: adam, sgd"),
+        ];
+        for (argument, message) in cases {
+            let error = train(&[argument]).unwrap_err().to_string();
+            assert!(error.contains(message), "{argument}: {error}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! From a folder of photos to batches for the GPU.
+//!
+//! The way of a picture: [`folder::scan`] finds the files, their classes and the split into
+//! training and validation; [`prepare::load`] turns one file into a small square of RGB bytes;
+//! [`photos::Photos`] does so for all files and keeps the results; [`loader::shuffled`] orders them
+//! anew for each epoch; [`loader::with_batches`] flips and normalises them into [`loader::Batch`]es
+//! ahead of need. Without photos, [`drawn::DrawnPets`] takes the place of [`photos::Photos`].
+//!
+//! Everything random here is keyed by a seed and by what it decides (the split of a class, the
+//! order of an epoch, the flip of one picture), never by which thread comes first, so equal
+//! arguments give equal bytes on any machine.
+
+mod cache;
+pub mod drawn;
+pub mod folder;
+pub mod loader;
+pub mod pets;
+pub mod photos;
+pub mod prepare;
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context, Result};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// A set of labelled square RGB pictures, all of one size.
+pub trait Pictures: Sync {
+    /// Number of pictures.
+    fn len(&self) -> usize;
+
+    /// Whether there is no picture at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Side of every picture, in pixels.
+    fn size(&self) -> u32;
+
+    /// Class of a picture, an index into the sorted class names.
+    fn label(&self, index: usize) -> u32;
+
+    /// What to call a picture: its file's path below the data folder, or for a drawn one `cat 17
+    /// (drawn, seed 0)`.
+    fn name(&self, index: usize) -> String;
+
+    /// Pixels of a picture: `size * size * 3` bytes, RGB, row-major. Borrowed when the picture is
+    /// kept in memory.
+    ///
+    /// # Errors
+    /// The reason, when the picture has to be read again and its file has gone or is no longer
+    /// usable.
+    fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String>;
+}
+
+/// A file that cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rejected {
+    /// Path below the data folder.
+    pub file: String,
+    /// The reason, worded to follow the file's name: "is empty (0 bytes)".
+    pub reason: String,
+}
+
+/// Writes the rejected files as a CSV table with the columns `file` and `reason`.
+///
+/// # Errors
+/// If the table cannot be written.
+pub fn write_rejected(path: &Path, rejected: &[Rejected]) -> Result<()> {
+    let write = || -> csv::Result<()> {
+        let mut table = csv::Writer::from_path(path)?;
+        table.write_record(["file", "reason"])?;
+        for Rejected { file, reason } in rejected {
+            table.write_record([file, reason])?;
+        }
+        Ok(table.flush()?)
+    };
+    write().with_context(|| format!("cannot write the list of rejected files {}", path.display()))
+}
+
+/// How many threads this machine runs at once, at least 1.
+pub fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A random stream of its own for each purpose, seed and number (an epoch or a class, say).
+fn random(purpose: &str, seed: u64, number: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&number.to_le_bytes());
+    key[16..16 + purpose.len()].copy_from_slice(purpose.as_bytes());
+    ChaCha8Rng::from_seed(key)
+}

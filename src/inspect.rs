@@ -1,0 +1,162 @@
+//! Looking inside: what each layer makes of one picture.
+
+use anyhow::{Context, Result};
+use image::RgbImage;
+
+use crate::data::prepare;
+use crate::gpu::Gpu;
+use crate::layout::unpack_images;
+use crate::model::{Mode, Model};
+use crate::report::{self, FeatureMaps, Order};
+
+/// Where in a block its maps are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stage {
+    /// After the convolution: signed values.
+    Conv,
+    /// After batch norm: signed values.
+    Norm,
+    /// After ReLU: what the next layer gets.
+    Relu,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Conv => "after convolution",
+            Self::Norm => "after batch norm",
+            Self::Relu => "after ReLU",
+        }
+    }
+}
+
+/// What a network makes of one picture.
+pub struct Look {
+    /// The maps of each block, (channels, height, width), first block to last.
+    pub maps: Vec<Vec<f32>>,
+    /// Probability of each class.
+    pub probabilities: Vec<f64>,
+}
+
+impl Look {
+    /// The most probable class.
+    pub fn predicted(&self) -> usize {
+        let most = |best: usize, class: usize| {
+            if self.probabilities[class] > self.probabilities[best] {
+                class
+            } else {
+                best
+            }
+        };
+        (0..self.probabilities.len()).fold(0, most)
+    }
+}
+
+/// Runs the network on one picture in evaluation mode. `pixels` are RGB bytes of the network's size.
+///
+/// # Errors
+/// When the device failed.
+pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Look> {
+    let mut picture = vec![0.0; pixels.len() / 3 * prepare::CHANNELS];
+    prepare::to_tensor(pixels, false, &mut picture);
+    model.set_batch(gpu, &picture, &[0]);
+    model.set_live(gpu, 1);
+    model.forward(gpu, Mode::Eval).submit(gpu)?;
+
+    let mut maps = Vec::new();
+    let geometry = model.spec().blocks().expect("the model was built from it");
+    for (block, geometry) in model.activations.blocks.iter().zip(geometry) {
+        let tensor = match stage {
+            Stage::Conv => &block.conv,
+            Stage::Norm => &block.norm,
+            Stage::Relu => &block.relu,
+        };
+        let [channels, height, width] = geometry.output;
+        let values: Vec<f32> = pollster::block_on(tensor.read(gpu))?;
+        // The batch's first picture.
+        maps.push(unpack_images(&values, 1, channels, height * width));
+    }
+    let logits: Vec<f32> = pollster::block_on(model.activations.logits.read(gpu))?;
+    Ok(Look {
+        maps,
+        probabilities: softmax(&logits[..model.spec().classes]),
+    })
+}
+
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f64> = logits
+        .iter()
+        .map(|logit| f64::from(logit - largest).exp())
+        .collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials
+        .into_iter()
+        .map(|exponential| exponential / sum)
+        .collect()
+}
+
+/// Draws a look: an overview and one sheet of all maps for each block, as (file name, picture).
+///
+/// `title` heads the overview; `facts` stand in the caption of every picture.
+///
+/// # Errors
+/// When a value is not finite.
+pub fn draw(
+    look: &Look,
+    model: &Model,
+    pixels: &[u8],
+    stage: Stage,
+    title: &str,
+    facts: &[String],
+) -> Result<Vec<(String, RgbImage)>> {
+    let geometry = model.spec().blocks().expect("the model was built from it");
+    let [_, height, width] = model.spec().input;
+    let input = RgbImage::from_raw(width as u32, height as u32, pixels.to_vec())
+        .context("the picture has another size")?;
+    let names: Vec<String> = (1..=geometry.len())
+        .map(|number| format!("Block {number} {}", stage.name()))
+        .collect();
+    let layers: Vec<FeatureMaps<'_>> = look
+        .maps
+        .iter()
+        .zip(&geometry)
+        .zip(&names)
+        .map(|((values, block), name)| FeatureMaps {
+            name,
+            values,
+            channels: block.output[0],
+            height: block.output[1],
+            width: block.output[2],
+            signed: stage != Stage::Relu,
+            receptive_field: block.receptive_field,
+            stride: block.stride,
+        })
+        .collect();
+
+    let mut pictures = vec![(
+        "overview.png".to_string(),
+        report::overview(title, &layers, &input, facts)?,
+    )];
+    for (number, maps) in (1..).zip(&layers) {
+        pictures.push((
+            format!("block-{number}.png"),
+            report::grid(maps, Order::Strongest, &input, facts)?,
+        ));
+    }
+    Ok(pictures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::softmax;
+
+    #[test]
+    fn softmax_of_large_logits_stays_finite() {
+        assert_eq!(softmax(&[1000.0, 1000.0]), [0.5, 0.5]);
+        let [small, large] = softmax(&[0.0, 200.0])[..] else {
+            panic!()
+        };
+        assert!(small > 0.0 && small < 1e-80 && large <= 1.0);
+    }
+}

@@ -1,0 +1,210 @@
+//! A run on disk: settings, metrics, weights and pictures, in a folder of its own.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::checkpoint::Checkpoint;
+use crate::train::EpochRecord;
+
+/// Folder of the runs that are given no folder.
+const RUNS: &str = "runs";
+
+/// A run's folder.
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// Makes a new folder: `out`, or else the next free number below `runs/`.
+    ///
+    /// # Errors
+    /// When `out` exists and is not an empty folder, or the folder cannot be made.
+    pub fn create(out: Option<&Path>) -> Result<Self> {
+        let path = match out {
+            Some(out) => {
+                let occupied =
+                    fs::read_dir(out).map_or(out.exists(), |mut entries| entries.next().is_some());
+                if occupied {
+                    bail!(
+                        "--out {}: exists already; name a new folder, an older run is never overwritten",
+                        out.display()
+                    );
+                }
+                fs::create_dir_all(out)
+                    .with_context(|| format!("--out {}: cannot be made", out.display()))?;
+                out.to_path_buf()
+            }
+            None => {
+                fs::create_dir_all(RUNS).with_context(|| {
+                    format!("the folder {RUNS}/ cannot be made: use --out elsewhere")
+                })?;
+                free_name(Path::new(RUNS), |number| format!("{number:03}"))?
+            }
+        };
+        Ok(Self { path })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a value as indented JSON.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value)?;
+        self.write(name, format!("{text}\n").as_bytes())
+    }
+
+    /// Writes a checkpoint.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_checkpoint(&self, name: &str, checkpoint: &Checkpoint) -> Result<()> {
+        self.write(name, &checkpoint.to_bytes())
+    }
+
+    /// Appends an epoch to `metrics.jsonl` and `metrics.csv`.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn append_metrics(&self, record: &EpochRecord) -> Result<()> {
+        let mut lines = self.append("metrics.jsonl")?;
+        writeln!(lines, "{}", serde_json::to_string(record)?)?;
+        let table = self.append("metrics.csv")?;
+        let is_new = table.metadata()?.len() == 0;
+        let mut table = csv::WriterBuilder::new()
+            .has_headers(is_new)
+            .from_writer(table);
+        table.serialize(record)?;
+        Ok(table.flush()?)
+    }
+
+    fn append(&self, name: &str) -> Result<File> {
+        let path = self.file(name);
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        file.with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Writes a file whole or not at all, so that a stop at any moment leaves the old one or the new one.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.file(name);
+        let unfinished = self.file(&format!("{name}.unfinished"));
+        fs::write(&unfinished, bytes)
+            .and_then(|()| fs::rename(&unfinished, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Makes the folder `parent/name(number)` for the least number, from 1, that is free.
+///
+/// # Errors
+/// When the folder cannot be made for another reason than being there.
+pub fn free_name(parent: &Path, name: impl Fn(usize) -> String) -> Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let path = parent.join(name(number));
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot make the folder {}", path.display()));
+            }
+        }
+    }
+}
+
+/// Reads a checkpoint of a run.
+///
+/// # Errors
+/// When there is no such run or the file cannot be used, with the remedy.
+pub fn read_checkpoint(run: &Path, name: &str) -> Result<Checkpoint> {
+    if !run.is_dir() {
+        bail!(
+            "--run {}: there is no such folder; name the folder that `convscope train` made, such as runs/001",
+            run.display()
+        );
+    }
+    let path = run.join(name);
+    let bytes = fs::read(&path).with_context(|| {
+        format!(
+            "--run {}: {name} cannot be read; is this a finished run of `convscope train`?",
+            run.display()
+        )
+    })?;
+    Checkpoint::from_bytes(&bytes).with_context(|| format!("{}: cannot be used", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_run_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let run = RunDir::create(Some(&out)).unwrap();
+        run.write_json("config.json", &1).unwrap();
+        let error = RunDir::create(Some(&out)).err().unwrap().to_string();
+        assert!(error.contains("exists already"), "{error}");
+        assert_eq!(fs::read_to_string(out.join("config.json")).unwrap(), "1\n");
+        let names = ["001", "002"].map(|name| folder.path().join(name));
+        for expected in names {
+            assert_eq!(
+                free_name(folder.path(), |number| format!("{number:03}")).unwrap(),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn metrics_make_one_table_with_one_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::create(Some(&folder.path().join("run"))).unwrap();
+        for epoch in 1..=2 {
+            let record = EpochRecord {
+                epoch,
+                train_loss: 0.5,
+                train_acc: 0.75,
+                val_loss: 0.25,
+                val_acc: 1.0,
+                images_per_s: 100.0,
+                train_seconds: 2.0,
+                val_seconds: 1.0,
+            };
+            run.append_metrics(&record).unwrap();
+        }
+        let table = fs::read_to_string(run.file("metrics.csv")).unwrap();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(
+            lines[0],
+            "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds"
+        );
+        assert_eq!(
+            lines[1..],
+            [
+                "1,0.5,0.75,0.25,1.0,100.0,2.0,1.0",
+                "2,0.5,0.75,0.25,1.0,100.0,2.0,1.0"
+            ]
+        );
+        assert_eq!(
+            fs::read_to_string(run.file("metrics.jsonl"))
+                .unwrap()
+                .lines()
+                .count(),
+            2
+        );
+    }
+}

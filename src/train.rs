@@ -1,0 +1,229 @@
+//! Training: the step, the epoch, the evaluation.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use crate::checkpoint::Weights;
+use crate::data::loader::{Batch, Flips, shuffled, with_batches};
+use crate::data::{Pictures, Rejected, threads};
+use crate::gpu::{Gpu, Plan};
+use crate::model::{Metrics, Mode, Model, Optimizer};
+
+/// How a network is trained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recipe {
+    /// How the weights move.
+    pub optimizer: Optimizer,
+    /// How far.
+    pub lr: f64,
+    /// Decides order, flips and dropout masks.
+    pub seed: u64,
+    /// Whether training pictures are flipped left to right at random.
+    pub augment: bool,
+}
+
+/// One epoch's line in `metrics.jsonl` and `metrics.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EpochRecord {
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
+    /// Mean loss of the training pictures while the weights moved: in training mode, dropout on.
+    pub train_loss: f64,
+    /// Share of training pictures that were right, measured likewise.
+    pub train_acc: f64,
+    /// Mean loss of the validation pictures after the epoch, in evaluation mode.
+    pub val_loss: f64,
+    /// Share of validation pictures that are right, measured likewise.
+    pub val_acc: f64,
+    /// Training pictures a second, loading included.
+    pub images_per_s: f64,
+    /// Seconds for the epoch's training, loading included.
+    pub train_seconds: f64,
+    /// Seconds for its evaluation, loading included.
+    pub val_seconds: f64,
+}
+
+/// How far an epoch or an evaluation has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Pictures submitted so far.
+    pub pictures: usize,
+    /// Loss and accuracy so far, now and then.
+    pub metrics: Option<Metrics>,
+}
+
+/// How often the metrics are read within an epoch. Reading makes the processor wait for the device.
+const METRICS_EVERY: Duration = Duration::from_secs(1);
+/// Steps that may wait on the device, so that uploads do not pile up in memory.
+const STEPS_AHEAD: usize = 2;
+
+/// A model in training, with its plans.
+pub struct Trainer<'a> {
+    gpu: &'a Gpu,
+    model: &'a Model,
+    recipe: Recipe,
+    training_step: Plan,
+    evaluation: Plan,
+    steps: u32,
+}
+
+impl<'a> Trainer<'a> {
+    /// Prepares to train `model` from `weights`. Kernels are compiled first; `compiling(done, all)` is told of it.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn new(
+        gpu: &'a Gpu,
+        model: &'a Model,
+        weights: &Weights,
+        recipe: Recipe,
+        compiling: impl FnMut(usize, usize),
+    ) -> Result<Self> {
+        let training_step = model.training_step(gpu, &recipe.optimizer);
+        let mut evaluation = model.forward(gpu, Mode::Eval);
+        evaluation.extend(model.loss(gpu));
+        model.set_live(gpu, model.batch());
+        training_step.compile(gpu, compiling)?;
+        model.load(gpu, weights);
+        Ok(Self {
+            gpu,
+            model,
+            recipe,
+            training_step,
+            evaluation,
+            steps: 0,
+        })
+    }
+
+    /// Training steps taken so far.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Trains on all pictures once, in a new order. Returns the metrics in training mode, and the pictures that had become
+    /// unreadable.
+    ///
+    /// # Errors
+    /// When the device failed or the loss is no longer finite.
+    pub fn train(
+        &mut self,
+        pictures: &dyn Pictures,
+        epoch: usize,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Metrics, Vec<Rejected>)> {
+        let Recipe {
+            optimizer,
+            lr,
+            seed,
+            augment,
+        } = self.recipe;
+        let order = shuffled(pictures.len(), seed, epoch as u64);
+        let flips = augment.then_some(Flips {
+            seed,
+            epoch: epoch as u64,
+        });
+        let (gpu, model, plan, steps) =
+            (self.gpu, self.model, &self.training_step, &mut self.steps);
+        let mut submit = |batch: &Batch| {
+            *steps += 1;
+            model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, *steps);
+            plan.submit(gpu)
+        };
+        let (metrics, rejected) = run(gpu, model, pictures, &order, flips, &mut submit, progress)?;
+        if metrics.broken > 0 {
+            bail!(
+                "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr}); \
+                 the weights of the last good epoch are kept"
+            );
+        }
+        Ok((metrics, rejected))
+    }
+
+    /// Judges the model on all pictures, in evaluation mode.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn evaluate(
+        &self,
+        pictures: &dyn Pictures,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Metrics> {
+        let order: Vec<usize> = (0..pictures.len()).collect();
+        let mut submit = |batch: &Batch| {
+            self.model.set_live(self.gpu, batch.indices.len());
+            self.evaluation.submit(self.gpu)
+        };
+        let (metrics, _) = run(
+            self.gpu,
+            self.model,
+            pictures,
+            &order,
+            None,
+            &mut submit,
+            progress,
+        )?;
+        Ok(metrics)
+    }
+
+    /// The weights as they are now.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn weights(&self) -> Result<Weights> {
+        Ok(pollster::block_on(
+            self.model.weights(self.gpu, self.steps.into()),
+        )?)
+    }
+}
+
+/// Feeds the pictures to the device in batches, `STEPS_AHEAD` of what it has finished.
+fn run(
+    gpu: &Gpu,
+    model: &Model,
+    pictures: &dyn Pictures,
+    order: &[usize],
+    flips: Option<Flips>,
+    submit: &mut dyn FnMut(&Batch) -> Result<wgpu::SubmissionIndex, crate::gpu::GpuError>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Metrics, Vec<Rejected>)> {
+    model.clear_metrics(gpu);
+    let metrics = || pollster::block_on(model.metrics(gpu));
+    let mut rejected = Vec::new();
+    let mut submitted = 0;
+    with_batches(
+        pictures,
+        order,
+        model.batch(),
+        flips,
+        threads(),
+        |batches| {
+            let mut in_flight = VecDeque::new();
+            let mut last_read = Instant::now();
+            for mut batch in batches {
+                rejected.append(&mut batch.rejected);
+                if batch.indices.is_empty() {
+                    continue;
+                }
+                if in_flight.len() == STEPS_AHEAD {
+                    gpu.wait(in_flight.pop_front())?;
+                }
+                model.set_batch(gpu, &batch.images, &batch.labels);
+                in_flight.push_back(submit(&batch)?);
+                submitted += batch.indices.len();
+                let due = last_read.elapsed() >= METRICS_EVERY;
+                progress(Progress {
+                    pictures: submitted,
+                    metrics: if due { Some(metrics()?) } else { None },
+                });
+                if due {
+                    last_read = Instant::now();
+                }
+            }
+            anyhow::Ok(())
+        },
+    )?;
+    Ok((metrics()?, rejected))
+}
