@@ -52,6 +52,7 @@ pub enum OptimizerName {
 
 /// Options of `train`.
 #[derive(Args, Debug)]
+#[command(allow_negative_numbers = true)]
 pub struct TrainArgs {
     /// Folder of your own photos, JPEG or PNG: one folder a class; or files named cat.0.jpg; or train/ and val/ (valid/,
     /// validation/) with a folder a class each. Without it, cats and dogs that the program draws

@@ -131,6 +131,7 @@ pub fn draw(
             signed: stage != Stage::Relu,
             receptive_field: block.receptive_field,
             stride: block.stride,
+            offset: block.offset,
         })
         .collect();
 

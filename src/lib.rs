@@ -1,4 +1,52 @@
-//! convscope
+//! Train a convolutional network with hand-written WGSL compute kernels on any GPU, then see what each layer has learned.
+//!
+//! # Follow one batch
+//!
+//! 1. [`data`]: files become labelled squares of RGB bytes ([`data::prepare`]); threads make them into batches ahead of
+//!    need ([`data::loader`]). Without files, [`data::pets`] draws cats and dogs.
+//! 2. [`gpu`]: a batch is written into a [`gpu::Tensor`]; a [`gpu::Plan`] holds the kernels of a step, bound once and
+//!    replayed every step.
+//! 3. [`model`]: [`model::Model::forward`], a line a kernel, then the loss, then [`model::Model::backward`], its mirror,
+//!    then the update. [`spec`] says what the network looks like, [`ops`] binds the kernels of `shaders/`, declared with
+//!    [`kernel!`].
+//! 4. [`train`]: the steps of an epoch; the processor waits for the device only to read loss and accuracy, about once a
+//!    second.
+//! 5. [`checkpoint`]: the weights as PyTorch names them; [`run_dir`]: the folder of a run.
+//! 6. [`inspect`]: what each layer makes of a picture; [`report`]: how that is drawn.
+//!
+//! [`reference`] repeats every kernel in plain loops on the processor; the tests hold the kernels against it.
+//!
+//! # Without the program
+//!
+//! The modules up to `checkpoint` need no files, threads or clocks and build without the feature `native`, for a browser
+//! too. Reading back is `async`; on a desktop any executor will do, here [pollster](https://docs.rs/pollster):
+//!
+//! ```no_run
+//! use convscope::checkpoint::Weights;
+//! use convscope::gpu::{AdapterChoice, Gpu};
+//! use convscope::model::{Model, Optimizer};
+//! use convscope::spec::Spec;
+//!
+//! # fn main() -> Result<(), convscope::gpu::GpuError> {
+//! pollster::block_on(async {
+//!     let gpu = Gpu::open(&AdapterChoice::Best).await?;
+//!     let spec = Spec::dogs_vs_cats(64, 2);
+//!     let model = Model::new(&gpu, &spec, 8)?;
+//!     model.load(&gpu, &Weights::initial(&spec, 0));
+//!
+//!     let adam = Optimizer::Adam { weight_decay: 0.0 };
+//!     let step = model.training_step(&gpu, &adam);
+//!     // Pictures are (N, H, W, 4): RGB and a zero. These are black, all of class 0.
+//!     model.set_batch(&gpu, &[0.0; 8 * 64 * 64 * 4], &[0; 8]);
+//!     for number in 1..=10 {
+//!         model.set_step(&gpu, &adam, 1e-3, 8, 0, number);
+//!         step.submit(&gpu)?;
+//!     }
+//!     println!("mean loss {:.3}", model.metrics(&gpu).await?.loss());
+//!     Ok(())
+//! })
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;

@@ -87,6 +87,8 @@ pub struct Block {
     pub receptive_field: usize,
     /// Rows of the picture from one of its values to the next.
     pub stride: usize,
+    /// Rows above the picture that its first value sees: 0 without padding.
+    pub offset: usize,
 }
 
 /// A trained tensor of the network.
@@ -141,6 +143,7 @@ impl Spec {
         let mut input = self.input;
         let mut receptive_field = 1;
         let mut stride = 1;
+        let mut offset = 0;
         for (number, &channels) in (1..).zip(&self.channels) {
             let [_, height, width] = input;
             if height.min(width) + 2 * self.padding < self.kernel {
@@ -156,12 +159,14 @@ impl Spec {
             let out = |size: usize| (size + 2 * self.padding - self.kernel) / self.stride + 1;
             let output = [channels, out(height), out(width)];
             receptive_field += (self.kernel - 1) * stride;
+            offset += self.padding * stride;
             stride *= self.stride;
             blocks.push(Block {
                 input,
                 output,
                 receptive_field,
                 stride,
+                offset,
             });
             input = output;
         }

@@ -7,6 +7,7 @@ pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod linear;
+pub mod peak;
 pub mod relu;
 pub mod sgd;
 
@@ -61,4 +62,6 @@ pub const KERNELS: &[Declaration] = &[
     cross_entropy::Accumulate::DECLARATION,
     adam::Update::DECLARATION,
     sgd::Update::DECLARATION,
+    peak::MultiplyAdd::DECLARATION,
+    peak::Copy::DECLARATION,
 ];

@@ -1,17 +1,20 @@
 //! Pictures of feature maps: what each layer makes of one image.
 //!
-//! [`grid`] draws all maps of one layer, [`overview`] the strongest few maps of every layer. Both
+//! [`grid()`] draws all maps of one layer, [`overview`] the strongest few maps of every layer. Both
 //! follow the same rules, so that a picture can be read without its program:
 //!
 //! - A value is a square of one colour: maps are enlarged by a whole number, never smoothed.
 //! - All maps of a layer share one colour scale, and its limits are printed beside the colour bar.
 //!   Maps after ReLU run from 0 to their maximum; signed maps run from minus to plus the largest
 //!   magnitude, so that 0 always has the neutral colour. Both scales are safe for colour blindness.
-//! - A map with the same value everywhere is hatched, and counted in the legend.
+//! - A map with the same value everywhere is hatched, and counted in the text.
 //! - A value that is not finite is an error, never a colour.
+
+use std::ops::Range;
 
 mod canvas;
 mod grid;
+mod page;
 mod scale;
 mod text;
 
@@ -34,52 +37,19 @@ pub struct FeatureMaps<'a> {
     pub signed: bool,
     /// Side, in image pixels, of the square that one value depends on.
     pub receptive_field: usize,
-    /// Distance, in image pixels, between the squares of two neighbouring values. Value (y, x)
-    /// sees the image rows from `y * stride` on, as convolutions without padding do.
+    /// Distance, in image pixels, between the squares of neighbouring values. Value (y, x) sees
+    /// the image from row `y * stride - offset` and column `x * stride - offset` on.
     pub stride: usize,
+    /// How many pixels beyond the image's edge the first value sees: 0 unless convolutions pad.
+    pub offset: usize,
 }
 
-/// Why a picture of feature maps cannot be drawn.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum PictureError {
-    /// The values do not fill the shape, or the shape is empty.
-    #[error(
-        "{name}: {len} values cannot be drawn as {channels} maps of {height} x {width}; \
-         give channels x height x width values, and none of the three may be 0"
-    )]
-    Shape {
-        /// The layer.
-        name: String,
-        /// Number of values given.
-        len: usize,
-        /// Number of maps asked for.
-        channels: usize,
-        /// Rows of one map.
-        height: usize,
-        /// Columns of one map.
-        width: usize,
-    },
-    /// A value that no colour stands for.
-    #[error(
-        "{name}, channel {channel}, row {row}, column {column}: the value is {value}; {remedy}"
-    )]
-    Value {
-        /// The layer.
-        name: String,
-        /// The map, counted from 0.
-        channel: usize,
-        /// Row in the map, counted from 0.
-        row: usize,
-        /// Column in the map, counted from 0.
-        column: usize,
-        /// The value.
-        value: f32,
-        /// What to do about it.
-        remedy: &'static str,
-    },
-}
+/// Why a picture cannot be drawn: names the layer, the place in it and the remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PictureError(String);
 
-/// What a map looks like beyond its colours.
+/// Whether a map has anything to show.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     /// Every value is 0.
@@ -99,14 +69,11 @@ impl<'a> FeatureMaps<'a> {
 
     fn kind(&self, channel: usize) -> Kind {
         let map = self.map(channel);
-        if map.iter().any(|&value| value != map[0]) {
-            Kind::Live
-        } else if map[0] == 0.0 {
-            Kind::Dead
-        } else if map.len() > 1 {
-            Kind::Constant
-        } else {
-            Kind::Live
+        let same = map.iter().all(|&value| value == map[0]);
+        match (same, map[0] == 0.0, map.len()) {
+            (true, true, _) => Kind::Dead,
+            (true, false, 2..) => Kind::Constant,
+            _ => Kind::Live,
         }
     }
 
@@ -116,18 +83,33 @@ impl<'a> FeatureMaps<'a> {
             .count()
     }
 
-    /// Refuses maps that cannot be drawn honestly.
-    fn check(&self) -> Result<(), PictureError> {
-        let size = self.height.saturating_mul(self.width);
-        let len = size.saturating_mul(self.channels);
-        if len == 0 || len != self.values.len() {
-            return Err(PictureError::Shape {
-                name: self.name.to_owned(),
-                len: self.values.len(),
-                channels: self.channels,
-                height: self.height,
-                width: self.width,
-            });
+    /// The part of the image that the middle value of a map sees: columns, then rows.
+    fn middle(&self, (width, height): (usize, usize)) -> [Range<usize>; 2] {
+        let seen = |values: usize, image: usize| {
+            let first = values / 2 * self.stride;
+            let end = (first + self.receptive_field).saturating_sub(self.offset);
+            first.saturating_sub(self.offset)..end.min(image)
+        };
+        [seen(self.width, width), seen(self.height, height)]
+    }
+
+    /// Refuses maps that cannot be drawn honestly beside an image of the given width and height.
+    fn check(&self, image: (u32, u32)) -> Result<(), PictureError> {
+        let name = self.name;
+        let (c, h, w) = (self.channels, self.height, self.width);
+        let count = self.values.len();
+        if count == 0 || count != c.saturating_mul(h).saturating_mul(w) {
+            return Err(PictureError(format!(
+                "{name}: {count} values cannot be drawn as {c} maps of {h} x {w}; \
+                 give channels x height x width values, at least one"
+            )));
+        }
+        let (width, height) = (image.0 as usize, image.1 as usize);
+        if self.middle((width, height)).iter().any(Range::is_empty) {
+            return Err(PictureError(format!(
+                "{name}: the middle value of a map sees nothing of an image of {height} x {width} px; \
+                 give the image that the network saw, and the geometry of this layer"
+            )));
         }
         for (i, &value) in self.values.iter().enumerate() {
             let remedy = if !is_finite(value) {
@@ -137,21 +119,17 @@ impl<'a> FeatureMaps<'a> {
             } else {
                 continue;
             };
-            return Err(PictureError::Value {
-                name: self.name.to_owned(),
-                channel: i / size,
-                row: i % size / self.width,
-                column: i % self.width,
-                value,
-                remedy,
-            });
+            let (channel, row, column) = (i / (h * w), i / w % h, i % w);
+            return Err(PictureError(format!(
+                "{name}, channel {channel}, row {row}, column {column}: the value is {value}; {remedy}"
+            )));
         }
         Ok(())
     }
 }
 
 /// Whether the exponent bits are not all ones, which mark the infinities and NaN. Looking at the
-/// bits holds whatever a compiler is allowed to assume of floating-point comparisons.
+/// bits holds whatever is assumed of floating-point comparisons.
 fn is_finite(value: f32) -> bool {
     const EXPONENT: u32 = 0x7f80_0000;
     value.to_bits() & EXPONENT != EXPONENT

@@ -4,23 +4,26 @@ use noto_sans_mono_bitmap::{
     FontWeight, RasterHeight, RasterizedChar, get_raster, get_raster_width,
 };
 
-/// A size and weight of the font. It knows the printable ASCII characters only.
+/// A size and weight of the font, which has the printable ASCII characters only.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Font {
-    /// Large and bold.
+    /// Large and bold: the title.
     Title,
-    /// Small and bold.
-    Strong,
-    /// Small.
+    /// Large: text.
     Body,
+    /// Small and bold: headings of rows.
+    Strong,
+    /// Small: notes and numbers.
+    Label,
 }
 
 impl Font {
     fn style(self) -> (FontWeight, RasterHeight) {
         match self {
             Font::Title => (FontWeight::Bold, RasterHeight::Size20),
+            Font::Body => (FontWeight::Regular, RasterHeight::Size20),
             Font::Strong => (FontWeight::Bold, RasterHeight::Size16),
-            Font::Body => (FontWeight::Regular, RasterHeight::Size16),
+            Font::Label => (FontWeight::Regular, RasterHeight::Size16),
         }
     }
 
@@ -30,9 +33,14 @@ impl Font {
         get_raster_width(weight, height)
     }
 
+    /// Height of every character in pixels.
+    pub fn height(self) -> usize {
+        self.style().1.val()
+    }
+
     /// Distance from one line of text to the next in pixels.
     pub fn line(self) -> usize {
-        self.style().1.val() * 5 / 4
+        self.height() * 5 / 4
     }
 
     /// The picture of a character, or of '?' where the font lacks it.
@@ -99,7 +107,7 @@ mod tests {
             (0.0, "0"),
             (-0.0, "0"),
             (1.0, "1.00"),
-            (-3.14159, "-3.14"),
+            (-2.7777, "-2.78"),
             (9.999, "10.0"),
             (123.4, "123"),
             (9999.0, "1.00e4"),
@@ -116,8 +124,8 @@ mod tests {
     #[test]
     fn lines_fit_and_lose_no_word() {
         let text = "each value sees 15 x 15 px of the image, stride 8 px";
-        let pixels = 20 * Font::Body.width();
-        let lines = Font::Body.wrap(text, pixels);
+        let pixels = 20 * Font::Label.width();
+        let lines = Font::Label.wrap(text, pixels);
         assert_eq!(
             lines,
             ["each value sees 15 x", "15 px of the image,", "stride 8 px"]
@@ -127,14 +135,14 @@ mod tests {
 
     #[test]
     fn a_long_file_name_keeps_both_ends() {
-        let lines = Font::Body.wrap("image runs/2024/a/very/long/cat.17.jpg", 15 * 7);
+        let lines = Font::Label.wrap("image runs/2024/a/very/long/cat.17.jpg", 15 * 7);
         assert_eq!(lines, ["image", "runs/2...17.jpg"]);
         assert_eq!(shorten("żółw", 4), "żółw");
     }
 
     #[test]
     fn a_character_the_font_lacks_is_a_question_mark() {
-        for font in [Font::Title, Font::Strong, Font::Body] {
+        for font in [Font::Title, Font::Body, Font::Strong, Font::Label] {
             assert_eq!(font.glyph('\u{1f431}'), font.glyph('?'));
             assert_ne!(font.glyph('a'), font.glyph('?'));
         }

@@ -11,7 +11,8 @@ use libtest_mimic::Trial;
 use pollster::block_on;
 use serde_json::Value;
 
-use crate::common::{gpu, trial};
+use crate::common::trial;
+use crate::gpu;
 
 /// Largest difference allowed, relative to the tensor's largest value. PyTorch's own float32 results differ from the
 /// float64 values in the files by up to 2.4e-6.

@@ -4,6 +4,15 @@
 mod common;
 mod golden;
 
+use convscope::gpu::Gpu;
+
+/// The device that all tests share.
+fn gpu() -> &'static Gpu {
+    common::opened()
+        .as_ref()
+        .expect("tests that need a GPU run only where there is one")
+}
+
 fn main() {
     common::run(golden::tests(), vec![]).exit();
 }

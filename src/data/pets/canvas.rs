@@ -1,37 +1,39 @@
 //! A small painter: shapes given by signed distances, laid over one another with soft edges.
 //!
-//! Only arithmetic that IEEE 754 defines exactly is used (no sine, no exponential), so a painting has
-//! the same bytes on every machine.
+//! Only arithmetic that IEEE 754 defines exactly is used (no sine, no exponential), so a painting
+//! has the same bytes on every machine.
 
 use std::ops::Range;
 
+use super::paint::{Rgb, mix};
+
 /// A position; in the picture both coordinates run from -1 to 1, x to the right and y down.
 pub type Point = [f32; 2];
-/// A colour with components from 0 to 1.
-pub type Rgb = [f32; 3];
 
 /// A square painting in progress.
 pub struct Canvas {
     size: usize,
+    /// Width of a pixel.
+    pitch: f32,
     pixels: Vec<Rgb>,
-    /// Width of the edge of a shape, in picture units: how much out of focus the picture is.
+    /// Width of the edge of a shape, which shows how much out of focus the picture is.
     softness: f32,
 }
 
 impl Canvas {
     /// Makes a black canvas of `size * size` pixels.
     pub fn new(size: usize, softness: f32) -> Self {
-        let pixels = vec![[0.0; 3]; size * size];
-        let softness = softness.max(2.0 / size as f32);
+        let pitch = 2.0 / size as f32;
         Canvas {
             size,
-            pixels,
-            softness,
+            pitch,
+            pixels: vec![[0.0; 3]; size * size],
+            softness: softness.max(pitch),
         }
     }
 
-    /// Paints a shape given in the coordinates of `frame`. The colour may depend on the point in that
-    /// frame and on its signed distance to the outline.
+    /// Paints a shape given in the coordinates of `frame`. The colour may depend on the point in
+    /// that frame and on its signed distance to the outline.
     pub fn fill(&mut self, frame: &Frame, shape: Shape, colour: impl Fn(Point, f32) -> Rgb) {
         let (centre, radius) = shape.bounds();
         let (centre, scale) = (frame.outward(centre), frame.scale());
@@ -50,14 +52,14 @@ impl Canvas {
         }
     }
 
-    /// Rounds the painting to bytes, after `develop` has had its way with each position and colour.
+    /// Rounds the painting to bytes, after `develop` has had its way with each position and
+    /// colour.
     pub fn into_bytes(self, mut develop: impl FnMut(Point, Rgb) -> Rgb) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(3 * self.pixels.len());
-        for row in 0..self.size {
-            for column in 0..self.size {
-                let p = [self.coordinate(column), self.coordinate(row)];
-                let colour = develop(p, self.pixels[row * self.size + column]);
-                bytes.extend(colour.map(|c| (255.0 * c + 0.5) as u8));
+        let mut bytes = vec![0; 3 * self.pixels.len()];
+        for (i, pixel) in bytes.chunks_exact_mut(3).enumerate() {
+            let p = [i % self.size, i / self.size].map(|i| self.coordinate(i));
+            for (byte, c) in pixel.iter_mut().zip(develop(p, self.pixels[i])) {
+                *byte = (255.0 * c + 0.5) as u8;
             }
         }
         bytes
@@ -65,12 +67,12 @@ impl Canvas {
 
     /// The picture coordinate of the middle of a row or column of pixels.
     fn coordinate(&self, pixel: usize) -> f32 {
-        (2 * pixel + 1) as f32 / self.size as f32 - 1.0
+        (pixel as f32 + 0.5) * self.pitch - 1.0
     }
 
     /// The rows or columns of pixels that lie between two picture coordinates.
     fn pixels_between(&self, low: f32, high: f32) -> Range<usize> {
-        let pixel = |c: f32| (0.5 * (c + 1.0) * self.size as f32).clamp(0.0, self.size as f32);
+        let pixel = |c: f32| ((c + 1.0) / self.pitch).clamp(0.0, self.size as f32);
         pixel(low) as usize..pixel(high).ceil() as usize
     }
 }
@@ -148,8 +150,9 @@ impl Shape {
         }
     }
 
-    /// The distance to the outline, negative inside. The ellipse's is the first-order estimate, its
-    /// equation over the length of the equation's gradient; the rectangle's ignores its corners.
+    /// The distance to the outline, negative inside. The ellipse's is the first-order estimate,
+    /// its equation over the length of the equation's gradient; the rectangle's ignores its
+    /// corners.
     fn distance(&self, [x, y]: Point) -> f32 {
         match *self {
             Shape::Ellipse(centre, [rx, ry]) => {
@@ -163,8 +166,9 @@ impl Shape {
                 let long = length(axis).max(1e-6);
                 let along = (x * axis[0] + y * axis[1]) / long;
                 let across = (y * axis[0] - x * axis[1]).abs() / long;
-                // Among the circles whose hull this is, the nearest lies at a fraction t of the axis:
-                // where the line from the point to the outline meets the flank at a right angle.
+                // Among the circles whose hull this is, the nearest lies at a fraction t of the
+                // axis: where the line from the point to the outline meets the flank at a right
+                // angle.
                 let sine = ((r - s) / long).clamp(-0.99, 0.99);
                 let tangent = sine / (1.0 - sine * sine).sqrt();
                 let t = ((along - across * tangent) / long).clamp(0.0, 1.0);
@@ -187,79 +191,7 @@ pub fn curve([a, b, c]: [Point; 3]) -> [[Point; 2]; 4] {
     [0.0, 0.25, 0.5, 0.75].map(|t| [at(t), at(t + 0.25)])
 }
 
-/// Colours a shape evenly but for a shaded rim.
-pub fn rounded(colour: Rgb) -> impl Fn(Point, f32) -> Rgb {
-    move |_, distance| shaded(colour, distance)
-}
-
-/// Colours a shape evenly.
-pub fn flat(colour: Rgb) -> impl Fn(Point, f32) -> Rgb {
-    move |_, _| colour
-}
-
-/// Darkens a colour towards the outline of its shape, where the distance rises to 0.
-pub fn shaded(colour: Rgb, distance: f32) -> Rgb {
-    let near = (1.0 + distance / 0.16).clamp(0.0, 1.0);
-    dimmed(colour, 1.0 - 0.45 * near * near)
-}
-
-/// Scales the brightness of a colour.
-pub fn dimmed(colour: Rgb, factor: f32) -> Rgb {
-    colour.map(|c| factor * c)
-}
-
-/// Blends `a` into `b` as `t` goes from 0 to 1.
-pub fn mix(a: Rgb, b: Rgb, t: f32) -> Rgb {
-    [0, 1, 2].map(|i| a[i] + t * (b[i] - a[i]))
-}
-
-/// How bright a colour looks.
-pub fn luma([r, g, b]: Rgb) -> f32 {
-    0.3 * r + 0.6 * g + 0.1 * b
-}
-
-/// Rises smoothly from 0 to 1 as `x` runs through the range.
-pub fn step(range: Range<f32>, x: f32) -> f32 {
-    let t = ((x - range.start) / (range.end - range.start)).clamp(0.0, 1.0);
-    t * t * (3.0 - 2.0 * t)
-}
-
-/// A wave of period 1 between -1 and 1, made of parabolas.
-pub fn wave(x: f32) -> f32 {
-    let t = 2.0 * split(x).1 - 1.0;
-    4.0 * t * (1.0 - t.abs())
-}
-
-/// Smooth noise in [0, 1): random values on the integer lattice, interpolated.
-pub fn noise(seed: u32, [x, y]: Point) -> f32 {
-    let ((i, u), (j, v)) = (split(x), split(y));
-    let blend = |a: f32, b: f32, t: f32| a + step(0.0..1.0, t) * (b - a);
-    let row = |j| blend(hash(seed, i, j), hash(seed, i + 1, j), u);
-    blend(row(j), row(j + 1), v)
-}
-
-/// The distance to the middle of the spot in the same cell of the integer lattice.
-pub fn spot(seed: u32, [x, y]: Point) -> f32 {
-    let ((i, u), (j, v)) = (split(x), split(y));
-    let centre = [hash(seed, i, j), hash(!seed, i, j)].map(|h| 0.35 + 0.3 * h);
-    length([u - centre[0], v - centre[1]])
-}
-
-/// A random number in [0, 1) that belongs to a point of the integer lattice.
-fn hash(seed: u32, x: i32, y: i32) -> f32 {
-    let (x, y) = (x as u32, y as u32);
-    let mut h = seed ^ x.wrapping_mul(0x9e37_79b1) ^ y.wrapping_mul(0x85eb_ca77);
-    h = (h ^ (h >> 15)).wrapping_mul(0x2c1b_3c6d);
-    h = (h ^ (h >> 12)).wrapping_mul(0x297a_2d39);
-    ((h ^ (h >> 15)) >> 8) as f32 / (1 << 24) as f32
-}
-
-/// Splits a number into its integer part, rounded down, and the rest; faster than `f32::floor`.
-fn split(x: f32) -> (i32, f32) {
-    let whole = x as i32 - i32::from(x < 0.0);
-    (whole, x - whole as f32)
-}
-
-fn length([x, y]: Point) -> f32 {
+/// The Euclidean length of a vector.
+pub fn length([x, y]: Point) -> f32 {
     (x * x + y * y).sqrt()
 }
