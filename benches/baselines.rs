@@ -41,27 +41,17 @@ fn main() -> ExitCode {
     );
     let mut too_easy = false;
     for (name, extract) in kinds {
-        let (train, validation) =
-            standardised(train.features(extract), validation.features(extract));
+        let (train, validation) = standardised(train.features(extract), validation.features(extract));
         let models = fit(&train);
         let scores = models.map(|model| (accuracy(&train, &model), accuracy(&validation, &model)));
-        let best = (0..STRENGTHS.len())
-            .max_by(|&a, &b| scores[a].1.total_cmp(&scores[b].1))
-            .expect("a strength");
+        let best = (0..STRENGTHS.len()).max_by(|&a, &b| scores[a].1.total_cmp(&scores[b].1)).expect("a strength");
         let ((on_train, on_validation), strength) = (scores[best], STRENGTHS[best]);
         let count = train.rows[0].len();
-        println!(
-            "{name:<36} {count:>8} {:>7.1}% {:>9.1}% {strength:>8}",
-            100.0 * on_train,
-            100.0 * on_validation
-        );
+        println!("{name:<36} {count:>8} {:>7.1}% {:>9.1}% {strength:>8}", 100.0 * on_train, 100.0 * on_validation);
         too_easy |= on_validation >= LIMIT;
     }
     if too_easy {
-        eprintln!(
-            "error: a baseline reaches {:.0}%; let the pictures of src/data/pets.rs vary more",
-            100.0 * LIMIT
-        );
+        eprintln!("error: a baseline reaches {:.0}%; let the pictures of src/data/pets.rs vary more", 100.0 * LIMIT);
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
@@ -80,10 +70,7 @@ impl Pictures {
     fn draw(start: u64, count: u64) -> Self {
         let indices = start..start + count;
         Pictures {
-            bytes: indices
-                .clone()
-                .map(|index| pets::draw(SEED, index, SIZE as u32))
-                .collect(),
+            bytes: indices.clone().map(|index| pets::draw(SEED, index, SIZE as u32)).collect(),
             classes: indices.map(pets::class).collect(),
         }
     }
@@ -107,8 +94,7 @@ fn shrunken_pixels(picture: &[u8]) -> Vec<f32> {
     let mut means = vec![0.0; small * small * 3];
     for (i, &byte) in picture.iter().enumerate() {
         let (row, column, channel) = (i / 3 / SIZE, i / 3 % SIZE, i % 3);
-        means[(row / SQUARE * small + column / SQUARE) * 3 + channel] +=
-            f32::from(byte) / (SQUARE * SQUARE) as f32;
+        means[(row / SQUARE * small + column / SQUARE) * 3 + channel] += f32::from(byte) / (SQUARE * SQUARE) as f32;
     }
     means
 }
@@ -146,24 +132,12 @@ fn standardised(mut train: Examples, mut validation: Examples) -> (Examples, Exa
     }
     let mut variance = vec![0.0; width];
     for row in &train.rows {
-        let squares: Vec<f32> = row
-            .iter()
-            .zip(&mean)
-            .map(|(x, m)| (x - m) * (x - m))
-            .collect();
+        let squares: Vec<f32> = row.iter().zip(&mean).map(|(x, m)| (x - m) * (x - m)).collect();
         add_scaled(&mut variance, 1.0 / count, &squares);
     }
     // A feature that never changes in training says nothing, whatever it does in validation.
-    let scale: Vec<f32> = variance
-        .iter()
-        .map(|&v| {
-            if v > 0.0 {
-                1.0 / (v * width as f32).sqrt()
-            } else {
-                0.0
-            }
-        })
-        .collect();
+    let scale: Vec<f32> =
+        variance.iter().map(|&v| if v > 0.0 { 1.0 / (v * width as f32).sqrt() } else { 0.0 }).collect();
     for row in train.rows.iter_mut().chain(&mut validation.rows) {
         for (x, (m, s)) in row.iter_mut().zip(mean.iter().zip(&scale)) {
             *x = (*x - m) * s;
@@ -181,10 +155,7 @@ struct Model {
 
 impl Model {
     fn zero(width: usize) -> Self {
-        Model {
-            weights: vec![0.0; width],
-            bias: 0.0,
-        }
+        Model { weights: vec![0.0; width], bias: 0.0 }
     }
 
     fn score(&self, row: &[f32]) -> f32 {

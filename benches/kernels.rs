@@ -15,13 +15,7 @@ const REPEATS: usize = 7;
 
 fn main() {
     let gpu = block_on(Gpu::open(&AdapterChoice::Best)).unwrap_or_else(|error| panic!("{error}"));
-    println!(
-        "{} ({:?}, {} {})",
-        gpu.info().name,
-        gpu.info().backend,
-        gpu.info().driver,
-        gpu.info().driver_info
-    );
+    println!("{} ({:?}, {} {})", gpu.info().name, gpu.info().backend, gpu.info().driver, gpu.info().driver_info);
     if gpu.has_timestamps() {
         let peaks = measure_peaks(&gpu);
         println!(
@@ -50,41 +44,12 @@ fn measure_peaks(gpu: &Gpu) -> Peaks {
     let x = Tensor::from_slice(gpu, "x", &vec![0.5f32; 4 * len]).unwrap();
     let y = Tensor::new(gpu, "y", 4 * len).unwrap();
     let mut plan = Plan::new();
-    let short = if gpu.info().device_type == wgpu::DeviceType::Cpu {
-        1 << 14
-    } else {
-        1 << 21
-    };
-    plan.add(
-        gpu,
-        "",
-        &peak::MultiplyAdd {
-            shape: peak::Shape {
-                len: short,
-                rounds: 512,
-            },
-            x: &x,
-            y: &y,
-        },
-    );
-    plan.add(
-        gpu,
-        "",
-        &peak::Copy {
-            shape: peak::Shape {
-                len: len as u32,
-                rounds: 0,
-            },
-            x: &x,
-            y: &y,
-        },
-    );
+    let short = if gpu.info().device_type == wgpu::DeviceType::Cpu { 1 << 14 } else { 1 << 21 };
+    plan.add(gpu, "", &peak::MultiplyAdd { shape: peak::Shape { len: short, rounds: 512 }, x: &x, y: &y });
+    plan.add(gpu, "", &peak::Copy { shape: peak::Shape { len: len as u32, rounds: 0 }, x: &x, y: &y });
     plan.compile(gpu, |_, _| {}).unwrap();
     let timings = block_on(plan.time(gpu, REPEATS)).unwrap();
-    Peaks {
-        flops: timings[0].flops as f64 / timings[0].seconds,
-        bytes: timings[1].bytes as f64 / timings[1].seconds,
-    }
+    Peaks { flops: timings[0].flops as f64 / timings[0].seconds, bytes: timings[1].bytes as f64 / timings[1].seconds }
 }
 
 /// A model with a batch of noise in it.
@@ -110,31 +75,18 @@ fn time_kernels(gpu: &Gpu, peaks: &Peaks) {
     let mut beside = model.forward(gpu, Mode::Eval);
     beside.extend(model.backward(gpu, Mode::Eval, true));
     println!("a training step of {BATCH} pictures of 128 x 128:");
-    println!(
-        "{:34}{:>9} {:>17} {:>9} {:>8} {:>8}",
-        "kernel", "ms", "min .. max", "GFLOP/s", "GB/s", "of peak"
-    );
+    println!("{:34}{:>9} {:>17} {:>9} {:>8} {:>8}", "kernel", "ms", "min .. max", "GFLOP/s", "GB/s", "of peak");
     let timings = time(gpu, &step);
     timings.iter().for_each(|timing| print(timing, peaks));
-    println!(
-        "{:34}{:9.2}\n",
-        "sum",
-        timings.iter().map(|timing| timing.seconds).sum::<f64>() * 1e3
-    );
+    println!("{:34}{:9.2}\n", "sum", timings.iter().map(|timing| timing.seconds).sum::<f64>() * 1e3);
     println!("evaluation, with the gradient of the pictures:");
     let timings = time(gpu, &beside);
     timings.iter().for_each(|timing| print(timing, peaks));
-    println!(
-        "{:34}{:9.2}\n",
-        "sum",
-        timings.iter().map(|timing| timing.seconds).sum::<f64>() * 1e3
-    );
+    println!("{:34}{:9.2}\n", "sum", timings.iter().map(|timing| timing.seconds).sum::<f64>() * 1e3);
 }
 
 fn time(gpu: &Gpu, plan: &Plan) -> Vec<Timing> {
-    plan.submit(gpu)
-        .and_then(|done| gpu.wait(Some(done)))
-        .unwrap();
+    plan.submit(gpu).and_then(|done| gpu.wait(Some(done))).unwrap();
     block_on(plan.time(gpu, REPEATS)).unwrap()
 }
 
@@ -147,11 +99,7 @@ fn print(timing: &Timing, peaks: &Peaks) {
         "{:34}{:9.3} {:>17} {:9.1} {:8.2} {share:7.1}%",
         timing.name,
         timing.seconds * 1e3,
-        format!(
-            "{:.3} .. {:.3}",
-            timing.range[0] * 1e3,
-            timing.range[1] * 1e3
-        ),
+        format!("{:.3} .. {:.3}", timing.range[0] * 1e3, timing.range[1] * 1e3),
         flops * 1e-9,
         bytes * 1e-9,
     );
@@ -164,9 +112,7 @@ fn time_steps(gpu: &Gpu, size: usize) {
         .map(|number| {
             let started = Instant::now();
             model.set_step(gpu, &ADAM, 1e-3, BATCH, 0, number);
-            plan.submit(gpu)
-                .and_then(|done| gpu.wait(Some(done)))
-                .unwrap();
+            plan.submit(gpu).and_then(|done| gpu.wait(Some(done))).unwrap();
             started.elapsed().as_secs_f64()
         })
         .skip(3)

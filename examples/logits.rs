@@ -18,9 +18,7 @@ use safetensors::tensor::{Dtype, TensorView};
 const PICTURES: usize = 64;
 
 fn main() -> Result<()> {
-    let run = std::env::args()
-        .nth(1)
-        .context("name the folder of a run")?;
+    let run = std::env::args().nth(1).context("name the folder of a run")?;
     let run = Path::new(&run);
     let checkpoint = read_checkpoint(run, Which::Best.file())?;
     let spec = &checkpoint.meta.spec;
@@ -30,11 +28,7 @@ fn main() -> Result<()> {
     let pets = DrawnPets::new(1, 0, PICTURES, width as u32, 0);
     let mut pictures = vec![0.0; PICTURES * pixels * prepare::CHANNELS];
     for (index, picture) in pictures.chunks_mut(pixels * prepare::CHANNELS).enumerate() {
-        prepare::to_tensor(
-            &pets.pixels(index).map_err(anyhow::Error::msg)?,
-            false,
-            picture,
-        );
+        prepare::to_tensor(&pets.pixels(index).map_err(anyhow::Error::msg)?, false, picture);
     }
 
     let gpu = block_on(Gpu::open(&AdapterChoice::Best))?;
@@ -47,21 +41,10 @@ fn main() -> Result<()> {
 
     let input = unpack_images(&pictures, PICTURES, channels, pixels);
     let logits = unpack_images(&logits, PICTURES, spec.classes, 1);
-    let input = TensorView::new(
-        Dtype::F32,
-        vec![PICTURES, channels, height, width],
-        bytemuck::cast_slice(&input),
-    )?;
-    let logits = TensorView::new(
-        Dtype::F32,
-        vec![PICTURES, spec.classes],
-        bytemuck::cast_slice(&logits),
-    )?;
+    let input = TensorView::new(Dtype::F32, vec![PICTURES, channels, height, width], bytemuck::cast_slice(&input))?;
+    let logits = TensorView::new(Dtype::F32, vec![PICTURES, spec.classes], bytemuck::cast_slice(&logits))?;
     let path = run.join("logits.safetensors");
-    std::fs::write(
-        &path,
-        safetensors::serialize([("input", input), ("logits", logits)], None)?,
-    )?;
+    std::fs::write(&path, safetensors::serialize([("input", input), ("logits", logits)], None)?)?;
     println!("wrote {}", path.display());
     Ok(())
 }

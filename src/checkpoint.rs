@@ -67,13 +67,10 @@ const META_KEY: &str = "convscope";
 
 /// Keys and lengths of the running statistics of each block's batch norm.
 fn statistics(spec: &Spec) -> impl Iterator<Item = (String, usize)> + '_ {
-    spec.channels
-        .iter()
-        .enumerate()
-        .flat_map(|(block, &channels)| {
-            let index = spec.conv_index(block) + 1;
-            ["running_mean", "running_var"].map(|name| (format!("{index}.{name}"), channels))
-        })
+    spec.channels.iter().enumerate().flat_map(|(block, &channels)| {
+        let index = spec.conv_index(block) + 1;
+        ["running_mean", "running_var"].map(|name| (format!("{index}.{name}"), channels))
+    })
 }
 
 impl Weights {
@@ -93,17 +90,10 @@ impl Weights {
             tensors.insert(parameter.name, values.collect());
         }
         for (name, len) in statistics(spec) {
-            let start = if name.ends_with("running_var") {
-                1.0
-            } else {
-                0.0
-            };
+            let start = if name.ends_with("running_var") { 1.0 } else { 0.0 };
             tensors.insert(name, vec![start; len]);
         }
-        Self {
-            tensors,
-            batches: 0,
-        }
+        Self { tensors, batches: 0 }
     }
 
     /// The tensor with this key.
@@ -111,9 +101,7 @@ impl Weights {
     /// # Panics
     /// When there is none.
     pub fn get(&self, name: &str) -> &[f32] {
-        self.tensors
-            .get(name)
-            .unwrap_or_else(|| panic!("there is no tensor \"{name}\""))
+        self.tensors.get(name).unwrap_or_else(|| panic!("there is no tensor \"{name}\""))
     }
 }
 
@@ -121,33 +109,19 @@ impl Checkpoint {
     /// The bytes of a safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let spec = &self.meta.spec;
-        let shapes = spec
-            .parameters()
-            .into_iter()
-            .map(|parameter| (parameter.name, parameter.shape));
-        let shapes: BTreeMap<String, Vec<usize>> = shapes
-            .chain(statistics(spec).map(|(name, len)| (name, vec![len])))
-            .collect();
+        let shapes = spec.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape));
+        let shapes: BTreeMap<String, Vec<usize>> =
+            shapes.chain(statistics(spec).map(|(name, len)| (name, vec![len]))).collect();
         let batches = self.weights.batches.to_le_bytes();
         let bytes: Vec<(String, Vec<u8>)> = self
             .weights
             .tensors
             .iter()
-            .map(|(name, values)| {
-                (
-                    name.clone(),
-                    values
-                        .iter()
-                        .flat_map(|value| value.to_le_bytes())
-                        .collect(),
-                )
-            })
+            .map(|(name, values)| (name.clone(), values.iter().flat_map(|value| value.to_le_bytes()).collect()))
             .collect();
 
-        let mut views: Vec<(String, TensorView<'_>)> = bytes
-            .iter()
-            .map(|(name, bytes)| (name.clone(), view(Dtype::F32, shapes[name].clone(), bytes)))
-            .collect();
+        let mut views: Vec<(String, TensorView<'_>)> =
+            bytes.iter().map(|(name, bytes)| (name.clone(), view(Dtype::F32, shapes[name].clone(), bytes))).collect();
         for block in 0..spec.channels.len() {
             let name = format!("{}.num_batches_tracked", spec.conv_index(block) + 1);
             views.push((name, view(Dtype::I64, vec![], &batches)));
@@ -164,71 +138,33 @@ impl Checkpoint {
     /// When the file is broken, does not describe its network, or a tensor does not fit that description.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let meta = header
-            .metadata()
-            .as_ref()
-            .and_then(|entries| entries.get(META_KEY));
+        let meta = header.metadata().as_ref().and_then(|entries| entries.get(META_KEY));
         let meta: Meta = serde_json::from_str(meta.ok_or(CheckpointError::NoMeta)?)
             .map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
-        meta.spec
-            .blocks()
-            .map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
+        meta.spec.blocks().map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
         if meta.classes.len() != meta.spec.classes {
-            let problem = format!(
-                "{} class names for {} classes",
-                meta.classes.len(),
-                meta.spec.classes
-            );
+            let problem = format!("{} class names for {} classes", meta.classes.len(), meta.spec.classes);
             return Err(CheckpointError::BadMeta(problem));
         }
 
         let file = SafeTensors::deserialize(bytes)?;
-        let parameters = meta
-            .spec
-            .parameters()
-            .into_iter()
-            .map(|parameter| (parameter.name, parameter.shape));
-        let expected =
-            parameters.chain(statistics(&meta.spec).map(|(name, len)| (name, vec![len])));
+        let parameters = meta.spec.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape));
+        let expected = parameters.chain(statistics(&meta.spec).map(|(name, len)| (name, vec![len])));
         let mut tensors = BTreeMap::new();
         for (name, shape) in expected {
-            let problem = |problem: String| CheckpointError::Tensor {
-                name: name.clone(),
-                problem,
-            };
-            let tensor = file
-                .tensor(&name)
-                .map_err(|_| problem("is missing".into()))?;
+            let problem = |problem: String| CheckpointError::Tensor { name: name.clone(), problem };
+            let tensor = file.tensor(&name).map_err(|_| problem("is missing".into()))?;
             if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-                let found = format!(
-                    "is {:?} of shape {:?}, expected F32 of shape {shape:?}",
-                    tensor.dtype(),
-                    tensor.shape()
-                );
+                let found =
+                    format!("is {:?} of shape {:?}, expected F32 of shape {shape:?}", tensor.dtype(), tensor.shape());
                 return Err(problem(found));
             }
             let (values, _) = tensor.data().as_chunks::<4>();
-            tensors.insert(
-                name,
-                values
-                    .iter()
-                    .map(|bytes| f32::from_le_bytes(*bytes))
-                    .collect(),
-            );
+            tensors.insert(name, values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect());
         }
-        let batches = file
-            .tensor(&format!(
-                "{}.num_batches_tracked",
-                meta.spec.conv_index(0) + 1
-            ))
-            .ok();
-        let batches = batches
-            .and_then(|tensor| tensor.data().try_into().ok())
-            .map_or(0, i64::from_le_bytes);
-        Ok(Self {
-            weights: Weights { tensors, batches },
-            meta,
-        })
+        let batches = file.tensor(&format!("{}.num_batches_tracked", meta.spec.conv_index(0) + 1)).ok();
+        let batches = batches.and_then(|tensor| tensor.data().try_into().ok()).map_or(0, i64::from_le_bytes);
+        Ok(Self { weights: Weights { tensors, batches }, meta })
     }
 }
 
@@ -241,22 +177,9 @@ mod tests {
     use super::*;
 
     fn checkpoint() -> Checkpoint {
-        let spec = Spec {
-            channels: vec![5, 6],
-            ..Spec::dogs_vs_cats(20, 2)
-        };
-        let weights = Weights {
-            batches: 7,
-            ..Weights::initial(&spec, 3)
-        };
-        Checkpoint {
-            meta: Meta {
-                spec,
-                classes: vec!["cat".into(), "dog".into()],
-                epoch: 2,
-            },
-            weights,
-        }
+        let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(20, 2) };
+        let weights = Weights { batches: 7, ..Weights::initial(&spec, 3) };
+        Checkpoint { meta: Meta { spec, classes: vec!["cat".into(), "dog".into()], epoch: 2 }, weights }
     }
 
     #[test]
@@ -264,11 +187,7 @@ mod tests {
         let checkpoint = checkpoint();
         let bytes = checkpoint.to_bytes();
         assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);
-        assert_eq!(
-            bytes,
-            checkpoint.to_bytes(),
-            "the same weights make the same bytes"
-        );
+        assert_eq!(bytes, checkpoint.to_bytes(), "the same weights make the same bytes");
     }
 
     #[test]
@@ -277,50 +196,23 @@ mod tests {
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let mut names = file.names();
         names.sort_unstable();
-        let mut expected = vec![
-            "11.bias",
-            "11.weight",
-            "12.bias",
-            "12.weight",
-            "1.weight",
-            "5.weight",
-        ];
-        let keys = [
-            "weight",
-            "bias",
-            "running_mean",
-            "running_var",
-            "num_batches_tracked",
-        ];
-        let norms: Vec<_> = [2, 6]
-            .iter()
-            .flat_map(|index| keys.map(|key| format!("{index}.{key}")))
-            .collect();
+        let mut expected = vec!["11.bias", "11.weight", "12.bias", "12.weight", "1.weight", "5.weight"];
+        let keys = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+        let norms: Vec<_> = [2, 6].iter().flat_map(|index| keys.map(|key| format!("{index}.{key}"))).collect();
         expected.extend(norms.iter().map(String::as_str));
         expected.sort_unstable();
         assert_eq!(names, expected);
-        assert_eq!(
-            file.tensor("2.num_batches_tracked").unwrap().shape(),
-            [0usize; 0]
-        );
+        assert_eq!(file.tensor("2.num_batches_tracked").unwrap().shape(), [0usize; 0]);
     }
 
     #[test]
     fn broken_files_are_told_apart() {
         let good = checkpoint();
-        assert!(matches!(
-            Checkpoint::from_bytes(&good.to_bytes()[..100]),
-            Err(CheckpointError::Unreadable(_))
-        ));
-        assert!(matches!(
-            Checkpoint::from_bytes(b""),
-            Err(CheckpointError::Unreadable(_))
-        ));
+        assert!(matches!(Checkpoint::from_bytes(&good.to_bytes()[..100]), Err(CheckpointError::Unreadable(_))));
+        assert!(matches!(Checkpoint::from_bytes(b""), Err(CheckpointError::Unreadable(_))));
         let mut missing = good.clone();
         missing.weights.tensors.remove("2.bias");
-        let error = Checkpoint::from_bytes(&missing.to_bytes())
-            .unwrap_err()
-            .to_string();
+        let error = Checkpoint::from_bytes(&missing.to_bytes()).unwrap_err().to_string();
         assert_eq!(error, "tensor \"2.bias\": is missing");
     }
 
@@ -330,9 +222,7 @@ mod tests {
         let weights = Weights::initial(&spec, 0);
         let filters = weights.get("17.weight");
         let bound = 1.0 / (128.0f32 * 9.0).sqrt();
-        let most = filters
-            .iter()
-            .fold(0.0f32, |most, value| most.max(value.abs()));
+        let most = filters.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         assert!(most <= bound && most > 0.999 * bound);
         let mean = filters.iter().sum::<f32>() / filters.len() as f32;
         // The mean of so many uniform numbers has a standard error of bound / sqrt(3 * len).

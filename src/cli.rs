@@ -110,12 +110,7 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 0.2, value_name = "SHARE")]
     pub val_share: f64,
     /// Drawn pictures to train on
-    #[arg(
-        long,
-        default_value_t = 2000,
-        value_name = "N",
-        conflicts_with = "data"
-    )]
+    #[arg(long, default_value_t = 2000, value_name = "N", conflicts_with = "data")]
     pub train_pictures: usize,
     /// Drawn pictures to validate on
     #[arg(long, default_value_t = 500, value_name = "N", conflicts_with = "data")]
@@ -219,27 +214,15 @@ impl TrainArgs {
             bail!("--lr {}: expected a number above 0, such as 0.001", self.lr);
         }
         if !(0.0..1.0).contains(&self.momentum) {
-            bail!(
-                "--momentum {}: expected at least 0 and less than 1",
-                self.momentum
-            );
+            bail!("--momentum {}: expected at least 0 and less than 1", self.momentum);
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            bail!(
-                "--weight-decay {}: expected a number of at least 0",
-                self.weight_decay
-            );
+            bail!("--weight-decay {}: expected a number of at least 0", self.weight_decay);
         }
         if !(self.val_share > 0.0 && self.val_share < 1.0) {
-            bail!(
-                "--val-share {}: expected more than 0 and less than 1",
-                self.val_share
-            );
+            bail!("--val-share {}: expected more than 0 and less than 1", self.val_share);
         }
-        for (option, pictures) in [
-            ("train-pictures", self.train_pictures),
-            ("val-pictures", self.val_pictures),
-        ] {
+        for (option, pictures) in [("train-pictures", self.train_pictures), ("val-pictures", self.val_pictures)] {
             if !(2..=10_000_000).contains(&pictures) {
                 bail!("--{option} {pictures}: expected 2 to 10000000");
             }
@@ -269,10 +252,7 @@ impl TrainArgs {
         Recipe {
             optimizer: match self.optimizer {
                 OptimizerName::Adam => Optimizer::Adam { weight_decay },
-                OptimizerName::Sgd => Optimizer::Sgd {
-                    momentum: self.momentum,
-                    weight_decay,
-                },
+                OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum, weight_decay },
             },
             lr: self.lr,
             seed: self.seed,
@@ -302,8 +282,7 @@ impl TrainArgs {
 
     /// Passes over the training pictures.
     pub fn epochs(&self) -> usize {
-        self.epochs
-            .unwrap_or(if self.data.is_some() { 10 } else { 6 })
+        self.epochs.unwrap_or(if self.data.is_some() { 10 } else { 6 })
     }
 }
 
@@ -315,9 +294,7 @@ mod tests {
 
     fn train(arguments: &[&str]) -> Result<Box<TrainArgs>> {
         let cli = Cli::try_parse_from(["convscope", "train"].iter().chain(arguments))?;
-        let Command::Train(arguments) = cli.command else {
-            unreachable!("the command is train")
-        };
+        let Command::Train(arguments) = cli.command else { unreachable!("the command is train") };
         arguments.check()?;
         Ok(arguments)
     }

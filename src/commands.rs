@@ -68,11 +68,7 @@ fn train(arguments: &TrainArgs) -> Result<()> {
         None => draw_pets(arguments),
     };
     let spec = arguments.spec(data.classes.len());
-    println!(
-        "network  {} blocks, {} weights",
-        spec.channels.len(),
-        spec.parameter_count()
-    );
+    println!("network  {} blocks, {} weights", spec.channels.len(), spec.parameter_count());
     let model = Model::new(&gpu, &spec, arguments.batch)?;
 
     let run = RunDir::create(arguments.out.as_deref())?;
@@ -83,8 +79,7 @@ fn train(arguments: &TrainArgs) -> Result<()> {
         write_rejected(&run.file("rejected.csv"), &data.rejected)?;
     }
 
-    let compiling =
-        bar("{msg} {pos}/{len} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
+    let compiling = bar("{msg} {pos}/{len} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let started = Instant::now();
     let weights = Weights::initial(&spec, arguments.seed);
     let mut trainer = Trainer::new(&gpu, &model, &weights, arguments.recipe(), |done, all| {
@@ -92,50 +87,28 @@ fn train(arguments: &TrainArgs) -> Result<()> {
         compiling.set_position(done as u64);
     })?;
     compiling.finish_and_clear();
-    println!(
-        "kernels  compiled in {:.1} s",
-        started.elapsed().as_secs_f64()
-    );
+    println!("kernels  compiled in {:.1} s", started.elapsed().as_secs_f64());
 
-    let meta = |epoch| Meta {
-        spec: spec.clone(),
-        classes: data.classes.clone(),
-        epoch,
-    };
+    let meta = |epoch| Meta { spec: spec.clone(), classes: data.classes.clone(), epoch };
     let best = learn(arguments, &data, &run, &mut trainer, meta)?;
     model.load(&gpu, &best.weights);
     let folder = run.file("features");
-    fs::create_dir(&folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let pixels = data
-        .val
-        .pixels(0)
-        .map_err(|reason| anyhow::anyhow!("{}: {reason}", data.val.name(0)))?;
+    fs::create_dir(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let pixels = data.val.pixels(0).map_err(|reason| anyhow::anyhow!("{}: {reason}", data.val.name(0)))?;
     let look = inspect::look(&gpu, &model, &pixels, Stage::Relu)?;
     let truth = &data.classes[data.val.label(0) as usize];
     let image = format!("validation image {}: {truth}", data.val.name(0));
-    let weights = format!(
-        "{}, epoch {}",
-        run.file(Which::Best.file()).display(),
-        best.meta.epoch
-    );
+    let weights = format!("{}, epoch {}", run.file(Which::Best.file()).display(), best.meta.epoch);
     let facts = facts(&image, &look, &data.classes, &weights);
-    write_pictures(
-        &folder,
-        inspect::draw(&look, &model, &pixels, Stage::Relu, "Feature maps", &facts)?,
-    )?;
+    write_pictures(&folder, inspect::draw(&look, &model, &pixels, Stage::Relu, "Feature maps", &facts)?)?;
 
     println!("\nwrote {}", run.path().display());
-    println!(
-        "  features/overview.png        what each block makes of one validation image: open this first"
-    );
+    println!("  features/overview.png        what each block makes of one validation image: open this first");
     println!(
         "  best.safetensors             weights of epoch {}, also for PyTorch; last.safetensors those of the last",
         best.meta.epoch
     );
-    println!(
-        "  metrics.csv, metrics.jsonl   one line an epoch; config.json and environment.json say how it was made"
-    );
+    println!("  metrics.csv, metrics.jsonl   one line an epoch; config.json and environment.json say how it was made");
     Ok(())
 }
 
@@ -160,9 +133,7 @@ fn learn(
             bar.set_position(before + progress.pictures as u64);
             if let Some(metrics) = progress.metrics {
                 let (loss, accuracy) = (metrics.loss(), 100.0 * metrics.accuracy());
-                bar.set_message(format!(
-                    "epoch {epoch}/{epochs}  loss {loss:.4}  acc {accuracy:5.1} %"
-                ));
+                bar.set_message(format!("epoch {epoch}/{epochs}  loss {loss:.4}  acc {accuracy:5.1} %"));
             }
         };
         bar.set_message(format!("epoch {epoch}/{epochs}"));
@@ -178,9 +149,8 @@ fn learn(
 
         let started = Instant::now();
         let before = before + data.train.len() as u64;
-        let val = trainer.evaluate(data.val.as_ref(), &mut |progress| {
-            bar.set_position(before + progress.pictures as u64)
-        })?;
+        let val =
+            trainer.evaluate(data.val.as_ref(), &mut |progress| bar.set_position(before + progress.pictures as u64))?;
         let record = EpochRecord {
             epoch,
             train_loss: train.loss(),
@@ -192,14 +162,10 @@ fn learn(
             val_seconds: started.elapsed().as_secs_f64(),
         };
         run.append_metrics(&record)?;
-        let checkpoint = Checkpoint {
-            meta: meta(epoch),
-            weights: trainer.weights()?,
-        };
+        let checkpoint = Checkpoint { meta: meta(epoch), weights: trainer.weights()? };
         run.write_checkpoint(Which::Last.file(), &checkpoint)?;
-        let better = best
-            .as_ref()
-            .is_none_or(|(best, _)| (val.correct, -val.loss_sum) > (best.correct, -best.loss_sum));
+        let better =
+            best.as_ref().is_none_or(|(best, _)| (val.correct, -val.loss_sum) > (best.correct, -best.loss_sum));
         if better {
             run.write_checkpoint(Which::Best.file(), &checkpoint)?;
             best = Some((val, checkpoint));
@@ -222,13 +188,7 @@ fn learn(
 }
 
 fn draw_pets(arguments: &TrainArgs) -> Data {
-    let TrainArgs {
-        seed,
-        size,
-        train_pictures,
-        val_pictures,
-        ..
-    } = *arguments;
+    let TrainArgs { seed, size, train_pictures, val_pictures, .. } = *arguments;
     println!(
         "data     {train_pictures} + {val_pictures} synthetic pictures of cats and dogs, drawn by the program (no photos; use --data for yours)"
     );
@@ -245,10 +205,7 @@ fn draw_pets(arguments: &TrainArgs) -> Data {
 fn read_photos(root: &Path, arguments: &TrainArgs) -> Result<Data> {
     let found = folder::scan(root, arguments.val_share, arguments.seed)?;
     let mut rejected = found.rejected.clone();
-    let reading = bar(
-        "{msg} {pos}/{len} [{bar:30}] ETA {eta}",
-        (found.train.len() + found.val.len()) as u64,
-    );
+    let reading = bar("{msg} {pos}/{len} [{bar:30}] ETA {eta}", (found.train.len() + found.val.len()) as u64);
     let reading = reading.with_message("reading photos");
     let files = [found.train.clone(), found.val.clone()];
     let total: usize = files.iter().map(Vec::len).sum();
@@ -258,8 +215,7 @@ fn read_photos(root: &Path, arguments: &TrainArgs) -> Result<Data> {
         // The memory is shared out in proportion, so that both sets are kept to the same degree.
         let cache = ((arguments.cache as u128) << 20) * count as u128 / total.max(1) as u128;
         let show = |pictures: usize| reading.set_position((done + pictures) as u64);
-        let (pictures, mut unusable) =
-            photos::Photos::read(files, root, arguments.size as u32, cache as usize, &show);
+        let (pictures, mut unusable) = photos::Photos::read(files, root, arguments.size as u32, cache as usize, &show);
         rejected.append(&mut unusable);
         done += count;
         Box::new(pictures)
@@ -268,29 +224,12 @@ fn read_photos(root: &Path, arguments: &TrainArgs) -> Result<Data> {
     rejected.sort();
     found.check_decoded(train.as_ref(), &rejected)?;
     found.check_decoded(val.as_ref(), &rejected)?;
-    let how = if found.split {
-        ", validation set aside at random"
-    } else {
-        ""
-    };
-    println!(
-        "data     {} + {} photos of {}{how}",
-        train.len(),
-        val.len(),
-        found.classes.join(", ")
-    );
+    let how = if found.split { ", validation set aside at random" } else { "" };
+    println!("data     {} + {} photos of {}{how}", train.len(), val.len(), found.classes.join(", "));
     if !rejected.is_empty() {
-        println!(
-            "         {} files cannot be used: rejected.csv names them and why",
-            rejected.len()
-        );
+        println!("         {} files cannot be used: rejected.csv names them and why", rejected.len());
     }
-    Ok(Data {
-        classes: found.classes,
-        train,
-        val,
-        rejected,
-    })
+    Ok(Data { classes: found.classes, train, val, rejected })
 }
 
 fn features(arguments: &FeaturesArgs) -> Result<()> {
@@ -304,8 +243,8 @@ fn features(arguments: &FeaturesArgs) -> Result<()> {
         );
     }
     let shown = arguments.image.display();
-    let pixels = prepare::load(&arguments.image, height as u32)
-        .map_err(|reason| anyhow::anyhow!("{shown}: {reason}"))?;
+    let pixels =
+        prepare::load(&arguments.image, height as u32).map_err(|reason| anyhow::anyhow!("{shown}: {reason}"))?;
 
     let gpu = pollster::block_on(Gpu::open(&arguments.adapter.clone().unwrap_or_default()))?;
     let model = Model::new(&gpu, &meta.spec, 1)?;
@@ -316,52 +255,18 @@ fn features(arguments: &FeaturesArgs) -> Result<()> {
         Some(out) => RunDir::create(Some(out))?.path().to_path_buf(),
         None => {
             let parent = arguments.run.join("features");
-            fs::create_dir_all(&parent)
-                .with_context(|| format!("cannot make the folder {}", parent.display()))?;
-            let stem = arguments
-                .image
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            run_dir::free_name(&parent, |number| {
-                if number == 1 {
-                    stem.clone()
-                } else {
-                    format!("{stem}-{number}")
-                }
-            })?
+            fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+            let stem = arguments.image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            run_dir::free_name(&parent, |number| if number == 1 { stem.clone() } else { format!("{stem}-{number}") })?
         }
     };
-    let weights = format!(
-        "{}, epoch {}",
-        arguments.run.join(file).display(),
-        meta.epoch
-    );
+    let weights = format!("{}, epoch {}", arguments.run.join(file).display(), meta.epoch);
     let facts = facts(&format!("image {shown}"), &look, &meta.classes, &weights);
-    write_pictures(
-        &folder,
-        inspect::draw(
-            &look,
-            &model,
-            &pixels,
-            arguments.stage,
-            "Feature maps",
-            &facts,
-        )?,
-    )?;
+    write_pictures(&folder, inspect::draw(&look, &model, &pixels, arguments.stage, "Feature maps", &facts)?)?;
 
     let predicted = look.predicted();
-    println!(
-        "{shown}: {} ({:.1} %)",
-        meta.classes[predicted],
-        100.0 * look.probabilities[predicted]
-    );
-    println!(
-        "wrote {}: overview.png, and block-1.png to block-{}.png",
-        folder.display(),
-        look.maps.len()
-    );
+    println!("{shown}: {} ({:.1} %)", meta.classes[predicted], 100.0 * look.probabilities[predicted]);
+    println!("wrote {}: overview.png, and block-1.png to block-{}.png", folder.display(), look.maps.len());
     Ok(())
 }
 
@@ -369,21 +274,13 @@ fn features(arguments: &FeaturesArgs) -> Result<()> {
 fn facts(image: &str, look: &Look, classes: &[String], weights: &str) -> Vec<String> {
     let predicted = look.predicted();
     let probability = 100.0 * look.probabilities[predicted];
-    vec![
-        format!(
-            "{image}; the network says {} ({probability:.1} %)",
-            classes[predicted]
-        ),
-        format!("weights {weights}"),
-    ]
+    vec![format!("{image}; the network says {} ({probability:.1} %)", classes[predicted]), format!("weights {weights}")]
 }
 
 fn write_pictures(folder: &Path, pictures: Vec<(String, RgbImage)>) -> Result<()> {
     for (name, picture) in pictures {
         let path = folder.join(name);
-        picture
-            .save(&path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        picture.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -393,9 +290,7 @@ fn bar(template: &str, len: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template(template)
-        .expect("the template is valid")
-        .progress_chars("=> ");
+    let style = ProgressStyle::with_template(template).expect("the template is valid").progress_chars("=> ");
     let bar = ProgressBar::new(len).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
@@ -441,9 +336,7 @@ impl Environment {
 /// The version of a dependency that this program was built with.
 fn locked_version(package: &str) -> String {
     let lock = include_str!("../Cargo.lock");
-    let entry = lock
-        .split("[[package]]")
-        .find(|entry| entry.contains(&format!("name = \"{package}\"")));
+    let entry = lock.split("[[package]]").find(|entry| entry.contains(&format!("name = \"{package}\"")));
     let version = entry.and_then(|entry| entry.split("version = \"").nth(1)?.split('"').next());
     version.unwrap_or("unknown").into()
 }

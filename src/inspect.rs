@@ -42,11 +42,7 @@ impl Look {
     /// The most probable class.
     pub fn predicted(&self) -> usize {
         let most = |best: usize, class: usize| {
-            if self.probabilities[class] > self.probabilities[best] {
-                class
-            } else {
-                best
-            }
+            if self.probabilities[class] > self.probabilities[best] { class } else { best }
         };
         (0..self.probabilities.len()).fold(0, most)
     }
@@ -77,23 +73,14 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Loo
         maps.push(unpack_images(&values, 1, channels, height * width));
     }
     let logits: Vec<f32> = pollster::block_on(model.activations.logits.read(gpu))?;
-    Ok(Look {
-        maps,
-        probabilities: softmax(&logits[..model.spec().classes]),
-    })
+    Ok(Look { maps, probabilities: softmax(&logits[..model.spec().classes]) })
 }
 
 fn softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f64> = logits
-        .iter()
-        .map(|logit| f64::from(logit - largest).exp())
-        .collect();
+    let exponentials: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
     let sum: f64 = exponentials.iter().sum();
-    exponentials
-        .into_iter()
-        .map(|exponential| exponential / sum)
-        .collect()
+    exponentials.into_iter().map(|exponential| exponential / sum).collect()
 }
 
 /// Draws a look: an overview and one sheet of all maps for each block, as (file name, picture).
@@ -112,11 +99,9 @@ pub fn draw(
 ) -> Result<Vec<(String, RgbImage)>> {
     let geometry = model.spec().blocks().expect("the model was built from it");
     let [_, height, width] = model.spec().input;
-    let input = RgbImage::from_raw(width as u32, height as u32, pixels.to_vec())
-        .context("the picture has another size")?;
-    let names: Vec<String> = (1..=geometry.len())
-        .map(|number| format!("Block {number} {}", stage.name()))
-        .collect();
+    let input =
+        RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()).context("the picture has another size")?;
+    let names: Vec<String> = (1..=geometry.len()).map(|number| format!("Block {number} {}", stage.name())).collect();
     let layers: Vec<FeatureMaps<'_>> = look
         .maps
         .iter()
@@ -135,15 +120,9 @@ pub fn draw(
         })
         .collect();
 
-    let mut pictures = vec![(
-        "overview.png".to_string(),
-        report::overview(title, &layers, &input, facts)?,
-    )];
+    let mut pictures = vec![("overview.png".to_string(), report::overview(title, &layers, &input, facts)?)];
     for (number, maps) in (1..).zip(&layers) {
-        pictures.push((
-            format!("block-{number}.png"),
-            report::grid(maps, Order::Strongest, &input, facts)?,
-        ));
+        pictures.push((format!("block-{number}.png"), report::grid(maps, Order::Strongest, &input, facts)?));
     }
     Ok(pictures)
 }
@@ -155,9 +134,7 @@ mod tests {
     #[test]
     fn softmax_of_large_logits_stays_finite() {
         assert_eq!(softmax(&[1000.0, 1000.0]), [0.5, 0.5]);
-        let [small, large] = softmax(&[0.0, 200.0])[..] else {
-            panic!()
-        };
+        let [small, large] = softmax(&[0.0, 200.0])[..] else { panic!() };
         assert!(small > 0.0 && small < 1e-80 && large <= 1.0);
     }
 }

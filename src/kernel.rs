@@ -21,9 +21,8 @@ impl Source {
     /// # Panics
     /// When the file is not valid WGSL, which is a mistake in this crate.
     pub fn parse(&self) -> naga::Module {
-        naga::front::wgsl::parse_str(self.text).unwrap_or_else(|error| {
-            panic!("shaders/{}: {}", self.file, error.emit_to_string(self.text))
-        })
+        naga::front::wgsl::parse_str(self.text)
+            .unwrap_or_else(|error| panic!("shaders/{}: {}", self.file, error.emit_to_string(self.text)))
     }
 }
 
@@ -98,17 +97,9 @@ pub struct Tile {
 
 impl Tile {
     /// For GPUs, whose registers hold little more than a hundred numbers before they spill.
-    pub const GPU: Self = Self {
-        pixels: 8,
-        vectors: 2,
-        rows: 3,
-    };
+    pub const GPU: Self = Self { pixels: 8, vectors: 2, rows: 3 };
     /// For software drivers: loads dominate there, and what spills stays in the processor's first cache.
-    pub const SOFTWARE: Self = Self {
-        pixels: 16,
-        vectors: 4,
-        rows: 9,
-    };
+    pub const SOFTWARE: Self = Self { pixels: 16, vectors: 4, rows: 9 };
 
     /// The number that a constant of the WGSL takes, if it is one of the tile's.
     pub fn constant(&self, name: &str) -> Option<u32> {
@@ -142,22 +133,15 @@ impl Declaration {
     pub fn check(&self) -> Result<(), String> {
         let module = self.source.parse();
         let place = format!("shaders/{}, fn {}", self.source.file, self.entry);
-        let used = bindings(&module, self.entry)
-            .ok_or(format!("{place}: there is no such entry point"))?;
+        let used = bindings(&module, self.entry).ok_or(format!("{place}: there is no such entry point"))?;
         for (name, _) in self.arguments {
             if !used.iter().any(|(global, _)| global == name) {
-                return Err(format!(
-                    "{place}: the kernel does not use the argument `{name}`"
-                ));
+                return Err(format!("{place}: the kernel does not use the argument `{name}`"));
             }
         }
         for (name, variable) in used {
             let variable = &module.global_variables[variable];
-            let Some((_, access)) = self
-                .arguments
-                .iter()
-                .find(|(argument, _)| *argument == name)
-            else {
+            let Some((_, access)) = self.arguments.iter().find(|(argument, _)| *argument == name) else {
                 return Err(format!("{place}: the host does not pass `{name}`"));
             };
             if variable.binding.is_none_or(|binding| binding.group != 0) {
@@ -166,8 +150,7 @@ impl Declaration {
             let found = &module.types[variable.ty].inner;
             match (variable.space, access) {
                 (AddressSpace::Uniform, Access::Uniform(layout)) => {
-                    check_layout(&module, found, layout)
-                        .map_err(|error| format!("{place}: `{name}`: {error}"))?;
+                    check_layout(&module, found, layout).map_err(|error| format!("{place}: `{name}`: {error}"))?;
                 }
                 (AddressSpace::Storage { access: declared }, Access::Read | Access::Write) => {
                     let writable = declared.contains(StorageAccess::STORE);
@@ -177,15 +160,11 @@ impl Declaration {
                         ));
                     }
                     if !is_plain_array(&module, found) {
-                        return Err(format!(
-                            "{place}: `{name}` is not an array of f32, u32 or vec4<f32>"
-                        ));
+                        return Err(format!("{place}: `{name}` is not an array of f32, u32 or vec4<f32>"));
                     }
                 }
                 (space, _) => {
-                    return Err(format!(
-                        "{place}: `{name}` is {access:?} on the host, {space:?} in WGSL"
-                    ));
+                    return Err(format!("{place}: `{name}` is {access:?} on the host, {space:?} in WGSL"));
                 }
             }
         }
@@ -196,14 +175,8 @@ impl Declaration {
 /// The global variables that an entry point uses, by name.
 ///
 /// Returns `None` when there is no such entry point.
-pub fn bindings(
-    module: &naga::Module,
-    entry: &str,
-) -> Option<Vec<(String, naga::Handle<naga::GlobalVariable>)>> {
-    let index = module
-        .entry_points
-        .iter()
-        .position(|point| point.name == entry)?;
+pub fn bindings(module: &naga::Module, entry: &str) -> Option<Vec<(String, naga::Handle<naga::GlobalVariable>)>> {
+    let index = module.entry_points.iter().position(|point| point.name == entry)?;
     let info = naga::valid::Validator::new(Default::default(), naga::valid::Capabilities::all())
         .validate(module)
         .unwrap_or_else(|error| panic!("{entry}: {}", error.emit_to_string("")));
@@ -226,32 +199,15 @@ fn check_layout(module: &naga::Module, found: &TypeInner, layout: Layout) -> Res
         .iter()
         .map(|member| {
             let scalar = match module.types[member.ty].inner {
-                TypeInner::Scalar(naga::Scalar {
-                    kind: ScalarKind::Uint,
-                    width: 4,
-                }) => Some(Scalar::U32),
-                TypeInner::Scalar(naga::Scalar {
-                    kind: ScalarKind::Float,
-                    width: 4,
-                }) => Some(Scalar::F32),
+                TypeInner::Scalar(naga::Scalar { kind: ScalarKind::Uint, width: 4 }) => Some(Scalar::U32),
+                TypeInner::Scalar(naga::Scalar { kind: ScalarKind::Float, width: 4 }) => Some(Scalar::F32),
                 _ => None,
             };
-            (
-                member.name.as_deref().unwrap_or_default(),
-                scalar,
-                member.offset as usize,
-            )
+            (member.name.as_deref().unwrap_or_default(), scalar, member.offset as usize)
         })
         .collect();
-    let expected: Vec<_> = layout
-        .iter()
-        .map(|&(name, scalar, offset)| (name, Some(scalar), offset))
-        .collect();
-    if described == expected {
-        Ok(())
-    } else {
-        Err(format!("the host has {expected:?}, WGSL has {described:?}"))
-    }
+    let expected: Vec<_> = layout.iter().map(|&(name, scalar, offset)| (name, Some(scalar), offset)).collect();
+    if described == expected { Ok(()) } else { Err(format!("the host has {expected:?}, WGSL has {described:?}")) }
 }
 
 fn is_plain_array(module: &naga::Module, found: &TypeInner) -> bool {
@@ -260,16 +216,11 @@ fn is_plain_array(module: &naga::Module, found: &TypeInner) -> bool {
     };
     matches!(
         module.types[*base].inner,
-        TypeInner::Scalar(naga::Scalar {
-            kind: ScalarKind::Float | ScalarKind::Uint,
-            width: 4
-        }) | TypeInner::Vector {
-            size: naga::VectorSize::Quad,
-            scalar: naga::Scalar {
-                kind: ScalarKind::Float,
-                width: 4
+        TypeInner::Scalar(naga::Scalar { kind: ScalarKind::Float | ScalarKind::Uint, width: 4 })
+            | TypeInner::Vector {
+                size: naga::VectorSize::Quad,
+                scalar: naga::Scalar { kind: ScalarKind::Float, width: 4 }
             }
-        }
     )
 }
 

@@ -26,9 +26,7 @@ pub fn unpack_images(packed: &[f32], n: usize, channels: usize, pixels: usize) -
     let mut values = Vec::with_capacity(n * channels * pixels);
     for image in 0..n {
         for channel in 0..channels {
-            values.extend(
-                (0..pixels).map(|pixel| packed[(image * pixels + pixel) * width + channel]),
-            );
+            values.extend((0..pixels).map(|pixel| packed[(image * pixels + pixel) * width + channel]));
         }
     }
     values
@@ -59,11 +57,7 @@ impl Layout {
     pub fn len(&self) -> usize {
         match *self {
             Self::Vector { len } => len,
-            Self::Filters {
-                outputs,
-                inputs,
-                taps,
-            } => outputs * inputs * taps,
+            Self::Filters { outputs, inputs, taps } => outputs * inputs * taps,
         }
     }
 
@@ -76,11 +70,7 @@ impl Layout {
     pub fn packed_len(&self) -> usize {
         match *self {
             Self::Vector { len } => padded(len),
-            Self::Filters {
-                outputs,
-                inputs,
-                taps,
-            } => taps * padded(inputs) * padded(outputs),
+            Self::Filters { outputs, inputs, taps } => taps * padded(inputs) * padded(outputs),
         }
     }
 
@@ -102,19 +92,12 @@ impl Layout {
     fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
         match *self {
             Self::Vector { len } => (0..len).for_each(|i| visit(i, i)),
-            Self::Filters {
-                outputs,
-                inputs,
-                taps,
-            } => {
+            Self::Filters { outputs, inputs, taps } => {
                 for output in 0..outputs {
                     for input in 0..inputs {
                         for tap in 0..taps {
                             let plain = (output * inputs + input) * taps + tap;
-                            visit(
-                                plain,
-                                (tap * padded(inputs) + input) * padded(outputs) + output,
-                            );
+                            visit(plain, (tap * padded(inputs) + input) * padded(outputs) + output);
                         }
                     }
                 }
@@ -131,40 +114,20 @@ mod tests {
     fn packing_puts_each_number_in_its_place() {
         // Two channels of three pixels.
         let packed = pack_images(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1, 2, 3);
-        assert_eq!(
-            packed,
-            [1.0, 4.0, 0.0, 0.0, 2.0, 5.0, 0.0, 0.0, 3.0, 6.0, 0.0, 0.0]
-        );
+        assert_eq!(packed, [1.0, 4.0, 0.0, 0.0, 2.0, 5.0, 0.0, 0.0, 3.0, 6.0, 0.0, 0.0]);
         // One output, two inputs, two taps.
-        let filters = Layout::Filters {
-            outputs: 1,
-            inputs: 2,
-            taps: 2,
-        };
+        let filters = Layout::Filters { outputs: 1, inputs: 2, taps: 2 };
         let packed = filters.pack(&[1.0, 2.0, 3.0, 4.0]);
         assert_eq!(packed.len(), 2 * 4 * 4);
-        assert_eq!(
-            [packed[0], packed[16], packed[4], packed[20]],
-            [1.0, 2.0, 3.0, 4.0]
-        );
+        assert_eq!([packed[0], packed[16], packed[4], packed[20]], [1.0, 2.0, 3.0, 4.0]);
     }
 
     #[test]
     fn unpacking_is_the_inverse() {
         let values: Vec<f32> = (1..=2 * 5 * 6).map(|i| i as f32).collect();
-        assert_eq!(
-            unpack_images(&pack_images(&values, 2, 5, 6), 2, 5, 6),
-            values
-        );
-        let filters = Layout::Filters {
-            outputs: 5,
-            inputs: 3,
-            taps: 4,
-        };
+        assert_eq!(unpack_images(&pack_images(&values, 2, 5, 6), 2, 5, 6), values);
+        let filters = Layout::Filters { outputs: 5, inputs: 3, taps: 4 };
         assert_eq!(filters.unpack(&filters.pack(&values)), values);
-        assert_eq!(
-            Layout::Vector { len: 60 }.unpack(&Layout::Vector { len: 60 }.pack(&values)),
-            values
-        );
+        assert_eq!(Layout::Vector { len: 60 }.unpack(&Layout::Vector { len: 60 }.pack(&values)), values);
     }
 }

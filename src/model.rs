@@ -3,9 +3,7 @@
 use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::layout::padded;
-use crate::ops::{
-    Step, adam, avg_pool, batch_norm, conv2d, cross_entropy, dropout, linear, relu, sgd,
-};
+use crate::ops::{Step, adam, avg_pool, batch_norm, conv2d, cross_entropy, dropout, linear, relu, sgd};
 use crate::spec::{Block, Head, Parameter, Spec};
 
 /// How the network runs: in training, batch norm uses the batch's statistics and dropout drops.
@@ -40,10 +38,7 @@ impl Optimizer {
         match self {
             Self::Adam { .. } => {
                 let t = f64::from(number);
-                (
-                    (lr / (1.0 - adam::BETA1.powf(t))) as f32,
-                    (1.0 - adam::BETA2.powf(t)).sqrt() as f32,
-                )
+                ((lr / (1.0 - adam::BETA1.powf(t))) as f32, (1.0 - adam::BETA2.powf(t)).sqrt() as f32)
             }
             Self::Sgd { .. } => (lr as f32, 1.0),
         }
@@ -103,54 +98,25 @@ pub struct BlockActivations {
 }
 
 impl Activations {
-    fn new(
-        gpu: &Gpu,
-        name: &str,
-        spec: &Spec,
-        blocks: &[Block],
-        batch: usize,
-    ) -> Result<Self, GpuError> {
+    fn new(gpu: &Gpu, name: &str, spec: &Spec, blocks: &[Block], batch: usize) -> Result<Self, GpuError> {
         let tensor = |layer: &str, [channels, h, w]: [usize; 3]| {
-            Tensor::new(
-                gpu,
-                &format!("{name} of {layer}"),
-                batch * h * w * padded(channels),
-            )
+            Tensor::new(gpu, &format!("{name} of {layer}"), batch * h * w * padded(channels))
         };
         let input = tensor("the pictures", spec.input)?;
         let mut made = Vec::with_capacity(blocks.len());
         for (number, block) in (1..).zip(blocks) {
             let tensor = |layer: &str| tensor(&format!("block {number}, {layer}"), block.output);
             let relu = tensor("relu")?;
-            let dropout = if spec.dropout > 0.0 {
-                tensor("dropout")?
-            } else {
-                relu.clone()
-            };
-            made.push(BlockActivations {
-                conv: tensor("conv")?,
-                norm: tensor("norm")?,
-                relu,
-                dropout,
-            });
+            let dropout = if spec.dropout > 0.0 { tensor("dropout")? } else { relu.clone() };
+            made.push(BlockActivations { conv: tensor("conv")?, norm: tensor("norm")?, relu, dropout });
         }
         let features = match spec.head {
             Head::AvgPool => tensor("the pooled maps", spec.features())?,
-            Head::Flatten => made
-                .last()
-                .expect("there is at least one block")
-                .dropout
-                .clone(),
+            Head::Flatten => made.last().expect("there is at least one block").dropout.clone(),
         };
         let hidden = tensor("the hidden values", [spec.hidden, 1, 1])?;
         let logits = tensor("the logits", [spec.classes, 1, 1])?;
-        Ok(Self {
-            input,
-            blocks: made,
-            features,
-            hidden,
-            logits,
-        })
+        Ok(Self { input, blocks: made, features, hidden, logits })
     }
 }
 
@@ -167,6 +133,10 @@ struct BlockLayer {
     running_variance: Tensor,
     batch_mean: Tensor,
     batch_variance: Tensor,
+    /// Partial results of the weight's gradient.
+    conv_partials: Tensor,
+    /// Partial results of batch norm's sums.
+    norm_partials: Tensor,
 }
 
 /// Shape and weights of a linear layer.
@@ -214,8 +184,6 @@ pub struct Model {
     correct: Tensor,
     loss_sum: Tensor,
     counts: Tensor,
-    /// Partial results of whichever reduction is running.
-    partials: Tensor,
 }
 
 impl Model {
@@ -233,62 +201,50 @@ impl Model {
         let gradients = Activations::new(gpu, "gradients", spec, &blocks, batch)?;
 
         let parameters = spec.parameters();
-        let sizes: Vec<_> = parameters
-            .iter()
-            .map(|parameter| (parameter.name.clone(), parameter.layout.packed_len()))
-            .collect();
+        let sizes: Vec<_> =
+            parameters.iter().map(|parameter| (parameter.name.clone(), parameter.layout.packed_len())).collect();
         let (all_values, values) = Tensor::arena(gpu, "weights", &sizes)?;
         let (all_gradients, weight_gradients) = Tensor::arena(gpu, "weight gradients", &sizes)?;
         let moments = [
             Tensor::new(gpu, "first moments", all_values.len())?,
             Tensor::new(gpu, "second moments", all_values.len())?,
         ];
-        let trained: Vec<_> = values
-            .into_iter()
-            .zip(weight_gradients)
-            .map(|(value, gradient)| Trained { value, gradient })
-            .collect();
+        let trained: Vec<_> =
+            values.into_iter().zip(weight_gradients).map(|(value, gradient)| Trained { value, gradient }).collect();
 
-        let statistics = [
-            "running_mean",
-            "running_var",
-            "batch mean",
-            "batch variance",
-        ];
+        let statistics = ["running_mean", "running_var", "batch mean", "batch variance"];
         let sizes: Vec<_> = blocks
             .iter()
             .flat_map(|block| statistics.map(|name| (name.to_string(), padded(block.output[0]))))
             .collect();
         let (all_statistics, statistics) = Tensor::arena(gpu, "batch norm", &sizes)?;
 
+        let shapes: Vec<_> = blocks
+            .iter()
+            .map(|block| {
+                let [channels, height, width] = block.output;
+                let kernel = [spec.kernel; 2];
+                let conv = conv2d::Shape::new(batch, block.input, channels, kernel, spec.stride, spec.padding);
+                (conv, batch_norm::Shape::new(batch, channels, height * width))
+            })
+            .collect();
+        // One piece of memory serves all reductions: none outlives the kernel after it.
+        let most = shapes.iter().map(|(conv, norm)| conv.partial_len().max(norm.partial_len())).max();
+        let partials = Tensor::new(gpu, "partial sums", most.expect("there is at least one block"))?;
         let layers: Vec<_> = blocks
             .iter()
             .enumerate()
+            .zip(shapes)
             .zip(trained.chunks(3).zip(statistics.chunks(4)))
-            .map(|((number, block), (trained, statistics))| {
+            .map(|(((number, block), (conv, norm)), (trained, statistics))| {
                 let [channels, height, width] = block.output;
-                let kernel = [spec.kernel; 2];
                 BlockLayer {
-                    conv: conv2d::Shape::new(
-                        batch,
-                        block.input,
-                        channels,
-                        kernel,
-                        spec.stride,
-                        spec.padding,
-                    ),
-                    norm: batch_norm::Shape::new(batch, channels, height * width),
-                    relu: relu::Shape {
-                        len: (batch * height * width * padded(channels) / 4) as u32,
-                    },
-                    dropout: dropout::Shape::new(
-                        batch,
-                        channels,
-                        height * width,
-                        spec.dropout,
-                        true,
-                        number,
-                    ),
+                    conv,
+                    norm,
+                    conv_partials: partials.first(conv.partial_len()),
+                    norm_partials: partials.first(norm.partial_len()),
+                    relu: relu::Shape { len: (batch * height * width * padded(channels) / 4) as u32 },
+                    dropout: dropout::Shape::new(batch, channels, height * width, spec.dropout, true, number),
                     weight: trained[0].clone(),
                     gamma: trained[1].clone(),
                     beta: trained[2].clone(),
@@ -308,18 +264,11 @@ impl Model {
         };
         let [channels, height, width] = spec.features();
         let last = blocks.last().expect("there is at least one block").output;
-        let partial_len =
-            |layer: &BlockLayer| layer.conv.partial_len().max(layer.norm.partial_len());
         Ok(Self {
             pool: avg_pool::Shape::new(batch, last, [1, 1]),
             hidden: linear(height * width * padded(channels), spec.hidden, &head[..2]),
             output: linear(spec.hidden, spec.classes, &head[2..]),
             cross_entropy: cross_entropy::Shape::new(batch, spec.classes),
-            partials: Tensor::new(
-                gpu,
-                "partial sums",
-                layers.iter().map(partial_len).max().unwrap_or(0),
-            )?,
             step: Tensor::uniform(gpu, "step", size_of::<Step>() / 4)?,
             labels: Tensor::new(gpu, "labels", batch)?,
             losses: Tensor::new(gpu, "losses", batch)?,
@@ -353,133 +302,44 @@ impl Model {
     /// From `activations.input` to `activations.logits`.
     pub fn forward(&self, gpu: &Gpu, mode: Mode) -> Plan {
         let mut plan = Plan::new();
-        let (acts, step, partials) = (&self.activations, &self.step, &self.partials);
+        let (acts, step) = (&self.activations, &self.step);
         let mut x = &acts.input;
         for (number, (layer, block)) in (1..).zip(self.layers.iter().zip(&acts.blocks)) {
             let place = format!("block {number}");
-            let BlockLayer {
-                conv,
-                norm,
-                relu,
-                dropout,
-                ..
-            } = *layer;
-            plan.add(
-                gpu,
-                &place,
-                &conv2d::Forward {
-                    shape: conv,
-                    x,
-                    weight: &layer.weight.value,
-                    y: &block.conv,
-                },
-            );
+            let BlockLayer { conv, norm, relu, dropout, .. } = *layer;
+            plan.add(gpu, &place, &conv2d::Forward { shape: conv, x, weight: &layer.weight.value, y: &block.conv });
             if mode == Mode::Train {
-                plan.add(
-                    gpu,
-                    &place,
-                    &batch_norm::Statistics {
-                        shape: norm,
-                        step,
-                        x: &block.conv,
-                        partial: partials,
-                    },
-                );
-                plan.add(gpu, &place, &layer.combine(step, partials));
+                let partial = &layer.norm_partials;
+                plan.add(gpu, &place, &batch_norm::Statistics { shape: norm, step, x: &block.conv, partial });
+                plan.add(gpu, &place, &layer.combine(step));
             }
             plan.add(gpu, &place, &layer.normalise(mode, block));
-            plan.add(
-                gpu,
-                &place,
-                &relu::Forward {
-                    shape: relu,
-                    x: &block.norm,
-                    y: &block.relu,
-                },
-            );
+            plan.add(gpu, &place, &relu::Forward { shape: relu, x: &block.norm, y: &block.relu });
             if self.drops(mode) {
-                plan.add(
-                    gpu,
-                    &place,
-                    &dropout::Forward {
-                        shape: dropout,
-                        step,
-                        x: &block.relu,
-                        y: &block.dropout,
-                    },
-                );
+                plan.add(gpu, &place, &dropout::Forward { shape: dropout, step, x: &block.relu, y: &block.dropout });
             }
             x = self.passed_on(mode, block);
         }
         if self.spec.head == Head::AvgPool {
-            plan.add(
-                gpu,
-                "head",
-                &avg_pool::Forward {
-                    shape: self.pool,
-                    x,
-                    y: &acts.features,
-                },
-            );
+            plan.add(gpu, "head", &avg_pool::Forward { shape: self.pool, x, y: &acts.features });
             x = &acts.features;
         }
         plan.add(gpu, "hidden", &self.hidden.forward(x, &acts.hidden));
-        plan.add(
-            gpu,
-            "output",
-            &self.output.forward(&acts.hidden, &acts.logits),
-        );
+        plan.add(gpu, "output", &self.output.forward(&acts.hidden, &acts.logits));
         plan
     }
 
     /// The loss of each picture, added to the metrics, and its gradient in `gradients.logits`.
     pub fn loss(&self, gpu: &Gpu) -> Plan {
         let mut plan = Plan::new();
-        let Self {
-            cross_entropy: shape,
-            activations,
-            step,
-            labels,
-            losses,
-            correct,
-            loss_sum,
-            counts,
-            ..
-        } = self;
+        let Self { cross_entropy: shape, activations, step, labels, losses, correct, loss_sum, counts, .. } = self;
         let (shape, logits) = (*shape, &activations.logits);
+        plan.add(gpu, "loss", &cross_entropy::Forward { shape, logits, labels, loss: losses, correct });
+        plan.add(gpu, "loss", &cross_entropy::Accumulate { shape, step, losses, hits: correct, loss_sum, counts });
         plan.add(
             gpu,
             "loss",
-            &cross_entropy::Forward {
-                shape,
-                logits,
-                labels,
-                loss: losses,
-                correct,
-            },
-        );
-        plan.add(
-            gpu,
-            "loss",
-            &cross_entropy::Accumulate {
-                shape,
-                step,
-                losses,
-                hits: correct,
-                loss_sum,
-                counts,
-            },
-        );
-        plan.add(
-            gpu,
-            "loss",
-            &cross_entropy::Backward {
-                shape,
-                step,
-                logits,
-                labels,
-                dlogits: &self.gradients.logits,
-            },
+            &cross_entropy::Backward { shape, step, logits, labels, dlogits: &self.gradients.logits },
         );
         plan
     }
@@ -487,149 +347,54 @@ impl Model {
     /// From `gradients.logits` back to the gradients of all weights (training) and of the pictures (`to_input`).
     pub fn backward(&self, gpu: &Gpu, mode: Mode, to_input: bool) -> Plan {
         let mut plan = Plan::new();
-        let (acts, grads, step, partials) = (
-            &self.activations,
-            &self.gradients,
-            &self.step,
-            &self.partials,
-        );
+        let (acts, grads, step) = (&self.activations, &self.gradients, &self.step);
         let last = acts.blocks.last().expect("there is at least one block");
-        let features = if self.spec.head == Head::AvgPool {
-            &acts.features
-        } else {
-            self.passed_on(mode, last)
-        };
-        self.output.backward(
-            gpu,
-            &mut plan,
-            "output",
-            mode,
-            step,
-            [&acts.hidden, &grads.logits, &grads.hidden],
-        );
+        let features = if self.spec.head == Head::AvgPool { &acts.features } else { self.passed_on(mode, last) };
+        self.output.backward(gpu, &mut plan, "output", mode, step, [&acts.hidden, &grads.logits, &grads.hidden]);
         // In evaluation nothing lies between the flattened maps and the last ReLU.
-        let dlast = self.passed_on(
-            mode,
-            grads.blocks.last().expect("there is at least one block"),
-        );
-        let dfeatures = if self.spec.head == Head::AvgPool {
-            &grads.features
-        } else {
-            dlast
-        };
-        self.hidden.backward(
-            gpu,
-            &mut plan,
-            "hidden",
-            mode,
-            step,
-            [features, &grads.hidden, dfeatures],
-        );
+        let dlast = self.passed_on(mode, grads.blocks.last().expect("there is at least one block"));
+        let dfeatures = if self.spec.head == Head::AvgPool { &grads.features } else { dlast };
+        self.hidden.backward(gpu, &mut plan, "hidden", mode, step, [features, &grads.hidden, dfeatures]);
         if self.spec.head == Head::AvgPool {
-            plan.add(
-                gpu,
-                "head",
-                &avg_pool::Backward {
-                    shape: self.pool,
-                    dy: dfeatures,
-                    dx: dlast,
-                },
-            );
+            plan.add(gpu, "head", &avg_pool::Backward { shape: self.pool, dy: dfeatures, dx: dlast });
         }
         for (number, layer) in self.layers.iter().enumerate().rev() {
             let place = format!("block {}", number + 1);
             let (block, dblock) = (&acts.blocks[number], &grads.blocks[number]);
-            let BlockLayer {
-                conv,
-                norm,
-                relu,
-                dropout,
-                ..
-            } = *layer;
+            let BlockLayer { conv, norm, relu, dropout, .. } = *layer;
             if self.drops(mode) {
                 plan.add(
                     gpu,
                     &place,
-                    &dropout::Backward {
-                        shape: dropout,
-                        step,
-                        dy: &dblock.dropout,
-                        dx: &dblock.relu,
-                    },
+                    &dropout::Backward { shape: dropout, step, dy: &dblock.dropout, dx: &dblock.relu },
                 );
             }
-            plan.add(
-                gpu,
-                &place,
-                &relu::Backward {
-                    shape: relu,
-                    x: &block.norm,
-                    dy: &dblock.relu,
-                    dx: &dblock.norm,
-                },
-            );
+            plan.add(gpu, &place, &relu::Backward { shape: relu, x: &block.norm, dy: &dblock.relu, dx: &dblock.norm });
             let (x, dy, mean) = (&block.conv, &dblock.norm, &layer.batch_mean);
             match mode {
                 Mode::Train => {
-                    plan.add(
-                        gpu,
-                        &place,
-                        &batch_norm::BackwardSums {
-                            shape: norm,
-                            step,
-                            x,
-                            dy,
-                            mean,
-                            partial: partials,
-                        },
-                    );
-                    plan.add(gpu, &place, &layer.backward_combine(step, partials));
+                    let partial = &layer.norm_partials;
+                    plan.add(gpu, &place, &batch_norm::BackwardSums { shape: norm, step, x, dy, mean, partial });
+                    plan.add(gpu, &place, &layer.backward_combine(step));
                     plan.add(gpu, &place, &layer.backward_norm(step, x, dy, &dblock.conv));
                 }
                 Mode::Eval => plan.add(gpu, &place, &layer.backward_norm_eval(dy, &dblock.conv)),
             }
             let (x, dx) = match number.checked_sub(1) {
-                Some(before) => (
-                    self.passed_on(mode, &acts.blocks[before]),
-                    Some(self.passed_on(mode, &grads.blocks[before])),
-                ),
+                Some(before) => {
+                    (self.passed_on(mode, &acts.blocks[before]), Some(self.passed_on(mode, &grads.blocks[before])))
+                }
                 None => (&acts.input, to_input.then_some(&grads.input)),
             };
             let dy = &dblock.conv;
             if mode == Mode::Train {
-                plan.add(
-                    gpu,
-                    &place,
-                    &conv2d::BackwardWeight {
-                        shape: conv,
-                        step,
-                        x,
-                        dy,
-                        partial: partials,
-                    },
-                );
+                let partials = &layer.conv_partials;
+                plan.add(gpu, &place, &conv2d::BackwardWeight { shape: conv, step, x, dy, partial: partials });
                 let dweight = &layer.weight.gradient;
-                plan.add(
-                    gpu,
-                    &place,
-                    &conv2d::ReduceWeight {
-                        shape: conv,
-                        partials,
-                        dweight,
-                    },
-                );
+                plan.add(gpu, &place, &conv2d::ReduceWeight { shape: conv, partials, dweight });
             }
             if let Some(dx) = dx {
-                plan.add(
-                    gpu,
-                    &place,
-                    &conv2d::BackwardInput {
-                        shape: conv,
-                        weight: &layer.weight.value,
-                        dy,
-                        dx,
-                    },
-                );
+                plan.add(gpu, &place, &conv2d::BackwardInput { shape: conv, weight: &layer.weight.value, dy, dx });
             }
         }
         plan
@@ -644,39 +409,11 @@ impl Model {
         match *optimizer {
             Optimizer::Adam { weight_decay } => {
                 let shape = adam::Shape::new(len, weight_decay);
-                plan.add(
-                    gpu,
-                    "update",
-                    &adam::Update {
-                        shape,
-                        step,
-                        gradient,
-                        parameter,
-                        first,
-                        second,
-                    },
-                );
+                plan.add(gpu, "update", &adam::Update { shape, step, gradient, parameter, first, second });
             }
-            Optimizer::Sgd {
-                momentum,
-                weight_decay,
-            } => {
-                let shape = sgd::Shape {
-                    len: len as u32,
-                    momentum,
-                    weight_decay,
-                };
-                plan.add(
-                    gpu,
-                    "update",
-                    &sgd::Update {
-                        shape,
-                        step,
-                        gradient,
-                        parameter,
-                        velocity: first,
-                    },
-                );
+            Optimizer::Sgd { momentum, weight_decay } => {
+                let shape = sgd::Shape { len: len as u32, momentum, weight_decay };
+                plan.add(gpu, "update", &sgd::Update { shape, step, gradient, parameter, velocity: first });
             }
         }
         plan
@@ -697,11 +434,7 @@ impl Model {
 
     /// What of a block the next one gets.
     fn passed_on<'a>(&self, mode: Mode, block: &'a BlockActivations) -> &'a Tensor {
-        if self.drops(mode) {
-            &block.dropout
-        } else {
-            &block.relu
-        }
+        if self.drops(mode) { &block.dropout } else { &block.relu }
     }
 
     /// Uploads a batch: pictures as (N, H, W, padded C), one label each. The step's numbers decide how many count.
@@ -711,39 +444,17 @@ impl Model {
     }
 
     /// Sets what changes from step to step: live pictures, the seed of the dropout masks, the step's number from 1.
-    pub fn set_step(
-        &self,
-        gpu: &Gpu,
-        optimizer: &Optimizer,
-        lr: f64,
-        live: usize,
-        seed: u64,
-        number: u32,
-    ) {
+    pub fn set_step(&self, gpu: &Gpu, optimizer: &Optimizer, lr: f64, live: usize, seed: u64, number: u32) {
         let (step_size, bias_correction) = optimizer.step(lr, number);
         let seed = (seed ^ (seed >> 32)) as u32;
-        let step = Step {
-            live: live as u32,
-            seed,
-            number,
-            step_size,
-            bias_correction,
-        };
-        self.step
-            .write(gpu, bytemuck::cast_slice::<Step, u32>(&[step]));
+        let step = Step { live: live as u32, seed, number, step_size, bias_correction };
+        self.step.write(gpu, bytemuck::cast_slice::<Step, u32>(&[step]));
     }
 
     /// Sets how many pictures of the next evaluated batch count.
     pub fn set_live(&self, gpu: &Gpu, live: usize) {
-        let step = Step {
-            live: live as u32,
-            seed: 0,
-            number: 1,
-            step_size: 0.0,
-            bias_correction: 1.0,
-        };
-        self.step
-            .write(gpu, bytemuck::cast_slice::<Step, u32>(&[step]));
+        let step = Step { live: live as u32, seed: 0, number: 1, step_size: 0.0, bias_correction: 1.0 };
+        self.step.write(gpu, bytemuck::cast_slice::<Step, u32>(&[step]));
     }
 
     /// Clears the metrics.
@@ -759,12 +470,7 @@ impl Model {
     pub async fn metrics(&self, gpu: &Gpu) -> Result<Metrics, GpuError> {
         let loss_sum = self.loss_sum.read::<f32>(gpu).await?[0].into();
         let counts = self.counts.read::<u32>(gpu).await?;
-        Ok(Metrics {
-            loss_sum,
-            correct: counts[0],
-            seen: counts[1],
-            broken: counts[2],
-        })
+        Ok(Metrics { loss_sum, correct: counts[0], seen: counts[1], broken: counts[2] })
     }
 
     /// Uploads weights and running statistics, and clears the optimiser's memory and the metrics.
@@ -773,9 +479,7 @@ impl Model {
     /// When a tensor is missing or has another length than the network's.
     pub fn load(&self, gpu: &Gpu, weights: &Weights) {
         for (parameter, trained) in self.parameters.iter().zip(&self.trained) {
-            trained
-                .value
-                .write(gpu, &parameter.layout.pack(weights.get(&parameter.name)));
+            trained.value.write(gpu, &parameter.layout.pack(weights.get(&parameter.name)));
         }
         for (tensor, name) in self.statistics() {
             let mut values = weights.get(&name).to_vec();
@@ -793,25 +497,16 @@ impl Model {
     /// # Errors
     /// When the device failed.
     pub async fn weights(&self, gpu: &Gpu, batches: i64) -> Result<Weights, GpuError> {
-        let mut weights = Weights {
-            batches,
-            ..Weights::default()
-        };
+        let mut weights = Weights { batches, ..Weights::default() };
         let values = self.all_values.read::<f32>(gpu).await?;
         for (parameter, trained) in self.parameters.iter().zip(&self.trained) {
-            weights.tensors.insert(
-                parameter.name.clone(),
-                parameter.layout.unpack(trained.value.within(&values)),
-            );
+            weights.tensors.insert(parameter.name.clone(), parameter.layout.unpack(trained.value.within(&values)));
         }
         let statistics = self.all_statistics.read::<f32>(gpu).await?;
-        for ((tensor, name), channels) in self
-            .statistics()
-            .zip(self.spec.channels.iter().flat_map(|channels| [channels; 2]))
+        for ((tensor, name), channels) in
+            self.statistics().zip(self.spec.channels.iter().flat_map(|channels| [channels; 2]))
         {
-            weights
-                .tensors
-                .insert(name, tensor.within(&statistics)[..*channels].to_vec());
+            weights.tensors.insert(name, tensor.within(&statistics)[..*channels].to_vec());
         }
         Ok(weights)
     }
@@ -825,10 +520,7 @@ impl Model {
         let trained = self.parameters.iter().zip(&self.trained);
         Ok(trained
             .map(|(parameter, trained)| {
-                (
-                    parameter.name.clone(),
-                    parameter.layout.unpack(trained.gradient.within(&gradients)),
-                )
+                (parameter.name.clone(), parameter.layout.unpack(trained.gradient.within(&gradients)))
             })
             .collect())
     }
@@ -846,11 +538,11 @@ impl Model {
 }
 
 impl BlockLayer {
-    fn combine<'a>(&'a self, step: &'a Tensor, partials: &'a Tensor) -> batch_norm::Combine<'a> {
+    fn combine<'a>(&'a self, step: &'a Tensor) -> batch_norm::Combine<'a> {
         batch_norm::Combine {
             shape: self.norm,
             step,
-            partials,
+            partials: &self.norm_partials,
             batch_mean: &self.batch_mean,
             batch_variance: &self.batch_variance,
             running_mean: &self.running_mean,
@@ -864,26 +556,14 @@ impl BlockLayer {
             Mode::Eval => (&self.running_mean, &self.running_variance),
         };
         let (gamma, beta) = (&self.gamma.value, &self.beta.value);
-        batch_norm::Forward {
-            shape: self.norm,
-            x: &block.conv,
-            gamma,
-            beta,
-            mean,
-            variance,
-            y: &block.norm,
-        }
+        batch_norm::Forward { shape: self.norm, x: &block.conv, gamma, beta, mean, variance, y: &block.norm }
     }
 
-    fn backward_combine<'a>(
-        &'a self,
-        step: &'a Tensor,
-        partials: &'a Tensor,
-    ) -> batch_norm::BackwardCombine<'a> {
+    fn backward_combine<'a>(&'a self, step: &'a Tensor) -> batch_norm::BackwardCombine<'a> {
         batch_norm::BackwardCombine {
             shape: self.norm,
             step,
-            partials,
+            partials: &self.norm_partials,
             variance: &self.batch_variance,
             sum_gamma: &self.gamma.gradient,
             sum_beta: &self.beta.gradient,
@@ -911,11 +591,7 @@ impl BlockLayer {
         }
     }
 
-    fn backward_norm_eval<'a>(
-        &'a self,
-        dy: &'a Tensor,
-        dx: &'a Tensor,
-    ) -> batch_norm::BackwardEval<'a> {
+    fn backward_norm_eval<'a>(&'a self, dy: &'a Tensor, dx: &'a Tensor) -> batch_norm::BackwardEval<'a> {
         batch_norm::BackwardEval {
             shape: self.norm,
             dy,
@@ -928,57 +604,15 @@ impl BlockLayer {
 
 impl LinearLayer {
     fn forward<'a>(&'a self, x: &'a Tensor, y: &'a Tensor) -> linear::Forward<'a> {
-        linear::Forward {
-            shape: self.shape,
-            x,
-            weight: &self.weight.value,
-            bias: &self.bias.value,
-            y,
-        }
+        linear::Forward { shape: self.shape, x, weight: &self.weight.value, bias: &self.bias.value, y }
     }
 
-    fn backward(
-        &self,
-        gpu: &Gpu,
-        plan: &mut Plan,
-        place: &str,
-        mode: Mode,
-        step: &Tensor,
-        [x, dy, dx]: [&Tensor; 3],
-    ) {
+    fn backward(&self, gpu: &Gpu, plan: &mut Plan, place: &str, mode: Mode, step: &Tensor, [x, dy, dx]: [&Tensor; 3]) {
         let shape = self.shape;
         if mode == Mode::Train {
-            plan.add(
-                gpu,
-                place,
-                &linear::BackwardBias {
-                    shape,
-                    step,
-                    dy,
-                    dbias: &self.bias.gradient,
-                },
-            );
-            plan.add(
-                gpu,
-                place,
-                &linear::BackwardWeight {
-                    shape,
-                    step,
-                    x,
-                    dy,
-                    dweight: &self.weight.gradient,
-                },
-            );
+            plan.add(gpu, place, &linear::BackwardBias { shape, step, dy, dbias: &self.bias.gradient });
+            plan.add(gpu, place, &linear::BackwardWeight { shape, step, x, dy, dweight: &self.weight.gradient });
         }
-        plan.add(
-            gpu,
-            place,
-            &linear::BackwardInput {
-                shape,
-                weight: &self.weight.value,
-                dy,
-                dx,
-            },
-        );
+        plan.add(gpu, place, &linear::BackwardInput { shape, weight: &self.weight.value, dy, dx });
     }
 }

@@ -26,22 +26,19 @@ impl RunDir {
     pub fn create(out: Option<&Path>) -> Result<Self> {
         let path = match out {
             Some(out) => {
-                let occupied =
-                    fs::read_dir(out).map_or(out.exists(), |mut entries| entries.next().is_some());
+                let occupied = fs::read_dir(out).map_or(out.exists(), |mut entries| entries.next().is_some());
                 if occupied {
                     bail!(
                         "--out {}: exists already; name a new folder, an older run is never overwritten",
                         out.display()
                     );
                 }
-                fs::create_dir_all(out)
-                    .with_context(|| format!("--out {}: cannot be made", out.display()))?;
+                fs::create_dir_all(out).with_context(|| format!("--out {}: cannot be made", out.display()))?;
                 out.to_path_buf()
             }
             None => {
-                fs::create_dir_all(RUNS).with_context(|| {
-                    format!("the folder {RUNS}/ cannot be made: use --out elsewhere")
-                })?;
+                fs::create_dir_all(RUNS)
+                    .with_context(|| format!("the folder {RUNS}/ cannot be made: use --out elsewhere"))?;
                 free_name(Path::new(RUNS), |number| format!("{number:03}"))?
             }
         };
@@ -84,9 +81,7 @@ impl RunDir {
         writeln!(lines, "{}", serde_json::to_string(record)?)?;
         let table = self.append("metrics.csv")?;
         let is_new = table.metadata()?.len() == 0;
-        let mut table = csv::WriterBuilder::new()
-            .has_headers(is_new)
-            .from_writer(table);
+        let mut table = csv::WriterBuilder::new().has_headers(is_new).from_writer(table);
         table.serialize(record)?;
         Ok(table.flush()?)
     }
@@ -119,8 +114,7 @@ pub fn free_name(parent: &Path, name: impl Fn(usize) -> String) -> Result<PathBu
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("cannot make the folder {}", path.display()));
+                return Err(error).with_context(|| format!("cannot make the folder {}", path.display()));
             }
         }
     }
@@ -139,10 +133,7 @@ pub fn read_checkpoint(run: &Path, name: &str) -> Result<Checkpoint> {
     }
     let path = run.join(name);
     let bytes = fs::read(&path).with_context(|| {
-        format!(
-            "--run {}: {name} cannot be read; is this a finished run of `convscope train`?",
-            run.display()
-        )
+        format!("--run {}: {name} cannot be read; is this a finished run of `convscope train`?", run.display())
     })?;
     Checkpoint::from_bytes(&bytes).with_context(|| format!("{}: cannot be used", path.display()))
 }
@@ -162,10 +153,7 @@ mod tests {
         assert_eq!(fs::read_to_string(out.join("config.json")).unwrap(), "1\n");
         let names = ["001", "002"].map(|name| folder.path().join(name));
         for expected in names {
-            assert_eq!(
-                free_name(folder.path(), |number| format!("{number:03}")).unwrap(),
-                expected
-            );
+            assert_eq!(free_name(folder.path(), |number| format!("{number:03}")).unwrap(), expected);
         }
     }
 
@@ -188,23 +176,8 @@ mod tests {
         }
         let table = fs::read_to_string(run.file("metrics.csv")).unwrap();
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(
-            lines[0],
-            "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds"
-        );
-        assert_eq!(
-            lines[1..],
-            [
-                "1,0.5,0.75,0.25,1.0,100.0,2.0,1.0",
-                "2,0.5,0.75,0.25,1.0,100.0,2.0,1.0"
-            ]
-        );
-        assert_eq!(
-            fs::read_to_string(run.file("metrics.jsonl"))
-                .unwrap()
-                .lines()
-                .count(),
-            2
-        );
+        assert_eq!(lines[0], "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds");
+        assert_eq!(lines[1..], ["1,0.5,0.75,0.25,1.0,100.0,2.0,1.0", "2,0.5,0.75,0.25,1.0,100.0,2.0,1.0"]);
+        assert_eq!(fs::read_to_string(run.file("metrics.jsonl")).unwrap().lines().count(), 2);
     }
 }

@@ -148,26 +148,14 @@ impl Spec {
             let [_, height, width] = input;
             if height.min(width) + 2 * self.padding < self.kernel {
                 let (kernel, padding) = (self.kernel, self.padding);
-                return Err(SpecError::TooSmall {
-                    block: number,
-                    height,
-                    width,
-                    kernel,
-                    padding,
-                });
+                return Err(SpecError::TooSmall { block: number, height, width, kernel, padding });
             }
             let out = |size: usize| (size + 2 * self.padding - self.kernel) / self.stride + 1;
             let output = [channels, out(height), out(width)];
             receptive_field += (self.kernel - 1) * stride;
             offset += self.padding * stride;
             stride *= self.stride;
-            blocks.push(Block {
-                input,
-                output,
-                receptive_field,
-                stride,
-                offset,
-            });
+            blocks.push(Block { input, output, receptive_field, stride, offset });
             input = output;
         }
         let [channels, height, width] = input;
@@ -180,15 +168,7 @@ impl Spec {
 
     fn check_ranges(&self) -> Result<(), SpecError> {
         let check = |good: bool, option, value: &dyn std::fmt::Display, expected| {
-            if good {
-                Ok(())
-            } else {
-                Err(SpecError::OutOfRange {
-                    option,
-                    value: value.to_string(),
-                    expected,
-                })
-            }
+            if good { Ok(()) } else { Err(SpecError::OutOfRange { option, value: value.to_string(), expected }) }
         };
         let [_, height, width] = self.input;
         check(
@@ -197,12 +177,7 @@ impl Spec {
             &height,
             "expected 1 to 8192 pixels",
         )?;
-        let channels = self
-            .channels
-            .iter()
-            .map(usize::to_string)
-            .collect::<Vec<_>>()
-            .join(",");
+        let channels = self.channels.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         check(
             (1..=10).contains(&self.channels.len()),
             "channels",
@@ -210,49 +185,17 @@ impl Spec {
             "expected 1 to 10 numbers, one for each block",
         )?;
         check(
-            self.channels
-                .iter()
-                .all(|channels| (1..=8192).contains(channels)),
+            self.channels.iter().all(|channels| (1..=8192).contains(channels)),
             "channels",
             &channels,
             "expected 1 to 8192 channels in each block",
         )?;
-        check(
-            (1..=31).contains(&self.kernel),
-            "kernel",
-            &self.kernel,
-            "expected 1 to 31",
-        )?;
-        check(
-            (1..=16).contains(&self.stride),
-            "stride",
-            &self.stride,
-            "expected 1 to 16",
-        )?;
-        check(
-            self.padding < self.kernel,
-            "padding",
-            &self.padding,
-            "expected less than --kernel",
-        )?;
-        check(
-            (0.0..1.0).contains(&self.dropout),
-            "dropout",
-            &self.dropout,
-            "expected at least 0 and less than 1",
-        )?;
-        check(
-            (1..=65536).contains(&self.hidden),
-            "hidden",
-            &self.hidden,
-            "expected 1 to 65536",
-        )?;
-        check(
-            (2..=20_000).contains(&self.classes),
-            "classes",
-            &self.classes,
-            "expected 2 to 20000",
-        )
+        check((1..=31).contains(&self.kernel), "kernel", &self.kernel, "expected 1 to 31")?;
+        check((1..=16).contains(&self.stride), "stride", &self.stride, "expected 1 to 16")?;
+        check(self.padding < self.kernel, "padding", &self.padding, "expected less than --kernel")?;
+        check((0.0..1.0).contains(&self.dropout), "dropout", &self.dropout, "expected at least 0 and less than 1")?;
+        check((1..=65536).contains(&self.hidden), "hidden", &self.hidden, "expected 1 to 65536")?;
+        check((2..=20_000).contains(&self.classes), "classes", &self.classes, "expected 2 to 20000")
     }
 
     /// Channels, height and width of what the first linear layer gets.
@@ -289,21 +232,12 @@ impl Spec {
     /// # Panics
     /// When [`Spec::blocks`] fails.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let filters =
-            |index: usize, outputs: usize, inputs: usize, taps: usize, shape: Vec<usize>| {
-                Parameter {
-                    name: format!("{index}.weight"),
-                    shape,
-                    layout: Layout::Filters {
-                        outputs,
-                        inputs,
-                        taps,
-                    },
-                    start: Start::Uniform {
-                        fan_in: inputs * taps,
-                    },
-                }
-            };
+        let filters = |index: usize, outputs: usize, inputs: usize, taps: usize, shape: Vec<usize>| Parameter {
+            name: format!("{index}.weight"),
+            shape,
+            layout: Layout::Filters { outputs, inputs, taps },
+            start: Start::Uniform { fan_in: inputs * taps },
+        };
         let vector = |name: String, len: usize, start: Start| Parameter {
             name,
             shape: vec![len],
@@ -312,56 +246,27 @@ impl Spec {
         };
 
         let mut parameters = Vec::new();
-        for (number, block) in self
-            .blocks()
-            .expect("the geometry was checked")
-            .iter()
-            .enumerate()
-        {
+        for (number, block) in self.blocks().expect("the geometry was checked").iter().enumerate() {
             let index = self.conv_index(number);
             let (inputs, outputs) = (block.input[0], block.output[0]);
             let shape = vec![outputs, inputs, self.kernel, self.kernel];
-            parameters.push(filters(
-                index,
-                outputs,
-                inputs,
-                self.kernel * self.kernel,
-                shape,
-            ));
-            parameters.push(vector(
-                format!("{}.weight", index + 1),
-                outputs,
-                Start::Constant(1),
-            ));
-            parameters.push(vector(
-                format!("{}.bias", index + 1),
-                outputs,
-                Start::Constant(0),
-            ));
+            parameters.push(filters(index, outputs, inputs, self.kernel * self.kernel, shape));
+            parameters.push(vector(format!("{}.weight", index + 1), outputs, Start::Constant(1)));
+            parameters.push(vector(format!("{}.bias", index + 1), outputs, Start::Constant(0)));
         }
         let [channels, height, width] = self.features();
-        let layers = [
-            (channels, height * width, self.hidden),
-            (self.hidden, 1, self.classes),
-        ];
+        let layers = [(channels, height * width, self.hidden), (self.hidden, 1, self.classes)];
         for (index, (inputs, taps, outputs)) in (self.linear_index()..).zip(layers) {
             let fan_in = inputs * taps;
             parameters.push(filters(index, outputs, inputs, taps, vec![outputs, fan_in]));
-            parameters.push(vector(
-                format!("{index}.bias"),
-                outputs,
-                Start::Uniform { fan_in },
-            ));
+            parameters.push(vector(format!("{index}.bias"), outputs, Start::Uniform { fan_in }));
         }
         parameters
     }
 
     /// How many numbers are trained.
     pub fn parameter_count(&self) -> usize {
-        self.parameters()
-            .iter()
-            .map(|parameter| parameter.layout.len())
-            .sum()
+        self.parameters().iter().map(|parameter| parameter.layout.len()).sum()
     }
 }
 
@@ -374,42 +279,17 @@ mod tests {
         let spec = Spec::dogs_vs_cats(128, 2);
         assert_eq!(spec.parameter_count(), 409_682);
         let blocks = spec.blocks().unwrap();
-        assert_eq!(
-            blocks
-                .iter()
-                .map(|block| block.output[1])
-                .collect::<Vec<_>>(),
-            [63, 31, 15, 7, 3]
-        );
-        assert_eq!(
-            blocks
-                .iter()
-                .map(|block| block.receptive_field)
-                .collect::<Vec<_>>(),
-            [3, 7, 15, 31, 63]
-        );
-        assert_eq!(
-            blocks.iter().map(|block| block.stride).collect::<Vec<_>>(),
-            [2, 4, 8, 16, 32]
-        );
-        let names: Vec<_> = spec
-            .parameters()
-            .into_iter()
-            .map(|parameter| parameter.name)
-            .collect();
+        assert_eq!(blocks.iter().map(|block| block.output[1]).collect::<Vec<_>>(), [63, 31, 15, 7, 3]);
+        assert_eq!(blocks.iter().map(|block| block.receptive_field).collect::<Vec<_>>(), [3, 7, 15, 31, 63]);
+        assert_eq!(blocks.iter().map(|block| block.stride).collect::<Vec<_>>(), [2, 4, 8, 16, 32]);
+        let names: Vec<_> = spec.parameters().into_iter().map(|parameter| parameter.name).collect();
         assert_eq!(names[..4], ["1.weight", "2.weight", "2.bias", "5.weight"]);
-        assert_eq!(
-            names[15..],
-            ["23.weight", "23.bias", "24.weight", "24.bias"]
-        );
+        assert_eq!(names[15..], ["23.weight", "23.bias", "24.weight", "24.bias"]);
     }
 
     #[test]
     fn without_pooling_the_linear_layers_move_up() {
-        let spec = Spec {
-            head: Head::Flatten,
-            ..Spec::dogs_vs_cats(128, 2)
-        };
+        let spec = Spec { head: Head::Flatten, ..Spec::dogs_vs_cats(128, 2) };
         assert_eq!(spec.linear_index(), 22);
         assert_eq!(spec.parameters()[15].shape, [64, 256 * 3 * 3]);
     }
@@ -421,27 +301,13 @@ mod tests {
             spec.channels.truncate(depth);
             spec.parameter_count()
         };
-        assert_eq!(
-            [1, 2, 3, 4, 5].map(count),
-            [1_682, 7_378, 27_986, 106_066, 409_682]
-        );
+        assert_eq!([1, 2, 3, 4, 5].map(count), [1_682, 7_378, 27_986, 106_066, 409_682]);
     }
 
     #[test]
     fn a_map_that_shrinks_to_nothing_names_its_block() {
         let error = Spec::dogs_vs_cats(32, 2).blocks().unwrap_err();
-        assert!(
-            matches!(
-                error,
-                SpecError::TooSmall {
-                    block: 5,
-                    height: 1,
-                    width: 1,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, SpecError::TooSmall { block: 5, height: 1, width: 1, .. }), "{error}");
         assert!(error.to_string().contains("block 5"));
     }
 
@@ -449,55 +315,13 @@ mod tests {
     fn numbers_out_of_range_name_their_option() {
         let spec = Spec::dogs_vs_cats(128, 2);
         let bad = [
-            (
-                Spec {
-                    kernel: 0,
-                    ..spec.clone()
-                },
-                "--kernel 0",
-            ),
-            (
-                Spec {
-                    stride: 0,
-                    ..spec.clone()
-                },
-                "--stride 0",
-            ),
-            (
-                Spec {
-                    padding: 3,
-                    ..spec.clone()
-                },
-                "--padding 3",
-            ),
-            (
-                Spec {
-                    dropout: 1.0,
-                    ..spec.clone()
-                },
-                "--dropout 1",
-            ),
-            (
-                Spec {
-                    dropout: f32::NAN,
-                    ..spec.clone()
-                },
-                "--dropout NaN",
-            ),
-            (
-                Spec {
-                    channels: vec![],
-                    ..spec.clone()
-                },
-                "--channels",
-            ),
-            (
-                Spec {
-                    channels: vec![16, 0],
-                    ..spec.clone()
-                },
-                "--channels 16,0",
-            ),
+            (Spec { kernel: 0, ..spec.clone() }, "--kernel 0"),
+            (Spec { stride: 0, ..spec.clone() }, "--stride 0"),
+            (Spec { padding: 3, ..spec.clone() }, "--padding 3"),
+            (Spec { dropout: 1.0, ..spec.clone() }, "--dropout 1"),
+            (Spec { dropout: f32::NAN, ..spec.clone() }, "--dropout NaN"),
+            (Spec { channels: vec![], ..spec.clone() }, "--channels"),
+            (Spec { channels: vec![16, 0], ..spec.clone() }, "--channels 16,0"),
         ];
         for (spec, message) in bad {
             let error = spec.blocks().unwrap_err().to_string();

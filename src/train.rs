@@ -88,14 +88,7 @@ impl<'a> Trainer<'a> {
         model.set_live(gpu, model.batch());
         training_step.compile(gpu, compiling)?;
         model.load(gpu, weights);
-        Ok(Self {
-            gpu,
-            model,
-            recipe,
-            training_step,
-            evaluation,
-            steps: 0,
-        })
+        Ok(Self { gpu, model, recipe, training_step, evaluation, steps: 0 })
     }
 
     /// Training steps taken so far.
@@ -114,19 +107,10 @@ impl<'a> Trainer<'a> {
         epoch: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
-        let Recipe {
-            optimizer,
-            lr,
-            seed,
-            augment,
-        } = self.recipe;
+        let Recipe { optimizer, lr, seed, augment } = self.recipe;
         let order = shuffled(pictures.len(), seed, epoch as u64);
-        let flips = augment.then_some(Flips {
-            seed,
-            epoch: epoch as u64,
-        });
-        let (gpu, model, plan, steps) =
-            (self.gpu, self.model, &self.training_step, &mut self.steps);
+        let flips = augment.then_some(Flips { seed, epoch: epoch as u64 });
+        let (gpu, model, plan, steps) = (self.gpu, self.model, &self.training_step, &mut self.steps);
         let mut submit = |batch: &Batch| {
             *steps += 1;
             model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, *steps);
@@ -146,25 +130,13 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn evaluate(
-        &self,
-        pictures: &dyn Pictures,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Metrics> {
+    pub fn evaluate(&self, pictures: &dyn Pictures, progress: &mut dyn FnMut(Progress)) -> Result<Metrics> {
         let order: Vec<usize> = (0..pictures.len()).collect();
         let mut submit = |batch: &Batch| {
             self.model.set_live(self.gpu, batch.indices.len());
             self.evaluation.submit(self.gpu)
         };
-        let (metrics, _) = run(
-            self.gpu,
-            self.model,
-            pictures,
-            &order,
-            None,
-            &mut submit,
-            progress,
-        )?;
+        let (metrics, _) = run(self.gpu, self.model, pictures, &order, None, &mut submit, progress)?;
         Ok(metrics)
     }
 
@@ -173,9 +145,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the device failed.
     pub fn weights(&self) -> Result<Weights> {
-        Ok(pollster::block_on(
-            self.model.weights(self.gpu, self.steps.into()),
-        )?)
+        Ok(pollster::block_on(self.model.weights(self.gpu, self.steps.into()))?)
     }
 }
 
@@ -193,37 +163,27 @@ fn run(
     let metrics = || pollster::block_on(model.metrics(gpu));
     let mut rejected = Vec::new();
     let mut submitted = 0;
-    with_batches(
-        pictures,
-        order,
-        model.batch(),
-        flips,
-        threads(),
-        |batches| {
-            let mut in_flight = VecDeque::new();
-            let mut last_read = Instant::now();
-            for mut batch in batches {
-                rejected.append(&mut batch.rejected);
-                if batch.indices.is_empty() {
-                    continue;
-                }
-                if in_flight.len() == STEPS_AHEAD {
-                    gpu.wait(in_flight.pop_front())?;
-                }
-                model.set_batch(gpu, &batch.images, &batch.labels);
-                in_flight.push_back(submit(&batch)?);
-                submitted += batch.indices.len();
-                let due = last_read.elapsed() >= METRICS_EVERY;
-                progress(Progress {
-                    pictures: submitted,
-                    metrics: if due { Some(metrics()?) } else { None },
-                });
-                if due {
-                    last_read = Instant::now();
-                }
+    with_batches(pictures, order, model.batch(), flips, threads(), |batches| {
+        let mut in_flight = VecDeque::new();
+        let mut last_read = Instant::now();
+        for mut batch in batches {
+            rejected.append(&mut batch.rejected);
+            if batch.indices.is_empty() {
+                continue;
             }
-            anyhow::Ok(())
-        },
-    )?;
+            if in_flight.len() == STEPS_AHEAD {
+                gpu.wait(in_flight.pop_front())?;
+            }
+            model.set_batch(gpu, &batch.images, &batch.labels);
+            in_flight.push_back(submit(&batch)?);
+            submitted += batch.indices.len();
+            let due = last_read.elapsed() >= METRICS_EVERY;
+            progress(Progress { pictures: submitted, metrics: if due { Some(metrics()?) } else { None } });
+            if due {
+                last_read = Instant::now();
+            }
+        }
+        anyhow::Ok(())
+    })?;
     Ok((metrics()?, rejected))
 }

@@ -16,10 +16,8 @@ fn every_kernel_agrees_with_its_wgsl() {
 
 #[test]
 fn every_entry_point_of_every_shader_is_declared_once() {
-    let declared: Vec<_> = KERNELS
-        .iter()
-        .map(|kernel| (kernel.source.file.to_string(), kernel.entry.to_string()))
-        .collect();
+    let declared: Vec<_> =
+        KERNELS.iter().map(|kernel| (kernel.source.file.to_string(), kernel.entry.to_string())).collect();
     let mut written = BTreeSet::new();
     for file in std::fs::read_dir("shaders").unwrap() {
         let path = file.unwrap().path();
@@ -37,10 +35,7 @@ fn every_entry_point_of_every_shader_is_declared_once() {
 fn relu(arguments: &'static [(&'static str, Access)]) -> Declaration {
     Declaration {
         op: "relu",
-        source: Source {
-            file: "relu.wgsl",
-            text: include_str!("../shaders/relu.wgsl"),
-        },
+        source: Source { file: "relu.wgsl", text: include_str!("../shaders/relu.wgsl") },
         entry: "forward",
         arguments,
     }
@@ -53,28 +48,13 @@ fn the_check_finds_each_kind_of_mistake() {
     let mistakes: [(Declaration, &str); 6] = [
         (relu(&[SHAPE, ("x", Access::Read)]), "does not pass `y`"),
         (
-            relu(&[
-                SHAPE,
-                ("x", Access::Read),
-                ("y", Access::Write),
-                ("z", Access::Read),
-            ]),
+            relu(&[SHAPE, ("x", Access::Read), ("y", Access::Write), ("z", Access::Read)]),
             "does not use the argument `z`",
         ),
+        (relu(&[SHAPE, ("x", Access::Write), ("y", Access::Write)]), "`x` is declared Write"),
+        (relu(&[SHAPE, ("x", Access::Read), ("y", Access::Read)]), "`y` is declared Read"),
         (
-            relu(&[SHAPE, ("x", Access::Write), ("y", Access::Write)]),
-            "`x` is declared Write",
-        ),
-        (
-            relu(&[SHAPE, ("x", Access::Read), ("y", Access::Read)]),
-            "`y` is declared Read",
-        ),
-        (
-            relu(&[
-                ("shape", Access::Uniform(&[("len", Scalar::F32, 0)])),
-                ("x", Access::Read),
-                ("y", Access::Write),
-            ]),
+            relu(&[("shape", Access::Uniform(&[("len", Scalar::F32, 0)])), ("x", Access::Read), ("y", Access::Write)]),
             "`shape`: the host has",
         ),
         (
@@ -86,16 +66,9 @@ fn the_check_finds_each_kind_of_mistake() {
             "`shape`: the host has",
         ),
     ];
-    assert!(
-        relu(&[SHAPE, ("x", Access::Read), ("y", Access::Write)])
-            .check()
-            .is_ok()
-    );
+    assert!(relu(&[SHAPE, ("x", Access::Read), ("y", Access::Write)]).check().is_ok());
     for (declaration, message) in mistakes {
         let error = declaration.check().unwrap_err();
-        assert!(
-            error.contains(message),
-            "{error:?} does not say {message:?}"
-        );
+        assert!(error.contains(message), "{error:?} does not say {message:?}");
     }
 }

@@ -13,38 +13,22 @@ use serde_json::Value;
 fn main() {
     let needing_gpu = vec![
         trial("train_leaves_a_complete_run", train_leaves_a_complete_run),
-        trial(
-            "equal_seeds_make_equal_weights",
-            equal_seeds_make_equal_weights,
-        ),
-        trial(
-            "train_on_photos_of_three_classes",
-            train_on_photos_of_three_classes,
-        ),
+        trial("equal_seeds_make_equal_weights", equal_seeds_make_equal_weights),
+        trial("train_on_photos_of_three_classes", train_on_photos_of_three_classes),
         trial("features_of_a_new_image", features_of_a_new_image),
         trial("adapters_are_listed", adapters_are_listed),
-        trial(
-            "an_unknown_adapter_is_refused",
-            an_unknown_adapter_is_refused,
-        ),
+        trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
         trial("divergence_is_told", divergence_is_told),
     ];
     let others = vec![
         trial("bad_options_name_themselves", bad_options_name_themselves),
-        trial(
-            "without_an_adapter_the_remedy_is_told",
-            without_an_adapter_the_remedy_is_told,
-        ),
+        trial("without_an_adapter_the_remedy_is_told", without_an_adapter_the_remedy_is_told),
     ];
     common::run(needing_gpu, others).exit();
 }
 
 fn convscope(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_convscope"))
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap()
+    Command::new(env!("CARGO_BIN_EXE_convscope")).args(arguments).current_dir(folder).output().unwrap()
 }
 
 /// Runs and expects success; returns what was printed.
@@ -61,11 +45,7 @@ fn fail(folder: &Path, arguments: &[&str]) -> String {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{arguments:?} succeeded");
     assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
-    assert_eq!(
-        stderr.matches("error: ").count(),
-        1,
-        "{arguments:?}: {stderr}"
-    );
+    assert_eq!(stderr.matches("error: ").count(), 1, "{arguments:?}: {stderr}");
     stderr
 }
 
@@ -95,16 +75,10 @@ fn json(path: &Path) -> Value {
 
 /// The picture is there and shows more than one colour.
 fn assert_not_blank(path: &Path) {
-    let picture = image::open(path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-        .to_rgb8();
+    let picture = image::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).to_rgb8();
     let first = picture.get_pixel(0, 0);
     let other = picture.pixels().filter(|pixel| *pixel != first).count();
-    assert!(
-        other > picture.pixels().len() / 50,
-        "{} is blank",
-        path.display()
-    );
+    assert!(other > picture.pixels().len() / 50, "{} is blank", path.display());
 }
 
 fn train_leaves_a_complete_run() {
@@ -123,43 +97,21 @@ fn train_leaves_a_complete_run() {
     }
 
     let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let records: Vec<Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let records: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(records.len(), 2);
     for (epoch, record) in (1..).zip(&records) {
         assert_eq!(record["epoch"], epoch);
-        for key in [
-            "train_loss",
-            "train_acc",
-            "val_loss",
-            "val_acc",
-            "images_per_s",
-        ] {
+        for key in ["train_loss", "train_acc", "val_loss", "val_acc", "images_per_s"] {
             assert!(record[key].as_f64().unwrap() >= 0.0, "{key} in {record}");
         }
         let share = record["val_acc"].as_f64().unwrap() * 10.0;
-        assert!(
-            (share - share.round()).abs() < 1e-9,
-            "10 pictures cannot give an accuracy of {}",
-            share / 10.0
-        );
+        assert!((share - share.round()).abs() < 1e-9, "10 pictures cannot give an accuracy of {}", share / 10.0);
     }
-    assert_eq!(
-        fs::read_to_string(run.join("metrics.csv"))
-            .unwrap()
-            .lines()
-            .count(),
-        3
-    );
+    assert_eq!(fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count(), 3);
 
     let last = Checkpoint::from_bytes(&fs::read(run.join("last.safetensors")).unwrap()).unwrap();
     assert_eq!(last.meta.epoch, 2);
-    assert_eq!(
-        last.weights.batches, 6,
-        "two epochs of 20 pictures in batches of 8"
-    );
+    assert_eq!(last.weights.batches, 6, "two epochs of 20 pictures in batches of 8");
     Checkpoint::from_bytes(&fs::read(run.join("best.safetensors")).unwrap()).unwrap();
     for name in ["overview.png", "block-1.png", "block-2.png"] {
         assert_not_blank(&run.join("features").join(name));
@@ -167,11 +119,7 @@ fn train_leaves_a_complete_run() {
 
     let first = fs::read(run.join("last.safetensors")).unwrap();
     train_tiny(folder.path(), &["--seed", "1"]);
-    assert_eq!(
-        fs::read(run.join("last.safetensors")).unwrap(),
-        first,
-        "a second run left the first alone"
-    );
+    assert_eq!(fs::read(run.join("last.safetensors")).unwrap(), first, "a second run left the first alone");
     assert!(folder.path().join("runs/002/best.safetensors").exists());
     let error = fail(folder.path(), &["train", "--out", "runs/001"]);
     assert!(error.contains("--out runs/001: exists already"), "{error}");
@@ -180,10 +128,7 @@ fn train_leaves_a_complete_run() {
 fn equal_seeds_make_equal_weights() {
     let folder = tempfile::tempdir().unwrap();
     let weights = |name: &str, seed: &str| {
-        train_tiny(
-            folder.path(),
-            &["--out", name, "--seed", seed, "--dropout", "0.2"],
-        );
+        train_tiny(folder.path(), &["--out", name, "--seed", seed, "--dropout", "0.2"]);
         fs::read(folder.path().join(name).join("last.safetensors")).unwrap()
     };
     let first = weights("a", "7");
@@ -193,20 +138,14 @@ fn equal_seeds_make_equal_weights() {
 
 /// Three classes of photos that differ in colour.
 fn make_photos(root: &Path) {
-    for (class, colour) in [
-        ("red", [200, 40, 40]),
-        ("green", [40, 200, 40]),
-        ("blue", [40, 40, 200]),
-    ] {
+    for (class, colour) in [("red", [200, 40, 40]), ("green", [40, 200, 40]), ("blue", [40, 40, 200])] {
         fs::create_dir_all(root.join(class)).unwrap();
         for number in 0..10u8 {
             let photo = image::RgbImage::from_fn(50, 40, |x, y| {
                 let shade = (x * 3 + y * 2 + u32::from(number) * 7) as u8 % 50;
                 image::Rgb(colour.map(|channel| channel + shade))
             });
-            photo
-                .save(root.join(class).join(format!("{number}.png")))
-                .unwrap();
+            photo.save(root.join(class).join(format!("{number}.png"))).unwrap();
         }
     }
 }
@@ -214,11 +153,7 @@ fn make_photos(root: &Path) {
 fn train_on_photos_of_three_classes() {
     let folder = tempfile::tempdir().unwrap();
     make_photos(&folder.path().join("photos"));
-    fs::write(
-        folder.path().join("photos/red/broken.jpg"),
-        b"not a picture",
-    )
-    .unwrap();
+    fs::write(folder.path().join("photos/red/broken.jpg"), b"not a picture").unwrap();
     let arguments = [
         "train",
         "--data",
@@ -234,88 +169,42 @@ fn train_on_photos_of_three_classes() {
         "--lr",
         "0.01",
     ];
-    let printed = succeed(
-        folder.path(),
-        &[&arguments[..], &["--head", "flatten", "--padding", "1", "--out", "run"]].concat(),
-    );
+    let printed =
+        succeed(folder.path(), &[&arguments[..], &["--head", "flatten", "--padding", "1", "--out", "run"]].concat());
     assert!(printed.contains("1 files cannot be used"), "{printed}");
     let run = folder.path().join("run");
     let rejected = fs::read_to_string(run.join("rejected.csv")).unwrap();
     assert!(rejected.contains("broken.jpg"), "{rejected}");
-    assert_eq!(
-        json(&run.join("config.json"))["classes"],
-        serde_json::json!(["blue", "green", "red"])
-    );
+    assert_eq!(json(&run.join("config.json"))["classes"], serde_json::json!(["blue", "green", "red"]));
     let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let best = lines.lines().map(|line| {
-        serde_json::from_str::<Value>(line).unwrap()["val_acc"]
-            .as_f64()
-            .unwrap()
-    });
-    assert_eq!(
-        best.fold(0.0, f64::max),
-        1.0,
-        "three plain colours are learned: {lines}"
-    );
+    let best = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["val_acc"].as_f64().unwrap());
+    assert_eq!(best.fold(0.0, f64::max), 1.0, "three plain colours are learned: {lines}");
 }
 
 fn features_of_a_new_image() {
     let folder = tempfile::tempdir().unwrap();
     train_tiny(folder.path(), &[]);
     make_photos(&folder.path().join("photos"));
-    let printed = succeed(
-        folder.path(),
-        &["features", "photos/red/3.png", "--run", "runs/001"],
-    );
-    assert!(
-        printed.contains("photos/red/3.png: cat") || printed.contains("photos/red/3.png: dog"),
-        "{printed}"
-    );
+    let printed = succeed(folder.path(), &["features", "photos/red/3.png", "--run", "runs/001"]);
+    assert!(printed.contains("photos/red/3.png: cat") || printed.contains("photos/red/3.png: dog"), "{printed}");
     for name in ["overview.png", "block-1.png", "block-2.png"] {
         assert_not_blank(&folder.path().join("runs/001/features/3").join(name));
     }
     succeed(
         folder.path(),
-        &[
-            "features",
-            "photos/red/3.png",
-            "--run",
-            "runs/001",
-            "--stage",
-            "conv",
-            "--weights",
-            "last",
-        ],
+        &["features", "photos/red/3.png", "--run", "runs/001", "--stage", "conv", "--weights", "last"],
     );
     assert_not_blank(&folder.path().join("runs/001/features/3-2/block-2.png"));
 
-    let error = fail(
-        folder.path(),
-        &["features", "photos/red/3.png", "--run", "nowhere"],
-    );
-    assert!(
-        error.contains("--run nowhere: there is no such folder"),
-        "{error}"
-    );
-    let error = fail(
-        folder.path(),
-        &["features", "photos/red/3.png", "--run", "photos"],
-    );
+    let error = fail(folder.path(), &["features", "photos/red/3.png", "--run", "nowhere"]);
+    assert!(error.contains("--run nowhere: there is no such folder"), "{error}");
+    let error = fail(folder.path(), &["features", "photos/red/3.png", "--run", "photos"]);
     assert!(error.contains("best.safetensors cannot be read"), "{error}");
-    let error = fail(
-        folder.path(),
-        &["features", "missing.png", "--run", "runs/001"],
-    );
+    let error = fail(folder.path(), &["features", "missing.png", "--run", "runs/001"]);
     assert!(error.contains("missing.png"), "{error}");
     fs::write(folder.path().join("runs/001/best.safetensors"), b"broken").unwrap();
-    let error = fail(
-        folder.path(),
-        &["features", "photos/red/3.png", "--run", "runs/001"],
-    );
-    assert!(
-        error.contains("best.safetensors: cannot be used"),
-        "{error}"
-    );
+    let error = fail(folder.path(), &["features", "photos/red/3.png", "--run", "runs/001"]);
+    assert!(error.contains("best.safetensors: cannot be used"), "{error}");
 }
 
 fn adapters_are_listed() {
@@ -329,27 +218,15 @@ fn an_unknown_adapter_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for adapter in ["99", "no such adapter"] {
         let error = fail(folder.path(), &["train", "--adapter", adapter]);
-        assert!(
-            error.contains(&format!("--adapter {adapter}: no such adapter")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("--adapter {adapter}: no such adapter")), "{error}");
     }
-    assert!(
-        !folder.path().join("runs").exists(),
-        "nothing is left behind"
-    );
+    assert!(!folder.path().join("runs").exists(), "nothing is left behind");
 }
 
 fn divergence_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let error = fail(
-        folder.path(),
-        &[&["train", "--optimizer", "sgd", "--lr", "1e30"], &TINY[..]].concat(),
-    );
-    assert!(
-        error.contains("the loss is no longer a finite number"),
-        "{error}"
-    );
+    let error = fail(folder.path(), &[&["train", "--optimizer", "sgd", "--lr", "1e30"], &TINY[..]].concat());
+    assert!(error.contains("the loss is no longer a finite number"), "{error}");
     assert!(error.contains("lower --lr"), "{error}");
 }
 
@@ -366,15 +243,9 @@ fn bad_options_name_themselves() {
     for (arguments, message) in cases {
         // Where there is no adapter, that may be told first.
         let error = fail(folder.path(), arguments);
-        assert!(
-            error.contains(message) || error.contains("no GPU adapter"),
-            "{arguments:?}: {error}"
-        );
+        assert!(error.contains(message) || error.contains("no GPU adapter"), "{arguments:?}: {error}");
     }
-    assert!(
-        !folder.path().join("runs").exists(),
-        "nothing is left behind"
-    );
+    assert!(!folder.path().join("runs").exists(), "nothing is left behind");
 }
 
 fn without_an_adapter_the_remedy_is_told() {
@@ -390,9 +261,6 @@ fn without_an_adapter_the_remedy_is_told() {
     if cfg!(target_os = "linux") {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success());
-        assert!(
-            stderr.contains("apt-get install mesa-vulkan-drivers"),
-            "{stderr}"
-        );
+        assert!(stderr.contains("apt-get install mesa-vulkan-drivers"), "{stderr}");
     }
 }

@@ -45,9 +45,7 @@ fn png(image: impl Into<DynamicImage>) -> Vec<u8> {
 
 fn jpeg(image: &RgbImage) -> Vec<u8> {
     let mut bytes = Vec::new();
-    image
-        .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 95))
-        .unwrap();
+    image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 95)).unwrap();
     bytes
 }
 
@@ -59,14 +57,7 @@ fn jpeg_with_exif(image: &RgbImage, orientation: u8, thumbnail: &[u8]) -> Vec<u8
     exif.extend(thumbnail);
     let length = u16::try_from(exif.len() + 2).unwrap();
     let plain = jpeg(image);
-    [
-        &plain[..2],
-        &[0xFF, 0xE1],
-        &length.to_be_bytes(),
-        &exif,
-        &plain[2..],
-    ]
-    .concat()
+    [&plain[..2], &[0xFF, 0xE1], &length.to_be_bytes(), &exif, &plain[2..]].concat()
 }
 
 fn write(root: &Path, path: &str, bytes: &[u8]) {
@@ -91,9 +82,7 @@ fn scan(root: &TempDir) -> Folder {
 }
 
 fn error(root: &Path) -> String {
-    folder::scan(root, VALIDATION_SHARE, 0)
-        .unwrap_err()
-        .to_string()
+    folder::scan(root, VALIDATION_SHARE, 0).unwrap_err().to_string()
 }
 
 /// Paths and classes, as `path=class`.
@@ -103,129 +92,69 @@ fn list(files: &[LabelledFile]) -> Vec<String> {
 }
 
 fn reasons(rejected: &[Rejected]) -> Vec<String> {
-    rejected
-        .iter()
-        .map(|r| format!("{} {}", r.file, r.reason))
-        .collect()
+    rejected.iter().map(|r| format!("{} {}", r.file, r.reason)).collect()
 }
 
 #[test]
 fn classes_in_the_file_names() {
     for below in ["", "train/"] {
         let names = ["dog.0.jpg", "cat.7.JPG", "cat.10.png", "dog.12.jpeg"];
-        let root = folder_with(
-            names
-                .map(|name| format!("{below}{name}"))
-                .iter()
-                .map(String::as_str),
-        );
+        let root = folder_with(names.map(|name| format!("{below}{name}")).iter().map(String::as_str));
         let found = scan(&root);
         assert_eq!(found.classes, ["cat", "dog"]);
         assert!(found.split);
         assert_eq!((found.train.len(), found.val.len()), (2, 2));
-        let all: BTreeSet<_> = list(&found.train)
-            .into_iter()
-            .chain(list(&found.val))
-            .collect();
-        let expected = [
-            "cat.10.png=0",
-            "cat.7.JPG=0",
-            "dog.0.jpg=1",
-            "dog.12.jpeg=1",
-        ];
+        let all: BTreeSet<_> = list(&found.train).into_iter().chain(list(&found.val)).collect();
+        let expected = ["cat.10.png=0", "cat.7.JPG=0", "dog.0.jpg=1", "dog.12.jpeg=1"];
         assert_eq!(all, expected.map(|name| format!("{below}{name}")).into());
     }
 }
 
 #[test]
 fn one_folder_a_class_with_folders_below() {
-    let root = folder_with([
-        "owl/b/2.jpg",
-        "owl/a.jpg",
-        "Cat/z.png",
-        "Cat/c.d/1.jpg",
-        "fox/1.jpg",
-        "fox/2.jpg",
-    ]);
+    let root = folder_with(["owl/b/2.jpg", "owl/a.jpg", "Cat/z.png", "Cat/c.d/1.jpg", "fox/1.jpg", "fox/2.jpg"]);
     let found = scan(&root);
     assert_eq!(found.classes, ["Cat", "fox", "owl"]);
     let mut all = [list(&found.train), list(&found.val)].concat();
     all.sort();
-    let expected = [
-        "Cat/c.d/1.jpg=0",
-        "Cat/z.png=0",
-        "fox/1.jpg=1",
-        "fox/2.jpg=1",
-        "owl/a.jpg=2",
-        "owl/b/2.jpg=2",
-    ];
+    let expected = ["Cat/c.d/1.jpg=0", "Cat/z.png=0", "fox/1.jpg=1", "fox/2.jpg=1", "owl/a.jpg=2", "owl/b/2.jpg=2"];
     assert_eq!(all, expected);
 }
 
 #[test]
 fn a_validation_folder_is_used_and_a_test_folder_never() {
-    for (train, val) in [
-        ("train", "val"),
-        ("Train", "VALID"),
-        ("TRAIN", "Validation"),
-    ] {
-        let paths = [
-            "{t}/cat/2.jpg",
-            "{t}/cat/1.jpg",
-            "{t}/dog/1.jpg",
-            "{v}/Cat/9.jpg",
-            "{v}/dog/9.jpg",
-            "test/1.jpg",
-        ];
+    for (train, val) in [("train", "val"), ("Train", "VALID"), ("TRAIN", "Validation")] {
+        let paths = ["{t}/cat/2.jpg", "{t}/cat/1.jpg", "{t}/dog/1.jpg", "{v}/Cat/9.jpg", "{v}/dog/9.jpg", "test/1.jpg"];
         let paths = paths.map(|path| path.replace("{t}", train).replace("{v}", val));
         let found = scan(&folder_with(paths.iter().map(String::as_str)));
         assert_eq!(found.classes, ["cat", "dog"]);
         assert!(!found.split);
-        assert_eq!(
-            list(&found.train),
-            ["cat/1.jpg=0", "cat/2.jpg=0", "dog/1.jpg=1"].map(|f| format!("{train}/{f}"))
-        );
-        assert_eq!(
-            list(&found.val),
-            ["Cat/9.jpg=0", "dog/9.jpg=1"].map(|f| format!("{val}/{f}"))
-        );
+        assert_eq!(list(&found.train), ["cat/1.jpg=0", "cat/2.jpg=0", "dog/1.jpg=1"].map(|f| format!("{train}/{f}")));
+        assert_eq!(list(&found.val), ["Cat/9.jpg=0", "dog/9.jpg=1"].map(|f| format!("{val}/{f}")));
         assert_eq!(found.rejected, []);
     }
 }
 
 #[test]
 fn a_test_folder_beside_class_folders_is_no_class() {
-    let found = scan(&folder_with([
-        "cat/1.jpg",
-        "cat/2.jpg",
-        "dog/1.jpg",
-        "dog/2.jpg",
-        "test/1.jpg",
-    ]));
+    let found = scan(&folder_with(["cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/2.jpg", "test/1.jpg"]));
     assert_eq!(found.classes, ["cat", "dog"]);
     assert_eq!(found.rejected, []);
 }
 
 #[test]
 fn the_split_is_stratified_and_follows_the_seed() {
-    let paths: Vec<_> = (0..40)
-        .map(|i| format!("cat/{i}.jpg"))
-        .chain((0..11).map(|i| format!("dog/{i}.jpg")))
-        .collect();
+    let paths: Vec<_> =
+        (0..40).map(|i| format!("cat/{i}.jpg")).chain((0..11).map(|i| format!("dog/{i}.jpg"))).collect();
     let root = folder_with(paths.iter().map(String::as_str));
     let split = |share, seed| {
         let found = folder::scan(root.path(), share, seed).unwrap();
         (list(&found.train), list(&found.val))
     };
-    let count =
-        |files: &[String], class: &str| files.iter().filter(|file| file.starts_with(class)).count();
+    let count = |files: &[String], class: &str| files.iter().filter(|file| file.starts_with(class)).count();
     for (share, cats, dogs) in [(0.2, 8, 2), (0.5, 20, 6), (0.001, 1, 1), (0.999, 39, 10)] {
         let (train, val) = split(share, 0);
-        assert_eq!(
-            (count(&val, "cat"), count(&val, "dog")),
-            (cats, dogs),
-            "share {share}"
-        );
+        assert_eq!((count(&val, "cat"), count(&val, "dog")), (cats, dogs), "share {share}");
         let all: BTreeSet<_> = train.iter().chain(&val).collect();
         assert_eq!(train.len() + val.len(), 51);
         assert_eq!(all.len(), 51);
@@ -264,20 +193,11 @@ fn what_is_no_picture_is_rejected_with_a_reason_and_hidden_files_are_not_mention
         ]
     );
 
-    let root = folder_with([
-        "cat.0.jpg",
-        "cat.1.jpg",
-        "dog.0.jpg",
-        "dog.1.jpg",
-        "holiday.jpg",
-    ]);
+    let root = folder_with(["cat.0.jpg", "cat.1.jpg", "dog.0.jpg", "dog.1.jpg", "holiday.jpg"]);
     write(root.path(), "cat.notes.txt", b"notes");
     assert_eq!(
         reasons(&scan(&root).rejected),
-        [
-            "cat.notes.txt is not named .jpg, .jpeg or .png",
-            "holiday.jpg has no class in its name, as cat.0.jpg has",
-        ]
+        ["cat.notes.txt is not named .jpg, .jpeg or .png", "holiday.jpg has no class in its name, as cat.0.jpg has",]
     );
 }
 
@@ -298,108 +218,43 @@ fn links_are_followed_to_files_and_class_folders_but_cannot_trap_the_walk() {
     let reasons = reasons(&found.rejected);
     assert_eq!(reasons.len(), 2);
     assert!(reasons[0].starts_with("cat/4.jpg cannot be read: "));
-    assert_eq!(
-        reasons[1],
-        "cat/up is a link to a folder, which is not followed here"
-    );
+    assert_eq!(reasons[1], "cat/up is a link to a folder, which is not followed here");
 }
 
 #[test]
 fn every_unusable_folder_gets_one_error_that_names_it_and_the_remedy() {
     let cases: [(&[&str], &[&str], &[&str]); 14] = [
         // Pictures; other files; what the error must say.
-        (
-            &[],
-            &[],
-            &[
-                "no usable picture",
-                "cat.0.jpg",
-                "one folder a class",
-                "test/ is never used",
-            ],
-        ),
-        (
-            &[],
-            &["cat/1.gif", "cat/2.txt"],
-            &["no usable picture", "2 rejected", "cat/1.gif is not named"],
-        ),
-        (
-            &["1.jpg", "2.jpg"],
-            &[],
-            &["no usable picture", "1.jpg has no class in its name"],
-        ),
+        (&[], &[], &["no usable picture", "cat.0.jpg", "one folder a class", "test/ is never used"]),
+        (&[], &["cat/1.gif", "cat/2.txt"], &["no usable picture", "2 rejected", "cat/1.gif is not named"]),
+        (&["1.jpg", "2.jpg"], &[], &["no usable picture", "1.jpg has no class in its name"]),
         (
             &["PetImages/Cat/1.jpg", "PetImages/Dog/1.jpg"],
             &[],
             &["only one class", "'PetImages'", "one level further down"],
         ),
-        (
-            &["cat.0.jpg", "cat.1.jpg"],
-            &[],
-            &["only one class", "'cat'"],
-        ),
+        (&["cat.0.jpg", "cat.1.jpg"], &[], &["only one class", "'cat'"]),
         (
             &["cat/1.jpg", "cat/2.jpg"],
             &["dog/empty.txt"],
             &["'dog' has no usable picture", "dog/empty.txt is not named"],
         ),
+        (&["cat/1.jpg", "dog.0.jpg"], &[], &["folder cat", "file dog.0.jpg", "move the others away"]),
+        (&["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"], &[], &["val/ and valid/", "keep one"]),
+        (&["val/a/1.jpg", "val/b/1.jpg"], &[], &["val/ has no train/ beside it"]),
+        (&["train/a/1.jpg", "train/b/1.jpg"], &["val/note.txt"], &["/val: no usable picture", "val/note.txt"]),
         (
-            &["cat/1.jpg", "dog.0.jpg"],
-            &[],
-            &["folder cat", "file dog.0.jpg", "move the others away"],
-        ),
-        (
-            &[
-                "train/a/1.jpg",
-                "train/b/1.jpg",
-                "val/a/1.jpg",
-                "valid/a/1.jpg",
-            ],
-            &[],
-            &["val/ and valid/", "keep one"],
-        ),
-        (
-            &["val/a/1.jpg", "val/b/1.jpg"],
-            &[],
-            &["val/ has no train/ beside it"],
-        ),
-        (
-            &["train/a/1.jpg", "train/b/1.jpg"],
-            &["val/note.txt"],
-            &["/val: no usable picture", "val/note.txt"],
-        ),
-        (
-            &[
-                "train/a/1.jpg",
-                "train/b/1.jpg",
-                "val/a/1.jpg",
-                "val/b/1.jpg",
-                "val/c/1.jpg",
-            ],
+            &["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "val/c/1.jpg"],
             &[],
             &["'c' has no training pictures"],
         ),
         (
-            &[
-                "train/a/1.jpg",
-                "train/b/1.jpg",
-                "train/c/1.jpg",
-                "val/a/1.jpg",
-                "val/b/1.jpg",
-            ],
+            &["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/1.jpg", "val/b/1.jpg"],
             &[],
             &["'c' has no validation pictures"],
         ),
-        (
-            &["a/1.jpg", "b/1.jpg", "b/2.jpg"],
-            &[],
-            &["'a' has a single picture", "val/"],
-        ),
-        (
-            &["train/a/1.jpg", "train/a/2.jpg"],
-            &[],
-            &["/train: only one class"],
-        ),
+        (&["a/1.jpg", "b/1.jpg", "b/2.jpg"], &[], &["'a' has a single picture", "val/"]),
+        (&["train/a/1.jpg", "train/a/2.jpg"], &[], &["/train: only one class"]),
     ];
     for (pictures, others, expected) in cases {
         let root = folder_with(pictures.iter().copied());
@@ -407,10 +262,7 @@ fn every_unusable_folder_gets_one_error_that_names_it_and_the_remedy() {
             write(root.path(), other, b"some bytes");
         }
         let message = error(root.path());
-        assert!(
-            message.starts_with(&format!("--data {}", root.path().display())),
-            "{message}"
-        );
+        assert!(message.starts_with(&format!("--data {}", root.path().display())), "{message}");
         for part in expected {
             assert!(message.contains(part), "{part:?} is missing in: {message}");
         }
@@ -421,21 +273,9 @@ fn every_unusable_folder_gets_one_error_that_names_it_and_the_remedy() {
 fn a_data_folder_that_is_none_is_named() {
     let root = folder_with(["file"]);
     let missing = root.path().join("missing");
-    assert_eq!(
-        error(&missing),
-        format!(
-            "--data {}: there is no such folder; check the path",
-            missing.display()
-        )
-    );
+    assert_eq!(error(&missing), format!("--data {}: there is no such folder; check the path", missing.display()));
     let file = root.path().join("file");
-    assert_eq!(
-        error(&file),
-        format!(
-            "--data {} is a file; give the folder that holds the pictures",
-            file.display()
-        )
-    );
+    assert_eq!(error(&file), format!("--data {} is a file; give the folder that holds the pictures", file.display()));
 }
 
 #[test]
@@ -452,17 +292,12 @@ fn the_share_for_validation_must_leave_something_on_both_sides() {
 fn load(name: &str, bytes: &[u8], size: u32) -> Result<RgbImage, String> {
     let root = tempdir().unwrap();
     write(root.path(), name, bytes);
-    prepare::load(&root.path().join(name), size)
-        .map(|pixels| RgbImage::from_raw(size, size, pixels).unwrap())
+    prepare::load(&root.path().join(name), size).map(|pixels| RgbImage::from_raw(size, size, pixels).unwrap())
 }
 
 #[track_caller]
 fn assert_close(actual: Rgb<u8>, expected: [u8; 3], tolerance: u8) {
-    let close = actual
-        .0
-        .iter()
-        .zip(expected)
-        .all(|(a, e)| a.abs_diff(e) <= tolerance);
+    let close = actual.0.iter().zip(expected).all(|(a, e)| a.abs_diff(e) <= tolerance);
     assert!(close, "{actual:?} is not {expected:?}");
 }
 
@@ -470,21 +305,12 @@ fn assert_close(actual: Rgb<u8>, expected: [u8; 3], tolerance: u8) {
 fn the_content_decides_not_the_name() {
     let image = picture(8, 8, 0);
     assert_eq!(load("png.jpg", &png(image.clone()), 8).unwrap(), image);
-    assert_eq!(
-        load("jpeg.png", &jpeg(&image), 8),
-        load("jpeg.jpg", &jpeg(&image), 8)
-    );
+    assert_eq!(load("jpeg.png", &jpeg(&image), 8), load("jpeg.jpg", &jpeg(&image), 8));
     assert!(load("jpeg.png", &jpeg(&image), 8).is_ok());
     for (bytes, reason) in [
-        (
-            &b"GIF89a and so on"[..],
-            "is a GIF, only JPEG and PNG are read",
-        ),
+        (&b"GIF89a and so on"[..], "is a GIF, only JPEG and PNG are read"),
         (b"BM and so on", "is a BMP, only JPEG and PNG are read"),
-        (
-            b"RIFF\x10\0\0\0WEBPVP8 and so on",
-            "is a WEBP, only JPEG and PNG are read",
-        ),
+        (b"RIFF\x10\0\0\0WEBPVP8 and so on", "is a WEBP, only JPEG and PNG are read"),
         (b"<html>not found</html>", "is no JPEG or PNG picture"),
         (b"", "is empty (0 bytes)"),
     ] {
@@ -495,10 +321,7 @@ fn the_content_decides_not_the_name() {
 #[test]
 fn a_file_that_is_not_there_or_is_a_folder_gives_a_reason() {
     let root = tempdir().unwrap();
-    assert_eq!(
-        prepare::load(root.path(), 8).unwrap_err(),
-        "is not a regular file"
-    );
+    assert_eq!(prepare::load(root.path(), 8).unwrap_err(), "is not a regular file");
     let missing = prepare::load(&root.path().join("missing.jpg"), 8).unwrap_err();
     assert!(missing.starts_with("cannot be read: "), "{missing}");
 }
@@ -511,37 +334,18 @@ fn a_picture_that_breaks_off_is_rejected_however_it_is_cut() {
     let with_thumbnail = jpeg_with_exif(&image, 1, &thumbnail);
     for whole in [&plain[..], &with_thumbnail, CMYK_PROGRESSIVE_JPEG] {
         let complete = load("whole.jpg", whole, 16).unwrap();
-        for appended in [
-            &b"\0\0\0"[..],
-            b"appended by a phone",
-            &thumbnail,
-            &[0; 100_000],
-        ] {
+        for appended in [&b"\0\0\0"[..], b"appended by a phone", &thumbnail, &[0; 100_000]] {
             let longer = [whole, appended].concat();
             assert_eq!(load("longer.jpg", &longer, 16).as_ref(), Ok(&complete));
         }
-        for kept in [
-            whole.len() / 10,
-            whole.len() / 2,
-            whole.len() * 9 / 10,
-            whole.len() - 2,
-            whole.len() - 1,
-        ] {
+        for kept in [whole.len() / 10, whole.len() / 2, whole.len() * 9 / 10, whole.len() - 2, whole.len() - 1] {
             let reason = load("cut.jpg", &whole[..kept], 16).unwrap_err();
-            assert!(
-                reason.starts_with("is cut short"),
-                "{kept} of {} bytes: {reason}",
-                whole.len()
-            );
+            assert!(reason.starts_with("is cut short"), "{kept} of {} bytes: {reason}", whole.len());
         }
     }
     // Cut in the middle of the picture, with the end of the thumbnail still there.
     let kept = with_thumbnail.len() - plain.len() / 2;
-    assert!(
-        with_thumbnail[..kept]
-            .windows(2)
-            .any(|pair| pair == [0xFF, 0xD9])
-    );
+    assert!(with_thumbnail[..kept].windows(2).any(|pair| pair == [0xFF, 0xD9]));
     assert!(load("cut.jpg", &with_thumbnail[..kept], 16).is_err());
 
     let whole = png(image);
@@ -601,28 +405,17 @@ fn every_kind_of_colour_becomes_eight_bit_rgb() {
         (png(DynamicImage::ImageRgba16(deep_clear)), WHITE),
     ] {
         let image = load("colour.png", &bytes, 4).unwrap();
-        assert!(
-            image.pixels().all(|pixel| pixel.0 == expected),
-            "{image:?} is not {expected:?}"
-        );
+        assert!(image.pixels().all(|pixel| pixel.0 == expected), "{image:?} is not {expected:?}");
     }
     let palette = load("palette.png", PALETTE_PNG, 32).unwrap();
-    assert_eq!(
-        [(4, 4), (28, 4), (4, 28)].map(|(x, y)| palette.get_pixel(x, y).0),
-        [RED, BLUE, WHITE]
-    );
+    assert_eq!([(4, 4), (28, 4), (4, 28)].map(|(x, y)| palette.get_pixel(x, y).0), [RED, BLUE, WHITE]);
     let cmyk = load("cmyk.jpg", CMYK_PROGRESSIVE_JPEG, 32).unwrap();
     assert_close(*cmyk.get_pixel(4, 4), RED, 3);
     assert_close(*cmyk.get_pixel(28, 28), BLUE, 3);
     let mut grey_jpeg = Vec::new();
     let grey = ImageBuffer::from_pixel(8, 8, Luma([77u8]));
-    grey.write_with_encoder(JpegEncoder::new(&mut grey_jpeg))
-        .unwrap();
-    assert_close(
-        *load("grey.jpg", &grey_jpeg, 8).unwrap().get_pixel(3, 3),
-        [77; 3],
-        1,
-    );
+    grey.write_with_encoder(JpegEncoder::new(&mut grey_jpeg)).unwrap();
+    assert_close(*load("grey.jpg", &grey_jpeg, 8).unwrap().get_pixel(3, 3), [77; 3], 1);
 }
 
 #[test]
@@ -631,27 +424,13 @@ fn the_middle_square_is_shown_whatever_the_shape() {
     for (width, height) in [(90, 30), (30, 90), (30, 30)] {
         let image = RgbImage::from_fn(width, height, |x, y| {
             let middle = |v: u32, side: u32| (side - 30) / 2 <= v && v < (side + 30) / 2;
-            Rgb(if middle(x, width) && middle(y, height) {
-                RED
-            } else {
-                WHITE
-            })
+            Rgb(if middle(x, width) && middle(y, height) { RED } else { WHITE })
         });
-        assert!(
-            load("shape.png", &png(image), 30)
-                .unwrap()
-                .pixels()
-                .all(|pixel| pixel.0 == RED)
-        );
+        assert!(load("shape.png", &png(image), 30).unwrap().pixels().all(|pixel| pixel.0 == RED));
     }
     for (width, height) in [(1, 16_384), (16_384, 1)] {
         let line = png(RgbImage::from_pixel(width, height, Rgb(BLUE)));
-        assert!(
-            load("line.png", &line, 128)
-                .unwrap()
-                .pixels()
-                .all(|pixel| pixel.0 == BLUE)
-        );
+        assert!(load("line.png", &line, 128).unwrap().pixels().all(|pixel| pixel.0 == BLUE));
     }
 }
 
@@ -659,40 +438,26 @@ fn the_middle_square_is_shown_whatever_the_shape() {
 fn pictures_beyond_the_limits_are_rejected_before_they_are_decoded() {
     let wide = png(ImageBuffer::from_pixel(16_385, 1, Luma([0u8])));
     let reason = load("wide.png", &wide, 8).unwrap_err();
-    assert!(
-        reason.starts_with("is too large: 16385 x 1 pixels"),
-        "{reason}"
-    );
+    assert!(reason.starts_with("is too large: 16385 x 1 pixels"), "{reason}");
     // A small JPEG whose header claims 16,000 x 16,000 pixels.
     let mut bomb = jpeg(&picture(8, 8, 0));
-    let header = bomb
-        .windows(2)
-        .position(|pair| pair == [0xFF, 0xC0])
-        .unwrap();
+    let header = bomb.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     bomb[header + 5..header + 9].copy_from_slice(&[0x3E, 0x80, 0x3E, 0x80]);
     let reason = load("bomb.jpg", &bomb, 8).unwrap_err();
-    assert!(
-        reason.starts_with("is too large: 16000 x 16000 pixels"),
-        "{reason}"
-    );
+    assert!(reason.starts_with("is too large: 16000 x 16000 pixels"), "{reason}");
 }
 
 // The pictures of a folder.
 
 /// The files at `paths`, `per_class` of each class in turn.
 fn label<const N: usize>(paths: [&str; N], per_class: u32) -> Vec<LabelledFile> {
-    let label = |(number, path): (u32, &str)| LabelledFile {
-        path: PathBuf::from(path),
-        class: number / per_class,
-    };
+    let label = |(number, path): (u32, &str)| LabelledFile { path: PathBuf::from(path), class: number / per_class };
     (0..).zip(paths).map(label).collect()
 }
 
 /// A folder of eight pictures of four classes, of which `b/1.jpg` and `d/0.jpg` cannot be decoded.
 fn flawed_folder() -> (TempDir, Vec<LabelledFile>) {
-    let names = [
-        "a/0.jpg", "a/1.jpg", "b/0.jpg", "b/1.jpg", "c/0.jpg", "c/1.jpg", "d/0.jpg", "d/1.jpg",
-    ];
+    let names = ["a/0.jpg", "a/1.jpg", "b/0.jpg", "b/1.jpg", "c/0.jpg", "c/1.jpg", "d/0.jpg", "d/1.jpg"];
     let root = folder_with(names);
     write(root.path(), "b/1.jpg", b"GIF89a");
     write(root.path(), "d/0.jpg", b"nonsense");
@@ -703,28 +468,14 @@ fn flawed_folder() -> (TempDir, Vec<LabelledFile>) {
 fn photos_that_cannot_be_decoded_are_left_out_and_recorded() {
     let (root, files) = flawed_folder();
     let progress = RefCell::new(Vec::new());
-    let (photos, rejected) = Photos::read(files, root.path(), 4, usize::MAX, &|done| {
-        progress.borrow_mut().push(done)
-    });
+    let (photos, rejected) = Photos::read(files, root.path(), 4, usize::MAX, &|done| progress.borrow_mut().push(done));
     assert_eq!(*progress.borrow(), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(
         reasons(&rejected),
-        [
-            "b/1.jpg is a GIF, only JPEG and PNG are read",
-            "d/0.jpg is no JPEG or PNG picture"
-        ]
+        ["b/1.jpg is a GIF, only JPEG and PNG are read", "d/0.jpg is no JPEG or PNG picture"]
     );
-    let left: Vec<_> = (0..photos.len())
-        .map(|i| (photos.name(i), photos.label(i)))
-        .collect();
-    let expected = [
-        ("a/0.jpg", 0),
-        ("a/1.jpg", 0),
-        ("b/0.jpg", 1),
-        ("c/0.jpg", 2),
-        ("c/1.jpg", 2),
-        ("d/1.jpg", 3),
-    ];
+    let left: Vec<_> = (0..photos.len()).map(|i| (photos.name(i), photos.label(i))).collect();
+    let expected = [("a/0.jpg", 0), ("a/1.jpg", 0), ("b/0.jpg", 1), ("c/0.jpg", 2), ("c/1.jpg", 2), ("d/1.jpg", 3)];
     assert_eq!(left, expected.map(|(name, class)| (name.to_owned(), class)));
     for index in 0..photos.len() {
         let alone = prepare::load(&root.path().join(photos.name(index)), 4).unwrap();
@@ -755,9 +506,7 @@ fn a_photo_that_vanishes_later_is_dropped_from_its_batch_and_recorded() {
     let (photos, _) = Photos::read(files, root.path(), 4, 4 * 4 * 3, &|_| ());
     fs::remove_file(root.path().join("a/0.jpg")).unwrap();
     fs::remove_file(root.path().join("a/1.jpg")).unwrap();
-    let batch = with_batches(&photos, &[3, 1, 0], 3, None, 1, |batches| {
-        batches.next().unwrap()
-    });
+    let batch = with_batches(&photos, &[3, 1, 0], 3, None, 1, |batches| batches.next().unwrap());
     // Picture 0 is still in memory.
     assert_eq!(batch.indices, [3, 0]);
     assert_eq!(batch.labels, [1, 0, 0]);
@@ -767,11 +516,7 @@ fn a_photo_that_vanishes_later_is_dropped_from_its_batch_and_recorded() {
     let image = 4 * 4 * 4;
     let mut expected = vec![0.0; 3 * image];
     prepare::to_tensor(&photos.pixels(3).unwrap(), false, &mut expected[..image]);
-    prepare::to_tensor(
-        &photos.pixels(0).unwrap(),
-        false,
-        &mut expected[image..2 * image],
-    );
+    prepare::to_tensor(&photos.pixels(0).unwrap(), false, &mut expected[image..2 * image]);
     assert_eq!(batch.images, expected);
 }
 
@@ -787,14 +532,8 @@ fn a_class_that_loses_every_picture_in_decoding_is_an_error() {
     write(root.path(), "dog/0.jpg", b"GIF89a");
     write(root.path(), "dog/1.jpg", b"GIF89a");
     let message = check().unwrap_err().to_string();
-    assert!(
-        message.contains(&format!("--data {}", root.path().display())),
-        "{message}"
-    );
-    assert!(
-        message.contains("class 'dog'") && message.contains("is a GIF"),
-        "{message}"
-    );
+    assert!(message.contains(&format!("--data {}", root.path().display())), "{message}");
+    assert!(message.contains("class 'dog'") && message.contains("is a GIF"), "{message}");
 }
 
 #[test]
@@ -803,11 +542,7 @@ fn the_data_folder_is_left_as_it_was() {
         let mut found = Vec::new();
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let below = if path.is_dir() {
-                listing(&path)
-            } else {
-                Vec::new()
-            };
+            let below = if path.is_dir() { listing(&path) } else { Vec::new() };
             found.push((path.clone(), fs::read(&path).ok()));
             found.extend(below);
         }
@@ -825,14 +560,8 @@ fn the_data_folder_is_left_as_it_was() {
 fn rejected_files_are_written_as_csv() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("rejected.csv");
-    let rejected = [
-        ("cat/1.jpg", "is a GIF, only JPEG and PNG are read"),
-        ("a \"b\".png", "is empty (0 bytes)"),
-    ];
-    let rejected = rejected.map(|(file, reason)| Rejected {
-        file: file.into(),
-        reason: reason.into(),
-    });
+    let rejected = [("cat/1.jpg", "is a GIF, only JPEG and PNG are read"), ("a \"b\".png", "is empty (0 bytes)")];
+    let rejected = rejected.map(|(file, reason)| Rejected { file: file.into(), reason: reason.into() });
     write_rejected(&path, &rejected).unwrap();
     assert_eq!(
         fs::read_to_string(&path).unwrap(),
@@ -879,15 +608,10 @@ impl Pictures for Plain {
     }
 }
 
-const PLAIN: Plain = Plain {
-    count: 53,
-    broken: None,
-};
+const PLAIN: Plain = Plain { count: 53, broken: None };
 
 fn all(order: &[usize], batch: usize, flips: Option<Flips>, workers: usize) -> Vec<Batch> {
-    with_batches(&PLAIN, order, batch, flips, workers, |batches| {
-        batches.collect()
-    })
+    with_batches(&PLAIN, order, batch, flips, workers, |batches| batches.collect())
 }
 
 #[test]
@@ -896,11 +620,7 @@ fn the_batches_do_not_depend_on_the_number_of_workers() {
     let flips = Some(Flips { seed: 3, epoch: 1 });
     let expected = all(&order, 4, flips, 1);
     for workers in [1, 2, 3, 5, 20] {
-        assert_eq!(
-            all(&order, 4, flips, workers),
-            expected,
-            "{workers} workers"
-        );
+        assert_eq!(all(&order, 4, flips, workers), expected, "{workers} workers");
     }
 }
 
@@ -914,11 +634,7 @@ fn batches_follow_the_order_and_keep_their_length() {
         let mut images = vec![0.0; 3 * 16];
         let mut labels = [0; 3];
         for (place, &index) in batch.indices.iter().enumerate() {
-            prepare::to_tensor(
-                &PLAIN.pixels(index).unwrap(),
-                false,
-                &mut images[place * 16..][..16],
-            );
+            prepare::to_tensor(&PLAIN.pixels(index).unwrap(), false, &mut images[place * 16..][..16]);
             labels[place] = PLAIN.label(index);
         }
         assert_eq!(batch.images, images);
@@ -930,11 +646,7 @@ fn batches_follow_the_order_and_keep_their_length() {
 
 #[test]
 fn flips_depend_on_seed_epoch_and_picture_alone() {
-    let flipped = |seed, epoch| {
-        (0..1000)
-            .filter(|&index| Flips { seed, epoch }.flip(index))
-            .collect::<Vec<_>>()
-    };
+    let flipped = |seed, epoch| (0..1000).filter(|&index| Flips { seed, epoch }.flip(index)).collect::<Vec<_>>();
     // 1000 fair coins: 500 with a standard deviation of 16.
     assert!((420..580).contains(&flipped(0, 0).len()));
     assert_ne!(flipped(0, 0), flipped(0, 1));
@@ -946,11 +658,7 @@ fn flips_depend_on_seed_epoch_and_picture_alone() {
         for batch in all(&order, 8, Some(flips), 2) {
             for (image, &index) in batch.images.chunks(16).zip(&batch.indices) {
                 let mut expected = [0.0; 16];
-                prepare::to_tensor(
-                    &PLAIN.pixels(index).unwrap(),
-                    flips.flip(index),
-                    &mut expected,
-                );
+                prepare::to_tensor(&PLAIN.pixels(index).unwrap(), flips.flip(index), &mut expected);
                 assert_eq!(image, expected);
                 seen.insert(image[0] == 1.0);
             }
@@ -976,28 +684,19 @@ fn stopping_early_ends_the_workers() {
     thread::spawn(move || {
         let order: Vec<_> = (0..53).cycle().take(10_000).collect();
         for taken in [0, 1, 5] {
-            let count = with_batches(&PLAIN, &order, 1, None, 3, |batches| {
-                batches.take(taken).count()
-            });
+            let count = with_batches(&PLAIN, &order, 1, None, 3, |batches| batches.take(taken).count());
             done.send(count).unwrap();
         }
     });
     for taken in [0, 1, 5] {
-        assert_eq!(
-            finished.recv_timeout(Duration::from_secs(20)),
-            Ok(taken),
-            "the loader hangs"
-        );
+        assert_eq!(finished.recv_timeout(Duration::from_secs(20)), Ok(taken), "the loader hangs");
     }
 }
 
 #[test]
 #[should_panic(expected = "a worker of the data loader has panicked")]
 fn a_worker_that_panics_is_noticed() {
-    let pictures = Plain {
-        count: 20,
-        broken: Some(13),
-    };
+    let pictures = Plain { count: 20, broken: Some(13) };
     let order: Vec<_> = (0..20).collect();
     with_batches(&pictures, &order, 2, None, 2, |batches| batches.count());
 }

@@ -51,28 +51,16 @@ fn a_value_is_a_uniform_square_of_its_exact_colour() {
     let values = [0.0, 5.0, 0.0, 5.0, 5.0, 0.0, 5.0, 0.0];
     let picture = draw(&maps(&values, (1, 2, 4))).unwrap();
     // The values touch at their corners only, so that each colour has exactly four such squares.
-    let (low, high) = (
-        squares(&picture, 32, LOWEST),
-        squares(&picture, 32, HIGHEST),
-    );
+    let (low, high) = (squares(&picture, 32, LOWEST), squares(&picture, 32, HIGHEST));
     let (x, y) = low[0];
-    assert_eq!(
-        low,
-        [(x, y), (x + 64, y), (x + 32, y + 32), (x + 96, y + 32)]
-    );
-    assert_eq!(
-        high,
-        [(x + 32, y), (x + 96, y), (x, y + 32), (x + 64, y + 32)]
-    );
+    assert_eq!(low, [(x, y), (x + 64, y), (x + 32, y + 32), (x + 96, y + 32)]);
+    assert_eq!(high, [(x + 32, y), (x + 96, y), (x, y + 32), (x + 64, y + 32)]);
 }
 
 #[test]
 fn signed_maps_diverge_about_zero() {
     let values = [-2.0, 0.0, 2.0, -4.0, 1.0, 4.0];
-    let signed = FeatureMaps {
-        signed: true,
-        ..maps(&values, (1, 2, 3))
-    };
+    let signed = FeatureMaps { signed: true, ..maps(&values, (1, 2, 3)) };
     let picture = draw(&signed).unwrap();
     let (blue, neutral, red) = (Rgb([4, 47, 96]), Rgb([241, 239, 237]), Rgb([103, 0, 31]));
     // 128 / 3 = 42 pixels a value.
@@ -124,11 +112,7 @@ fn wrong_arguments_are_errors() {
     }
     assert!(draw(&maps(&[], (0, 0, 0))).is_err());
     for (receptive_field, stride) in [(0, 2), (3, 64)] {
-        let far = FeatureMaps {
-            receptive_field,
-            stride,
-            ..maps(&values, (1, 2, 2))
-        };
+        let far = FeatureMaps { receptive_field, stride, ..maps(&values, (1, 2, 2)) };
         let error = draw(&far).unwrap_err().to_string();
         assert!(error.contains("image of 64 x 64 px"), "{error}");
     }
@@ -153,43 +137,18 @@ fn the_input_stands_on_the_page_with_a_frame() {
 #[test]
 fn what_padding_lets_a_value_see_is_framed_as_far_as_the_image_goes() {
     let values: Vec<f32> = (0..4).map(|i| i as f32).collect();
-    let wide = FeatureMaps {
-        receptive_field: 63,
-        offset: 31,
-        stride: 32,
-        ..maps(&values, (1, 2, 2))
-    };
+    let wide = FeatureMaps { receptive_field: 63, offset: 31, stride: 32, ..maps(&values, (1, 2, 2)) };
     assert!(draw(&wide).is_ok());
 }
 
 #[test]
 fn pages_of_all_shapes_have_a_moderate_width_and_are_not_blank() {
-    for shape in [
-        (1, 1, 1),
-        (16, 63, 63),
-        (16, 127, 127),
-        (256, 3, 3),
-        (12, 9, 40),
-        (7, 90, 2),
-    ] {
-        let values: Vec<f32> = (0..shape.0 * shape.1 * shape.2)
-            .map(|i| (i % 7) as f32)
-            .collect();
-        let maps = FeatureMaps {
-            receptive_field: 1,
-            stride: 1,
-            ..maps(&values, shape)
-        };
+    for shape in [(1, 1, 1), (16, 63, 63), (16, 127, 127), (256, 3, 3), (12, 9, 40), (7, 90, 2)] {
+        let values: Vec<f32> = (0..shape.0 * shape.1 * shape.2).map(|i| (i % 7) as f32).collect();
+        let maps = FeatureMaps { receptive_field: 1, stride: 1, ..maps(&values, shape) };
         let picture = grid(&maps, Order::Strongest, &RgbImage::new(128, 128), &[]).unwrap();
-        assert!(
-            (1200..=1700).contains(&picture.width()),
-            "{shape:?}: {}",
-            picture.width()
-        );
-        let text = picture
-            .pixels()
-            .filter(|&&pixel| pixel == Rgb([32, 34, 40]))
-            .count();
+        assert!((1200..=1700).contains(&picture.width()), "{shape:?}: {}", picture.width());
+        let text = picture.pixels().filter(|&&pixel| pixel == Rgb([32, 34, 40])).count();
         assert!(text > 100, "{shape:?}: {text} pixels of text");
     }
 }
@@ -213,16 +172,9 @@ fn an_overview_has_a_row_for_each_layer() {
     assert_eq!(squares(&two, 64, HIGHEST).len(), 16);
 
     let broken = [f32::NAN];
-    let broken = FeatureMaps {
-        name: "Block 2",
-        ..maps(&broken, (1, 1, 1))
-    };
+    let broken = FeatureMaps { name: "Block 2", ..maps(&broken, (1, 1, 1)) };
     let error = overview("Three", &[layer, broken], &input(), &[]).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("Block 2, channel 0, row 0, column 0")
-    );
+    assert!(error.to_string().starts_with("Block 2, channel 0, row 0, column 0"));
 }
 
 #[test]
@@ -235,12 +187,6 @@ fn long_facts_make_the_page_longer_not_wider() {
     assert_eq!(long.width(), plain.width());
     assert!(long.height() > plain.height());
     // The margin at the right stays empty.
-    let margin = long
-        .enumerate_pixels()
-        .filter(|(x, ..)| *x > long.width() - 40);
-    assert!(
-        margin
-            .into_iter()
-            .all(|(.., pixel)| *pixel == Rgb([255, 255, 255]))
-    );
+    let margin = long.enumerate_pixels().filter(|(x, ..)| *x > long.width() - 40);
+    assert!(margin.into_iter().all(|(.., pixel)| *pixel == Rgb([255, 255, 255])));
 }

@@ -18,11 +18,7 @@ impl Worst {
     }
 
     fn see_ratio(&mut self, ratio: f64) {
-        assert!(
-            ratio <= 1.0,
-            "{}: an error is {ratio} times its bound",
-            self.0
-        );
+        assert!(ratio <= 1.0, "{}: an error is {ratio} times its bound", self.0);
         self.1 = self.1.max(ratio);
     }
 }
@@ -31,20 +27,14 @@ impl Drop for Worst {
     fn drop(&mut self) {
         println!("{:32} {:.4}", self.0, self.1);
         if !std::thread::panicking() {
-            assert!(
-                self.1 >= 1e-3,
-                "{}: a bound that is never nearly reached says nothing",
-                self.0
-            );
+            assert!(self.1 >= 1e-3, "{}: a bound that is never nearly reached says nothing", self.0);
         }
     }
 }
 
 /// Numbers around `offset` that `f32` holds exactly.
 fn random(rng: &mut ChaCha8Rng, len: usize, offset: f32, spread: f32) -> Vec<f32> {
-    (0..len)
-        .map(|_| offset + rng.random_range(-spread..spread))
-        .collect()
+    (0..len).map(|_| offset + rng.random_range(-spread..spread)).collect()
 }
 
 fn wide(x: &[f32]) -> Vec<f64> {
@@ -55,28 +45,13 @@ fn wide(x: &[f32]) -> Vec<f64> {
 fn conv2d() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut worst = ["conv2d y", "conv2d dx", "conv2d dw"].map(|name| Worst(name, 0.0));
-    for [n, cin, h, w, cout, k, stride, padding] in [
-        [1, 1, 1, 1, 1, 1, 1, 0],
-        [2, 3, 17, 13, 16, 3, 2, 1],
-        [3, 5, 7, 11, 4, 5, 1, 2],
-        [1, 64, 6, 8, 32, 3, 2, 1],
-    ] {
-        let shape = conv2d::Shape {
-            n,
-            cin,
-            h,
-            w,
-            cout,
-            kernel: [k, k],
-            stride,
-            padding,
-        };
+    for [n, cin, h, w, cout, k, stride, padding] in
+        [[1, 1, 1, 1, 1, 1, 1, 0], [2, 3, 17, 13, 16, 3, 2, 1], [3, 5, 7, 11, 4, 5, 1, 2], [1, 64, 6, 8, 32, 3, 2, 1]]
+    {
+        let shape = conv2d::Shape { n, cin, h, w, cout, kernel: [k, k], stride, padding };
         let [x, weight, dy] = shape.lens().map(|len| random(&mut rng, len, 0.0, 1.0));
         let [wide_x, wide_w, wide_dy] = [&x, &weight, &dy].map(|x| wide(x));
-        worst[0].see(
-            &conv2d::forward(shape, &wide_x, &wide_w),
-            &conv2d::forward(shape, &x, &weight).value,
-        );
+        worst[0].see(&conv2d::forward(shape, &wide_x, &wide_w), &conv2d::forward(shape, &x, &weight).value);
         let dx = conv2d::backward_input(shape, &weight, &dy).value;
         worst[1].see(&conv2d::backward_input(shape, &wide_w, &wide_dy), &dx);
         let dw = conv2d::backward_weight(shape, &x, &dy).value;
@@ -88,39 +63,19 @@ fn conv2d() {
 #[test]
 fn conv2d_of_integers_is_exact() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
-    let shape = conv2d::Shape {
-        n: 2,
-        cin: 7,
-        h: 13,
-        w: 9,
-        cout: 5,
-        kernel: [3, 3],
-        stride: 2,
-        padding: 1,
-    };
+    let shape = conv2d::Shape { n: 2, cin: 7, h: 13, w: 9, cout: 5, kernel: [3, 3], stride: 2, padding: 1 };
     let mut integers = |len| -> Vec<f32> {
         let sign = |negative| if negative { -1.0 } else { 1.0 };
-        (0..len)
-            .map(|_| sign(rng.random()) * rng.random_range(1..=8) as f32)
-            .collect()
+        (0..len).map(|_| sign(rng.random()) * rng.random_range(1..=8) as f32).collect()
     };
     let [x, w, dy] = shape.lens().map(&mut integers);
     let [wide_x, wide_w, wide_dy] = [&x, &w, &dy].map(|x| wide(x));
     let narrow = conv2d::forward(shape, &x, &w).value;
-    assert_eq!(
-        wide(&narrow),
-        conv2d::forward(shape, &wide_x, &wide_w).value
-    );
+    assert_eq!(wide(&narrow), conv2d::forward(shape, &wide_x, &wide_w).value);
     let narrow = conv2d::backward_input(shape, &w, &dy).value;
-    assert_eq!(
-        wide(&narrow),
-        conv2d::backward_input(shape, &wide_w, &wide_dy).value
-    );
+    assert_eq!(wide(&narrow), conv2d::backward_input(shape, &wide_w, &wide_dy).value);
     let narrow = conv2d::backward_weight(shape, &x, &dy).value;
-    assert_eq!(
-        wide(&narrow),
-        conv2d::backward_weight(shape, &wide_x, &wide_dy).value
-    );
+    assert_eq!(wide(&narrow), conv2d::backward_weight(shape, &wide_x, &wide_dy).value);
 }
 
 /// Mean and variance of one channel as a GPU computes them: chunks shifted by their first element,
@@ -144,11 +99,7 @@ fn chunked_statistics(x: &[f32], chunk: usize) -> (f32, f32, usize) {
         let combine = |pair: &[(f32, f32, f32)]| match *pair {
             [(na, a, squares_a), (nb, b, squares_b)] => {
                 let (n, delta) = (na + nb, b - a);
-                (
-                    n,
-                    a + delta * (nb / n),
-                    squares_a + squares_b + delta * delta * (na * nb / n),
-                )
+                (n, a + delta * (nb / n), squares_a + squares_b + delta * delta * (na * nb / n))
             }
             _ => pair[0],
         };
@@ -162,28 +113,12 @@ fn chunked_statistics(x: &[f32], chunk: usize) -> (f32, f32, usize) {
 #[test]
 fn batch_norm_in_chunks() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let names = [
-        "chunked mean",
-        "chunked variance",
-        "chunked y",
-        "chunked dx",
-        "chunked dgamma",
-    ];
+    let names = ["chunked mean", "chunked variance", "chunked y", "chunked dx", "chunked dgamma"];
     let mut worst = names.map(|name| Worst(name, 0.0));
     for count in [1, 2, 3, 7, 64, 127, 1000, 20_011] {
         for chunk in [1, 2, 16, 61, 256] {
-            for (offset, spread) in [
-                (0.0, 1.0),
-                (3.0, 1.0),
-                (-100.0, 0.5),
-                (1000.0, 1.0),
-                (0.3, 1e-3),
-            ] {
-                let shape = batch_norm::Shape {
-                    n: 1,
-                    c: 1,
-                    hw: count,
-                };
+            for (offset, spread) in [(0.0, 1.0), (3.0, 1.0), (-100.0, 0.5), (1000.0, 1.0), (0.3, 1e-3)] {
+                let shape = batch_norm::Shape { n: 1, c: 1, hw: count };
                 let [x, dy] = [offset, 0.1].map(|offset| random(&mut rng, count, offset, spread));
                 let (mean, variance, chain) = chunked_statistics(&x, chunk);
                 let narrow = Statistics::exact(vec![mean], vec![variance]);
@@ -209,23 +144,14 @@ fn batch_norm_in_chunks() {
 fn batch_norm_of_given_statistics() {
     use batch_norm::{Shape, backward, backward_eval, forward, statistics, update_running};
     let mut rng = ChaCha8Rng::seed_from_u64(4);
-    let names = [
-        "mean",
-        "variance",
-        "running mean",
-        "running variance",
-        "y",
-        "dx",
-        "dx in evaluation",
-    ];
+    let names = ["mean", "variance", "running mean", "running variance", "y", "dx", "dx in evaluation"];
     let mut worst = names.map(|name| Worst(name, 0.0));
     let mut worst_dgamma = Worst("dgamma", 0.0);
     let mut worst_dbeta = Worst("dbeta", 0.0);
     for [n, c, hw] in [[1, 1, 1], [2, 1, 1], [3, 5, 7], [2, 3, 64], [7, 2, 143]] {
         for offset in [0.0, 3.0, -200.0] {
             let shape = Shape { n, c, hw };
-            let [x, dy] =
-                [offset, 0.1].map(|offset| random(&mut rng, shape.elements(), offset, 1.0));
+            let [x, dy] = [offset, 0.1].map(|offset| random(&mut rng, shape.elements(), offset, 1.0));
             let [gamma, beta, running] = [(); 3].map(|()| random(&mut rng, c, 0.0, 2.0));
             let [wide_x, wide_dy, wide_gamma, wide_beta, wide_running] =
                 [&x, &dy, &gamma, &beta, &running].map(|x| wide(x));
@@ -248,10 +174,7 @@ fn batch_norm_of_given_statistics() {
             worst_dgamma.see(&want.dgamma, &gradients.dgamma.value);
             worst_dbeta.see(&want.dbeta, &gradients.dbeta.value);
             let want = backward_eval(shape, &wide_x, &given, &wide_gamma, 1e-5, &wide_dy);
-            worst[6].see(
-                &want.dx,
-                &backward_eval(shape, &x, &got, &gamma, 1e-5, &dy).dx.value,
-            );
+            worst[6].see(&want.dx, &backward_eval(shape, &x, &got, &gamma, 1e-5, &dy).dx.value);
         }
     }
 }
@@ -260,16 +183,8 @@ fn batch_norm_of_given_statistics() {
 fn relu_is_exact() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let [x, dy] = [(); 2].map(|()| random(&mut rng, 100, 0.0, 1.0));
-    assert_eq!(
-        relu::forward(&wide(&x)).worst(&relu::forward(&x).value).1,
-        0.0
-    );
-    assert_eq!(
-        relu::backward(&wide(&x), &wide(&dy))
-            .worst(&relu::backward(&x, &dy).value)
-            .1,
-        0.0
-    );
+    assert_eq!(relu::forward(&wide(&x)).worst(&relu::forward(&x).value).1, 0.0);
+    assert_eq!(relu::backward(&wide(&x), &wide(&dy)).worst(&relu::backward(&x, &dy).value).1, 0.0);
 }
 
 #[test]
@@ -277,40 +192,20 @@ fn dropout() {
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let mut worst = Worst("dropout y", 0.0);
     let shape = dropout::Shape { n: 3, c: 7, hw: 11 };
-    let options = dropout::Options {
-        seed: 1,
-        step: 2,
-        layer: 3,
-        p: 0.1,
-        whole_channels: false,
-    };
+    let options = dropout::Options { seed: 1, step: 2, layer: 3, p: 0.1, whole_channels: false };
     let x = random(&mut rng, 3 * 7 * 11, 0.0, 1.0);
-    worst.see(
-        &dropout::forward(shape, options, &wide(&x)),
-        &dropout::forward(shape, options, &x).value,
-    );
+    worst.see(&dropout::forward(shape, options, &wide(&x)), &dropout::forward(shape, options, &x).value);
 }
 
 #[test]
 fn avg_pool() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut worst = ["avg_pool y", "avg_pool dx"].map(|name| Worst(name, 0.0));
-    for [n, c, h, w, oh, ow] in [
-        [1, 1, 1, 1, 1, 1],
-        [2, 3, 7, 5, 3, 2],
-        [3, 5, 4, 4, 1, 1],
-        [1, 2, 2, 3, 5, 4],
-    ] {
+    for [n, c, h, w, oh, ow] in [[1, 1, 1, 1, 1, 1], [2, 3, 7, 5, 3, 2], [3, 5, 4, 4, 1, 1], [1, 2, 2, 3, 5, 4]] {
         let shape = avg_pool::Shape { n, c, h, w, oh, ow };
         let [x, dy] = shape.lens().map(|len| random(&mut rng, len, 0.1, 1.0));
-        worst[0].see(
-            &avg_pool::forward(shape, &wide(&x)),
-            &avg_pool::forward(shape, &x).value,
-        );
-        worst[1].see(
-            &avg_pool::backward(shape, &wide(&dy)),
-            &avg_pool::backward(shape, &dy).value,
-        );
+        worst[0].see(&avg_pool::forward(shape, &wide(&x)), &avg_pool::forward(shape, &x).value);
+        worst[1].see(&avg_pool::backward(shape, &wide(&dy)), &avg_pool::backward(shape, &dy).value);
     }
 }
 
@@ -318,29 +213,16 @@ fn avg_pool() {
 fn linear() {
     use linear::{Shape, backward_bias, backward_input, backward_weight, forward};
     let mut rng = ChaCha8Rng::seed_from_u64(8);
-    let mut worst =
-        ["linear y", "linear dx", "linear dw", "linear db"].map(|name| Worst(name, 0.0));
+    let mut worst = ["linear y", "linear dx", "linear dw", "linear db"].map(|name| Worst(name, 0.0));
     for [n, inputs, outputs] in [[1, 1, 1], [7, 5, 3], [17, 256, 64], [64, 64, 2]] {
         let shape = Shape { n, inputs, outputs };
         let [x, w, dy] = shape.lens().map(|len| random(&mut rng, len, 0.0, 1.0));
         let b = random(&mut rng, outputs, 0.0, 1.0);
         let [wide_x, wide_w, wide_b, wide_dy] = [&x, &w, &b, &dy].map(|x| wide(x));
-        worst[0].see(
-            &forward(shape, &wide_x, &wide_w, &wide_b),
-            &forward(shape, &x, &w, &b).value,
-        );
-        worst[1].see(
-            &backward_input(shape, &wide_w, &wide_dy),
-            &backward_input(shape, &w, &dy).value,
-        );
-        worst[2].see(
-            &backward_weight(shape, &wide_x, &wide_dy),
-            &backward_weight(shape, &x, &dy).value,
-        );
-        worst[3].see(
-            &backward_bias(shape, &wide_dy),
-            &backward_bias(shape, &dy).value,
-        );
+        worst[0].see(&forward(shape, &wide_x, &wide_w, &wide_b), &forward(shape, &x, &w, &b).value);
+        worst[1].see(&backward_input(shape, &wide_w, &wide_dy), &backward_input(shape, &w, &dy).value);
+        worst[2].see(&backward_weight(shape, &wide_x, &wide_dy), &backward_weight(shape, &x, &dy).value);
+        worst[3].see(&backward_bias(shape, &wide_dy), &backward_bias(shape, &dy).value);
     }
 }
 
@@ -353,9 +235,7 @@ fn cross_entropy() {
         for spread in [0.01, 1.0, 20.0, 150.0] {
             let shape = Shape { n, classes };
             let logits = random(&mut rng, n * classes, 0.0, spread);
-            let labels: Vec<u32> = (0..n)
-                .map(|_| rng.random_range(0..classes as u32))
-                .collect();
+            let labels: Vec<u32> = (0..n).map(|_| rng.random_range(0..classes as u32)).collect();
             let losses = forward(shape, &logits, &labels).value;
             worst[0].see(&forward(shape, &wide(&logits), &labels), &losses);
             let dlogits = backward(shape, &logits, &labels).value;
@@ -367,15 +247,9 @@ fn cross_entropy() {
 /// Gradients from 1e-12 to 1e2 in size, and one in ten exactly zero.
 fn gradients(rng: &mut ChaCha8Rng, len: usize) -> Vec<f32> {
     let scale = |decade: f32| {
-        if decade < -10.6 {
-            0.0
-        } else {
-            10f32.powf(decade)
-        }
+        if decade < -10.6 { 0.0 } else { 10f32.powf(decade) }
     };
-    (0..len)
-        .map(|_| rng.random_range(-1.0..1.0) * scale(rng.random_range(-12.0..2.0)))
-        .collect()
+    (0..len).map(|_| rng.random_range(-1.0..1.0) * scale(rng.random_range(-12.0..2.0))).collect()
 }
 
 #[test]
@@ -383,13 +257,7 @@ fn adam() {
     let mut rng = ChaCha8Rng::seed_from_u64(10);
     let mut worst = ["adam param", "adam m", "adam v"].map(|name| Worst(name, 0.0));
     for weight_decay in [0.0, 0.01] {
-        let options = adam::Options {
-            lr: 1e-2,
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay,
-        };
+        let options = adam::Options { lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay };
         let mut param = random(&mut rng, 500, 0.0, 1.0);
         let (mut m, mut v) = (vec![0.0; 500], vec![0.0; 500]);
         for t in 1..=20 {
@@ -412,11 +280,7 @@ fn sgd() {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let mut worst = ["sgd param", "sgd momentum"].map(|name| Worst(name, 0.0));
     for weight_decay in [0.0, 0.01] {
-        let options = sgd::Options {
-            lr: 0.05,
-            momentum: 0.9,
-            weight_decay,
-        };
+        let options = sgd::Options { lr: 0.05, momentum: 0.9, weight_decay };
         let (mut param, mut momentum) = (random(&mut rng, 500, 0.0, 1.0), vec![0.0; 500]);
         for _ in 0..20 {
             let grad = gradients(&mut rng, 500);
@@ -425,11 +289,7 @@ fn sgd() {
             sgd::step(options, &mut param, &grad, &mut momentum);
             for i in 0..500 {
                 worst[0].see_ratio(ratio(f64::from(param[i]), want_param[i], bounds.param[i]));
-                worst[1].see_ratio(ratio(
-                    f64::from(momentum[i]),
-                    want_momentum[i],
-                    bounds.momentum[i],
-                ));
+                worst[1].see_ratio(ratio(f64::from(momentum[i]), want_momentum[i], bounds.momentum[i]));
             }
         }
     }

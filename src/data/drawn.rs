@@ -20,13 +20,7 @@ impl DrawnPets {
     /// asked for, and kept in memory up to `cache_bytes` bytes of pixels.
     pub fn new(seed: u64, first: u64, count: usize, size: u32, cache_bytes: usize) -> DrawnPets {
         let cache = Cache::new(count, size, cache_bytes);
-        DrawnPets {
-            seed,
-            first,
-            count,
-            size,
-            cache,
-        }
+        DrawnPets { seed, first, count, size, cache }
     }
 
     fn drawing(&self, index: usize) -> u64 {

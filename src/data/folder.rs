@@ -72,19 +72,10 @@ pub fn scan(root: &Path, validation_share: f64, seed: u64) -> Result<Folder> {
         "the share set aside for validation must lie between 0 and 1, but is {validation_share}"
     );
     let shown = root.display();
-    ensure!(
-        root.exists(),
-        "--data {shown}: there is no such folder; check the path"
-    );
-    ensure!(
-        root.is_dir(),
-        "--data {shown} is a file; give the folder that holds the pictures"
-    );
+    ensure!(root.exists(), "--data {shown}: there is no such folder; check the path");
+    ensure!(root.is_dir(), "--data {shown} is a file; give the folder that holds the pictures");
 
-    let mut scanner = Scanner {
-        root,
-        rejected: Vec::new(),
-    };
+    let mut scanner = Scanner { root, rejected: Vec::new() };
     let (mut folders, files) = scanner.list(Path::new(""))?;
     let train_folder = scanner.one_of(&folders, &["train"])?;
     let val_folder = scanner.one_of(&folders, &["val", "valid", "validation"])?;
@@ -93,10 +84,9 @@ pub fn scan(root: &Path, validation_share: f64, seed: u64) -> Result<Folder> {
             let val = val.map(|val| scanner.part(val)).transpose()?;
             (scanner.part(train)?, val)
         }
-        (None, Some(val)) => bail!(
-            "--data {shown}: {}/ has no train/ beside it; put training pictures there\n{LAYOUTS}",
-            val.display()
-        ),
+        (None, Some(val)) => {
+            bail!("--data {shown}: {}/ has no train/ beside it; put training pictures there\n{LAYOUTS}", val.display())
+        }
         (None, None) => {
             folders.retain(|folder| !has_name(folder, "test"));
             (scanner.classes(Path::new(""), folders, files)?, None)
@@ -163,22 +153,13 @@ impl Scanner<'_> {
     /// Folders and files directly inside `folder`, sorted by name, without the hidden ones.
     fn list(&self, folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
         let names = fs::read_dir(self.root.join(folder))
-            .and_then(|entries| {
-                entries
-                    .map(|entry| Ok(entry?.file_name()))
-                    .collect::<Result<Vec<_>, _>>()
-            })
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>())
             .with_context(|| format!("{}: cannot read this folder", self.data(folder)))?;
         let hidden = |name: &str| name.starts_with('.') || name == "__MACOSX";
-        let mut paths: Vec<PathBuf> = names
-            .iter()
-            .filter(|name| !hidden(&name.to_string_lossy()))
-            .map(|name| folder.join(name))
-            .collect();
+        let mut paths: Vec<PathBuf> =
+            names.iter().filter(|name| !hidden(&name.to_string_lossy())).map(|name| folder.join(name)).collect();
         paths.sort();
-        Ok(paths
-            .into_iter()
-            .partition(|path| self.root.join(path).is_dir()))
+        Ok(paths.into_iter().partition(|path| self.root.join(path).is_dir()))
     }
 
     /// The folder that has one of `names`, if there is one.
@@ -204,15 +185,8 @@ impl Scanner<'_> {
     }
 
     /// The classes in `part`, given the folders and files directly inside it.
-    fn classes(
-        &mut self,
-        part: &Path,
-        folders: Vec<PathBuf>,
-        files: Vec<PathBuf>,
-    ) -> Result<Classes> {
-        let (named, unnamed): (Vec<_>, Vec<_>) = files
-            .into_iter()
-            .partition(|path| class_in_name(path).is_some());
+    fn classes(&mut self, part: &Path, folders: Vec<PathBuf>, files: Vec<PathBuf>) -> Result<Classes> {
+        let (named, unnamed): (Vec<_>, Vec<_>) = files.into_iter().partition(|path| class_in_name(path).is_some());
         if let (Some(folder), Some(file)) = (folders.first(), named.first()) {
             bail!(
                 "{}: both the folder {} and the file {} could stand for a class; keep either \
@@ -236,10 +210,7 @@ impl Scanner<'_> {
         let mut classes = Classes::new();
         let mut add = |name: String, files: Vec<PathBuf>| {
             let key = name.to_lowercase();
-            let empty = Class {
-                name,
-                files: Vec::new(),
-            };
+            let empty = Class { name, files: Vec::new() };
             classes.entry(key).or_insert(empty).files.extend(files);
         };
         for path in named {
@@ -260,10 +231,7 @@ impl Scanner<'_> {
         for folder in folders {
             // A link could lead back up and make this walk endless.
             if self.root.join(&folder).is_symlink() {
-                self.reject(
-                    &folder,
-                    "is a link to a folder, which is not followed here".into(),
-                );
+                self.reject(&folder, "is a link to a folder, which is not followed here".into());
             } else {
                 files.extend(self.files_below(&folder)?);
             }
@@ -292,10 +260,7 @@ impl Scanner<'_> {
     }
 
     fn reject(&mut self, path: &Path, reason: String) {
-        self.rejected.push(Rejected {
-            file: path.display().to_string(),
-            reason,
-        });
+        self.rejected.push(Rejected { file: path.display().to_string(), reason });
     }
 
     /// Checks that `part` has at least two classes, each with a picture.
@@ -385,9 +350,7 @@ fn class_in_name(path: &Path) -> Option<String> {
 
 fn has_picture_name(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default();
-    ["jpg", "jpeg", "png"]
-        .iter()
-        .any(|known| extension.eq_ignore_ascii_case(known))
+    ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 fn has_name(path: &Path, name: &str) -> bool {
@@ -395,10 +358,7 @@ fn has_name(path: &Path, name: &str) -> bool {
 }
 
 fn name_of(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The end of an error: what became of the first rejected file, if there is one.

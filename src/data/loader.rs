@@ -112,10 +112,7 @@ fn make(pictures: &dyn Pictures, indices: &[usize], room: usize, flips: Option<F
                 batch.labels[place] = pictures.label(index);
                 batch.indices.push(index);
             }
-            Err(reason) => batch.rejected.push(Rejected {
-                file: pictures.name(index),
-                reason,
-            }),
+            Err(reason) => batch.rejected.push(Rejected { file: pictures.name(index), reason }),
         }
     }
     batch

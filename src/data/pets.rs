@@ -100,15 +100,8 @@ struct Prop {
 }
 
 impl Prop {
-    fn sample_some(
-        rng: &mut ChaCha8Rng,
-        counts: Range<u32>,
-        heights: Range<f32>,
-        sizes: Range<f32>,
-    ) -> Vec<Self> {
-        (0..rng.random_range(counts))
-            .map(|_| Prop::sample(rng, heights.clone(), sizes.clone()))
-            .collect()
+    fn sample_some(rng: &mut ChaCha8Rng, counts: Range<u32>, heights: Range<f32>, sizes: Range<f32>) -> Vec<Self> {
+        (0..rng.random_range(counts)).map(|_| Prop::sample(rng, heights.clone(), sizes.clone())).collect()
     }
 
     fn sample(rng: &mut ChaCha8Rng, heights: Range<f32>, sizes: Range<f32>) -> Self {
@@ -122,11 +115,7 @@ impl Prop {
         };
         let palette = if rng.random_bool(0.5) { fur } else { pastel };
         Prop {
-            frame: Frame::new(
-                place,
-                rng.random_range(sizes),
-                rng.random_range(-0.25..0.25),
-            ),
+            frame: Frame::new(place, rng.random_range(sizes), rng.random_range(-0.25..0.25)),
             shape,
             paint: scenery(rng, palette, 1.0..2.5),
         }
@@ -207,14 +196,7 @@ mod tests {
     fn the_bytes_are_pinned() {
         let mix = |sum: u64, &byte: &u8| sum.wrapping_mul(31).wrapping_add(u64::from(byte));
         let sums = [0, 1, 1 << 32].map(|index| draw(0, index, 64).iter().fold(0, mix));
-        assert_eq!(
-            sums,
-            [
-                7486966201279346560,
-                14984989283962236466,
-                7505006278817719854
-            ]
-        );
+        assert_eq!(sums, [7486966201279346560, 14984989283962236466, 7505006278817719854]);
     }
 
     /// The two classes share the distribution of colours, so their mean colours agree up to
@@ -239,10 +221,7 @@ mod tests {
             let deviation = (squares[channel] / count - mean * mean).sqrt();
             let difference = (sums[0][channel] - sums[1][channel]) / (count / 2.0);
             let standard_error = deviation * (4.0 / count).sqrt();
-            assert!(
-                difference.abs() < 3.0 * standard_error,
-                "{difference} +- {standard_error}"
-            );
+            assert!(difference.abs() < 3.0 * standard_error, "{difference} +- {standard_error}");
         }
     }
 }

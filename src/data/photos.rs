@@ -44,10 +44,8 @@ impl Photos {
             files,
         };
         let reasons = photos.decode_all(progress);
-        let reject = |(&index, reason): (&usize, &String)| Rejected {
-            file: photos.name(index),
-            reason: reason.clone(),
-        };
+        let reject =
+            |(&index, reason): (&usize, &String)| Rejected { file: photos.name(index), reason: reason.clone() };
         let rejected = reasons.iter().map(reject).collect();
         photos.usable.retain(|index| !reasons.contains_key(index));
         (photos, rejected)

@@ -53,14 +53,8 @@ pub fn to_tensor(pixels: &[u8], flip: bool, out: &mut [f32]) {
     let (pixels, rest) = pixels.as_chunks::<3>();
     let (out, out_rest) = out.as_chunks_mut::<CHANNELS>();
     let size = pixels.len().isqrt();
-    assert!(
-        rest.is_empty() && size > 0 && size * size == pixels.len(),
-        "to_tensor takes a square RGB picture"
-    );
-    assert!(
-        out_rest.is_empty() && out.len() == pixels.len(),
-        "to_tensor writes {CHANNELS} values a pixel"
-    );
+    assert!(rest.is_empty() && size > 0 && size * size == pixels.len(), "to_tensor takes a square RGB picture");
+    assert!(out_rest.is_empty() && out.len() == pixels.len(), "to_tensor writes {CHANNELS} values a pixel");
     for (row, out_row) in pixels.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
         for (x, pixel) in row.iter().enumerate() {
             let [red, green, blue] = pixel.map(|byte| NORMALISED[usize::from(byte)]);
@@ -91,9 +85,7 @@ pub(super) fn check_file(path: &Path) -> Result<(), String> {
     match metadata.len() {
         0 => Err("is empty (0 bytes)".into()),
         1..=MAX_BYTES => Ok(()),
-        len => Err(format!(
-            "has {len} bytes, more than the {MAX_BYTES} that are read"
-        )),
+        len => Err(format!("has {len} bytes, more than the {MAX_BYTES} that are read")),
     }
 }
 
@@ -188,15 +180,16 @@ fn fit(image: &RgbImage, size: u32) -> Vec<u8> {
     let shorter = width.min(height);
     let (left, shown_width) = shown(width, shorter, size);
     let (top, shown_height) = shown(height, shorter, size);
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .crop(left, top, shown_width, shown_height);
-    let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3)
-        .expect("an RGB image has three bytes a pixel");
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
+        left,
+        top,
+        shown_width,
+        shown_height,
+    );
+    let source =
+        ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).expect("an RGB image has three bytes a pixel");
     let mut square = Image::new(size, size, PixelType::U8x3);
-    Resizer::new()
-        .resize(&source, &mut square, &options)
-        .expect("the shown part lies within the picture");
+    Resizer::new().resize(&source, &mut square, &options).expect("the shown part lies within the picture");
     square.into_vec()
 }
 
@@ -221,9 +214,7 @@ mod tests {
     fn pattern(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
             let [x, y] = [x, y].map(|v| f64::from(v) * 0.3);
-            let wave = |phase: f64| {
-                (128.0 + 120.0 * (x + 0.7 * y + (0.2 * x * y).sin() + phase).sin()) as u8
-            };
+            let wave = |phase: f64| (128.0 + 120.0 * (x + 0.7 * y + (0.2 * x * y).sin() + phase).sin()) as u8;
             Rgb([wave(0.0), wave(1.0), wave(2.5)])
         })
     }
@@ -259,35 +250,20 @@ mod tests {
     /// Cutting before scaling gives what scaling the whole picture and cutting then would give.
     #[test]
     fn fit_equals_scaling_then_cutting() {
-        for (width, height, size) in [
-            (53, 37, 16),
-            (37, 53, 16),
-            (40, 40, 7),
-            (31, 30, 31),
-            (9, 5, 16),
-            (3, 211, 8),
-            (160, 7, 7),
-        ] {
+        for (width, height, size) in
+            [(53, 37, 16), (37, 53, 16), (40, 40, 7), (31, 30, 31), (9, 5, 16), (3, 211, 8), (160, 7, 7)]
+        {
             let picture = pattern(width, height);
-            let scale =
-                |side: u32| (f64::from(side * size) / f64::from(width.min(height))).round() as u32;
+            let scale = |side: u32| (f64::from(side * size) / f64::from(width.min(height))).round() as u32;
             let (scaled_width, scaled_height) = (scale(width), scale(height));
             let source = ImageRef::new(width, height, picture.as_raw(), PixelType::U8x3).unwrap();
             let mut scaled = Image::new(scaled_width, scaled_height, PixelType::U8x3);
-            let options =
-                ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-            Resizer::new()
-                .resize(&source, &mut scaled, &options)
-                .unwrap();
-            let scaled =
-                RgbImage::from_raw(scaled_width, scaled_height, scaled.into_vec()).unwrap();
+            let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+            Resizer::new().resize(&source, &mut scaled, &options).unwrap();
+            let scaled = RgbImage::from_raw(scaled_width, scaled_height, scaled.into_vec()).unwrap();
             let (left, top) = ((scaled_width - size) / 2, (scaled_height - size) / 2);
             let expected = image::imageops::crop_imm(&scaled, left, top, size, size).to_image();
-            assert_eq!(
-                fit(&picture, size),
-                expected.into_raw(),
-                "{width} x {height} to {size}"
-            );
+            assert_eq!(fit(&picture, size), expected.into_raw(), "{width} x {height} to {size}");
         }
     }
 
@@ -301,13 +277,7 @@ mod tests {
     #[test]
     fn the_shown_part_lies_within_every_side() {
         for shorter in 1..300 {
-            for longer in [
-                shorter,
-                shorter + 1,
-                2 * shorter - 1,
-                3 * shorter + 2,
-                MAX_SIDE,
-            ] {
+            for longer in [shorter, shorter + 1, 2 * shorter - 1, 3 * shorter + 2, MAX_SIDE] {
                 for size in [1, 2, 31, 32, 128, 224] {
                     for side in [shorter, longer] {
                         let (start, length) = shown(side, shorter, size);
@@ -330,14 +300,7 @@ mod tests {
         let data = [5, 0xFF, 0x00, 0xD9, 0xFF, 0xD3, 8, 0xFF, 0xFF];
         let whole = |parts: &[&[u8]]| jpeg_is_complete(&parts.concat());
         assert!(whole(&[&start, &thumbnail, &scan, &data, &end]));
-        assert!(whole(&[
-            &start,
-            &thumbnail,
-            &scan,
-            &data,
-            &end,
-            b"appended by a camera"
-        ]));
+        assert!(whole(&[&start, &thumbnail, &scan, &data, &end, b"appended by a camera"]));
         assert!(!whole(&[&start, &thumbnail, &scan, &data]));
         assert!(!whole(&[&start, &thumbnail, &scan, &data, &[0xFF]]));
         assert!(!whole(&[&start, &thumbnail[..7]]));

@@ -75,9 +75,7 @@ pub enum AdapterChoice {
 impl std::str::FromStr for AdapterChoice {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text
-            .parse()
-            .map_or_else(|_| Self::Name(text.into()), Self::Number))
+        Ok(text.parse().map_or_else(|_| Self::Name(text.into()), Self::Number))
     }
 }
 
@@ -95,13 +93,8 @@ impl fmt::Display for AdapterChoice {
 pub async fn adapters() -> Vec<wgpu::Adapter> {
     // OpenGL is left out: it would list each adapter twice, and its compute shaders are the poorer ones.
     let backends = wgpu::Backends::PRIMARY;
-    let descriptor = wgpu::InstanceDescriptor {
-        backends,
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    };
-    let mut found = wgpu::Instance::new(descriptor)
-        .enumerate_adapters(backends)
-        .await;
+    let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };
+    let mut found = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
     found.sort_by_key(|adapter| match adapter.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
         wgpu::DeviceType::IntegratedGpu => 1,
@@ -147,9 +140,7 @@ impl Gpu {
             AdapterChoice::Number(number) => Some(*number).filter(|number| *number < found.len()),
             AdapterChoice::Name(name) => {
                 let name = name.to_lowercase();
-                found
-                    .iter()
-                    .position(|adapter| adapter.get_info().name.to_lowercase().contains(&name))
+                found.iter().position(|adapter| adapter.get_info().name.to_lowercase().contains(&name))
             }
         };
         let Some(chosen) = chosen else {
@@ -158,10 +149,7 @@ impl Gpu {
                 .enumerate()
                 .map(|(number, adapter)| format!("  {number}  {}", adapter.get_info().name))
                 .collect();
-            return Err(GpuError::NoSuchAdapter {
-                wanted: choice.to_string(),
-                available: names.join("\n"),
-            });
+            return Err(GpuError::NoSuchAdapter { wanted: choice.to_string(), available: names.join("\n") });
         };
         Self::from_adapter(found.swap_remove(chosen)).await
     }
@@ -178,10 +166,7 @@ impl Gpu {
                 ..Default::default()
             })
             .await
-            .map_err(|error| GpuError::NoDevice {
-                adapter: info.name.clone(),
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| GpuError::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
 
         let failure = Arc::new(OnceLock::new());
         let lost = failure.clone();
@@ -193,31 +178,14 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let _ = broken.set(error.to_string());
         }));
-        let tile = if info.device_type == wgpu::DeviceType::Cpu {
-            Tile::SOFTWARE
-        } else {
-            Tile::GPU
-        };
+        let tile = if info.device_type == wgpu::DeviceType::Cpu { Tile::SOFTWARE } else { Tile::GPU };
         let timestamps = !timestamps.is_empty();
-        Ok(Self {
-            info,
-            device,
-            queue,
-            limits,
-            timestamps,
-            tile,
-            failure,
-            pipelines: Mutex::default(),
-        })
+        Ok(Self { info, device, queue, limits, timestamps, tile, failure, pipelines: Mutex::default() })
     }
 
     /// The same device with another tile for the convolutions, and nothing compiled yet.
     pub fn with_tile(self, tile: Tile) -> Self {
-        Self {
-            tile,
-            pipelines: Mutex::default(),
-            ..self
-        }
+        Self { tile, pipelines: Mutex::default(), ..self }
     }
 
     /// The tile of the convolutions, chosen by the kind of the adapter.
@@ -267,18 +235,13 @@ impl Gpu {
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
         self.check()?;
         self.device
-            .poll(wgpu::PollType::Wait {
-                submission_index: submission,
-                timeout: None,
-            })
+            .poll(wgpu::PollType::Wait { submission_index: submission, timeout: None })
             .map_err(|error| GpuError::Failed(error.to_string()))?;
         self.check()
     }
 
     fn check(&self) -> Result<(), GpuError> {
-        self.failure
-            .get()
-            .map_or(Ok(()), |message| Err(GpuError::Failed(message.clone())))
+        self.failure.get().map_or(Ok(()), |message| Err(GpuError::Failed(message.clone())))
     }
 
     /// The bytes of a mappable buffer, after everything submitted so far.
@@ -294,18 +257,13 @@ impl Gpu {
             Ok(Err(error)) => return Err(GpuError::Failed(error.to_string())),
             Err(_) => return Err(GpuError::Failed("a read-back was dropped".into())),
         }
-        let view = buffer
-            .get_mapped_range(..)
-            .map_err(|error| GpuError::Failed(error.to_string()))?;
+        let view = buffer.get_mapped_range(..).map_err(|error| GpuError::Failed(error.to_string()))?;
         Ok(view.to_vec())
     }
 
     /// The pipeline of a kernel, compiled on first use.
     pub(super) fn pipeline(&self, declaration: &'static Declaration) -> Arc<Pipeline> {
-        let mut pipelines = self
-            .pipelines
-            .lock()
-            .expect("no thread panics while it compiles");
+        let mut pipelines = self.pipelines.lock().expect("no thread panics while it compiles");
         pipelines
             .entry((declaration.op, declaration.entry))
             .or_insert_with(|| Arc::new(self.compile(declaration)))
@@ -315,25 +273,17 @@ impl Gpu {
     fn compile(&self, declaration: &Declaration) -> Pipeline {
         let label = format!("{}.{}", declaration.op, declaration.entry);
         let module = declaration.source.parse();
-        let globals = bindings(&module, declaration.entry)
-            .unwrap_or_else(|| panic!("{label}: no such entry point"));
+        let globals = bindings(&module, declaration.entry).unwrap_or_else(|| panic!("{label}: no such entry point"));
         let numbers: Vec<u32> = declaration
             .arguments
             .iter()
             .map(|(name, _)| {
                 let global = globals.iter().find(|(global, _)| global == name);
-                let (_, handle) =
-                    global.unwrap_or_else(|| panic!("{label}: the WGSL does not use `{name}`"));
-                module.global_variables[*handle]
-                    .binding
-                    .expect("bound globals have a binding")
-                    .binding
+                let (_, handle) = global.unwrap_or_else(|| panic!("{label}: the WGSL does not use `{name}`"));
+                module.global_variables[*handle].binding.expect("bound globals have a binding").binding
             })
             .collect();
-        let entry = module
-            .entry_points
-            .iter()
-            .find(|point| point.name == declaration.entry);
+        let entry = module.entry_points.iter().find(|point| point.name == declaration.entry);
         let workgroup_size = entry.expect("bindings found it").workgroup_size[0];
 
         let entries: Vec<_> = declaration
@@ -357,40 +307,26 @@ impl Gpu {
             .collect();
         let layout = self
             .device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                label: Some(&label),
-                entries: &entries,
-            });
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
 
         let text = super::unroll::unroll(declaration.source.text, &|name| self.tile.constant(name));
-        let module = self
-            .device
-            .create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(declaration.source.file),
-                source: wgpu::ShaderSource::Wgsl(text.into()),
-            });
-        let pipeline_layout = self
-            .device
-            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some(&label),
-                bind_group_layouts: &[Some(&layout)],
-                immediate_size: 0,
-            });
-        let pipeline = self
-            .device
-            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&label),
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some(declaration.entry),
-                compilation_options: Default::default(),
-                cache: None,
-            });
-        Pipeline {
-            pipeline,
-            layout,
-            numbers,
-            workgroup_size,
-        }
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(declaration.source.file),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
+        });
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(declaration.entry),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        Pipeline { pipeline, layout, numbers, workgroup_size }
     }
 }

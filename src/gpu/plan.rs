@@ -38,9 +38,7 @@ pub struct Timing {
 impl Plan {
     /// An empty plan.
     pub fn new() -> Self {
-        Self {
-            dispatches: Vec::new(),
-        }
+        Self { dispatches: Vec::new() }
     }
 
     /// Appends a kernel. `place` says where in the model it stands, such as `"block 1"`.
@@ -56,15 +54,9 @@ impl Plan {
 
         let mut constants = Vec::new();
         let mut tensors = Vec::new();
-        for ((argument, (_, access)), number) in arguments
-            .iter()
-            .zip(declaration.arguments)
-            .zip(&pipeline.numbers)
-        {
+        for ((argument, (_, access)), number) in arguments.iter().zip(declaration.arguments).zip(&pipeline.numbers) {
             match argument {
-                Argument::Constant(bytes) => {
-                    constants.push((*number, constant_buffer(gpu, &name, bytes)))
-                }
+                Argument::Constant(bytes) => constants.push((*number, constant_buffer(gpu, &name, bytes))),
                 Argument::Tensor(tensor) => tensors.push((*number, *tensor, *access)),
             }
         }
@@ -73,11 +65,7 @@ impl Plan {
         let entries: Vec<_> = constants
             .iter()
             .map(|(number, buffer)| (*number, buffer.as_entire_binding()))
-            .chain(
-                tensors
-                    .iter()
-                    .map(|(number, tensor, _)| (*number, tensor.binding())),
-            )
+            .chain(tensors.iter().map(|(number, tensor, _)| (*number, tensor.binding())))
             .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
             .collect();
         let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
@@ -129,17 +117,10 @@ impl Plan {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn compile(
-        &self,
-        gpu: &Gpu,
-        mut progress: impl FnMut(usize, usize),
-    ) -> Result<(), GpuError> {
+    pub fn compile(&self, gpu: &Gpu, mut progress: impl FnMut(usize, usize)) -> Result<(), GpuError> {
         let mut kernels: Vec<&Dispatch> = Vec::new();
         for dispatch in &self.dispatches {
-            if !kernels
-                .iter()
-                .any(|kernel| Arc::ptr_eq(&kernel.pipeline, &dispatch.pipeline))
-            {
+            if !kernels.iter().any(|kernel| Arc::ptr_eq(&kernel.pipeline, &dispatch.pipeline)) {
                 kernels.push(dispatch);
             }
         }
@@ -240,10 +221,7 @@ async fn time_once(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<Vec<f64>, GpuEr
 
     let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&gpu.map(&staging).await?);
     let period = f64::from(gpu.queue().get_timestamp_period()) * 1e-9;
-    Ok(ticks
-        .chunks_exact(2)
-        .map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period)
-        .collect())
+    Ok(ticks.chunks_exact(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period).collect())
 }
 
 fn constant_buffer(gpu: &Gpu, name: &str, bytes: &[u8]) -> wgpu::Buffer {

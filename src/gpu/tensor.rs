@@ -31,11 +31,7 @@ impl Tensor {
     ///
     /// # Errors
     /// As [`Tensor::new`].
-    pub fn from_slice<T: bytemuck::Pod>(
-        gpu: &Gpu,
-        name: &str,
-        values: &[T],
-    ) -> Result<Self, GpuError> {
+    pub fn from_slice<T: bytemuck::Pod>(gpu: &Gpu, name: &str, values: &[T]) -> Result<Self, GpuError> {
         const { assert!(size_of::<T>() == 4) };
         let tensor = Self::new(gpu, name, values.len())?;
         tensor.write(gpu, values);
@@ -47,11 +43,7 @@ impl Tensor {
     ///
     /// # Errors
     /// As [`Tensor::new`].
-    pub fn arena(
-        gpu: &Gpu,
-        name: &str,
-        parts: &[(String, usize)],
-    ) -> Result<(Self, Vec<Self>), GpuError> {
+    pub fn arena(gpu: &Gpu, name: &str, parts: &[(String, usize)]) -> Result<(Self, Vec<Self>), GpuError> {
         let alignment = gpu.limits().min_storage_buffer_offset_alignment as usize / 4;
         let mut offsets = Vec::with_capacity(parts.len());
         let mut len = 0;
@@ -69,23 +61,11 @@ impl Tensor {
         Ok((whole.clone(), parts.collect()))
     }
 
-    fn with_usage(
-        gpu: &Gpu,
-        name: &str,
-        len: usize,
-        usage: wgpu::BufferUsages,
-    ) -> Result<Self, GpuError> {
+    fn with_usage(gpu: &Gpu, name: &str, len: usize, usage: wgpu::BufferUsages) -> Result<Self, GpuError> {
         let bytes = 4 * len.max(1) as u64;
-        let limit = gpu
-            .limits()
-            .max_storage_buffer_binding_size
-            .min(gpu.limits().max_buffer_size);
+        let limit = gpu.limits().max_storage_buffer_binding_size.min(gpu.limits().max_buffer_size);
         if bytes > limit {
-            return Err(GpuError::TooLarge {
-                name: name.into(),
-                bytes,
-                limit,
-            });
+            return Err(GpuError::TooLarge { name: name.into(), bytes, limit });
         }
         let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some(name),
@@ -93,12 +73,16 @@ impl Tensor {
             usage: usage | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Ok(Self {
-            name: name.into(),
-            buffer,
-            offset: 0,
-            len,
-        })
+        Ok(Self { name: name.into(), buffer, offset: 0, len })
+    }
+
+    /// Its first `len` numbers as a tensor of their own.
+    ///
+    /// # Panics
+    /// When it holds fewer.
+    pub fn first(&self, len: usize) -> Self {
+        assert!(len <= self.len, "{}: the first {len} of {} numbers", self.name, self.len);
+        Self { len, ..self.clone() }
     }
 
     /// How many 32-bit numbers it holds.
@@ -122,13 +106,7 @@ impl Tensor {
     /// When there are more values than the tensor holds.
     pub fn write<T: bytemuck::Pod>(&self, gpu: &Gpu, values: &[T]) {
         let bytes: &[u8] = bytemuck::cast_slice(values);
-        assert!(
-            bytes.len() as u64 <= self.bytes(),
-            "{}: {} bytes into {}",
-            self.name,
-            bytes.len(),
-            self.bytes()
-        );
+        assert!(bytes.len() as u64 <= self.bytes(), "{}: {} bytes into {}", self.name, bytes.len(), self.bytes());
         gpu.queue().write_buffer(&self.buffer, self.offset, bytes);
     }
 

@@ -14,12 +14,10 @@ pub fn unroll(text: &str, constant: &impl Fn(&str) -> Option<u32>) -> String {
     let lines: Vec<String> = text
         .lines()
         .map(|line| line.split("//").next().unwrap_or_default())
-        .map(
-            |line| match const_name(line).and_then(|name| Some((name, constant(name)?))) {
-                Some((name, value)) => format!("const {name} = {value}u;"),
-                None => line.into(),
-            },
-        )
+        .map(|line| match const_name(line).and_then(|name| Some((name, constant(name)?))) {
+            Some((name, value)) => format!("const {name} = {value}u;"),
+            None => line.into(),
+        })
         .collect();
     unroll_lines(&lines.join("\n"), constant)
 }
@@ -39,10 +37,7 @@ fn unroll_lines(mut text: &str, constant: &impl Fn(&str) -> Option<u32>) -> Stri
         let body = unroll_lines(body, constant);
         if let Some((counter, turns)) = counted(header, constant) {
             for word in ["break;", "continue;"] {
-                assert!(
-                    !body.contains(word),
-                    "`{header}` is unrolled and must not contain `{word}`"
-                );
+                assert!(!body.contains(word), "`{header}` is unrolled and must not contain `{word}`");
             }
             for turn in 0..turns {
                 unrolled.push_str(&format!("{{ const {counter} = {turn}u;{body}}}\n"));
@@ -77,10 +72,7 @@ fn counted<'a>(header: &'a str, constant: &impl Fn(&str) -> Option<u32>) -> Opti
     let (counter, rest) = header.strip_prefix("for (var ")?.split_once(" = 0u; ")?;
     let bound = rest.strip_prefix(counter)?.strip_prefix(" < ")?;
     let bound = bound.trim_end().strip_suffix(&format!("; {counter}++)"))?;
-    let turns = bound
-        .strip_suffix('u')
-        .and_then(|number| number.parse().ok())
-        .or_else(|| constant(bound))?;
+    let turns = bound.strip_suffix('u').and_then(|number| number.parse().ok()).or_else(|| constant(bound))?;
     Some((counter, turns))
 }
 
@@ -89,16 +81,12 @@ mod tests {
     use super::unroll;
 
     fn compact(text: &str) -> String {
-        unroll(text, &|name| (name == "N").then_some(2))
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
+        unroll(text, &|name| (name == "N").then_some(2)).split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn nested_constant_loops_become_blocks() {
-        let text =
-            "for (var i = 0u; i < N; i++) { for (var j = 0u; j < 1u; j++) { a[i] += b[j]; } }";
+        let text = "for (var i = 0u; i < N; i++) { for (var j = 0u; j < 1u; j++) { a[i] += b[j]; } }";
         assert_eq!(
             compact(text),
             "{ const i = 0u; { const j = 0u; a[i] += b[j]; } } { const i = 1u; { const j = 0u; a[i] += b[j]; } }"
@@ -107,10 +95,7 @@ mod tests {
 
     #[test]
     fn constants_are_set() {
-        assert_eq!(
-            compact("const N = 8u; // so many\nconst M = N * 2u;"),
-            "const N = 2u; const M = N * 2u;"
-        );
+        assert_eq!(compact("const N = 8u; // so many\nconst M = N * 2u;"), "const N = 2u; const M = N * 2u;");
     }
 
     #[test]

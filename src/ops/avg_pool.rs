@@ -24,16 +24,8 @@ uniform! {
 impl Shape {
     /// Shape for `n` pictures of `channels` x `h` x `w`, pooled to `out`.
     pub fn new(n: usize, [channels, h, w]: [usize; 3], out: [usize; 2]) -> Self {
-        let [n, h, w, channels, oh, ow] =
-            [n, h, w, vectors(channels), out[0], out[1]].map(|size| size as u32);
-        Self {
-            n,
-            h,
-            w,
-            channels,
-            oh,
-            ow,
-        }
+        let [n, h, w, channels, oh, ow] = [n, h, w, vectors(channels), out[0], out[1]].map(|size| size as u32);
+        Self { n, h, w, channels, oh, ow }
     }
 
     fn inputs(&self) -> u64 {

@@ -52,48 +52,10 @@ impl Shape {
         // At least 256 pixels, so that little is left to reduce; at most 60,000, because a software driver stops an
         // invocation's loops after 65,535 turns in all; and about 256 chunks in between.
         let chunk = (n * oh * ow).div_ceil(256).clamp(256, 60_000);
-        let [
-            n,
-            h,
-            w,
-            cin,
-            oh,
-            ow,
-            cout,
-            kernel_h,
-            kernel_w,
-            stride,
-            padding,
-            chunk,
-        ] = [
-            n,
-            h,
-            w,
-            vectors(cin),
-            oh,
-            ow,
-            vectors(cout),
-            kernel[0],
-            kernel[1],
-            stride,
-            padding,
-            chunk,
-        ]
-        .map(|size| size as u32);
-        Self {
-            n,
-            h,
-            w,
-            cin,
-            oh,
-            ow,
-            cout,
-            kernel_h,
-            kernel_w,
-            stride,
-            padding,
-            chunk,
-        }
+        let [n, h, w, cin, oh, ow, cout, kernel_h, kernel_w, stride, padding, chunk] =
+            [n, h, w, vectors(cin), oh, ow, vectors(cout), kernel[0], kernel[1], stride, padding, chunk]
+                .map(|size| size as u32);
+        Self { n, h, w, cin, oh, ow, cout, kernel_h, kernel_w, stride, padding, chunk }
     }
 
     /// 32-bit numbers in the weight's partial gradients.
@@ -123,12 +85,9 @@ impl Shape {
 
     /// Invocations of [`BackwardInput`]: one phase of pixels for each position within a stride.
     fn backward_input_threads(&self, tile: Tile) -> u64 {
-        let phase = u64::from(self.n)
-            * u64::from(self.h.div_ceil(self.stride))
-            * u64::from(self.w.div_ceil(self.stride));
-        u64::from(self.stride * self.stride)
-            * phase.div_ceil(tile.pixels)
-            * u64::from(self.cin).div_ceil(tile.vectors)
+        let phase =
+            u64::from(self.n) * u64::from(self.h.div_ceil(self.stride)) * u64::from(self.w.div_ceil(self.stride));
+        u64::from(self.stride * self.stride) * phase.div_ceil(tile.pixels) * u64::from(self.cin).div_ceil(tile.vectors)
     }
 
     /// Two for each multiply-add, padding lanes and padding pixels included.

@@ -22,15 +22,8 @@ impl Shape {
     /// When there are more pictures or classes than the sums can take.
     pub fn new(n: usize, classes: usize) -> Self {
         // A software driver stops an invocation's loops after 65,535 turns in all.
-        assert!(
-            n <= 60_000 && classes <= 20_000,
-            "cross-entropy: {n} x {classes} is too large"
-        );
-        Self {
-            n: n as u32,
-            classes: classes as u32,
-            width: vectors(classes) as u32,
-        }
+        assert!(n <= 60_000 && classes <= 20_000, "cross-entropy: {n} x {classes} is too large");
+        Self { n: n as u32, classes: classes as u32, width: vectors(classes) as u32 }
     }
 
     fn logits(&self) -> u64 {

@@ -31,14 +31,7 @@ impl Shape {
     ///
     /// # Panics
     /// When `p` is not in `[0, 1)`.
-    pub fn new(
-        n: usize,
-        channels: usize,
-        pixels: usize,
-        p: f32,
-        whole_channels: bool,
-        layer: usize,
-    ) -> Self {
+    pub fn new(n: usize, channels: usize, pixels: usize, p: f32, whole_channels: bool, layer: usize) -> Self {
         assert!((0.0..1.0).contains(&p), "dropout: p = {p} is not in [0, 1)");
         Self {
             n: n as u32,

@@ -22,10 +22,7 @@ impl Shape {
     /// When there are more inputs or pictures than the sums can take.
     pub fn new(n: usize, inputs: usize, outputs: usize) -> Self {
         // A software driver stops an invocation's loops after 65,535 turns in all.
-        assert!(
-            vectors(inputs.max(outputs)).max(n) <= 60_000,
-            "linear: {n} x {inputs} x {outputs} is too large"
-        );
+        assert!(vectors(inputs.max(outputs)).max(n) <= 60_000, "linear: {n} x {inputs} x {outputs} is too large");
         let [n, inputs, outputs] = [n, vectors(inputs), vectors(outputs)].map(|size| size as u32);
         Self { n, inputs, outputs }
     }

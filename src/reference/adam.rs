@@ -45,14 +45,7 @@ pub struct Bounds<T> {
 /// The bounds follow the formulas line by line to first order. Every factor from the host counts as
 /// one rounding, a division as 2.5, a square root as 4.5 (in WGSL it is a division by
 /// `inverseSqrt`, which has 2); the change of a parameter has half a rounding in hand.
-pub fn step<T: Real>(
-    options: Options,
-    t: u32,
-    param: &mut [T],
-    grad: &[T],
-    m: &mut [T],
-    v: &mut [T],
-) -> Bounds<T> {
+pub fn step<T: Real>(options: Options, t: u32, param: &mut [T], grad: &[T], m: &mut [T], v: &mut [T]) -> Bounds<T> {
     assert_fits("grad", grad, param.len());
     assert_fits("m", m, param.len());
     assert_fits("v", v, param.len());
@@ -63,11 +56,7 @@ pub fn step<T: Real>(
     let [beta2, eps, decay] = [options.beta2, options.eps, options.weight_decay].map(T::of);
     let roundings = |count: f64, of: T| T::of(count) * (T::of(ULP) * of.abs() + T::of(TINY));
 
-    let mut bounds = Bounds {
-        param: Vec::new(),
-        m: Vec::new(),
-        v: Vec::new(),
-    };
+    let mut bounds = Bounds { param: Vec::new(), m: Vec::new(), v: Vec::new() };
     for i in 0..param.len() {
         let g = grad[i] + decay * param[i];
         let g_bound = if options.weight_decay == 0.0 {
@@ -89,8 +78,8 @@ pub fn step<T: Real>(
         let denominator_bound = root_bound / correction + roundings(4.5, denominator);
 
         let change = step_size * m[i] / denominator;
-        let change_bound = (step_size * m_bound + change.abs() * denominator_bound) / denominator
-            + roundings(5.0, change);
+        let change_bound =
+            (step_size * m_bound + change.abs() * denominator_bound) / denominator + roundings(5.0, change);
         let param_bound = change_bound + roundings(1.0, param[i].abs() + change.abs());
         param[i] = param[i] - change;
 
@@ -105,13 +94,7 @@ pub fn step<T: Real>(
 mod tests {
     use super::*;
 
-    const OPTIONS: Options = Options {
-        lr: 0.25,
-        beta1: 0.5,
-        beta2: 0.75,
-        eps: 0.5,
-        weight_decay: 0.0,
-    };
+    const OPTIONS: Options = Options { lr: 0.25, beta1: 0.5, beta2: 0.75, eps: 0.5, weight_decay: 0.0 };
 
     #[test]
     fn matches_values_worked_out_by_hand() {
@@ -122,27 +105,13 @@ mod tests {
         step(OPTIONS, 2, &mut param, &[1.0], &mut m, &mut v);
         assert_eq!((m[0], v[0]), (1.0, 1.0));
         let want: f64 = 0.8 - 0.25 / 0.75 / (1.0 / 0.4375f64.sqrt() + 0.5);
-        assert!(
-            (param[0] - want).abs() < 1e-15,
-            "{} is not {want}",
-            param[0]
-        );
+        assert!((param[0] - want).abs() < 1e-15, "{} is not {want}", param[0]);
     }
 
     #[test]
     fn weight_decay_is_part_of_the_gradient() {
         let (mut param, mut m, mut v) = ([1.0], [0.0], [0.0]);
-        step(
-            Options {
-                weight_decay: 0.5,
-                ..OPTIONS
-            },
-            1,
-            &mut param,
-            &[1.5],
-            &mut m,
-            &mut v,
-        );
+        step(Options { weight_decay: 0.5, ..OPTIONS }, 1, &mut param, &[1.5], &mut m, &mut v);
         assert_eq!((m[0], v[0], param[0]), (1.0, 1.0, 0.8));
     }
 

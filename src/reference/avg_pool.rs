@@ -27,10 +27,7 @@ pub struct Shape {
 impl Shape {
     /// Elements of x and y.
     pub fn lens(&self) -> [usize; 2] {
-        [
-            self.n * self.c * self.h * self.w,
-            self.n * self.c * self.oh * self.ow,
-        ]
+        [self.n * self.c * self.h * self.w, self.n * self.c * self.oh * self.ow]
     }
 
     /// Calls `term` with the places in x and y of every x that goes into a y, and the number of
@@ -42,11 +39,7 @@ impl Shape {
                 for row in rows.clone() {
                     for column in columns.clone() {
                         let x = (plane * self.h + row) * self.w + column;
-                        term(
-                            x,
-                            (plane * self.oh + i) * self.ow + j,
-                            rows.len() * columns.len(),
-                        );
+                        term(x, (plane * self.oh + i) * self.ow + j, rows.len() * columns.len());
                     }
                 }
             }
@@ -94,14 +87,7 @@ mod tests {
     #[test]
     fn overlapping_windows_match_values_worked_out_by_hand() {
         // Columns 0..2 and 1..3 of three; rows 0..1 and 1..2 of two.
-        let shape = Shape {
-            n: 1,
-            c: 1,
-            h: 2,
-            w: 3,
-            oh: 2,
-            ow: 2,
-        };
+        let shape = Shape { n: 1, c: 1, h: 2, w: 3, oh: 2, ow: 2 };
         let y = forward(shape, &[1.0, 2.0, 4.0, 8.0, -16.0, 32.0]);
         assert_eq!(y.value, [1.5, 3.0, -4.0, 8.0]);
         assert_eq!(y.magnitude, [1.5, 3.0, 12.0, 24.0]);
@@ -112,34 +98,14 @@ mod tests {
 
     #[test]
     fn one_output_is_the_mean_of_each_plane() {
-        let shape = Shape {
-            n: 2,
-            c: 1,
-            h: 1,
-            w: 4,
-            oh: 1,
-            ow: 1,
-        };
-        assert_eq!(
-            forward(shape, &[1.0, 2.0, 3.0, 6.0, 4.0, 4.0, 4.0, 0.0]).value,
-            [3.0, 3.0]
-        );
-        assert_eq!(
-            backward(shape, &[4.0, 8.0]).value,
-            [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]
-        );
+        let shape = Shape { n: 2, c: 1, h: 1, w: 4, oh: 1, ow: 1 };
+        assert_eq!(forward(shape, &[1.0, 2.0, 3.0, 6.0, 4.0, 4.0, 4.0, 0.0]).value, [3.0, 3.0]);
+        assert_eq!(backward(shape, &[4.0, 8.0]).value, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
     }
 
     #[test]
     fn more_outputs_than_inputs_repeat_them() {
-        let shape = Shape {
-            n: 1,
-            c: 1,
-            h: 1,
-            w: 1,
-            oh: 2,
-            ow: 1,
-        };
+        let shape = Shape { n: 1, c: 1, h: 1, w: 1, oh: 2, ow: 1 };
         assert_eq!(forward(shape, &[5.0]).value, [5.0, 5.0]);
         let dx = backward(shape, &[1.0, 2.0]);
         assert_eq!((dx.value[0], dx.terms), (3.0, 2));

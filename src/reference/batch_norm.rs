@@ -52,8 +52,7 @@ impl Shape {
 
     /// The places of channel `c` in x.
     fn channel(self, c: usize) -> impl Iterator<Item = usize> {
-        (0..self.n)
-            .flat_map(move |n| (0..self.hw).map(move |place| (n * self.c + c) * self.hw + place))
+        (0..self.n).flat_map(move |n| (0..self.hw).map(move |place| (n * self.c + c) * self.hw + place))
     }
 }
 
@@ -82,10 +81,7 @@ impl<T: Real> Statistics<T> {
     /// Statistics that are given and not computed: the running ones, or those that a kernel is
     /// handed.
     pub fn exact(mean: Vec<T>, variance: Vec<T>) -> Self {
-        Statistics {
-            mean: Summed::exact(mean),
-            variance: Summed::exact(variance),
-        }
+        Statistics { mean: Summed::exact(mean), variance: Summed::exact(variance) }
     }
 
     fn terms(&self) -> usize {
@@ -98,15 +94,7 @@ impl<T: Real> Statistics<T> {
             let spread = self.variance.value[c] + T::of(eps);
             let invstd = spread.sqrt().recip();
             let stretch = self.variance.magnitude[c] / (T::of(2.0) * spread);
-            (
-                c,
-                Normal {
-                    mean: self.mean.value[c],
-                    invstd,
-                    shift: self.mean.magnitude[c] * invstd,
-                    stretch,
-                },
-            )
+            (c, Normal { mean: self.mean.value[c], invstd, shift: self.mean.magnitude[c] * invstd, stretch })
         })
     }
 }
@@ -156,13 +144,10 @@ pub fn statistics<T: Real>(shape: Shape, x: &[T]) -> Statistics<T> {
         means.magnitude[c] = mean.abs() + T::of(6.0) * deviation + farthest;
         let error = means.bound(c);
         variances.value[c] = variance;
-        variances.magnitude[c] = (T::of(2.0) * deviation + error) * means.magnitude[c]
-            + T::of(4.0) * (deviation + farthest).powi(2);
+        variances.magnitude[c] =
+            (T::of(2.0) * deviation + error) * means.magnitude[c] + T::of(4.0) * (deviation + farthest).powi(2);
     }
-    Statistics {
-        mean: means,
-        variance: variances,
-    }
+    Statistics { mean: means, variance: variances }
 }
 
 /// The running statistics `=` `(1 - momentum) * running + momentum * batch`, with the unbiased
@@ -182,12 +167,7 @@ pub fn update_running<T: Real>(
     let unbiased = count as f64 / count.saturating_sub(1).max(1) as f64;
     Statistics {
         mean: blend(running_mean, &batch.mean, 1.0 - momentum, momentum),
-        variance: blend(
-            running_variance,
-            &batch.variance,
-            1.0 - momentum,
-            momentum * unbiased,
-        ),
+        variance: blend(running_variance, &batch.variance, 1.0 - momentum, momentum * unbiased),
     }
 }
 
@@ -197,8 +177,7 @@ fn blend<T: Real>(running: &[T], batch: &Summed<T>, keep: f64, take: f64) -> Sum
     let mut blended = Summed::zeros(running.len(), batch.terms, 7);
     for (i, &running) in running.iter().enumerate() {
         blended.value[i] = T::of(keep) * running + T::of(take) * batch.value[i];
-        blended.magnitude[i] =
-            running.abs() + T::of(take) * (batch.value[i].abs() + batch.magnitude[i]);
+        blended.magnitude[i] = running.abs() + T::of(take) * (batch.value[i].abs() + batch.magnitude[i]);
     }
     blended
 }
@@ -219,8 +198,7 @@ pub fn forward<T: Real>(
         for i in shape.channel(c) {
             let standardized = normal.standardize(x[i]);
             y.value[i] = standardized * gamma[c] + beta[c];
-            y.magnitude[i] = (standardized.abs() + normal.inherited(standardized)) * gamma[c].abs()
-                + beta[c].abs();
+            y.magnitude[i] = (standardized.abs() + normal.inherited(standardized)) * gamma[c].abs() + beta[c].abs();
         }
     }
     y
@@ -247,10 +225,8 @@ pub fn backward<T: Real>(
         for i in shape.channel(c) {
             let s = normal.standardize(x[i]);
             dx.value[i] = scale * (dy[i] - dbeta.value[c] / count - s * dgamma.value[c] / count);
-            let terms =
-                dy[i].abs() + dbeta.magnitude[c] / count + s.abs() * dgamma.magnitude[c] / count;
-            let inherited =
-                normal.stretch * terms + normal.inherited(s) * dgamma.value[c].abs() / count;
+            let terms = dy[i].abs() + dbeta.magnitude[c] / count + s.abs() * dgamma.magnitude[c] / count;
+            let inherited = normal.stretch * terms + normal.inherited(s) * dgamma.value[c].abs() / count;
             dx.magnitude[i] = scale.abs() * (terms + inherited);
         }
     }
@@ -330,8 +306,7 @@ mod tests {
         let statistics = Statistics::exact(vec![0.0, 1.0], vec![1.0, 13.0]);
         let y = forward(SHAPE, &X, &statistics, &GAMMA, &[0.0, 1.0], 3.0);
         assert_eq!(y.value, [1.0, 3.0, 6.0, 4.0]);
-        let Gradients { dx, dgamma, dbeta } =
-            backward_eval(SHAPE, &X, &statistics, &GAMMA, 3.0, &DY);
+        let Gradients { dx, dgamma, dbeta } = backward_eval(SHAPE, &X, &statistics, &GAMMA, 3.0, &DY);
         assert_eq!(dbeta.value, [6.0, 2.0]);
         assert_eq!(dgamma.value, [8.0, -3.0]);
         assert_eq!(dx.value, [1.0, 5.0, -3.0, 1.0]);
@@ -350,14 +325,8 @@ mod tests {
         let batch = Statistics::exact(vec![2.0], vec![1.0]);
         // The unbiased variance is 1 * 2 / 1.
         let running = update_running(&[10.0], &[4.0], &batch, 0.25, 2);
-        assert_eq!(
-            (running.mean.value[0], running.variance.value[0]),
-            (8.0, 3.5)
-        );
+        assert_eq!((running.mean.value[0], running.variance.value[0]), (8.0, 3.5));
         let of_one = update_running(&[10.0], &[4.0], &batch, 0.25, 1);
-        assert_eq!(
-            (of_one.mean.value[0], of_one.variance.value[0]),
-            (8.0, 3.25)
-        );
+        assert_eq!((of_one.mean.value[0], of_one.variance.value[0]), (8.0, 3.25));
     }
 }

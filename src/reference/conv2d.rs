@@ -41,11 +41,7 @@ impl Shape {
     pub fn lens(&self) -> [usize; 3] {
         let [oh, ow] = self.out();
         let [kh, kw] = self.kernel;
-        [
-            self.n * self.cin * self.h * self.w,
-            self.cout * self.cin * kh * kw,
-            self.n * self.cout * oh * ow,
-        ]
+        [self.n * self.cin * self.h * self.w, self.cout * self.cin * kh * kw, self.n * self.cout * oh * ow]
     }
 
     /// Calls `product` with the places in x, w and y of every `x * w` that goes into a y.
@@ -59,8 +55,7 @@ impl Shape {
                     for (u, v) in grid(kh, kw) {
                         let w = ((o * self.cin + c) * kh + u) * kw + v;
                         let (row, column) = (i * self.stride + u, j * self.stride + v);
-                        let inside =
-                            |at: usize, size| (self.padding..self.padding + size).contains(&at);
+                        let inside = |at: usize, size| (self.padding..self.padding + size).contains(&at);
                         if inside(row, self.h) && inside(column, self.w) {
                             let (row, column) = (row - self.padding, column - self.padding);
                             product(((n * self.cin + c) * self.h + row) * self.w + column, w, y);
@@ -117,16 +112,7 @@ mod tests {
     /// 0 4 5 6 0     0 4 | 5 6      5 6
     /// 0 0 0 0 0
     /// ```
-    const SHAPE: Shape = Shape {
-        n: 1,
-        cin: 1,
-        h: 2,
-        w: 3,
-        cout: 1,
-        kernel: [3, 2],
-        stride: 2,
-        padding: 1,
-    };
+    const SHAPE: Shape = Shape { n: 1, cin: 1, h: 2, w: 3, cout: 1, kernel: [3, 2], stride: 2, padding: 1 };
     const X: [f64; 6] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
 
     #[test]
@@ -134,15 +120,9 @@ mod tests {
         assert_eq!(SHAPE.out(), [1, 2]);
         assert_eq!(forward(SHAPE, &X, &X).value, [28.0, 79.0]);
         // dy = (10, 1): every x has one place in one window.
-        assert_eq!(
-            backward_input(SHAPE, &X, &[10.0, 1.0]).value,
-            [40.0, 3.0, 4.0, 60.0, 5.0, 6.0]
-        );
+        assert_eq!(backward_input(SHAPE, &X, &[10.0, 1.0]).value, [40.0, 3.0, 4.0, 60.0, 5.0, 6.0]);
         // The windows above, the first ten times and the second once.
-        assert_eq!(
-            backward_weight(SHAPE, &X, &[10.0, 1.0]).value,
-            [0.0, 0.0, 2.0, 13.0, 5.0, 46.0]
-        );
+        assert_eq!(backward_weight(SHAPE, &X, &[10.0, 1.0]).value, [0.0, 0.0, 2.0, 13.0, 5.0, 46.0]);
     }
 
     #[test]
@@ -155,16 +135,7 @@ mod tests {
 
     #[test]
     fn channels_and_images_do_not_mix() {
-        let shape = Shape {
-            n: 2,
-            cin: 2,
-            h: 1,
-            w: 1,
-            cout: 2,
-            kernel: [1, 1],
-            stride: 1,
-            padding: 0,
-        };
+        let shape = Shape { n: 2, cin: 2, h: 1, w: 1, cout: 2, kernel: [1, 1], stride: 1, padding: 0 };
         let (x, w) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]);
         // A matrix product: images (1, 2) and (3, 4), outputs with weights (5, 6) and (7, 8).
         assert_eq!(forward(shape, &x, &w).value, [17.0, 23.0, 39.0, 53.0]);

@@ -52,26 +52,15 @@ impl<T: Real> Row<T> {
         for (&p, &q) in p.iter().zip(&q) {
             mean_abs_q += p * q.abs();
         }
-        Row {
-            q,
-            p,
-            log_sum: sum.ln(),
-            mean_abs_q,
-        }
+        Row { q, p, log_sum: sum.ln(), mean_abs_q }
     }
 }
 
 impl Shape {
-    fn rows<'a, T: Real>(
-        &self,
-        logits: &'a [T],
-        labels: &'a [u32],
-    ) -> impl Iterator<Item = (&'a [T], usize)> {
+    fn rows<'a, T: Real>(&self, logits: &'a [T], labels: &'a [u32]) -> impl Iterator<Item = (&'a [T], usize)> {
         assert_fits("logits", logits, self.n * self.classes);
         assert_fits("labels", labels, self.n);
-        logits
-            .chunks(self.classes)
-            .zip(labels.iter().map(|&label| label as usize))
+        logits.chunks(self.classes).zip(labels.iter().map(|&label| label as usize))
     }
 }
 
@@ -106,13 +95,8 @@ pub fn backward<T: Real>(shape: Shape, logits: &[T], labels: &[u32]) -> Summed<T
 /// How many images have their largest logit at their label; of equal logits the first counts as the
 /// largest.
 pub fn correct<T: Real>(shape: Shape, logits: &[T], labels: &[u32]) -> usize {
-    let predicted = |logits: &[T]| {
-        (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
-    };
-    shape
-        .rows(logits, labels)
-        .filter(|&(logits, label)| predicted(logits) == label)
-        .count()
+    let predicted = |logits: &[T]| (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
+    shape.rows(logits, labels).filter(|&(logits, label)| predicted(logits) == label).count()
 }
 
 #[cfg(test)]
@@ -140,19 +124,13 @@ mod tests {
     fn losses_match_values_worked_out_by_hand() {
         let losses = forward(SHAPE, &logits(), &LABELS);
         assert_close(&losses.value, &[2f64.ln(), 4f64.ln(), (4f64 / 3.0).ln()]);
-        assert_eq!(
-            forward(Shape { n: 1, classes: 1 }, &[7.0], &[0]).value,
-            [0.0]
-        );
+        assert_eq!(forward(Shape { n: 1, classes: 1 }, &[7.0], &[0]).value, [0.0]);
     }
 
     #[test]
     fn gradients_match_values_worked_out_by_hand() {
         let dlogits = backward(SHAPE, &logits(), &LABELS).value;
-        assert_close(
-            &dlogits,
-            &[1.0 / 6.0, -1.0 / 6.0, -0.25, 0.25, -1.0 / 12.0, 1.0 / 12.0],
-        );
+        assert_close(&dlogits, &[1.0 / 6.0, -1.0 / 6.0, -0.25, 0.25, -1.0 / 12.0, 1.0 / 12.0]);
     }
 
     #[test]
@@ -160,9 +138,6 @@ mod tests {
         // Predictions 0 (a tie), 1, 0.
         assert_eq!(correct(SHAPE, &logits(), &[0, 1, 0]), 3);
         assert_eq!(correct(SHAPE, &logits(), &LABELS), 1);
-        assert_eq!(
-            correct(Shape { n: 1, classes: 4 }, &[1.0, 3.0, 3.0, 2.0], &[1]),
-            1
-        );
+        assert_eq!(correct(Shape { n: 1, classes: 4 }, &[1.0, 3.0, 3.0, 2.0], &[1]), 1);
     }
 }

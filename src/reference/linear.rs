@@ -17,11 +17,7 @@ pub struct Shape {
 impl Shape {
     /// Elements of x, w and y.
     pub fn lens(&self) -> [usize; 3] {
-        [
-            self.n * self.inputs,
-            self.outputs * self.inputs,
-            self.n * self.outputs,
-        ]
+        [self.n * self.inputs, self.outputs * self.inputs, self.n * self.outputs]
     }
 }
 
@@ -36,10 +32,7 @@ pub fn forward<T: Real>(shape: Shape, x: &[T], w: &[T], b: &[T]) -> Summed<T> {
     for (n, o) in grid(shape.n, shape.outputs) {
         y.add(n * shape.outputs + o, b[o]);
         for i in 0..shape.inputs {
-            y.add(
-                n * shape.outputs + o,
-                x[n * shape.inputs + i] * w[o * shape.inputs + i],
-            );
+            y.add(n * shape.outputs + o, x[n * shape.inputs + i] * w[o * shape.inputs + i]);
         }
     }
     y
@@ -53,10 +46,7 @@ pub fn backward_input<T: Real>(shape: Shape, w: &[T], dy: &[T]) -> Summed<T> {
     let mut dx = Summed::zeros(x_len, shape.outputs, 2);
     for (n, i) in grid(shape.n, shape.inputs) {
         for o in 0..shape.outputs {
-            dx.add(
-                n * shape.inputs + i,
-                dy[n * shape.outputs + o] * w[o * shape.inputs + i],
-            );
+            dx.add(n * shape.inputs + i, dy[n * shape.outputs + o] * w[o * shape.inputs + i]);
         }
     }
     dx
@@ -70,10 +60,7 @@ pub fn backward_weight<T: Real>(shape: Shape, x: &[T], dy: &[T]) -> Summed<T> {
     let mut dw = Summed::zeros(w_len, shape.n, 2);
     for (o, i) in grid(shape.outputs, shape.inputs) {
         for n in 0..shape.n {
-            dw.add(
-                o * shape.inputs + i,
-                dy[n * shape.outputs + o] * x[n * shape.inputs + i],
-            );
+            dw.add(o * shape.inputs + i, dy[n * shape.outputs + o] * x[n * shape.inputs + i]);
         }
     }
     dw
@@ -94,11 +81,7 @@ mod tests {
     use super::*;
 
     /// Two rows of three inputs, two outputs.
-    const SHAPE: Shape = Shape {
-        n: 2,
-        inputs: 3,
-        outputs: 2,
-    };
+    const SHAPE: Shape = Shape { n: 2, inputs: 3, outputs: 2 };
     const X: [f64; 6] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
     const W: [f64; 6] = [1.0, 0.0, -1.0, 2.0, 1.0, 0.0];
     const DY: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
@@ -112,14 +95,8 @@ mod tests {
 
     #[test]
     fn backward_matches_values_worked_out_by_hand() {
-        assert_eq!(
-            backward_input(SHAPE, &W, &DY).value,
-            [21.0, 10.0, -1.0, 2100.0, 1000.0, -100.0]
-        );
-        assert_eq!(
-            backward_weight(SHAPE, &X, &DY).value,
-            [401.0, 502.0, 603.0, 4010.0, 5020.0, 6030.0]
-        );
+        assert_eq!(backward_input(SHAPE, &W, &DY).value, [21.0, 10.0, -1.0, 2100.0, 1000.0, -100.0]);
+        assert_eq!(backward_weight(SHAPE, &X, &DY).value, [401.0, 502.0, 603.0, 4010.0, 5020.0, 6030.0]);
         assert_eq!(backward_bias(SHAPE, &DY).value, [101.0, 1010.0]);
     }
 }

@@ -77,12 +77,7 @@ impl<T: Real> Summed<T> {
     /// A result in which nothing was rounded: its bound is zero.
     pub fn exact(value: Vec<T>) -> Self {
         let magnitude = vec![T::zero(); value.len()];
-        Summed {
-            value,
-            magnitude,
-            terms: 0,
-            steps: 0,
-        }
+        Summed { value, magnitude, terms: 0, steps: 0 }
     }
 
     /// How far element `i` of an `f32` computation may be off: `(terms + steps) * (2^-23 *
@@ -100,11 +95,7 @@ impl<T: Real> Summed<T> {
     ///
     /// The ratio is infinite for a NaN, an infinity, and an error where the bound is zero.
     pub fn worst(&self, got: &[f32]) -> (usize, f64) {
-        assert_eq!(
-            got.len(),
-            self.value.len(),
-            "the result and its twin differ in length"
-        );
+        assert_eq!(got.len(), self.value.len(), "the result and its twin differ in length");
         let mut worst = (0, 0.0);
         for (i, &got) in got.iter().enumerate() {
             let ratio = ratio(f64::from(got), self.value[i], self.bound(i));
@@ -117,12 +108,7 @@ impl<T: Real> Summed<T> {
 
     fn zeros(len: usize, terms: usize, steps: usize) -> Self {
         let zeros = vec![T::zero(); len];
-        Summed {
-            value: zeros.clone(),
-            magnitude: zeros,
-            terms,
-            steps,
-        }
+        Summed { value: zeros.clone(), magnitude: zeros, terms, steps }
     }
 
     fn add(&mut self, i: usize, term: T) {
@@ -140,11 +126,7 @@ pub fn ratio<T: Real>(got: f64, want: T, bound: T) -> f64 {
         return 0.0;
     }
     let ratio = error / wide(bound);
-    if ratio.is_finite() {
-        ratio
-    } else {
-        f64::INFINITY
-    }
+    if ratio.is_finite() { ratio } else { f64::INFINITY }
 }
 
 /// Every `(row, column)` of a grid, row by row.
@@ -171,12 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_infinitely_wrong() {
-        let twin = Summed {
-            value: vec![1.0, 2.0],
-            magnitude: vec![1.0, 2.0],
-            terms: 1,
-            steps: 2,
-        };
+        let twin = Summed { value: vec![1.0, 2.0], magnitude: vec![1.0, 2.0], terms: 1, steps: 2 };
         assert_eq!(twin.worst(&[1.0, 2.0]), (0, 0.0));
         assert!(twin.worst(&[1.0, 2.0 + 4.0 * f32::EPSILON]).1 < 1.0);
         let (at, ratio) = twin.worst(&[1.0, 2.0 + 8.0 * f32::EPSILON]);
@@ -184,9 +161,6 @@ mod tests {
         for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             assert_eq!(twin.worst(&[1.0, wrong]), (1, f64::INFINITY));
         }
-        assert_eq!(
-            Summed::exact(vec![1.0]).worst(&[1.0 + f32::EPSILON]),
-            (0, f64::INFINITY)
-        );
+        assert_eq!(Summed::exact(vec![1.0]).worst(&[1.0 + f32::EPSILON]), (0, f64::INFINITY));
     }
 }

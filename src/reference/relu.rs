@@ -4,22 +4,13 @@ use super::{Real, Summed, assert_fits};
 
 /// y `=` x where x is positive, else 0, for any shape.
 pub fn forward<T: Real>(x: &[T]) -> Summed<T> {
-    Summed::exact(
-        x.iter()
-            .map(|&x| if x > T::zero() { x } else { T::zero() })
-            .collect(),
-    )
+    Summed::exact(x.iter().map(|&x| if x > T::zero() { x } else { T::zero() }).collect())
 }
 
 /// dx `=` dy where x is positive, else 0; at `x = 0` the gradient is 0, as in PyTorch.
 pub fn backward<T: Real>(x: &[T], dy: &[T]) -> Summed<T> {
     assert_fits("dy", dy, x.len());
-    Summed::exact(
-        x.iter()
-            .zip(dy)
-            .map(|(&x, &dy)| if x > T::zero() { dy } else { T::zero() })
-            .collect(),
-    )
+    Summed::exact(x.iter().zip(dy).map(|(&x, &dy)| if x > T::zero() { dy } else { T::zero() }).collect())
 }
 
 #[cfg(test)]
@@ -30,9 +21,6 @@ mod tests {
     fn matches_values_worked_out_by_hand() {
         let x = [-2.0, -0.0, 0.0, 1e-30, 3.0];
         assert_eq!(forward(&x).value, [0.0, 0.0, 0.0, 1e-30, 3.0]);
-        assert_eq!(
-            backward(&x, &[1.0, 2.0, 3.0, 4.0, -5.0]).value,
-            [0.0, 0.0, 0.0, 4.0, -5.0]
-        );
+        assert_eq!(backward(&x, &[1.0, 2.0, 3.0, 4.0, -5.0]).value, [0.0, 0.0, 0.0, 4.0, -5.0]);
     }
 }

@@ -36,21 +36,13 @@ pub struct Bounds<T> {
 ///
 /// The bounds follow the formulas line by line to first order; every factor from the host counts as
 /// one rounding.
-pub fn step<T: Real>(
-    options: Options,
-    param: &mut [T],
-    grad: &[T],
-    momentum: &mut [T],
-) -> Bounds<T> {
+pub fn step<T: Real>(options: Options, param: &mut [T], grad: &[T], momentum: &mut [T]) -> Bounds<T> {
     assert_fits("grad", grad, param.len());
     assert_fits("momentum", momentum, param.len());
     let [lr, keep, decay] = [options.lr, options.momentum, options.weight_decay].map(T::of);
     let roundings = |count: f64, of: T| T::of(count) * (T::of(ULP) * of.abs() + T::of(TINY));
 
-    let mut bounds = Bounds {
-        param: Vec::new(),
-        momentum: Vec::new(),
-    };
+    let mut bounds = Bounds { param: Vec::new(), momentum: Vec::new() };
     for i in 0..param.len() {
         let terms = grad[i].abs() + (decay * param[i]).abs() + (keep * momentum[i]).abs();
         momentum[i] = keep * momentum[i] + (grad[i] + decay * param[i]);
@@ -59,9 +51,7 @@ pub fn step<T: Real>(
         // A product has two roundings, its factor's and its own; then come at most two additions.
         let momentum_bound = roundings(4.0, terms);
         let change_bound = lr * momentum_bound + roundings(2.0, change);
-        bounds
-            .param
-            .push(change_bound + roundings(1.0, param[i].abs() + change.abs()));
+        bounds.param.push(change_bound + roundings(1.0, param[i].abs() + change.abs()));
         bounds.momentum.push(momentum_bound);
         param[i] = param[i] - change;
     }
@@ -74,11 +64,7 @@ mod tests {
 
     #[test]
     fn matches_values_worked_out_by_hand() {
-        let options = Options {
-            lr: 0.25,
-            momentum: 0.5,
-            weight_decay: 0.5,
-        };
+        let options = Options { lr: 0.25, momentum: 0.5, weight_decay: 0.5 };
         let (mut param, mut momentum) = ([1.0], [0.0]);
         step(options, &mut param, &[1.5], &mut momentum);
         assert_eq!((momentum[0], param[0]), (2.0, 0.5));

@@ -66,12 +66,7 @@ impl Canvas {
 
     /// Fills a rectangle with slanted lines, which look like no colour of a scale.
     pub fn hatch(&mut self, at: (usize, usize), size: (usize, usize)) {
-        self.blocks(
-            at,
-            size,
-            1,
-            |x, y| if (x + y) % 8 < 2 { LINE } else { PAPER },
-        );
+        self.blocks(at, size, 1, |x, y| if (x + y) % 8 < 2 { LINE } else { PAPER });
         self.border(at, size);
     }
 
@@ -87,13 +82,7 @@ impl Canvas {
     }
 
     /// Draws the line of one pixel that runs `distance` pixels outside a rectangle.
-    fn ring(
-        &mut self,
-        (x, y): (usize, usize),
-        (width, height): (usize, usize),
-        distance: usize,
-        colour: Rgb<u8>,
-    ) {
+    fn ring(&mut self, (x, y): (usize, usize), (width, height): (usize, usize), distance: usize, colour: Rgb<u8>) {
         let (left, right) = (x - distance, x + width - 1 + distance);
         let (top, bottom) = (y - distance, y + height - 1 + distance);
         for x in left..=right {

@@ -42,19 +42,10 @@ impl Order {
 /// # Errors
 /// If the values do not fill the shape, are not finite, or are negative in maps that are not
 /// signed; or if the middle value sees nothing of the image.
-pub fn grid(
-    maps: &FeatureMaps,
-    order: Order,
-    input: &RgbImage,
-    facts: &[String],
-) -> Result<RgbImage, PictureError> {
+pub fn grid(maps: &FeatureMaps, order: Order, input: &RgbImage, facts: &[String]) -> Result<RgbImage, PictureError> {
     maps.check(input.dimensions())?;
     // A layer of many maps gets twice the columns, of smaller maps, lest the page grow too high.
-    let sheet = if maps.channels <= 64 {
-        Sheet::new(maps, 8, 128)
-    } else {
-        Sheet::new(maps, 16, 84)
-    };
+    let sheet = if maps.channels <= 64 { Sheet::new(maps, 8, 128) } else { Sheet::new(maps, 16, 84) };
     let scale = Scale::of(maps);
     let sorted = match order {
         Order::Channel => "",
@@ -121,19 +112,13 @@ impl FeatureMaps<'_> {
     fn heading(&self) -> String {
         let maps = if self.channels == 1 { "map" } else { "maps" };
         let (name, channels) = (self.name, self.channels);
-        format!(
-            "{name}: {channels} {maps} of {} x {} values",
-            self.height, self.width
-        )
+        format!("{name}: {channels} {maps} of {} x {} values", self.height, self.width)
     }
 
     /// What one value depends on.
     fn geometry(&self) -> String {
         let field = self.receptive_field;
-        format!(
-            "each value sees {field} x {field} px, stride {} px",
-            self.stride
-        )
+        format!("each value sees {field} x {field} px, stride {} px", self.stride)
     }
 
     /// How many maps are hatched, and why.
@@ -148,11 +133,7 @@ impl FeatureMaps<'_> {
     /// What the colours span.
     fn range(&self) -> String {
         let least = self.values.iter().copied().fold(f32::INFINITY, f32::min);
-        let most = self
-            .values
-            .iter()
-            .copied()
-            .fold(f32::NEG_INFINITY, f32::max);
+        let most = self.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let neutral = if self.signed { " with 0 in white" } else { "" };
         let (least, most) = (number(least), number(most));
         format!("one scale for all maps{neutral}; the values run from {least} to {most}")

@@ -78,9 +78,7 @@ impl<'a> FeatureMaps<'a> {
     }
 
     fn count(&self, kind: Kind) -> usize {
-        (0..self.channels)
-            .filter(|&channel| self.kind(channel) == kind)
-            .count()
+        (0..self.channels).filter(|&channel| self.kind(channel) == kind).count()
     }
 
     /// The part of the image that the middle value of a map sees: columns, then rows.

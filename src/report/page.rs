@@ -48,11 +48,7 @@ impl Sheet {
         let column = (maps.width * factor).max(MAP_COLUMN);
         let fitting = ((WIDEST + GAP.0) / (column + GAP.0)).max(1);
         let columns = columns.min(maps.channels).min(fitting);
-        Sheet {
-            columns,
-            factor,
-            column,
-        }
+        Sheet { columns, factor, column }
     }
 
     fn width(&self) -> usize {
@@ -88,33 +84,21 @@ impl Page {
         let widest = sheets.iter().map(|sheet| sheet.width()).max().unwrap_or(0);
         let content = CONTENT.max(widest).max(left + MARGIN + TEXT);
         let canvas = Canvas::new(content + 2 * MARGIN);
-        let mut page = Page {
-            canvas,
-            content,
-            x: MARGIN,
-            y: MARGIN,
-            head: 0,
-        };
+        let mut page = Page { canvas, content, x: MARGIN, y: MARGIN, head: 0 };
 
         page.lines(title, content, Font::Title);
         page.y += 12;
         let top = page.y;
-        page.canvas
-            .blocks((MARGIN, top), (width, height), factor, |x, y| {
-                *input.get_pixel(x as u32, y as u32)
-            });
+        page.canvas.blocks((MARGIN, top), (width, height), factor, |x, y| *input.get_pixel(x as u32, y as u32));
         for maps in layers {
             let [columns, rows] = maps.middle((width, height));
             let corner = (MARGIN + columns.start * factor, top + rows.start * factor);
-            page.canvas
-                .frame(corner, (columns.len() * factor, rows.len() * factor));
+            page.canvas.frame(corner, (columns.len() * factor, rows.len() * factor));
         }
         page.y += height * factor + SPACE;
         let fields = layers.iter().map(|maps| maps.receptive_field.to_string());
         let fields = fields.collect::<Vec<_>>().join(", ");
-        let note = format!(
-            "input, {height} x {width} px; framed: seen by a map's middle value ({fields} px)"
-        );
+        let note = format!("input, {height} x {width} px; framed: seen by a map's middle value ({fields} px)");
         page.lines(&note, left, Font::Label);
         page.head = page.y;
         page.x += left + MARGIN;
@@ -158,12 +142,10 @@ impl Page {
         self.bar(bar, scale, Font::Label);
         let room = bar - MARGIN - 4 * SPACE;
         let heading = shorten(heading, room / 2 / Font::Strong.width());
-        self.canvas
-            .text((MARGIN, self.y), &heading, Font::Strong, INK);
+        self.canvas.text((MARGIN, self.y), &heading, Font::Strong, INK);
         let used = (heading.chars().count() + 2) * Font::Strong.width();
         let details = shorten(details, (room - used) / Font::Label.width());
-        self.canvas
-            .text((MARGIN + used, self.y), &details, Font::Label, MUTED);
+        self.canvas.text((MARGIN + used, self.y), &details, Font::Label, MUTED);
         self.y += Font::Label.line() + 4;
     }
 
@@ -175,13 +157,11 @@ impl Page {
             let top = self.y + Font::Label.line();
             for (i, &channel) in row.iter().enumerate() {
                 let x = MARGIN + i * (sheet.column + gap);
-                self.canvas
-                    .text((x, self.y), &channel.to_string(), Font::Label, MUTED);
+                self.canvas.text((x, self.y), &channel.to_string(), Font::Label, MUTED);
                 if maps.kind(channel) == Kind::Live {
                     let map = maps.map(channel);
                     let colour = |x, y| scale.colour(map[y * maps.width + x]);
-                    self.canvas
-                        .blocks((x, top), (maps.width, maps.height), sheet.factor, colour);
+                    self.canvas.blocks((x, top), (maps.width, maps.height), sheet.factor, colour);
                     self.canvas.border((x, top), size);
                 } else {
                     self.canvas.hatch((x, top), size);
@@ -211,12 +191,9 @@ impl Page {
         let at = (left, self.y + (font.height() - SWATCH) / 2);
         let size = (BAR, SWATCH);
         self.canvas.text((x, self.y), &low, font, INK);
-        self.canvas.blocks(at, size, 1, |x, _| {
-            scale.colour_at(x as f64 / (BAR - 1) as f64)
-        });
+        self.canvas.blocks(at, size, 1, |x, _| scale.colour_at(x as f64 / (BAR - 1) as f64));
         self.canvas.border(at, size);
-        self.canvas
-            .text((left + BAR + SPACE, self.y), &high, font, INK);
+        self.canvas.text((left + BAR + SPACE, self.y), &high, font, INK);
     }
 }
 

@@ -25,16 +25,8 @@ impl Scale {
 
     /// The colour of a value. A scale whose ends are both 0 knows only the colour of 0.
     pub fn colour(&self, value: f32) -> Rgb<u8> {
-        let share = if self.high == 0.0 {
-            0.0
-        } else {
-            f64::from(value) / f64::from(self.high)
-        };
-        self.colour_at(if self.signed {
-            (1.0 + share) / 2.0
-        } else {
-            share
-        })
+        let share = if self.high == 0.0 { 0.0 } else { f64::from(value) / f64::from(self.high) };
+        self.colour_at(if self.signed { (1.0 + share) / 2.0 } else { share })
     }
 
     /// The colour at a position from 0 (`low`) to 1 (`high`).

@@ -1,8 +1,6 @@
 //! The letters on a picture: two sizes of one fixed-width font, line breaks and number format.
 
-use noto_sans_mono_bitmap::{
-    FontWeight, RasterHeight, RasterizedChar, get_raster, get_raster_width,
-};
+use noto_sans_mono_bitmap::{FontWeight, RasterHeight, RasterizedChar, get_raster, get_raster_width};
 
 /// A size and weight of the font, which has the printable ASCII characters only.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,9 +44,7 @@ impl Font {
     /// The picture of a character, or of '?' where the font lacks it.
     pub fn glyph(self, c: char) -> RasterizedChar {
         let (weight, height) = self.style();
-        get_raster(c, weight, height)
-            .or_else(|| get_raster('?', weight, height))
-            .expect("the font has a question mark")
+        get_raster(c, weight, height).or_else(|| get_raster('?', weight, height)).expect("the font has a question mark")
     }
 
     /// Breaks a text at its spaces into lines of at most `pixels` width. A word that is too long
@@ -88,9 +84,7 @@ pub fn number(value: f32) -> String {
         return "0".to_owned();
     }
     let scientific = format!("{value:.2e}");
-    let exponent = scientific
-        .split_once('e')
-        .and_then(|(_, digits)| digits.parse::<i32>().ok());
+    let exponent = scientific.split_once('e').and_then(|(_, digits)| digits.parse::<i32>().ok());
     match exponent {
         Some(exponent @ -3..=3) => format!("{value:.*}", (2 - exponent).max(0) as usize),
         _ => scientific,
@@ -126,10 +120,7 @@ mod tests {
         let text = "each value sees 15 x 15 px of the image, stride 8 px";
         let pixels = 20 * Font::Label.width();
         let lines = Font::Label.wrap(text, pixels);
-        assert_eq!(
-            lines,
-            ["each value sees 15 x", "15 px of the image,", "stride 8 px"]
-        );
+        assert_eq!(lines, ["each value sees 15 x", "15 px of the image,", "stride 8 px"]);
         assert_eq!(lines.join(" "), text);
     }
 

@@ -21,17 +21,11 @@ pub fn run(needing_gpu: Vec<Trial>, others: Vec<Trial>) -> Conclusion {
         Ok(_) => trials.extend(needing_gpu),
         Err(error) if std::env::var(REQUIRE).is_ok_and(|value| value == "1") => {
             let message = error.to_string();
-            trials.push(Trial::test("an_adapter_is_there", move || {
-                Err(Failed::from(message))
-            }));
+            trials.push(Trial::test("an_adapter_is_there", move || Err(Failed::from(message))));
         }
         Err(error) => {
             eprintln!("The GPU tests are ignored: {error}");
-            trials.extend(
-                needing_gpu
-                    .into_iter()
-                    .map(|trial| trial.with_ignored_flag(true)),
-            );
+            trials.extend(needing_gpu.into_iter().map(|trial| trial.with_ignored_flag(true)));
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials)

@@ -26,13 +26,9 @@ pub fn tests() -> Vec<Trial> {
     ];
     let mut tests = Vec::new();
     for (name, text) in files {
-        tests.push(trial(format!("golden::{name}::first_step"), move || {
-            first_step(&Golden::new(text))
-        }));
+        tests.push(trial(format!("golden::{name}::first_step"), move || first_step(&Golden::new(text))));
         for run in ["adam", "adam_weight_decay", "sgd"] {
-            tests.push(trial(format!("golden::{name}::{run}"), move || {
-                ten_steps(&Golden::new(text), run)
-            }));
+            tests.push(trial(format!("golden::{name}::{run}"), move || ten_steps(&Golden::new(text), run)));
         }
     }
     tests
@@ -47,10 +43,7 @@ struct Golden {
 
 /// The formula that stands in for stored inputs.
 fn formula(i: u32, salt: u32) -> f32 {
-    let mut h = i
-        .wrapping_mul(1_664_525)
-        .wrapping_add(salt.wrapping_mul(1_013_904_223))
-        .wrapping_add(12_345);
+    let mut h = i.wrapping_mul(1_664_525).wrapping_add(salt.wrapping_mul(1_013_904_223)).wrapping_add(12_345);
     h ^= h >> 16;
     h = h.wrapping_mul(0x7feb_352d);
     h ^= h >> 15;
@@ -76,11 +69,7 @@ impl Golden {
             stride: number("stride"),
             padding: number("padding"),
             dropout: 0.0,
-            head: if model["pool"].as_bool().unwrap() {
-                Head::AvgPool
-            } else {
-                Head::Flatten
-            },
+            head: if model["pool"].as_bool().unwrap() { Head::AvgPool } else { Head::Flatten },
             hidden: number("hidden"),
             classes: number("classes"),
         };
@@ -114,17 +103,9 @@ impl Golden {
         model.load(gpu(), &self.weights());
         let [channels, height, width] = self.spec.input;
         let pixels = height * width;
-        let images: Vec<f32> = (0..(self.batch * channels * pixels) as u32)
-            .map(|i| formula(i, 0))
-            .collect();
-        let labels: Vec<u32> = (0..self.batch as u32)
-            .map(|n| (7 * n + 3) % self.spec.classes as u32)
-            .collect();
-        model.set_batch(
-            gpu(),
-            &pack_images(&images, self.batch, channels, pixels),
-            &labels,
-        );
+        let images: Vec<f32> = (0..(self.batch * channels * pixels) as u32).map(|i| formula(i, 0)).collect();
+        let labels: Vec<u32> = (0..self.batch as u32).map(|n| (7 * n + 3) % self.spec.classes as u32).collect();
+        model.set_batch(gpu(), &pack_images(&images, self.batch, channels, pixels), &labels);
         model
     }
 
@@ -134,28 +115,15 @@ impl Golden {
         let check = |index: usize, tensor: &Tensor, channels: usize, pixels: usize| {
             let values = block_on(tensor.read::<f32>(gpu())).unwrap();
             let values = unpack_images(&values, self.batch, channels, pixels);
-            compare(
-                &format!("{group} {index}"),
-                &values,
-                &expected[index.to_string()],
-                TOLERANCE,
-            );
+            compare(&format!("{group} {index}"), &values, &expected[index.to_string()], TOLERANCE);
         };
         let [channels, height, width] = self.spec.input;
         check(0, &found.input, channels, height * width);
-        for (number, (block, geometry)) in found
-            .blocks
-            .iter()
-            .zip(self.spec.blocks().unwrap())
-            .enumerate()
-        {
+        for (number, (block, geometry)) in found.blocks.iter().zip(self.spec.blocks().unwrap()).enumerate() {
             let [channels, height, width] = geometry.output;
-            for (index, tensor) in (self.spec.conv_index(number)..).zip([
-                &block.conv,
-                &block.norm,
-                &block.relu,
-                &block.dropout,
-            ]) {
+            for (index, tensor) in
+                (self.spec.conv_index(number)..).zip([&block.conv, &block.norm, &block.relu, &block.dropout])
+            {
                 check(index, tensor, channels, height * width);
             }
         }
@@ -164,29 +132,18 @@ impl Golden {
         check(linear - 1, &found.features, channels, height * width);
         check(linear, &found.hidden, self.spec.hidden, 1);
         check(linear + 1, &found.logits, self.spec.classes, 1);
-        let compared =
-            1 + 4 * found.blocks.len() + 3 + usize::from(self.spec.head == Head::AvgPool);
-        assert_eq!(
-            expected.as_object().unwrap().len(),
-            compared,
-            "every tensor of the file is compared"
-        );
+        let compared = 1 + 4 * found.blocks.len() + 3 + usize::from(self.spec.head == Head::AvgPool);
+        assert_eq!(expected.as_object().unwrap().len(), compared, "every tensor of the file is compared");
     }
 }
 
 /// Compares the stored values, the largest, and the checksum that covers all others.
 fn compare(name: &str, found: &[f32], expected: &Value, tolerance: f64) {
-    let len = expected["shape"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|size| size.as_u64().unwrap() as usize)
-        .product::<usize>();
+    let len =
+        expected["shape"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).product::<usize>();
     assert_eq!(found.len(), len, "{name}");
     assert!(
-        found
-            .iter()
-            .all(|value| value.to_bits() & 0x7fff_ffff < 0x7f80_0000),
+        found.iter().all(|value| value.to_bits() & 0x7fff_ffff < 0x7f80_0000),
         "{name} holds a number that is not finite"
     );
     let largest = expected["max_abs"].as_f64().unwrap();
@@ -198,38 +155,14 @@ fn compare(name: &str, found: &[f32], expected: &Value, tolerance: f64) {
     };
     let stored = expected["values"].as_array().unwrap();
     for (k, value) in stored.iter().enumerate() {
-        let i = if stored.len() > 1 {
-            k * (len - 1) / (stored.len() - 1)
-        } else {
-            0
-        };
-        check(
-            &format!("element {i}"),
-            found[i].into(),
-            value.as_f64().unwrap(),
-            tolerance * largest,
-        );
+        let i = if stored.len() > 1 { k * (len - 1) / (stored.len() - 1) } else { 0 };
+        check(&format!("element {i}"), found[i].into(), value.as_f64().unwrap(), tolerance * largest);
     }
-    let found_largest = found
-        .iter()
-        .fold(0.0f32, |most, value| most.max(value.abs()));
-    check(
-        "largest",
-        found_largest.into(),
-        largest,
-        tolerance * largest,
-    );
-    let dot: f64 = (0u32..)
-        .zip(found)
-        .map(|(i, &value)| f64::from(value) * f64::from(formula(i, 1000)))
-        .sum();
+    let found_largest = found.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    check("largest", found_largest.into(), largest, tolerance * largest);
+    let dot: f64 = (0u32..).zip(found).map(|(i, &value)| f64::from(value) * f64::from(formula(i, 1000))).sum();
     let scale = 0.2 * tolerance * largest * (len as f64).sqrt();
-    check(
-        "checksum",
-        dot,
-        expected["dot"].as_f64().unwrap(),
-        scale.max(1e-8 * largest * len as f64),
-    );
+    check("checksum", dot, expected["dot"].as_f64().unwrap(), scale.max(1e-8 * largest * len as f64));
 }
 
 fn first_step(golden: &Golden) {
@@ -237,31 +170,16 @@ fn first_step(golden: &Golden) {
     let mut plan = model.forward(gpu(), Mode::Train);
     plan.extend(model.loss(gpu()));
     plan.extend(model.backward(gpu(), Mode::Train, true));
-    model.set_step(
-        gpu(),
-        &Optimizer::Adam { weight_decay: 0.0 },
-        1e-3,
-        golden.batch,
-        0,
-        1,
-    );
+    model.set_step(gpu(), &Optimizer::Adam { weight_decay: 0.0 }, 1e-3, golden.batch, 0, 1);
     plan.submit(gpu()).unwrap();
 
     let loss = block_on(model.metrics(gpu())).unwrap().loss();
     let expected = golden.file["loss"].as_f64().unwrap();
-    assert!(
-        (loss - expected).abs() <= TOLERANCE * expected,
-        "loss {loss} against PyTorch's {expected}"
-    );
+    assert!((loss - expected).abs() <= TOLERANCE * expected, "loss {loss} against PyTorch's {expected}");
     golden.compare_activations(&model.activations, "activations");
     golden.compare_activations(&model.gradients, "activation_grads");
     for (name, gradient) in block_on(model.weight_gradients(gpu())).unwrap() {
-        compare(
-            &format!("gradient of {name}"),
-            &gradient,
-            &golden.file["parameter_grads"][&name],
-            TOLERANCE,
-        );
+        compare(&format!("gradient of {name}"), &gradient, &golden.file["parameter_grads"][&name], TOLERANCE);
     }
     let weights = block_on(model.weights(gpu(), 1)).unwrap();
     for (name, expected) in golden.file["running_stats"].as_object().unwrap() {
@@ -273,22 +191,12 @@ fn ten_steps(golden: &Golden, run: &str) {
     let expected = &golden.file["training"][run];
     let setting = |key: &str| expected[key].as_f64().unwrap_or(0.0) as f32;
     let optimizer = if run == "sgd" {
-        Optimizer::Sgd {
-            momentum: setting("momentum"),
-            weight_decay: setting("weight_decay"),
-        }
+        Optimizer::Sgd { momentum: setting("momentum"), weight_decay: setting("weight_decay") }
     } else {
-        Optimizer::Adam {
-            weight_decay: setting("weight_decay"),
-        }
+        Optimizer::Adam { weight_decay: setting("weight_decay") }
     };
     let lr = expected["lr"].as_f64().unwrap();
-    let losses: Vec<f64> = expected["losses"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|loss| loss.as_f64().unwrap())
-        .collect();
+    let losses: Vec<f64> = expected["losses"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
     let largest = losses.iter().copied().fold(0.0, f64::max);
 
     let model = golden.model();
@@ -307,11 +215,6 @@ fn ten_steps(golden: &Golden, run: &str) {
         model.forward(gpu(), Mode::Eval).submit(gpu()).unwrap();
         let logits = block_on(model.activations.logits.read::<f32>(gpu())).unwrap();
         let logits = unpack_images(&logits, golden.batch, golden.spec.classes, 1);
-        compare(
-            "logits in evaluation after ten steps",
-            &logits,
-            &golden.file["eval_logits"],
-            TOLERANCE,
-        );
+        compare("logits in evaluation after ten steps", &logits, &golden.file["eval_logits"], TOLERANCE);
     }
 }

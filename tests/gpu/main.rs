@@ -8,9 +8,7 @@ use convscope::gpu::Gpu;
 
 /// The device that all tests share.
 fn gpu() -> &'static Gpu {
-    common::opened()
-        .as_ref()
-        .expect("tests that need a GPU run only where there is one")
+    common::opened().as_ref().expect("tests that need a GPU run only where there is one")
 }
 
 fn main() {

@@ -24,12 +24,7 @@ impl Canvas {
     /// Makes a black canvas of `size * size` pixels.
     pub fn new(size: usize, softness: f32) -> Self {
         let pitch = 2.0 / size as f32;
-        Canvas {
-            size,
-            pitch,
-            pixels: vec![[0.0; 3]; size * size],
-            softness: softness.max(pitch),
-        }
+        Canvas { size, pitch, pixels: vec![[0.0; 3]; size * size], softness: softness.max(pitch) }
     }
 
     /// Paints a shape given in the coordinates of `frame`. The colour may depend on the point in
@@ -98,10 +93,7 @@ impl Frame {
     pub fn child(&self, inner: Frame) -> Self {
         let ([ax, ay], [x, y]) = (self.axis, inner.axis);
         let axis = [ax * x - ay * y, ay * x + ax * y];
-        Frame {
-            origin: self.outward(inner.origin),
-            axis,
-        }
+        Frame { origin: self.outward(inner.origin), axis }
     }
 
     fn scale(&self) -> f32 {
@@ -185,8 +177,7 @@ impl Shape {
 
 /// The quadratic Bézier curve through three control points, as four line segments.
 pub fn curve([a, b, c]: [Point; 3]) -> [[Point; 2]; 4] {
-    let blend =
-        |t: f32, i: usize| (1.0 - t) * (1.0 - t) * a[i] + 2.0 * t * (1.0 - t) * b[i] + t * t * c[i];
+    let blend = |t: f32, i: usize| (1.0 - t) * (1.0 - t) * a[i] + 2.0 * t * (1.0 - t) * b[i] + t * t * c[i];
     let at = |t| [blend(t, 0), blend(t, 1)];
     [0.0, 0.25, 0.5, 0.75].map(|t| [at(t), at(t + 0.25)])
 }

@@ -75,24 +75,13 @@ enum Pattern {
     Spots,
 }
 
-const PATTERNS: [Pattern; 5] = [
-    Pattern::Plain,
-    Pattern::Fade,
-    Pattern::Stripes,
-    Pattern::Patches,
-    Pattern::Spots,
-];
+const PATTERNS: [Pattern; 5] = [Pattern::Plain, Pattern::Fade, Pattern::Stripes, Pattern::Patches, Pattern::Spots];
 
 impl Paint {
     /// Samples a paint. The pattern repeats about `frequencies` times a unit of length; a contrast
     /// of 1 leaves the second colour as far from the first as the palette has it, and 0 makes them
     /// equal.
-    pub fn sample(
-        rng: &mut ChaCha8Rng,
-        palette: Palette,
-        contrast: f32,
-        frequencies: Range<f32>,
-    ) -> Self {
+    pub fn sample(rng: &mut ChaCha8Rng, palette: Palette, contrast: f32, frequencies: Range<f32>) -> Self {
         let ground = palette(rng);
         Paint {
             ground,

@@ -103,10 +103,7 @@ impl Pet {
         let [root, bend, tip] = ear.points.map(|p| self.seen(p, -0.15));
         let [r, s, t] = ear.radii;
         let (lower, upper) = ([r, s], [s, t]);
-        for part in [
-            Shape::Cone(root, bend, lower),
-            Shape::Cone(bend, tip, upper),
-        ] {
+        for part in [Shape::Cone(root, bend, lower), Shape::Cone(bend, tip, upper)] {
             let colour = |p, distance| dimmed(shaded(self.coat.at(p), distance), 0.88);
             canvas.fill(&self.head, part, colour);
         }
@@ -131,10 +128,7 @@ impl Pet {
     fn draw_eye(&self, canvas: &mut Canvas, side: f32) {
         let f = &self.features;
         let place = self.seen([side * f.eye[0], f.eye[1]], 0.5);
-        let frame = |scale| {
-            self.head
-                .child(Frame::new(place, scale, -side * f.eye_slant))
-        };
+        let frame = |scale| self.head.child(Frame::new(place, scale, -side * f.eye_slant));
         let (eye, rim) = (frame(f.eye_size), frame(1.22 * f.eye_size));
         let gaze = 0.3 * self.turn[0];
         let glint = Shape::Ellipse([gaze + 0.2, -0.3 * f.eye_open], [0.15; 2]);
@@ -172,22 +166,14 @@ impl Pet {
         let sag = offset(mouth, 0.8 * side * pad, 0.85 * pad);
         let corner = offset(mouth, 1.5 * side * pad, 0.15 * pad);
         for [from, to] in curve([mouth, sag, corner]) {
-            canvas.fill(
-                &self.head,
-                Shape::Cone(from, to, [0.03; 2]),
-                flat(self.line()),
-            );
+            canvas.fill(&self.head, Shape::Cone(from, to, [0.03; 2]), flat(self.line()));
         }
         let pale = luma(self.coat.ground) > 0.7;
         let colour = if pale { mix(INK, WHITE, 0.2) } else { WHITE };
         for row in [-1.0, 0.0, 1.0] {
             let root = offset(mouth, 0.9 * side * pad, (0.2 * row - 0.3) * pad);
             let tip = offset(root, side * long, (0.22 * row - 0.05) * long);
-            canvas.fill(
-                &self.head,
-                Shape::Cone(root, tip, [0.02, 0.008]),
-                flat(colour),
-            );
+            canvas.fill(&self.head, Shape::Cone(root, tip, [0.02, 0.008]), flat(colour));
         }
     }
 
@@ -276,10 +262,7 @@ impl Features {
         Features {
             skull: [pick(0.92..1.08, 0.76..0.92), pick(0.74..0.86, 0.82..0.96)],
             cheek: pick(0.02..0.20, -0.10..0.02),
-            eye: [
-                pick(0.38..0.46, 0.32..0.40),
-                pick(-0.16..-0.04, -0.26..-0.14),
-            ],
+            eye: [pick(0.38..0.46, 0.32..0.40), pick(-0.16..-0.04, -0.26..-0.14)],
             eye_size: pick(0.19..0.26, 0.15..0.21),
             eye_open: pick(0.62..0.85, 0.85..1.00),
             eye_slant: pick(0.04..0.16, -0.08..0.04),
@@ -306,21 +289,12 @@ struct Ear {
 }
 
 /// The kinds of ears, for a skull of half width and height 1.
-const POINTED: Ear = Ear {
-    points: [[0.56, -0.50], [0.66, -0.85], [0.76, -1.35]],
-    radii: [0.32, 0.20, 0.03],
-    upright: true,
-};
-const FOLDED: Ear = Ear {
-    points: [[0.58, -0.58], [0.74, -1.00], [1.04, -0.78]],
-    radii: [0.28, 0.20, 0.05],
-    upright: false,
-};
-const HANGING: Ear = Ear {
-    points: [[0.62, -0.62], [1.00, -0.32], [1.06, 0.42]],
-    radii: [0.18, 0.22, 0.25],
-    upright: false,
-};
+const POINTED: Ear =
+    Ear { points: [[0.56, -0.50], [0.66, -0.85], [0.76, -1.35]], radii: [0.32, 0.20, 0.03], upright: true };
+const FOLDED: Ear =
+    Ear { points: [[0.58, -0.58], [0.74, -1.00], [1.04, -0.78]], radii: [0.28, 0.20, 0.05], upright: false };
+const HANGING: Ear =
+    Ear { points: [[0.62, -0.62], [1.00, -0.32], [1.06, 0.42]], radii: [0.18, 0.22, 0.25], upright: false };
 
 impl Ear {
     /// Samples the left and the right ear. Most cats have pointed ears and most dogs hanging ones;
