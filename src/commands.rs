@@ -60,6 +60,7 @@ const FIRST_VALIDATION_PICTURE: u64 = 1 << 32;
 
 fn train(arguments: &TrainArgs) -> Result<()> {
     arguments.check()?;
+    run_dir::check_free(arguments.out.as_deref())?;
     let gpu = pollster::block_on(Gpu::open(&arguments.adapter.clone().unwrap_or_default()))?;
     println!("adapter  {} ({:?})", gpu.info().name, gpu.info().backend);
 
@@ -68,7 +69,8 @@ fn train(arguments: &TrainArgs) -> Result<()> {
         None => draw_pets(arguments),
     };
     let spec = arguments.spec(data.classes.len());
-    println!("network  {} blocks, {} weights", spec.channels.len(), spec.parameter_count());
+    let channels: Vec<String> = spec.channels.iter().map(usize::to_string).collect();
+    println!("network  blocks of {} channels, {} weights", channels.join(", "), spec.parameter_count());
     let model = Model::new(&gpu, &spec, arguments.batch)?;
 
     let run = RunDir::create(arguments.out.as_deref())?;

@@ -22,17 +22,11 @@ impl RunDir {
     /// Makes a new folder: `out`, or else the next free number below `runs/`.
     ///
     /// # Errors
-    /// When `out` exists and is not an empty folder, or the folder cannot be made.
+    /// As [`check_free`], or when the folder cannot be made.
     pub fn create(out: Option<&Path>) -> Result<Self> {
+        check_free(out)?;
         let path = match out {
             Some(out) => {
-                let occupied = fs::read_dir(out).map_or(out.exists(), |mut entries| entries.next().is_some());
-                if occupied {
-                    bail!(
-                        "--out {}: exists already; name a new folder, an older run is never overwritten",
-                        out.display()
-                    );
-                }
                 fs::create_dir_all(out).with_context(|| format!("--out {}: cannot be made", out.display()))?;
                 out.to_path_buf()
             }
@@ -99,6 +93,19 @@ impl RunDir {
         fs::write(&unfinished, bytes)
             .and_then(|()| fs::rename(&unfinished, &path))
             .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Checks that `out` can become the folder of a run, without making it.
+///
+/// # Errors
+/// When `out` exists and is not an empty folder.
+pub fn check_free(out: Option<&Path>) -> Result<()> {
+    match out {
+        Some(out) if fs::read_dir(out).map_or(out.exists(), |mut entries| entries.next().is_some()) => {
+            bail!("--out {}: exists already; name a new folder, an older run is never overwritten", out.display())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -30,7 +30,7 @@ pub enum GpuError {
     },
     /// A tensor exceeds what the device can bind.
     #[error(
-        "{name} needs {} MiB in one buffer, this adapter allows {} MiB: lower --batch, --size or --channels",
+        "{name}: {} MiB in one buffer, of which this adapter allows {} MiB: lower --batch, --size, --channels or --hidden",
         bytes.div_ceil(1 << 20),
         limit >> 20
     )]
