@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod engine;
 mod golden;
 
 use convscope::gpu::Gpu;
@@ -12,5 +13,6 @@ fn gpu() -> &'static Gpu {
 }
 
 fn main() {
-    common::run(golden::tests(), vec![]).exit();
+    let tests = [engine::tests(), golden::tests()];
+    common::run(tests.into_iter().flatten().collect(), vec![]).exit();
 }

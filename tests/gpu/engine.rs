@@ -1,0 +1,192 @@
+//! Tensors, plans and the model around the kernels.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use convscope::checkpoint::Weights;
+use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
+use convscope::layout::pack_images;
+use convscope::model::{Mode, Model, Optimizer};
+use convscope::ops::{avg_pool, relu};
+use convscope::spec::{Head, Spec};
+use libtest_mimic::Trial;
+use pollster::block_on;
+
+use crate::common::trial;
+use crate::gpu;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        trial("engine::numbers_survive_the_way_to_the_device_and_back", numbers_survive),
+        trial("engine::parts_of_an_arena_keep_to_themselves", parts_of_an_arena),
+        trial("engine::a_tensor_beyond_the_limits_is_refused", too_large),
+        trial("engine::overlapping_writes_are_refused", overlapping_writes),
+        trial("engine::more_workgroups_than_one_dimension_holds_are_folded", folded_workgroups),
+        trial("engine::a_lost_device_is_an_error", lost_device),
+        trial("engine::stale_pictures_do_not_count", stale_pictures),
+        trial("engine::the_gradient_of_the_pictures_in_evaluation", gradient_in_evaluation),
+        trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
+    ]
+}
+
+fn read(tensor: &Tensor) -> Vec<f32> {
+    block_on(tensor.read(gpu())).unwrap()
+}
+
+fn numbers_survive() {
+    for len in [1, 3, 4, 1001] {
+        let values: Vec<u32> = (0..len).map(|i| i * 7919 % 97).collect();
+        let tensor = Tensor::from_slice(gpu(), "numbers", &values).unwrap();
+        assert_eq!(block_on(tensor.read::<u32>(gpu())).unwrap(), values);
+    }
+    let tensor = Tensor::new(gpu(), "new", 5).unwrap();
+    assert_eq!(read(&tensor), [0.0; 5]);
+    assert_eq!(tensor.first(2).len(), 2);
+}
+
+fn parts_of_an_arena() {
+    let sizes = [("a".to_string(), 3), ("b".to_string(), 70), ("c".to_string(), 1)];
+    let (whole, parts) = Tensor::arena(gpu(), "arena", &sizes).unwrap();
+    for (value, part) in (1u8..).zip(&parts) {
+        part.write(gpu(), &vec![f32::from(value); part.len()]);
+    }
+    for (value, part) in (1u8..).zip(&parts) {
+        assert_eq!(read(part), vec![f32::from(value); part.len()]);
+    }
+    assert_eq!(read(&whole).iter().filter(|value| **value != 0.0).count(), 74);
+}
+
+fn too_large() {
+    let limit = gpu().limits().max_storage_buffer_binding_size;
+    let error = Tensor::new(gpu(), "the maps", (limit / 4 + 1) as usize).unwrap_err();
+    assert!(matches!(error, GpuError::TooLarge { .. }));
+    assert!(error.to_string().contains("the maps") && error.to_string().contains("lower --batch"), "{error}");
+}
+
+fn overlapping_writes() {
+    let tensor = Tensor::new(gpu(), "both", 8).unwrap();
+    let attempt = catch_unwind(AssertUnwindSafe(|| {
+        Plan::new().add(
+            gpu(),
+            "test",
+            &relu::Forward { shape: relu::Shape { len: 1 }, x: &tensor, y: &tensor.first(4) },
+        );
+    }));
+    let message = *attempt.unwrap_err().downcast::<String>().unwrap();
+    assert_eq!(message, "relu.forward test: writes `both`, which overlaps its argument `both`");
+}
+
+fn folded_workgroups() {
+    // 2,049 squared vectors, one an invocation: 65,602 workgroups of 64.
+    let side = 2049;
+    let values: Vec<f32> = (0..4 * side * side).map(|i| (i % 65_521) as f32).collect();
+    let x = Tensor::from_slice(gpu(), "x", &values).unwrap();
+    let y = Tensor::new(gpu(), "y", values.len()).unwrap();
+    let mut plan = Plan::new();
+    let shape = avg_pool::Shape::new(1, [4, side, side], [side, side]);
+    plan.add(gpu(), "test", &avg_pool::Forward { shape, x: &x, y: &y });
+    plan.submit(gpu()).unwrap();
+    assert!(read(&y) == values, "pooling windows of one pixel copy");
+}
+
+fn lost_device() {
+    let gpu = block_on(Gpu::open(&AdapterChoice::Best)).unwrap();
+    let tensor = Tensor::from_slice(&gpu, "x", &[1.0f32; 4]).unwrap();
+    gpu.device().destroy();
+    let error = block_on(tensor.read::<f32>(&gpu)).unwrap_err();
+    assert!(error.to_string().contains("the GPU stopped"), "{error}");
+}
+
+fn small_spec(head: Head) -> Spec {
+    Spec { channels: vec![5, 6], hidden: 7, head, ..Spec::dogs_vs_cats(17, 3) }
+}
+
+/// `n` pictures of 17 x 17 that differ from each other.
+fn pictures(n: usize) -> Vec<f32> {
+    let values: Vec<f32> = (0..n * 3 * 17 * 17).map(|i| ((i * 7919) % 1013) as f32 / 506.0 - 1.0).collect();
+    pack_images(&values, n, 3, 17 * 17)
+}
+
+const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };
+
+/// A batch that is not full trains exactly as a full batch of its pictures alone, whatever stands behind them.
+fn stale_pictures() {
+    let spec = small_spec(Head::AvgPool);
+    let step = |batch: usize, behind: f32| {
+        let model = Model::new(gpu(), &spec, batch).unwrap();
+        model.load(gpu(), &Weights::initial(&spec, 0));
+        model.set_batch(gpu(), &vec![behind; batch * 17 * 17 * 4], &vec![2; batch]);
+        model.set_batch(gpu(), &pictures(3), &[0, 1, 2]);
+        model.set_step(gpu(), &ADAM, 1e-3, 3, 5, 1);
+        model.training_step(gpu(), &ADAM).submit(gpu()).unwrap();
+        (block_on(model.metrics(gpu())).unwrap(), block_on(model.weights(gpu(), 1)).unwrap())
+    };
+    let (metrics, weights) = step(3, 0.0);
+    assert_eq!((metrics.seen, metrics.broken), (3, 0));
+    assert_eq!(step(5, 100.0), step(5, -3.0), "what stands behind the live pictures changes nothing");
+    let (larger_metrics, larger_weights) = step(5, 100.0);
+    assert!((metrics.loss() - larger_metrics.loss()).abs() < 1e-6);
+    for (name, values) in &weights.tensors {
+        for (a, b) in values.iter().zip(&larger_weights.tensors[name]) {
+            // The first step of Adam moves every weight by at most the learning rate of 1e-3.
+            assert!((a - b).abs() < 1e-5, "{name}: {a} in a batch of 3, {b} in one of 5");
+        }
+    }
+}
+
+/// The gradient with respect to the pictures, against the change of the loss along a direction.
+fn gradient_in_evaluation() {
+    for head in [Head::AvgPool, Head::Flatten] {
+        let spec = small_spec(head);
+        let model = Model::new(gpu(), &spec, 2).unwrap();
+        let mut weights = Weights::initial(&spec, 0);
+        // Running statistics that a batch would not have.
+        for (name, values) in &mut weights.tensors {
+            for (i, value) in values.iter_mut().enumerate() {
+                if name.ends_with("running_mean") {
+                    *value = 0.05 * i as f32;
+                } else if name.ends_with("running_var") {
+                    *value = 0.1 + 0.05 * i as f32;
+                }
+            }
+        }
+        model.load(gpu(), &weights);
+        model.set_live(gpu(), 2);
+        let mut plan = model.forward(gpu(), Mode::Eval);
+        plan.extend(model.loss(gpu()));
+        plan.extend(model.backward(gpu(), Mode::Eval, true));
+        let loss = |images: &[f32]| {
+            model.set_batch(gpu(), images, &[0, 2]);
+            model.clear_metrics(gpu());
+            plan.submit(gpu()).unwrap();
+            block_on(model.metrics(gpu())).unwrap().loss()
+        };
+        let images = pictures(2);
+        loss(&images);
+        let gradient = read(&model.gradients.input);
+        // Along the gradient itself the loss changes by its squared length.
+        let squares: f64 = gradient.iter().map(|&value| f64::from(value).powi(2)).sum();
+        assert!(squares > 1e-6, "the gradient is not zero");
+        let reach = 1e-2 / squares.sqrt();
+        let moved = |sign: f64| -> Vec<f32> {
+            images.iter().zip(&gradient).map(|(x, g)| x + (sign * reach * f64::from(*g)) as f32).collect()
+        };
+        let slope = (loss(&moved(1.0)) - loss(&moved(-1.0))) / (2.0 * reach);
+        assert!(
+            (slope / squares - 1.0).abs() < 0.02,
+            "{head:?}: the loss changes by {slope}, the gradient says {squares}"
+        );
+    }
+}
+
+fn compile_progress() {
+    let spec = small_spec(Head::AvgPool);
+    let model = Model::new(gpu(), &spec, 2).unwrap();
+    model.set_live(gpu(), 2);
+    let plan = model.training_step(gpu(), &ADAM);
+    let mut calls = Vec::new();
+    plan.compile(gpu(), |done, all| calls.push((done, all))).unwrap();
+    let (last, all) = *calls.last().unwrap();
+    assert_eq!(last, all);
+    assert_eq!(calls.len(), all + 1);
+    assert!(all < plan.len(), "{all} kernels serve {} dispatches", plan.len());
+}
