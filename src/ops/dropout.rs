@@ -40,7 +40,8 @@ impl Shape {
             whole_channels: whole_channels.into(),
             layer: layer as u32,
             threshold: (f64::from(p) * 2f64.powi(32)) as u32,
-            scale: 1.0 / (1.0 - p),
+            // In f64, as PyTorch and the CPU twin do: in f32 the last bit would be off for some p.
+            scale: (1.0 / (1.0 - f64::from(p))) as f32,
         }
     }
 

@@ -4,6 +4,7 @@
 mod common;
 mod engine;
 mod golden;
+mod kernels;
 
 use convscope::gpu::Gpu;
 
@@ -13,6 +14,6 @@ fn gpu() -> &'static Gpu {
 }
 
 fn main() {
-    let tests = [engine::tests(), golden::tests()];
+    let tests = [kernels::tests(), engine::tests(), golden::tests()];
     common::run(tests.into_iter().flatten().collect(), vec![]).exit();
 }

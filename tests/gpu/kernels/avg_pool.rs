@@ -1,0 +1,76 @@
+use convscope::layout::{pack_images, padded};
+use convscope::ops::avg_pool;
+use convscope::reference::avg_pool as twin;
+use libtest_mimic::Trial;
+
+use super::{Case, Random, wide};
+use crate::common::trial;
+use crate::gpu;
+
+/// Pictures, channels, height, width, height and width of the output.
+const SHAPES: [[usize; 6]; 26] = [
+    [1, 1, 1, 1, 1, 1],
+    [1, 3, 5, 7, 1, 1],
+    [2, 5, 4, 4, 1, 1],
+    [3, 7, 8, 6, 2, 3],
+    [2, 4, 7, 5, 3, 2],
+    [1, 1, 11, 13, 5, 4],
+    [4, 6, 5, 9, 5, 9],
+    [1, 2, 2, 3, 5, 4],
+    [2, 3, 1, 7, 1, 3],
+    [1, 9, 6, 1, 4, 1],
+    [3, 1, 13, 2, 6, 2],
+    [2, 8, 9, 10, 4, 7],
+    [1, 5, 3, 3, 7, 8],
+    [1, 13, 10, 4, 3, 3],
+    [2, 17, 4, 7, 2, 5],
+    // Workgroups of 63, 64 and 65 inputs or outputs.
+    [1, 1, 7, 9, 2, 2],
+    [1, 3, 8, 8, 3, 3],
+    [1, 4, 5, 13, 2, 4],
+    [7, 36, 2, 3, 1, 1],
+    [8, 31, 3, 2, 1, 1],
+    [5, 50, 2, 2, 1, 1],
+    [1, 2, 3, 5, 9, 7],
+    [1, 1, 5, 3, 8, 8],
+    [1, 3, 4, 6, 13, 5],
+    // Larger ones.
+    [3, 30, 19, 23, 1, 1],
+    [2, 10, 31, 29, 6, 7],
+];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        trial("kernels::avg_pool::forward", || each_shape("forward", forward)),
+        trial("kernels::avg_pool::backward", || each_shape("backward", backward)),
+    ]
+}
+
+fn each_shape(entry: &str, test: fn(&Case, twin::Shape, avg_pool::Shape, &mut Random)) {
+    for (seed, [n, c, h, w, oh, ow]) in (0..).zip(SHAPES) {
+        let twin = twin::Shape { n, c, h, w, oh, ow };
+        let case = Case { gpu: gpu(), name: format!("avg_pool::{entry}, {twin:?}, seed {seed}") };
+        let shape = avg_pool::Shape::new(n, [c, h, w], [oh, ow]);
+        test(&case, twin, shape, &mut Random::new(seed));
+    }
+}
+
+fn forward(case: &Case, twin: twin::Shape, shape: avg_pool::Shape, random: &mut Random) {
+    let twin::Shape { n, c, h, w, oh, ow } = twin;
+    let x = random.around(0.1, 1.0, n * c * h * w);
+    let y = case.output(n * oh * ow * padded(c));
+    let kernel = avg_pool::Forward { shape, x: &case.input(&pack_images(&x, n, c, h * w)), y: &y.tensor };
+    let [got] = case.run(&kernel, [&y]);
+    let got = case.unpack(&got, [n, c, oh * ow]);
+    case.compare("y", &got, &twin::forward(twin, &wide(&x)));
+}
+
+fn backward(case: &Case, twin: twin::Shape, shape: avg_pool::Shape, random: &mut Random) {
+    let twin::Shape { n, c, h, w, oh, ow } = twin;
+    let dy = random.around(0.1, 1.0, n * c * oh * ow);
+    let dx = case.output(n * h * w * padded(c));
+    let kernel = avg_pool::Backward { shape, dy: &case.input(&pack_images(&dy, n, c, oh * ow)), dx: &dx.tensor };
+    let [got] = case.run(&kernel, [&dx]);
+    let got = case.unpack(&got, [n, c, h * w]);
+    case.compare("dx", &got, &twin::backward(twin, &wide(&dy)));
+}

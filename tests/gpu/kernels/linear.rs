@@ -1,0 +1,204 @@
+use convscope::kernel::Kernel;
+use convscope::layout::{Layout, pack_images, padded};
+use convscope::ops::linear;
+use convscope::reference::{Summed, linear as twin};
+use libtest_mimic::Trial;
+
+use super::{Case, Entry, Random, wide};
+use crate::common::trial;
+use crate::gpu;
+
+/// Pictures, inputs, outputs, live pictures.
+const SHAPES: [[usize; 4]; 25] = [
+    [1, 1, 1, 1],
+    [1, 5, 3, 1],
+    [2, 3, 5, 1],
+    [3, 7, 1, 2],
+    [5, 1, 7, 5],
+    [4, 4, 4, 3],
+    [7, 13, 11, 7],
+    [8, 8, 12, 1],
+    [1, 17, 19, 1],
+    [13, 31, 2, 11],
+    [6, 64, 10, 6],
+    [1, 101, 4, 1],
+    // Workgroups of 63, 64 and 65 invocations: pictures times vectors of outputs, or of inputs, or both vectors, or outputs alone.
+    [9, 3, 27, 8],
+    [16, 2, 13, 16],
+    [13, 1, 20, 12],
+    [21, 9, 2, 20],
+    [8, 30, 3, 8],
+    [5, 49, 6, 4],
+    [2, 35, 26, 2],
+    [3, 32, 30, 2],
+    [2, 51, 19, 1],
+    [2, 3, 250, 2],
+    [1, 2, 256, 1],
+    [2, 1, 257, 2],
+    // As large as the model's.
+    [19, 256, 64, 17],
+];
+
+pub fn tests() -> Vec<Trial> {
+    let entries: [Entry<Linear>; 4] = [
+        ("forward", forward),
+        ("backward_input", backward_input),
+        ("backward_weight", backward_weight),
+        ("backward_bias", backward_bias),
+    ];
+    let mut tests: Vec<_> = entries
+        .into_iter()
+        .map(|(entry, test)| trial(format!("kernels::linear::{entry}"), move || each_shape(entry, test)))
+        .collect();
+    tests.push(trial("kernels::linear::forward_in_two_dimensions", forward_in_two_dimensions));
+    tests
+}
+
+/// Every shape, with random numbers and with integers.
+fn each_shape(entry: &str, test: fn(&Linear)) {
+    for (seed, shape) in (0..).zip(SHAPES) {
+        for integers in [false, true] {
+            test(&Linear::new(entry, shape, seed, integers));
+        }
+    }
+}
+
+/// One layer with its numbers in PyTorch's layouts.
+struct Linear {
+    case: Case,
+    shape: linear::Shape,
+    twin: twin::Shape,
+    /// The twin's shape of the live pictures alone.
+    live: twin::Shape,
+    layout: Layout,
+    x: Vec<f32>,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    dy: Vec<f32>,
+    /// The numbers are integers: not a bit may differ.
+    exact: bool,
+}
+
+impl Linear {
+    fn new(entry: &str, shape: [usize; 4], seed: u64, integers: bool) -> Self {
+        let [n, inputs, outputs, live] = shape;
+        let kind = if integers { "integers" } else { "random" };
+        let twin = twin::Shape { n, inputs, outputs };
+        let mut random = Random::new(seed);
+        let [x, weight, dy] = twin.lens().map(|len| random.numbers(integers, len));
+        Self {
+            case: Case { gpu: gpu(), name: format!("linear::{entry}, {twin:?}, live {live}, {kind}, seed {seed}") },
+            shape: linear::Shape::new(n, inputs, outputs),
+            twin,
+            live: twin::Shape { n: live, ..twin },
+            layout: Layout::Filters { outputs, inputs, taps: 1 },
+            x,
+            weight,
+            bias: random.numbers(integers, outputs),
+            dy,
+            exact: integers,
+        }
+    }
+
+    fn packed_x(&self) -> Vec<f32> {
+        pack_images(&self.x, self.twin.n, self.twin.inputs, 1)
+    }
+
+    fn packed_dy(&self) -> Vec<f32> {
+        pack_images(&self.dy, self.twin.n, self.twin.outputs, 1)
+    }
+
+    /// The live pictures' x and dy.
+    fn live_numbers(&self) -> [Vec<f64>; 2] {
+        let [x, _, dy] = self.live.lens();
+        [wide(&self.x[..x]), wide(&self.dy[..dy])]
+    }
+
+    fn compare(&self, what: &str, got: &[f32], want: Summed<f64>) {
+        let want = if self.exact { Summed::exact(want.value) } else { want };
+        self.case.compare(what, got, &want);
+    }
+}
+
+fn forward(layer: &Linear) {
+    let (case, twin) = (&layer.case, layer.twin);
+    let y = case.output(twin.n * padded(twin.outputs));
+    let kernel = linear::Forward {
+        shape: layer.shape,
+        x: &case.input(&layer.packed_x()),
+        weight: &case.input(&layer.layout.pack(&layer.weight)),
+        bias: &case.input(&pack_images(&layer.bias, 1, twin.outputs, 1)),
+        y: &y.tensor,
+    };
+    let [got] = case.run(&kernel, [&y]);
+    let [x, weight, bias] = [&layer.x, &layer.weight, &layer.bias].map(|values| wide(values));
+    let want = twin::forward(twin, &x, &weight, &bias);
+    layer.compare("y", &case.unpack(&got, [twin.n, twin.outputs, 1]), want);
+}
+
+/// More workgroups than one dimension of a dispatch holds.
+fn forward_in_two_dimensions() {
+    let [n, outputs] = [16_411, 1024];
+    let layer = Linear::new("forward", [n, 1, outputs, n], 0, true);
+    let case = &layer.case;
+    let y = case.output(n * outputs);
+    let kernel = linear::Forward {
+        shape: layer.shape,
+        x: &case.input(&layer.packed_x()),
+        weight: &case.input(&layer.layout.pack(&layer.weight)),
+        bias: &case.input(&layer.bias),
+        y: &y.tensor,
+    };
+    assert!(kernel.threads(case.gpu.tile()) > 64 * 65_535);
+    let [got] = case.run(&kernel, [&y]);
+    for (i, got) in got.into_iter().enumerate() {
+        let (image, output) = (i / outputs, i % outputs);
+        let want = layer.x[image] * layer.weight[output] + layer.bias[output];
+        assert!(got == want, "element {i}: got {got}, want {want}");
+    }
+}
+
+fn backward_input(layer: &Linear) {
+    let (case, twin) = (&layer.case, layer.twin);
+    let dx = case.output(twin.n * padded(twin.inputs));
+    let kernel = linear::BackwardInput {
+        shape: layer.shape,
+        weight: &case.input(&layer.layout.pack(&layer.weight)),
+        dy: &case.input(&layer.packed_dy()),
+        dx: &dx.tensor,
+    };
+    let [got] = case.run(&kernel, [&dx]);
+    let want = twin::backward_input(twin, &wide(&layer.weight), &wide(&layer.dy));
+    layer.compare("dx", &case.unpack(&got, [twin.n, twin.inputs, 1]), want);
+}
+
+fn backward_weight(layer: &Linear) {
+    let case = &layer.case;
+    let dweight = case.output(layer.layout.packed_len());
+    let kernel = linear::BackwardWeight {
+        shape: layer.shape,
+        step: &case.live(layer.live.n),
+        x: &case.input(&layer.packed_x()),
+        dy: &case.input(&layer.packed_dy()),
+        dweight: &dweight.tensor,
+    };
+    let [got] = case.run(&kernel, [&dweight]);
+    let [x, dy] = layer.live_numbers();
+    let want = twin::backward_weight(layer.live, &x, &dy);
+    layer.compare("dweight", &case.unpack_filters(&got, layer.layout), want);
+}
+
+fn backward_bias(layer: &Linear) {
+    let (case, twin) = (&layer.case, layer.twin);
+    let dbias = case.output(padded(twin.outputs));
+    let kernel = linear::BackwardBias {
+        shape: layer.shape,
+        step: &case.live(layer.live.n),
+        dy: &case.input(&layer.packed_dy()),
+        dbias: &dbias.tensor,
+    };
+    let [got] = case.run(&kernel, [&dbias]);
+    let [_, dy] = layer.live_numbers();
+    let want = twin::backward_bias(layer.live, &dy);
+    layer.compare("dbias", &case.unpack(&got, [1, twin.outputs, 1]), want);
+}

@@ -1,0 +1,45 @@
+use convscope::ops::relu;
+use convscope::reference::relu as twin;
+use libtest_mimic::Trial;
+
+use super::{Case, Random, wide};
+use crate::common::trial;
+use crate::gpu;
+
+/// Vectors of four; an invocation takes up to four of them, and invocations come in groups of 64.
+const LENGTHS: [usize; 22] = [1, 2, 3, 4, 5, 7, 8, 9, 17, 31, 63, 64, 65, 127, 251, 252, 253, 255, 256, 257, 260, 4099];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        trial("kernels::relu::forward", || each_length("forward", forward)),
+        trial("kernels::relu::backward", || each_length("backward", backward)),
+    ]
+}
+
+fn each_length(entry: &str, test: fn(&Case, relu::Shape, &[f32], &[f32])) {
+    for (seed, len) in (0..).zip(LENGTHS) {
+        let case = Case { gpu: gpu(), name: format!("relu::{entry}, {len} vectors, seed {seed}") };
+        let mut random = Random::new(seed);
+        let mut x = random.around(0.0, 1.0, 4 * len);
+        // The corner, where PyTorch's gradient is 0, and its neighbours.
+        for (i, value) in [0.0, -0.0, f32::MIN_POSITIVE, -f32::MIN_POSITIVE].into_iter().enumerate() {
+            x[i * (len - 1) + i] = value;
+        }
+        let dy = random.around(0.0, 1.0, 4 * len);
+        test(&case, relu::Shape { len: len as u32 }, &x, &dy);
+    }
+}
+
+fn forward(case: &Case, shape: relu::Shape, x: &[f32], _dy: &[f32]) {
+    let y = case.output(x.len());
+    let kernel = relu::Forward { shape, x: &case.input(x), y: &y.tensor };
+    let [got] = case.run(&kernel, [&y]);
+    case.compare("y", &got, &twin::forward(&wide(x)));
+}
+
+fn backward(case: &Case, shape: relu::Shape, x: &[f32], dy: &[f32]) {
+    let dx = case.output(x.len());
+    let kernel = relu::Backward { shape, x: &case.input(x), dy: &case.input(dy), dx: &dx.tensor };
+    let [got] = case.run(&kernel, [&dx]);
+    case.compare("dx", &got, &twin::backward(&wide(x), &wide(dy)));
+}
