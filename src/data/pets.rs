@@ -14,8 +14,8 @@ use std::ops::Range;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use canvas::{Canvas, Frame, Point, Shape};
-use paint::{Paint, Palette, Rgb, fur, pastel, shaded};
+use canvas::{Canvas, Frame, Point, Rgb, Shape};
+use paint::{Paint, Palette, fur, pastel, shaded};
 use pet::Pet;
 
 mod canvas;

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::paint::{Rgb, mix};
-
 /// A position; in the picture both coordinates run from -1 to 1, x to the right and y down.
 pub type Point = [f32; 2];
+/// A colour with components from 0 to 1.
+pub type Rgb = [f32; 3];
 
 /// A square painting in progress.
 pub struct Canvas {
@@ -185,4 +185,9 @@ pub fn curve([a, b, c]: [Point; 3]) -> [[Point; 2]; 4] {
 /// The Euclidean length of a vector.
 pub fn length([x, y]: Point) -> f32 {
     (x * x + y * y).sqrt()
+}
+
+/// Blends `a` into `b` as `t` goes from 0 to 1.
+pub fn mix(a: Rgb, b: Rgb, t: f32) -> Rgb {
+    [0, 1, 2].map(|i| a[i] + t * (b[i] - a[i]))
 }

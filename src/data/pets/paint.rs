@@ -5,10 +5,7 @@ use std::ops::Range;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::canvas::{Point, length};
-
-/// A colour with components from 0 to 1.
-pub type Rgb = [f32; 3];
+use super::canvas::{Point, Rgb, length, mix};
 
 /// Draws a random colour.
 pub type Palette = fn(&mut ChaCha8Rng) -> Rgb;
@@ -127,11 +124,6 @@ pub fn shaded(colour: Rgb, distance: f32) -> Rgb {
 /// Scales the brightness of a colour.
 pub fn dimmed(colour: Rgb, factor: f32) -> Rgb {
     colour.map(|c| factor * c)
-}
-
-/// Blends `a` into `b` as `t` goes from 0 to 1.
-pub fn mix(a: Rgb, b: Rgb, t: f32) -> Rgb {
-    [0, 1, 2].map(|i| a[i] + t * (b[i] - a[i]))
 }
 
 /// How bright a colour looks.
