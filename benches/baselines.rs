@@ -9,14 +9,11 @@
 
 use std::process::ExitCode;
 
+use convscope::data::drawn::{FIRST_VAL_PICTURE, SIZE, TRAIN_PICTURES, VAL_PICTURES};
 use convscope::data::pets;
 
+/// The default seed of `train`.
 const SEED: u64 = 0;
-const SIZE: usize = 128;
-const TRAIN: u64 = 2000;
-const VALIDATION: u64 = 500;
-/// Index of the first validation picture; training pictures start at 0.
-const VALIDATION_START: u64 = 1 << 32;
 /// No baseline may reach this validation accuracy.
 const LIMIT: f32 = 0.70;
 /// Weights of the penalty `strength / 2 * |w|^2`, for examples of mean squared length 1.
@@ -27,8 +24,8 @@ const ITERATIONS: usize = 200;
 const CURVATURE: f32 = 0.25;
 
 fn main() -> ExitCode {
-    let train = Pictures::draw(0, TRAIN);
-    let validation = Pictures::draw(VALIDATION_START, VALIDATION);
+    let train = Pictures::draw(0, TRAIN_PICTURES as u64);
+    let validation = Pictures::draw(FIRST_VAL_PICTURE, VAL_PICTURES as u64);
     let kinds: [(&str, Extract); 4] = [
         ("pixels, 128 x 128", pixels),
         ("pixels, 32 x 32", shrunken_pixels),

@@ -2,6 +2,8 @@
 # Installs Mesa's software Vulkan driver where a Debian or Ubuntu machine has no Vulkan driver at all. Elsewhere it does
 # nothing: a graphics card's own driver is there already, and macOS and Windows bring Metal and DX12.
 set -eu
+# Ordinary users of Debian do not have ldconfig in their path.
+PATH=$PATH:/sbin:/usr/sbin
 
 [ "$(uname -s)" = Linux ] || exit 0
 for folder in /etc/vulkan/icd.d /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d /usr/local/etc/vulkan/icd.d; do
@@ -16,4 +18,4 @@ fi
 if [ "$(id -u)" = 0 ]; then as_root=; else as_root=sudo; fi
 echo "No Vulkan driver was found: installing Mesa's software driver."
 $as_root apt-get update -qq
-DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers

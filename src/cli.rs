@@ -6,6 +6,8 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::data::drawn;
+use crate::data::folder::VALIDATION_SHARE;
 use crate::gpu::AdapterChoice;
 use crate::inspect::Stage;
 use crate::model::Optimizer;
@@ -59,12 +61,12 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Side of the square that every picture is cropped to, in pixels
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = drawn::SIZE)]
     pub size: usize,
     /// Pictures a training step
     #[arg(long, default_value_t = 32)]
     pub batch: usize,
-    /// Passes over the training pictures [default: 6 for drawn pictures, 10 for --data]
+    /// Passes over the training pictures [default: 8 for drawn pictures, 10 for --data]
     #[arg(long)]
     pub epochs: Option<usize>,
     /// Learning rate
@@ -73,9 +75,9 @@ pub struct TrainArgs {
     /// How the weights move
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     pub optimizer: OptimizerName,
-    /// Momentum of --optimizer sgd
-    #[arg(long, default_value_t = 0.9)]
-    pub momentum: f32,
+    /// Momentum of --optimizer sgd [default: 0.9]
+    #[arg(long)]
+    pub momentum: Option<f32>,
     /// Weight decay, added to the gradient as in PyTorch's Adam and SGD
     #[arg(long, default_value_t = 0.0)]
     pub weight_decay: f32,
@@ -107,13 +109,13 @@ pub struct TrainArgs {
     #[arg(long, value_enum, default_value_t = Switch::On)]
     pub augment: Switch,
     /// Share of each class set aside for validation where --data has no validation folder
-    #[arg(long, default_value_t = 0.2, value_name = "SHARE")]
+    #[arg(long, default_value_t = VALIDATION_SHARE, value_name = "SHARE")]
     pub val_share: f64,
     /// Drawn pictures to train on
-    #[arg(long, default_value_t = 2000, value_name = "N", conflicts_with = "data")]
+    #[arg(long, default_value_t = drawn::TRAIN_PICTURES, value_name = "N", conflicts_with = "data")]
     pub train_pictures: usize,
     /// Drawn pictures to validate on
-    #[arg(long, default_value_t = 500, value_name = "N", conflicts_with = "data")]
+    #[arg(long, default_value_t = drawn::VAL_PICTURES, value_name = "N", conflicts_with = "data")]
     pub val_pictures: usize,
     /// Memory for decoded pictures, in MiB; what does not fit is decoded again each time
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
@@ -171,7 +173,9 @@ impl Which {
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
     /// The data folder, or none for drawn pictures.
-    pub data: Option<PathBuf>,
+    pub data: Option<String>,
+    /// Share of each class set aside for validation, where the data folder has no validation folder.
+    pub val_share: f64,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
     /// Pictures to train on.
@@ -207,14 +211,11 @@ impl TrainArgs {
         if !(1..=60_000).contains(&self.batch) {
             bail!("--batch {}: expected 1 to 60000", self.batch);
         }
-        if self.epochs == Some(0) {
-            bail!("--epochs 0: expected at least 1");
-        }
         if !(self.lr.is_finite() && self.lr > 0.0) {
             bail!("--lr {}: expected a number above 0, such as 0.001", self.lr);
         }
-        if !(0.0..1.0).contains(&self.momentum) {
-            bail!("--momentum {}: expected at least 0 and less than 1", self.momentum);
+        if !(0.0..1.0).contains(&self.momentum()) {
+            bail!("--momentum {}: expected at least 0 and less than 1", self.momentum());
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             bail!("--weight-decay {}: expected a number of at least 0", self.weight_decay);
@@ -227,7 +228,20 @@ impl TrainArgs {
                 bail!("--{option} {pictures}: expected 2 to 10000000");
             }
         }
-        self.spec(2).blocks()?;
+        if self.momentum.is_some() && self.optimizer != OptimizerName::Sgd {
+            bail!("--momentum: only --optimizer sgd has one");
+        }
+        if !(1..=1_000_000).contains(&self.epochs()) {
+            bail!("--epochs {}: expected 1 to 1000000", self.epochs());
+        }
+        if self.cache > 1 << 24 {
+            bail!("--cache {}: expected at most 16777216 MiB", self.cache);
+        }
+        let spec = self.spec(2);
+        spec.blocks()?;
+        if self.batch < spec.least_batch() {
+            bail!("--batch {}: batch norm cannot learn from one map of 1 x 1: raise --batch or --size", self.batch);
+        }
         Ok(())
     }
 
@@ -252,7 +266,7 @@ impl TrainArgs {
         Recipe {
             optimizer: match self.optimizer {
                 OptimizerName::Adam => Optimizer::Adam { weight_decay },
-                OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum, weight_decay },
+                OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum(), weight_decay },
             },
             lr: self.lr,
             seed: self.seed,
@@ -264,7 +278,8 @@ impl TrainArgs {
     pub fn config(&self, classes: &[String], [train_pictures, val_pictures]: [usize; 2]) -> Config {
         let sgd = self.optimizer == OptimizerName::Sgd;
         Config {
-            data: self.data.clone(),
+            data: self.data.as_ref().map(|data| data.display().to_string()),
+            val_share: self.val_share,
             classes: classes.to_vec(),
             train_pictures,
             val_pictures,
@@ -273,16 +288,20 @@ impl TrainArgs {
             epochs: self.epochs(),
             optimizer: if sgd { "sgd" } else { "adam" },
             lr: self.lr,
-            momentum: sgd.then_some(self.momentum),
+            momentum: sgd.then_some(self.momentum()),
             weight_decay: self.weight_decay,
             augment: self.augment == Switch::On,
             seed: self.seed,
         }
     }
 
+    fn momentum(&self) -> f32 {
+        self.momentum.unwrap_or(0.9)
+    }
+
     /// Passes over the training pictures.
     pub fn epochs(&self) -> usize {
-        self.epochs.unwrap_or(if self.data.is_some() { 10 } else { 6 })
+        self.epochs.unwrap_or(if self.data.is_some() { 10 } else { 8 })
     }
 }
 
@@ -308,7 +327,7 @@ mod tests {
     fn without_options_it_is_the_known_network() {
         let arguments = train(&[]).unwrap();
         assert_eq!(arguments.spec(2), Spec::dogs_vs_cats(128, 2));
-        assert_eq!(arguments.epochs(), 6);
+        assert_eq!(arguments.epochs(), 8);
     }
 
     #[test]
@@ -319,6 +338,8 @@ mod tests {
             ("--lr=0", "--lr 0"),
             ("--lr=NaN", "--lr NaN"),
             ("--momentum=1", "--momentum 1"),
+            ("--momentum=0.5", "only --optimizer sgd"),
+            ("--cache=99999999", "--cache 99999999"),
             ("--weight-decay=-1", "--weight-decay -1"),
             ("--size=16", "block 4"),
             ("--size=0", "--size 0"),

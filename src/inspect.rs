@@ -5,7 +5,7 @@ use image::RgbImage;
 
 use crate::data::prepare;
 use crate::gpu::Gpu;
-use crate::layout::unpack_images;
+use crate::layout::{padded, unpack_images};
 use crate::model::{Mode, Model};
 use crate::report::{self, FeatureMaps, Order};
 
@@ -68,8 +68,9 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Loo
             Stage::Relu => &block.relu,
         };
         let [channels, height, width] = geometry.output;
-        let values: Vec<f32> = pollster::block_on(tensor.read(gpu))?;
         // The batch's first picture.
+        let first = tensor.first(height * width * padded(channels));
+        let values: Vec<f32> = pollster::block_on(first.read(gpu))?;
         maps.push(unpack_images(&values, 1, channels, height * width));
     }
     let logits: Vec<f32> = pollster::block_on(model.activations.logits.read(gpu))?;

@@ -1,6 +1,6 @@
 //! Declares a kernel's bindings once, by name, on the host's side.
 //!
-//! [`kernel!`](crate::kernel!) turns a few lines into a struct whose fields are the kernel's arguments, so that a call site reads
+//! `kernel!` turns a few lines into a struct whose fields are the kernel's arguments, so that a call site reads
 //! `plan.add(&relu::Forward { shape, x: &conv1, y: &relu1 })`. Binding numbers come from the WGSL itself, looked up by
 //! name; [`Declaration::check`] holds the declaration against the WGSL without a GPU.
 
@@ -225,7 +225,6 @@ fn is_plain_array(module: &naga::Module, found: &TypeInner) -> bool {
 }
 
 /// Declares a struct that is uploaded as a WGSL uniform: `repr(C)`, `Pod`, and its [`Layout`] as `LAYOUT`.
-#[macro_export]
 macro_rules! uniform {
     ($(#[$doc:meta])* pub struct $name:ident { $($(#[$field_doc:meta])* pub $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
@@ -246,7 +245,7 @@ macro_rules! uniform {
 
 /// Declares a kernel: its WGSL file and entry point, its arguments by name, its invocations and its arithmetic.
 ///
-/// ```ignore
+/// ```text
 /// kernel! {
 ///     /// `y = max(x, 0)`
 ///     Forward("relu", forward) {
@@ -257,9 +256,8 @@ macro_rules! uniform {
 ///     flops |shape| 4 * shape.vectors;
 /// }
 /// ```
-/// `constant` is a struct made with [`uniform!`](crate::uniform!) that stays the same for every run; `uniform step: Step` is a tensor that
+/// `constant` is a struct made with `uniform!` that stays the same for every run; `uniform step: Step` is a tensor that
 /// holds such a struct and changes between runs; `read` and `write` are storage tensors.
-#[macro_export]
 macro_rules! kernel {
     (
         $(#[$doc:meta])*
@@ -322,3 +320,5 @@ macro_rules! kernel {
         }
     };
 }
+
+pub(crate) use {kernel, uniform};

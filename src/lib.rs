@@ -8,7 +8,7 @@
 //!    replayed every step.
 //! 3. [`model`]: [`model::Model::forward`], a line a kernel, then the loss, then [`model::Model::backward`], its mirror,
 //!    then the update. [`spec`] says what the network looks like, [`ops`] binds the kernels of `shaders/`, declared with
-//!    [`kernel!`].
+//!    [`mod@kernel`].
 //! 4. [`train`]: the steps of an epoch; the processor waits for the device only to read loss and accuracy, about once a
 //!    second.
 //! 5. [`checkpoint`]: the weights as PyTorch names them; [`run_dir`]: the folder of a run.
@@ -18,8 +18,8 @@
 //!
 //! # Without the program
 //!
-//! The modules up to `checkpoint` need no files, threads or clocks and build without the feature `native`, for a browser
-//! too. Reading back is `async`; on a desktop any executor will do, here [pollster](https://docs.rs/pollster):
+//! [`spec`], [`layout`], [`kernel`](mod@kernel), [`ops`], [`gpu`], [`model`], [`checkpoint`] and [`reference`] need no files, threads or
+//! clocks and build without the feature `native`, for a browser too. Reading back is `async`; on a desktop any executor will do, here [pollster](https://docs.rs/pollster):
 //!
 //! ```no_run
 //! use convscope::checkpoint::Weights;
@@ -70,5 +70,7 @@ pub mod inspect;
 pub mod report;
 #[cfg(feature = "native")]
 pub mod run_dir;
+#[cfg(feature = "native")]
+mod terminal;
 #[cfg(feature = "native")]
 pub mod train;

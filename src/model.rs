@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
-use crate::layout::padded;
+use crate::layout::{Layout, padded};
 use crate::ops::{Step, adam, avg_pool, batch_norm, conv2d, cross_entropy, dropout, linear, relu, sgd};
 use crate::spec::{Block, Head, Parameter, Spec};
 
@@ -479,12 +479,15 @@ impl Model {
     /// When a tensor is missing or has another length than the network's.
     pub fn load(&self, gpu: &Gpu, weights: &Weights) {
         for (parameter, trained) in self.parameters.iter().zip(&self.trained) {
-            trained.value.write(gpu, &parameter.layout.pack(weights.get(&parameter.name)));
+            let values = weights.get(&parameter.name);
+            assert_eq!(values.len(), parameter.layout.len(), "{}", parameter.name);
+            trained.value.write(gpu, &parameter.layout.pack(values));
         }
-        for (tensor, name) in self.statistics() {
-            let mut values = weights.get(&name).to_vec();
-            values.resize(tensor.len(), 0.0);
-            tensor.write(gpu, &values);
+        let channels = self.spec.channels.iter().flat_map(|channels| [*channels; 2]);
+        for ((tensor, name), len) in self.statistics().zip(channels) {
+            let values = weights.get(&name);
+            assert_eq!(values.len(), len, "{name}");
+            tensor.write(gpu, &Layout::Vector { len }.pack(values));
         }
         for moments in &self.moments {
             moments.write(gpu, &vec![0.0f32; moments.len()]);

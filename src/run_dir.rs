@@ -11,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::train::EpochRecord;
 
 /// Folder of the runs that are given no folder.
-const RUNS: &str = "runs";
+pub const RUNS: &str = "runs";
 
 /// A run's folder.
 pub struct RunDir {
@@ -71,13 +71,16 @@ impl RunDir {
     /// # Errors
     /// When a file cannot be written.
     pub fn append_metrics(&self, record: &EpochRecord) -> Result<()> {
-        let mut lines = self.append("metrics.jsonl")?;
-        writeln!(lines, "{}", serde_json::to_string(record)?)?;
-        let table = self.append("metrics.csv")?;
-        let is_new = table.metadata()?.len() == 0;
-        let mut table = csv::WriterBuilder::new().has_headers(is_new).from_writer(table);
-        table.serialize(record)?;
-        Ok(table.flush()?)
+        let append = || -> Result<()> {
+            let mut lines = self.append("metrics.jsonl")?;
+            writeln!(lines, "{}", serde_json::to_string(record)?)?;
+            let table = self.append("metrics.csv")?;
+            let is_new = table.metadata()?.len() == 0;
+            let mut table = csv::WriterBuilder::new().has_headers(is_new).from_writer(table);
+            table.serialize(record)?;
+            Ok(table.flush()?)
+        };
+        append().with_context(|| format!("the metrics cannot be written to {}", self.path.display()))
     }
 
     fn append(&self, name: &str) -> Result<File> {

@@ -69,12 +69,23 @@ pub enum SpecError {
         /// Its padding.
         padding: usize,
     },
-    /// The flattened map is too long for the linear kernel.
-    #[error(
-        "--head flatten makes {0} inputs for the linear layer, more than 240,000: use --head avgpool, a smaller --size or more blocks"
-    )]
-    FlattenTooLong(usize),
+    /// An output would add up more terms than a kernel can take.
+    #[error("{what} adds up {terms} vectors in one sum, more than {MOST_TURNS}: {remedy}")]
+    TooManyTerms {
+        /// Which layer.
+        what: String,
+        /// Turns of the kernel's loops.
+        terms: usize,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// The data has too few or too many classes.
+    #[error("{0} classes: expected 2 to 20000")]
+    Classes(usize),
 }
+
+/// Turns that the loops of one invocation may make: a software driver silently stops them after 65,535.
+const MOST_TURNS: usize = 60_000;
 
 /// Geometry of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,12 +169,32 @@ impl Spec {
             blocks.push(Block { input, output, receptive_field, stride, offset });
             input = output;
         }
-        let [channels, height, width] = input;
-        let flattened = height * width * padded(channels);
-        if self.head == Head::Flatten && flattened > 240_000 {
-            return Err(SpecError::FlattenTooLong(flattened));
-        }
+        self.check_turns(&blocks)?;
         Ok(blocks)
+    }
+
+    fn check_turns(&self, blocks: &[Block]) -> Result<(), SpecError> {
+        let check = |terms: usize, what: String, remedy| {
+            if terms <= MOST_TURNS { Ok(()) } else { Err(SpecError::TooManyTerms { what, terms, remedy }) }
+        };
+        for (number, block) in (1..).zip(blocks) {
+            let vectors = block.input[0].max(block.output[0]).div_ceil(4);
+            let turns = self.kernel * (self.kernel * (vectors + 1) + 1);
+            check(turns, format!("block {number}"), "lower --kernel or --channels")?;
+        }
+        let [channels, height, width] = blocks.last().expect("there is at least one block").output;
+        match self.head {
+            Head::AvgPool => check(
+                height * (width + 1),
+                format!("the average over maps of {height} x {width}"),
+                "lower --size, or raise --stride or the number of --channels",
+            ),
+            Head::Flatten => check(
+                height * width * padded(channels) / 4,
+                format!("the linear layer behind {channels} maps of {height} x {width}"),
+                "use --head avgpool, a smaller --size or more blocks",
+            ),
+        }
     }
 
     fn check_ranges(&self) -> Result<(), SpecError> {
@@ -195,7 +226,16 @@ impl Spec {
         check(self.padding < self.kernel, "padding", &self.padding, "expected less than --kernel")?;
         check((0.0..1.0).contains(&self.dropout), "dropout", &self.dropout, "expected at least 0 and less than 1")?;
         check((1..=65536).contains(&self.hidden), "hidden", &self.hidden, "expected 1 to 65536")?;
-        check((2..=20_000).contains(&self.classes), "classes", &self.classes, "expected 2 to 20000")
+        if (2..=20_000).contains(&self.classes) { Ok(()) } else { Err(SpecError::Classes(self.classes)) }
+    }
+
+    /// The fewest pictures that batch norm can learn from: with one picture, a map of one value is its own mean.
+    ///
+    /// # Panics
+    /// When [`Spec::blocks`] fails.
+    pub fn least_batch(&self) -> usize {
+        let blocks = self.blocks().expect("the geometry was checked");
+        if blocks.iter().any(|block| block.output[1..] == [1, 1]) { 2 } else { 1 }
     }
 
     /// Channels, height and width of what the first linear layer gets.
@@ -309,6 +349,18 @@ mod tests {
         let error = Spec::dogs_vs_cats(32, 2).blocks().unwrap_err();
         assert!(matches!(error, SpecError::TooSmall { block: 5, height: 1, width: 1, .. }), "{error}");
         assert!(error.to_string().contains("block 5"));
+    }
+
+    #[test]
+    fn sums_too_long_for_a_kernel_are_refused() {
+        let spec = Spec { channels: vec![16], ..Spec::dogs_vs_cats(640, 2) };
+        let error = spec.blocks().unwrap_err().to_string();
+        assert!(error.contains("the average over maps of 319 x 319"), "{error}");
+        let error = Spec { head: Head::Flatten, ..spec.clone() }.blocks().unwrap_err().to_string();
+        assert!(error.contains("use --head avgpool"), "{error}");
+        let error = Spec { kernel: 31, padding: 15, channels: vec![512, 16], ..spec }.blocks().unwrap_err().to_string();
+        assert!(error.contains("block 1 adds up"), "{error}");
+        assert_eq!(Spec::dogs_vs_cats(128, 1).blocks(), Err(SpecError::Classes(1)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::checkpoint::Weights;
@@ -59,6 +59,8 @@ pub struct Progress {
 const METRICS_EVERY: Duration = Duration::from_secs(1);
 /// Steps that may wait on the device, so that uploads do not pile up in memory.
 const STEPS_AHEAD: usize = 2;
+/// Threads that load batches, each of which may hold two: more would only fill the memory.
+const MOST_LOADERS: usize = 8;
 
 /// A model in training, with its plans.
 pub struct Trainer<'a> {
@@ -108,7 +110,11 @@ impl<'a> Trainer<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
         let Recipe { optimizer, lr, seed, augment } = self.recipe;
-        let order = shuffled(pictures.len(), seed, epoch as u64);
+        let mut order = shuffled(pictures.len(), seed, epoch as u64);
+        if order.len() % self.model.batch() < self.model.spec().least_batch() {
+            // Batch norm cannot learn from what is left, so it sits this epoch out; the next one has another order.
+            order.truncate(order.len() / self.model.batch() * self.model.batch());
+        }
         let flips = augment.then_some(Flips { seed, epoch: epoch as u64 });
         let (gpu, model, plan, steps) = (self.gpu, self.model, &self.training_step, &mut self.steps);
         let mut submit = |batch: &Batch| {
@@ -117,35 +123,40 @@ impl<'a> Trainer<'a> {
             plan.submit(gpu)
         };
         let (metrics, rejected) = run(gpu, model, pictures, &order, flips, &mut submit, progress)?;
-        if metrics.broken > 0 {
-            bail!(
-                "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr}); \
-                 the weights of the last good epoch are kept"
-            );
-        }
+        ensure!(metrics.broken == 0, "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr})");
         Ok((metrics, rejected))
     }
 
-    /// Judges the model on all pictures, in evaluation mode.
+    /// Judges the model on all pictures, in evaluation mode. Returns the pictures that had become unreadable as well.
     ///
     /// # Errors
-    /// When the device failed.
-    pub fn evaluate(&self, pictures: &dyn Pictures, progress: &mut dyn FnMut(Progress)) -> Result<Metrics> {
+    /// When the device failed or the loss is not finite.
+    pub fn evaluate(
+        &self,
+        pictures: &dyn Pictures,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Metrics, Vec<Rejected>)> {
         let order: Vec<usize> = (0..pictures.len()).collect();
         let mut submit = |batch: &Batch| {
             self.model.set_live(self.gpu, batch.indices.len());
             self.evaluation.submit(self.gpu)
         };
-        let (metrics, _) = run(self.gpu, self.model, pictures, &order, None, &mut submit, progress)?;
-        Ok(metrics)
+        let (metrics, rejected) = run(self.gpu, self.model, pictures, &order, None, &mut submit, progress)?;
+        ensure!(metrics.broken == 0, "the validation loss is not a finite number: lower --lr (now {})", self.recipe.lr);
+        Ok((metrics, rejected))
     }
 
     /// The weights as they are now.
     ///
     /// # Errors
-    /// When the device failed.
+    /// When the device failed or a weight is not finite, which the loss need not show: ReLU may swallow it.
     pub fn weights(&self) -> Result<Weights> {
-        Ok(pollster::block_on(self.model.weights(self.gpu, self.steps.into()))?)
+        let weights = pollster::block_on(self.model.weights(self.gpu, self.steps.into()))?;
+        for (name, values) in &weights.tensors {
+            let finite = values.iter().all(|value| value.is_finite());
+            ensure!(finite, "the weights {name} are no longer finite numbers: lower --lr (now {})", self.recipe.lr);
+        }
+        Ok(weights)
     }
 }
 
@@ -163,7 +174,7 @@ fn run(
     let metrics = || pollster::block_on(model.metrics(gpu));
     let mut rejected = Vec::new();
     let mut submitted = 0;
-    with_batches(pictures, order, model.batch(), flips, threads(), |batches| {
+    with_batches(pictures, order, model.batch(), flips, threads().min(MOST_LOADERS), |batches| {
         let mut in_flight = VecDeque::new();
         let mut last_read = Instant::now();
         for mut batch in batches {
@@ -185,5 +196,6 @@ fn run(
         }
         anyhow::Ok(())
     })?;
+    ensure!(submitted > 0, "none of the pictures can be read any more: is the --data folder still there?");
     Ok((metrics()?, rejected))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use convscope::kernel::{Access, Declaration, Scalar, Source};
+use convscope::kernel::{Access, Declaration, Scalar, Source, Tile};
 use convscope::ops::{self, KERNELS};
 
 #[test]
@@ -70,5 +70,37 @@ fn the_check_finds_each_kind_of_mistake() {
     for (declaration, message) in mistakes {
         let error = declaration.check().unwrap_err();
         assert!(error.contains(message), "{error:?} does not say {message:?}");
+    }
+}
+
+/// The value of a module's constant.
+fn constant(module: &naga::Module, name: &str) -> Option<u32> {
+    let (_, constant) = module.constants.iter().find(|(_, constant)| constant.name.as_deref() == Some(name))?;
+    match module.global_expressions[constant.init] {
+        naga::Expression::Literal(naga::Literal::U32(value)) => Some(value),
+        _ => None,
+    }
+}
+
+#[test]
+fn constants_that_the_host_counts_with_agree() {
+    let conv2d = ops::conv2d::Forward::DECLARATION.source.parse();
+    for name in ["PIXELS", "VECTORS", "ROWS"] {
+        assert!(constant(&conv2d, name).is_some_and(|value| Tile::GPU.constant(name) == Some(value)), "{name}");
+    }
+    let each = [
+        (ops::relu::Forward::DECLARATION, u64::from(ops::relu::EACH)),
+        (ops::dropout::Forward::DECLARATION, ops::dropout::EACH),
+        (ops::batch_norm::Forward::DECLARATION, ops::batch_norm::EACH),
+        (ops::peak::Copy::DECLARATION, u64::from(ops::peak::EACH)),
+    ];
+    for (kernel, value) in each {
+        assert_eq!(constant(&kernel.source.parse(), "EACH").map(u64::from), Some(value), "{}", kernel.source.file);
+    }
+    for kernel in KERNELS {
+        for entry in kernel.source.parse().entry_points {
+            // The kernels fold two dimensions of workgroups of 64 into one; a single invocation needs no folding.
+            assert!([[64, 1, 1], [1, 1, 1]].contains(&entry.workgroup_size), "{}, {}", kernel.source.file, entry.name);
+        }
     }
 }

@@ -526,7 +526,7 @@ fn a_class_that_loses_every_picture_in_decoding_is_an_error() {
     let check = || {
         let found = scan(&root);
         let (photos, rejected) = Photos::read(found.train.clone(), root.path(), 4, 0, &|_| ());
-        found.check_decoded(&photos, &rejected)
+        found.check_decoded("training", &photos, &rejected)
     };
     assert!(check().is_ok());
     write(root.path(), "dog/0.jpg", b"GIF89a");

@@ -5,6 +5,15 @@ use std::borrow::Cow;
 use super::cache::Cache;
 use super::{Pictures, pets};
 
+/// Side of the pictures that the program draws unless told otherwise.
+pub const SIZE: usize = 128;
+/// Pictures that it draws to train on.
+pub const TRAIN_PICTURES: usize = 2000;
+/// Pictures that it draws to validate on.
+pub const VAL_PICTURES: usize = 500;
+/// Drawing at which the validation pictures start: far beyond all that anyone trains on.
+pub const FIRST_VAL_PICTURE: u64 = 1 << 32;
+
 /// Drawn pets in the place of photos: picture `index` of this set is drawing `first + index` of the
 /// seed.
 pub struct DrawnPets {

@@ -115,16 +115,16 @@ pub fn scan(root: &Path, validation_share: f64, seed: u64) -> Result<Folder> {
 }
 
 impl Folder {
-    /// Checks that every class still has a picture after decoding; `rejected` are the files that
-    /// failed.
+    /// Checks that every class still has a picture after decoding. `part` names the pictures, training or validation;
+    /// `rejected` are the files that failed.
     ///
     /// # Errors
     /// If a class has no picture left.
-    pub fn check_decoded(&self, pictures: &dyn Pictures, rejected: &[Rejected]) -> Result<()> {
+    pub fn check_decoded(&self, part: &str, pictures: &dyn Pictures, rejected: &[Rejected]) -> Result<()> {
         for (class, name) in (0..).zip(&self.classes) {
             if (0..pictures.len()).all(|index| pictures.label(index) != class) {
                 bail!(
-                    "--data {}: none of the pictures of the class '{name}' can be used{}",
+                    "--data {}: none of the {part} pictures of the class '{name}' can be used; replace or add some{}",
                     self.root.display(),
                     first_reason(rejected)
                 );

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::kernel::{Access, Declaration, Tile, bindings};
@@ -66,7 +67,7 @@ pub enum AdapterChoice {
     /// The most capable: a discrete GPU before an integrated, a virtual and a software one.
     #[default]
     Best,
-    /// The one with this number in the list of [`adapters`].
+    /// The one with this number in the list of [`adapters`], or with the number in its name.
     Number(usize),
     /// The first whose name contains this text, ignoring case.
     Name(String),
@@ -137,9 +138,10 @@ impl Gpu {
         }
         let chosen = match choice {
             AdapterChoice::Best => Some(0),
-            AdapterChoice::Number(number) => Some(*number).filter(|number| *number < found.len()),
-            AdapterChoice::Name(name) => {
-                let name = name.to_lowercase();
+            AdapterChoice::Number(number) if *number < found.len() => Some(*number),
+            // A number beyond the list may still be part of a name, such as 4090.
+            AdapterChoice::Number(_) | AdapterChoice::Name(_) => {
+                let name = choice.to_string().to_lowercase();
                 found.iter().position(|adapter| adapter.get_info().name.to_lowercase().contains(&name))
             }
         };
@@ -234,10 +236,15 @@ impl Gpu {
     /// When the device failed.
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
         self.check()?;
-        self.device
-            .poll(wgpu::PollType::Wait { submission_index: submission, timeout: None })
-            .map_err(|error| GpuError::Failed(error.to_string()))?;
-        self.check()
+        let wait = wgpu::PollType::Wait { submission_index: submission, timeout: None };
+        // Polling panics when the driver takes the device away meanwhile.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(wait)));
+        self.check()?;
+        match polled {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(GpuError::Failed(error.to_string())),
+            Err(_) => Err(GpuError::Failed("the device was lost".into())),
+        }
     }
 
     fn check(&self) -> Result<(), GpuError> {

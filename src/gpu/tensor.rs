@@ -115,6 +115,7 @@ impl Tensor {
     /// # Errors
     /// When the device was lost.
     pub async fn read<T: bytemuck::Pod>(&self, gpu: &Gpu) -> Result<Vec<T>, GpuError> {
+        const { assert!(size_of::<T>() == 4) };
         let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some("read back"),
             size: self.bytes().max(4),
@@ -125,7 +126,7 @@ impl Tensor {
         encoder.copy_buffer_to_buffer(&self.buffer, self.offset, &staging, 0, self.bytes());
         gpu.submit(encoder)?;
         let bytes = gpu.map(&staging).await?;
-        Ok(bytemuck::cast_slice(&bytes[..self.bytes() as usize]).to_vec())
+        Ok(bytemuck::pod_collect_to_vec(&bytes[..self.bytes() as usize]))
     }
 
     /// The part of its arena's numbers that is this tensor.

@@ -1,7 +1,7 @@
 //! Adam: `shaders/adam.wgsl`.
 
 use super::Step;
-use crate::{kernel, uniform};
+use crate::kernel::{kernel, uniform};
 
 uniform! {
     /// Size and constants.

@@ -1,7 +1,7 @@
 //! AdaptiveAvgPool2d: `shaders/avg_pool.wgsl`.
 
 use super::vectors;
-use crate::{kernel, uniform};
+use crate::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes of the input and the output.

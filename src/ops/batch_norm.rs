@@ -1,7 +1,7 @@
 //! BatchNorm2d, in training and in evaluation: `shaders/batch_norm.wgsl`.
 
 use super::{Step, vectors};
-use crate::{kernel, uniform};
+use crate::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes and constants.
@@ -22,7 +22,7 @@ uniform! {
 }
 
 /// Pixels that one invocation of the elementwise kernels takes: EACH in batch_norm.wgsl.
-const EACH: u64 = 16;
+pub const EACH: u64 = 16;
 
 impl Shape {
     /// Shape for `n` pictures of `channels` x `pixels`, with PyTorch's defaults `eps = 1e-5`, `momentum = 0.1`.

@@ -1,8 +1,7 @@
 //! Conv2d without bias: `shaders/conv2d.wgsl`.
 
 use super::{Step, vectors};
-use crate::kernel::Tile;
-use crate::{kernel, uniform};
+use crate::kernel::{Tile, kernel, uniform};
 
 uniform! {
     /// Sizes of one convolution. Channels (`cin`, `cout`) are counted in vectors of four.

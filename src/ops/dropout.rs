@@ -1,7 +1,7 @@
 //! Dropout and Dropout2d in training: `shaders/dropout.wgsl`. In evaluation both do nothing.
 
 use super::{Step, vectors};
-use crate::{kernel, uniform};
+use crate::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes and probability.
@@ -24,7 +24,7 @@ uniform! {
 }
 
 /// Vectors that one invocation takes: EACH in dropout.wgsl.
-const EACH: u64 = 4;
+pub const EACH: u64 = 4;
 
 impl Shape {
     /// Shape for `n` pictures of `channels` x `pixels` and the probability `p` to drop.

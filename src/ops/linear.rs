@@ -1,7 +1,7 @@
 //! Linear: `shaders/linear.wgsl`.
 
 use super::{Step, vectors};
-use crate::{kernel, uniform};
+use crate::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes of a linear layer.

@@ -13,7 +13,7 @@ pub mod sgd;
 
 use crate::kernel::Declaration;
 
-crate::uniform! {
+crate::kernel::uniform! {
     /// What changes from one training step to the next.
     pub struct Step {
         /// Pictures of the batch that count; the rest of the buffers is left over from earlier steps.

@@ -1,6 +1,6 @@
 //! What the device can do at best, for the benchmarks to compare with: `shaders/peak.wgsl`.
 
-use crate::{kernel, uniform};
+use crate::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes of the measurement.
@@ -13,7 +13,7 @@ uniform! {
 }
 
 /// Vectors that one invocation of [`Copy`] takes: EACH in peak.wgsl.
-const EACH: u32 = 8;
+pub const EACH: u32 = 8;
 
 kernel! {
     /// `y =` the end of many multiply-adds in registers

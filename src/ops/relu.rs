@@ -1,6 +1,6 @@
 //! ReLU: `shaders/relu.wgsl`.
 
-use crate::{kernel, uniform};
+use crate::kernel::{kernel, uniform};
 
 uniform! {
     /// Size of the tensors.
@@ -11,7 +11,7 @@ uniform! {
 }
 
 /// Vectors that one invocation takes: EACH in relu.wgsl.
-const EACH: u32 = 4;
+pub const EACH: u32 = 4;
 
 kernel! {
     /// `y = max(x, 0)`

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with momentum: `shaders/sgd.wgsl`.
 
 use super::Step;
-use crate::{kernel, uniform};
+use crate::kernel::{kernel, uniform};
 
 uniform! {
     /// Size and constants.

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use approx::{assert_abs_diff_eq, assert_relative_eq};
 use convscope::checkpoint::Weights;
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
 use convscope::layout::pack_images;
@@ -124,7 +125,7 @@ fn stale_pictures() {
     assert_eq!((metrics.seen, metrics.broken), (3, 0));
     assert_eq!(step(5, 100.0), step(5, -3.0), "what stands behind the live pictures changes nothing");
     let (larger_metrics, larger_weights) = step(5, 100.0);
-    assert!((metrics.loss() - larger_metrics.loss()).abs() < 1e-6);
+    assert_abs_diff_eq!(metrics.loss(), larger_metrics.loss(), epsilon = 1e-6);
     for (name, values) in &weights.tensors {
         for (a, b) in values.iter().zip(&larger_weights.tensors[name]) {
             // The first step of Adam moves every weight by at most the learning rate of 1e-3.
@@ -171,10 +172,7 @@ fn gradient_in_evaluation() {
             images.iter().zip(&gradient).map(|(x, g)| x + (sign * reach * f64::from(*g)) as f32).collect()
         };
         let slope = (loss(&moved(1.0)) - loss(&moved(-1.0))) / (2.0 * reach);
-        assert!(
-            (slope / squares - 1.0).abs() < 0.02,
-            "{head:?}: the loss changes by {slope}, the gradient says {squares}"
-        );
+        assert_relative_eq!(slope, squares, max_relative = 0.02);
     }
 }
 

@@ -1,0 +1,58 @@
+//! `features`: the maps of a new image with the network of a run.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::checkpoint::Checkpoint;
+use crate::cli::FeaturesArgs;
+use crate::data::prepare;
+use crate::gpu::Gpu;
+use crate::inspect;
+use crate::model::Model;
+use crate::run_dir::{self, RunDir};
+use crate::terminal::say;
+
+pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
+    run_dir::check_free(arguments.out.as_deref())?;
+    let file = arguments.weights.file();
+    let Checkpoint { meta, weights } = run_dir::read_checkpoint(&arguments.run, file)?;
+    let [_, height, width] = meta.spec.input;
+    if height != width {
+        let run = arguments.run.display();
+        bail!("--run {run}: its network takes {height} x {width} pictures, but only square ones can be made");
+    }
+    let shown = arguments.image.display();
+    let pixels = prepare::load(&arguments.image, height as u32).map_err(|reason| anyhow!("{shown}: {reason}"))?;
+
+    let gpu = pollster::block_on(Gpu::open(&arguments.adapter.clone().unwrap_or_default()))?;
+    let model = Model::new(&gpu, &meta.spec, 1)?;
+    model.load(&gpu, &weights);
+    let look = inspect::look(&gpu, &model, &pixels, arguments.stage)?;
+
+    let weights = format!("{}, epoch {}", arguments.run.join(file).display(), meta.epoch);
+    let facts = super::facts(&format!("image {shown}"), &look, &meta.classes, &weights);
+    let pictures = inspect::draw(&look, &model, &pixels, arguments.stage, "Feature maps", &facts)?;
+    let folder = folder(arguments)?;
+    super::write_pictures(&folder, pictures)?;
+
+    let predicted = look.predicted();
+    say(format!("{shown}: {} ({:.1} %)", meta.classes[predicted], 100.0 * look.probabilities[predicted]));
+    say(format!("wrote {}: overview.png, and block-1.png to block-{}.png", folder.display(), look.maps.len()));
+    Ok(())
+}
+
+/// Makes the folder for the pictures: `--out`, or a new one named after the image below the run's `features/`.
+fn folder(arguments: &FeaturesArgs) -> Result<PathBuf> {
+    if let Some(out) = &arguments.out {
+        return Ok(RunDir::create(Some(out))?.path().to_path_buf());
+    }
+    let parent = arguments.run.join("features");
+    let stem = arguments.image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = |number| if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
+    fs::create_dir_all(&parent)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| run_dir::free_name(&parent, name))
+        .with_context(|| format!("the pictures cannot be put into {}: use --out", parent.display()))
+}

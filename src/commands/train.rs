@@ -1,0 +1,304 @@
+//! `train`: from pictures to a run's folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::checkpoint::{Checkpoint, Meta, Weights};
+use crate::cli::{TrainArgs, Which};
+use crate::data::drawn::{DrawnPets, FIRST_VAL_PICTURE};
+use crate::data::folder::{self, Folder};
+use crate::data::photos::Photos;
+use crate::data::{Pictures, Rejected, pets, write_rejected};
+use crate::gpu::Gpu;
+use crate::inspect::{self, Stage};
+use crate::model::{Metrics, Model};
+use crate::run_dir::{self, RunDir};
+use crate::terminal::{bar, say};
+use crate::train::{EpochRecord, Progress, Trainer};
+
+/// The pictures to learn from and to be judged by.
+struct Data {
+    classes: Vec<String>,
+    train: Box<dyn Pictures>,
+    val: Box<dyn Pictures>,
+    rejected: Vec<Rejected>,
+}
+
+pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
+    arguments.check()?;
+    run_dir::check_free(arguments.out.as_deref())?;
+    if let Some(data) = &arguments.data {
+        check_apart(data, arguments.out.as_deref())?;
+    }
+    let gpu = pollster::block_on(Gpu::open(&arguments.adapter.clone().unwrap_or_default()))?;
+    say(format!("adapter  {} ({:?})", gpu.info().name, gpu.info().backend));
+
+    let data = match &arguments.data {
+        Some(root) => read_photos(root, arguments)?,
+        None => draw_pets(arguments),
+    };
+    let spec = arguments.spec(data.classes.len());
+    spec.blocks()?;
+    let channels: Vec<String> = spec.channels.iter().map(usize::to_string).collect();
+    say(format!("network  blocks of {} channels, {} weights", channels.join(", "), spec.parameter_count()));
+    let model = Model::new(&gpu, &spec, arguments.batch)?;
+
+    let run = RunDir::create(arguments.out.as_deref())?;
+    run.write_json("config.json", &arguments.config(&data.classes, [data.train.len(), data.val.len()]))?;
+    run.write_json("environment.json", &Environment::new(&gpu, arguments.seed))?;
+    if arguments.data.is_some() {
+        write_rejected(&run.file("rejected.csv"), &data.rejected)?;
+    }
+
+    say("kernels  compiling: the first time this takes a while");
+    let compiling = bar("{msg} {pos}/{len} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
+    let started = Instant::now();
+    let weights = Weights::initial(&spec, arguments.seed);
+    let mut trainer = Trainer::new(&gpu, &model, &weights, arguments.recipe(), |done, all| {
+        compiling.set_length(all as u64);
+        compiling.set_position(done as u64);
+    })?;
+    compiling.finish_and_clear();
+    say(format!("         ready after {:.1} s", started.elapsed().as_secs_f64()));
+
+    let meta = |epoch| Meta { spec: spec.clone(), classes: data.classes.clone(), epoch };
+    let best = learn(arguments, &data, &run, &mut trainer, meta)?;
+    model.load(&gpu, &best.weights);
+    draw_features(&gpu, &model, &data, &run, best.meta.epoch)?;
+
+    say(format!("\nwrote {}", run.path().display()));
+    say("  features/overview.png        what each block makes of one validation image: open this first");
+    let epoch = best.meta.epoch;
+    say(format!(
+        "  best.safetensors             weights of epoch {epoch}, also for PyTorch; last.safetensors the last"
+    ));
+    say("  metrics.csv, metrics.jsonl   one line an epoch; config.json and environment.json say how it was made");
+    Ok(())
+}
+
+/// Trains for all epochs and returns the checkpoint with the highest validation accuracy.
+fn learn(
+    arguments: &TrainArgs,
+    data: &Data,
+    run: &RunDir,
+    trainer: &mut Trainer<'_>,
+    meta: impl Fn(usize) -> Meta,
+) -> Result<Checkpoint> {
+    let epochs = arguments.epochs();
+    let mut rejected = data.rejected.clone();
+    let mut best: Option<(Metrics, Checkpoint)> = None;
+    let pictures = (data.train.len() + data.val.len()) as u64;
+    let bar = bar("{msg} [{bar:30}] {percent} %  {per_sec:1} images  ETA {eta}", pictures * epochs as u64);
+    for epoch in 1..=epochs {
+        let before = pictures * (epoch as u64 - 1);
+        let mut show = |progress: Progress| {
+            bar.set_position(before + progress.pictures as u64);
+            if let Some(metrics) = progress.metrics {
+                let (loss, accuracy) = (metrics.loss(), 100.0 * metrics.accuracy());
+                bar.set_message(format!("epoch {epoch}/{epochs}  loss {loss:.4}  acc {accuracy:5.1} %"));
+            }
+        };
+        let started = Instant::now();
+        let (train, mut vanished) = trainer.train(data.train.as_ref(), epoch, &mut show)?;
+        let train_seconds = started.elapsed().as_secs_f64();
+
+        let started = Instant::now();
+        let before = before + data.train.len() as u64;
+        let mut show = |progress: Progress| bar.set_position(before + progress.pictures as u64);
+        let (val, more_vanished) = trainer.evaluate(data.val.as_ref(), &mut show)?;
+        vanished.extend(more_vanished);
+        if !vanished.is_empty() {
+            rejected.extend(vanished);
+            rejected.sort();
+            rejected.dedup();
+            write_rejected(&run.file("rejected.csv"), &rejected)?;
+        }
+
+        let checkpoint = Checkpoint { meta: meta(epoch), weights: trainer.weights()? };
+        let record = EpochRecord {
+            epoch,
+            train_loss: train.loss(),
+            train_acc: train.accuracy(),
+            val_loss: val.loss(),
+            val_acc: val.accuracy(),
+            images_per_s: f64::from(train.seen) / train_seconds,
+            train_seconds,
+            val_seconds: started.elapsed().as_secs_f64(),
+        };
+        run.append_metrics(&record)?;
+        run.write_checkpoint(Which::Last.file(), &checkpoint)?;
+        let better =
+            best.as_ref().is_none_or(|(best, _)| (val.correct, -val.loss_sum) > (best.correct, -best.loss_sum));
+        bar.suspend(|| say(line(&record, epochs, better)));
+        if better {
+            run.write_checkpoint(Which::Best.file(), &checkpoint)?;
+            best = Some((val, checkpoint));
+        }
+    }
+    bar.finish_and_clear();
+    let (_, checkpoint) = best.expect("there is at least one epoch");
+    Ok(checkpoint)
+}
+
+fn line(record: &EpochRecord, epochs: usize, better: bool) -> String {
+    format!(
+        "epoch {:2}/{epochs}  train loss {:.4}  acc {:5.1} %   val loss {:.4}  acc {:5.1} %   {:.0} images/s{}",
+        record.epoch,
+        record.train_loss,
+        100.0 * record.train_acc,
+        record.val_loss,
+        100.0 * record.val_acc,
+        record.images_per_s,
+        if better { "  best so far" } else { "" }
+    )
+}
+
+/// Draws the feature maps of the first validation picture that can still be read.
+fn draw_features(gpu: &Gpu, model: &Model, data: &Data, run: &RunDir, epoch: usize) -> Result<()> {
+    let readable = (0..data.val.len()).find_map(|index| Some((index, data.val.pixels(index).ok()?)));
+    let (index, pixels) = readable.context("none of the validation pictures can be read any more")?;
+    let look = inspect::look(gpu, model, &pixels, Stage::Relu)?;
+    let truth = &data.classes[data.val.label(index) as usize];
+    let image = format!("validation image {}: {truth}", data.val.name(index));
+    let weights = format!("{}, epoch {epoch}", run.file(Which::Best.file()).display());
+    let facts = super::facts(&image, &look, &data.classes, &weights);
+    let folder = run.file("features");
+    fs::create_dir(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    super::write_pictures(&folder, inspect::draw(&look, model, &pixels, Stage::Relu, "Feature maps", &facts)?)
+}
+
+fn draw_pets(arguments: &TrainArgs) -> Data {
+    let TrainArgs { seed, size, train_pictures, val_pictures, .. } = *arguments;
+    say(format!(
+        "data     {train_pictures} + {val_pictures} synthetic pictures of cats and dogs, drawn by this program \
+         (--data takes your photos)"
+    ));
+    let cache = |count| cache_share(arguments, count, train_pictures + val_pictures);
+    let draw = |first, count| Box::new(DrawnPets::new(seed, first, count, size as u32, cache(count)));
+    Data {
+        classes: pets::CLASSES.map(String::from).to_vec(),
+        train: draw(0, train_pictures),
+        val: draw(FIRST_VAL_PICTURE, val_pictures),
+        rejected: Vec::new(),
+    }
+}
+
+fn read_photos(root: &Path, arguments: &TrainArgs) -> Result<Data> {
+    let found = folder::scan(root, arguments.val_share, arguments.seed)?;
+    let mut rejected = found.rejected.clone();
+    let total = found.train.len() + found.val.len();
+    let reading = bar("{msg} {pos}/{len} [{bar:30}] ETA {eta}", total as u64).with_message("reading photos");
+    let mut done = 0;
+    let [train, val] = [&found.train, &found.val].map(|files| {
+        let cache = cache_share(arguments, files.len(), total);
+        let show = |pictures: usize| reading.set_position((done + pictures) as u64);
+        let (photos, mut unusable) = Photos::read(files.clone(), root, arguments.size as u32, cache, &show);
+        rejected.append(&mut unusable);
+        done += files.len();
+        Box::new(photos)
+    });
+    reading.finish_and_clear();
+    rejected.sort();
+    let Folder { classes, split, .. } = &found;
+    found.check_decoded("training", train.as_ref(), &rejected)?;
+    found.check_decoded("validation", val.as_ref(), &rejected)?;
+    let how = if *split { ", validation set aside at random" } else { "" };
+    say(format!("data     {} + {} photos of {}{how}", train.len(), val.len(), classes.join(", ")));
+    if !rejected.is_empty() {
+        say(format!("         files that cannot be used: {}; rejected.csv names them and why", rejected.len()));
+    }
+    Ok(Data { classes: found.classes, train, val, rejected })
+}
+
+/// Bytes of memory for `count` of `total` pictures: in proportion, so that training and validation pictures are kept to
+/// the same degree.
+fn cache_share(arguments: &TrainArgs, count: usize, total: usize) -> usize {
+    (((arguments.cache as u128) << 20) * count as u128 / total.max(1) as u128) as usize
+}
+
+/// Checks that the run's folder does not come to lie in the data folder, which is only read.
+fn check_apart(data: &Path, out: Option<&Path>) -> Result<()> {
+    let Ok(data) = data.canonicalize() else {
+        // The scan says what is wrong with it.
+        return Ok(());
+    };
+    let out = out.map_or_else(|| PathBuf::from(run_dir::RUNS), Path::to_path_buf);
+    let out = std::path::absolute(&out).with_context(|| format!("--out {}", out.display()))?;
+    let existing = out.ancestors().find_map(|folder| folder.canonicalize().ok());
+    if existing.is_some_and(|folder| folder.starts_with(&data)) {
+        bail!("the run would be written into the --data folder: name another folder with --out");
+    }
+    Ok(())
+}
+
+/// Where a run was made: `environment.json`.
+#[derive(Serialize)]
+struct Environment {
+    adapter: String,
+    device_type: String,
+    backend: String,
+    driver: String,
+    driver_info: String,
+    convscope: &'static str,
+    wgpu: String,
+    naga: String,
+    os: &'static str,
+    arch: &'static str,
+    threads: usize,
+    seed: u64,
+}
+
+impl Environment {
+    fn new(gpu: &Gpu, seed: u64) -> Self {
+        let info = gpu.info();
+        Self {
+            adapter: info.name.clone(),
+            device_type: format!("{:?}", info.device_type),
+            backend: format!("{:?}", info.backend),
+            driver: info.driver.clone(),
+            driver_info: info.driver_info.clone(),
+            convscope: env!("CARGO_PKG_VERSION"),
+            wgpu: locked_version("wgpu"),
+            naga: locked_version("naga"),
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+            threads: crate::data::threads(),
+            seed,
+        }
+    }
+}
+
+/// The version of a dependency that this program was built with.
+fn locked_version(package: &str) -> String {
+    let lock = include_str!("../../Cargo.lock");
+    let entry = lock.split("[[package]]").find(|entry| entry.contains(&format!("name = \"{package}\"")));
+    let version = entry.and_then(|entry| entry.split("version = \"").nth(1)?.split('"').next());
+    version.unwrap_or("unknown").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_come_from_the_lock_file() {
+        assert!(locked_version("wgpu").starts_with("30."));
+        assert_eq!(locked_version("no such package"), "unknown");
+    }
+
+    #[test]
+    fn a_run_inside_the_data_folder_is_refused() {
+        let data = tempfile::tempdir().unwrap();
+        for inside in ["run", "deep/er/run"] {
+            let error = check_apart(data.path(), Some(&data.path().join(inside))).unwrap_err().to_string();
+            assert!(error.contains("--data folder"), "{error}");
+        }
+        let elsewhere = tempfile::tempdir().unwrap();
+        check_apart(data.path(), Some(&elsewhere.path().join("run"))).unwrap();
+        check_apart(data.path(), None).unwrap();
+    }
+}
