@@ -92,7 +92,7 @@ fn learn(
     let mut rejected = data.rejected.clone();
     let mut best: Option<(Metrics, Checkpoint)> = None;
     let pictures = (data.train.len() + data.val.len()) as u64;
-    let bar = bar("{msg} [{bar:30}] {percent} %  {per_sec:1} images  ETA {eta}", pictures * epochs as u64);
+    let bar = bar("{msg} [{bar:30}] {percent} %  {rate} images/s  ETA {eta}", pictures * epochs as u64);
     for epoch in 1..=epochs {
         let before = pictures * (epoch as u64 - 1);
         let mut show = |progress: Progress| {
@@ -102,6 +102,7 @@ fn learn(
                 bar.set_message(format!("epoch {epoch}/{epochs}  loss {loss:.4}  acc {accuracy:5.1} %"));
             }
         };
+        bar.set_message(format!("epoch {epoch}/{epochs}"));
         let started = Instant::now();
         let (train, mut vanished) = trainer.train(data.train.as_ref(), epoch, &mut show)?;
         let train_seconds = started.elapsed().as_secs_f64();
