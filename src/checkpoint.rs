@@ -28,6 +28,8 @@ pub struct Meta {
     pub classes: Vec<String>,
     /// Passes over the training pictures so far.
     pub epoch: usize,
+    /// Whether it was trained on pictures that the program drew: such a network has never seen a photo.
+    pub drawn: bool,
 }
 
 /// Tensors by their key in PyTorch's `state_dict`, in PyTorch's layout.
@@ -43,7 +45,7 @@ pub struct Weights {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file is no safetensors file, or a broken one.
-    #[error("not a readable safetensors file: {0}")]
+    #[error("not a readable safetensors file")]
     Unreadable(#[from] safetensors::SafeTensorError),
     /// The file was not written by this program.
     #[error(
@@ -160,7 +162,11 @@ impl Checkpoint {
                 return Err(problem(found));
             }
             let (values, _) = tensor.data().as_chunks::<4>();
-            tensors.insert(name, values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect());
+            let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            if values.iter().any(|value| !value.is_finite()) {
+                return Err(problem("holds a number that is not finite".into()));
+            }
+            tensors.insert(name, values);
         }
         let batches = file.tensor(&format!("{}.num_batches_tracked", meta.spec.conv_index(0) + 1)).ok();
         let batches = batches.and_then(|tensor| tensor.data().try_into().ok()).map_or(0, i64::from_le_bytes);
@@ -179,7 +185,7 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(20, 2) };
         let weights = Weights { batches: 7, ..Weights::initial(&spec, 3) };
-        Checkpoint { meta: Meta { spec, classes: vec!["cat".into(), "dog".into()], epoch: 2 }, weights }
+        Checkpoint { meta: Meta { spec, classes: vec!["cat".into(), "dog".into()], epoch: 2, drawn: true }, weights }
     }
 
     #[test]
@@ -214,6 +220,10 @@ mod tests {
         missing.weights.tensors.remove("2.bias");
         let error = Checkpoint::from_bytes(&missing.to_bytes()).unwrap_err().to_string();
         assert_eq!(error, "tensor \"2.bias\": is missing");
+        let mut broken = good.clone();
+        broken.weights.tensors.get_mut("1.weight").unwrap()[3] = f32::NAN;
+        let error = Checkpoint::from_bytes(&broken.to_bytes()).unwrap_err().to_string();
+        assert_eq!(error, "tensor \"1.weight\": holds a number that is not finite");
     }
 
     #[test]

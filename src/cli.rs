@@ -85,7 +85,7 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Output channels of each block, and so the number of blocks
-    #[arg(long, value_delimiter = ',', default_values_t = [16, 32, 64, 128, 256])]
+    #[arg(long, value_delimiter = ',', default_value = "16,32,64,128,256", value_name = "N,N,..")]
     pub channels: Vec<usize>,
     /// Height and width of the filters
     #[arg(long, default_value_t = 3)]
@@ -108,9 +108,9 @@ pub struct TrainArgs {
     /// Flip training pictures left to right at random
     #[arg(long, value_enum, default_value_t = Switch::On)]
     pub augment: Switch,
-    /// Share of each class set aside for validation where --data has no validation folder
-    #[arg(long, default_value_t = VALIDATION_SHARE, value_name = "SHARE")]
-    pub val_share: f64,
+    /// Share of each class set aside for validation where --data has no validation folder [default: 0.2]
+    #[arg(long, value_name = "SHARE", requires = "data")]
+    pub val_share: Option<f64>,
     /// Drawn pictures to train on
     #[arg(long, default_value_t = drawn::TRAIN_PICTURES, value_name = "N", conflicts_with = "data")]
     pub train_pictures: usize,
@@ -174,8 +174,8 @@ impl Which {
 pub struct Config {
     /// The data folder, or none for drawn pictures.
     pub data: Option<String>,
-    /// Share of each class set aside for validation, where the data folder has no validation folder.
-    pub val_share: f64,
+    /// Share of each class set aside for validation, if it was.
+    pub val_share: Option<f64>,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
     /// Pictures to train on.
@@ -220,8 +220,8 @@ impl TrainArgs {
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             bail!("--weight-decay {}: expected a number of at least 0", self.weight_decay);
         }
-        if !(self.val_share > 0.0 && self.val_share < 1.0) {
-            bail!("--val-share {}: expected more than 0 and less than 1", self.val_share);
+        if !(self.val_share() > 0.0 && self.val_share() < 1.0) {
+            bail!("--val-share {}: expected more than 0 and less than 1", self.val_share());
         }
         for (option, pictures) in [("train-pictures", self.train_pictures), ("val-pictures", self.val_pictures)] {
             if !(2..=10_000_000).contains(&pictures) {
@@ -274,12 +274,12 @@ impl TrainArgs {
         }
     }
 
-    /// Every choice made, given what the data turned out to be.
-    pub fn config(&self, classes: &[String], [train_pictures, val_pictures]: [usize; 2]) -> Config {
+    /// Every choice made, given what the data turned out to be; `split` says whether validation pictures were set aside.
+    pub fn config(&self, classes: &[String], [train_pictures, val_pictures]: [usize; 2], split: bool) -> Config {
         let sgd = self.optimizer == OptimizerName::Sgd;
         Config {
             data: self.data.as_ref().map(|data| data.display().to_string()),
-            val_share: self.val_share,
+            val_share: split.then_some(self.val_share()),
             classes: classes.to_vec(),
             train_pictures,
             val_pictures,
@@ -297,6 +297,11 @@ impl TrainArgs {
 
     fn momentum(&self) -> f32 {
         self.momentum.unwrap_or(0.9)
+    }
+
+    /// Share of each class set aside for validation where the data folder has no validation folder.
+    pub fn val_share(&self) -> f64 {
+        self.val_share.unwrap_or(VALIDATION_SHARE)
     }
 
     /// Passes over the training pictures.
@@ -347,7 +352,7 @@ mod tests {
             ("--kernel=99", "--kernel 99"),
             ("--dropout=1", "--dropout 1"),
             ("--channels=8,0", "--channels 8,0"),
-            ("--val-share=1", "--val-share 1"),
+            ("--val-share=0.5", "--data <DIR>"),
             ("--train-pictures=1", "--train-pictures 1"),
             ("--optimizer=lion", "possible values: adam, sgd"),
         ];

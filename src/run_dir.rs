@@ -33,7 +33,10 @@ impl RunDir {
             None => {
                 fs::create_dir_all(RUNS)
                     .with_context(|| format!("the folder {RUNS}/ cannot be made: use --out elsewhere"))?;
-                free_name(Path::new(RUNS), |number| format!("{number:03}"))?
+                // Behind the newest, so that the numbers tell the order even where runs were deleted.
+                let taken = fs::read_dir(RUNS)?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+                let newest: usize = taken.max().unwrap_or(0);
+                free_name(Path::new(RUNS), |number| format!("{:03}", newest.saturating_add(number)))?
             }
         };
         Ok(Self { path })
@@ -136,10 +139,8 @@ pub fn free_name(parent: &Path, name: impl Fn(usize) -> String) -> Result<PathBu
 /// When there is no such run or the file cannot be used, with the remedy.
 pub fn read_checkpoint(run: &Path, name: &str) -> Result<Checkpoint> {
     if !run.is_dir() {
-        bail!(
-            "--run {}: there is no such folder; name the folder that `convscope train` made, such as runs/001",
-            run.display()
-        );
+        let what = if run.exists() { "is a file" } else { "there is no such folder" };
+        bail!("--run {}: {what}; name the folder that `convscope train` made, such as runs/001", run.display());
     }
     let path = run.join(name);
     let bytes = fs::read(&path).with_context(|| {

@@ -10,6 +10,7 @@ use crate::layout::{Layout, padded};
 #[cfg_attr(feature = "native", derive(clap::ValueEnum))]
 pub enum Head {
     /// `AdaptiveAvgPool2d(1), Flatten`: the mean of each map.
+    #[cfg_attr(feature = "native", value(name = "avgpool"))]
     AvgPool,
     /// `Flatten`: every value of every map.
     Flatten,
@@ -70,7 +71,7 @@ pub enum SpecError {
         padding: usize,
     },
     /// An output would add up more terms than a kernel can take.
-    #[error("{what} adds up {terms} vectors in one sum, more than {MOST_TURNS}: {remedy}")]
+    #[error("{what} would have to add up {terms} terms at once, more than {MOST_TURNS}: {remedy}")]
     TooManyTerms {
         /// Which layer.
         what: String,
@@ -180,13 +181,13 @@ impl Spec {
         for (number, block) in (1..).zip(blocks) {
             let vectors = block.input[0].max(block.output[0]).div_ceil(4);
             let turns = self.kernel * (self.kernel * (vectors + 1) + 1);
-            check(turns, format!("block {number}"), "lower --kernel or --channels")?;
+            check(turns, format!("a value of block {number}"), "lower --kernel or --channels")?;
         }
         let [channels, height, width] = blocks.last().expect("there is at least one block").output;
         match self.head {
             Head::AvgPool => check(
                 height * (width + 1),
-                format!("the average over maps of {height} x {width}"),
+                format!("the average over the last maps, {height} x {width},"),
                 "lower --size, or raise --stride or the number of --channels",
             ),
             Head::Flatten => check(
@@ -355,11 +356,11 @@ mod tests {
     fn sums_too_long_for_a_kernel_are_refused() {
         let spec = Spec { channels: vec![16], ..Spec::dogs_vs_cats(640, 2) };
         let error = spec.blocks().unwrap_err().to_string();
-        assert!(error.contains("the average over maps of 319 x 319"), "{error}");
+        assert!(error.contains("the average over the last maps, 319 x 319,"), "{error}");
         let error = Spec { head: Head::Flatten, ..spec.clone() }.blocks().unwrap_err().to_string();
         assert!(error.contains("use --head avgpool"), "{error}");
         let error = Spec { kernel: 31, padding: 15, channels: vec![512, 16], ..spec }.blocks().unwrap_err().to_string();
-        assert!(error.contains("block 1 adds up"), "{error}");
+        assert!(error.contains("block 1 would have to add up"), "{error}");
         assert_eq!(Spec::dogs_vs_cats(128, 1).blocks(), Err(SpecError::Classes(1)));
     }
 

@@ -189,6 +189,7 @@ fn features_of_a_new_image() {
     train_tiny(folder.path(), &[]);
     make_photos(&folder.path().join("photos"));
     let printed = succeed(folder.path(), &["features", "photos/red/3.png", "--run", "runs/001"]);
+    assert!(printed.contains("trained on drawn pictures only"), "{printed}");
     assert!(printed.contains("photos/red/3.png: cat") || printed.contains("photos/red/3.png: dog"), "{printed}");
     for name in ["overview.png", "block-1.png", "block-2.png"] {
         assert_not_blank(&folder.path().join("runs/001/features/3").join(name));
@@ -197,7 +198,7 @@ fn features_of_a_new_image() {
         folder.path(),
         &["features", "photos/red/3.png", "--run", "runs/001", "--stage", "conv", "--weights", "last"],
     );
-    assert_not_blank(&folder.path().join("runs/001/features/3-2/block-2.png"));
+    assert_not_blank(&folder.path().join("runs/001/features/3-conv-last/block-2.png"));
 
     let error = fail(folder.path(), &["features", "photos/red/3.png", "--run", "nowhere"]);
     assert!(error.contains("--run nowhere: there is no such folder"), "{error}");

@@ -700,3 +700,23 @@ fn a_worker_that_panics_is_noticed() {
     let order: Vec<_> = (0..20).collect();
     with_batches(&pictures, &order, 2, None, 2, |batches| batches.count());
 }
+
+#[test]
+fn folders_that_look_like_a_split_are_not_taken_for_classes() {
+    let root =
+        folder_with(["training_set/cat/0.jpg", "training_set/dog/0.jpg", "test_set/cat/1.jpg", "test_set/dog/1.jpg"]);
+    let message = error(root.path());
+    assert!(message.contains("test_set/ and training_set/ hold the same folders"), "{message}");
+    assert!(message.contains("name the training pictures' folder train/"), "{message}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_class_needs_a_name_that_can_be_written() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let root = folder_with(["cat/0.jpg", "dog/0.jpg"]);
+    fs::rename(root.path().join("cat"), root.path().join(OsStr::from_bytes(b"caf\xe9"))).unwrap();
+    let message = error(root.path());
+    assert!(message.contains("is not valid UTF-8; rename it"), "{message}");
+}

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::checkpoint::Checkpoint;
-use crate::cli::FeaturesArgs;
+use crate::cli::{FeaturesArgs, Which};
 use crate::data::prepare;
 use crate::gpu::Gpu;
-use crate::inspect;
+use crate::inspect::{self, Stage};
 use crate::model::Model;
 use crate::run_dir::{self, RunDir};
 use crate::terminal::say;
+
+const DRAWN: &str = "this network was trained on drawn pictures only: what it says of a photo means little";
 
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
@@ -32,7 +34,11 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let look = inspect::look(&gpu, &model, &pixels, arguments.stage)?;
 
     let weights = format!("{}, epoch {}", arguments.run.join(file).display(), meta.epoch);
-    let facts = super::facts(&format!("image {shown}"), &look, &meta.classes, &weights);
+    let mut facts = super::facts(&format!("image {shown}"), &look, &meta.classes, &weights);
+    if meta.drawn {
+        facts.push(DRAWN.into());
+        say(format!("note: {DRAWN}"));
+    }
     let pictures = inspect::draw(&look, &model, &pixels, arguments.stage, "Feature maps", &facts)?;
     let folder = folder(arguments)?;
     super::write_pictures(&folder, pictures)?;
@@ -49,7 +55,15 @@ fn folder(arguments: &FeaturesArgs) -> Result<PathBuf> {
         return Ok(RunDir::create(Some(out))?.path().to_path_buf());
     }
     let parent = arguments.run.join("features");
-    let stem = arguments.image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut stem = arguments.image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    match arguments.stage {
+        Stage::Conv => stem.push_str("-conv"),
+        Stage::Norm => stem.push_str("-norm"),
+        Stage::Relu => {}
+    }
+    if arguments.weights == Which::Last {
+        stem.push_str("-last");
+    }
     let name = |number| if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
     fs::create_dir_all(&parent)
         .map_err(anyhow::Error::from)

@@ -37,25 +37,30 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let gpu = pollster::block_on(Gpu::open(&arguments.adapter.clone().unwrap_or_default()))?;
     say(format!("adapter  {} ({:?})", gpu.info().name, gpu.info().backend));
 
-    let data = match &arguments.data {
-        Some(root) => read_photos(root, arguments)?,
-        None => draw_pets(arguments),
-    };
-    let spec = arguments.spec(data.classes.len());
+    // What costs little and may be refused comes first; reading all photos comes last.
+    let found = arguments.data.as_deref().map(|root| scan(root, arguments)).transpose()?;
+    let classes = found.as_ref().map_or(pets::CLASSES.len(), |found| found.classes.len());
+    let spec = arguments.spec(classes);
     spec.blocks()?;
     let channels: Vec<String> = spec.channels.iter().map(usize::to_string).collect();
     say(format!("network  blocks of {} channels, {} weights", channels.join(", "), spec.parameter_count()));
     let model = Model::new(&gpu, &spec, arguments.batch)?;
 
     let run = RunDir::create(arguments.out.as_deref())?;
-    run.write_json("config.json", &arguments.config(&data.classes, [data.train.len(), data.val.len()]))?;
+    let split = found.as_ref().is_some_and(|found| found.split);
+    let data = match found {
+        // A folder with nothing in it yet is no run to keep.
+        Some(found) => read_photos(found, arguments).inspect_err(|_| drop(fs::remove_dir(run.path())))?,
+        None => draw_pets(arguments),
+    };
+    run.write_json("config.json", &arguments.config(&data.classes, [data.train.len(), data.val.len()], split))?;
     run.write_json("environment.json", &Environment::new(&gpu, arguments.seed))?;
     if arguments.data.is_some() {
         write_rejected(&run.file("rejected.csv"), &data.rejected)?;
     }
 
     say("kernels  compiling: the first time this takes a while");
-    let compiling = bar("{msg} {pos}/{len} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
+    let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let started = Instant::now();
     let weights = Weights::initial(&spec, arguments.seed);
     let mut trainer = Trainer::new(&gpu, &model, &weights, arguments.recipe(), |done, all| {
@@ -65,7 +70,8 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     compiling.finish_and_clear();
     say(format!("         ready after {:.1} s", started.elapsed().as_secs_f64()));
 
-    let meta = |epoch| Meta { spec: spec.clone(), classes: data.classes.clone(), epoch };
+    let drawn = arguments.data.is_none();
+    let meta = |epoch| Meta { spec: spec.clone(), classes: data.classes.clone(), epoch, drawn };
     let best = learn(arguments, &data, &run, &mut trainer, meta)?;
     model.load(&gpu, &best.weights);
     draw_features(&gpu, &model, &data, &run, best.meta.epoch)?;
@@ -188,8 +194,15 @@ fn draw_pets(arguments: &TrainArgs) -> Data {
     }
 }
 
-fn read_photos(root: &Path, arguments: &TrainArgs) -> Result<Data> {
-    let found = folder::scan(root, arguments.val_share, arguments.seed)?;
+fn scan(root: &Path, arguments: &TrainArgs) -> Result<Folder> {
+    let found = folder::scan(root, arguments.val_share(), arguments.seed)?;
+    if arguments.val_share.is_some() && !found.split {
+        bail!("--val-share: --data {} has validation pictures of its own; leave the option out", root.display());
+    }
+    Ok(found)
+}
+
+fn read_photos(found: Folder, arguments: &TrainArgs) -> Result<Data> {
     let mut rejected = found.rejected.clone();
     let total = found.train.len() + found.val.len();
     let reading = bar("{msg} {pos}/{len} [{bar:30}] ETA {eta}", total as u64).with_message("reading photos");
@@ -197,7 +210,7 @@ fn read_photos(root: &Path, arguments: &TrainArgs) -> Result<Data> {
     let [train, val] = [&found.train, &found.val].map(|files| {
         let cache = cache_share(arguments, files.len(), total);
         let show = |pictures: usize| reading.set_position((done + pictures) as u64);
-        let (photos, mut unusable) = Photos::read(files.clone(), root, arguments.size as u32, cache, &show);
+        let (photos, mut unusable) = Photos::read(files.clone(), &found.root, arguments.size as u32, cache, &show);
         rejected.append(&mut unusable);
         done += files.len();
         Box::new(photos)

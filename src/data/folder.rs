@@ -207,6 +207,7 @@ impl Scanner<'_> {
             self.reject(&path, reason);
         }
 
+        self.check_no_split(part, &folders)?;
         let mut classes = Classes::new();
         let mut add = |name: String, files: Vec<PathBuf>| {
             let key = name.to_lowercase();
@@ -218,11 +219,42 @@ impl Scanner<'_> {
             add(name, self.usable(vec![path]));
         }
         for folder in folders {
+            ensure!(
+                folder.to_str().is_some(),
+                "{}: the name of the folder {} is not valid UTF-8; rename it, for it names a class",
+                self.data(part),
+                folder.display()
+            );
             let files = self.files_below(&folder)?;
             add(name_of(&folder), self.usable(files));
         }
         self.check(part, &classes)?;
         Ok(classes)
+    }
+
+    /// Refuses folders that look like parts of a split, not like classes: without pictures of their own, each with the same
+    /// folders inside, such as training_set/cats, training_set/dogs, test_set/cats and test_set/dogs.
+    fn check_no_split(&self, part: &Path, folders: &[PathBuf]) -> Result<()> {
+        let mut inside = Vec::new();
+        for folder in folders {
+            let (below, files) = self.list(folder)?;
+            if below.is_empty() || files.iter().any(|file| has_picture_name(file)) {
+                return Ok(());
+            }
+            inside.push(below.iter().map(|folder| name_of(folder).to_lowercase()).collect::<Vec<_>>());
+        }
+        if let [first, second, ..] = folders
+            && inside.windows(2).all(|pair| pair[0] == pair[1])
+        {
+            bail!(
+                "{}: {}/ and {}/ hold the same folders, as if they were parts of a split and not classes; name the \
+                 training pictures' folder train/ and the validation pictures' val/",
+                self.data(part),
+                first.display(),
+                second.display()
+            );
+        }
+        Ok(())
     }
 
     /// All files in `folder` and in the folders below it.
@@ -274,8 +306,8 @@ impl Scanner<'_> {
         for Class { name, files } in classes.values() {
             ensure!(
                 classes.len() > 1,
-                "{data}: only one class was found, '{name}'; if the data folder is really one \
-                 level further down, give that one\n{LAYOUTS}"
+                "{data}: only one class was found, '{name}'; give the folder that holds a folder for \
+                 each class, perhaps one level further down or up\n{LAYOUTS}"
             );
             ensure!(
                 !files.is_empty(),

@@ -67,7 +67,7 @@ pub enum AdapterChoice {
     /// The most capable: a discrete GPU before an integrated, a virtual and a software one.
     #[default]
     Best,
-    /// The one with this number in the list of [`adapters`], or with the number in its name.
+    /// The one with this number in the list of [`adapters`].
     Number(usize),
     /// The first whose name contains this text, ignoring case.
     Name(String),
@@ -138,11 +138,11 @@ impl Gpu {
         }
         let chosen = match choice {
             AdapterChoice::Best => Some(0),
-            AdapterChoice::Number(number) if *number < found.len() => Some(*number),
-            // A number beyond the list may still be part of a name, such as 4090.
-            AdapterChoice::Number(_) | AdapterChoice::Name(_) => {
-                let name = choice.to_string().to_lowercase();
-                found.iter().position(|adapter| adapter.get_info().name.to_lowercase().contains(&name))
+            AdapterChoice::Number(number) => Some(*number).filter(|number| *number < found.len()),
+            AdapterChoice::Name(name) => {
+                let name = name.to_lowercase();
+                let named = |adapter: &wgpu::Adapter| adapter.get_info().name.to_lowercase().contains(&name);
+                found.iter().position(|adapter| !name.is_empty() && named(adapter))
             }
         };
         let Some(chosen) = chosen else {
