@@ -16,6 +16,7 @@ fn main() {
         trial("train_leaves_a_complete_run", train_leaves_a_complete_run),
         trial("equal_seeds_make_equal_weights", equal_seeds_make_equal_weights),
         trial("train_on_photos_of_three_classes", train_on_photos_of_three_classes),
+        trial("broken_validation_photos_are_replaced", broken_validation_photos_are_replaced),
         trial("features_of_a_new_image", features_of_a_new_image),
         trial("adapters_are_listed", adapters_are_listed),
         trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
@@ -182,6 +183,26 @@ fn train_on_photos_of_three_classes() {
     let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let best = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["val_acc"].as_f64().unwrap());
     assert_eq!(best.fold(0.0, f64::max), 1.0, "three plain colours are learned: {lines}");
+}
+
+/// Whichever of a class's few photos would be set aside for validation, it may be a broken one.
+fn broken_validation_photos_are_replaced() {
+    for seed in ["0", "1", "2", "3"] {
+        let folder = tempfile::tempdir().unwrap();
+        make_photos(&folder.path().join("photos"));
+        for number in 0..8 {
+            // Cut in the middle: the beginning still says that it is a picture.
+            let photo = folder.path().join(format!("photos/red/{number}.png"));
+            let bytes = fs::read(&photo).unwrap();
+            fs::write(&photo, &bytes[..bytes.len() / 2]).unwrap();
+        }
+        let arguments =
+            ["--data", "photos", "--size", "32", "--batch", "4", "--channels", "4", "--epochs", "1", "--out", "run"];
+        let printed = succeed(folder.path(), &[&["train", "--seed", seed], &arguments[..]].concat());
+        assert!(printed.contains("files that cannot be used: 8"), "{printed}");
+        let rejected = fs::read_to_string(folder.path().join("run/rejected.csv")).unwrap();
+        assert_eq!(rejected.lines().count(), 9, "{rejected}");
+    }
 }
 
 fn features_of_a_new_image() {

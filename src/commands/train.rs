@@ -202,8 +202,33 @@ fn scan(root: &Path, arguments: &TrainArgs) -> Result<Folder> {
     Ok(found)
 }
 
+/// Reads all photos. Where a class lost all its validation pictures to broken files, others are set aside.
 fn read_photos(found: Folder, arguments: &TrainArgs) -> Result<Data> {
     let mut rejected = found.rejected.clone();
+    let (train, val) = decode(&found, arguments, &mut rejected);
+    let complete = found
+        .check_decoded("training", &train, &rejected)
+        .and_then(|()| found.check_decoded("validation", &val, &rejected));
+    let (found, train, val) = match complete {
+        Err(_) if found.split => {
+            let found = folder::scan_without(&found.root, arguments.val_share(), arguments.seed, &rejected)?;
+            let (train, val) = decode(&found, arguments, &mut rejected);
+            (found, train, val)
+        }
+        complete => complete.map(|()| (found, train, val))?,
+    };
+    rejected.sort();
+    rejected.dedup();
+    let how = if found.split { ", validation set aside at random" } else { "" };
+    say(format!("data     {} + {} photos of {}{how}", train.len(), val.len(), found.classes.join(", ")));
+    if !rejected.is_empty() {
+        say(format!("         files that cannot be used: {}; rejected.csv names them and why", rejected.len()));
+    }
+    Ok(Data { classes: found.classes, train: Box::new(train), val: Box::new(val), rejected })
+}
+
+/// Decodes the training and the validation photos; those that cannot be used join `rejected`.
+fn decode(found: &Folder, arguments: &TrainArgs, rejected: &mut Vec<Rejected>) -> (Photos, Photos) {
     let total = found.train.len() + found.val.len();
     let reading = bar("{msg} {pos}/{len} [{bar:30}] ETA {eta}", total as u64).with_message("reading photos");
     let mut done = 0;
@@ -213,19 +238,10 @@ fn read_photos(found: Folder, arguments: &TrainArgs) -> Result<Data> {
         let (photos, mut unusable) = Photos::read(files.clone(), &found.root, arguments.size as u32, cache, &show);
         rejected.append(&mut unusable);
         done += files.len();
-        Box::new(photos)
+        photos
     });
     reading.finish_and_clear();
-    rejected.sort();
-    let Folder { classes, split, .. } = &found;
-    found.check_decoded("training", train.as_ref(), &rejected)?;
-    found.check_decoded("validation", val.as_ref(), &rejected)?;
-    let how = if *split { ", validation set aside at random" } else { "" };
-    say(format!("data     {} + {} photos of {}{how}", train.len(), val.len(), classes.join(", ")));
-    if !rejected.is_empty() {
-        say(format!("         files that cannot be used: {}; rejected.csv names them and why", rejected.len()));
-    }
-    Ok(Data { classes: found.classes, train, val, rejected })
+    (train, val)
 }
 
 /// Bytes of memory for `count` of `total` pictures: in proportion, so that training and validation pictures are kept to

@@ -1,6 +1,6 @@
 //! Which pictures a data folder holds, of which classes, for training and for validation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,15 @@ pub struct LabelledFile {
 /// there is more than one way to understand the folder; if it cannot be read; or if
 /// `validation_share` does not lie between 0 and 1.
 pub fn scan(root: &Path, validation_share: f64, seed: u64) -> Result<Folder> {
+    scan_without(root, validation_share, seed, &[])
+}
+
+/// As [`scan`], but passes over files that are known to be unusable, so that the validation pictures are set aside from
+/// the usable ones.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_without(root: &Path, validation_share: f64, seed: u64, unusable: &[Rejected]) -> Result<Folder> {
     ensure!(
         validation_share > 0.0 && validation_share < 1.0,
         "the share set aside for validation must lie between 0 and 1, but is {validation_share}"
@@ -75,7 +84,8 @@ pub fn scan(root: &Path, validation_share: f64, seed: u64) -> Result<Folder> {
     ensure!(root.exists(), "--data {shown}: there is no such folder; check the path");
     ensure!(root.is_dir(), "--data {shown} is a file; give the folder that holds the pictures");
 
-    let mut scanner = Scanner { root, rejected: Vec::new() };
+    let unusable = unusable.iter().map(|rejected| rejected.file.as_str()).collect();
+    let mut scanner = Scanner { root, unusable, rejected: Vec::new() };
     let (mut folders, files) = scanner.list(Path::new(""))?;
     let train_folder = scanner.one_of(&folders, &["train"])?;
     let val_folder = scanner.one_of(&folders, &["val", "valid", "validation"])?;
@@ -146,6 +156,8 @@ struct Class {
 /// Walks a data folder. All paths it takes and gives are relative to `root`.
 struct Scanner<'a> {
     root: &'a Path,
+    /// Files to pass over.
+    unusable: BTreeSet<&'a str>,
     rejected: Vec<Rejected>,
 }
 
@@ -273,6 +285,7 @@ impl Scanner<'_> {
 
     /// Those of `files` that may be pictures; the others are rejected.
     fn usable(&mut self, mut files: Vec<PathBuf>) -> Vec<PathBuf> {
+        files.retain(|path| !self.unusable.contains(path.display().to_string().as_str()));
         files.retain(|path| match self.refusal(path) {
             None => true,
             Some(reason) => {
