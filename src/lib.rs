@@ -14,11 +14,11 @@
 //! 5. [`checkpoint`]: the weights as PyTorch names them; [`run_dir`]: the folder of a run.
 //! 6. [`inspect`]: what each layer makes of a picture; [`report`]: how that is drawn.
 //!
-//! [`reference`] repeats every kernel in plain loops on the processor; the tests hold the kernels against it.
+//! [`reference`](mod@reference) repeats every kernel in plain loops on the processor; the tests hold the kernels against it.
 //!
 //! # Without the program
 //!
-//! [`spec`], [`layout`], [`kernel`](mod@kernel), [`ops`], [`gpu`], [`model`], [`checkpoint`] and [`reference`] need no files, threads or
+//! [`spec`], [`layout`], [`kernel`](mod@kernel), [`ops`], [`gpu`], [`model`], [`checkpoint`] and [`reference`](mod@reference) need no files, threads or
 //! clocks and build without the feature `native`, for a browser too. Reading back is `async`; on a desktop any executor will do, here [pollster](https://docs.rs/pollster):
 //!
 //! ```no_run

@@ -12,7 +12,7 @@ uniform! {
     }
 }
 
-/// Vectors that one invocation of [`Copy`] takes: EACH in peak.wgsl.
+/// Vectors that one invocation of [`Copy`](struct@Copy) takes: EACH in peak.wgsl.
 pub const EACH: u32 = 8;
 
 kernel! {
