@@ -46,35 +46,47 @@ fn pcg4d(key: vec4<u32>) -> vec4<u32> {
     return v;
 }
 
-// What vector i is multiplied by.
-fn mask(i: u32) -> vec4<f32> {
-    let image = i / (shape.pixels * shape.channels);
-    let place = select(i, image * shape.channels + i % shape.channels, shape.whole_channels == 1u);
+// What a vector is multiplied by; `place` tells vectors (or, for whole channels, their channels) apart.
+fn mask(place: u32) -> vec4<f32> {
     let random = pcg4d(vec4<u32>(step.seed, step.number, shape.layer, place));
     return select(vec4<f32>(), vec4<f32>(shape.scale), random >= vec4<u32>(shape.threshold));
 }
 
-// An invocation serves every threads-th vector, so that neighbours read side by side.
-const EACH = 4u;
+// Pixels of one invocation: every strides-th of one image, so that neighbours read side by side.
+const EACH = 16u;
 
+// y = x * mask. One invocation: up to EACH pixels of one image, one vector of channels.
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
-    let len = shape.n * shape.pixels * shape.channels;
-    let threads = (len + EACH - 1u) / EACH;
-    if first >= threads { return; }
-    for (var i = first; i < len; i += threads) {
-        y[i] = x[i] * mask(i);
+    let i = id.x + id.y * groups.x * 64u;
+    let strides = (shape.pixels + EACH - 1u) / EACH;
+    let channel = i % shape.channels;
+    let image = i / shape.channels / strides;
+    if image >= shape.n { return; }
+    var factor = mask(image * shape.channels + channel);
+    for (var pixel = i / shape.channels % strides; pixel < shape.pixels; pixel += strides) {
+        let at = (image * shape.pixels + pixel) * shape.channels + channel;
+        if shape.whole_channels == 0u {
+            factor = mask(at);
+        }
+        y[at] = x[at] * factor;
     }
 }
 
+// dx = dy * mask. One invocation: as forward.
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
-    let len = shape.n * shape.pixels * shape.channels;
-    let threads = (len + EACH - 1u) / EACH;
-    if first >= threads { return; }
-    for (var i = first; i < len; i += threads) {
-        dx[i] = dy[i] * mask(i);
+    let i = id.x + id.y * groups.x * 64u;
+    let strides = (shape.pixels + EACH - 1u) / EACH;
+    let channel = i % shape.channels;
+    let image = i / shape.channels / strides;
+    if image >= shape.n { return; }
+    var factor = mask(image * shape.channels + channel);
+    for (var pixel = i / shape.channels % strides; pixel < shape.pixels; pixel += strides) {
+        let at = (image * shape.pixels + pixel) * shape.channels + channel;
+        if shape.whole_channels == 0u {
+            factor = mask(at);
+        }
+        dx[at] = dy[at] * factor;
     }
 }

@@ -23,8 +23,8 @@ uniform! {
     }
 }
 
-/// Vectors that one invocation takes: EACH in dropout.wgsl.
-pub const EACH: u64 = 4;
+/// Pixels of one picture that one invocation takes: EACH in dropout.wgsl.
+pub const EACH: u64 = 16;
 
 impl Shape {
     /// Shape for `n` pictures of `channels` x `pixels` and the probability `p` to drop.
@@ -45,6 +45,10 @@ impl Shape {
         }
     }
 
+    fn threads(&self) -> u64 {
+        u64::from(self.n) * u64::from(self.channels) * u64::from(self.pixels).div_ceil(EACH)
+    }
+
     fn len(&self) -> u64 {
         u64::from(self.n) * u64::from(self.pixels) * u64::from(self.channels)
     }
@@ -58,7 +62,7 @@ kernel! {
         read x,
         write y,
     }
-    threads |shape, _tile| shape.len().div_ceil(EACH);
+    threads |shape, _tile| shape.threads();
     flops |shape| 4 * shape.len();
 }
 
@@ -70,6 +74,6 @@ kernel! {
         read dy,
         write dx,
     }
-    threads |shape, _tile| shape.len().div_ceil(EACH);
+    threads |shape, _tile| shape.threads();
     flops |shape| 4 * shape.len();
 }
