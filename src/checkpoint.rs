@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Spec, Start};
+use crate::spec::{Parameter, Spec, Start};
 
 /// A trained network with what is needed to use it.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,12 +67,9 @@ pub enum CheckpointError {
 
 const META_KEY: &str = "convscope";
 
-/// Keys and lengths of the running statistics of each block's batch norm.
-fn statistics(spec: &Spec) -> impl Iterator<Item = (String, usize)> + '_ {
-    spec.channels.iter().enumerate().flat_map(|(block, &channels)| {
-        let index = spec.conv_index(block) + 1;
-        ["running_mean", "running_var"].map(|name| (format!("{index}.{name}"), channels))
-    })
+/// Everything that is stored: trained tensors, then running statistics.
+fn stored(spec: &Spec) -> impl Iterator<Item = Parameter> {
+    spec.parameters().into_iter().chain(spec.statistics())
 }
 
 impl Weights {
@@ -81,7 +78,7 @@ impl Weights {
     pub fn initial(spec: &Spec, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut tensors = BTreeMap::new();
-        for parameter in spec.parameters() {
+        for parameter in stored(spec) {
             let values = (0..parameter.layout.len()).map(|_| match parameter.start {
                 Start::Uniform { fan_in } => {
                     let bound = 1.0 / (fan_in as f32).sqrt();
@@ -90,10 +87,6 @@ impl Weights {
                 Start::Constant(value) => value.into(),
             });
             tensors.insert(parameter.name, values.collect());
-        }
-        for (name, len) in statistics(spec) {
-            let start = if name.ends_with("running_var") { 1.0 } else { 0.0 };
-            tensors.insert(name, vec![start; len]);
         }
         Self { tensors, batches: 0 }
     }
@@ -111,9 +104,8 @@ impl Checkpoint {
     /// The bytes of a safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let spec = &self.meta.spec;
-        let shapes = spec.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape));
         let shapes: BTreeMap<String, Vec<usize>> =
-            shapes.chain(statistics(spec).map(|(name, len)| (name, vec![len]))).collect();
+            stored(spec).map(|parameter| (parameter.name, parameter.shape)).collect();
         let batches = self.weights.batches.to_le_bytes();
         let bytes: Vec<(String, Vec<u8>)> = self
             .weights
@@ -150,10 +142,8 @@ impl Checkpoint {
         }
 
         let file = SafeTensors::deserialize(bytes)?;
-        let parameters = meta.spec.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape));
-        let expected = parameters.chain(statistics(&meta.spec).map(|(name, len)| (name, vec![len])));
         let mut tensors = BTreeMap::new();
-        for (name, shape) in expected {
+        for Parameter { name, shape, .. } in stored(&meta.spec) {
             let problem = |problem: String| CheckpointError::Tensor { name: name.clone(), problem };
             let tensor = file.tensor(&name).map_err(|_| problem("is missing".into()))?;
             if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {

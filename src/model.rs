@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
-use crate::layout::{Layout, padded};
+use crate::layout::padded;
 use crate::ops::{Step, adam, avg_pool, batch_norm, conv2d, cross_entropy, dropout, linear, relu, sgd};
 use crate::spec::{Block, Head, Parameter, Spec};
 
@@ -478,16 +478,11 @@ impl Model {
     /// # Panics
     /// When a tensor is missing or has another length than the network's.
     pub fn load(&self, gpu: &Gpu, weights: &Weights) {
-        for (parameter, trained) in self.parameters.iter().zip(&self.trained) {
+        let trained = self.parameters.iter().cloned().zip(self.trained.iter().map(|trained| &trained.value));
+        for (parameter, tensor) in trained.chain(self.statistics()) {
             let values = weights.get(&parameter.name);
             assert_eq!(values.len(), parameter.layout.len(), "{}", parameter.name);
-            trained.value.write(gpu, &parameter.layout.pack(values));
-        }
-        let channels = self.spec.channels.iter().flat_map(|channels| [*channels; 2]);
-        for ((tensor, name), len) in self.statistics().zip(channels) {
-            let values = weights.get(&name);
-            assert_eq!(values.len(), len, "{name}");
-            tensor.write(gpu, &Layout::Vector { len }.pack(values));
+            tensor.write(gpu, &parameter.layout.pack(values));
         }
         for moments in &self.moments {
             moments.write(gpu, &vec![0.0f32; moments.len()]);
@@ -506,10 +501,8 @@ impl Model {
             weights.tensors.insert(parameter.name.clone(), parameter.layout.unpack(trained.value.within(&values)));
         }
         let statistics = self.all_statistics.read::<f32>(gpu).await?;
-        for ((tensor, name), channels) in
-            self.statistics().zip(self.spec.channels.iter().flat_map(|channels| [channels; 2]))
-        {
-            weights.tensors.insert(name, tensor.within(&statistics)[..*channels].to_vec());
+        for (statistic, tensor) in self.statistics() {
+            weights.tensors.insert(statistic.name, statistic.layout.unpack(tensor.within(&statistics)));
         }
         Ok(weights)
     }
@@ -528,15 +521,10 @@ impl Model {
             .collect())
     }
 
-    /// The running statistics with their names in PyTorch.
-    fn statistics(&self) -> impl Iterator<Item = (&Tensor, String)> {
-        self.layers.iter().enumerate().flat_map(|(block, layer)| {
-            let index = self.spec.conv_index(block) + 1;
-            [
-                (&layer.running_mean, format!("{index}.running_mean")),
-                (&layer.running_variance, format!("{index}.running_var")),
-            ]
-        })
+    /// The running statistics on the device.
+    fn statistics(&self) -> impl Iterator<Item = (Parameter, &Tensor)> {
+        let tensors = self.layers.iter().flat_map(|layer| [&layer.running_mean, &layer.running_variance]);
+        self.spec.statistics().into_iter().zip(tensors)
     }
 }
 

@@ -103,7 +103,7 @@ pub struct Block {
     pub offset: usize,
 }
 
-/// A trained tensor of the network.
+/// A stored tensor of the network: a trained one or a running statistic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// Its key in PyTorch's `state_dict`.
@@ -303,6 +303,18 @@ impl Spec {
             parameters.push(vector(format!("{index}.bias"), outputs, Start::Uniform { fan_in }));
         }
         parameters
+    }
+
+    /// The running statistics of each block's batch norm, mean and variance, which are stored with the weights.
+    pub fn statistics(&self) -> Vec<Parameter> {
+        let statistic = |block: usize, name: &str, start: u8| Parameter {
+            name: format!("{}.{name}", self.conv_index(block) + 1),
+            shape: vec![self.channels[block]],
+            layout: Layout::Vector { len: self.channels[block] },
+            start: Start::Constant(start),
+        };
+        let both = |block| [statistic(block, "running_mean", 0), statistic(block, "running_var", 1)];
+        (0..self.channels.len()).flat_map(both).collect()
     }
 
     /// How many numbers are trained.

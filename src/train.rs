@@ -93,11 +93,6 @@ impl<'a> Trainer<'a> {
         Ok(Self { gpu, model, recipe, training_step, evaluation, steps: 0 })
     }
 
-    /// Training steps taken so far.
-    pub fn steps(&self) -> u32 {
-        self.steps
-    }
-
     /// Trains on all pictures once, in a new order. Returns the metrics in training mode, and the pictures that had become
     /// unreadable.
     ///
@@ -111,9 +106,10 @@ impl<'a> Trainer<'a> {
     ) -> Result<(Metrics, Vec<Rejected>)> {
         let Recipe { optimizer, lr, seed, augment } = self.recipe;
         let mut order = shuffled(pictures.len(), seed, epoch as u64);
-        if order.len() % self.model.batch() < self.model.spec().least_batch() {
+        let rest = order.len() % self.model.batch();
+        if rest < self.model.spec().least_batch() {
             // Batch norm cannot learn from what is left, so it sits this epoch out; the next one has another order.
-            order.truncate(order.len() / self.model.batch() * self.model.batch());
+            order.truncate(order.len() - rest);
         }
         let flips = augment.then_some(Flips { seed, epoch: epoch as u64 });
         let (gpu, model, plan, steps) = (self.gpu, self.model, &self.training_step, &mut self.steps);

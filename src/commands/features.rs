@@ -8,7 +8,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{FeaturesArgs, Which};
 use crate::data::prepare;
-use crate::gpu::Gpu;
 use crate::inspect::{self, Stage};
 use crate::model::Model;
 use crate::run_dir::{self, RunDir};
@@ -28,7 +27,7 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let shown = arguments.image.display();
     let pixels = prepare::load(&arguments.image, height as u32).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
-    let gpu = pollster::block_on(Gpu::open(&arguments.adapter.clone().unwrap_or_default()))?;
+    let gpu = super::open(&arguments.adapter)?;
     let model = Model::new(&gpu, &meta.spec, 1)?;
     model.load(&gpu, &weights);
     let look = inspect::look(&gpu, &model, &pixels, arguments.stage)?;

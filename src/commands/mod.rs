@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use image::RgbImage;
 
 use crate::cli::{Cli, Command};
-use crate::gpu::{GpuError, adapters};
+use crate::gpu::{AdapterChoice, Gpu, GpuError, adapters};
 use crate::inspect::Look;
 use crate::terminal::say;
 
@@ -36,6 +36,10 @@ fn list_adapters() -> Result<()> {
         say(format!("{number}  {}  ({:?}, {:?}, {driver})", info.name, info.device_type, info.backend));
     }
     Ok(())
+}
+
+fn open(adapter: &Option<AdapterChoice>) -> Result<Gpu> {
+    Ok(pollster::block_on(Gpu::open(&adapter.clone().unwrap_or_default()))?)
 }
 
 /// The lines in the caption of a picture of feature maps.

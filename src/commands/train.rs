@@ -34,7 +34,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     if let Some(data) = &arguments.data {
         check_apart(data, arguments.out.as_deref())?;
     }
-    let gpu = pollster::block_on(Gpu::open(&arguments.adapter.clone().unwrap_or_default()))?;
+    let gpu = super::open(&arguments.adapter)?;
     say(format!("adapter  {} ({:?})", gpu.info().name, gpu.info().backend));
 
     // What costs little and may be refused comes first; reading all photos comes last.

@@ -110,7 +110,7 @@ impl<'a> FeatureMaps<'a> {
             )));
         }
         for (i, &value) in self.values.iter().enumerate() {
-            let remedy = if !is_finite(value) {
+            let remedy = if !value.is_finite() {
                 "the weights or the image are damaged, or training diverged: try another checkpoint"
             } else if value < 0.0 && !self.signed {
                 "values after ReLU cannot be negative: mark these maps as signed"
@@ -124,11 +124,4 @@ impl<'a> FeatureMaps<'a> {
         }
         Ok(())
     }
-}
-
-/// Whether the exponent bits are not all ones, which mark the infinities and NaN. Looking at the
-/// bits holds whatever is assumed of floating-point comparisons.
-fn is_finite(value: f32) -> bool {
-    const EXPONENT: u32 = 0x7f80_0000;
-    value.to_bits() & EXPONENT != EXPONENT
 }
