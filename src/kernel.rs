@@ -81,36 +81,11 @@ pub enum Argument<'a> {
     Tensor(&'a Tensor),
 }
 
-/// How many results one invocation of a convolution keeps in registers: the constants of the same names in
-/// `shaders/conv2d.wgsl`, set to these numbers when the kernel is compiled.
-///
-/// A larger tile makes more of each loaded number, as long as the registers last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tile {
-    /// Pixels.
-    pub pixels: u64,
-    /// Vectors of channels.
-    pub vectors: u64,
-    /// Rows of a weight's gradient.
-    pub rows: u64,
-}
+/// Numbers that the host decides and the WGSL knows as constants: tiles, and what loops over local arrays are bound by.
+pub type Constants = Vec<(&'static str, u32)>;
 
-impl Tile {
-    /// For GPUs, whose registers hold little more than a hundred numbers before they spill.
-    pub const GPU: Self = Self { pixels: 8, vectors: 2, rows: 3 };
-    /// For software drivers: loads dominate there, and what spills stays in the processor's first cache.
-    pub const SOFTWARE: Self = Self { pixels: 16, vectors: 4, rows: 9 };
-
-    /// The number that a constant of the WGSL takes, if it is one of the tile's.
-    pub fn constant(&self, name: &str) -> Option<u32> {
-        match name {
-            "PIXELS" => Some(self.pixels as u32),
-            "VECTORS" => Some(self.vectors as u32),
-            "ROWS" => Some(self.rows as u32),
-            _ => None,
-        }
-    }
-}
+/// Invocations of a workgroup, where the host does not decide it.
+pub const WORKGROUP: u64 = 64;
 
 /// A kernel with its arguments, ready to be added to a [`Plan`](crate::gpu::Plan).
 pub trait Kernel {
@@ -118,8 +93,10 @@ pub trait Kernel {
     fn declaration(&self) -> &'static Declaration;
     /// Its arguments, in the declaration's order.
     fn arguments(&self) -> Vec<Argument<'_>>;
-    /// How many invocations have work to do.
-    fn threads(&self, tile: Tile) -> u64;
+    /// What the WGSL's constants of these names are set to.
+    fn constants(&self) -> Constants;
+    /// How many workgroups have work to do.
+    fn workgroups(&self) -> u64;
     /// Floating-point operations it is asked for; a multiply-add counts as two.
     fn flops(&self) -> u64;
 }
@@ -252,28 +229,32 @@ macro_rules! uniform {
 ///         constant shape: Shape,
 ///         read x, write y,
 ///     }
-///     threads |shape, _tile| shape.vectors;
+///     threads |shape| shape.vectors;
 ///     flops |shape| 4 * shape.vectors;
 /// }
 /// ```
 /// `constant` is a struct made with `uniform!` that stays the same for every run; `uniform step: Step` is a tensor that
-/// holds such a struct and changes between runs; `read` and `write` are storage tensors.
+/// holds such a struct and changes between runs; `read` and `write` are storage tensors. A kernel with a
+/// `tile tile: Tile`, made with `tile!`, has constants; one with `workgroups |..|` in the place of `threads |..|` says how many
+/// workgroups it needs, whatever their size.
 macro_rules! kernel {
     (
         $(#[$doc:meta])*
         $name:ident($op:literal, $entry:ident) {
             constant $shape:ident: $shape_type:ty,
+            $(tile $tile:ident: $tile_type:ty,)?
             $(uniform $uniform:ident: $uniform_type:ty,)*
             $(read $read:ident,)*
             $(write $write:ident,)*
         }
-        threads |$threads_shape:ident, $tile:ident| $threads:expr;
+        $size:ident |$($known:ident),+| $count:expr;
         flops |$flops_shape:ident| $flops:expr;
     ) => {
         $(#[$doc])*
         #[allow(missing_docs)] // The fields carry the names of the kernel's arguments, which its WGSL file explains.
         pub struct $name<'a> {
             pub $shape: $shape_type,
+            $(pub $tile: $tile_type,)?
             $(pub $uniform: &'a $crate::gpu::Tensor,)*
             $(pub $read: &'a $crate::gpu::Tensor,)*
             $(pub $write: &'a $crate::gpu::Tensor,)*
@@ -285,7 +266,7 @@ macro_rules! kernel {
                 op: $op,
                 source: $crate::kernel::Source {
                     file: concat!($op, ".wgsl"),
-                    text: include_str!(concat!("../../shaders/", $op, ".wgsl")),
+                    text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $op, ".wgsl")),
                 },
                 entry: stringify!($entry),
                 arguments: &[
@@ -309,9 +290,12 @@ macro_rules! kernel {
                     $($crate::kernel::Argument::Tensor(self.$write),)*
                 ]
             }
-            fn threads(&self, $tile: $crate::kernel::Tile) -> u64 {
-                let $threads_shape = &self.$shape;
-                $threads
+            fn constants(&self) -> $crate::kernel::Constants {
+                [$(self.$tile.constants(),)? $crate::kernel::Constants::new()].concat()
+            }
+            fn workgroups(&self) -> u64 {
+                $(let $known = &self.$known;)+
+                $crate::kernel::$size($count)
             }
             fn flops(&self) -> u64 {
                 let $flops_shape = &self.$shape;
@@ -321,4 +305,30 @@ macro_rules! kernel {
     };
 }
 
-pub(crate) use {kernel, uniform};
+/// Declares a tile: numbers that the WGSL knows as constants.
+macro_rules! tile {
+    ($(#[$doc:meta])* pub struct $name:ident { $($(#[$field_doc:meta])* pub $field:ident = $constant:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name { $($(#[$field_doc])* pub $field: u32,)* }
+
+        impl $name {
+            /// The WGSL's constants.
+            pub fn constants(&self) -> $crate::kernel::Constants {
+                vec![$((stringify!($constant), self.$field),)*]
+            }
+        }
+    };
+}
+
+/// Workgroups of [`WORKGROUP`] invocations that hold so many.
+pub(crate) fn threads(count: u64) -> u64 {
+    count.div_ceil(WORKGROUP)
+}
+
+/// As it is.
+pub(crate) fn workgroups(count: u64) -> u64 {
+    count
+}
+
+pub(crate) use {kernel, tile, uniform};

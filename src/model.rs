@@ -3,7 +3,8 @@
 use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::layout::padded;
-use crate::ops::{Step, adam, avg_pool, batch_norm, conv2d, cross_entropy, dropout, linear, relu, sgd};
+use crate::ops::conv2d::{self, Conv2d};
+use crate::ops::{Step, adam, avg_pool, batch_norm, cross_entropy, dropout, linear, relu, sgd};
 use crate::spec::{Block, Head, Parameter, Spec};
 
 /// How the network runs: in training, batch norm uses the batch's statistics and dropout drops.
@@ -122,7 +123,7 @@ impl Activations {
 
 /// Shapes and weights of one block.
 struct BlockLayer {
-    conv: conv2d::Shape,
+    conv: Conv2d,
     norm: batch_norm::Shape,
     relu: relu::Shape,
     dropout: dropout::Shape,
@@ -133,6 +134,8 @@ struct BlockLayer {
     running_variance: Tensor,
     batch_mean: Tensor,
     batch_variance: Tensor,
+    /// Room for the transposed weight.
+    transposed: Tensor,
     /// Partial results of the weight's gradient.
     conv_partials: Tensor,
     /// Partial results of batch norm's sums.
@@ -225,12 +228,14 @@ impl Model {
                 let [channels, height, width] = block.output;
                 let kernel = [spec.kernel; 2];
                 let conv = conv2d::Shape::new(batch, block.input, channels, kernel, spec.stride, spec.padding);
-                (conv, batch_norm::Shape::new(batch, channels, height * width))
+                (Conv2d::new(gpu, conv), batch_norm::Shape::new(batch, channels, height * width))
             })
             .collect();
-        // One piece of memory serves all reductions: none outlives the kernel after it.
-        let most = shapes.iter().map(|(conv, norm)| conv.partial_len().max(norm.partial_len())).max();
-        let partials = Tensor::new(gpu, "partial sums", most.expect("there is at least one block"))?;
+        // One piece of memory serves all reductions, another all transposed weights: none outlives the kernel after it.
+        let most = |len: fn(&(Conv2d, batch_norm::Shape)) -> usize| shapes.iter().map(len).max().unwrap_or(0);
+        let partials = most(|(conv, norm)| conv.partial_len().max(norm.partial_len()));
+        let partials = Tensor::new(gpu, "partial sums", partials)?;
+        let transposed = Tensor::new(gpu, "transposed weights", most(|(conv, _)| conv.weight_len()))?;
         let layers: Vec<_> = blocks
             .iter()
             .enumerate()
@@ -239,9 +244,10 @@ impl Model {
             .map(|(((number, block), (conv, norm)), (trained, statistics))| {
                 let [channels, height, width] = block.output;
                 BlockLayer {
-                    conv,
                     norm,
+                    transposed: transposed.first(conv.weight_len()),
                     conv_partials: partials.first(conv.partial_len()),
+                    conv,
                     norm_partials: partials.first(norm.partial_len()),
                     relu: relu::Shape { len: (batch * height * width * padded(channels) / 4) as u32 },
                     dropout: dropout::Shape::new(batch, channels, height * width, spec.dropout, true, number),
@@ -306,8 +312,8 @@ impl Model {
         let mut x = &acts.input;
         for (number, (layer, block)) in (1..).zip(self.layers.iter().zip(&acts.blocks)) {
             let place = format!("block {number}");
-            let BlockLayer { conv, norm, relu, dropout, .. } = *layer;
-            plan.add(gpu, &place, &conv2d::Forward { shape: conv, x, weight: &layer.weight.value, y: &block.conv });
+            let BlockLayer { norm, relu, dropout, .. } = *layer;
+            layer.conv.forward(gpu, &mut plan, &place, x, &layer.weight.value, &block.conv);
             if mode == Mode::Train {
                 let partial = &layer.norm_partials;
                 plan.add(gpu, &place, &batch_norm::Statistics { shape: norm, step, x: &block.conv, partial });
@@ -361,7 +367,7 @@ impl Model {
         for (number, layer) in self.layers.iter().enumerate().rev() {
             let place = format!("block {}", number + 1);
             let (block, dblock) = (&acts.blocks[number], &grads.blocks[number]);
-            let BlockLayer { conv, norm, relu, dropout, .. } = *layer;
+            let BlockLayer { norm, relu, dropout, .. } = *layer;
             if self.drops(mode) {
                 plan.add(
                     gpu,
@@ -386,15 +392,13 @@ impl Model {
                 }
                 None => (&acts.input, to_input.then_some(&grads.input)),
             };
-            let dy = &dblock.conv;
+            let (conv, dy) = (&layer.conv, &dblock.conv);
             if mode == Mode::Train {
-                let partials = &layer.conv_partials;
-                plan.add(gpu, &place, &conv2d::BackwardWeight { shape: conv, step, x, dy, partial: partials });
-                let dweight = &layer.weight.gradient;
-                plan.add(gpu, &place, &conv2d::ReduceWeight { shape: conv, partials, dweight });
+                let (partials, dweight) = (&layer.conv_partials, &layer.weight.gradient);
+                conv.backward_weight(gpu, &mut plan, &place, step, x, dy, partials, dweight);
             }
             if let Some(dx) = dx {
-                plan.add(gpu, &place, &conv2d::BackwardInput { shape: conv, weight: &layer.weight.value, dy, dx });
+                conv.backward_input(gpu, &mut plan, &place, &layer.weight.value, &layer.transposed, dy, dx);
             }
         }
         plan

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use convscope::kernel::{Access, Declaration, Scalar, Source, Tile};
+use convscope::kernel::{Access, Declaration, Scalar, Source, WORKGROUP};
 use convscope::ops::{self, KERNELS};
 
 #[test]
@@ -84,10 +84,6 @@ fn constant(module: &naga::Module, name: &str) -> Option<u32> {
 
 #[test]
 fn constants_that_the_host_counts_with_agree() {
-    let conv2d = ops::conv2d::Forward::DECLARATION.source.parse();
-    for name in ["PIXELS", "VECTORS", "ROWS"] {
-        assert!(constant(&conv2d, name).is_some_and(|value| Tile::GPU.constant(name) == Some(value)), "{name}");
-    }
     let each = [
         (ops::relu::Forward::DECLARATION, u64::from(ops::relu::EACH)),
         (ops::dropout::Forward::DECLARATION, ops::dropout::EACH),
@@ -98,9 +94,43 @@ fn constants_that_the_host_counts_with_agree() {
         assert_eq!(constant(&kernel.source.parse(), "EACH").map(u64::from), Some(value), "{}", kernel.source.file);
     }
     for kernel in KERNELS {
+        // The host decides how large a workgroup of the subgroup kernels is: a subgroup.
+        let size = if kernel.op == "conv2d_subgroup" { 8 } else { WORKGROUP as u32 };
         for entry in kernel.source.parse().entry_points {
-            // The kernels fold two dimensions of workgroups of 64 into one; a single invocation needs no folding.
-            assert!([[64, 1, 1], [1, 1, 1]].contains(&entry.workgroup_size), "{}, {}", kernel.source.file, entry.name);
+            // The kernels fold two dimensions of workgroups into one; a single invocation needs no folding.
+            assert!(
+                [[size, 1, 1], [1, 1, 1]].contains(&entry.workgroup_size),
+                "{}, {}",
+                kernel.source.file,
+                entry.name
+            );
+        }
+    }
+}
+
+#[test]
+fn constants_that_the_host_sets_are_in_the_wgsl() {
+    let shape = ops::conv2d::Shape::new(2, [5, 9, 9], 6, [3, 3], 2, 1);
+    let plain = (ops::conv2d::plain::Forward::DECLARATION, ops::conv2d::plain::Tile::GPU.constants());
+    let tiles = [
+        plain,
+        (
+            ops::conv2d::subgroup::Forward::DECLARATION,
+            ops::conv2d::subgroup::ForwardTile::choose(&shape, 8).constants(),
+        ),
+        (
+            ops::conv2d::subgroup::BackwardInput::DECLARATION,
+            ops::conv2d::subgroup::InputTile::choose(&shape, 8).constants(),
+        ),
+        (
+            ops::conv2d::subgroup::BackwardWeight::DECLARATION,
+            ops::conv2d::subgroup::WeightTile::choose(&shape, 8).constants(),
+        ),
+    ];
+    for (kernel, constants) in tiles {
+        let module = kernel.source.parse();
+        for (name, _) in constants {
+            assert!(constant(&module, name).is_some(), "{}: there is no constant {name}", kernel.source.file);
         }
     }
 }

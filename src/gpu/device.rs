@@ -3,7 +3,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::kernel::{Access, Declaration, Tile, bindings};
+use crate::kernel::{Access, Constants, Declaration, bindings};
+use crate::ops::conv2d::Kernels;
 
 /// What can go wrong between the program and the device.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,12 @@ pub enum GpuError {
         bytes: u64,
         /// What the adapter allows.
         limit: u64,
+    },
+    /// The subgroup kernels were asked for where they cannot run.
+    #[error("--kernels subgroup: {adapter} has no subgroups of one size; use --kernels plain or auto")]
+    NoSubgroups {
+        /// Name of the adapter.
+        adapter: String,
     },
     /// The device was lost or ran out of memory.
     #[error(
@@ -113,17 +120,20 @@ pub struct Gpu {
     queue: wgpu::Queue,
     limits: wgpu::Limits,
     timestamps: bool,
-    tile: Tile,
+    subgroups: bool,
+    kernels: Kernels,
     failure: Arc<OnceLock<String>>,
-    pipelines: Mutex<HashMap<(&'static str, &'static str), Arc<Pipeline>>>,
+    pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
 }
+
+/// Operation, entry point and constants.
+type PipelineKey = (&'static str, &'static str, Constants);
 
 /// A compiled kernel: the binding number of each argument, in the order of its declaration.
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) numbers: Vec<u32>,
-    pub(super) workgroup_size: u32,
 }
 
 impl Gpu {
@@ -159,11 +169,11 @@ impl Gpu {
     async fn from_adapter(adapter: wgpu::Adapter) -> Result<Self, GpuError> {
         let info = adapter.get_info();
         let limits = adapter.limits();
-        let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let features = adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("convscope"),
-                required_features: timestamps,
+                required_features: features,
                 required_limits: limits.clone(),
                 ..Default::default()
             })
@@ -180,19 +190,48 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let _ = broken.set(error.to_string());
         }));
-        let tile = if info.device_type == wgpu::DeviceType::Cpu { Tile::SOFTWARE } else { Tile::GPU };
-        let timestamps = !timestamps.is_empty();
-        Ok(Self { info, device, queue, limits, timestamps, tile, failure, pipelines: Mutex::default() })
+        let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        let subgroups = features.contains(wgpu::Features::SUBGROUP);
+        let mut gpu = Self {
+            info,
+            device,
+            queue,
+            limits,
+            timestamps,
+            subgroups,
+            kernels: Kernels::Plain,
+            failure,
+            pipelines: Mutex::default(),
+        };
+        gpu.kernels = if gpu.is_software() && gpu.lanes().is_some() { Kernels::Subgroup } else { Kernels::Plain };
+        Ok(gpu)
     }
 
-    /// The same device with another tile for the convolutions, and nothing compiled yet.
-    pub fn with_tile(self, tile: Tile) -> Self {
-        Self { tile, pipelines: Mutex::default(), ..self }
+    /// The same device with other kernels for the convolutions.
+    ///
+    /// # Errors
+    /// [`GpuError::NoSubgroups`] when they need subgroups of a known size and the device has none.
+    pub fn with_kernels(self, kernels: Kernels) -> Result<Self, GpuError> {
+        if kernels == Kernels::Subgroup && self.lanes().is_none() {
+            return Err(GpuError::NoSubgroups { adapter: self.info.name });
+        }
+        Ok(Self { kernels, ..self })
     }
 
-    /// The tile of the convolutions, chosen by the kind of the adapter.
-    pub fn tile(&self) -> Tile {
-        self.tile
+    /// The kernels of the convolutions: those that suit the adapter, unless [`Gpu::with_kernels`] said otherwise.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
+    /// Invocations of a subgroup, where that is the same number for every kernel.
+    pub fn lanes(&self) -> Option<u32> {
+        let (least, most) = (self.info.subgroup_min_size, self.info.subgroup_max_size);
+        (self.subgroups && least == most && least >= 4).then_some(least)
+    }
+
+    /// Whether the adapter is a program on the processor.
+    pub fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
     }
 
     /// Name, driver and backend of the adapter.
@@ -269,15 +308,15 @@ impl Gpu {
     }
 
     /// The pipeline of a kernel, compiled on first use.
-    pub(super) fn pipeline(&self, declaration: &'static Declaration) -> Arc<Pipeline> {
+    pub(super) fn pipeline(&self, declaration: &'static Declaration, constants: Constants) -> Arc<Pipeline> {
         let mut pipelines = self.pipelines.lock().expect("no thread panics while it compiles");
         pipelines
-            .entry((declaration.op, declaration.entry))
-            .or_insert_with(|| Arc::new(self.compile(declaration)))
+            .entry((declaration.op, declaration.entry, constants))
+            .or_insert_with_key(|(_, _, constants)| Arc::new(self.compile(declaration, constants)))
             .clone()
     }
 
-    fn compile(&self, declaration: &Declaration) -> Pipeline {
+    fn compile(&self, declaration: &Declaration, constants: &[(&str, u32)]) -> Pipeline {
         let label = format!("{}.{}", declaration.op, declaration.entry);
         let module = declaration.source.parse();
         let globals = bindings(&module, declaration.entry).unwrap_or_else(|| panic!("{label}: no such entry point"));
@@ -290,8 +329,6 @@ impl Gpu {
                 module.global_variables[*handle].binding.expect("bound globals have a binding").binding
             })
             .collect();
-        let entry = module.entry_points.iter().find(|point| point.name == declaration.entry);
-        let workgroup_size = entry.expect("bindings found it").workgroup_size[0];
 
         let entries: Vec<_> = declaration
             .arguments
@@ -316,7 +353,7 @@ impl Gpu {
             .device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
 
-        let text = super::unroll::unroll(declaration.source.text, &|name| self.tile.constant(name));
+        let text = super::unroll::unroll(declaration.source.text, declaration.entry, constants);
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(declaration.source.file),
             source: wgpu::ShaderSource::Wgsl(text.into()),
@@ -334,6 +371,6 @@ impl Gpu {
             compilation_options: Default::default(),
             cache: None,
         });
-        Pipeline { pipeline, layout, numbers, workgroup_size }
+        Pipeline { pipeline, layout, numbers }
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::device::Pipeline;
 use super::{Gpu, GpuError, Tensor};
-use crate::kernel::{Access, Argument, Kernel};
+use crate::kernel::{Access, Argument, Kernel, WORKGROUP};
 
 /// Kernels with their arguments bound, recorded once and replayed every step.
 ///
@@ -49,7 +49,7 @@ impl Plan {
     pub fn add(&mut self, gpu: &Gpu, place: &str, kernel: &impl Kernel) {
         let declaration = kernel.declaration();
         let name = format!("{}.{} {place}", declaration.op, declaration.entry);
-        let pipeline = gpu.pipeline(declaration);
+        let pipeline = gpu.pipeline(declaration, kernel.constants());
         let arguments = kernel.arguments();
 
         let mut constants = Vec::new();
@@ -74,7 +74,7 @@ impl Plan {
             entries: &entries,
         });
         self.dispatches.push(Dispatch {
-            workgroups: workgroups(&name, kernel.threads(gpu.tile()), pipeline.workgroup_size),
+            workgroups: folded(&name, kernel.workgroups()),
             flops: kernel.flops(),
             bytes: tensors.iter().map(|(_, tensor, _)| tensor.bytes()).sum(),
             name,
@@ -249,14 +249,14 @@ fn refuse_overlap(name: &str, tensors: &[(u32, &Tensor, Access)]) {
     }
 }
 
-/// Workgroups for so many invocations, folded into two dimensions where one does not hold them.
-fn workgroups(name: &str, threads: u64, workgroup_size: u32) -> [u32; 2] {
+/// So many workgroups, folded into two dimensions where one does not hold them.
+fn folded(name: &str, workgroups: u64) -> [u32; 2] {
     const MOST: u64 = 65_535;
-    let groups = threads.div_ceil(u64::from(workgroup_size)).max(1);
+    let groups = workgroups.max(1);
     let rows = groups.div_ceil(MOST);
     assert!(
-        rows <= MOST && threads <= u64::from(u32::MAX),
-        "{name}: {threads} invocations are too many for one dispatch"
+        rows <= MOST && groups * WORKGROUP <= u64::from(u32::MAX),
+        "{name}: {groups} workgroups are too many for one dispatch"
     );
     [groups.div_ceil(rows) as u32, rows as u32]
 }

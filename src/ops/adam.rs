@@ -53,6 +53,6 @@ kernel! {
         write first,
         write second,
     }
-    threads |shape, _tile| shape.len.into();
+    threads |shape| shape.len.into();
     flops |shape| 4 * 14 * u64::from(shape.len);
 }

@@ -44,7 +44,7 @@ kernel! {
         read x,
         write y,
     }
-    threads |shape, _tile| shape.outputs();
+    threads |shape| shape.outputs();
     flops |shape| 4 * shape.inputs();
 }
 
@@ -55,6 +55,6 @@ kernel! {
         read dy,
         write dx,
     }
-    threads |shape, _tile| shape.inputs();
+    threads |shape| shape.inputs();
     flops |shape| 8 * shape.inputs();
 }

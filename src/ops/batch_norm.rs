@@ -69,7 +69,7 @@ kernel! {
         read x,
         write partial,
     }
-    threads |shape, _tile| shape.reducing_threads();
+    threads |shape| shape.reducing_threads();
     flops |shape| 4 * shape.values();
 }
 
@@ -84,7 +84,7 @@ kernel! {
         write running_mean,
         write running_variance,
     }
-    threads |shape, _tile| shape.channels.into();
+    threads |shape| shape.channels.into();
     flops |shape| 40 * shape.reducing_threads();
 }
 
@@ -99,7 +99,7 @@ kernel! {
         read variance,
         write y,
     }
-    threads |shape, _tile| shape.elementwise_threads();
+    threads |shape| shape.elementwise_threads();
     flops |shape| 3 * shape.values();
 }
 
@@ -113,7 +113,7 @@ kernel! {
         read mean,
         write partial,
     }
-    threads |shape, _tile| shape.reducing_threads();
+    threads |shape| shape.reducing_threads();
     flops |shape| 4 * shape.values();
 }
 
@@ -127,7 +127,7 @@ kernel! {
         write sum_gamma,
         write sum_beta,
     }
-    threads |shape, _tile| shape.channels.into();
+    threads |shape| shape.channels.into();
     flops |shape| 8 * shape.reducing_threads();
 }
 
@@ -145,7 +145,7 @@ kernel! {
         read dbeta,
         write dx,
     }
-    threads |shape, _tile| shape.elementwise_threads();
+    threads |shape| shape.elementwise_threads();
     flops |shape| 5 * shape.values();
 }
 
@@ -158,6 +158,6 @@ kernel! {
         read variance,
         write dx,
     }
-    threads |shape, _tile| shape.elementwise_threads();
+    threads |shape| shape.elementwise_threads();
     flops |shape| shape.values();
 }

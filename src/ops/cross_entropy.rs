@@ -40,7 +40,7 @@ kernel! {
         write loss,
         write correct,
     }
-    threads |shape, _tile| shape.n.into();
+    threads |shape| shape.n.into();
     flops |shape| 4 * shape.logits();
 }
 
@@ -53,7 +53,7 @@ kernel! {
         read labels,
         write dlogits,
     }
-    threads |shape, _tile| shape.n.into();
+    threads |shape| shape.n.into();
     flops |shape| 6 * shape.logits();
 }
 
@@ -67,6 +67,6 @@ kernel! {
         write loss_sum,
         write counts,
     }
-    threads |_shape, _tile| 1;
+    threads |shape| u64::from(shape.n > 0);
     flops |shape| u64::from(shape.n);
 }

@@ -62,7 +62,7 @@ kernel! {
         read x,
         write y,
     }
-    threads |shape, _tile| shape.threads();
+    threads |shape| shape.threads();
     flops |shape| 4 * shape.len();
 }
 
@@ -74,6 +74,6 @@ kernel! {
         read dy,
         write dx,
     }
-    threads |shape, _tile| shape.threads();
+    threads |shape| shape.threads();
     flops |shape| 4 * shape.len();
 }

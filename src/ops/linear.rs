@@ -41,7 +41,7 @@ kernel! {
         read bias,
         write y,
     }
-    threads |shape, _tile| u64::from(shape.n) * u64::from(shape.outputs);
+    threads |shape| u64::from(shape.n) * u64::from(shape.outputs);
     flops |shape| shape.flops();
 }
 
@@ -53,7 +53,7 @@ kernel! {
         read dy,
         write dx,
     }
-    threads |shape, _tile| u64::from(shape.n) * u64::from(shape.inputs);
+    threads |shape| u64::from(shape.n) * u64::from(shape.inputs);
     flops |shape| shape.flops();
 }
 
@@ -66,7 +66,7 @@ kernel! {
         read dy,
         write dweight,
     }
-    threads |shape, _tile| u64::from(shape.inputs) * u64::from(shape.outputs);
+    threads |shape| u64::from(shape.inputs) * u64::from(shape.outputs);
     flops |shape| shape.flops();
 }
 
@@ -78,6 +78,6 @@ kernel! {
         read dy,
         write dbias,
     }
-    threads |shape, _tile| shape.outputs.into();
+    threads |shape| shape.outputs.into();
     flops |shape| 4 * u64::from(shape.n) * u64::from(shape.outputs);
 }

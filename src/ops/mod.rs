@@ -36,10 +36,14 @@ pub fn vectors(channels: usize) -> usize {
 
 /// Every kernel of this crate.
 pub const KERNELS: &[Declaration] = &[
-    conv2d::Forward::DECLARATION,
-    conv2d::BackwardInput::DECLARATION,
-    conv2d::BackwardWeight::DECLARATION,
-    conv2d::ReduceWeight::DECLARATION,
+    conv2d::plain::Forward::DECLARATION,
+    conv2d::plain::BackwardInput::DECLARATION,
+    conv2d::plain::BackwardWeight::DECLARATION,
+    conv2d::subgroup::Forward::DECLARATION,
+    conv2d::subgroup::BackwardInput::DECLARATION,
+    conv2d::subgroup::BackwardWeight::DECLARATION,
+    conv2d::TransposeWeight::DECLARATION,
+    conv2d::SumWeight::DECLARATION,
     batch_norm::Statistics::DECLARATION,
     batch_norm::Combine::DECLARATION,
     batch_norm::Forward::DECLARATION,

@@ -22,7 +22,7 @@ kernel! {
         read x,
         write y,
     }
-    threads |shape, _tile| shape.len.into();
+    threads |shape| shape.len.into();
     flops |shape| u64::from(shape.len) * u64::from(shape.rounds) * 8 * 8 * 4 * 2;
 }
 
@@ -33,6 +33,6 @@ kernel! {
         read x,
         write y,
     }
-    threads |shape, _tile| shape.len.div_ceil(EACH).into();
+    threads |shape| shape.len.div_ceil(EACH).into();
     flops |_shape| 0;
 }

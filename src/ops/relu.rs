@@ -20,7 +20,7 @@ kernel! {
         read x,
         write y,
     }
-    threads |shape, _tile| shape.len.div_ceil(EACH).into();
+    threads |shape| shape.len.div_ceil(EACH).into();
     flops |shape| 4 * u64::from(shape.len);
 }
 
@@ -32,6 +32,6 @@ kernel! {
         read dy,
         write dx,
     }
-    threads |shape, _tile| shape.len.div_ceil(EACH).into();
+    threads |shape| shape.len.div_ceil(EACH).into();
     flops |shape| 4 * u64::from(shape.len);
 }

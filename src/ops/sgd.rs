@@ -24,6 +24,6 @@ kernel! {
         write parameter,
         write velocity,
     }
-    threads |shape, _tile| shape.len.into();
+    threads |shape| shape.len.into();
     flops |shape| 4 * 6 * u64::from(shape.len);
 }

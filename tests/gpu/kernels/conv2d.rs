@@ -1,9 +1,9 @@
 use std::sync::OnceLock;
 
 use convscope::gpu::{AdapterChoice, Gpu, Plan};
-use convscope::kernel::Tile;
 use convscope::layout::{Layout, pack_images};
-use convscope::ops::conv2d;
+use convscope::ops::conv2d::plain::Tile;
+use convscope::ops::conv2d::{Conv2d, Kernels, Parts, Shape, SumWeight, TransposeWeight};
 use convscope::reference::{Summed, conv2d as twin};
 use libtest_mimic::Trial;
 use pollster::block_on;
@@ -73,38 +73,65 @@ const SHAPES: [[usize; 10]; 49] = [
     [5, 3, 23, 29, 5, 3, 3, 1, 1, 2],
 ];
 
-const TILES: [(&str, Tile); 3] =
-    [("software", Tile::SOFTWARE), ("gpu", Tile::GPU), ("odd", Tile { pixels: 3, vectors: 1, rows: 2 })];
+/// As [`SHAPES`], for the subgroup kernels: they are compiled for every shape anew, which takes a second or two each.
+const SUBGROUP_SHAPES: [[usize; 10]; 13] = [
+    [1, 1, 1, 1, 1, 1, 1, 1, 0, 1],
+    // Several pictures side by side in the lanes, and one after the other; some dead, some beyond the batch.
+    [5, 3, 5, 7, 5, 3, 3, 2, 1, 3],
+    [11, 2, 4, 4, 3, 2, 2, 1, 0, 7],
+    [3, 9, 3, 3, 18, 3, 3, 1, 1, 2],
+    // The stride exceeds the filter: some inputs have no output.
+    [1, 6, 13, 14, 3, 3, 2, 4, 1, 1],
+    [2, 3, 9, 10, 4, 1, 1, 3, 1, 2],
+    // The filter is larger than the map, and larger than the unrolled loop can be.
+    [1, 3, 2, 1, 4, 5, 4, 1, 2, 1],
+    [2, 4, 9, 8, 8, 7, 7, 1, 3, 2],
+    // Channels that fill the last lanes in part, or take several workgroups.
+    [2, 12, 5, 5, 33, 3, 3, 2, 1, 2],
+    [1, 37, 3, 4, 70, 2, 3, 1, 0, 1],
+    // Tiles with a halo, cut off at the edges.
+    [2, 16, 63, 31, 8, 3, 3, 2, 0, 2],
+    [3, 19, 17, 13, 22, 3, 3, 2, 1, 3],
+    [2, 3, 43, 61, 5, 3, 3, 1, 1, 1],
+];
+
+/// The sets of kernels, and the tiles of the plain ones.
+const KERNELS: [(&str, Kernels, Option<Tile>); 4] = [
+    ("plain_software", Kernels::Plain, Some(Tile::SOFTWARE)),
+    ("plain_gpu", Kernels::Plain, Some(Tile::GPU)),
+    ("plain_odd", Kernels::Plain, Some(Tile { pixels: 3, vectors: 1, rows: 2 })),
+    ("subgroup", Kernels::Subgroup, None),
+];
 
 pub fn tests() -> Vec<Trial> {
-    let entries: [Entry<Conv>; 5] = [
-        ("forward", forward),
-        ("backward_input", backward_input),
-        ("backward_weight", backward_weight),
-        ("reduce_weight", reduce_weight),
-        ("backward_weight_and_reduce", backward_weight_and_reduce),
+    let entries: [Entry<Conv>; 3] =
+        [("forward", forward), ("backward_input", backward_input), ("backward_weight", backward_weight)];
+    let mut tests = vec![
+        trial("kernels::conv2d::sum", || each_shape(0, "sum", sum)),
+        trial("kernels::conv2d::transpose", || each_shape(0, "transpose", transpose)),
     ];
-    let mut tests = Vec::new();
-    for (number, (tile, _)) in TILES.into_iter().enumerate() {
+    for (number, (kernels, ..)) in KERNELS.into_iter().enumerate() {
         for (entry, test) in entries {
-            tests
-                .push(trial(format!("kernels::conv2d::{entry}::tile_{tile}"), move || each_shape(number, entry, test)));
+            let name = format!("kernels::conv2d::{entry}::{kernels}");
+            tests.push(trial(name, move || each_shape(number, entry, test)));
         }
     }
     tests
 }
 
-/// The device with a tile's kernels.
-fn device(tile: usize) -> &'static Gpu {
-    static DEVICES: [OnceLock<Gpu>; TILES.len()] = [const { OnceLock::new() }; TILES.len()];
-    DEVICES[tile].get_or_init(|| block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_tile(TILES[tile].1))
+/// The device with a set of kernels.
+fn device(kernels: Kernels) -> &'static Gpu {
+    static DEVICES: [OnceLock<Gpu>; 2] = [const { OnceLock::new() }; 2];
+    DEVICES[kernels as usize]
+        .get_or_init(|| block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_kernels(kernels).unwrap())
 }
 
 /// Every shape, with random numbers and with integers.
-fn each_shape(tile: usize, entry: &str, test: fn(&Conv)) {
-    for (seed, shape) in (0..).zip(SHAPES) {
+fn each_shape(kernels: usize, entry: &str, test: fn(&Conv)) {
+    let shapes = if KERNELS[kernels].1 == Kernels::Subgroup { SUBGROUP_SHAPES.as_slice() } else { SHAPES.as_slice() };
+    for (seed, &shape) in (0..).zip(shapes) {
         for integers in [false, true] {
-            test(&Conv::new(tile, entry, shape, seed, integers));
+            test(&Conv::new(kernels, entry, shape, seed, integers));
         }
     }
 }
@@ -112,7 +139,7 @@ fn each_shape(tile: usize, entry: &str, test: fn(&Conv)) {
 /// One convolution with its numbers in PyTorch's layouts.
 struct Conv {
     case: Case,
-    shape: conv2d::Shape,
+    conv: Conv2d,
     twin: twin::Shape,
     layout: Layout,
     live: usize,
@@ -125,19 +152,22 @@ struct Conv {
 }
 
 impl Conv {
-    fn new(tile: usize, entry: &str, shape: [usize; 10], seed: u64, integers: bool) -> Self {
+    fn new(kernels: usize, entry: &str, shape: [usize; 10], seed: u64, integers: bool) -> Self {
         let [n, cin, h, w, cout, kernel_h, kernel_w, stride, padding, live] = shape;
         let kernel = [kernel_h, kernel_w];
         let kind = if integers { "integers" } else { "random" };
         let twin = twin::Shape { n, cin, h, w, cout, kernel, stride, padding };
         let mut random = Random::new(seed);
+        let (set, kernels, tile) = KERNELS[kernels];
+        let gpu = device(kernels);
+        let conv = Conv2d::new(gpu, Shape::new(n, [cin, h, w], cout, kernel, stride, padding));
         let [x, weight, dy] = twin.lens().map(|len| random.numbers(integers, len));
         Self {
-            case: Case {
-                gpu: device(tile),
-                name: format!("conv2d::{entry}, tile {}, {twin:?}, live {live}, {kind}, seed {seed}", TILES[tile].0),
+            case: Case { gpu, name: format!("conv2d::{entry}, {set}, {twin:?}, live {live}, {kind}, seed {seed}") },
+            conv: match tile {
+                Some(tile) => conv.with_plain_tile(tile),
+                None => conv,
             },
-            shape: conv2d::Shape::new(n, [cin, h, w], cout, kernel, stride, padding),
             twin,
             layout: Layout::Filters { outputs: cout, inputs: cin, taps: kernel_h * kernel_w },
             live,
@@ -168,25 +198,12 @@ impl Conv {
         pack_images(&self.dy, n, channels, pixels)
     }
 
-    /// The gradient of the weight from the output pixels `first..end`, counted over all pictures.
-    fn weight_gradient(&self, first: usize, end: usize) -> Summed<f64> {
+    /// dy of the live pictures; zero in the others.
+    fn live_dy(&self) -> Vec<f64> {
         let [_, channels, pixels] = self.output_dims();
         let mut dy = wide(&self.dy);
-        for (i, value) in dy.iter_mut().enumerate() {
-            let pixel = i / pixels / channels * pixels + i % pixels;
-            if !(first..end).contains(&pixel) {
-                *value = 0.0;
-            }
-        }
-        twin::backward_weight(self.twin, &wide(&self.x), &dy)
-    }
-
-    fn live_pixels(&self) -> usize {
-        self.live * self.output_dims()[2]
-    }
-
-    fn chunks(&self) -> usize {
-        self.shape.partial_len() / self.layout.packed_len()
+        dy[self.live * channels * pixels..].fill(0.0);
+        dy
     }
 
     fn compare(&self, what: &str, got: &[f32], want: Summed<f64>) {
@@ -200,8 +217,9 @@ fn forward(conv: &Conv) {
     let x = case.input(&conv.packed_x());
     let weight = case.input(&conv.layout.pack(&conv.weight));
     let y = case.output(conv.packed_dy().len());
-    let kernel = conv2d::Forward { shape: conv.shape, x: &x, weight: &weight, y: &y.tensor };
-    let [got] = case.run(&kernel, [&y]);
+    let mut plan = Plan::new();
+    conv.conv.forward(case.gpu, &mut plan, "test", &x, &weight, &y.tensor);
+    let [got] = case.run_plan(&plan, [&y]);
     let want = twin::forward(conv.twin, &wide(&conv.x), &wide(&conv.weight));
     conv.compare("y", &case.unpack(&got, conv.output_dims()), want);
 }
@@ -209,61 +227,61 @@ fn forward(conv: &Conv) {
 fn backward_input(conv: &Conv) {
     let case = &conv.case;
     let weight = case.input(&conv.layout.pack(&conv.weight));
+    let transposed = case.output(conv.conv.weight_len());
     let dy = case.input(&conv.packed_dy());
     let dx = case.output(conv.packed_x().len());
-    let kernel = conv2d::BackwardInput { shape: conv.shape, weight: &weight, dy: &dy, dx: &dx.tensor };
-    let [got] = case.run(&kernel, [&dx]);
+    let mut plan = Plan::new();
+    conv.conv.backward_input(case.gpu, &mut plan, "test", &weight, &transposed.tensor, &dy, &dx.tensor);
+    let [got, _] = case.run_plan(&plan, [&dx, &transposed]);
     let want = twin::backward_input(conv.twin, &wide(&conv.weight), &wide(&conv.dy));
     conv.compare("dx", &case.unpack(&got, conv.input_dims()), want);
 }
 
-/// The partial gradient of every chunk.
 fn backward_weight(conv: &Conv) {
     let case = &conv.case;
     let [x, dy] = [conv.packed_x(), conv.packed_dy()].map(|values| case.input(&values));
     let step = case.live(conv.live);
-    let partial = case.output(conv.shape.partial_len());
-    let kernel = conv2d::BackwardWeight { shape: conv.shape, step: &step, x: &x, dy: &dy, partial: &partial.tensor };
-    let [got] = case.run(&kernel, [&partial]);
-    let size = conv.shape.chunk as usize;
-    for (chunk, got) in got.chunks(conv.layout.packed_len()).enumerate() {
-        let first = (chunk * size).min(conv.live_pixels());
-        let end = (first + size).min(conv.live_pixels());
-        let mut want = conv.weight_gradient(first, end);
-        want.terms = end - first;
-        let got = case.unpack_filters(got, conv.layout);
-        conv.compare(&format!("partial of chunk {chunk}"), &got, want);
-    }
+    let partial = case.output(conv.conv.partial_len());
+    let dweight = case.output(conv.layout.packed_len());
+    let mut plan = Plan::new();
+    let (gpu, partials) = (case.gpu, &partial.tensor);
+    conv.conv.backward_weight(gpu, &mut plan, "test", &step, &x, &dy, partials, &dweight.tensor);
+    let [got, _] = case.run_plan(&plan, [&dweight, &partial]);
+    let mut want = twin::backward_weight(conv.twin, &wide(&conv.x), &conv.live_dy());
+    // A chunk's sum is as long as its pixels are many, at most all of them; then the chunks are added up.
+    want.terms = conv.live * conv.output_dims()[2] + conv.conv.chunks() as usize;
+    conv.compare("dweight", &case.unpack_filters(&got, conv.layout), want);
 }
 
 /// The sum over the chunks by itself, from random partials.
-fn reduce_weight(conv: &Conv) {
+fn sum(conv: &Conv) {
     let case = &conv.case;
     let len = conv.layout.packed_len();
+    let chunks = 1 + conv.twin.h;
     let mut random = conv.random.clone();
-    let partials = random.numbers(conv.exact, conv.shape.partial_len());
+    let partials = random.numbers(conv.exact, chunks * len);
     let dweight = case.output(len);
-    let kernel = conv2d::ReduceWeight { shape: conv.shape, partials: &case.input(&partials), dweight: &dweight.tensor };
-    let [got] = case.run(&kernel, [&dweight]);
+    let shape = Parts { len: (len / 4) as u32, chunks: chunks as u32 };
+    let [got] = case.run(&SumWeight { shape, partials: &case.input(&partials), dweight: &dweight.tensor }, [&dweight]);
     let terms = |i| partials.iter().skip(i).step_by(len).map(|&term| term.into());
     let want = sums((0..len).map(|i| terms(i).collect()), 0);
     conv.compare("dweight", &got, want);
 }
 
-/// Both kernels one after the other, as in a training step.
-fn backward_weight_and_reduce(conv: &Conv) {
+fn transpose(conv: &Conv) {
     let case = &conv.case;
-    let [x, dy] = [conv.packed_x(), conv.packed_dy()].map(|values| case.input(&values));
-    let step = case.live(conv.live);
-    let partial = case.output(conv.shape.partial_len());
-    let dweight = case.output(conv.layout.packed_len());
-    let mut plan = Plan::new();
-    let gradient = conv2d::BackwardWeight { shape: conv.shape, step: &step, x: &x, dy: &dy, partial: &partial.tensor };
-    plan.add(case.gpu, "test", &gradient);
-    let reduce = conv2d::ReduceWeight { shape: conv.shape, partials: &partial.tensor, dweight: &dweight.tensor };
-    plan.add(case.gpu, "test", &reduce);
-    let [got, _] = case.run_plan(&plan, [&dweight, &partial]);
-    let mut want = conv.weight_gradient(0, conv.live_pixels());
-    want.terms = conv.live_pixels().min(conv.shape.chunk as usize) + conv.chunks();
-    conv.compare("dweight", &case.unpack_filters(&got, conv.layout), want);
+    let weight = case.input(&conv.layout.pack(&conv.weight));
+    let transposed = case.output(conv.conv.weight_len());
+    let shape = *conv.conv.shape();
+    let [got] = case.run(&TransposeWeight { shape, weight: &weight, transposed: &transposed.tensor }, [&transposed]);
+    // (outputs, inputs, taps) becomes (inputs, outputs, taps).
+    let (outputs, inputs, taps) = (conv.twin.cout, conv.twin.cin, conv.twin.kernel.iter().product());
+    let mut exchanged = Vec::with_capacity(conv.weight.len());
+    for input in 0..inputs {
+        for output in 0..outputs {
+            exchanged.extend(&conv.weight[(output * inputs + input) * taps..][..taps]);
+        }
+    }
+    let layout = Layout::Filters { outputs: inputs, inputs: outputs, taps };
+    assert_eq!(got, layout.pack(&exchanged), "{}", case.name);
 }

@@ -3,13 +3,14 @@
 //   x      (n, h, w, cin)                     input
 //   weight (kernel_h, kernel_w, cin, cout)    filters
 //   y      (n, oh, ow, cout)                  output
+//   transposed (kernel_h, kernel_w, cout, cin)   the filters with their channels exchanged
 //   y[n, oy, ox, o] = sum over ky, kx, c of x[n, oy * stride + ky - padding, ox * stride + kx - padding, c] * weight[ky, kx, c, o]
 //
 // Channels come last and four to a vector, so `cin` and `cout` below count vectors. The padding lanes of the last vector
 // hold zeros in every tensor; zeros in give zeros out, so no kernel treats them apart.
 //
 // Four input channels times one vector of output channels are a 4 x 4 matrix m whose columns are consecutive vectors
-// of `weight`: the forward pass adds m * x, the input's gradient adds dy * m, the weight's gradient adds x (outer) dy.
+// of `weight`: the forward pass adds m * x, the input's gradient, with `transposed`, m * dy, the weight's gradient x (outer) dy.
 // Each invocation keeps a tile of sums in registers, so that a loaded vector serves many multiply-adds.
 
 struct Shape {
@@ -24,6 +25,8 @@ struct Shape {
     kernel_w: u32,
     stride: u32,
     padding: u32,
+    inputs: u32,
+    outputs: u32,
     // Output pixels that one invocation of `backward_weight` adds up.
     chunk: u32,
 }
@@ -40,12 +43,11 @@ struct Step {
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> weight: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> partial: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read> partials: array<vec4<f32>>;
-@group(0) @binding(9) var<storage, read_write> dweight: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> transposed: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> partial: array<vec4<f32>>;
 
 // The tile of one invocation: pixels times vectors of channels. The host sets these numbers to suit the device.
 const PIXELS = 8u;
@@ -169,15 +171,14 @@ fn backward_input(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
                 for (var p = 0u; p < PIXELS; p++) {
                     gradient[p] = select(vec4<f32>(), dy[at[p] + c], inside[p]);
                 }
-                let tap = (ky * s.kernel_w + kx) * s.cin;
+                let row = ((ky * s.kernel_w + kx) * s.cout + c) * 4u * s.cin;
                 for (var v = 0u; v < VECTORS; v++) {
-                    let row = (tap + channel[v]) * 4u * s.cout + c;
-                    let w0 = weight[row];
-                    let w1 = weight[row + s.cout];
-                    let w2 = weight[row + 2u * s.cout];
-                    let w3 = weight[row + 3u * s.cout];
+                    let w0 = transposed[row + channel[v]];
+                    let w1 = transposed[row + s.cin + channel[v]];
+                    let w2 = transposed[row + 2u * s.cin + channel[v]];
+                    let w3 = transposed[row + 3u * s.cin + channel[v]];
                     for (var p = 0u; p < PIXELS; p++) {
-                        sum[p * VECTORS + v] += gradient[p] * mat4x4<f32>(w0, w1, w2, w3);
+                        sum[p * VECTORS + v] += mat4x4<f32>(w0, w1, w2, w3) * gradient[p];
                     }
                 }
             }
@@ -267,19 +268,4 @@ fn backward_weight(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
             }
         }
     }
-}
-
-// dweight = the sum of the partials, in the order of the chunks. One invocation: one vector of dweight.
-@compute @workgroup_size(64)
-fn reduce_weight(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let s = shape;
-    let i = invocation(id, groups);
-    let vectors = s.kernel_h * s.kernel_w * s.cin * 4u * s.cout;
-    if i >= vectors { return; }
-    let chunks = (s.n * s.oh * s.ow + s.chunk - 1u) / s.chunk;
-    var sum = vec4<f32>();
-    for (var chunk = 0u; chunk < chunks; chunk++) {
-        sum += partials[chunk * vectors + i];
-    }
-    dweight[i] = sum;
 }

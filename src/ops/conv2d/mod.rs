@@ -1,0 +1,266 @@
+//! Conv2d without bias.
+//!
+//! Two sets of kernels compute the same: [`plain`] runs everywhere, [`subgroup`] is made for software drivers. [`Conv2d`] puts
+//! them behind one interface.
+
+pub mod plain;
+pub mod subgroup;
+
+use super::{Step, vectors};
+use crate::gpu::{Gpu, Plan, Tensor};
+use crate::kernel::{kernel, uniform};
+
+uniform! {
+    /// Sizes of one convolution. Channels (`cin`, `cout`) are counted in vectors of four.
+    pub struct Shape {
+        /// Pictures in a batch.
+        pub n: u32,
+        /// Height of the input.
+        pub h: u32,
+        /// Width of the input.
+        pub w: u32,
+        /// Vectors of input channels.
+        pub cin: u32,
+        /// Height of the output.
+        pub oh: u32,
+        /// Width of the output.
+        pub ow: u32,
+        /// Vectors of output channels.
+        pub cout: u32,
+        /// Height of the filters.
+        pub kernel_h: u32,
+        /// Width of the filters.
+        pub kernel_w: u32,
+        /// Stride in both directions.
+        pub stride: u32,
+        /// Rows and columns of zeros on every side.
+        pub padding: u32,
+        /// Input channels, without the padding of the last vector.
+        pub inputs: u32,
+        /// Output channels, without the padding of the last vector.
+        pub outputs: u32,
+        /// What one chunk of the weight's gradient adds up: output pixels in the plain kernels, tiles of them in the others.
+        pub chunk: u32,
+    }
+}
+
+impl Shape {
+    /// Shape of a convolution of `n` pictures of `cin` x `h` x `w` into `cout` channels.
+    ///
+    /// # Panics
+    /// When the filter does not fit the padded input.
+    pub fn new(
+        n: usize,
+        [cin, h, w]: [usize; 3],
+        cout: usize,
+        kernel: [usize; 2],
+        stride: usize,
+        padding: usize,
+    ) -> Self {
+        let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
+        let (oh, ow) = (out(h, kernel[0]), out(w, kernel[1]));
+        let (inputs, outputs) = (cin as u32, cout as u32);
+        let [n, h, w, cin, oh, ow, cout, kernel_h, kernel_w, stride, padding] =
+            [n, h, w, vectors(cin), oh, ow, vectors(cout), kernel[0], kernel[1], stride, padding]
+                .map(|size| size as u32);
+        Self { n, h, w, cin, oh, ow, cout, kernel_h, kernel_w, stride, padding, inputs, outputs, chunk: 1 }
+    }
+
+    fn output_pixels(&self) -> u64 {
+        u64::from(self.n) * u64::from(self.oh) * u64::from(self.ow)
+    }
+
+    fn rows(&self) -> u64 {
+        u64::from(self.kernel_h * self.kernel_w * self.cin)
+    }
+
+    /// Vectors of the weight.
+    fn weight_vectors(&self) -> u64 {
+        self.rows() * 4 * u64::from(self.cout)
+    }
+
+    /// Two for each multiply-add of the formula.
+    fn flops(&self) -> u64 {
+        let filter = u64::from(self.kernel_h) * u64::from(self.kernel_w) * u64::from(self.inputs);
+        2 * self.output_pixels() * filter * u64::from(self.outputs)
+    }
+}
+
+/// A set of kernels for the convolutions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "native", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Kernels {
+    /// Each invocation by itself, sums in registers: runs everywhere.
+    Plain,
+    /// Subgroups share what they load, with large tiles in registers, as software drivers like it.
+    Subgroup,
+}
+
+impl std::fmt::Display for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain",
+            Self::Subgroup => "subgroup",
+        })
+    }
+}
+
+/// One convolution with the kernels and tiles that suit its sizes and the device.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    shape: Shape,
+    tiles: Tiles,
+    chunks: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Tiles {
+    Plain(plain::Tile),
+    Subgroup { forward: subgroup::ForwardTile, input: subgroup::InputTile, weight: subgroup::WeightTile },
+}
+
+impl Conv2d {
+    /// Chooses kernels and tiles.
+    pub fn new(gpu: &Gpu, mut shape: Shape) -> Self {
+        let (tiles, chunk, all) = match gpu.kernels() {
+            Kernels::Plain => {
+                let tile = if gpu.is_software() { plain::Tile::SOFTWARE } else { plain::Tile::GPU };
+                (Tiles::Plain(tile), plain::chunk(&shape), shape.output_pixels())
+            }
+            Kernels::Subgroup => {
+                let lanes = gpu.lanes().expect("checked when the kernels were chosen");
+                let weight = subgroup::WeightTile::choose(&shape, lanes);
+                let (chunk, all) = (subgroup::chunk(&shape, &weight), weight.pixel_tiles(&shape));
+                let forward = subgroup::ForwardTile::choose(&shape, lanes);
+                let input = subgroup::InputTile::choose(&shape, lanes);
+                (Tiles::Subgroup { forward, input, weight }, chunk, all)
+            }
+        };
+        shape.chunk = chunk as u32;
+        Self { shape, tiles, chunks: all.div_ceil(chunk) }
+    }
+
+    /// With another tile, where these are plain kernels.
+    pub fn with_plain_tile(mut self, tile: plain::Tile) -> Self {
+        if let Tiles::Plain(own) = &mut self.tiles {
+            *own = tile;
+        }
+        self
+    }
+
+    /// The sizes.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Parts that the weight's gradient is added up from.
+    pub fn chunks(&self) -> u64 {
+        self.chunks
+    }
+
+    /// 32-bit numbers that [`Conv2d::backward_weight`] needs for its partial sums.
+    pub fn partial_len(&self) -> usize {
+        (self.chunks * self.shape.weight_vectors() * 4) as usize
+    }
+
+    /// 32-bit numbers of the weight, and of the transposed weight that [`Conv2d::backward_input`] works with.
+    pub fn weight_len(&self) -> usize {
+        (self.shape.weight_vectors() * 4) as usize
+    }
+
+    /// Adds `y = x (*) weight`.
+    pub fn forward(&self, gpu: &Gpu, plan: &mut Plan, place: &str, x: &Tensor, weight: &Tensor, y: &Tensor) {
+        let shape = self.shape;
+        match &self.tiles {
+            Tiles::Plain(tile) => plan.add(gpu, place, &plain::Forward { shape, tile: *tile, x, weight, y }),
+            Tiles::Subgroup { forward, .. } => {
+                plan.add(gpu, place, &subgroup::Forward { shape, tile: *forward, x, weight, y });
+            }
+        }
+    }
+
+    /// Adds `dx =` gradient of the input. `transposed` is room for [`Conv2d::weight_len`] numbers.
+    #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
+    pub fn backward_input(
+        &self,
+        gpu: &Gpu,
+        plan: &mut Plan,
+        place: &str,
+        weight: &Tensor,
+        transposed: &Tensor,
+        dy: &Tensor,
+        dx: &Tensor,
+    ) {
+        let shape = self.shape;
+        plan.add(gpu, place, &TransposeWeight { shape, weight, transposed });
+        match &self.tiles {
+            Tiles::Plain(tile) => {
+                plan.add(gpu, place, &plain::BackwardInput { shape, tile: *tile, transposed, dy, dx });
+            }
+            Tiles::Subgroup { input, .. } => {
+                plan.add(gpu, place, &subgroup::BackwardInput { shape, tile: *input, transposed, dy, dx });
+            }
+        }
+    }
+
+    /// Adds `dweight =` gradient of the weight over the live pictures. `partials` is room for
+    /// [`Conv2d::partial_len`] numbers.
+    #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
+    pub fn backward_weight(
+        &self,
+        gpu: &Gpu,
+        plan: &mut Plan,
+        place: &str,
+        step: &Tensor,
+        x: &Tensor,
+        dy: &Tensor,
+        partials: &Tensor,
+        dweight: &Tensor,
+    ) {
+        let shape = self.shape;
+        let partial = partials;
+        match &self.tiles {
+            Tiles::Plain(tile) => {
+                plan.add(gpu, place, &plain::BackwardWeight { shape, tile: *tile, step, x, dy, partial });
+            }
+            Tiles::Subgroup { weight, .. } => {
+                plan.add(gpu, place, &subgroup::BackwardWeight { shape, tile: *weight, step, x, dy, partial });
+            }
+        }
+        let shape = Parts { len: shape.weight_vectors() as u32, chunks: self.chunks as u32 };
+        plan.add(gpu, place, &SumWeight { shape, partials, dweight });
+    }
+}
+
+uniform! {
+    /// Sizes of a sum over chunks.
+    pub struct Parts {
+        /// Vectors of the weight.
+        pub len: u32,
+        /// Chunks.
+        pub chunks: u32,
+    }
+}
+
+kernel! {
+    /// `dweight =` sum of the partials over the chunks
+    SumWeight("conv2d_sum", sum) {
+        constant shape: Parts,
+        read partials,
+        write dweight,
+    }
+    threads |shape| shape.len.into();
+    flops |shape| u64::from(shape.chunks) * u64::from(shape.len) * 4;
+}
+
+kernel! {
+    /// `transposed =` the weight with input and output channels exchanged
+    TransposeWeight("conv2d_transpose", exchange) {
+        constant shape: Shape,
+        read weight,
+        write transposed,
+    }
+    threads |shape| shape.rows() * u64::from(shape.cout);
+    flops |_shape| 0;
+}

@@ -1,0 +1,327 @@
+//! One subgroup a workgroup, large tiles, loads shared by shuffles: `shaders/conv2d_subgroup.wgsl`.
+//!
+//! The tiles are the cheapest by a small model of a software driver's costs ([`LOAD`] and its neighbours): a larger tile
+//! loads less for each multiply-add, until it wastes work past the edges or its unrolled code outgrows the processor's
+//! cache of instructions.
+
+use super::{Shape, Step};
+use crate::kernel::{kernel, tile};
+
+/// Cost of loading a vector of four in every lane, in nanoseconds on the machine of `docs/performance.md`. Only the
+/// proportions of these costs matter.
+const LOAD: f64 = 14.0;
+/// Of storing one.
+const STORE: f64 = 15.0;
+/// Of a shuffle.
+const SHUFFLE: f64 = 0.4;
+/// Of a multiply-add of a vector of four.
+const MULTIPLY_ADD: f64 = 0.6;
+/// Of keeping a sum of four from one turn of the loop to the next.
+const KEEP: f64 = 1.0;
+/// Of working out one address.
+const ADDRESS: f64 = 3.0;
+
+/// Multiply-adds of vectors of four in the unrolled loop: more do not fit the processor's cache of instructions.
+const MOST_UNROLLED: u32 = 450;
+/// Sums of four that a tile keeps.
+const MOST_SUMS: u32 = 256;
+
+tile! {
+    /// Tile of [`Forward`].
+    pub struct ForwardTile {
+        /// Invocations of a subgroup.
+        pub lanes = LANES,
+        /// Lanes side by side in the channels that are written.
+        pub channel_lanes = CHANNEL_LANES,
+        /// Vectors of these channels in each lane.
+        pub vectors = VECTORS,
+        /// Height of the filters.
+        pub kernel_h = KERNEL_H,
+        /// Width of the filters.
+        pub kernel_w = KERNEL_W,
+        /// Stride.
+        pub stride = STRIDE,
+        /// Pictures one after the other.
+        pub images = IMAGES,
+        /// Rows of output pixels.
+        pub rows = ROWS,
+        /// Columns of output pixels.
+        pub columns = COLUMNS,
+    }
+}
+
+tile! {
+    /// Tile of [`BackwardInput`].
+    pub struct InputTile {
+        /// Invocations of a subgroup.
+        pub lanes = LANES,
+        /// Lanes side by side in the channels that are written.
+        pub channel_lanes = CHANNEL_LANES,
+        /// Vectors of these channels in each lane.
+        pub vectors = VECTORS,
+        /// Height of the filters.
+        pub kernel_h = KERNEL_H,
+        /// Width of the filters.
+        pub kernel_w = KERNEL_W,
+        /// Stride.
+        pub stride = STRIDE,
+        /// Pictures one after the other.
+        pub images = IMAGES,
+        /// Rows of input pixels.
+        pub rows = ROWS,
+        /// Columns of input pixels.
+        pub columns = COLUMNS,
+        /// Rows of output pixels that they were read by.
+        pub patch_rows = PATCH_ROWS,
+        /// Columns of output pixels that they were read by.
+        pub patch_columns = PATCH_COLUMNS,
+        /// How many of these rows lie before the tile's own.
+        pub halo_rows = HALO_ROWS,
+        /// How many of these columns lie before the tile's own.
+        pub halo_columns = HALO_COLUMNS,
+    }
+}
+
+tile! {
+    /// Tile of [`BackwardWeight`].
+    pub struct WeightTile {
+        /// Invocations of a subgroup.
+        pub lanes = LANES,
+        /// Lanes side by side in the output channels.
+        pub channel_lanes = CHANNEL_LANES,
+        /// Vectors of output channels in each lane.
+        pub vectors = VECTORS,
+        /// Height of the filters.
+        pub kernel_h = KERNEL_H,
+        /// Width of the filters.
+        pub kernel_w = KERNEL_W,
+        /// Stride.
+        pub stride = STRIDE,
+        /// Vectors of input channels.
+        pub depth = DEPTH,
+        /// Channels of such a vector that are not padding.
+        pub channels = CHANNELS,
+        /// Rows of output pixels that are summed over at once.
+        pub rows = ROWS,
+        /// Columns of output pixels.
+        pub columns = COLUMNS,
+    }
+}
+
+/// Lanes side by side in so many vectors of channels: a power of two, so that it divides the lanes of a subgroup.
+fn channel_lanes(vectors: u32, lanes: u32) -> u32 {
+    vectors.next_power_of_two().min(lanes)
+}
+
+/// The cheapest tile whose unrolled loop and sums are not too many; a small one always qualifies.
+fn cheapest<Tile>(tiles: impl Iterator<Item = (Tile, u32, u32, f64)>) -> Tile {
+    let mut least = (true, f64::INFINITY);
+    let mut best = None;
+    for (tile, unrolled, sums, cost) in tiles {
+        let order = (unrolled > MOST_UNROLLED || sums > MOST_SUMS, cost);
+        if best.is_none() || order < least {
+            least = order;
+            best = Some(tile);
+        }
+    }
+    best.expect("there is at least one candidate")
+}
+
+/// Rows, columns, pictures and vectors to choose from. Several pictures where one fits a tile.
+fn candidates(heights: Vec<u32>, widths: Vec<u32>, n: u32) -> impl Iterator<Item = [u32; 4]> {
+    let (height, width) = (heights[heights.len() - 1], widths[widths.len() - 1]);
+    heights.into_iter().flat_map(move |rows| {
+        widths.clone().into_iter().flat_map(move |columns| {
+            [1, 2, 4, 8, 16].into_iter().flat_map(move |images| {
+                let fits = images == 1 || (images <= n && rows == height && columns == width);
+                [1, 2].into_iter().filter(move |_| fits).map(move |vectors| [rows, columns, images, vectors])
+            })
+        })
+    })
+}
+
+/// Input pixels in one direction that so many output pixels read.
+fn field(outputs: u32, kernel: u32, stride: u32) -> u32 {
+    (outputs - 1) * stride + kernel
+}
+
+impl ForwardTile {
+    /// The tile that the model of costs likes best.
+    pub fn choose(shape: &Shape, lanes: u32) -> Self {
+        let s = *shape;
+        let channel_lanes = channel_lanes(s.cout, lanes);
+        let (kernel_h, kernel_w, stride) = (s.kernel_h, s.kernel_w, s.stride);
+        cheapest(candidates((1..=s.oh.min(32)).collect(), (1..=s.ow.min(32)).collect(), s.n).map(
+            |[rows, columns, images, vectors]| {
+                let tile = Self { lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, images, rows, columns };
+                let entries = images * field(rows, kernel_h, stride) * field(columns, kernel_w, stride);
+                let held = f64::from(entries.div_ceil(channel_lanes));
+                let sums = images * rows * columns * vectors;
+                let unrolled = sums * kernel_h * kernel_w;
+                let turn = f64::from(kernel_h * kernel_w * vectors) * LOAD
+                    + f64::from(entries) * SHUFFLE
+                    + f64::from(unrolled) * MULTIPLY_ADD
+                    + f64::from(sums) * KEEP;
+                let cost =
+                    held * (ADDRESS + f64::from(s.cin) * LOAD) + f64::from(s.inputs) * turn + f64::from(sums) * STORE;
+                (tile, unrolled, sums, cost * tile.workgroups(shape) as f64)
+            },
+        ))
+    }
+
+    fn workgroups(&self, shape: &Shape) -> u64 {
+        let tiles = u64::from(shape.oh.div_ceil(self.rows)) * u64::from(shape.ow.div_ceil(self.columns));
+        let images = shape.n.div_ceil(self.images * (self.lanes / self.channel_lanes));
+        tiles * u64::from(images) * u64::from(shape.cout.div_ceil(self.channel_lanes * self.vectors))
+    }
+}
+
+impl InputTile {
+    /// The tile that the model of costs likes best.
+    pub fn choose(shape: &Shape, lanes: u32) -> Self {
+        let s = *shape;
+        let channel_lanes = channel_lanes(s.cin, lanes);
+        let (kernel_h, kernel_w, stride) = (s.kernel_h, s.kernel_w, s.stride);
+        // Multiples of the stride; the last spans everything.
+        let sizes = |size: u32| -> Vec<u32> {
+            let all = (size + s.padding).next_multiple_of(stride);
+            (1..=(all / stride).min(16)).map(|cells| cells * stride).filter(|size| *size < all).chain([all]).collect()
+        };
+        // Patch and halo of so many input pixels.
+        let patch = |size: u32, input: u32, output: u32, kernel: u32| {
+            let halo = (kernel - 1) / stride;
+            if size >= input + s.padding { (output, 0) } else { (size / stride + halo, halo) }
+        };
+        cheapest(candidates(sizes(s.h), sizes(s.w), s.n).map(|[rows, columns, images, vectors]| {
+            let (patch_rows, halo_rows) = patch(rows, s.h, s.oh, kernel_h);
+            let (patch_columns, halo_columns) = patch(columns, s.w, s.ow, kernel_w);
+            #[rustfmt::skip]
+            let tile = Self {
+                lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, images, rows, columns,
+                patch_rows, patch_columns, halo_rows, halo_columns,
+            };
+            let entries = images * patch_rows * patch_columns;
+            let held = f64::from(entries.div_ceil(channel_lanes));
+            let sums = images * rows * columns * vectors;
+            let unrolled = images
+                * vectors
+                * met(rows, patch_rows, halo_rows, kernel_h, stride)
+                * met(columns, patch_columns, halo_columns, kernel_w, stride);
+            let turn = f64::from(kernel_h * kernel_w * vectors) * LOAD
+                + f64::from(entries) * SHUFFLE
+                + f64::from(unrolled) * MULTIPLY_ADD
+                + f64::from(sums) * KEEP;
+            let cost =
+                held * (ADDRESS + f64::from(s.cout) * LOAD) + f64::from(s.outputs) * turn + f64::from(sums) * STORE;
+            (tile, unrolled, sums, cost * tile.workgroups(shape) as f64)
+        }))
+    }
+
+    fn workgroups(&self, shape: &Shape) -> u64 {
+        let tiles = u64::from((shape.h + shape.padding).div_ceil(self.rows))
+            * u64::from((shape.w + shape.padding).div_ceil(self.columns));
+        let images = shape.n.div_ceil(self.images * (self.lanes / self.channel_lanes));
+        tiles * u64::from(images) * u64::from(shape.cin.div_ceil(self.channel_lanes * self.vectors))
+    }
+}
+
+/// Pairs of a tap and an output pixel of the patch that meet in a tile of `size` input pixels, in one direction.
+fn met(size: u32, patch: u32, halo: u32, kernel: u32, stride: u32) -> u32 {
+    let tile = halo * stride..halo * stride + size;
+    let hits = |output: u32| (0..kernel).filter(|tap| tile.contains(&(output * stride + tap))).count() as u32;
+    (0..patch).map(hits).sum()
+}
+
+impl WeightTile {
+    /// The tile that the model of costs likes best.
+    pub fn choose(shape: &Shape, lanes: u32) -> Self {
+        let s = *shape;
+        let channel_lanes = channel_lanes(s.cout, lanes);
+        let (kernel_h, kernel_w, stride) = (s.kernel_h, s.kernel_w, s.stride);
+        let channels = s.inputs.min(4);
+        let sizes = candidates((1..=s.oh.min(32)).collect(), (1..=s.ow.min(32)).collect(), 1);
+        let depths = sizes.flat_map(|[rows, columns, _, vectors]| {
+            [1, 2].into_iter().filter(move |depth| *depth <= s.cin).map(move |depth| [rows, columns, depth, vectors])
+        });
+        cheapest(depths.map(|[rows, columns, depth, vectors]| {
+            let tile =
+                Self { lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, depth, channels, rows, columns };
+            let entries = depth * field(rows, kernel_h, stride) * field(columns, kernel_w, stride);
+            let held = f64::from(entries.div_ceil(channel_lanes));
+            let pixels = rows * columns;
+            let sums = kernel_h * kernel_w * depth * channels * vectors;
+            let cost = (held + f64::from(pixels * vectors)) * (LOAD + ADDRESS)
+                + f64::from(entries * channels) * SHUFFLE
+                + f64::from(sums * pixels) * MULTIPLY_ADD
+                + f64::from(sums) * KEEP;
+            let repeats = tile.parts(shape) * tile.pixel_tiles(shape).div_ceil(tile.sets());
+            (tile, sums * pixels, sums, cost * repeats as f64)
+        }))
+    }
+
+    /// Tiles of output pixels of the whole batch.
+    pub(super) fn pixel_tiles(&self, shape: &Shape) -> u64 {
+        u64::from(shape.n) * u64::from(shape.oh.div_ceil(self.rows)) * u64::from(shape.ow.div_ceil(self.columns))
+    }
+
+    /// Workgroups that share the channels of one chunk.
+    fn parts(&self, shape: &Shape) -> u64 {
+        u64::from(shape.cin.div_ceil(self.depth)) * u64::from(shape.cout.div_ceil(self.channel_lanes * self.vectors))
+    }
+
+    /// Sets of mates of a workgroup: each has a chunk of its own.
+    fn sets(&self) -> u64 {
+        (self.lanes / self.channel_lanes).into()
+    }
+
+    fn workgroups(&self, shape: &Shape) -> u64 {
+        self.parts(shape) * self.pixel_tiles(shape).div_ceil(shape.chunk.into()).div_ceil(self.sets())
+    }
+}
+
+/// Tiles in a chunk of the weight's gradient: as many as leave work for 64 workgroups, and at most 60,000, because a software
+/// driver stops an invocation's loops after 65,535 turns in all.
+pub(super) fn chunk(shape: &Shape, tile: &WeightTile) -> u64 {
+    let chunks = 64_u64.div_ceil(tile.parts(shape)) * tile.sets();
+    tile.pixel_tiles(shape).div_ceil(chunks).clamp(1, 60_000)
+}
+
+kernel! {
+    /// `y = x (*) weight`
+    Forward("conv2d_subgroup", forward) {
+        constant shape: Shape,
+        tile tile: ForwardTile,
+        read x,
+        read weight,
+        write y,
+    }
+    workgroups |shape, tile| tile.workgroups(shape);
+    flops |shape| shape.flops();
+}
+
+kernel! {
+    /// `dx =` gradient of the input
+    BackwardInput("conv2d_subgroup", backward_input) {
+        constant shape: Shape,
+        tile tile: InputTile,
+        read transposed,
+        read dy,
+        write dx,
+    }
+    workgroups |shape, tile| tile.workgroups(shape);
+    flops |shape| shape.flops();
+}
+
+kernel! {
+    /// `partial[chunk] =` gradient of the weight from one chunk of tiles of the live pictures' pixels
+    BackwardWeight("conv2d_subgroup", backward_weight) {
+        constant shape: Shape,
+        tile tile: WeightTile,
+        uniform step: Step,
+        read x,
+        read dy,
+        write partial,
+    }
+    workgroups |shape, tile| tile.workgroups(shape);
+    flops |shape| shape.flops();
+}
