@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use convscope::checkpoint::Weights;
 use convscope::gpu::{AdapterChoice, Gpu, Plan, Tensor, Timing};
-use convscope::model::{Mode, Model, Optimizer};
+use convscope::model::{Keep, Mode, Model, Optimizer};
 use convscope::ops::peak;
 use convscope::spec::Spec;
 use pollster::block_on;
@@ -55,7 +55,7 @@ fn measure_peaks(gpu: &Gpu) -> Peaks {
 /// A model with a batch of noise in it.
 fn model(gpu: &Gpu, size: usize) -> Model {
     let spec = Spec::dogs_vs_cats(size, 2);
-    let model = Model::new(gpu, &spec, BATCH).unwrap_or_else(|error| panic!("{error}"));
+    let model = Model::new(gpu, &spec, BATCH, Keep::Needed).unwrap_or_else(|error| panic!("{error}"));
     model.load(gpu, &Weights::initial(&spec, 0));
     // Hashed, so that neither compiler nor cache finds a pattern.
     let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5;

@@ -10,7 +10,7 @@ use convscope::cli::Which;
 use convscope::data::{Pictures, drawn::DrawnPets, prepare};
 use convscope::gpu::{AdapterChoice, Gpu};
 use convscope::layout::unpack_images;
-use convscope::model::{Mode, Model};
+use convscope::model::{Keep, Mode, Model};
 use convscope::run_dir::read_checkpoint;
 use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView};
@@ -32,7 +32,7 @@ fn main() -> Result<()> {
     }
 
     let gpu = block_on(Gpu::open(&AdapterChoice::Best))?;
-    let model = Model::new(&gpu, spec, PICTURES)?;
+    let model = Model::new(&gpu, spec, PICTURES, Keep::Needed)?;
     model.load(&gpu, &checkpoint.weights);
     model.set_batch(&gpu, &pictures, &[0; PICTURES]);
     model.set_live(&gpu, PICTURES);

@@ -52,6 +52,9 @@ impl Look {
 ///
 /// # Errors
 /// When the device failed.
+///
+/// # Panics
+/// When the stage is one that the model does not keep ([`Keep`](crate::model::Keep)).
 pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Look> {
     let mut picture = vec![0.0; pixels.len() / 3 * prepare::CHANNELS];
     prepare::to_tensor(pixels, false, &mut picture);
@@ -64,8 +67,8 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Loo
     for (block, geometry) in model.activations.blocks.iter().zip(geometry) {
         let tensor = match stage {
             Stage::Conv => &block.conv,
-            Stage::Norm => &block.norm,
-            Stage::Relu => &block.relu,
+            Stage::Norm => &block.stages.as_ref().expect("the model keeps everything").norm,
+            Stage::Relu => &block.output,
         };
         let [channels, height, width] = geometry.output;
         // The batch's first picture.

@@ -24,14 +24,14 @@
 //! ```no_run
 //! use convscope::checkpoint::Weights;
 //! use convscope::gpu::{AdapterChoice, Gpu};
-//! use convscope::model::{Model, Optimizer};
+//! use convscope::model::{Keep, Model, Optimizer};
 //! use convscope::spec::Spec;
 //!
 //! # fn main() -> Result<(), convscope::gpu::GpuError> {
 //! pollster::block_on(async {
 //!     let gpu = Gpu::open(&AdapterChoice::Best).await?;
 //!     let spec = Spec::dogs_vs_cats(64, 2);
-//!     let model = Model::new(&gpu, &spec, 8)?;
+//!     let model = Model::new(&gpu, &spec, 8, Keep::Needed)?;
 //!     model.load(&gpu, &Weights::initial(&spec, 0));
 //!
 //!     let adam = Optimizer::Adam { weight_decay: 0.0 };

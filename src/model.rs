@@ -4,7 +4,7 @@ use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::layout::padded;
 use crate::ops::conv2d::{self, Conv2d};
-use crate::ops::{Step, adam, avg_pool, batch_norm, cross_entropy, dropout, linear, relu, sgd};
+use crate::ops::{Step, activation, adam, avg_pool, batch_norm, cross_entropy, dropout, linear, relu, sgd};
 use crate::spec::{Block, Head, Parameter, Spec};
 
 /// How the network runs: in training, batch norm uses the batch's statistics and dropout drops.
@@ -78,7 +78,7 @@ pub struct Activations {
     pub input: Tensor,
     /// Of each block.
     pub blocks: Vec<BlockActivations>,
-    /// What the first linear layer gets in training: the pooled maps, or the last block's.
+    /// What the first linear layer gets: the pooled maps, or the last block's.
     pub features: Tensor,
     /// Output of the first linear layer.
     pub hidden: Tensor,
@@ -90,16 +90,31 @@ pub struct Activations {
 pub struct BlockActivations {
     /// After the convolution.
     pub conv: Tensor,
+    /// What lies between the convolution and the output, if the model keeps every stage.
+    pub stages: Option<Stages>,
+    /// What the next layer gets: after dropout in training, after ReLU in evaluation.
+    pub output: Tensor,
+}
+
+/// The stages of a block that a fast model does not keep.
+pub struct Stages {
     /// After batch norm.
     pub norm: Tensor,
-    /// After ReLU.
+    /// After ReLU, in training; the same tensor as the output where nothing is dropped.
     pub relu: Tensor,
-    /// After dropout; the same tensor as `relu` where nothing is dropped.
-    pub dropout: Tensor,
+}
+
+/// What a model keeps of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// What training needs: batch norm, ReLU and dropout are one kernel.
+    Needed,
+    /// What every layer makes of it, each layer a kernel: for looking inside.
+    Everything,
 }
 
 impl Activations {
-    fn new(gpu: &Gpu, name: &str, spec: &Spec, blocks: &[Block], batch: usize) -> Result<Self, GpuError> {
+    fn new(gpu: &Gpu, name: &str, spec: &Spec, blocks: &[Block], batch: usize, keep: Keep) -> Result<Self, GpuError> {
         let tensor = |layer: &str, [channels, h, w]: [usize; 3]| {
             Tensor::new(gpu, &format!("{name} of {layer}"), batch * h * w * padded(channels))
         };
@@ -107,13 +122,19 @@ impl Activations {
         let mut made = Vec::with_capacity(blocks.len());
         for (number, block) in (1..).zip(blocks) {
             let tensor = |layer: &str| tensor(&format!("block {number}, {layer}"), block.output);
-            let relu = tensor("relu")?;
-            let dropout = if spec.dropout > 0.0 { tensor("dropout")? } else { relu.clone() };
-            made.push(BlockActivations { conv: tensor("conv")?, norm: tensor("norm")?, relu, dropout });
+            let output = tensor("output")?;
+            let stages = match keep {
+                Keep::Needed => None,
+                Keep::Everything => {
+                    let relu = if spec.dropout > 0.0 { tensor("relu")? } else { output.clone() };
+                    Some(Stages { norm: tensor("norm")?, relu })
+                }
+            };
+            made.push(BlockActivations { conv: tensor("conv")?, stages, output });
         }
         let features = match spec.head {
             Head::AvgPool => tensor("the pooled maps", spec.features())?,
-            Head::Flatten => made.last().expect("there is at least one block").dropout.clone(),
+            Head::Flatten => made.last().expect("there is at least one block").output.clone(),
         };
         let hidden = tensor("the hidden values", [spec.hidden, 1, 1])?;
         let logits = tensor("the logits", [spec.classes, 1, 1])?;
@@ -127,6 +148,7 @@ struct BlockLayer {
     norm: batch_norm::Shape,
     relu: relu::Shape,
     dropout: dropout::Shape,
+    activation: activation::Shape,
     weight: Trained,
     gamma: Trained,
     beta: Trained,
@@ -191,17 +213,18 @@ pub struct Model {
 
 impl Model {
     /// Allocates a network for batches of up to `batch` pictures. Its weights are zero until [`Model::load`].
+    /// What it keeps changes its speed, not its results, but for rounding.
     ///
     /// # Errors
     /// When a tensor exceeds what the device can bind.
     ///
     /// # Panics
     /// When [`Spec::blocks`] fails, or `batch` is not within 1 to 60,000.
-    pub fn new(gpu: &Gpu, spec: &Spec, batch: usize) -> Result<Self, GpuError> {
+    pub fn new(gpu: &Gpu, spec: &Spec, batch: usize, keep: Keep) -> Result<Self, GpuError> {
         assert!((1..=60_000).contains(&batch), "a batch of {batch} pictures");
         let blocks = spec.blocks().expect("the geometry was checked");
-        let activations = Activations::new(gpu, "values", spec, &blocks, batch)?;
-        let gradients = Activations::new(gpu, "gradients", spec, &blocks, batch)?;
+        let activations = Activations::new(gpu, "values", spec, &blocks, batch, keep)?;
+        let gradients = Activations::new(gpu, "gradients", spec, &blocks, batch, keep)?;
 
         let parameters = spec.parameters();
         let sizes: Vec<_> =
@@ -243,6 +266,7 @@ impl Model {
             .zip(trained.chunks(3).zip(statistics.chunks(4)))
             .map(|(((number, block), (conv, norm)), (trained, statistics))| {
                 let [channels, height, width] = block.output;
+                let dropout = dropout::Shape::new(batch, channels, height * width, spec.dropout, true, number);
                 BlockLayer {
                     norm,
                     transposed: transposed.first(conv.weight_len()),
@@ -250,7 +274,8 @@ impl Model {
                     conv,
                     norm_partials: partials.first(norm.partial_len()),
                     relu: relu::Shape { len: (batch * height * width * padded(channels) / 4) as u32 },
-                    dropout: dropout::Shape::new(batch, channels, height * width, spec.dropout, true, number),
+                    dropout,
+                    activation: activation::Shape::new(norm, dropout),
                     weight: trained[0].clone(),
                     gamma: trained[1].clone(),
                     beta: trained[2].clone(),
@@ -319,12 +344,19 @@ impl Model {
                 plan.add(gpu, &place, &batch_norm::Statistics { shape: norm, step, x: &block.conv, partial });
                 plan.add(gpu, &place, &layer.combine(step));
             }
-            plan.add(gpu, &place, &layer.normalise(mode, block));
-            plan.add(gpu, &place, &relu::Forward { shape: relu, x: &block.norm, y: &block.relu });
-            if self.drops(mode) {
-                plan.add(gpu, &place, &dropout::Forward { shape: dropout, step, x: &block.relu, y: &block.dropout });
+            match &block.stages {
+                None => plan.add(gpu, &place, &layer.activate(mode, step, block)),
+                Some(stages) => {
+                    let after_relu = if self.drops(mode) { &stages.relu } else { &block.output };
+                    plan.add(gpu, &place, &layer.normalise(mode, &block.conv, &stages.norm));
+                    plan.add(gpu, &place, &relu::Forward { shape: relu, x: &stages.norm, y: after_relu });
+                    if self.drops(mode) {
+                        let (x, y) = (&stages.relu, &block.output);
+                        plan.add(gpu, &place, &dropout::Forward { shape: dropout, step, x, y });
+                    }
+                }
             }
-            x = self.passed_on(mode, block);
+            x = &block.output;
         }
         if self.spec.head == Head::AvgPool {
             plan.add(gpu, "head", &avg_pool::Forward { shape: self.pool, x, y: &acts.features });
@@ -354,12 +386,10 @@ impl Model {
     pub fn backward(&self, gpu: &Gpu, mode: Mode, to_input: bool) -> Plan {
         let mut plan = Plan::new();
         let (acts, grads, step) = (&self.activations, &self.gradients, &self.step);
-        let last = acts.blocks.last().expect("there is at least one block");
-        let features = if self.spec.head == Head::AvgPool { &acts.features } else { self.passed_on(mode, last) };
+        let [last, dlast] = [acts, grads].map(|of| &of.blocks.last().expect("there is at least one block").output);
+        let (features, dfeatures) =
+            if self.spec.head == Head::AvgPool { (&acts.features, &grads.features) } else { (last, dlast) };
         self.output.backward(gpu, &mut plan, "output", mode, step, [&acts.hidden, &grads.logits, &grads.hidden]);
-        // In evaluation nothing lies between the flattened maps and the last ReLU.
-        let dlast = self.passed_on(mode, grads.blocks.last().expect("there is at least one block"));
-        let dfeatures = if self.spec.head == Head::AvgPool { &grads.features } else { dlast };
         self.hidden.backward(gpu, &mut plan, "hidden", mode, step, [features, &grads.hidden, dfeatures]);
         if self.spec.head == Head::AvgPool {
             plan.add(gpu, "head", &avg_pool::Backward { shape: self.pool, dy: dfeatures, dx: dlast });
@@ -367,29 +397,20 @@ impl Model {
         for (number, layer) in self.layers.iter().enumerate().rev() {
             let place = format!("block {}", number + 1);
             let (block, dblock) = (&acts.blocks[number], &grads.blocks[number]);
-            let BlockLayer { norm, relu, dropout, .. } = *layer;
-            if self.drops(mode) {
-                plan.add(
-                    gpu,
-                    &place,
-                    &dropout::Backward { shape: dropout, step, dy: &dblock.dropout, dx: &dblock.relu },
-                );
-            }
-            plan.add(gpu, &place, &relu::Backward { shape: relu, x: &block.norm, dy: &dblock.relu, dx: &dblock.norm });
-            let (x, dy, mean) = (&block.conv, &dblock.norm, &layer.batch_mean);
-            match mode {
-                Mode::Train => {
-                    let partial = &layer.norm_partials;
-                    plan.add(gpu, &place, &batch_norm::BackwardSums { shape: norm, step, x, dy, mean, partial });
-                    plan.add(gpu, &place, &layer.backward_combine(step));
-                    plan.add(gpu, &place, &layer.backward_norm(step, x, dy, &dblock.conv));
+            let partial = &layer.norm_partials;
+            match (&block.stages, &dblock.stages) {
+                (Some(stages), Some(dstages)) => {
+                    self.backward_stages(gpu, &mut plan, &place, mode, layer, block, dblock, stages, dstages);
                 }
-                Mode::Eval => plan.add(gpu, &place, &layer.backward_norm_eval(dy, &dblock.conv)),
+                _ => {
+                    assert!(mode == Mode::Train, "gradients in evaluation need a model that keeps everything");
+                    plan.add(gpu, &place, &layer.backward_activation_sums(step, block, dblock, partial));
+                    plan.add(gpu, &place, &layer.backward_combine(step));
+                    plan.add(gpu, &place, &layer.backward_activation(step, block, dblock));
+                }
             }
             let (x, dx) = match number.checked_sub(1) {
-                Some(before) => {
-                    (self.passed_on(mode, &acts.blocks[before]), Some(self.passed_on(mode, &grads.blocks[before])))
-                }
+                Some(before) => (&acts.blocks[before].output, Some(&grads.blocks[before].output)),
                 None => (&acts.input, to_input.then_some(&grads.input)),
             };
             let (conv, dy) = (&layer.conv, &dblock.conv);
@@ -402,6 +423,38 @@ impl Model {
             }
         }
         plan
+    }
+
+    /// Back through dropout, ReLU and batch norm, each by itself.
+    #[allow(clippy::too_many_arguments)] // It is a piece of `backward`, cut out to keep that readable.
+    fn backward_stages(
+        &self,
+        gpu: &Gpu,
+        plan: &mut Plan,
+        place: &str,
+        mode: Mode,
+        layer: &BlockLayer,
+        block: &BlockActivations,
+        dblock: &BlockActivations,
+        stages: &Stages,
+        dstages: &Stages,
+    ) {
+        let BlockLayer { norm, relu, dropout, .. } = *layer;
+        let (step, after_relu) = (&self.step, if self.drops(mode) { &dstages.relu } else { &dblock.output });
+        if self.drops(mode) {
+            let (dy, dx) = (&dblock.output, &dstages.relu);
+            plan.add(gpu, place, &dropout::Backward { shape: dropout, step, dy, dx });
+        }
+        plan.add(gpu, place, &relu::Backward { shape: relu, x: &stages.norm, dy: after_relu, dx: &dstages.norm });
+        let (x, dy, mean, partial) = (&block.conv, &dstages.norm, &layer.batch_mean, &layer.norm_partials);
+        match mode {
+            Mode::Train => {
+                plan.add(gpu, place, &batch_norm::BackwardSums { shape: norm, step, x, dy, mean, partial });
+                plan.add(gpu, place, &layer.backward_combine(step));
+                plan.add(gpu, place, &layer.backward_norm(step, x, dy, &dblock.conv));
+            }
+            Mode::Eval => plan.add(gpu, place, &layer.backward_norm_eval(dy, &dblock.conv)),
+        }
     }
 
     /// Moves all weights by their gradients.
@@ -434,11 +487,6 @@ impl Model {
 
     fn drops(&self, mode: Mode) -> bool {
         mode == Mode::Train && self.spec.dropout > 0.0
-    }
-
-    /// What of a block the next one gets.
-    fn passed_on<'a>(&self, mode: Mode, block: &'a BlockActivations) -> &'a Tensor {
-        if self.drops(mode) { &block.dropout } else { &block.relu }
     }
 
     /// Uploads a batch: pictures as (N, H, W, padded C), one label each. The step's numbers decide how many count.
@@ -545,13 +593,65 @@ impl BlockLayer {
         }
     }
 
-    fn normalise<'a>(&'a self, mode: Mode, block: &'a BlockActivations) -> batch_norm::Forward<'a> {
-        let (mean, variance) = match mode {
-            Mode::Train => (&self.batch_mean, &self.batch_variance),
-            Mode::Eval => (&self.running_mean, &self.running_variance),
-        };
+    /// Mean and variance: the batch's in training, the running ones in evaluation.
+    fn statistics(&self, mode: Mode) -> [&Tensor; 2] {
+        match mode {
+            Mode::Train => [&self.batch_mean, &self.batch_variance],
+            Mode::Eval => [&self.running_mean, &self.running_variance],
+        }
+    }
+
+    fn normalise<'a>(&'a self, mode: Mode, x: &'a Tensor, y: &'a Tensor) -> batch_norm::Forward<'a> {
+        let [mean, variance] = self.statistics(mode);
+        batch_norm::Forward { shape: self.norm, x, gamma: &self.gamma.value, beta: &self.beta.value, mean, variance, y }
+    }
+
+    fn activate<'a>(&'a self, mode: Mode, step: &'a Tensor, block: &'a BlockActivations) -> activation::Forward<'a> {
+        let [mean, variance] = self.statistics(mode);
+        let shape = if mode == Mode::Train { self.activation } else { self.activation.without_dropout() };
         let (gamma, beta) = (&self.gamma.value, &self.beta.value);
-        batch_norm::Forward { shape: self.norm, x: &block.conv, gamma, beta, mean, variance, y: &block.norm }
+        activation::Forward { shape, step, x: &block.conv, gamma, beta, mean, variance, y: &block.output }
+    }
+
+    fn backward_activation_sums<'a>(
+        &'a self,
+        step: &'a Tensor,
+        block: &'a BlockActivations,
+        dblock: &'a BlockActivations,
+        partial: &'a Tensor,
+    ) -> activation::BackwardSums<'a> {
+        activation::BackwardSums {
+            shape: self.activation,
+            step,
+            x: &block.conv,
+            dy: &dblock.output,
+            gamma: &self.gamma.value,
+            beta: &self.beta.value,
+            mean: &self.batch_mean,
+            variance: &self.batch_variance,
+            partial,
+        }
+    }
+
+    fn backward_activation<'a>(
+        &'a self,
+        step: &'a Tensor,
+        block: &'a BlockActivations,
+        dblock: &'a BlockActivations,
+    ) -> activation::Backward<'a> {
+        activation::Backward {
+            shape: self.activation,
+            step,
+            x: &block.conv,
+            dy: &dblock.output,
+            gamma: &self.gamma.value,
+            beta: &self.beta.value,
+            mean: &self.batch_mean,
+            variance: &self.batch_variance,
+            dgamma: &self.gamma.gradient,
+            dbeta: &self.beta.gradient,
+            dx: &dblock.conv,
+        }
     }
 
     fn backward_combine<'a>(&'a self, step: &'a Tensor) -> batch_norm::BackwardCombine<'a> {

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::cli::{FeaturesArgs, Which};
 use crate::data::prepare;
 use crate::inspect::{self, Stage};
-use crate::model::Model;
+use crate::model::{Keep, Model};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::say;
 
@@ -28,7 +28,7 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let pixels = prepare::load(&arguments.image, height as u32).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
     let gpu = super::open(&arguments.adapter)?;
-    let model = Model::new(&gpu, &meta.spec, 1)?;
+    let model = Model::new(&gpu, &meta.spec, 1, Keep::Everything)?;
     model.load(&gpu, &weights);
     let look = inspect::look(&gpu, &model, &pixels, arguments.stage)?;
 

@@ -15,7 +15,7 @@ use crate::data::photos::Photos;
 use crate::data::{Pictures, Rejected, pets, write_rejected};
 use crate::gpu::Gpu;
 use crate::inspect::{self, Stage};
-use crate::model::{Metrics, Model};
+use crate::model::{Keep, Metrics, Model};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
 use crate::train::{EpochRecord, Progress, Trainer};
@@ -44,7 +44,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     spec.blocks()?;
     let channels: Vec<String> = spec.channels.iter().map(usize::to_string).collect();
     say(format!("network  blocks of {} channels, {} weights", channels.join(", "), spec.parameter_count()));
-    let model = Model::new(&gpu, &spec, arguments.batch)?;
+    let model = Model::new(&gpu, &spec, arguments.batch, Keep::Needed)?;
 
     let run = RunDir::create(arguments.out.as_deref())?;
     let split = found.as_ref().is_some_and(|found| found.split);

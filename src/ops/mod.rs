@@ -1,5 +1,6 @@
 //! The operations: each file holds an operation's shape, its kernels' bindings, and how many invocations they need.
 
+pub mod activation;
 pub mod adam;
 pub mod avg_pool;
 pub mod batch_norm;
@@ -51,6 +52,9 @@ pub const KERNELS: &[Declaration] = &[
     batch_norm::BackwardCombine::DECLARATION,
     batch_norm::Backward::DECLARATION,
     batch_norm::BackwardEval::DECLARATION,
+    activation::Forward::DECLARATION,
+    activation::BackwardSums::DECLARATION,
+    activation::Backward::DECLARATION,
     relu::Forward::DECLARATION,
     relu::Backward::DECLARATION,
     dropout::Forward::DECLARATION,

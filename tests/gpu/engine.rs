@@ -6,7 +6,7 @@ use approx::{assert_abs_diff_eq, assert_relative_eq};
 use convscope::checkpoint::Weights;
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
 use convscope::layout::pack_images;
-use convscope::model::{Mode, Model, Optimizer};
+use convscope::model::{Keep, Mode, Model, Optimizer};
 use convscope::ops::{avg_pool, relu};
 use convscope::spec::{Head, Spec};
 use libtest_mimic::Trial;
@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::more_workgroups_than_one_dimension_holds_are_folded", folded_workgroups),
         trial("engine::a_lost_device_is_an_error", lost_device),
         trial("engine::stale_pictures_do_not_count", stale_pictures),
+        trial("engine::what_a_model_keeps_changes_nothing", keeping_changes_nothing),
         trial("engine::the_gradient_of_the_pictures_in_evaluation", gradient_in_evaluation),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
     ]
@@ -113,7 +114,7 @@ const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };
 fn stale_pictures() {
     let spec = small_spec(Head::AvgPool);
     let step = |batch: usize, behind: f32| {
-        let model = Model::new(gpu(), &spec, batch).unwrap();
+        let model = Model::new(gpu(), &spec, batch, Keep::Needed).unwrap();
         model.load(gpu(), &Weights::initial(&spec, 0));
         model.set_batch(gpu(), &vec![behind; batch * 17 * 17 * 4], &vec![2; batch]);
         model.set_batch(gpu(), &pictures(3), &[0, 1, 2]);
@@ -134,11 +135,40 @@ fn stale_pictures() {
     }
 }
 
+/// Layers that are one kernel, or a kernel each, train alike; with dropout, whose mask both draw.
+fn keeping_changes_nothing() {
+    let spec = Spec { dropout: 0.3, ..small_spec(Head::AvgPool) };
+    let train = |keep| {
+        let model = Model::new(gpu(), &spec, 3, keep).unwrap();
+        model.load(gpu(), &Weights::initial(&spec, 0));
+        model.set_batch(gpu(), &pictures(3), &[0, 1, 2]);
+        let sgd = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+        let plan = model.training_step(gpu(), &sgd);
+        for number in 1..=5 {
+            model.set_step(gpu(), &sgd, 0.05, 3, 5, number);
+            plan.submit(gpu()).unwrap();
+        }
+        let weights = block_on(model.weights(gpu(), 5)).unwrap();
+        let evaluation = model.forward(gpu(), Mode::Eval);
+        evaluation.submit(gpu()).unwrap();
+        (weights, read(&model.activations.logits))
+    };
+    let (needed, everything) = (train(Keep::Needed), train(Keep::Everything));
+    for (name, values) in &needed.0.tensors {
+        for (a, b) in values.iter().zip(&everything.0.tensors[name]) {
+            assert_abs_diff_eq!(a, b, epsilon = 1e-4);
+        }
+    }
+    for (a, b) in needed.1.iter().zip(&everything.1) {
+        assert_abs_diff_eq!(a, b, epsilon = 1e-4);
+    }
+}
+
 /// The gradient with respect to the pictures, against the change of the loss along a direction.
 fn gradient_in_evaluation() {
     for head in [Head::AvgPool, Head::Flatten] {
         let spec = small_spec(head);
-        let model = Model::new(gpu(), &spec, 2).unwrap();
+        let model = Model::new(gpu(), &spec, 2, Keep::Everything).unwrap();
         let mut weights = Weights::initial(&spec, 0);
         // Running statistics that a batch would not have.
         for (name, values) in &mut weights.tensors {
@@ -178,7 +208,7 @@ fn gradient_in_evaluation() {
 
 fn compile_progress() {
     let spec = small_spec(Head::AvgPool);
-    let model = Model::new(gpu(), &spec, 2).unwrap();
+    let model = Model::new(gpu(), &spec, 2, Keep::Everything).unwrap();
     model.set_live(gpu(), 2);
     let plan = model.training_step(gpu(), &ADAM);
     let mut calls = Vec::new();

@@ -10,7 +10,7 @@ use crate::common::trial;
 use crate::gpu;
 
 /// Pictures, channels, pixels, live pictures. Reductions go in chunks of 64 pixels.
-const SHAPES: [[usize; 4]; 28] = [
+pub(super) const SHAPES: [[usize; 4]; 28] = [
     [1, 1, 1, 1],
     [2, 1, 1, 1],
     [2, 3, 1, 2],
@@ -46,7 +46,7 @@ const SHAPES: [[usize; 4]; 28] = [
 ];
 
 /// Centre and half width of the numbers.
-const SPREADS: [(f32, f32); 3] = [(0.0, 1.0), (-3.0, 0.25), (1000.0, 1.75)];
+pub(super) const SPREADS: [(f32, f32); 3] = [(0.0, 1.0), (-3.0, 0.25), (1000.0, 1.75)];
 
 pub fn tests() -> Vec<Trial> {
     let entries: [Entry<Norm>; 8] = [
@@ -74,24 +74,24 @@ fn each_shape(entry: &str, test: fn(&Norm)) {
 }
 
 /// One batch of one layer in PyTorch's layouts.
-struct Norm {
-    case: Case,
-    shape: batch_norm::Shape,
-    twin: twin::Shape,
+pub(super) struct Norm {
+    pub(super) case: Case,
+    pub(super) shape: batch_norm::Shape,
+    pub(super) twin: twin::Shape,
     /// The twin's shape of the live pictures alone.
-    live: twin::Shape,
-    x: Vec<f32>,
-    dy: Vec<f32>,
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
+    pub(super) live: twin::Shape,
+    pub(super) x: Vec<f32>,
+    pub(super) dy: Vec<f32>,
+    pub(super) gamma: Vec<f32>,
+    pub(super) beta: Vec<f32>,
     /// Statistics that are handed to a kernel, near to those of x but not the same.
-    mean: Vec<f32>,
-    variance: Vec<f32>,
+    pub(super) mean: Vec<f32>,
+    pub(super) variance: Vec<f32>,
     random: Random,
 }
 
 impl Norm {
-    fn new(entry: &str, shape: [usize; 4], (offset, spread): (f32, f32), seed: u64) -> Self {
+    pub(super) fn new(entry: &str, shape: [usize; 4], (offset, spread): (f32, f32), seed: u64) -> Self {
         let [n, c, hw, live] = shape;
         let twin = twin::Shape { n, c, hw };
         let mut random = Random::new(seed);
@@ -113,11 +113,11 @@ impl Norm {
         }
     }
 
-    fn eps(&self) -> f64 {
+    pub(super) fn eps(&self) -> f64 {
         self.shape.eps.into()
     }
 
-    fn images(&self, values: &[f32]) -> Tensor {
+    pub(super) fn images(&self, values: &[f32]) -> Tensor {
         let twin::Shape { n, c, hw } = self.twin;
         self.case.input(&pack_images(values, n, c, hw))
     }
@@ -126,7 +126,7 @@ impl Norm {
         pack_images(channels, 1, self.twin.c, 1)
     }
 
-    fn channels(&self, values: &[f32]) -> Tensor {
+    pub(super) fn channels(&self, values: &[f32]) -> Tensor {
         self.case.input(&self.pack(values))
     }
 
@@ -134,7 +134,7 @@ impl Norm {
         self.case.live(self.live.n)
     }
 
-    fn given(&self) -> Statistics<f64> {
+    pub(super) fn given(&self) -> Statistics<f64> {
         Statistics::exact(wide(&self.mean), wide(&self.variance))
     }
 
@@ -157,10 +157,9 @@ impl Norm {
     }
 
     /// A channel's live numbers, chunk after chunk.
-    fn chunks(&self, values: &[f32], channel: usize) -> Vec<Vec<f64>> {
+    pub(super) fn chunks(&self, values: &[f64], channel: usize) -> Vec<Vec<f64>> {
         let twin::Shape { n, c, hw } = self.live;
-        let pixels: Vec<f64> =
-            (0..n).flat_map(|image| &values[(image * c + channel) * hw..][..hw]).map(|&value| value.into()).collect();
+        let pixels: Vec<f64> = (0..n).flat_map(|image| &values[(image * c + channel) * hw..][..hw]).copied().collect();
         let size = self.shape.chunk as usize;
         pixels.chunks(size).map(<[f64]>::to_vec).collect()
     }
@@ -172,7 +171,7 @@ impl Norm {
     }
 
     /// Compares the partial results of the live chunks; `want` returns a chunk's two numbers with their bounds.
-    fn compare_partials(&self, got: &[f32], mut want: impl FnMut(usize, usize) -> [(f64, f64); 2]) {
+    pub(super) fn compare_partials(&self, got: &[f32], mut want: impl FnMut(usize, usize) -> [(f64, f64); 2]) {
         for chunk in 0..self.live_chunks() {
             for channel in 0..padded(self.twin.c) {
                 let want = if channel < self.twin.c { want(chunk, channel) } else { [(0.0, 0.0); 2] };
@@ -192,7 +191,7 @@ impl Norm {
     }
 
     /// Compares the live pictures; what the dead ones get does not matter.
-    fn compare_live(&self, what: &str, packed: &[f32], want: &Summed<f64>) {
+    pub(super) fn compare_live(&self, what: &str, packed: &[f32], want: &Summed<f64>) {
         let twin::Shape { n, c, hw } = self.twin;
         let got = self.case.unpack(packed, [n, c, hw]);
         self.case.compare(what, &got[..self.live.elements()], want);
@@ -209,7 +208,7 @@ fn statistics(norm: &Norm) {
         partial: &partial.tensor,
     };
     let [got] = case.run(&kernel, [&partial]);
-    let chunks: Vec<_> = (0..norm.twin.c).map(|channel| norm.chunks(&norm.x, channel)).collect();
+    let chunks: Vec<_> = (0..norm.twin.c).map(|channel| norm.chunks(&wide(&norm.x), channel)).collect();
     norm.compare_partials(&got, |chunk, channel| {
         let x = &chunks[channel][chunk];
         let [n, c, hw] = [1, 1, x.len()];
@@ -224,7 +223,7 @@ fn combine(norm: &Norm) {
     let case = &norm.case;
     let mut partials = vec![0.0; norm.shape.partial_len()];
     for channel in 0..norm.twin.c {
-        let chunks = norm.chunks(&norm.x, channel);
+        let chunks = norm.chunks(&wide(&norm.x), channel);
         for chunk in 0..norm.all_chunks() {
             let [mean, squares] = match chunks.get(chunk) {
                 Some(x) => {
@@ -300,7 +299,7 @@ fn backward_sums(norm: &Norm) {
     };
     let [got] = case.run(&kernel, [&partial]);
     let chunks: Vec<_> =
-        (0..norm.twin.c).map(|channel| [&norm.x, &norm.dy].map(|values| norm.chunks(values, channel))).collect();
+        (0..norm.twin.c).map(|channel| [&norm.x, &norm.dy].map(|values| norm.chunks(&wide(values), channel))).collect();
     norm.compare_partials(&got, |chunk, channel| {
         let [x, dy] = [0, 1].map(|i| &chunks[channel][i][chunk]);
         let mean = f64::from(norm.mean[channel]);

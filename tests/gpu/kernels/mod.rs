@@ -5,6 +5,7 @@
 //! Every kernel runs twice on the same inputs, over two different poisons in its outputs, and must give the same bits:
 //! what it forgets to write, or adds to where it should assign, differs.
 
+mod activation;
 mod avg_pool;
 mod batch_norm;
 mod conv2d;
@@ -28,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
     let tests = [
         conv2d::tests(),
         batch_norm::tests(),
+        activation::tests(),
         relu::tests(),
         dropout::tests(),
         avg_pool::tests(),

@@ -1,0 +1,142 @@
+// What follows a convolution in one pass over memory: batch norm, ReLU and Dropout2d, as batch_norm.wgsl, relu.wgsl and
+// dropout.wgsl compute them one by one.
+//
+//   y = max(z, 0) * mask,  z = (x - mean) / sqrt(variance + eps) * gamma + beta
+//
+//   x, y, dy, dx                              (n, pixels, channels)   `channels` counts vectors of four
+//   mean, variance, gamma, beta and theirs    (channels)
+//
+// The backward pass works z out again instead of reading it: dz = dy * mask where z > 0, else 0. Its sums go to
+// `batch_norm.backward_combine`, whose results make dx.
+
+struct Shape {
+    n: u32,
+    pixels: u32,
+    channels: u32,
+    // Pixels, over all images, that one invocation of `backward_sums` takes.
+    chunk: u32,
+    layer: u32,
+    threshold: u32,
+    scale: f32,
+    eps: f32,
+}
+
+struct Step {
+    live: u32,
+    seed: u32,
+    number: u32,
+    step_size: f32,
+    bias_correction: f32,
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> gamma: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> beta: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> mean: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read> variance: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read> dgamma: array<vec4<f32>>;
+@group(0) @binding(9) var<storage, read> dbeta: array<vec4<f32>>;
+@group(0) @binding(10) var<storage, read_write> partial: array<vec4<f32>>;
+@group(0) @binding(11) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(12) var<storage, read_write> dx: array<vec4<f32>>;
+
+fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return id.x + id.y * groups.x * 64u;
+}
+
+fn pcg4d(key: vec4<u32>) -> vec4<u32> {
+    var v = key * 1664525u + 1013904223u;
+    v.x += v.y * v.w;
+    v.y += v.z * v.x;
+    v.z += v.x * v.y;
+    v.w += v.y * v.z;
+    v ^= v >> vec4<u32>(16u);
+    v.x += v.y * v.w;
+    v.y += v.z * v.x;
+    v.z += v.x * v.y;
+    v.w += v.y * v.z;
+    return v;
+}
+
+// What one vector of channels of one image is multiplied by.
+fn mask(image: u32, channel: u32) -> vec4<f32> {
+    let random = pcg4d(vec4<u32>(step.seed, step.number, shape.layer, image * shape.channels + channel));
+    return select(vec4<f32>(), vec4<f32>(shape.scale), random >= vec4<u32>(shape.threshold));
+}
+
+// Pixels of one invocation of `forward` and `backward`: every strides-th of one image, so that neighbours read side by side.
+const EACH = 16u;
+
+// One invocation: up to EACH pixels of one image, one vector of channels.
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
+    let strides = (shape.pixels + EACH - 1u) / EACH;
+    let channel = i % shape.channels;
+    let image = i / shape.channels / strides;
+    if image >= shape.n { return; }
+    let centre = mean[channel];
+    let slope = inverseSqrt(variance[channel] + shape.eps) * gamma[channel];
+    let offset = beta[channel];
+    let factor = mask(image, channel);
+    for (var pixel = i / shape.channels % strides; pixel < shape.pixels; pixel += strides) {
+        let at = (image * shape.pixels + pixel) * shape.channels + channel;
+        y[at] = max((x[at] - centre) * slope + offset, vec4<f32>()) * factor;
+    }
+}
+
+// partial[chunk] = sum of dz * (x - mean), and sum of dz, over the live images. One invocation: one chunk, one vector of channels.
+@compute @workgroup_size(64)
+fn backward_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
+    let channel = i % shape.channels;
+    let first = i / shape.channels * shape.chunk;
+    if first >= shape.n * shape.pixels { return; }
+    let end = min(first + shape.chunk, step.live * shape.pixels);
+    let centre = mean[channel];
+    let slope = inverseSqrt(variance[channel] + shape.eps) * gamma[channel];
+    let offset = beta[channel];
+    var products = vec4<f32>();
+    var sum = vec4<f32>();
+    for (var image = first / shape.pixels; image * shape.pixels < end; image++) {
+        let factor = mask(image, channel);
+        let stop = min(end, (image + 1u) * shape.pixels);
+        for (var pixel = max(first, image * shape.pixels); pixel < stop; pixel++) {
+            let at = pixel * shape.channels + channel;
+            let distance = x[at] - centre;
+            let dz = select(vec4<f32>(), dy[at] * factor, distance * slope + offset > vec4<f32>());
+            products += dz * distance;
+            sum += dz;
+        }
+    }
+    partial[2u * i] = products;
+    partial[2u * i + 1u] = sum;
+}
+
+// dx = gamma / sqrt(variance + eps) * (dz - (dbeta + xhat * dgamma) / count), xhat = (x - mean) / sqrt(variance + eps).
+// One invocation: as forward.
+@compute @workgroup_size(64)
+fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
+    let strides = (shape.pixels + EACH - 1u) / EACH;
+    let channel = i % shape.channels;
+    let image = i / shape.channels / strides;
+    if image >= shape.n { return; }
+    let centre = mean[channel];
+    let inverse = inverseSqrt(variance[channel] + shape.eps);
+    let slope = inverse * gamma[channel];
+    let offset = beta[channel];
+    let factor = mask(image, channel);
+    let total = f32(step.live * shape.pixels);
+    let product = dgamma[channel] * inverse / total;
+    let sum = dbeta[channel] / total;
+    for (var pixel = i / shape.channels % strides; pixel < shape.pixels; pixel += strides) {
+        let at = (image * shape.pixels + pixel) * shape.channels + channel;
+        let distance = x[at] - centre;
+        let dz = select(vec4<f32>(), dy[at] * factor, distance * slope + offset > vec4<f32>());
+        dx[at] = slope * (dz - sum - distance * product);
+    }
+}
