@@ -53,9 +53,9 @@ fn measure_peaks(gpu: &Gpu) -> Peaks {
 }
 
 /// A model with a batch of noise in it.
-fn model(gpu: &Gpu, size: usize) -> Model {
+fn model(gpu: &Gpu, size: usize, keep: Keep) -> Model {
     let spec = Spec::dogs_vs_cats(size, 2);
-    let model = Model::new(gpu, &spec, BATCH, Keep::Needed).unwrap_or_else(|error| panic!("{error}"));
+    let model = Model::new(gpu, &spec, BATCH, keep).unwrap_or_else(|error| panic!("{error}"));
     model.load(gpu, &Weights::initial(&spec, 0));
     // Hashed, so that neither compiler nor cache finds a pattern.
     let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5;
@@ -69,11 +69,13 @@ fn model(gpu: &Gpu, size: usize) -> Model {
 const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };
 
 fn time_kernels(gpu: &Gpu, peaks: &Peaks) {
-    let model = model(gpu, 128);
-    model.set_step(gpu, &ADAM, 1e-3, BATCH, 0, 1);
-    let step = model.training_step(gpu, &ADAM);
-    let mut beside = model.forward(gpu, Mode::Eval);
-    beside.extend(model.backward(gpu, Mode::Eval, true));
+    let trained = model(gpu, 128, Keep::Needed);
+    trained.set_step(gpu, &ADAM, 1e-3, BATCH, 0, 1);
+    let step = trained.training_step(gpu, &ADAM);
+    let looked_into = model(gpu, 128, Keep::Everything);
+    looked_into.set_live(gpu, BATCH);
+    let mut beside = looked_into.forward(gpu, Mode::Eval);
+    beside.extend(looked_into.backward(gpu, Mode::Eval, true));
     println!("a training step of {BATCH} pictures of 128 x 128:");
     println!("{:34}{:>9} {:>17} {:>9} {:>8} {:>8}", "kernel", "ms", "min .. max", "GFLOP/s", "GB/s", "of peak");
     let timings = time(gpu, &step);
@@ -106,7 +108,7 @@ fn print(timing: &Timing, peaks: &Peaks) {
 }
 
 fn time_steps(gpu: &Gpu, size: usize) {
-    let model = model(gpu, size);
+    let model = model(gpu, size, Keep::Needed);
     let plan = model.training_step(gpu, &ADAM);
     let mut times: Vec<f64> = (1..=3 + 2 * REPEATS as u32)
         .map(|number| {
