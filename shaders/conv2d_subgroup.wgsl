@@ -118,14 +118,17 @@ fn forward(
             for (var k = 0u; k < FIELD_HELD; k++) {
                 value[k] = held[k][j];
             }
-            for (var p = 0u; p < PIXELS; p++) {
-                let field_row = p / (ROWS * COLUMNS) * FIELD_ROWS + p / COLUMNS % ROWS * STRIDE;
-                for (var t = 0u; t < TAPS; t++) {
-                    let n = (field_row + t / KERNEL_W) * FIELD_COLUMNS + p % COLUMNS * STRIDE + t % KERNEL_W;
-                    let holder = n % CHANNEL_LANES;
-                    let input = subgroupShuffle(value[n / CHANNEL_LANES], first_mate + holder);
-                    for (var v = 0u; v < VECTORS; v++) {
-                        sum[p * VECTORS + v] += input * w[t * VECTORS + v];
+            // A row of taps at a time: so many weights fit the registers.
+            for (var ky = 0u; ky < KERNEL_H; ky++) {
+                for (var p = 0u; p < PIXELS; p++) {
+                    let field_row = p / (ROWS * COLUMNS) * FIELD_ROWS + p / COLUMNS % ROWS * STRIDE + ky;
+                    for (var kx = 0u; kx < KERNEL_W; kx++) {
+                        let n = field_row * FIELD_COLUMNS + p % COLUMNS * STRIDE + kx;
+                        let holder = n % CHANNEL_LANES;
+                        let input = subgroupShuffle(value[n / CHANNEL_LANES], first_mate + holder);
+                        for (var v = 0u; v < VECTORS; v++) {
+                            sum[p * VECTORS + v] += input * w[(ky * KERNEL_W + kx) * VECTORS + v];
+                        }
                     }
                 }
             }

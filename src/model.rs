@@ -223,6 +223,30 @@ impl Model {
     pub fn new(gpu: &Gpu, spec: &Spec, batch: usize, keep: Keep) -> Result<Self, GpuError> {
         assert!((1..=60_000).contains(&batch), "a batch of {batch} pictures");
         let blocks = spec.blocks().expect("the geometry was checked");
+        let shapes: Vec<_> = blocks
+            .iter()
+            .map(|block| {
+                let [channels, height, width] = block.output;
+                let kernel = [spec.kernel; 2];
+                let conv = conv2d::Shape::new(batch, block.input, channels, kernel, spec.stride, spec.padding);
+                (Conv2d::new(gpu, conv), batch_norm::Shape::new(batch, channels, height * width))
+            })
+            .collect();
+        // One piece of memory serves all reductions, another all transposed weights: none outlives the kernel after it.
+        let most = |len: fn(&(Conv2d, batch_norm::Shape)) -> usize| shapes.iter().map(len).max().unwrap_or(0);
+        let partials = most(|(conv, norm)| conv.partial_len().max(norm.partial_len()));
+        let transposed = most(|(conv, _)| conv.weight_len());
+        let all_weights = spec.parameters().iter().map(|parameter| parameter.layout.packed_len()).sum();
+
+        // What is too large is refused before anything is allocated.
+        let maps = |[channels, height, width]: [usize; 3]| batch * height * width * padded(channels);
+        Tensor::check(gpu, "the pictures of a batch", maps(spec.input))?;
+        for (number, block) in (1..).zip(&blocks) {
+            Tensor::check(gpu, &format!("the maps of block {number}"), maps(block.output))?;
+        }
+        Tensor::check(gpu, "the weights", all_weights)?;
+        Tensor::check(gpu, "the weights' partial gradients", partials)?;
+
         let activations = Activations::new(gpu, "values", spec, &blocks, batch, keep)?;
         let gradients = Activations::new(gpu, "gradients", spec, &blocks, batch, keep)?;
 
@@ -245,20 +269,8 @@ impl Model {
             .collect();
         let (all_statistics, statistics) = Tensor::arena(gpu, "batch norm", &sizes)?;
 
-        let shapes: Vec<_> = blocks
-            .iter()
-            .map(|block| {
-                let [channels, height, width] = block.output;
-                let kernel = [spec.kernel; 2];
-                let conv = conv2d::Shape::new(batch, block.input, channels, kernel, spec.stride, spec.padding);
-                (Conv2d::new(gpu, conv), batch_norm::Shape::new(batch, channels, height * width))
-            })
-            .collect();
-        // One piece of memory serves all reductions, another all transposed weights: none outlives the kernel after it.
-        let most = |len: fn(&(Conv2d, batch_norm::Shape)) -> usize| shapes.iter().map(len).max().unwrap_or(0);
-        let partials = most(|(conv, norm)| conv.partial_len().max(norm.partial_len()));
         let partials = Tensor::new(gpu, "partial sums", partials)?;
-        let transposed = Tensor::new(gpu, "transposed weights", most(|(conv, _)| conv.weight_len()))?;
+        let transposed = Tensor::new(gpu, "transposed weights", transposed)?;
         let layers: Vec<_> = blocks
             .iter()
             .enumerate()

@@ -32,7 +32,7 @@ pub enum GpuError {
     },
     /// A tensor exceeds what the device can bind.
     #[error(
-        "{name}: {} MiB in one buffer, of which this adapter allows {} MiB: lower --batch, --size, --channels or --hidden",
+        "{name}: {} MiB in one buffer, but this adapter's {limit_name} is {} MiB: lower --batch, --size, --channels or --hidden",
         bytes.div_ceil(1 << 20),
         limit >> 20
     )]
@@ -43,6 +43,8 @@ pub enum GpuError {
         bytes: u64,
         /// What the adapter allows.
         limit: u64,
+        /// What wgpu calls this limit.
+        limit_name: &'static str,
     },
     /// The subgroup kernels were asked for where they cannot run.
     #[error("--kernels subgroup: {adapter} has no subgroups of one size; use --kernels plain or auto")]

@@ -61,12 +61,25 @@ impl Tensor {
         Ok((whole.clone(), parts.collect()))
     }
 
-    fn with_usage(gpu: &Gpu, name: &str, len: usize, usage: wgpu::BufferUsages) -> Result<Self, GpuError> {
+    /// The bytes of a tensor of `len` 32-bit numbers, if the device can bind so many at once. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`GpuError::TooLarge`] when it cannot.
+    pub fn check(gpu: &Gpu, name: &str, len: usize) -> Result<u64, GpuError> {
         let bytes = 4 * len.max(1) as u64;
-        let limit = gpu.limits().max_storage_buffer_binding_size.min(gpu.limits().max_buffer_size);
-        if bytes > limit {
-            return Err(GpuError::TooLarge { name: name.into(), bytes, limit });
-        }
+        let limits = gpu.limits();
+        let (limit, limit_name) = [
+            (limits.max_storage_buffer_binding_size, "max_storage_buffer_binding_size"),
+            (limits.max_buffer_size, "max_buffer_size"),
+        ]
+        .into_iter()
+        .min()
+        .expect("there are two limits");
+        if bytes > limit { Err(GpuError::TooLarge { name: name.into(), bytes, limit, limit_name }) } else { Ok(bytes) }
+    }
+
+    fn with_usage(gpu: &Gpu, name: &str, len: usize, usage: wgpu::BufferUsages) -> Result<Self, GpuError> {
+        let bytes = Self::check(gpu, name, len)?;
         let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some(name),
             size: bytes.next_multiple_of(16),

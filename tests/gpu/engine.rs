@@ -62,6 +62,14 @@ fn too_large() {
     let error = Tensor::new(gpu(), "the maps", (limit / 4 + 1) as usize).unwrap_err();
     assert!(matches!(error, GpuError::TooLarge { .. }));
     assert!(error.to_string().contains("the maps") && error.to_string().contains("lower --batch"), "{error}");
+
+    // The model as a whole: the largest batch whose pictures fit one buffer, and one picture more.
+    let spec = Spec { channels: vec![1; 4], ..Spec::dogs_vs_cats(1024, 2) };
+    let most = (limit / (1024 * 1024 * 16)) as usize;
+    if most < 64 {
+        let error = Model::new(gpu(), &spec, most + 1, Keep::Needed).err().unwrap().to_string();
+        assert!(error.contains("the pictures of a batch") && error.contains("max_"), "{error}");
+    }
 }
 
 fn overlapping_writes() {
