@@ -159,9 +159,9 @@ impl Conv2d {
         self.chunks
     }
 
-    /// 32-bit numbers that [`Conv2d::backward_weight`] needs for its partial sums.
+    /// 32-bit numbers that [`Conv2d::backward_weight`] needs for its partial sums: none, where one chunk is all.
     pub fn partial_len(&self) -> usize {
-        (self.chunks * self.shape.weight_vectors() * 4) as usize
+        if self.chunks == 1 { 0 } else { (self.chunks * self.shape.weight_vectors() * 4) as usize }
     }
 
     /// 32-bit numbers of the weight, and of the transposed weight that [`Conv2d::backward_input`] works with.
@@ -219,7 +219,7 @@ impl Conv2d {
         dweight: &Tensor,
     ) {
         let shape = self.shape;
-        let partial = partials;
+        let partial = if self.chunks == 1 { dweight } else { partials };
         match &self.tiles {
             Tiles::Plain(tile) => {
                 plan.add(gpu, place, &plain::BackwardWeight { shape, tile: *tile, step, x, dy, partial });
@@ -227,6 +227,9 @@ impl Conv2d {
             Tiles::Subgroup { weight, .. } => {
                 plan.add(gpu, place, &subgroup::BackwardWeight { shape, tile: *weight, step, x, dy, partial });
             }
+        }
+        if self.chunks == 1 {
+            return;
         }
         let shape = Parts { len: shape.weight_vectors() as u32, chunks: self.chunks as u32 };
         plan.add(gpu, place, &SumWeight { shape, partials, dweight });
