@@ -13,7 +13,7 @@ use libtest_mimic::Trial;
 use pollster::block_on;
 
 use crate::common::trial;
-use crate::gpu;
+use crate::{KERNELS, gpu, gpu_with};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::more_workgroups_than_one_dimension_holds_are_folded", folded_workgroups),
         trial("engine::a_lost_device_is_an_error", lost_device),
         trial("engine::stale_pictures_do_not_count", stale_pictures),
+        trial("engine::equal_seeds_give_equal_weights", equal_seeds),
         trial("engine::what_a_model_keeps_changes_nothing", keeping_changes_nothing),
         trial("engine::the_gradient_of_the_pictures_in_evaluation", gradient_in_evaluation),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
@@ -139,6 +140,35 @@ fn stale_pictures() {
         for (a, b) in values.iter().zip(&larger_weights.tensors[name]) {
             // The first step of Adam moves every weight by at most the learning rate of 1e-3.
             assert!((a - b).abs() < 1e-5, "{name}: {a} in a batch of 3, {b} in one of 5");
+        }
+    }
+}
+
+/// Bit for bit, with each set of kernels; and the sets agree but for rounding.
+fn equal_seeds() {
+    let spec = Spec { dropout: 0.2, ..small_spec(Head::AvgPool) };
+    let train = |gpu: &Gpu| {
+        let model = Model::new(gpu, &spec, 3, Keep::Needed).unwrap();
+        model.load(gpu, &Weights::initial(&spec, 0));
+        model.set_batch(gpu, &pictures(3), &[0, 1, 2]);
+        let plan = model.training_step(gpu, &ADAM);
+        for number in 1..=5 {
+            model.set_step(gpu, &ADAM, 1e-3, 3, 5, number);
+            plan.submit(gpu).unwrap();
+        }
+        block_on(model.weights(gpu, 5)).unwrap()
+    };
+    let weights = KERNELS.map(|kernels| {
+        let weights = train(gpu_with(kernels));
+        assert_eq!(weights, train(gpu_with(kernels)), "{kernels}");
+        weights
+    });
+    for (name, values) in &weights[0].tensors {
+        for others in &weights[1..] {
+            for (a, b) in values.iter().zip(&others.tensors[name]) {
+                // Five steps of Adam move a weight by at most 5e-3; a gradient near zero may decide its direction.
+                assert_abs_diff_eq!(a, b, epsilon = 1e-3);
+            }
         }
     }
 }

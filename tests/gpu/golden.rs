@@ -3,7 +3,7 @@
 //! `tests/golden/make_golden.py` made the files and describes their format.
 
 use convscope::checkpoint::Weights;
-use convscope::gpu::Tensor;
+use convscope::gpu::{Gpu, Tensor};
 use convscope::layout::{pack_images, unpack_images};
 use convscope::model::{Activations, Keep, Mode, Model, Optimizer};
 use convscope::spec::{Head, Spec};
@@ -12,7 +12,7 @@ use pollster::block_on;
 use serde_json::Value;
 
 use crate::common::trial;
-use crate::gpu;
+use crate::{KERNELS, gpu_with};
 
 /// Largest difference allowed, relative to the tensor's largest value. PyTorch's own float32 results differ from the
 /// float64 values in the files by up to 2.4e-6.
@@ -26,11 +26,14 @@ pub fn tests() -> Vec<Trial> {
     ];
     let mut tests = Vec::new();
     for (name, text) in files {
-        for (kept, keep) in [("needed", Keep::Needed), ("everything", Keep::Everything)] {
-            let name = format!("golden::{name}::keeping_{kept}");
-            tests.push(trial(format!("{name}::first_step"), move || first_step(&Golden::new(text, keep))));
-            for run in ["adam", "adam_weight_decay", "sgd"] {
-                tests.push(trial(format!("{name}::{run}"), move || ten_steps(&Golden::new(text, keep), run)));
+        for kernels in KERNELS {
+            for (kept, keep) in [("needed", Keep::Needed), ("everything", Keep::Everything)] {
+                let name = format!("golden::{name}::{kernels}_keeping_{kept}");
+                let golden = move || Golden::new(text, gpu_with(kernels), keep);
+                tests.push(trial(format!("{name}::first_step"), move || first_step(&golden())));
+                for run in ["adam", "adam_weight_decay", "sgd"] {
+                    tests.push(trial(format!("{name}::{run}"), move || ten_steps(&golden(), run)));
+                }
             }
         }
     }
@@ -42,6 +45,7 @@ struct Golden {
     file: Value,
     spec: Spec,
     batch: usize,
+    gpu: &'static Gpu,
     keep: Keep,
 }
 
@@ -57,7 +61,7 @@ fn formula(i: u32, salt: u32) -> f32 {
 }
 
 impl Golden {
-    fn new(text: &str, keep: Keep) -> Self {
+    fn new(text: &str, gpu: &'static Gpu, keep: Keep) -> Self {
         let file: Value = serde_json::from_str(text).unwrap();
         let model = &file["model"];
         let number = |key: &str| model[key].as_u64().unwrap() as usize;
@@ -78,7 +82,7 @@ impl Golden {
             classes: number("classes"),
         };
         let batch = number("batch");
-        Self { file, spec, batch, keep }
+        Self { file, spec, batch, gpu, keep }
     }
 
     /// The start weights by formula.
@@ -103,13 +107,13 @@ impl Golden {
 
     /// A model with the start weights and the batch in it.
     fn model(&self) -> Model {
-        let model = Model::new(gpu(), &self.spec, self.batch, self.keep).unwrap();
-        model.load(gpu(), &self.weights());
+        let model = Model::new(self.gpu, &self.spec, self.batch, self.keep).unwrap();
+        model.load(self.gpu, &self.weights());
         let [channels, height, width] = self.spec.input;
         let pixels = height * width;
         let images: Vec<f32> = (0..(self.batch * channels * pixels) as u32).map(|i| formula(i, 0)).collect();
         let labels: Vec<u32> = (0..self.batch as u32).map(|n| (7 * n + 3) % self.spec.classes as u32).collect();
-        model.set_batch(gpu(), &pack_images(&images, self.batch, channels, pixels), &labels);
+        model.set_batch(self.gpu, &pack_images(&images, self.batch, channels, pixels), &labels);
         model
     }
 
@@ -117,7 +121,7 @@ impl Golden {
     fn compare_activations(&self, found: &Activations, group: &str) {
         let expected = &self.file[group];
         let check = |index: usize, tensor: &Tensor, channels: usize, pixels: usize| {
-            let values = block_on(tensor.read::<f32>(gpu())).unwrap();
+            let values = block_on(tensor.read::<f32>(self.gpu)).unwrap();
             let values = unpack_images(&values, self.batch, channels, pixels);
             compare(&format!("{group} {index}"), &values, &expected[index.to_string()], TOLERANCE);
         };
@@ -181,21 +185,21 @@ fn compare(name: &str, found: &[f32], expected: &Value, tolerance: f64) {
 
 fn first_step(golden: &Golden) {
     let model = golden.model();
-    let mut plan = model.forward(gpu(), Mode::Train);
-    plan.extend(model.loss(gpu()));
-    plan.extend(model.backward(gpu(), Mode::Train, true));
-    model.set_step(gpu(), &Optimizer::Adam { weight_decay: 0.0 }, 1e-3, golden.batch, 0, 1);
-    plan.submit(gpu()).unwrap();
+    let mut plan = model.forward(golden.gpu, Mode::Train);
+    plan.extend(model.loss(golden.gpu));
+    plan.extend(model.backward(golden.gpu, Mode::Train, true));
+    model.set_step(golden.gpu, &Optimizer::Adam { weight_decay: 0.0 }, 1e-3, golden.batch, 0, 1);
+    plan.submit(golden.gpu).unwrap();
 
-    let loss = block_on(model.metrics(gpu())).unwrap().loss();
+    let loss = block_on(model.metrics(golden.gpu)).unwrap().loss();
     let expected = golden.file["loss"].as_f64().unwrap();
     assert!((loss - expected).abs() <= TOLERANCE * expected, "loss {loss} against PyTorch's {expected}");
     golden.compare_activations(&model.activations, "activations");
     golden.compare_activations(&model.gradients, "activation_grads");
-    for (name, gradient) in block_on(model.weight_gradients(gpu())).unwrap() {
+    for (name, gradient) in block_on(model.weight_gradients(golden.gpu)).unwrap() {
         compare(&format!("gradient of {name}"), &gradient, &golden.file["parameter_grads"][&name], TOLERANCE);
     }
-    let weights = block_on(model.weights(gpu(), 1)).unwrap();
+    let weights = block_on(model.weights(golden.gpu, 1)).unwrap();
     for (name, expected) in golden.file["running_stats"].as_object().unwrap() {
         compare(name, weights.get(name), expected, TOLERANCE);
     }
@@ -214,20 +218,20 @@ fn ten_steps(golden: &Golden, run: &str) {
     let largest = losses.iter().copied().fold(0.0, f64::max);
 
     let model = golden.model();
-    let plan = model.training_step(gpu(), &optimizer);
+    let plan = model.training_step(golden.gpu, &optimizer);
     for (number, expected) in (1..).zip(losses) {
-        model.clear_metrics(gpu());
-        model.set_step(gpu(), &optimizer, lr, golden.batch, 0, number);
-        plan.submit(gpu()).unwrap();
-        let loss = block_on(model.metrics(gpu())).unwrap().loss();
+        model.clear_metrics(golden.gpu);
+        model.set_step(golden.gpu, &optimizer, lr, golden.batch, 0, number);
+        plan.submit(golden.gpu).unwrap();
+        let loss = block_on(model.metrics(golden.gpu)).unwrap().loss();
         assert!(
             (loss - expected).abs() <= TOLERANCE * largest,
             "{run}, step {number}: loss {loss} against PyTorch's {expected}"
         );
     }
     if run == "adam" {
-        model.forward(gpu(), Mode::Eval).submit(gpu()).unwrap();
-        let logits = block_on(model.activations.logits.read::<f32>(gpu())).unwrap();
+        model.forward(golden.gpu, Mode::Eval).submit(golden.gpu).unwrap();
+        let logits = block_on(model.activations.logits.read::<f32>(golden.gpu)).unwrap();
         let logits = unpack_images(&logits, golden.batch, golden.spec.classes, 1);
         compare("logits in evaluation after ten steps", &logits, &golden.file["eval_logits"], TOLERANCE);
     }

@@ -6,11 +6,25 @@ mod engine;
 mod golden;
 mod kernels;
 
-use convscope::gpu::Gpu;
+use std::sync::OnceLock;
+
+use convscope::gpu::{AdapterChoice, Gpu};
+use convscope::ops::conv2d::Kernels;
+use pollster::block_on;
 
 /// The device that all tests share.
 fn gpu() -> &'static Gpu {
     common::opened().as_ref().expect("tests that need a GPU run only where there is one")
+}
+
+/// Every set of kernels for the convolutions.
+const KERNELS: [Kernels; 2] = [Kernels::Plain, Kernels::Subgroup];
+
+/// The same device with one set of kernels for the convolutions.
+fn gpu_with(kernels: Kernels) -> &'static Gpu {
+    static DEVICES: [OnceLock<Gpu>; KERNELS.len()] = [const { OnceLock::new() }; KERNELS.len()];
+    DEVICES[kernels as usize]
+        .get_or_init(|| block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_kernels(kernels).unwrap())
 }
 
 fn main() {

@@ -1,15 +1,13 @@
-use std::sync::OnceLock;
-
-use convscope::gpu::{AdapterChoice, Gpu, Plan};
+use convscope::gpu::Plan;
 use convscope::layout::{Layout, pack_images};
 use convscope::ops::conv2d::plain::Tile;
 use convscope::ops::conv2d::{Conv2d, Kernels, Parts, Shape, SumWeight, TransposeWeight};
 use convscope::reference::{Summed, conv2d as twin};
 use libtest_mimic::Trial;
-use pollster::block_on;
 
 use super::{Case, Entry, Random, sums, wide};
 use crate::common::trial;
+use crate::gpu_with;
 
 /// Pictures, input channels, height, width, output channels, height and width of the filters, stride, padding, live
 /// pictures.
@@ -119,13 +117,6 @@ pub fn tests() -> Vec<Trial> {
     tests
 }
 
-/// The device with a set of kernels.
-fn device(kernels: Kernels) -> &'static Gpu {
-    static DEVICES: [OnceLock<Gpu>; 2] = [const { OnceLock::new() }; 2];
-    DEVICES[kernels as usize]
-        .get_or_init(|| block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_kernels(kernels).unwrap())
-}
-
 /// Every shape, with random numbers and with integers.
 fn each_shape(kernels: usize, entry: &str, test: fn(&Conv)) {
     let shapes = if KERNELS[kernels].1 == Kernels::Subgroup { SUBGROUP_SHAPES.as_slice() } else { SHAPES.as_slice() };
@@ -159,7 +150,7 @@ impl Conv {
         let twin = twin::Shape { n, cin, h, w, cout, kernel, stride, padding };
         let mut random = Random::new(seed);
         let (set, kernels, tile) = KERNELS[kernels];
-        let gpu = device(kernels);
+        let gpu = gpu_with(kernels);
         let conv = Conv2d::new(gpu, Shape::new(n, [cin, h, w], cout, kernel, stride, padding));
         let [x, weight, dy] = twin.lens().map(|len| random.numbers(integers, len));
         Self {
