@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use convscope::kernel::{Access, Declaration, Scalar, Source, WORKGROUP};
+use convscope::kernel::{Access, Constants, Declaration, Scalar, Source, WORKGROUP};
 use convscope::ops::{self, KERNELS};
 
 #[test]
@@ -126,11 +126,53 @@ fn constants_that_the_host_sets_are_in_the_wgsl() {
             ops::conv2d::subgroup::BackwardWeight::DECLARATION,
             ops::conv2d::subgroup::WeightTile::choose(&shape, 8).constants(),
         ),
+        (ops::conv2d::tiled::Forward::DECLARATION, ops::conv2d::tiled::Tile::forward(&shape).constants()),
+        (ops::conv2d::tiled::BackwardWeight::DECLARATION, ops::conv2d::tiled::WeightTile::choose(&shape).constants()),
     ];
     for (kernel, constants) in tiles {
         let module = kernel.source.parse();
         for (name, _) in constants {
             assert!(constant(&module, name).is_some(), "{}: there is no constant {name}", kernel.source.file);
+        }
+    }
+}
+
+/// Bytes of workgroup memory that an entry point uses when the host sets these constants.
+fn workgroup_bytes(kernel: &Declaration, constants: &Constants) -> u32 {
+    let set = |line: &str| {
+        let host = constants.iter().find(|(name, _)| line.starts_with(&format!("const {name} = ")));
+        host.map_or(line.to_string(), |(name, value)| format!("const {name} = {value}u;"))
+    };
+    let text = kernel.source.text.lines().map(set).collect::<Vec<_>>().join("\n");
+    let module = naga::front::wgsl::parse_str(&text).unwrap();
+    let mut validator = naga::valid::Validator::new(Default::default(), naga::valid::Capabilities::all());
+    let info = validator.validate(&module).unwrap();
+    let index = module.entry_points.iter().position(|point| point.name == kernel.entry).unwrap();
+    module
+        .global_variables
+        .iter()
+        .filter(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup)
+        .filter(|(handle, _)| !info.get_entry_point(index)[*handle].is_empty())
+        .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
+        .sum()
+}
+
+#[test]
+fn every_adapter_has_the_workgroup_memory_of_the_tiled_kernels() {
+    use ops::conv2d::tiled::{BackwardInput, BackwardWeight, Forward, Tile, WeightTile};
+    let channels = [1, 8, 13, 16, 32, 100, 256];
+    for (cin, cout) in channels.into_iter().flat_map(|cin| channels.map(|cout| (cin, cout))) {
+        for size in [3, 129] {
+            let shape = ops::conv2d::Shape::new(32, [cin, size, size], cout, [3, 3], 2, 1);
+            let kernels = [
+                (Forward::DECLARATION, Tile::forward(&shape).constants()),
+                (BackwardInput::DECLARATION, Tile::backward_input(&shape).constants()),
+                (BackwardWeight::DECLARATION, WeightTile::choose(&shape).constants()),
+            ];
+            for (kernel, constants) in kernels {
+                let bytes = workgroup_bytes(&kernel, &constants);
+                assert!((1..=16_384).contains(&bytes), "{}: {bytes} bytes with {constants:?}", kernel.entry);
+            }
         }
     }
 }

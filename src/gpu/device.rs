@@ -47,7 +47,7 @@ pub enum GpuError {
         limit_name: &'static str,
     },
     /// The subgroup kernels were asked for where they cannot run.
-    #[error("--kernels subgroup: {adapter} has no subgroups of one size; use --kernels plain or auto")]
+    #[error("--kernels subgroup: {adapter} has no subgroups of one size; use --kernels plain, tiled or auto")]
     NoSubgroups {
         /// Name of the adapter.
         adapter: String,
@@ -205,7 +205,11 @@ impl Gpu {
             failure,
             pipelines: Mutex::default(),
         };
-        gpu.kernels = if gpu.is_software() && gpu.lanes().is_some() { Kernels::Subgroup } else { Kernels::Plain };
+        gpu.kernels = match (gpu.is_software(), gpu.lanes()) {
+            (false, _) => Kernels::Tiled,
+            (true, Some(_)) => Kernels::Subgroup,
+            (true, None) => Kernels::Plain,
+        };
         Ok(gpu)
     }
 

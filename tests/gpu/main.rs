@@ -18,7 +18,7 @@ fn gpu() -> &'static Gpu {
 }
 
 /// Every set of kernels for the convolutions.
-const KERNELS: [Kernels; 2] = [Kernels::Plain, Kernels::Subgroup];
+const KERNELS: [Kernels; 3] = [Kernels::Plain, Kernels::Tiled, Kernels::Subgroup];
 
 /// The same device with one set of kernels for the convolutions.
 fn gpu_with(kernels: Kernels) -> &'static Gpu {

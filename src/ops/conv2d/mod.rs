@@ -1,10 +1,11 @@
 //! Conv2d without bias.
 //!
-//! Two sets of kernels compute the same: [`plain`] runs everywhere, [`subgroup`] is made for software drivers. [`Conv2d`] puts
-//! them behind one interface.
+//! Three sets of kernels compute the same: [`plain`] runs everywhere, [`tiled`] is made for GPUs, [`subgroup`] for software
+//! drivers. [`Conv2d`] puts them behind one interface.
 
 pub mod plain;
 pub mod subgroup;
+pub mod tiled;
 
 use super::{Step, vectors};
 use crate::gpu::{Gpu, Plan, Tensor};
@@ -39,7 +40,8 @@ uniform! {
         pub inputs: u32,
         /// Output channels, without the padding of the last vector.
         pub outputs: u32,
-        /// What one chunk of the weight's gradient adds up: output pixels in the plain kernels, tiles of them in the others.
+        /// What one chunk of the weight's gradient adds up: tiles of output pixels in the subgroup kernels, output pixels in
+        /// the others.
         pub chunk: u32,
     }
 }
@@ -93,6 +95,8 @@ impl Shape {
 pub enum Kernels {
     /// Each invocation by itself, sums in registers: runs everywhere.
     Plain,
+    /// Workgroups share what they load through their memory, as GPUs like it.
+    Tiled,
     /// Subgroups share what they load, with large tiles in registers, as software drivers like it.
     Subgroup,
 }
@@ -101,6 +105,7 @@ impl std::fmt::Display for Kernels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Plain => "plain",
+            Self::Tiled => "tiled",
             Self::Subgroup => "subgroup",
         })
     }
@@ -117,6 +122,7 @@ pub struct Conv2d {
 #[derive(Clone, Debug)]
 enum Tiles {
     Plain(plain::Tile),
+    Tiled { forward: tiled::Tile, input: tiled::Tile, weight: tiled::WeightTile },
     Subgroup { forward: subgroup::ForwardTile, input: subgroup::InputTile, weight: subgroup::WeightTile },
 }
 
@@ -127,6 +133,12 @@ impl Conv2d {
             Kernels::Plain => {
                 let tile = if gpu.is_software() { plain::Tile::SOFTWARE } else { plain::Tile::GPU };
                 (Tiles::Plain(tile), plain::chunk(&shape), shape.output_pixels())
+            }
+            Kernels::Tiled => {
+                let weight = tiled::WeightTile::choose(&shape);
+                let chunk = tiled::chunk(&shape, &weight);
+                let (forward, input) = (tiled::Tile::forward(&shape), tiled::Tile::backward_input(&shape));
+                (Tiles::Tiled { forward, input, weight }, chunk, shape.output_pixels())
             }
             Kernels::Subgroup => {
                 let lanes = gpu.lanes().expect("checked when the kernels were chosen");
@@ -145,6 +157,14 @@ impl Conv2d {
     pub fn with_plain_tile(mut self, tile: plain::Tile) -> Self {
         if let Tiles::Plain(own) = &mut self.tiles {
             *own = tile;
+        }
+        self
+    }
+
+    /// With other tiles, where these are tiled kernels.
+    pub fn with_tiled_tiles(mut self, tile: tiled::Tile, weight_tile: tiled::WeightTile) -> Self {
+        if let Tiles::Tiled { forward, input, weight } = &mut self.tiles {
+            (*forward, *input, *weight) = (tile, tile, weight_tile);
         }
         self
     }
@@ -174,6 +194,9 @@ impl Conv2d {
         let shape = self.shape;
         match &self.tiles {
             Tiles::Plain(tile) => plan.add(gpu, place, &plain::Forward { shape, tile: *tile, x, weight, y }),
+            Tiles::Tiled { forward, .. } => {
+                plan.add(gpu, place, &tiled::Forward { shape, tile: *forward, x, weight, y });
+            }
             Tiles::Subgroup { forward, .. } => {
                 plan.add(gpu, place, &subgroup::Forward { shape, tile: *forward, x, weight, y });
             }
@@ -197,6 +220,9 @@ impl Conv2d {
         match &self.tiles {
             Tiles::Plain(tile) => {
                 plan.add(gpu, place, &plain::BackwardInput { shape, tile: *tile, transposed, dy, dx });
+            }
+            Tiles::Tiled { input, .. } => {
+                plan.add(gpu, place, &tiled::BackwardInput { shape, tile: *input, transposed, dy, dx });
             }
             Tiles::Subgroup { input, .. } => {
                 plan.add(gpu, place, &subgroup::BackwardInput { shape, tile: *input, transposed, dy, dx });
@@ -223,6 +249,9 @@ impl Conv2d {
         match &self.tiles {
             Tiles::Plain(tile) => {
                 plan.add(gpu, place, &plain::BackwardWeight { shape, tile: *tile, step, x, dy, partial });
+            }
+            Tiles::Tiled { weight, .. } => {
+                plan.add(gpu, place, &tiled::BackwardWeight { shape, tile: *weight, step, x, dy, partial });
             }
             Tiles::Subgroup { weight, .. } => {
                 plan.add(gpu, place, &subgroup::BackwardWeight { shape, tile: *weight, step, x, dy, partial });

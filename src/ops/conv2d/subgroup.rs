@@ -1,6 +1,6 @@
 //! One subgroup a workgroup, large tiles, loads shared by shuffles: `shaders/conv2d_subgroup.wgsl`.
 //!
-//! The tiles are the cheapest by a small model of a software driver's costs ([`LOAD`] and its neighbours): a larger tile
+//! The tiles are the cheapest by a small model of a software driver's costs (`LOAD` and its neighbours): a larger tile
 //! loads less for each multiply-add, until it wastes work past the edges or its unrolled code outgrows the processor's
 //! cache of instructions.
 

@@ -1,7 +1,6 @@
 use convscope::gpu::Plan;
 use convscope::layout::{Layout, pack_images};
-use convscope::ops::conv2d::plain::Tile;
-use convscope::ops::conv2d::{Conv2d, Kernels, Parts, Shape, SumWeight, TransposeWeight};
+use convscope::ops::conv2d::{Conv2d, Kernels, Parts, Shape, SumWeight, TransposeWeight, plain, tiled};
 use convscope::reference::{Summed, conv2d as twin};
 use libtest_mimic::Trial;
 
@@ -93,12 +92,30 @@ const SUBGROUP_SHAPES: [[usize; 10]; 13] = [
     [2, 3, 43, 61, 5, 3, 3, 1, 1, 1],
 ];
 
-/// The sets of kernels, and the tiles of the plain ones.
-const KERNELS: [(&str, Kernels, Option<Tile>); 4] = [
-    ("plain_software", Kernels::Plain, Some(Tile::SOFTWARE)),
-    ("plain_gpu", Kernels::Plain, Some(Tile::GPU)),
-    ("plain_odd", Kernels::Plain, Some(Tile { pixels: 3, vectors: 1, rows: 2 })),
-    ("subgroup", Kernels::Subgroup, None),
+/// Gives a convolution other tiles.
+type WithTiles = fn(Conv2d) -> Conv2d;
+
+/// The sets of kernels, and what tiles they get.
+const KERNELS: [(&str, Kernels, WithTiles); 7] = [
+    ("plain_software", Kernels::Plain, |conv| conv.with_plain_tile(plain::Tile::SOFTWARE)),
+    ("plain_gpu", Kernels::Plain, |conv| conv.with_plain_tile(plain::Tile::GPU)),
+    ("plain_odd", Kernels::Plain, |conv| conv.with_plain_tile(plain::Tile { pixels: 3, vectors: 1, rows: 2 })),
+    ("tiled", Kernels::Tiled, |conv| conv),
+    // What larger layers get by themselves.
+    ("tiled_large", Kernels::Tiled, |conv| {
+        conv.with_tiled_tiles(
+            tiled::Tile { channel_lanes: 8, vectors: 2, pixels: 8, depth: 4 },
+            tiled::WeightTile { channel_lanes: 8, vectors: 2, row_lanes: 8, rows: 2, run: 16 },
+        )
+    }),
+    // Loads that do not come out even.
+    ("tiled_odd", Kernels::Tiled, |conv| {
+        conv.with_tiled_tiles(
+            tiled::Tile { channel_lanes: 4, vectors: 3, pixels: 3, depth: 2 },
+            tiled::WeightTile { channel_lanes: 2, vectors: 3, row_lanes: 2, rows: 3, run: 16 },
+        )
+    }),
+    ("subgroup", Kernels::Subgroup, |conv| conv),
 ];
 
 pub fn tests() -> Vec<Trial> {
@@ -149,16 +166,13 @@ impl Conv {
         let kind = if integers { "integers" } else { "random" };
         let twin = twin::Shape { n, cin, h, w, cout, kernel, stride, padding };
         let mut random = Random::new(seed);
-        let (set, kernels, tile) = KERNELS[kernels];
+        let (set, kernels, with_tiles) = KERNELS[kernels];
         let gpu = gpu_with(kernels);
         let conv = Conv2d::new(gpu, Shape::new(n, [cin, h, w], cout, kernel, stride, padding));
         let [x, weight, dy] = twin.lens().map(|len| random.numbers(integers, len));
         Self {
             case: Case { gpu, name: format!("conv2d::{entry}, {set}, {twin:?}, live {live}, {kind}, seed {seed}") },
-            conv: match tile {
-                Some(tile) => conv.with_plain_tile(tile),
-                None => conv,
-            },
+            conv: with_tiles(conv),
             twin,
             layout: Layout::Filters { outputs: cout, inputs: cin, taps: kernel_h * kernel_w },
             live,
