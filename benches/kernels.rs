@@ -1,133 +1,203 @@
 //! Times every kernel of a training step on the device, at the model's shapes, against the device's own measured peaks;
-//! then the whole step. `cargo bench --bench kernels`
+//! then the whole step. `cargo bench --bench kernels`, with `-- --kernels plain` for another set of kernels.
+//! `target/bench-kernels.json` holds the same numbers.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
 
-use convscope::checkpoint::Weights;
-use convscope::gpu::{AdapterChoice, Gpu, Plan, Tensor, Timing};
-use convscope::model::{Keep, Mode, Model, Optimizer};
+use anyhow::{Context, Result};
+use clap::Parser;
+use convscope::bench::{Bench, Milliseconds, Repeats, Setting};
+use convscope::cli::DeviceArgs;
+use convscope::commands;
+use convscope::gpu::{Gpu, Plan, Tensor, Timing};
+use convscope::model::{Keep, Mode};
 use convscope::ops::peak;
-use convscope::spec::Spec;
 use pollster::block_on;
+use serde::Serialize;
 
 const BATCH: usize = 32;
+/// Side of the pictures for which each kernel is timed.
+const SIZE: usize = 128;
+/// Sides of the pictures for which the whole step is timed.
+const STEP_SIZES: [usize; 3] = [64, 128, 224];
 const REPEATS: usize = 7;
+const JSON: &str = "target/bench-kernels.json";
 
-fn main() {
-    let gpu = block_on(Gpu::open(&AdapterChoice::Best)).unwrap_or_else(|error| panic!("{error}"));
-    println!("{} ({:?}, {} {})", gpu.info().name, gpu.info().backend, gpu.info().driver, gpu.info().driver_info);
-    if gpu.has_timestamps() {
-        let peaks = measure_peaks(&gpu);
-        println!(
-            "measured peaks: {:.1} GFLOP/s multiply-add, {:.1} GB/s copy\n",
-            peaks.flops * 1e-9,
-            peaks.bytes * 1e-9
-        );
-        time_kernels(&gpu, &peaks);
+/// Times every kernel of a training step, and the whole step
+#[derive(Parser)]
+struct Arguments {
+    /// On what to compute.
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Cargo passes it to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// All that is measured: what the JSON file holds.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    setting: Setting,
+    batch: usize,
+    /// None where the adapter has no timestamps.
+    kernel_times: Option<KernelReport>,
+    steps: Vec<StepReport>,
+}
+
+#[derive(Serialize)]
+struct KernelReport {
+    size: usize,
+    peaks: Peaks,
+    training: Vec<Row>,
+    /// Milliseconds of the training step's parts.
+    parts: BTreeMap<&'static str, f64>,
+    /// Evaluation with the gradient of the pictures.
+    evaluation: Vec<Row>,
+}
+
+/// The device's best.
+#[derive(Serialize)]
+struct Peaks {
+    gflops: f64,
+    gb_per_s: f64,
+}
+
+/// A kernel in the table.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    part: &'static str,
+    ms: Milliseconds,
+    gflops: f64,
+    gb_per_s: f64,
+    /// Of the peak of arithmetic or of memory, whichever the kernel comes closer to.
+    share_of_peak: f64,
+}
+
+#[derive(Serialize)]
+struct StepReport {
+    size: usize,
+    images_per_s: f64,
+    ms: Milliseconds,
+}
+
+fn main() -> Result<()> {
+    let gpu = commands::open(&Arguments::parse().device)?;
+    let setting = Setting::of(&gpu);
+    println!("{} ({:?}, {}), {} kernels", setting.adapter, gpu.info().backend, setting.driver, setting.kernels);
+    let kernel_times = if gpu.has_timestamps() {
+        Some(time_kernels(&gpu)?)
     } else {
         println!("this adapter has no timestamps: only the whole step can be timed\n");
-    }
-    for size in [64, 128, 224] {
-        time_steps(&gpu, size);
-    }
+        None
+    };
+    let steps = STEP_SIZES.iter().map(|size| time_steps(&gpu, *size)).collect::<Result<_>>()?;
+    let report = Report { setting, batch: BATCH, kernel_times, steps };
+    fs::create_dir_all("target")
+        .and_then(|()| fs::write(JSON, serde_json::to_string_pretty(&report)?))
+        .with_context(|| format!("cannot write {JSON}"))?;
+    println!("\nwrote {JSON}");
+    Ok(())
 }
 
-/// The device's best, a second.
-struct Peaks {
-    flops: f64,
-    bytes: f64,
-}
-
-fn measure_peaks(gpu: &Gpu) -> Peaks {
+fn measure_peaks(gpu: &Gpu) -> Result<Peaks> {
     // 64 MiB each way: more than the caches of most devices hold.
     let len = 1 << 22;
-    let x = Tensor::from_slice(gpu, "x", &vec![0.5f32; 4 * len]).unwrap();
-    let y = Tensor::new(gpu, "y", 4 * len).unwrap();
+    let x = Tensor::from_slice(gpu, "x", &vec![0.5f32; 4 * len])?;
+    let y = Tensor::new(gpu, "y", 4 * len)?;
     let mut plan = Plan::new();
-    let short = if gpu.info().device_type == wgpu::DeviceType::Cpu { 1 << 14 } else { 1 << 21 };
+    let short = if gpu.is_software() { 1 << 14 } else { 1 << 21 };
     plan.add(gpu, "", &peak::MultiplyAdd { shape: peak::Shape { len: short, rounds: 512 }, x: &x, y: &y });
     plan.add(gpu, "", &peak::Copy { shape: peak::Shape { len: len as u32, rounds: 0 }, x: &x, y: &y });
-    plan.compile(gpu, |_, _| {}).unwrap();
-    let timings = block_on(plan.time(gpu, REPEATS)).unwrap();
-    Peaks { flops: timings[0].flops as f64 / timings[0].seconds, bytes: timings[1].bytes as f64 / timings[1].seconds }
+    plan.compile(gpu, |_, _| {})?;
+    let timings = block_on(plan.time(gpu, REPEATS))?;
+    Ok(Peaks {
+        gflops: 1e-9 * timings[0].flops as f64 / timings[0].seconds,
+        gb_per_s: 1e-9 * timings[1].bytes as f64 / timings[1].seconds,
+    })
 }
 
-/// A model with a batch of noise in it.
-fn model(gpu: &Gpu, size: usize, keep: Keep) -> Model {
-    let spec = Spec::dogs_vs_cats(size, 2);
-    let model = Model::new(gpu, &spec, BATCH, keep).unwrap_or_else(|error| panic!("{error}"));
-    model.load(gpu, &Weights::initial(&spec, 0));
-    // Hashed, so that neither compiler nor cache finds a pattern.
-    let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5;
-    let image = |i: usize| if i % 4 == 3 { 0.0 } else { noise(i) };
-    let images: Vec<f32> = (0..BATCH * size * size * 4).map(image).collect();
-    let labels: Vec<u32> = (0..BATCH as u32).map(|i| i % 2).collect();
-    model.set_batch(gpu, &images, &labels);
-    model
+fn time_kernels(gpu: &Gpu) -> Result<KernelReport> {
+    let peaks = measure_peaks(gpu)?;
+    println!("measured peaks: {:.1} GFLOP/s multiply-add, {:.1} GB/s copy\n", peaks.gflops, peaks.gb_per_s);
+    let mut bench = Bench::new(gpu, SIZE, BATCH, Keep::Needed)?;
+    // Checks that the kernels work at all.
+    bench.time_steps(&Repeats { warm_up: 0, timed: 1, within: Duration::MAX })?;
+
+    println!("a training step of {BATCH} pictures of {SIZE} x {SIZE}:");
+    let training = time_plan(gpu, &bench.training_step, &peaks)?;
+    let mut parts = BTreeMap::new();
+    for row in &training {
+        *parts.entry(row.part).or_default() += row.ms.median;
+    }
+    for (part, ms) in &parts {
+        println!("{part:34}{ms:9.2}");
+    }
+
+    println!("\nevaluation, with the gradient of the pictures:");
+    let model = Bench::new(gpu, SIZE, BATCH, Keep::Everything)?.model;
+    let mut evaluation = model.forward(gpu, Mode::Eval);
+    evaluation.extend(model.backward(gpu, Mode::Eval, true));
+    let evaluation = time_plan(gpu, &evaluation, &peaks)?;
+    println!();
+    Ok(KernelReport { size: SIZE, peaks, training, parts, evaluation })
 }
 
-const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };
-
-fn time_kernels(gpu: &Gpu, peaks: &Peaks) {
-    let trained = model(gpu, 128, Keep::Needed);
-    trained.set_step(gpu, &ADAM, 1e-3, BATCH, 0, 1);
-    let step = trained.training_step(gpu, &ADAM);
-    let looked_into = model(gpu, 128, Keep::Everything);
-    looked_into.set_live(gpu, BATCH);
-    let mut beside = looked_into.forward(gpu, Mode::Eval);
-    beside.extend(looked_into.backward(gpu, Mode::Eval, true));
-    println!("a training step of {BATCH} pictures of 128 x 128:");
+/// Times each kernel of a plan and prints the table.
+fn time_plan(gpu: &Gpu, plan: &Plan, peaks: &Peaks) -> Result<Vec<Row>> {
+    plan.submit(gpu).and_then(|done| gpu.wait(Some(done)))?;
+    let timings = block_on(plan.time(gpu, REPEATS))?;
+    let rows: Vec<_> = timings.into_iter().map(|timing| Row::new(timing, peaks)).collect();
     println!("{:34}{:>9} {:>17} {:>9} {:>8} {:>8}", "kernel", "ms", "min .. max", "GFLOP/s", "GB/s", "of peak");
-    let timings = time(gpu, &step);
-    timings.iter().for_each(|timing| print(timing, peaks));
-    println!("{:34}{:9.2}\n", "sum", timings.iter().map(|timing| timing.seconds).sum::<f64>() * 1e3);
-    println!("evaluation, with the gradient of the pictures:");
-    let timings = time(gpu, &beside);
-    timings.iter().for_each(|timing| print(timing, peaks));
-    println!("{:34}{:9.2}\n", "sum", timings.iter().map(|timing| timing.seconds).sum::<f64>() * 1e3);
+    rows.iter().for_each(Row::print);
+    println!("{:34}{:9.2}", "sum", rows.iter().map(|row| row.ms.median).sum::<f64>());
+    Ok(rows)
 }
 
-fn time(gpu: &Gpu, plan: &Plan) -> Vec<Timing> {
-    plan.submit(gpu).and_then(|done| gpu.wait(Some(done))).unwrap();
-    block_on(plan.time(gpu, REPEATS)).unwrap()
+impl Row {
+    fn new(timing: Timing, peaks: &Peaks) -> Self {
+        let Timing { name, seconds, range: [least, most], flops, bytes } = timing;
+        let gflops = 1e-9 * flops as f64 / seconds;
+        let gb_per_s = 1e-9 * bytes as f64 / seconds;
+        Self {
+            part: part(&name),
+            name,
+            ms: Milliseconds { min: 1e3 * least, median: 1e3 * seconds, max: 1e3 * most },
+            gflops,
+            gb_per_s,
+            share_of_peak: (gflops / peaks.gflops).max(gb_per_s / peaks.gb_per_s),
+        }
+    }
+
+    fn print(&self) {
+        let Self { name, ms, gflops, gb_per_s, .. } = self;
+        let range = format!("{:.3} .. {:.3}", ms.min, ms.max);
+        let share = 100.0 * self.share_of_peak;
+        println!("{name:34}{:9.3} {range:>17} {gflops:9.1} {gb_per_s:8.2} {share:7.1}%", ms.median);
+    }
 }
 
-/// One line: the share of the peak is that of arithmetic or of memory, whichever the kernel comes closer to.
-fn print(timing: &Timing, peaks: &Peaks) {
-    let flops = timing.flops as f64 / timing.seconds;
-    let bytes = timing.bytes as f64 / timing.seconds;
-    let share = 100.0 * (flops / peaks.flops).max(bytes / peaks.bytes);
-    println!(
-        "{:34}{:9.3} {:>17} {:9.1} {:8.2} {share:7.1}%",
-        timing.name,
-        timing.seconds * 1e3,
-        format!("{:.3} .. {:.3}", timing.range[0] * 1e3, timing.range[1] * 1e3),
-        flops * 1e-9,
-        bytes * 1e-9,
-    );
+/// What a kernel belongs to, by its name in a plan: operation, entry point and place.
+fn part(name: &str) -> &'static str {
+    match name {
+        _ if name.ends_with(" update") => "update",
+        _ if !name.contains(" block ") => "head and loss",
+        _ if !name.starts_with("conv2d") => "batch norm and activations",
+        _ if name.contains("forward") => "forward convolutions",
+        // The weight is transposed for the gradient of the input only.
+        _ if name.contains("input") || name.contains("transpose") => "input gradients",
+        _ => "weight gradients",
+    }
 }
 
-fn time_steps(gpu: &Gpu, size: usize) {
-    let model = model(gpu, size, Keep::Needed);
-    let plan = model.training_step(gpu, &ADAM);
-    let mut times: Vec<f64> = (1..=3 + 2 * REPEATS as u32)
-        .map(|number| {
-            let started = Instant::now();
-            model.set_step(gpu, &ADAM, 1e-3, BATCH, 0, number);
-            plan.submit(gpu).and_then(|done| gpu.wait(Some(done))).unwrap();
-            started.elapsed().as_secs_f64()
-        })
-        .skip(3)
-        .collect();
-    times.sort_by(f64::total_cmp);
-    let metrics = block_on(model.metrics(gpu)).unwrap();
-    assert_eq!(metrics.broken, 0, "the loss of a timed step was not finite");
-    let median = times[times.len() / 2];
-    println!(
-        "whole step at {size} px: {:.1} images/s ({:.1} ms, {:.1} .. {:.1})",
-        BATCH as f64 / median,
-        median * 1e3,
-        times[0] * 1e3,
-        times[times.len() - 1] * 1e3
-    );
+fn time_steps(gpu: &Gpu, size: usize) -> Result<StepReport> {
+    let repeats = Repeats { warm_up: 3, timed: 2 * REPEATS, within: Duration::MAX };
+    let ms = Milliseconds::of(Bench::new(gpu, size, BATCH, Keep::Needed)?.time_steps(&repeats)?);
+    let images_per_s = ms.images_per_s(BATCH);
+    let Milliseconds { min, median, max } = ms;
+    println!("whole step at {size} px: {images_per_s:.1} images/s ({median:.1} ms, {min:.1} .. {max:.1})");
+    Ok(StepReport { size, images_per_s, ms })
 }

@@ -1,8 +1,10 @@
 //! What was typed, and what it means. Nothing here touches a device or a file.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use anyhow::{Result, bail};
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
@@ -11,6 +13,7 @@ use crate::data::folder::VALIDATION_SHARE;
 use crate::gpu::AdapterChoice;
 use crate::inspect::Stage;
 use crate::model::Optimizer;
+use crate::ops::conv2d::Kernels;
 use crate::spec::{Head, Spec};
 use crate::train::Recipe;
 
@@ -32,7 +35,54 @@ pub enum Command {
     Features(FeaturesArgs),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
+    /// Time the training step by itself: random weights, and pictures of noise that lie on the device already
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
+
+/// What `bench` times.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Time steps of one size
+    Step(StepArgs),
+    /// Time a few steps each of many batches and picture sizes, to see how the cost grows
+    Scaling(ScalingArgs),
+}
+
+/// On what to compute.
+#[derive(Args, Debug)]
+pub struct DeviceArgs {
+    /// Number or part of the name of an adapter, as `convscope adapters` lists them
+    #[arg(long)]
+    pub adapter: Option<AdapterChoice>,
+    /// Kernels of the convolutions
+    #[arg(long, value_enum, default_value_t)]
+    pub kernels: KernelChoice,
+}
+
+/// Kernels of the convolutions, or none for those that suit the adapter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelChoice(pub Option<Kernels>);
+
+impl ValueEnum for KernelChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: LazyLock<Vec<KernelChoice>> = LazyLock::new(|| {
+            let sets = Kernels::value_variants().iter().copied().map(Some);
+            std::iter::once(None).chain(sets).map(KernelChoice).collect()
+        });
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self.0 {
+            None => Some(PossibleValue::new("auto").help("Those that suit the adapter")),
+            Some(kernels) => kernels.to_possible_value(),
+        }
+    }
+}
+
+/// Pictures a training step, where nothing else is asked for.
+const BATCH: usize = 32;
 
 /// A choice between on and off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,7 +114,7 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = drawn::SIZE)]
     pub size: usize,
     /// Pictures a training step
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = BATCH)]
     pub batch: usize,
     /// Passes over the training pictures [default: 8 for drawn pictures, 10 for --data]
     #[arg(long)]
@@ -123,9 +173,9 @@ pub struct TrainArgs {
     /// Folder of the run itself; must not exist yet [default: runs/001 or the next free number]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Number or part of the name of an adapter, as `convscope adapters` lists them
-    #[arg(long)]
-    pub adapter: Option<AdapterChoice>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// Options of `features`.
@@ -145,9 +195,47 @@ pub struct FeaturesArgs {
     /// Folder for the pictures; must not exist yet [default: a new one below RUN/features]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Number or part of the name of an adapter, as `convscope adapters` lists them
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Options of `bench step`.
+#[derive(Args, Debug)]
+#[command(allow_negative_numbers = true)]
+pub struct StepArgs {
+    /// Side of the pictures, in pixels
+    #[arg(long, default_value_t = drawn::SIZE)]
+    pub size: usize,
+    /// Pictures a training step
+    #[arg(long, default_value_t = BATCH)]
+    pub batch: usize,
+    /// Steps to time, after a few that are not
+    #[arg(long, default_value_t = 30)]
+    pub steps: usize,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print one JSON object and nothing else
     #[arg(long)]
-    pub adapter: Option<AdapterChoice>,
+    pub json: bool,
+}
+
+/// Options of `bench scaling`.
+#[derive(Args, Debug)]
+pub struct ScalingArgs {
+    /// Pictures a step, one after the other, each picture of 128 x 128
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256", value_name = "N,N,..")]
+    pub batches: Vec<usize>,
+    /// Sides of the pictures, one after the other, 32 pictures a step
+    #[arg(long, value_delimiter = ',', default_value = "64,96,128,192,256,384,512", value_name = "N,N,..")]
+    pub sizes: Vec<usize>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which of a run's weights.
@@ -208,9 +296,6 @@ impl TrainArgs {
     /// # Errors
     /// The first option that is out of range, with what would be right.
     pub fn check(&self) -> Result<()> {
-        if !(1..=60_000).contains(&self.batch) {
-            bail!("--batch {}: expected 1 to 60000", self.batch);
-        }
         if !(self.lr.is_finite() && self.lr > 0.0) {
             bail!("--lr {}: expected a number above 0, such as 0.001", self.lr);
         }
@@ -237,12 +322,7 @@ impl TrainArgs {
         if self.cache > 1 << 24 {
             bail!("--cache {}: expected at most 16777216 MiB", self.cache);
         }
-        let spec = self.spec(2);
-        spec.blocks()?;
-        if self.batch < spec.least_batch() {
-            bail!("--batch {}: batch norm cannot learn from one map of 1 x 1: raise --batch or --size", self.batch);
-        }
-        Ok(())
+        check_geometry(&self.spec(2), self.batch)
     }
 
     /// The network, for so many classes.
@@ -310,6 +390,55 @@ impl TrainArgs {
     }
 }
 
+impl StepArgs {
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// The first option that is out of range, with what would be right.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=1_000_000).contains(&self.steps) {
+            bail!("--steps {}: expected 1 to 1000000", self.steps);
+        }
+        check_geometry(&Spec::dogs_vs_cats(self.size, 2), self.batch)
+    }
+}
+
+/// A batch of pictures to time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Work {
+    /// Side of the pictures.
+    pub size: usize,
+    /// Pictures a step.
+    pub batch: usize,
+}
+
+impl ScalingArgs {
+    /// What to time with growing batches, and what with growing pictures.
+    ///
+    /// # Errors
+    /// The first number that is out of range, with what would be right.
+    pub fn series(&self) -> Result<[Vec<Work>; 2]> {
+        let batches: Vec<_> = self.batches.iter().map(|batch| Work { size: drawn::SIZE, batch: *batch }).collect();
+        let sizes: Vec<_> = self.sizes.iter().map(|size| Work { size: *size, batch: BATCH }).collect();
+        for Work { size, batch } in batches.iter().chain(&sizes) {
+            check_geometry(&Spec::dogs_vs_cats(*size, 2), *batch)?;
+        }
+        Ok([batches, sizes])
+    }
+}
+
+/// Checks a network's geometry, and whether it can learn from so many pictures a step.
+fn check_geometry(spec: &Spec, batch: usize) -> Result<()> {
+    if !(1..=60_000).contains(&batch) {
+        bail!("--batch {batch}: expected 1 to 60000");
+    }
+    spec.blocks()?;
+    if batch < spec.least_batch() {
+        bail!("--batch {batch}: batch norm cannot learn from one map of 1 x 1: raise --batch or --size");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -355,10 +484,20 @@ mod tests {
             ("--val-share=0.5", "--data <DIR>"),
             ("--train-pictures=1", "--train-pictures 1"),
             ("--optimizer=lion", "possible values: adam, sgd"),
+            ("--kernels=fast", "possible values: auto, plain"),
         ];
         for (argument, message) in cases {
             let error = train(&[argument]).unwrap_err().to_string();
             assert!(error.contains(message), "{argument}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_set_of_kernels_can_be_chosen() {
+        assert_eq!(train(&[]).unwrap().device.kernels, KernelChoice(None));
+        for kernels in Kernels::value_variants() {
+            let arguments = train(&[&format!("--kernels={kernels}")]).unwrap();
+            assert_eq!(arguments.device.kernels, KernelChoice(Some(*kernels)));
         }
     }
 }

@@ -15,6 +15,7 @@
 //! 6. [`inspect`]: what each layer makes of a picture; [`report`]: how that is drawn.
 //!
 //! [`reference`](mod@reference) repeats every kernel in plain loops on the processor; the tests hold the kernels against it.
+//! [`mod@bench`] times the step by itself.
 //!
 //! # Without the program
 //!
@@ -58,6 +59,8 @@ pub mod ops;
 pub mod reference;
 pub mod spec;
 
+#[cfg(feature = "native")]
+pub mod bench;
 #[cfg(feature = "native")]
 pub mod cli;
 #[cfg(feature = "native")]

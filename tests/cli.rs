@@ -20,6 +20,9 @@ fn main() {
         trial("features_of_a_new_image", features_of_a_new_image),
         trial("adapters_are_listed", adapters_are_listed),
         trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
+        trial("kernels_can_be_chosen", kernels_can_be_chosen),
+        trial("bench_step_prints_one_json_object", bench_step_prints_one_json_object),
+        trial("bench_scaling_goes_on_after_what_does_not_fit", bench_scaling_goes_on_after_what_does_not_fit),
         trial("divergence_is_told", divergence_is_told),
         trial("bad_data_folders_name_themselves", bad_data_folders_name_themselves),
     ];
@@ -96,7 +99,7 @@ fn train_leaves_a_complete_run() {
     assert_eq!(config["model"]["channels"], serde_json::json!([4, 6]));
     assert_eq!(config["classes"], serde_json::json!(["cat", "dog"]));
     let environment = json(&run.join("environment.json"));
-    for key in ["adapter", "driver", "backend", "convscope", "wgpu", "seed"] {
+    for key in ["adapter", "driver", "backend", "kernels", "convscope", "wgpu", "seed"] {
         assert!(!environment[key].is_null(), "environment.json has no {key}");
     }
 
@@ -248,6 +251,66 @@ fn an_unknown_adapter_is_refused() {
     assert!(!folder.path().join("runs").exists(), "nothing is left behind");
 }
 
+fn kernels_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = train_tiny(folder.path(), &["--kernels", "plain"]);
+    assert!(printed.lines().next().unwrap().ends_with(", plain kernels"), "{printed}");
+    assert_eq!(json(&folder.path().join("runs/001/environment.json"))["kernels"], "plain");
+
+    let subgroup = [&["train", "--kernels", "subgroup"], &TINY[..]].concat();
+    if common::opened().as_ref().unwrap().lanes().is_some() {
+        let printed = succeed(folder.path(), &subgroup);
+        assert!(printed.lines().next().unwrap().ends_with(", subgroup kernels"), "{printed}");
+    } else {
+        let error = fail(folder.path(), &subgroup);
+        assert!(error.contains("--kernels subgroup") && error.contains("--kernels plain"), "{error}");
+    }
+}
+
+fn bench_step_prints_one_json_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["bench", "step", "--size", "64", "--batch", "2", "--steps", "2"];
+    let printed = succeed(folder.path(), &[&arguments[..], &["--json", "--kernels", "plain"]].concat());
+    let report: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    for (key, value) in [("size", 64), ("batch", 2), ("steps", 2)] {
+        assert_eq!(report[key], value, "{key} in {report}");
+    }
+    assert_eq!(report["kernels"], "plain");
+    for key in ["adapter", "driver"] {
+        assert!(report[key].is_string(), "{key} in {report}");
+    }
+    for key in ["images_per_s", "compile_s", "eval_images_per_s"] {
+        assert!(report[key].as_f64().unwrap() > 0.0, "{key} in {report}");
+    }
+    assert_eq!(report["peak_rss_mb"].as_f64().is_some_and(|peak| peak > 1.0), cfg!(target_os = "linux"), "{report}");
+    let [min, median, max] = ["min", "median", "max"].map(|key| report["step_ms"][key].as_f64().unwrap());
+    assert!(0.0 < min && min <= median && median <= max, "{report}");
+    let images_per_s = report["images_per_s"].as_f64().unwrap();
+    assert!((images_per_s * median - 2000.0).abs() < 1e-6, "two pictures a step: {report}");
+
+    let printed = succeed(folder.path(), &arguments);
+    assert!(printed.contains("training") && printed.contains("images/s"), "{printed}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
+}
+
+fn bench_scaling_goes_on_after_what_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["bench", "scaling", "--batches", "2,60000", "--sizes", "6000,64"];
+    let printed = succeed(folder.path(), &[&arguments[..], &["--json"]].concat());
+    let report: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    for (point, size, batch) in [(&report["batches"][0], 128, 2), (&report["sizes"][1], 64, 32)] {
+        assert_eq!((&point["size"], &point["batch"]), (&size.into(), &batch.into()), "{report}");
+        assert_eq!(point["ratio"], 1.0, "the first that was timed: {report}");
+        assert!(point["images_per_s"].as_f64().unwrap() > 0.0, "{report}");
+    }
+    for (point, size, batch) in [(&report["batches"][1], 128, 60_000), (&report["sizes"][0], 6000, 32)] {
+        assert_eq!((&point["size"], &point["batch"]), (&size.into(), &batch.into()), "{report}");
+        assert!(point["refused"].as_str().unwrap().contains("MiB in one buffer"), "{report}");
+    }
+    let printed = succeed(folder.path(), &["bench", "scaling", "--batches", "60000", "--sizes", "64"]);
+    assert!(printed.contains("128  60000    refused: "), "{printed}");
+}
+
 fn divergence_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let diverge = ["train", "--optimizer", "sgd", "--lr", "1e30"];
@@ -297,6 +360,14 @@ fn bad_options_name_themselves() {
         (&["train", "--batch", "0"], "--batch 0"),
         (&["train", "--optimizer", "lion"], "--optimizer"),
         (&["features", "image.png"], "--run"),
+        (&["train", "--kernels", "fast"], "--kernels <KERNELS>"),
+        (&["features", "image.png", "--run", "run", "--kernels", "fast"], "possible values: auto, plain"),
+        (&["bench", "step", "--kernels", "fast"], "possible values: auto, plain"),
+        (&["bench", "step", "--size", "32"], "block 5"),
+        (&["bench", "step", "--size", "64", "--batch", "1"], "raise --batch"),
+        (&["bench", "step", "--steps", "0"], "--steps 0: expected 1 to"),
+        (&["bench", "scaling", "--batches", "2,0"], "--batch 0: expected 1 to"),
+        (&["bench", "scaling", "--sizes", "64,9000"], "--size 9000: expected 1 to"),
     ];
     for (arguments, message) in cases {
         let error = fail(folder.path(), arguments);

@@ -27,7 +27,7 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let shown = arguments.image.display();
     let pixels = prepare::load(&arguments.image, height as u32).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
-    let gpu = super::open(&arguments.adapter)?;
+    let gpu = super::open(&arguments.device)?;
     let model = Model::new(&gpu, &meta.spec, 1, Keep::Everything)?;
     model.load(&gpu, &weights);
     let look = inspect::look(&gpu, &model, &pixels, arguments.stage)?;

@@ -1,5 +1,6 @@
 //! The program's commands, from resolved options to files and lines on the terminal.
 
+mod bench;
 mod features;
 mod train;
 
@@ -8,8 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use image::RgbImage;
 
-use crate::cli::{Cli, Command};
-use crate::gpu::{AdapterChoice, Gpu, GpuError, adapters};
+use crate::cli::{BenchCommand, Cli, Command, DeviceArgs};
+use crate::gpu::{Gpu, GpuError, adapters};
 use crate::inspect::Look;
 use crate::terminal::say;
 
@@ -22,6 +23,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Train(arguments) => train::train(&arguments),
         Command::Features(arguments) => features::features(&arguments),
         Command::Adapters => list_adapters(),
+        Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
+        Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),
     }
 }
 
@@ -38,8 +41,21 @@ fn list_adapters() -> Result<()> {
     Ok(())
 }
 
-fn open(adapter: &Option<AdapterChoice>) -> Result<Gpu> {
-    Ok(pollster::block_on(Gpu::open(&adapter.clone().unwrap_or_default()))?)
+/// Opens what `--adapter` and `--kernels` ask for.
+///
+/// # Errors
+/// One error with its remedy.
+pub fn open(device: &DeviceArgs) -> Result<Gpu, GpuError> {
+    let gpu = pollster::block_on(Gpu::open(&device.adapter.clone().unwrap_or_default()))?;
+    match device.kernels.0 {
+        Some(kernels) => gpu.with_kernels(kernels),
+        None => Ok(gpu),
+    }
+}
+
+/// The line that says on what the numbers below it were computed.
+fn say_adapter(gpu: &Gpu) {
+    say(format!("adapter  {} ({:?}), {} kernels", gpu.info().name, gpu.info().backend, gpu.kernels()));
 }
 
 /// The lines in the caption of a picture of feature maps.

@@ -16,6 +16,7 @@ use crate::data::{Pictures, Rejected, pets, write_rejected};
 use crate::gpu::Gpu;
 use crate::inspect::{self, Stage};
 use crate::model::{Keep, Metrics, Model};
+use crate::ops::conv2d::Kernels;
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
 use crate::train::{EpochRecord, Progress, Trainer};
@@ -34,8 +35,8 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     if let Some(data) = &arguments.data {
         check_apart(data, arguments.out.as_deref())?;
     }
-    let gpu = super::open(&arguments.adapter)?;
-    say(format!("adapter  {} ({:?})", gpu.info().name, gpu.info().backend));
+    let gpu = super::open(&arguments.device)?;
+    super::say_adapter(&gpu);
 
     // What costs little and may be refused comes first; reading all photos comes last.
     let found = arguments.data.as_deref().map(|root| scan(root, arguments)).transpose()?;
@@ -273,6 +274,7 @@ struct Environment {
     backend: String,
     driver: String,
     driver_info: String,
+    kernels: Kernels,
     convscope: &'static str,
     wgpu: String,
     naga: String,
@@ -291,6 +293,7 @@ impl Environment {
             backend: format!("{:?}", info.backend),
             driver: info.driver.clone(),
             driver_info: info.driver_info.clone(),
+            kernels: gpu.kernels(),
             convscope: env!("CARGO_PKG_VERSION"),
             wgpu: locked_version("wgpu"),
             naga: locked_version("naga"),

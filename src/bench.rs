@@ -1,0 +1,202 @@
+//! The bare training step, timed: weights are random, and the pictures are noise that lies on the device already.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use pollster::block_on;
+use serde::Serialize;
+
+use crate::checkpoint::Weights;
+use crate::gpu::{Gpu, GpuError, Plan};
+use crate::model::{Keep, Mode, Model, Optimizer};
+use crate::ops::conv2d::Kernels;
+use crate::spec::Spec;
+
+/// Optimiser of the timed steps.
+const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };
+/// Its learning rate.
+const LR: f64 = 1e-3;
+const SEED: u64 = 0;
+
+/// What a measurement is made on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Setting {
+    /// Name of the adapter.
+    pub adapter: String,
+    /// Name and version of its driver.
+    pub driver: String,
+    /// The kernels of the convolutions.
+    pub kernels: Kernels,
+}
+
+impl Setting {
+    /// That of an open device.
+    pub fn of(gpu: &Gpu) -> Self {
+        let info = gpu.info();
+        let driver = format!("{} {}", info.driver, info.driver_info).trim().into();
+        Self { adapter: info.name.clone(), driver, kernels: gpu.kernels() }
+    }
+}
+
+/// How often a piece of work is timed.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeats {
+    /// Repeats before the first that is timed.
+    pub warm_up: usize,
+    /// Timed repeats.
+    pub timed: usize,
+    /// No further repeat begins after so long, but one is always timed.
+    pub within: Duration,
+}
+
+/// Milliseconds that the repeats of a piece of work took.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Milliseconds {
+    /// Least.
+    pub min: f64,
+    /// Half of the repeats took no longer.
+    pub median: f64,
+    /// Most.
+    pub max: f64,
+}
+
+impl Milliseconds {
+    /// Sums up repeats that took so many seconds.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn of(mut seconds: Vec<f64>) -> Self {
+        seconds.sort_by(f64::total_cmp);
+        let last = seconds.len() - 1;
+        let median = (seconds[last / 2] + seconds[last.div_ceil(2)]) / 2.0;
+        Self { min: 1e3 * seconds[0], median: 1e3 * median, max: 1e3 * seconds[last] }
+    }
+
+    /// Pictures a second, by the median, where each repeat deals with `batch`.
+    pub fn images_per_s(&self, batch: usize) -> f64 {
+        1e3 * batch as f64 / self.median
+    }
+}
+
+/// The known network with a batch of noise in it, ready to be timed.
+pub struct Bench<'a> {
+    gpu: &'a Gpu,
+    /// The network.
+    pub model: Model,
+    /// A training step of it.
+    pub training_step: Plan,
+    evaluation: Plan,
+    initial: Weights,
+    steps: u32,
+    compile_seconds: f64,
+}
+
+impl<'a> Bench<'a> {
+    /// Allocates and compiles what a training step of `batch` pictures of `size` x `size` needs, and fills it.
+    ///
+    /// # Errors
+    /// When a tensor exceeds what the device can bind, or the device failed.
+    ///
+    /// # Panics
+    /// As [`Model::new`].
+    pub fn new(gpu: &'a Gpu, size: usize, batch: usize, keep: Keep) -> Result<Self, GpuError> {
+        let spec = Spec::dogs_vs_cats(size, 2);
+        let model = Model::new(gpu, &spec, batch, keep)?;
+        let started = Instant::now();
+        let training_step = model.training_step(gpu, &ADAM);
+        let evaluation = model.forward(gpu, Mode::Eval);
+        model.set_live(gpu, batch);
+        training_step.compile(gpu, |_, _| {})?;
+        evaluation.compile(gpu, |_, _| {})?;
+        let compile_seconds = started.elapsed().as_secs_f64();
+
+        let initial = Weights::initial(&spec, SEED);
+        model.load(gpu, &initial);
+        let images: Vec<f32> = (0..batch * size * size * 4).map(noise).collect();
+        let labels: Vec<u32> = (0..batch as u32).map(|picture| picture % 2).collect();
+        model.set_batch(gpu, &images, &labels);
+        Ok(Self { gpu, model, training_step, evaluation, initial, steps: 0, compile_seconds })
+    }
+
+    /// Seconds that the compilation of the kernels took.
+    pub fn compile_seconds(&self) -> f64 {
+        self.compile_seconds
+    }
+
+    /// Times the training step, each from submission to completion, and checks what the steps made. Returns seconds.
+    ///
+    /// # Errors
+    /// When the device failed, the loss is not finite or weights have not moved.
+    pub fn time_steps(&mut self, repeats: &Repeats) -> Result<Vec<f64>> {
+        let Self { gpu, model, training_step, steps, .. } = self;
+        let seconds = time(gpu, repeats, || {
+            *steps += 1;
+            model.set_step(gpu, &ADAM, LR, model.batch(), SEED, *steps);
+            training_step.submit(gpu)
+        })?;
+        self.check()?;
+        Ok(seconds)
+    }
+
+    /// Times the forward pass of the evaluation likewise.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn time_evaluation(&self, repeats: &Repeats) -> Result<Vec<f64>, GpuError> {
+        time(self.gpu, repeats, || self.evaluation.submit(self.gpu))
+    }
+
+    /// Kernels that do nothing would be the fastest.
+    fn check(&self) -> Result<()> {
+        const REMEDY: &str =
+            "these kernels do not work on this adapter: update its driver, or choose others with --kernels";
+        let metrics = block_on(self.model.metrics(self.gpu))?;
+        ensure!(
+            metrics.broken == 0 && metrics.loss().is_finite(),
+            "the loss of a timed step is not a finite number; {REMEDY}"
+        );
+        for (name, values) in &block_on(self.model.weights(self.gpu, self.steps.into()))?.tensors {
+            ensure!(values.iter().all(|value| value.is_finite()), "the weights {name} are not finite; {REMEDY}");
+            ensure!(values != self.initial.get(name), "the timed steps did not move the weights {name}; {REMEDY}");
+        }
+        Ok(())
+    }
+}
+
+/// Value `i` of the pictures: hashed, so that neither compiler nor cache finds a pattern, and 0 in the padding lane.
+fn noise(i: usize) -> f32 {
+    let hash = (i as u32).wrapping_mul(2_654_435_761);
+    if i % 4 == 3 { 0.0 } else { hash as f32 / u32::MAX as f32 - 0.5 }
+}
+
+/// Seconds of each repeat of `run`, from submission to completion.
+fn time(
+    gpu: &Gpu,
+    repeats: &Repeats,
+    mut run: impl FnMut() -> Result<wgpu::SubmissionIndex, GpuError>,
+) -> Result<Vec<f64>, GpuError> {
+    for _ in 0..repeats.warm_up {
+        gpu.wait(Some(run()?))?;
+    }
+    let began = Instant::now();
+    let mut seconds = Vec::new();
+    while seconds.is_empty() || (seconds.len() < repeats.timed && began.elapsed() < repeats.within) {
+        let started = Instant::now();
+        gpu.wait(Some(run()?))?;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    Ok(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        let even = Milliseconds::of(vec![0.5, 0.25, 4.0, 1.0]);
+        assert_eq!(even, Milliseconds { min: 250.0, median: 750.0, max: 4000.0 });
+        assert_eq!(Milliseconds::of(vec![3.0, 1.0, 2.0]).median, 2000.0);
+        assert_eq!(even.images_per_s(3), 4.0);
+    }
+}

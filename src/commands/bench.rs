@@ -1,0 +1,166 @@
+//! `bench`: what a training step costs.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::bench::{Bench, Milliseconds, Repeats, Setting};
+use crate::cli::{DeviceArgs, ScalingArgs, StepArgs, Work};
+use crate::gpu::GpuError;
+use crate::model::Keep;
+use crate::terminal::say;
+
+/// A few steps where they are slow, many where a single one says little.
+const SHORT: Repeats = Repeats { warm_up: 1, timed: 200, within: Duration::from_secs(2) };
+
+/// What `bench step --json` prints.
+#[derive(Serialize)]
+struct StepReport {
+    images_per_s: f64,
+    step_ms: Milliseconds,
+    size: usize,
+    batch: usize,
+    steps: usize,
+    #[serde(flatten)]
+    setting: Setting,
+    compile_s: f64,
+    peak_rss_mb: Option<f64>,
+    eval_images_per_s: f64,
+}
+
+pub(super) fn step(arguments: &StepArgs) -> Result<()> {
+    arguments.check()?;
+    let StepArgs { size, batch, steps, json, .. } = *arguments;
+    let gpu = super::open(&arguments.device)?;
+    if !json {
+        super::say_adapter(&gpu);
+    }
+    let mut bench = Bench::new(&gpu, size, batch, Keep::Needed)?;
+    let repeats = Repeats { warm_up: 3, timed: steps, within: Duration::MAX };
+    let step_ms = Milliseconds::of(bench.time_steps(&repeats)?);
+    let evaluation_ms = Milliseconds::of(bench.time_evaluation(&repeats)?);
+    let report = StepReport {
+        images_per_s: step_ms.images_per_s(batch),
+        step_ms,
+        size,
+        batch,
+        steps,
+        setting: Setting::of(&gpu),
+        compile_s: bench.compile_seconds(),
+        peak_rss_mb: peak_rss_mb(),
+        eval_images_per_s: evaluation_ms.images_per_s(batch),
+    };
+    if json {
+        say(serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    say(format!("kernels  ready after {:.1} s", report.compile_s));
+    say(format!("work     {batch} pictures of {size} x {size}, {steps} repeats; medians, least .. most"));
+    for (what, times) in [("training", step_ms), ("forward ", evaluation_ms)] {
+        let Milliseconds { min, median, max } = times;
+        say(format!("{what} {:8.1} images/s  {median:8.2} ms, {min:.2} .. {max:.2}", times.images_per_s(batch)));
+    }
+    if let Some(peak) = report.peak_rss_mb {
+        say(format!("memory   {peak:.0} MB of the process at most"));
+    }
+    Ok(())
+}
+
+/// The most memory that this process has had so far, in millions of bytes, where the system tells (Linux).
+fn peak_rss_mb() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"))?;
+    Some(kib.trim().parse::<f64>().ok()? * 1024.0 / 1e6)
+}
+
+/// What `bench scaling --json` prints.
+#[derive(Serialize)]
+struct ScalingReport {
+    #[serde(flatten)]
+    setting: Setting,
+    batches: Vec<Point>,
+    sizes: Vec<Point>,
+}
+
+/// One batch and size, and what it cost or why it could not be done.
+#[derive(Serialize)]
+struct Point {
+    #[serde(flatten)]
+    work: Work,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    Timed {
+        images_per_s: f64,
+        step_ms: Milliseconds,
+        steps: usize,
+        ms_per_image: f64,
+        /// Milliseconds an image, of those of the series' first point.
+        ratio: f64,
+    },
+    Refused {
+        refused: String,
+    },
+}
+
+pub(super) fn scaling(arguments: &ScalingArgs) -> Result<()> {
+    let [batches, sizes] = arguments.series()?;
+    let gpu = super::open(&arguments.device)?;
+    let setting = Setting::of(&gpu);
+    if !arguments.json {
+        super::say_adapter(&gpu);
+    }
+    drop(gpu);
+    let time_series = |title: &str, series: Vec<Work>| -> Result<Vec<Point>> {
+        if !arguments.json {
+            say(format!("\n{title}\n size  batch   images/s    ms a step   ms an image   of the first"));
+        }
+        let mut base = None;
+        let mut points = Vec::new();
+        for work in series {
+            let outcome = match time_point(&arguments.device, work, &mut base) {
+                Ok(outcome) => outcome,
+                Err(error) => Outcome::Refused { refused: error.downcast::<GpuError>()?.to_string() },
+            };
+            let point = Point { work, outcome };
+            if !arguments.json {
+                say(line(&point));
+            }
+            points.push(point);
+        }
+        Ok(points)
+    };
+    let batches = time_series("growing batch", batches)?;
+    let sizes = time_series("growing pictures", sizes)?;
+    if arguments.json {
+        say(serde_json::to_string(&ScalingReport { setting, batches, sizes })?);
+    }
+    Ok(())
+}
+
+/// Times one point, on a device of its own: one that runs out of memory is of no further use. The first point of a
+/// series leaves its milliseconds an image in `base`.
+fn time_point(device: &DeviceArgs, Work { size, batch }: Work, base: &mut Option<f64>) -> Result<Outcome> {
+    let gpu = super::open(device)?;
+    let seconds = Bench::new(&gpu, size, batch, Keep::Needed)?.time_steps(&SHORT)?;
+    let steps = seconds.len();
+    let step_ms = Milliseconds::of(seconds);
+    let ms_per_image = step_ms.median / batch as f64;
+    let ratio = ms_per_image / *base.get_or_insert(ms_per_image);
+    Ok(Outcome::Timed { images_per_s: step_ms.images_per_s(batch), step_ms, steps, ms_per_image, ratio })
+}
+
+fn line(Point { work: Work { size, batch }, outcome }: &Point) -> String {
+    match outcome {
+        Outcome::Timed { images_per_s, step_ms, ms_per_image, ratio, .. } => {
+            format!("{size:5} {batch:6} {images_per_s:10.1} {:12.2} {ms_per_image:13.3} {ratio:14.2}", step_ms.median)
+        }
+        Outcome::Refused { refused } => format!("{size:5} {batch:6}    refused: {}", refused.replace('\n', "; ")),
+    }
+}
