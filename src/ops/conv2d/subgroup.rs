@@ -21,8 +21,12 @@ const KEEP: f64 = 1.0;
 /// Of working out one address.
 const ADDRESS: f64 = 3.0;
 
-/// Multiply-adds of vectors of four in the unrolled loop: more do not fit the processor's cache of instructions.
-const MOST_UNROLLED: u32 = 450;
+/// Multiply-adds of vectors of four in the unrolled loop of [`Forward`]: more do not fit the processor's cache of instructions.
+const MOST_FORWARD: u32 = 450;
+/// Of [`BackwardInput`], whose code is shorter.
+const MOST_INPUT: u32 = 550;
+/// Of [`BackwardWeight`].
+const MOST_WEIGHT: u32 = 510;
 /// Sums of four that a tile keeps.
 const MOST_SUMS: u32 = 256;
 
@@ -113,12 +117,13 @@ fn channel_lanes(vectors: u32, lanes: u32) -> u32 {
     vectors.next_power_of_two().min(lanes)
 }
 
-/// The cheapest tile whose unrolled loop and sums are not too many; a small one always qualifies.
-fn cheapest<Tile>(tiles: impl Iterator<Item = (Tile, u32, u32, f64)>) -> Tile {
+/// The cheapest of these tiles, given with their multiply-adds unrolled, sums and cost, of which the first two are not too
+/// many; where none is so small, the cheapest of all.
+fn cheapest<Tile>(most_unrolled: u32, tiles: impl Iterator<Item = (Tile, u32, u32, f64)>) -> Tile {
     let mut least = (true, f64::INFINITY);
     let mut best = None;
     for (tile, unrolled, sums, cost) in tiles {
-        let order = (unrolled > MOST_UNROLLED || sums > MOST_SUMS, cost);
+        let order = (unrolled > most_unrolled || sums > MOST_SUMS, cost);
         if best.is_none() || order < least {
             least = order;
             best = Some(tile);
@@ -151,22 +156,27 @@ impl ForwardTile {
         let s = *shape;
         let channel_lanes = channel_lanes(s.cout, lanes);
         let (kernel_h, kernel_w, stride) = (s.kernel_h, s.kernel_w, s.stride);
-        cheapest(candidates((1..=s.oh.min(32)).collect(), (1..=s.ow.min(32)).collect(), s.n).map(
-            |[rows, columns, images, vectors]| {
-                let tile = Self { lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, images, rows, columns };
-                let entries = images * field(rows, kernel_h, stride) * field(columns, kernel_w, stride);
-                let held = f64::from(entries.div_ceil(channel_lanes));
-                let sums = images * rows * columns * vectors;
-                let unrolled = sums * kernel_h * kernel_w;
-                let turn = f64::from(kernel_h * kernel_w * vectors) * LOAD
-                    + f64::from(entries) * SHUFFLE
-                    + f64::from(unrolled) * MULTIPLY_ADD
-                    + f64::from(sums) * KEEP;
-                let cost =
-                    held * (ADDRESS + f64::from(s.cin) * LOAD) + f64::from(s.inputs) * turn + f64::from(sums) * STORE;
-                (tile, unrolled, sums, cost * tile.workgroups(shape) as f64)
-            },
-        ))
+        cheapest(
+            MOST_FORWARD,
+            candidates((1..=s.oh.min(32)).collect(), (1..=s.ow.min(32)).collect(), s.n).map(
+                |[rows, columns, images, vectors]| {
+                    let tile =
+                        Self { lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, images, rows, columns };
+                    let entries = images * field(rows, kernel_h, stride) * field(columns, kernel_w, stride);
+                    let held = f64::from(entries.div_ceil(channel_lanes));
+                    let sums = images * rows * columns * vectors;
+                    let unrolled = sums * kernel_h * kernel_w;
+                    let turn = f64::from(kernel_h * kernel_w * vectors) * LOAD
+                        + f64::from(entries) * SHUFFLE
+                        + f64::from(unrolled) * MULTIPLY_ADD
+                        + f64::from(sums) * KEEP;
+                    let cost = held * (ADDRESS + f64::from(s.cin) * LOAD)
+                        + f64::from(s.inputs) * turn
+                        + f64::from(sums) * STORE;
+                    (tile, unrolled, sums, cost * tile.workgroups(shape) as f64)
+                },
+            ),
+        )
     }
 
     fn workgroups(&self, shape: &Shape) -> u64 {
@@ -192,29 +202,32 @@ impl InputTile {
             let halo = (kernel - 1) / stride;
             if size >= input + s.padding { (output, 0) } else { (size / stride + halo, halo) }
         };
-        cheapest(candidates(sizes(s.h), sizes(s.w), s.n).map(|[rows, columns, images, vectors]| {
-            let (patch_rows, halo_rows) = patch(rows, s.h, s.oh, kernel_h);
-            let (patch_columns, halo_columns) = patch(columns, s.w, s.ow, kernel_w);
-            #[rustfmt::skip]
+        cheapest(
+            MOST_INPUT,
+            candidates(sizes(s.h), sizes(s.w), s.n).map(|[rows, columns, images, vectors]| {
+                let (patch_rows, halo_rows) = patch(rows, s.h, s.oh, kernel_h);
+                let (patch_columns, halo_columns) = patch(columns, s.w, s.ow, kernel_w);
+                #[rustfmt::skip]
             let tile = Self {
                 lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, images, rows, columns,
                 patch_rows, patch_columns, halo_rows, halo_columns,
             };
-            let entries = images * patch_rows * patch_columns;
-            let held = f64::from(entries.div_ceil(channel_lanes));
-            let sums = images * rows * columns * vectors;
-            let unrolled = images
-                * vectors
-                * met(rows, patch_rows, halo_rows, kernel_h, stride)
-                * met(columns, patch_columns, halo_columns, kernel_w, stride);
-            let turn = f64::from(kernel_h * kernel_w * vectors) * LOAD
-                + f64::from(entries) * SHUFFLE
-                + f64::from(unrolled) * MULTIPLY_ADD
-                + f64::from(sums) * KEEP;
-            let cost =
-                held * (ADDRESS + f64::from(s.cout) * LOAD) + f64::from(s.outputs) * turn + f64::from(sums) * STORE;
-            (tile, unrolled, sums, cost * tile.workgroups(shape) as f64)
-        }))
+                let entries = images * patch_rows * patch_columns;
+                let held = f64::from(entries.div_ceil(channel_lanes));
+                let sums = images * rows * columns * vectors;
+                let unrolled = images
+                    * vectors
+                    * met(rows, patch_rows, halo_rows, kernel_h, stride)
+                    * met(columns, patch_columns, halo_columns, kernel_w, stride);
+                let turn = f64::from(kernel_h * kernel_w * vectors) * LOAD
+                    + f64::from(entries) * SHUFFLE
+                    + f64::from(unrolled) * MULTIPLY_ADD
+                    + f64::from(sums) * KEEP;
+                let cost =
+                    held * (ADDRESS + f64::from(s.cout) * LOAD) + f64::from(s.outputs) * turn + f64::from(sums) * STORE;
+                (tile, unrolled, sums, cost * tile.workgroups(shape) as f64)
+            }),
+        )
     }
 
     fn workgroups(&self, shape: &Shape) -> u64 {
@@ -243,20 +256,23 @@ impl WeightTile {
         let depths = sizes.flat_map(|[rows, columns, _, vectors]| {
             [1, 2].into_iter().filter(move |depth| *depth <= s.cin).map(move |depth| [rows, columns, depth, vectors])
         });
-        cheapest(depths.map(|[rows, columns, depth, vectors]| {
-            let tile =
-                Self { lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, depth, channels, rows, columns };
-            let entries = depth * field(rows, kernel_h, stride) * field(columns, kernel_w, stride);
-            let held = f64::from(entries.div_ceil(channel_lanes));
-            let pixels = rows * columns;
-            let sums = kernel_h * kernel_w * depth * channels * vectors;
-            let cost = (held + f64::from(pixels * vectors)) * (LOAD + ADDRESS)
-                + f64::from(entries * channels) * SHUFFLE
-                + f64::from(sums * pixels) * MULTIPLY_ADD
-                + f64::from(sums) * KEEP;
-            let repeats = tile.parts(shape) * tile.pixel_tiles(shape).div_ceil(tile.sets());
-            (tile, sums * pixels, sums, cost * repeats as f64)
-        }))
+        cheapest(
+            MOST_WEIGHT,
+            depths.map(|[rows, columns, depth, vectors]| {
+                let tile =
+                    Self { lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, depth, channels, rows, columns };
+                let entries = depth * field(rows, kernel_h, stride) * field(columns, kernel_w, stride);
+                let held = f64::from(entries.div_ceil(channel_lanes));
+                let pixels = rows * columns;
+                let sums = kernel_h * kernel_w * depth * channels * vectors;
+                let cost = (held + f64::from(pixels * vectors)) * (LOAD + ADDRESS)
+                    + f64::from(entries * channels) * SHUFFLE
+                    + f64::from(sums * pixels) * MULTIPLY_ADD
+                    + f64::from(sums) * KEEP;
+                let repeats = tile.parts(shape) * tile.pixel_tiles(shape).div_ceil(tile.sets());
+                (tile, sums * pixels, sums, cost * repeats as f64)
+            }),
+        )
     }
 
     /// Tiles of output pixels of the whole batch.
