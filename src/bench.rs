@@ -163,6 +163,28 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// The device with those of some sets of kernels whose training step is the fastest, by a short measurement of each, and
+/// which they are.
+///
+/// # Errors
+/// When the device failed or kernels do not work on it.
+///
+/// # Panics
+/// When there is nothing to choose from.
+pub fn fastest(mut gpu: Gpu, candidates: &[Kernels]) -> Result<(Gpu, Kernels)> {
+    const SHORT: Repeats = Repeats { warm_up: 2, timed: 10, within: Duration::from_secs(1) };
+    let mut best: Option<(f64, Kernels)> = None;
+    for &kernels in candidates {
+        gpu = gpu.with_kernels(kernels)?;
+        let median = Milliseconds::of(Bench::new(&gpu, 128, 32, Keep::Needed)?.time_steps(&SHORT)?).median;
+        if best.is_none_or(|(least, _)| median < least) {
+            best = Some((median, kernels));
+        }
+    }
+    let (_, kernels) = best.expect("there are candidates");
+    Ok((gpu.with_kernels(kernels)?, kernels))
+}
+
 /// Value `i` of the pictures: hashed, so that neither compiler nor cache finds a pattern, and 0 in the padding lane.
 fn noise(i: usize) -> f32 {
     let hash = (i as u32).wrapping_mul(2_654_435_761);

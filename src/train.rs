@@ -173,7 +173,7 @@ fn run(
     with_batches(pictures, order, model.batch(), flips, threads().min(MOST_LOADERS), |batches| {
         let mut in_flight = VecDeque::new();
         let mut last_read = Instant::now();
-        for mut batch in batches {
+        while let Some(mut batch) = batches.next() {
             rejected.append(&mut batch.rejected);
             if batch.indices.is_empty() {
                 continue;
@@ -184,6 +184,7 @@ fn run(
             model.set_batch(gpu, &batch.images, &batch.labels);
             in_flight.push_back(submit(&batch)?);
             submitted += batch.indices.len();
+            batches.recycle(batch);
             let due = last_read.elapsed() >= METRICS_EVERY;
             progress(Progress { pictures: submitted, metrics: if due { Some(metrics()?) } else { None } });
             if due {

@@ -625,6 +625,23 @@ fn the_batches_do_not_depend_on_the_number_of_workers() {
 }
 
 #[test]
+fn batches_in_recycled_memory_are_the_same() {
+    let order = shuffled(PLAIN.len(), 3, 1);
+    for workers in [1, 3] {
+        let recycled = with_batches(&PLAIN, &order, 4, None, workers, |batches| {
+            let mut copies = Vec::new();
+            while let Some(mut batch) = batches.next() {
+                copies.push(batch.clone());
+                batch.images.fill(7.0);
+                batches.recycle(batch);
+            }
+            copies
+        });
+        assert_eq!(recycled, all(&order, 4, None, 1), "{workers} workers");
+    }
+}
+
+#[test]
 fn batches_follow_the_order_and_keep_their_length() {
     let order = [5, 0, 52, 7, 9, 5, 1];
     let batches = all(&order, 3, None, 2);

@@ -1,6 +1,5 @@
 //! `bench`: what a training step costs.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -49,7 +48,7 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
         steps,
         setting: Setting::of(&gpu),
         compile_s: bench.compile_seconds(),
-        peak_rss_mb: peak_rss_mb(),
+        peak_rss_mb: super::peak_rss_mb(),
         eval_images_per_s: evaluation_ms.images_per_s(batch),
     };
     if json {
@@ -66,13 +65,6 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
         say(format!("memory   {peak:.0} MB of the process at most"));
     }
     Ok(())
-}
-
-/// The most memory that this process has had so far, in millions of bytes, where the system tells (Linux).
-fn peak_rss_mb() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"))?;
-    Some(kib.trim().parse::<f64>().ok()? * 1024.0 / 1e6)
 }
 
 /// What `bench scaling --json` prints.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod features;
+mod kernels;
 mod train;
 
 use std::path::Path;
@@ -45,12 +46,19 @@ fn list_adapters() -> Result<()> {
 ///
 /// # Errors
 /// One error with its remedy.
-pub fn open(device: &DeviceArgs) -> Result<Gpu, GpuError> {
+pub fn open(device: &DeviceArgs) -> Result<Gpu> {
     let gpu = pollster::block_on(Gpu::open(&device.adapter.clone().unwrap_or_default()))?;
     match device.kernels.0 {
-        Some(kernels) => gpu.with_kernels(kernels),
-        None => Ok(gpu),
+        Some(kernels) => Ok(gpu.with_kernels(kernels)?),
+        None => kernels::choose(gpu),
     }
+}
+
+/// The most memory that this process has had so far, in millions of bytes, where the system tells (Linux).
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"))?;
+    Some(kib.trim().parse::<f64>().ok()? * 1024.0 / 1e6)
 }
 
 /// The line that says on what the numbers below it were computed.

@@ -77,6 +77,9 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     model.load(&gpu, &best.weights);
     draw_features(&gpu, &model, &data, &run, best.meta.epoch)?;
 
+    if let Some(peak) = super::peak_rss_mb() {
+        say(format!("memory   {peak:.0} MB at most"));
+    }
     say(format!("\nwrote {}", run.path().display()));
     say("  features/overview.png        what each block makes of one validation image: open this first");
     let epoch = best.meta.epoch;

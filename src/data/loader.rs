@@ -49,6 +49,37 @@ pub fn shuffled(len: usize, seed: u64, epoch: u64) -> Vec<usize> {
     order
 }
 
+/// The batches of one pass, in order.
+pub struct Batches {
+    /// Of each worker: its batches, and the way back of memory that is no longer needed.
+    workers: Vec<(mpsc::Receiver<Batch>, mpsc::Sender<Vec<f32>>)>,
+    next: usize,
+    count: usize,
+}
+
+impl Batches {
+    /// Gives the memory of a batch back, for a later one: fresh memory of this size costs the system a good part of the
+    /// time that it takes to fill.
+    pub fn recycle(&mut self, batch: Batch) {
+        let (_, memory) = &self.workers[self.next % self.workers.len()];
+        // A worker that is done does not need it.
+        let _ = memory.send(batch.images);
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        if self.next == self.count {
+            return None;
+        }
+        let (batches, _) = &self.workers[self.next % self.workers.len()];
+        self.next += 1;
+        Some(batches.recv().expect("a worker of the data loader has panicked, see its message above"))
+    }
+}
+
 /// Runs `body` with the batches of `batch` pictures each that `order` makes up; the last may hold
 /// fewer.
 ///
@@ -64,45 +95,40 @@ pub fn with_batches<R>(
     batch: usize,
     flips: Option<Flips>,
     workers: usize,
-    body: impl FnOnce(&mut dyn Iterator<Item = Batch>) -> R,
+    body: impl FnOnce(&mut Batches) -> R,
 ) -> R {
     assert!(batch > 0, "a batch needs room for at least one picture");
     assert!(workers > 0, "the loader needs at least one worker");
     let count = order.len().div_ceil(batch);
+    let workers = workers.min(count);
     thread::scope(|scope| {
         let start = |worker| {
             let (sender, receiver) = mpsc::sync_channel(1);
+            let (giver, memory) = mpsc::channel();
             scope.spawn(move || {
                 for indices in order.chunks(batch).skip(worker).step_by(workers) {
-                    if sender.send(make(pictures, indices, batch, flips)).is_err() {
+                    let room = memory.try_recv().unwrap_or_default();
+                    if sender.send(make(pictures, indices, batch, flips, room)).is_err() {
                         break;
                     }
                 }
             });
-            receiver
+            (receiver, giver)
         };
         // The receivers belong to this closure. When it ends, however it ends, they are dropped
         // before the scope waits for the workers, and a worker that still wants to send gives up
         // instead of blocking.
-        let receivers: Vec<_> = (0..workers.min(count)).map(start).collect();
-        let mut batches = (0..count).map(|number| {
-            let batch = receivers[number % workers].recv();
-            batch.expect("a worker of the data loader has panicked, see its message above")
-        });
+        let mut batches = Batches { workers: (0..workers).map(start).collect(), next: 0, count };
         body(&mut batches)
     })
 }
 
-/// Makes one batch with room for `room` pictures out of those at `indices`.
-fn make(pictures: &dyn Pictures, indices: &[usize], room: usize, flips: Option<Flips>) -> Batch {
+/// Makes one batch with room for `room` pictures out of those at `indices`, in memory of any content and length.
+fn make(pictures: &dyn Pictures, indices: &[usize], room: usize, flips: Option<Flips>, mut images: Vec<f32>) -> Batch {
     let size = pictures.size() as usize;
     let image = size * size * prepare::CHANNELS;
-    let mut batch = Batch {
-        images: vec![0.0; room * image],
-        labels: vec![0; room],
-        indices: Vec::with_capacity(room),
-        rejected: Vec::new(),
-    };
+    images.resize(room * image, 0.0);
+    let mut batch = Batch { images, labels: vec![0; room], indices: Vec::with_capacity(room), rejected: Vec::new() };
     for &index in indices {
         match pictures.pixels(index) {
             Ok(pixels) => {
@@ -115,5 +141,6 @@ fn make(pictures: &dyn Pictures, indices: &[usize], room: usize, flips: Option<F
             Err(reason) => batch.rejected.push(Rejected { file: pictures.name(index), reason }),
         }
     }
+    batch.images[batch.indices.len() * image..].fill(0.0);
     batch
 }

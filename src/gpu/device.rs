@@ -1,7 +1,8 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 
 use crate::kernel::{Access, Constants, Declaration, bindings};
 use crate::ops::conv2d::Kernels;
@@ -126,16 +127,48 @@ pub struct Gpu {
     kernels: Kernels,
     failure: Arc<OnceLock<String>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+    /// The last pipelines that were begun.
+    making: Mutex<VecDeque<Arc<Pipeline>>>,
 }
+
+/// Pipelines that are made at the same time.
+const MOST_MAKING: usize = 3;
 
 /// Operation, entry point and constants.
 type PipelineKey = (&'static str, &'static str, Constants);
 
 /// A compiled kernel: the binding number of each argument, in the order of its declaration.
 pub(super) struct Pipeline {
-    pub(super) pipeline: wgpu::ComputePipeline,
+    compiled: Compiled,
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) numbers: Vec<u32>,
+}
+
+impl Pipeline {
+    /// Waits until it is there.
+    pub(super) fn compiled(&self) -> &wgpu::ComputePipeline {
+        self.compiled.pipeline.get_or_init(|| {
+            let making = self.compiled.making.lock().expect("nothing panics while it holds this lock").take();
+            let making = making.expect("what is not there is being made");
+            making.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+}
+
+/// A pipeline that a thread is making, or has made: the unrolled text of a convolution is long, and there are many.
+struct Compiled {
+    pipeline: OnceLock<wgpu::ComputePipeline>,
+    making: Mutex<Option<JoinHandle<wgpu::ComputePipeline>>>,
+}
+
+impl Compiled {
+    fn start(make: impl FnOnce() -> wgpu::ComputePipeline + Send + 'static) -> Self {
+        if cfg!(target_family = "wasm") {
+            // There are no threads in a browser.
+            return Self { pipeline: make().into(), making: Mutex::default() };
+        }
+        Self { pipeline: OnceLock::new(), making: Mutex::new(Some(std::thread::spawn(make))) }
+    }
 }
 
 impl Gpu {
@@ -204,6 +237,7 @@ impl Gpu {
             kernels: Kernels::Plain,
             failure,
             pipelines: Mutex::default(),
+            making: Mutex::default(),
         };
         gpu.kernels = match (gpu.is_software(), gpu.lanes()) {
             (false, _) => Kernels::Tiled,
@@ -315,14 +349,24 @@ impl Gpu {
 
     /// The pipeline of a kernel, compiled on first use.
     pub(super) fn pipeline(&self, declaration: &'static Declaration, constants: Constants) -> Arc<Pipeline> {
-        let mut pipelines = self.pipelines.lock().expect("no thread panics while it compiles");
+        let mut pipelines = self.pipelines.lock().expect("nothing panics while it holds this lock");
+        let new = |constants: &Constants| {
+            let pipeline = Arc::new(self.compile(declaration, constants));
+            let mut making = self.making.lock().expect("nothing panics while it holds this lock");
+            making.push_back(pipeline.clone());
+            // A few at a time: each takes tens of megabytes while it is made.
+            if making.len() > MOST_MAKING {
+                making.pop_front().expect("it is not empty").compiled();
+            }
+            pipeline
+        };
         pipelines
             .entry((declaration.op, declaration.entry, constants))
-            .or_insert_with_key(|(_, _, constants)| Arc::new(self.compile(declaration, constants)))
+            .or_insert_with_key(|(_, _, constants)| new(constants))
             .clone()
     }
 
-    fn compile(&self, declaration: &Declaration, constants: &[(&str, u32)]) -> Pipeline {
+    fn compile(&self, declaration: &'static Declaration, constants: &[(&'static str, u32)]) -> Pipeline {
         let label = format!("{}.{}", declaration.op, declaration.entry);
         let module = declaration.source.parse();
         let globals = bindings(&module, declaration.entry).unwrap_or_else(|| panic!("{label}: no such entry point"));
@@ -359,24 +403,28 @@ impl Gpu {
             .device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
 
-        let text = super::unroll::unroll(declaration.source.text, declaration.entry, constants);
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(declaration.source.file),
-            source: wgpu::ShaderSource::Wgsl(text.into()),
-        });
         let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(&label),
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(&label),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some(declaration.entry),
-            compilation_options: Default::default(),
-            cache: None,
+        let device = self.device.clone();
+        let (source, entry, constants) = (&declaration.source, declaration.entry, constants.to_vec());
+        let compiled = Compiled::start(move || {
+            let text = super::unroll::unroll(source.text, entry, &constants);
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(source.file),
+                source: wgpu::ShaderSource::Wgsl(text.into()),
+            });
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some(entry),
+                compilation_options: Default::default(),
+                cache: None,
+            })
         });
-        Pipeline { pipeline, layout, numbers }
+        Pipeline { compiled, layout, numbers }
     }
 }

@@ -178,7 +178,7 @@ impl Default for Plan {
 
 impl Dispatch {
     fn record(&self, pass: &mut wgpu::ComputePass<'_>, workgroups: [u32; 2]) {
-        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_pipeline(self.pipeline.compiled());
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.dispatch_workgroups(workgroups[0], workgroups[1], 1);
     }

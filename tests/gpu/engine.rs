@@ -3,10 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
+use convscope::bench::fastest;
 use convscope::checkpoint::Weights;
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
 use convscope::layout::pack_images;
 use convscope::model::{Keep, Mode, Model, Optimizer};
+use convscope::ops::conv2d::Kernels;
 use convscope::ops::{avg_pool, relu};
 use convscope::spec::{Head, Spec};
 use libtest_mimic::Trial;
@@ -25,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::a_lost_device_is_an_error", lost_device),
         trial("engine::stale_pictures_do_not_count", stale_pictures),
         trial("engine::equal_seeds_give_equal_weights", equal_seeds),
+        trial("engine::the_fastest_kernels_are_among_the_candidates", fastest_kernels),
         trial("engine::what_a_model_keeps_changes_nothing", keeping_changes_nothing),
         trial("engine::the_gradient_of_the_pictures_in_evaluation", gradient_in_evaluation),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
@@ -171,6 +174,15 @@ fn equal_seeds() {
             }
         }
     }
+}
+
+fn fastest_kernels() {
+    let open = || block_on(Gpu::open(&AdapterChoice::Best)).unwrap();
+    let (gpu, kernels) = fastest(open(), &[Kernels::Plain, Kernels::Tiled]).unwrap();
+    assert!([Kernels::Plain, Kernels::Tiled].contains(&kernels));
+    assert_eq!(gpu.kernels(), kernels);
+    let (gpu, kernels) = fastest(open(), &[Kernels::Plain]).unwrap();
+    assert_eq!((gpu.kernels(), kernels), (Kernels::Plain, Kernels::Plain));
 }
 
 /// Layers that are one kernel, or a kernel each, train alike; with dropout, whose mask both draw.

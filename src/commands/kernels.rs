@@ -1,0 +1,69 @@
+//! Which convolution kernels are the fastest on an adapter: measured once, then remembered in a file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::bench::{self, Setting};
+use crate::gpu::Gpu;
+use crate::ops::conv2d::Kernels;
+use crate::terminal::say;
+
+/// What may be the fastest on a GPU. The tiles of the subgroup kernels are made for processors.
+const ON_GPUS: [Kernels; 2] = [Kernels::Tiled, Kernels::Plain];
+
+/// The device with the kernels that suit it: on a software driver those that [`Gpu::open`] chose, on a GPU the fastest.
+pub(super) fn choose(gpu: Gpu) -> Result<Gpu> {
+    if gpu.is_software() {
+        return Ok(gpu);
+    }
+    let Setting { adapter, driver, .. } = Setting::of(&gpu);
+    let key = format!("{adapter}, {driver}, convscope {}", env!("CARGO_PKG_VERSION"));
+    let file = dirs::cache_dir().map(|folder| folder.join("convscope").join("kernels.json"));
+    if let Some(kernels) = file.as_deref().and_then(|file| read(file).remove(&key)) {
+        return Ok(gpu.with_kernels(kernels)?);
+    }
+    say("kernels  measuring which are the fastest on this adapter: once, a few seconds");
+    let (gpu, kernels) = bench::fastest(gpu, &ON_GPUS)?;
+    if let Some(file) = file {
+        remember(&file, key, kernels);
+    }
+    Ok(gpu)
+}
+
+/// What was measured so far; nothing where the file is missing or broken, because it can be measured again.
+fn read(file: &Path) -> BTreeMap<String, Kernels> {
+    fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+fn remember(file: &PathBuf, key: String, kernels: Kernels) {
+    let mut known = read(file);
+    known.insert(key, kernels);
+    let written = file
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::write(file, serde_json::to_string_pretty(&known)?));
+    if let Err(error) = written {
+        say(format!("note: {} cannot be written ({error}): the kernels will be measured again", file.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new").join("kernels.json");
+        assert!(read(&file).is_empty());
+        remember(&file, "a".into(), Kernels::Tiled);
+        remember(&file, "b".into(), Kernels::Plain);
+        remember(&file, "a".into(), Kernels::Plain);
+        assert_eq!(read(&file), BTreeMap::from([("a".into(), Kernels::Plain), ("b".into(), Kernels::Plain)]));
+        fs::write(&file, "{ half a fi").unwrap();
+        assert!(read(&file).is_empty());
+    }
+}
