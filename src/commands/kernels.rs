@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
 use crate::bench::{self, Setting};
 use crate::gpu::Gpu;
 use crate::ops::conv2d::Kernels;
-use crate::terminal::say;
 
 /// What may be the fastest on a GPU. The tiles of the subgroup kernels are made for processors.
 const ON_GPUS: [Kernels; 2] = [Kernels::Tiled, Kernels::Plain];
@@ -25,7 +24,8 @@ pub(super) fn choose(gpu: Gpu) -> Result<Gpu> {
     if let Some(kernels) = file.as_deref().and_then(|file| read(file).remove(&key)) {
         return Ok(gpu.with_kernels(kernels)?);
     }
-    say("kernels  measuring which are the fastest on this adapter: once, a few seconds");
+    // Not to standard output, which may have to be one JSON object.
+    eprintln!("kernels  measuring which are the fastest on this adapter: once, a few seconds");
     let (gpu, kernels) = bench::fastest(gpu, &ON_GPUS)?;
     if let Some(file) = file {
         remember(&file, key, kernels);
@@ -38,7 +38,7 @@ fn read(file: &Path) -> BTreeMap<String, Kernels> {
     fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
-fn remember(file: &PathBuf, key: String, kernels: Kernels) {
+fn remember(file: &Path, key: String, kernels: Kernels) {
     let mut known = read(file);
     known.insert(key, kernels);
     let written = file
@@ -46,7 +46,7 @@ fn remember(file: &PathBuf, key: String, kernels: Kernels) {
         .map_or(Ok(()), fs::create_dir_all)
         .and_then(|()| fs::write(file, serde_json::to_string_pretty(&known)?));
     if let Err(error) = written {
-        say(format!("note: {} cannot be written ({error}): the kernels will be measured again", file.display()));
+        eprintln!("note: {} cannot be written ({error}): the kernels will be measured again", file.display());
     }
 }
 
