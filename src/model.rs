@@ -408,24 +408,12 @@ impl Model {
         }
         for (number, layer) in self.layers.iter().enumerate().rev() {
             let place = format!("block {}", number + 1);
-            let (block, dblock) = (&acts.blocks[number], &grads.blocks[number]);
-            let partial = &layer.norm_partials;
-            match (&block.stages, &dblock.stages) {
-                (Some(stages), Some(dstages)) => {
-                    self.backward_stages(gpu, &mut plan, &place, mode, layer, block, dblock, stages, dstages);
-                }
-                _ => {
-                    assert!(mode == Mode::Train, "gradients in evaluation need a model that keeps everything");
-                    plan.add(gpu, &place, &layer.backward_activation_sums(step, block, dblock, partial));
-                    plan.add(gpu, &place, &layer.backward_combine(step));
-                    plan.add(gpu, &place, &layer.backward_activation(step, block, dblock));
-                }
-            }
+            plan.extend(self.backward_activation(gpu, &place, mode, number));
             let (x, dx) = match number.checked_sub(1) {
                 Some(before) => (&acts.blocks[before].output, Some(&grads.blocks[before].output)),
                 None => (&acts.input, to_input.then_some(&grads.input)),
             };
-            let (conv, dy) = (&layer.conv, &dblock.conv);
+            let (conv, dy) = (&layer.conv, &grads.blocks[number].conv);
             if mode == Mode::Train {
                 let (partials, dweight) = (&layer.conv_partials, &layer.weight.gradient);
                 conv.backward_weight(gpu, &mut plan, &place, step, x, dy, partials, dweight);
@@ -437,22 +425,20 @@ impl Model {
         plan
     }
 
-    /// Back through dropout, ReLU and batch norm, each by itself.
-    #[allow(clippy::too_many_arguments)] // It is a piece of `backward`, cut out to keep that readable.
-    fn backward_stages(
-        &self,
-        gpu: &Gpu,
-        plan: &mut Plan,
-        place: &str,
-        mode: Mode,
-        layer: &BlockLayer,
-        block: &BlockActivations,
-        dblock: &BlockActivations,
-        stages: &Stages,
-        dstages: &Stages,
-    ) {
+    /// From the gradient of a block's output, through dropout, ReLU and batch norm, to that of its convolution.
+    fn backward_activation(&self, gpu: &Gpu, place: &str, mode: Mode, number: usize) -> Plan {
+        let mut plan = Plan::new();
+        let (layer, step) = (&self.layers[number], &self.step);
+        let (block, dblock) = (&self.activations.blocks[number], &self.gradients.blocks[number]);
+        let (Some(stages), Some(dstages)) = (&block.stages, &dblock.stages) else {
+            assert!(mode == Mode::Train, "gradients in evaluation need a model that keeps everything");
+            plan.add(gpu, place, &layer.backward_activation_sums(step, block, dblock));
+            plan.add(gpu, place, &layer.backward_combine(step));
+            plan.add(gpu, place, &layer.backward_activation(step, block, dblock));
+            return plan;
+        };
         let BlockLayer { norm, relu, dropout, .. } = *layer;
-        let (step, after_relu) = (&self.step, if self.drops(mode) { &dstages.relu } else { &dblock.output });
+        let after_relu = if self.drops(mode) { &dstages.relu } else { &dblock.output };
         if self.drops(mode) {
             let (dy, dx) = (&dblock.output, &dstages.relu);
             plan.add(gpu, place, &dropout::Backward { shape: dropout, step, dy, dx });
@@ -467,6 +453,7 @@ impl Model {
             }
             Mode::Eval => plan.add(gpu, place, &layer.backward_norm_eval(dy, &dblock.conv)),
         }
+        plan
     }
 
     /// Moves all weights by their gradients.
@@ -630,7 +617,6 @@ impl BlockLayer {
         step: &'a Tensor,
         block: &'a BlockActivations,
         dblock: &'a BlockActivations,
-        partial: &'a Tensor,
     ) -> activation::BackwardSums<'a> {
         activation::BackwardSums {
             shape: self.activation,
@@ -641,7 +627,7 @@ impl BlockLayer {
             beta: &self.beta.value,
             mean: &self.batch_mean,
             variance: &self.batch_variance,
-            partial,
+            partial: &self.norm_partials,
         }
     }
 
