@@ -117,19 +117,50 @@ fn channel_lanes(vectors: u32, lanes: u32) -> u32 {
     vectors.next_power_of_two().min(lanes)
 }
 
-/// The cheapest of these tiles, given with their multiply-adds unrolled, sums and cost, of which the first two are not too
-/// many; where none is so small, the cheapest of all.
-fn cheapest<Tile>(most_unrolled: u32, tiles: impl Iterator<Item = (Tile, u32, u32, f64)>) -> Tile {
-    let mut least = (true, f64::INFINITY);
-    let mut best = None;
-    for (tile, unrolled, sums, cost) in tiles {
-        let order = (unrolled > most_unrolled || sums > MOST_SUMS, cost);
-        if best.is_none() || order < least {
-            least = order;
-            best = Some(tile);
-        }
+/// A tile to choose from.
+struct Candidate<Tile> {
+    tile: Tile,
+    /// Multiply-adds of vectors of four in its unrolled loop.
+    unrolled: u32,
+    /// Sums of four that it keeps.
+    sums: u32,
+    /// Of all its workgroups.
+    cost: f64,
+}
+
+/// The cheapest of these tiles that unroll and keep no more than allowed; where none is so small, the cheapest of all.
+fn cheapest<Tile>(most_unrolled: u32, candidates: impl Iterator<Item = Candidate<Tile>>) -> Tile {
+    let too_large = |one: &Candidate<Tile>| one.unrolled > most_unrolled || one.sums > MOST_SUMS;
+    let order =
+        |a: &Candidate<Tile>, b: &Candidate<Tile>| too_large(a).cmp(&too_large(b)).then(a.cost.total_cmp(&b.cost));
+    candidates.min_by(order).expect("there is at least one candidate").tile
+}
+
+/// What a workgroup of [`Forward`] or [`BackwardInput`] does: it holds a patch of the tensor that is read, channel after
+/// channel, and multiplies it with the filters.
+struct Work {
+    /// Entries of the patch, and vectors of them in each lane.
+    entries: u32,
+    held: u32,
+    /// Vectors of the filters in each lane.
+    weights: u32,
+    unrolled: u32,
+    sums: u32,
+    /// Vectors of channels that are read, and channels.
+    vectors_read: u32,
+    channels_read: u32,
+}
+
+impl Work {
+    fn cost(&self) -> f64 {
+        let channel = f64::from(self.weights) * LOAD
+            + f64::from(self.entries) * SHUFFLE
+            + f64::from(self.unrolled) * MULTIPLY_ADD
+            + f64::from(self.sums) * KEEP;
+        f64::from(self.held) * (ADDRESS + f64::from(self.vectors_read) * LOAD)
+            + f64::from(self.channels_read) * channel
+            + f64::from(self.sums) * STORE
     }
-    best.expect("there is at least one candidate")
 }
 
 /// Rows, columns, pictures and vectors to choose from. Several pictures where one fits a tile.
@@ -156,27 +187,24 @@ impl ForwardTile {
         let s = *shape;
         let channel_lanes = channel_lanes(s.cout, lanes);
         let (kernel_h, kernel_w, stride) = (s.kernel_h, s.kernel_w, s.stride);
-        cheapest(
-            MOST_FORWARD,
-            candidates((1..=s.oh.min(32)).collect(), (1..=s.ow.min(32)).collect(), s.n).map(
-                |[rows, columns, images, vectors]| {
-                    let tile =
-                        Self { lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, images, rows, columns };
-                    let entries = images * field(rows, kernel_h, stride) * field(columns, kernel_w, stride);
-                    let held = f64::from(entries.div_ceil(channel_lanes));
-                    let sums = images * rows * columns * vectors;
-                    let unrolled = sums * kernel_h * kernel_w;
-                    let turn = f64::from(kernel_h * kernel_w * vectors) * LOAD
-                        + f64::from(entries) * SHUFFLE
-                        + f64::from(unrolled) * MULTIPLY_ADD
-                        + f64::from(sums) * KEEP;
-                    let cost = held * (ADDRESS + f64::from(s.cin) * LOAD)
-                        + f64::from(s.inputs) * turn
-                        + f64::from(sums) * STORE;
-                    (tile, unrolled, sums, cost * tile.workgroups(shape) as f64)
-                },
-            ),
-        )
+        let candidates = candidates((1..=s.oh.min(32)).collect(), (1..=s.ow.min(32)).collect(), s.n);
+        let candidates = candidates.map(|[rows, columns, images, vectors]| {
+            let tile = Self { lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, images, rows, columns };
+            let entries = images * field(rows, kernel_h, stride) * field(columns, kernel_w, stride);
+            let sums = images * rows * columns * vectors;
+            let unrolled = sums * kernel_h * kernel_w;
+            let work = Work {
+                entries,
+                held: entries.div_ceil(channel_lanes),
+                weights: kernel_h * kernel_w * vectors,
+                unrolled,
+                sums,
+                vectors_read: s.cin,
+                channels_read: s.inputs,
+            };
+            Candidate { tile, unrolled, sums, cost: work.cost() * tile.workgroups(shape) as f64 }
+        });
+        cheapest(MOST_FORWARD, candidates)
     }
 
     fn workgroups(&self, shape: &Shape) -> u64 {
@@ -202,32 +230,42 @@ impl InputTile {
             let halo = (kernel - 1) / stride;
             if size >= input + s.padding { (output, 0) } else { (size / stride + halo, halo) }
         };
-        cheapest(
-            MOST_INPUT,
-            candidates(sizes(s.h), sizes(s.w), s.n).map(|[rows, columns, images, vectors]| {
-                let (patch_rows, halo_rows) = patch(rows, s.h, s.oh, kernel_h);
-                let (patch_columns, halo_columns) = patch(columns, s.w, s.ow, kernel_w);
-                #[rustfmt::skip]
+        let candidates = candidates(sizes(s.h), sizes(s.w), s.n).map(|[rows, columns, images, vectors]| {
+            let (patch_rows, halo_rows) = patch(rows, s.h, s.oh, kernel_h);
+            let (patch_columns, halo_columns) = patch(columns, s.w, s.ow, kernel_w);
             let tile = Self {
-                lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, images, rows, columns,
-                patch_rows, patch_columns, halo_rows, halo_columns,
+                lanes,
+                channel_lanes,
+                vectors,
+                kernel_h,
+                kernel_w,
+                stride,
+                images,
+                rows,
+                columns,
+                patch_rows,
+                patch_columns,
+                halo_rows,
+                halo_columns,
             };
-                let entries = images * patch_rows * patch_columns;
-                let held = f64::from(entries.div_ceil(channel_lanes));
-                let sums = images * rows * columns * vectors;
-                let unrolled = images
-                    * vectors
-                    * met(rows, patch_rows, halo_rows, kernel_h, stride)
-                    * met(columns, patch_columns, halo_columns, kernel_w, stride);
-                let turn = f64::from(kernel_h * kernel_w * vectors) * LOAD
-                    + f64::from(entries) * SHUFFLE
-                    + f64::from(unrolled) * MULTIPLY_ADD
-                    + f64::from(sums) * KEEP;
-                let cost =
-                    held * (ADDRESS + f64::from(s.cout) * LOAD) + f64::from(s.outputs) * turn + f64::from(sums) * STORE;
-                (tile, unrolled, sums, cost * tile.workgroups(shape) as f64)
-            }),
-        )
+            let entries = images * patch_rows * patch_columns;
+            let sums = images * rows * columns * vectors;
+            let unrolled = images
+                * vectors
+                * met(rows, patch_rows, halo_rows, kernel_h, stride)
+                * met(columns, patch_columns, halo_columns, kernel_w, stride);
+            let work = Work {
+                entries,
+                held: entries.div_ceil(channel_lanes),
+                weights: kernel_h * kernel_w * vectors,
+                unrolled,
+                sums,
+                vectors_read: s.cout,
+                channels_read: s.outputs,
+            };
+            Candidate { tile, unrolled, sums, cost: work.cost() * tile.workgroups(shape) as f64 }
+        });
+        cheapest(MOST_INPUT, candidates)
     }
 
     fn workgroups(&self, shape: &Shape) -> u64 {
@@ -256,23 +294,21 @@ impl WeightTile {
         let depths = sizes.flat_map(|[rows, columns, _, vectors]| {
             [1, 2].into_iter().filter(move |depth| *depth <= s.cin).map(move |depth| [rows, columns, depth, vectors])
         });
-        cheapest(
-            MOST_WEIGHT,
-            depths.map(|[rows, columns, depth, vectors]| {
-                let tile =
-                    Self { lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, depth, channels, rows, columns };
-                let entries = depth * field(rows, kernel_h, stride) * field(columns, kernel_w, stride);
-                let held = f64::from(entries.div_ceil(channel_lanes));
-                let pixels = rows * columns;
-                let sums = kernel_h * kernel_w * depth * channels * vectors;
-                let cost = (held + f64::from(pixels * vectors)) * (LOAD + ADDRESS)
-                    + f64::from(entries * channels) * SHUFFLE
-                    + f64::from(sums * pixels) * MULTIPLY_ADD
-                    + f64::from(sums) * KEEP;
-                let repeats = tile.parts(shape) * tile.pixel_tiles(shape).div_ceil(tile.sets());
-                (tile, sums * pixels, sums, cost * repeats as f64)
-            }),
-        )
+        let candidates = depths.map(|[rows, columns, depth, vectors]| {
+            let tile =
+                Self { lanes, channel_lanes, vectors, kernel_h, kernel_w, stride, depth, channels, rows, columns };
+            let entries = depth * field(rows, kernel_h, stride) * field(columns, kernel_w, stride);
+            let held = f64::from(entries.div_ceil(channel_lanes));
+            let pixels = rows * columns;
+            let sums = kernel_h * kernel_w * depth * channels * vectors;
+            let cost = (held + f64::from(pixels * vectors)) * (LOAD + ADDRESS)
+                + f64::from(entries * channels) * SHUFFLE
+                + f64::from(sums * pixels) * MULTIPLY_ADD
+                + f64::from(sums) * KEEP;
+            let repeats = tile.parts(shape) * tile.pixel_tiles(shape).div_ceil(tile.sets());
+            Candidate { tile, unrolled: sums * pixels, sums, cost: cost * repeats as f64 }
+        });
+        cheapest(MOST_WEIGHT, candidates)
     }
 
     /// Tiles of output pixels of the whole batch.
