@@ -75,7 +75,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let meta = |epoch| Meta { spec: spec.clone(), classes: data.classes.clone(), epoch, drawn };
     let best = learn(arguments, &data, &run, &mut trainer, meta)?;
     model.load(&gpu, &best.weights);
-    draw_features(&gpu, &model, &data, &run, best.meta.epoch)?;
+    draw_features(&gpu, &model, data, &run, best.meta.epoch)?;
 
     if let Some(peak) = super::peak_rss_mb() {
         say(format!("memory   {peak:.0} MB at most"));
@@ -168,15 +168,18 @@ fn line(record: &EpochRecord, epochs: usize, better: bool) -> String {
     )
 }
 
-/// Draws the feature maps of the first validation picture that can still be read.
-fn draw_features(gpu: &Gpu, model: &Model, data: &Data, run: &RunDir, epoch: usize) -> Result<()> {
-    let readable = (0..data.val.len()).find_map(|index| Some((index, data.val.pixels(index).ok()?)));
+/// Draws the feature maps of the first validation picture that can still be read. Needs memory of its own, so it takes
+/// the data, whose kept pictures have done their service.
+fn draw_features(gpu: &Gpu, model: &Model, data: Data, run: &RunDir, epoch: usize) -> Result<()> {
+    let readable = (0..data.val.len()).find_map(|index| Some((index, data.val.pixels(index).ok()?.into_owned())));
     let (index, pixels) = readable.context("none of the validation pictures can be read any more")?;
-    let look = inspect::look(gpu, model, &pixels, Stage::Relu)?;
     let truth = &data.classes[data.val.label(index) as usize];
     let image = format!("validation image {}: {truth}", data.val.name(index));
+    let classes = data.classes.clone();
+    drop(data);
+    let look = inspect::look(gpu, model, &pixels, Stage::Relu)?;
     let weights = format!("{}, epoch {epoch}", run.file(Which::Best.file()).display());
-    let facts = super::facts(&image, &look, &data.classes, &weights);
+    let facts = super::facts(&image, &look, &classes, &weights);
     let folder = run.file("features");
     fs::create_dir(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     super::write_pictures(&folder, inspect::draw(&look, model, &pixels, Stage::Relu, "Feature maps", &facts)?)
