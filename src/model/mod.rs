@@ -1,5 +1,8 @@
 //! The network on the device: forward a line a kernel, backward its mirror.
 
+mod layer;
+
+use self::layer::{BlockLayer, LinearLayer, Trained};
 use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::layout::padded;
@@ -140,42 +143,6 @@ impl Activations {
         let logits = tensor("the logits", [spec.classes, 1, 1])?;
         Ok(Self { input, blocks: made, features, hidden, logits })
     }
-}
-
-/// Shapes and weights of one block.
-struct BlockLayer {
-    conv: Conv2d,
-    norm: batch_norm::Shape,
-    relu: relu::Shape,
-    dropout: dropout::Shape,
-    activation: activation::Shape,
-    weight: Trained,
-    gamma: Trained,
-    beta: Trained,
-    running_mean: Tensor,
-    running_variance: Tensor,
-    batch_mean: Tensor,
-    batch_variance: Tensor,
-    /// Room for the transposed weight.
-    transposed: Tensor,
-    /// Partial results of the weight's gradient.
-    conv_partials: Tensor,
-    /// Partial results of batch norm's sums.
-    norm_partials: Tensor,
-}
-
-/// Shape and weights of a linear layer.
-struct LinearLayer {
-    shape: linear::Shape,
-    weight: Trained,
-    bias: Trained,
-}
-
-/// A trained tensor and its gradient.
-#[derive(Clone)]
-struct Trained {
-    value: Tensor,
-    gradient: Tensor,
 }
 
 /// A network on a device, with buffers for batches of one size.
@@ -576,136 +543,5 @@ impl Model {
     fn statistics(&self) -> impl Iterator<Item = (Parameter, &Tensor)> {
         let tensors = self.layers.iter().flat_map(|layer| [&layer.running_mean, &layer.running_variance]);
         self.spec.statistics().into_iter().zip(tensors)
-    }
-}
-
-impl BlockLayer {
-    fn combine<'a>(&'a self, step: &'a Tensor) -> batch_norm::Combine<'a> {
-        batch_norm::Combine {
-            shape: self.norm,
-            step,
-            partials: &self.norm_partials,
-            batch_mean: &self.batch_mean,
-            batch_variance: &self.batch_variance,
-            running_mean: &self.running_mean,
-            running_variance: &self.running_variance,
-        }
-    }
-
-    /// Mean and variance: the batch's in training, the running ones in evaluation.
-    fn statistics(&self, mode: Mode) -> [&Tensor; 2] {
-        match mode {
-            Mode::Train => [&self.batch_mean, &self.batch_variance],
-            Mode::Eval => [&self.running_mean, &self.running_variance],
-        }
-    }
-
-    fn normalise<'a>(&'a self, mode: Mode, x: &'a Tensor, y: &'a Tensor) -> batch_norm::Forward<'a> {
-        let [mean, variance] = self.statistics(mode);
-        batch_norm::Forward { shape: self.norm, x, gamma: &self.gamma.value, beta: &self.beta.value, mean, variance, y }
-    }
-
-    fn activate<'a>(&'a self, mode: Mode, step: &'a Tensor, block: &'a BlockActivations) -> activation::Forward<'a> {
-        let [mean, variance] = self.statistics(mode);
-        let shape = if mode == Mode::Train { self.activation } else { self.activation.without_dropout() };
-        let (gamma, beta) = (&self.gamma.value, &self.beta.value);
-        activation::Forward { shape, step, x: &block.conv, gamma, beta, mean, variance, y: &block.output }
-    }
-
-    fn backward_activation_sums<'a>(
-        &'a self,
-        step: &'a Tensor,
-        block: &'a BlockActivations,
-        dblock: &'a BlockActivations,
-    ) -> activation::BackwardSums<'a> {
-        activation::BackwardSums {
-            shape: self.activation,
-            step,
-            x: &block.conv,
-            dy: &dblock.output,
-            gamma: &self.gamma.value,
-            beta: &self.beta.value,
-            mean: &self.batch_mean,
-            variance: &self.batch_variance,
-            partial: &self.norm_partials,
-        }
-    }
-
-    fn backward_activation<'a>(
-        &'a self,
-        step: &'a Tensor,
-        block: &'a BlockActivations,
-        dblock: &'a BlockActivations,
-    ) -> activation::Backward<'a> {
-        activation::Backward {
-            shape: self.activation,
-            step,
-            x: &block.conv,
-            dy: &dblock.output,
-            gamma: &self.gamma.value,
-            beta: &self.beta.value,
-            mean: &self.batch_mean,
-            variance: &self.batch_variance,
-            dgamma: &self.gamma.gradient,
-            dbeta: &self.beta.gradient,
-            dx: &dblock.conv,
-        }
-    }
-
-    fn backward_combine<'a>(&'a self, step: &'a Tensor) -> batch_norm::BackwardCombine<'a> {
-        batch_norm::BackwardCombine {
-            shape: self.norm,
-            step,
-            partials: &self.norm_partials,
-            variance: &self.batch_variance,
-            sum_gamma: &self.gamma.gradient,
-            sum_beta: &self.beta.gradient,
-        }
-    }
-
-    fn backward_norm<'a>(
-        &'a self,
-        step: &'a Tensor,
-        x: &'a Tensor,
-        dy: &'a Tensor,
-        dx: &'a Tensor,
-    ) -> batch_norm::Backward<'a> {
-        batch_norm::Backward {
-            shape: self.norm,
-            step,
-            x,
-            dy,
-            gamma: &self.gamma.value,
-            mean: &self.batch_mean,
-            variance: &self.batch_variance,
-            dgamma: &self.gamma.gradient,
-            dbeta: &self.beta.gradient,
-            dx,
-        }
-    }
-
-    fn backward_norm_eval<'a>(&'a self, dy: &'a Tensor, dx: &'a Tensor) -> batch_norm::BackwardEval<'a> {
-        batch_norm::BackwardEval {
-            shape: self.norm,
-            dy,
-            gamma: &self.gamma.value,
-            variance: &self.running_variance,
-            dx,
-        }
-    }
-}
-
-impl LinearLayer {
-    fn forward<'a>(&'a self, x: &'a Tensor, y: &'a Tensor) -> linear::Forward<'a> {
-        linear::Forward { shape: self.shape, x, weight: &self.weight.value, bias: &self.bias.value, y }
-    }
-
-    fn backward(&self, gpu: &Gpu, plan: &mut Plan, place: &str, mode: Mode, step: &Tensor, [x, dy, dx]: [&Tensor; 3]) {
-        let shape = self.shape;
-        if mode == Mode::Train {
-            plan.add(gpu, place, &linear::BackwardBias { shape, step, dy, dbias: &self.bias.gradient });
-            plan.add(gpu, place, &linear::BackwardWeight { shape, step, x, dy, dweight: &self.weight.gradient });
-        }
-        plan.add(gpu, place, &linear::BackwardInput { shape, weight: &self.weight.value, dy, dx });
     }
 }
