@@ -1,4 +1,6 @@
 // ReLU: y = max(x, 0), and its gradient dx = dy where x > 0, else 0 (PyTorch's choice at x = 0).
+// Two rules that take the gradient's place in pictures, though they are no gradients: guided backpropagation
+// (Springenberg et al., 2014) and the deconvolutional network (Zeiler and Fergus, 2014).
 // All tensors hold `len` vectors of four.
 
 struct Shape {
@@ -31,5 +33,25 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {
         dx[i] = select(vec4<f32>(), dy[i], x[i] > vec4<f32>());
+    }
+}
+
+@compute @workgroup_size(64)
+fn backward_guided(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let first = id.x + id.y * groups.x * 64u;
+    let threads = (shape.len + EACH - 1u) / EACH;
+    if first >= threads { return; }
+    for (var i = first; i < shape.len; i += threads) {
+        dx[i] = select(vec4<f32>(), max(dy[i], vec4<f32>()), x[i] > vec4<f32>());
+    }
+}
+
+@compute @workgroup_size(64)
+fn backward_deconvnet(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let first = id.x + id.y * groups.x * 64u;
+    let threads = (shape.len + EACH - 1u) / EACH;
+    if first >= threads { return; }
+    for (var i = first; i < shape.len; i += threads) {
+        dx[i] = max(dy[i], vec4<f32>());
     }
 }

@@ -68,6 +68,8 @@ pub mod commands;
 #[cfg(feature = "native")]
 pub mod data;
 #[cfg(feature = "native")]
+pub mod explain;
+#[cfg(feature = "native")]
 pub mod inspect;
 #[cfg(feature = "native")]
 pub mod report;

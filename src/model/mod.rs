@@ -7,6 +7,7 @@ use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::layout::padded;
 use crate::ops::conv2d::{self, Conv2d};
+use crate::ops::relu::Rule;
 use crate::ops::{Step, activation, adam, avg_pool, batch_norm, cross_entropy, dropout, linear, relu, sgd};
 use crate::spec::{Block, Head, Parameter, Spec};
 
@@ -311,10 +312,20 @@ impl Model {
 
     /// From `activations.input` to `activations.logits`.
     pub fn forward(&self, gpu: &Gpu, mode: Mode) -> Plan {
+        self.forward_from(gpu, mode, 0)
+    }
+
+    /// In evaluation, from the output of block `number`, counted from 0, to `activations.logits`. For asking what would
+    /// follow if that output were another, which is to be written before.
+    pub fn forward_after(&self, gpu: &Gpu, number: usize) -> Plan {
+        self.forward_from(gpu, Mode::Eval, number + 1)
+    }
+
+    fn forward_from(&self, gpu: &Gpu, mode: Mode, first: usize) -> Plan {
         let mut plan = Plan::new();
         let (acts, step) = (&self.activations, &self.step);
-        let mut x = &acts.input;
-        for (number, (layer, block)) in (1..).zip(self.layers.iter().zip(&acts.blocks)) {
+        let mut x = first.checked_sub(1).map_or(&acts.input, |before| &acts.blocks[before].output);
+        for (number, (layer, block)) in (1..).zip(self.layers.iter().zip(&acts.blocks)).skip(first) {
             let place = format!("block {number}");
             let BlockLayer { norm, relu, dropout, .. } = *layer;
             layer.conv.forward(gpu, &mut plan, &place, x, &layer.weight.value, &block.conv);
@@ -363,6 +374,31 @@ impl Model {
 
     /// From `gradients.logits` back to the gradients of all weights (training) and of the pictures (`to_input`).
     pub fn backward(&self, gpu: &Gpu, mode: Mode, to_input: bool) -> Plan {
+        self.backward_by(gpu, mode, to_input, Rule::Gradient)
+    }
+
+    /// In evaluation, from `gradients.logits` back to the pictures, with another rule for ReLU: what results is no gradient.
+    pub fn backward_ruled(&self, gpu: &Gpu, rule: Rule) -> Plan {
+        self.backward_by(gpu, Mode::Eval, true, rule)
+    }
+
+    /// In evaluation, back to the pictures from the gradient of what batch norm makes in block `number`, counted from 0.
+    /// That gradient, in `gradients.blocks[number].stages`, is to be written before.
+    ///
+    /// # Panics
+    /// When the model does not keep everything.
+    pub fn backward_from_norm(&self, gpu: &Gpu, number: usize) -> Plan {
+        let mut plan = Plan::new();
+        let dblock = &self.gradients.blocks[number];
+        let dnorm = &dblock.stages.as_ref().expect("the model keeps everything").norm;
+        let place = format!("block {}", number + 1);
+        plan.add(gpu, &place, &self.layers[number].backward_norm_eval(dnorm, &dblock.conv));
+        plan.extend(self.backward_conv(gpu, &place, Mode::Eval, number, true));
+        plan.extend(self.backward_blocks(gpu, Mode::Eval, number, true, Rule::Gradient));
+        plan
+    }
+
+    fn backward_by(&self, gpu: &Gpu, mode: Mode, to_input: bool, rule: Rule) -> Plan {
         let mut plan = Plan::new();
         let (acts, grads, step) = (&self.activations, &self.gradients, &self.step);
         let [last, dlast] = [acts, grads].map(|of| &of.blocks.last().expect("there is at least one block").output);
@@ -373,27 +409,43 @@ impl Model {
         if self.spec.head == Head::AvgPool {
             plan.add(gpu, "head", &avg_pool::Backward { shape: self.pool, dy: dfeatures, dx: dlast });
         }
-        for (number, layer) in self.layers.iter().enumerate().rev() {
+        plan.extend(self.backward_blocks(gpu, mode, self.layers.len(), to_input, rule));
+        plan
+    }
+
+    /// Back through the blocks before block `end`.
+    fn backward_blocks(&self, gpu: &Gpu, mode: Mode, end: usize, to_input: bool, rule: Rule) -> Plan {
+        let mut plan = Plan::new();
+        for number in (0..end).rev() {
             let place = format!("block {}", number + 1);
-            plan.extend(self.backward_activation(gpu, &place, mode, number));
-            let (x, dx) = match number.checked_sub(1) {
-                Some(before) => (&acts.blocks[before].output, Some(&grads.blocks[before].output)),
-                None => (&acts.input, to_input.then_some(&grads.input)),
-            };
-            let (conv, dy) = (&layer.conv, &grads.blocks[number].conv);
-            if mode == Mode::Train {
-                let (partials, dweight) = (&layer.conv_partials, &layer.weight.gradient);
-                conv.backward_weight(gpu, &mut plan, &place, step, x, dy, partials, dweight);
-            }
-            if let Some(dx) = dx {
-                conv.backward_input(gpu, &mut plan, &place, &layer.weight.value, &layer.transposed, dy, dx);
-            }
+            plan.extend(self.backward_activation(gpu, &place, mode, number, rule));
+            plan.extend(self.backward_conv(gpu, &place, mode, number, to_input));
+        }
+        plan
+    }
+
+    /// From the gradient of a convolution's output to those of its weight (training) and its input.
+    fn backward_conv(&self, gpu: &Gpu, place: &str, mode: Mode, number: usize, to_input: bool) -> Plan {
+        let mut plan = Plan::new();
+        let (acts, grads) = (&self.activations, &self.gradients);
+        let (x, dx) = match number.checked_sub(1) {
+            Some(before) => (&acts.blocks[before].output, Some(&grads.blocks[before].output)),
+            None => (&acts.input, to_input.then_some(&grads.input)),
+        };
+        let layer = &self.layers[number];
+        let (conv, dy) = (&layer.conv, &grads.blocks[number].conv);
+        if mode == Mode::Train {
+            let (partials, dweight) = (&layer.conv_partials, &layer.weight.gradient);
+            conv.backward_weight(gpu, &mut plan, place, &self.step, x, dy, partials, dweight);
+        }
+        if let Some(dx) = dx {
+            conv.backward_input(gpu, &mut plan, place, &layer.weight.value, &layer.transposed, dy, dx);
         }
         plan
     }
 
     /// From the gradient of a block's output, through dropout, ReLU and batch norm, to that of its convolution.
-    fn backward_activation(&self, gpu: &Gpu, place: &str, mode: Mode, number: usize) -> Plan {
+    fn backward_activation(&self, gpu: &Gpu, place: &str, mode: Mode, number: usize, rule: Rule) -> Plan {
         let mut plan = Plan::new();
         let (layer, step) = (&self.layers[number], &self.step);
         let (block, dblock) = (&self.activations.blocks[number], &self.gradients.blocks[number]);
@@ -410,7 +462,12 @@ impl Model {
             let (dy, dx) = (&dblock.output, &dstages.relu);
             plan.add(gpu, place, &dropout::Backward { shape: dropout, step, dy, dx });
         }
-        plan.add(gpu, place, &relu::Backward { shape: relu, x: &stages.norm, dy: after_relu, dx: &dstages.norm });
+        let (shape, x, dy, dx) = (relu, &stages.norm, after_relu, &dstages.norm);
+        match rule {
+            Rule::Gradient => plan.add(gpu, place, &relu::Backward { shape, x, dy, dx }),
+            Rule::Guided => plan.add(gpu, place, &relu::BackwardGuided { shape, x, dy, dx }),
+            Rule::Deconvnet => plan.add(gpu, place, &relu::BackwardDeconvnet { shape, dy, dx }),
+        }
         let (x, dy, mean, partial) = (&block.conv, &dstages.norm, &layer.batch_mean, &layer.norm_partials);
         match mode {
             Mode::Train => {

@@ -60,6 +60,8 @@ pub const KERNELS: &[Declaration] = &[
     activation::Backward::DECLARATION,
     relu::Forward::DECLARATION,
     relu::Backward::DECLARATION,
+    relu::BackwardGuided::DECLARATION,
+    relu::BackwardDeconvnet::DECLARATION,
     dropout::Forward::DECLARATION,
     dropout::Backward::DECLARATION,
     avg_pool::Forward::DECLARATION,

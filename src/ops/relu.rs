@@ -35,3 +35,37 @@ kernel! {
     threads |shape| shape.len.div_ceil(EACH).into();
     flops |shape| 4 * u64::from(shape.len);
 }
+
+kernel! {
+    /// `dx = max(dy, 0)` where `x > 0`, else 0: guided backpropagation, for pictures only
+    BackwardGuided("relu", backward_guided) {
+        constant shape: Shape,
+        read x,
+        read dy,
+        write dx,
+    }
+    threads |shape| shape.len.div_ceil(EACH).into();
+    flops |shape| 8 * u64::from(shape.len);
+}
+
+kernel! {
+    /// `dx = max(dy, 0)`: the deconvolutional network, for pictures only
+    BackwardDeconvnet("relu", backward_deconvnet) {
+        constant shape: Shape,
+        read dy,
+        write dx,
+    }
+    threads |shape| shape.len.div_ceil(EACH).into();
+    flops |shape| 4 * u64::from(shape.len);
+}
+
+/// What ReLU passes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The gradient.
+    Gradient,
+    /// [`BackwardGuided`]: no gradient, for pictures only.
+    Guided,
+    /// [`BackwardDeconvnet`]: no gradient, for pictures only.
+    Deconvnet,
+}

@@ -13,6 +13,17 @@ pub fn backward<T: Real>(x: &[T], dy: &[T]) -> Summed<T> {
     Summed::exact(x.iter().zip(dy).map(|(&x, &dy)| if x > T::zero() { dy } else { T::zero() }).collect())
 }
 
+/// dx `=` dy where both x and dy are positive, else 0: guided backpropagation (Springenberg et al., 2014). No gradient.
+pub fn backward_guided<T: Real>(x: &[T], dy: &[T]) -> Summed<T> {
+    assert_fits("dy", dy, x.len());
+    Summed::exact(forward(&backward(x, dy).value).value)
+}
+
+/// dx `=` dy where it is positive, else 0: the deconvolutional network (Zeiler and Fergus, 2014). No gradient.
+pub fn backward_deconvnet<T: Real>(dy: &[T]) -> Summed<T> {
+    forward(dy)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,5 +33,7 @@ mod tests {
         let x = [-2.0, -0.0, 0.0, 1e-30, 3.0];
         assert_eq!(forward(&x).value, [0.0, 0.0, 0.0, 1e-30, 3.0]);
         assert_eq!(backward(&x, &[1.0, 2.0, 3.0, 4.0, -5.0]).value, [0.0, 0.0, 0.0, 4.0, -5.0]);
+        assert_eq!(backward_guided(&x, &[1.0, 2.0, 3.0, 4.0, -5.0]).value, [0.0, 0.0, 0.0, 4.0, 0.0]);
+        assert_eq!(backward_deconvnet(&[1.0, -0.0, -3.0]).value, [1.0, 0.0, 0.0]);
     }
 }

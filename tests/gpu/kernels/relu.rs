@@ -13,6 +13,8 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("kernels::relu::forward", || each_length("forward", forward)),
         trial("kernels::relu::backward", || each_length("backward", backward)),
+        trial("kernels::relu::backward_guided", || each_length("backward_guided", backward_guided)),
+        trial("kernels::relu::backward_deconvnet", || each_length("backward_deconvnet", backward_deconvnet)),
     ]
 }
 
@@ -42,4 +44,18 @@ fn backward(case: &Case, shape: relu::Shape, x: &[f32], dy: &[f32]) {
     let kernel = relu::Backward { shape, x: &case.input(x), dy: &case.input(dy), dx: &dx.tensor };
     let [got] = case.run(&kernel, [&dx]);
     case.compare("dx", &got, &twin::backward(&wide(x), &wide(dy)));
+}
+
+fn backward_guided(case: &Case, shape: relu::Shape, x: &[f32], dy: &[f32]) {
+    let dx = case.output(x.len());
+    let kernel = relu::BackwardGuided { shape, x: &case.input(x), dy: &case.input(dy), dx: &dx.tensor };
+    let [got] = case.run(&kernel, [&dx]);
+    case.compare("dx", &got, &twin::backward_guided(&wide(x), &wide(dy)));
+}
+
+fn backward_deconvnet(case: &Case, shape: relu::Shape, _x: &[f32], dy: &[f32]) {
+    let dx = case.output(dy.len());
+    let kernel = relu::BackwardDeconvnet { shape, dy: &case.input(dy), dx: &dx.tensor };
+    let [got] = case.run(&kernel, [&dx]);
+    case.compare("dx", &got, &twin::backward_deconvnet(&wide(dy)));
 }

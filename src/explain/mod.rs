@@ -1,0 +1,56 @@
+//! Explanations of a decision: what in the picture, and which channels, made the network say what it said.
+//!
+//! A [`Lens`] runs many pictures through one network in evaluation mode, forward and backward. On it stand
+//!
+//! - [`ledger`]: the last layer's evidence, which adds up to the decision exactly;
+//! - [`saliency`]: maps that approximate or measure what matters in the picture;
+//! - [`trust`]: what shows whether such a map can be believed.
+//!
+//! A decision is explained as the difference of two logits, the [`Question`]: softmax sees nothing else of two classes.
+
+mod lens;
+
+pub use lens::{Inside, InsideBlock, Lens};
+
+/// What is explained: why `target` rather than `against`. Both are classes by their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The class whose logit counts for the decision.
+    pub target: usize,
+    /// The class whose logit counts against it.
+    pub against: usize,
+}
+
+impl Question {
+    /// The predicted class against `against`, or else against the runner-up. Where `against` is the predicted class itself,
+    /// the runner-up takes its place.
+    ///
+    /// # Panics
+    /// When there are fewer than two logits.
+    pub fn of(logits: &[f32], against: Option<usize>) -> Self {
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+        let target = order[0];
+        Self { target, against: against.filter(|&class| class != target).unwrap_or(order[1]) }
+    }
+
+    /// The difference of the two logits.
+    pub fn gap(self, logits: &[f32]) -> f64 {
+        f64::from(logits[self.target]) - f64::from(logits[self.against])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Question;
+
+    #[test]
+    fn the_predicted_class_is_explained_against_the_runner_up() {
+        let logits = [0.5, -1.0, 2.0];
+        let question = |target, against| Question { target, against };
+        assert_eq!(Question::of(&logits, None), question(2, 0));
+        assert_eq!(Question::of(&logits, Some(1)), question(2, 1));
+        assert_eq!(Question::of(&logits, Some(2)), question(2, 0));
+        assert_eq!(Question::of(&logits, Some(1)).gap(&logits), 3.0);
+    }
+}
