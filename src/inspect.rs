@@ -80,7 +80,8 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Loo
     Ok(Look { maps, probabilities: softmax(&logits[..model.spec().classes]) })
 }
 
-fn softmax(logits: &[f32]) -> Vec<f64> {
+/// The probability of each class.
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
     let sum: f64 = exponentials.iter().sum();

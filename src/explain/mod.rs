@@ -8,7 +8,10 @@
 //!
 //! A decision is explained as the difference of two logits, the [`Question`]: softmax sees nothing else of two classes.
 
+pub mod ledger;
 mod lens;
+pub mod saliency;
+pub mod trust;
 
 pub use lens::{Inside, InsideBlock, Lens};
 

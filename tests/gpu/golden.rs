@@ -41,16 +41,16 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// One file with its network.
-struct Golden {
+pub struct Golden {
     file: Value,
-    spec: Spec,
-    batch: usize,
+    pub spec: Spec,
+    pub batch: usize,
     gpu: &'static Gpu,
     keep: Keep,
 }
 
 /// The formula that stands in for stored inputs.
-fn formula(i: u32, salt: u32) -> f32 {
+pub fn formula(i: u32, salt: u32) -> f32 {
     let mut h = i.wrapping_mul(1_664_525).wrapping_add(salt.wrapping_mul(1_013_904_223)).wrapping_add(12_345);
     h ^= h >> 16;
     h = h.wrapping_mul(0x7feb_352d);
@@ -61,7 +61,7 @@ fn formula(i: u32, salt: u32) -> f32 {
 }
 
 impl Golden {
-    fn new(text: &str, gpu: &'static Gpu, keep: Keep) -> Self {
+    pub fn new(text: &str, gpu: &'static Gpu, keep: Keep) -> Self {
         let file: Value = serde_json::from_str(text).unwrap();
         let model = &file["model"];
         let number = |key: &str| model[key].as_u64().unwrap() as usize;
@@ -86,7 +86,7 @@ impl Golden {
     }
 
     /// The start weights by formula.
-    fn weights(&self) -> Weights {
+    pub fn weights(&self) -> Weights {
         let mut weights = Weights::initial(&self.spec, 0);
         for (salt, parameter) in (1..).zip(self.spec.parameters()) {
             let stored = &self.file["parameters"][&parameter.name];
@@ -109,12 +109,17 @@ impl Golden {
     fn model(&self) -> Model {
         let model = Model::new(self.gpu, &self.spec, self.batch, self.keep).unwrap();
         model.load(self.gpu, &self.weights());
+        let labels: Vec<u32> = (0..self.batch as u32).map(|n| (7 * n + 3) % self.spec.classes as u32).collect();
+        model.set_batch(self.gpu, &self.images(), &labels);
+        model
+    }
+
+    /// The batch by formula, in the device's layout.
+    pub fn images(&self) -> Vec<f32> {
         let [channels, height, width] = self.spec.input;
         let pixels = height * width;
         let images: Vec<f32> = (0..(self.batch * channels * pixels) as u32).map(|i| formula(i, 0)).collect();
-        let labels: Vec<u32> = (0..self.batch as u32).map(|n| (7 * n + 3) % self.spec.classes as u32).collect();
-        model.set_batch(self.gpu, &pack_images(&images, self.batch, channels, pixels), &labels);
-        model
+        pack_images(&images, self.batch, channels, pixels)
     }
 
     /// Compares every tensor of `found` with those of PyTorch under their indices in the Sequential.
@@ -154,7 +159,7 @@ impl Golden {
 }
 
 /// Compares the stored values, the largest, and the checksum that covers all others.
-fn compare(name: &str, found: &[f32], expected: &Value, tolerance: f64) {
+pub fn compare(name: &str, found: &[f32], expected: &Value, tolerance: f64) {
     let len =
         expected["shape"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).product::<usize>();
     assert_eq!(found.len(), len, "{name}");

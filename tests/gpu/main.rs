@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod engine;
+mod explain;
 mod golden;
 mod kernels;
 
@@ -28,6 +29,6 @@ fn gpu_with(kernels: Kernels) -> &'static Gpu {
 }
 
 fn main() {
-    let tests = [kernels::tests(), engine::tests(), golden::tests()];
+    let tests = [kernels::tests(), engine::tests(), golden::tests(), explain::tests()];
     common::run(tests.into_iter().flatten().collect(), vec![]).exit();
 }

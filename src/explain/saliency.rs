@@ -1,0 +1,324 @@
+//! Saliency: maps of what in a picture matters for the decision.
+//!
+//! Each [`Method`] makes a [`Map`] for a [`Question`]. Those of single layers are coarse: one value for each position of the
+//! layer's maps. [`Map::enlarged`] gives each pixel the value of the position whose receptive field is centred nearest.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use super::{Inside, InsideBlock, Lens, Question};
+use crate::data::prepare::CHANNELS;
+use crate::gpu::GpuError;
+use crate::ops::relu::Rule;
+use crate::spec::Block;
+
+/// Pictures that SmoothGrad averages over.
+const NOISY: usize = 32;
+/// Their noise, as a share of the span of the picture's values (Smilkov et al., 2017).
+const NOISE: f32 = 0.15;
+/// Steps of integrated gradients.
+pub const PATH_STEPS: usize = 64;
+
+/// A way to find what matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Largest magnitude over the colours of the gap's derivative (Simonyan et al., 2013).
+    Gradient,
+    /// The same of the mean derivative over noisy copies of the picture (Smilkov et al., 2017).
+    SmoothGrad,
+    /// The picture times the mean derivative on the way from grey to it (Sundararajan et al., 2017): adds up to what the gap
+    /// is more than that of grey, but for the completeness gap.
+    IntegratedGradients,
+    /// The picture times the derivative.
+    GradientTimesInput,
+    /// A block's maps, each times its mean derivative, summed; only what speaks for the class (Selvaraju et al., 2017).
+    GradCam {
+        /// The block, from 0.
+        block: usize,
+    },
+    /// A block's maps times their derivatives, summed (Draelos and Carin, 2020).
+    HiResCam {
+        /// The block, from 0.
+        block: usize,
+    },
+    /// A block's maps times their derivatives where these are positive, summed; only what speaks for the class (Jiang et al., 2021).
+    LayerCam {
+        /// The block, from 0.
+        block: usize,
+    },
+    /// By how much the gap falls where a patch is covered with grey, averaged over the patches that cover a pixel
+    /// (Zeiler and Fergus, 2014).
+    Occlusion,
+    /// What guided backpropagation makes of the derivative: a picture only, which hardly depends on the decision.
+    GuidedBackprop,
+    /// What the deconvolutional network makes of the derivative: a picture only.
+    Deconvnet,
+}
+
+/// A map of what matters. Grey stands for a picture's zeros.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Map {
+    /// (height, width)
+    pub values: Vec<f32>,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Whether negative values mean something: that they speak for the other class.
+    pub signed: bool,
+}
+
+impl Method {
+    /// Its name, with the block where it looks at one.
+    pub fn name(self) -> String {
+        match self {
+            Self::Gradient => "Gradient".into(),
+            Self::SmoothGrad => "SmoothGrad".into(),
+            Self::IntegratedGradients => "Integrated gradients".into(),
+            Self::GradientTimesInput => "Gradient x input".into(),
+            Self::GradCam { block } => format!("Grad-CAM, block {}", block + 1),
+            Self::HiResCam { block } => format!("HiResCAM, block {}", block + 1),
+            Self::LayerCam { block } => format!("LayerCAM, block {}", block + 1),
+            Self::Occlusion => "Occlusion".into(),
+            Self::GuidedBackprop => "Guided backpropagation".into(),
+            Self::Deconvnet => "Deconvnet".into(),
+        }
+    }
+
+    /// Whether it makes a picture that explains nothing: it fails the randomisation test of Adebayo et al., 2018.
+    pub fn pictures_only(self) -> bool {
+        matches!(self, Self::GuidedBackprop | Self::Deconvnet)
+    }
+
+    /// Makes the map of one picture. `inside` is what the lens's network makes of it.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn map(self, lens: &Lens, picture: &[f32], inside: &Inside, question: Question) -> Result<Map, GpuError> {
+        let gradient = |rule| gradient(lens, picture, question, rule);
+        let of_pixels = |values, signed| {
+            let [_, height, width] = lens.spec().input;
+            Map { values, height, width, signed }
+        };
+        Ok(match self {
+            Self::Gradient => of_pixels(magnitude(&gradient(Rule::Gradient)?), false),
+            Self::SmoothGrad => of_pixels(magnitude(&smooth_gradient(lens, picture, question)?), false),
+            Self::IntegratedGradients => of_pixels(integrated_gradients(lens, picture, question, PATH_STEPS)?, true),
+            Self::GradientTimesInput => of_pixels(product(picture, &gradient(Rule::Gradient)?), true),
+            Self::GradCam { block } => cam(lens, inside, block, false, |mean, _| mean),
+            Self::HiResCam { block } => cam(lens, inside, block, true, |_, here| here),
+            Self::LayerCam { block } => cam(lens, inside, block, false, |_, here| here.max(0.0)),
+            Self::Occlusion => {
+                let [_, height, width] = lens.spec().input;
+                of_pixels(occlusion(lens, picture, question, (height.min(width) / 8).max(2))?, true)
+            }
+            Self::GuidedBackprop => of_pixels(magnitude(&gradient(Rule::Guided)?), false),
+            Self::Deconvnet => of_pixels(magnitude(&gradient(Rule::Deconvnet)?), false),
+        })
+    }
+
+    /// The block whose maps it looks at, from 0.
+    pub fn block(self) -> Option<usize> {
+        match self {
+            Self::GradCam { block } | Self::HiResCam { block } | Self::LayerCam { block } => Some(block),
+            _ => None,
+        }
+    }
+}
+
+impl Map {
+    /// A map of a block at the picture's resolution: every pixel takes the value whose receptive field's centre is nearest.
+    pub fn enlarged(&self, block: &Block, [height, width]: [usize; 2]) -> Map {
+        let nearest = |pixel: usize, values: usize| {
+            // In half pixels: the centre of the first value's field lies at field - 1 - 2 offset.
+            let distance = 2 * pixel as i64 - (block.receptive_field as i64 - 1 - 2 * block.offset as i64);
+            let stride = 2 * block.stride as i64;
+            (distance + stride / 2).div_euclid(stride).clamp(0, values as i64 - 1) as usize
+        };
+        let columns: Vec<usize> = (0..width).map(|x| nearest(x, self.width)).collect();
+        let values = (0..height)
+            .flat_map(|y| {
+                let row = nearest(y, self.height) * self.width;
+                columns.iter().map(move |&column| self.values[row + column])
+            })
+            .collect();
+        Map { values, height, width, signed: self.signed }
+    }
+}
+
+/// The derivative of the gap by the picture, or what `rule` makes of it, in the picture's layout.
+///
+/// # Errors
+/// When the device failed.
+pub fn gradient(lens: &Lens, picture: &[f32], question: Question, rule: Rule) -> Result<Vec<f32>, GpuError> {
+    let mut found = Vec::new();
+    let make = |_, place: &mut [f32]| place.copy_from_slice(picture);
+    lens.gradients(1, question, rule, make, |_, gradient| found = gradient.to_vec())?;
+    Ok(found)
+}
+
+/// The mean derivative over noisy copies of the picture.
+fn smooth_gradient(lens: &Lens, picture: &[f32], question: Question) -> Result<Vec<f32>, GpuError> {
+    let [least, most] = [f32::min, f32::max].map(|pick| picture.iter().copied().reduce(pick).unwrap_or(0.0));
+    let sigma = NOISE * (most - least);
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let make = |_, place: &mut [f32]| {
+        for (place, pixel) in place.chunks_mut(CHANNELS).zip(picture.chunks(CHANNELS)) {
+            place.copy_from_slice(pixel);
+            for value in &mut place[..3] {
+                let noise: f32 = StandardNormal.sample(&mut random);
+                *value += sigma * noise;
+            }
+        }
+    };
+    mean_gradient(lens, NOISY, question, make)
+}
+
+/// The picture times the mean derivative at `steps` midpoints of the way from grey to it, summed over the colours.
+///
+/// # Errors
+/// When the device failed.
+pub fn integrated_gradients(
+    lens: &Lens,
+    picture: &[f32],
+    question: Question,
+    steps: usize,
+) -> Result<Vec<f32>, GpuError> {
+    let make = |step, place: &mut [f32]| {
+        let share = (step as f32 + 0.5) / steps as f32;
+        for (place, value) in place.iter_mut().zip(picture) {
+            *place = share * value;
+        }
+    };
+    Ok(product(picture, &mean_gradient(lens, steps, question, make)?))
+}
+
+/// What integrated gradients leave unexplained: `gap(picture) - gap(grey) - sum of the map`.
+///
+/// # Errors
+/// When the device failed.
+pub fn completeness_gap(lens: &Lens, map: &[f32], picture: &[f32], question: Question) -> Result<f64, GpuError> {
+    let make = |i, place: &mut [f32]| if i == 0 { place.copy_from_slice(picture) } else { place.fill(0.0) };
+    let gaps: Vec<f64> = lens.logits(2, make)?.iter().map(|logits| question.gap(logits)).collect();
+    Ok(gaps[0] - gaps[1] - map.iter().copied().map(f64::from).sum::<f64>())
+}
+
+fn mean_gradient(
+    lens: &Lens,
+    count: usize,
+    question: Question,
+    make: impl FnMut(usize, &mut [f32]),
+) -> Result<Vec<f32>, GpuError> {
+    let mut sum = vec![0.0; lens.picture_len()];
+    lens.gradients(count, question, Rule::Gradient, make, |_, gradient| {
+        for (sum, &value) in sum.iter_mut().zip(gradient) {
+            *sum += f64::from(value);
+        }
+    })?;
+    Ok(sum.into_iter().map(|sum| (sum / count as f64) as f32).collect())
+}
+
+/// By how much the gap falls where squares of `patch` pixels are covered with grey, at every half patch; the mean over the
+/// squares that cover a pixel, (H, W).
+///
+/// # Errors
+/// When the device failed.
+pub fn occlusion(lens: &Lens, picture: &[f32], question: Question, patch: usize) -> Result<Vec<f32>, GpuError> {
+    let [_, height, width] = lens.spec().input;
+    let starts = |size: usize| (0..size).step_by(patch / 2);
+    let corners: Vec<_> = starts(height).flat_map(|y| starts(width).map(move |x| (y, x))).collect();
+    let rows = |y: usize| y..(y + patch).min(height);
+    let columns = |x: usize| x..(x + patch).min(width);
+    // Case 0 is the picture itself.
+    let make = |case: usize, place: &mut [f32]| {
+        place.copy_from_slice(picture);
+        if let Some((y, x)) = case.checked_sub(1).map(|case| corners[case]) {
+            for row in rows(y) {
+                let columns = columns(x);
+                place[(row * width + columns.start) * CHANNELS..(row * width + columns.end) * CHANNELS].fill(0.0);
+            }
+        }
+    };
+    let gaps: Vec<f64> = lens.logits(1 + corners.len(), make)?.iter().map(|logits| question.gap(logits)).collect();
+
+    let mut sums = vec![(0.0, 0u32); height * width];
+    for (&(y, x), gap) in corners.iter().zip(&gaps[1..]) {
+        for row in rows(y) {
+            for (sum, covers) in &mut sums[row * width..][columns(x)] {
+                *sum += gaps[0] - gap;
+                *covers += 1;
+            }
+        }
+    }
+    Ok(sums.into_iter().map(|(sum, covers)| (sum / f64::from(covers)) as f32).collect())
+}
+
+/// By how much the gap falls when a channel of block `number`, counted from 0, is replaced everywhere by its mean, for every
+/// channel.
+///
+/// # Errors
+/// When the device failed.
+///
+/// # Panics
+/// When there is not one mean for each channel.
+pub fn channel_ablation(
+    lens: &Lens,
+    number: usize,
+    inside: &Inside,
+    means: &[f32],
+    question: Question,
+) -> Result<Vec<f64>, GpuError> {
+    let [channels, height, width] = lens.blocks()[number].output;
+    assert_eq!(means.len(), channels);
+    let maps = crate::layout::pack_images(&inside.blocks[number].relu, 1, channels, height * width);
+    let padded = crate::layout::padded(channels);
+    // Case 0 is the maps as they are.
+    let make = |case: usize, place: &mut [f32]| {
+        place.copy_from_slice(&maps);
+        if let Some(channel) = case.checked_sub(1) {
+            place.iter_mut().skip(channel).step_by(padded).for_each(|value| *value = means[channel]);
+        }
+    };
+    let gaps = lens.logits_after(number, 1 + channels, make)?;
+    let gaps: Vec<f64> = gaps.iter().map(|logits| question.gap(logits)).collect();
+    Ok(gaps[1..].iter().map(|gap| gaps[0] - gap).collect())
+}
+
+/// To first order, what every channel of a block adds to the gap: its values after ReLU times their derivatives, summed.
+/// Exact in the last block, but for the bias.
+pub fn contributions(block: &InsideBlock, channels: usize) -> Vec<f64> {
+    let pixels = block.relu.len() / channels;
+    let product = |(&value, &gradient): (&f32, &f32)| f64::from(value) * f64::from(gradient);
+    let sum = |(map, gradient): (&[f32], &[f32])| map.iter().zip(gradient).map(product).sum();
+    block.relu.chunks(pixels).zip(block.gradient.chunks(pixels)).map(sum).collect()
+}
+
+/// The largest magnitude over the colours, for every pixel.
+fn magnitude(gradient: &[f32]) -> Vec<f32> {
+    gradient.chunks(CHANNELS).map(|pixel| pixel.iter().fold(0.0, |most: f32, value| most.max(value.abs()))).collect()
+}
+
+/// Picture times gradient, summed over the colours.
+fn product(picture: &[f32], gradient: &[f32]) -> Vec<f32> {
+    let sum = |(pixel, gradient): (&[f32], &[f32])| pixel.iter().zip(gradient).map(|(x, g)| x * g).sum();
+    picture.chunks(CHANNELS).zip(gradient.chunks(CHANNELS)).map(sum).collect()
+}
+
+/// A block's maps, each value times what `factor` makes of its map's mean derivative and its own, summed over the channels.
+fn cam(lens: &Lens, inside: &Inside, block: usize, signed: bool, factor: impl Fn(f32, f32) -> f32) -> Map {
+    let [_, height, width] = lens.blocks()[block].output;
+    let pixels = height * width;
+    let mut values = vec![0.0; pixels];
+    let InsideBlock { relu, gradient, .. } = &inside.blocks[block];
+    for (map, gradient) in relu.chunks(pixels).zip(gradient.chunks(pixels)) {
+        let mean = gradient.iter().sum::<f32>() / pixels as f32;
+        for ((sum, &value), &here) in values.iter_mut().zip(map).zip(gradient) {
+            *sum += value * factor(mean, here);
+        }
+    }
+    if !signed {
+        values.iter_mut().for_each(|value| *value = value.max(0.0));
+    }
+    Map { values, height, width, signed }
+}

@@ -1,0 +1,251 @@
+//! Whether a saliency map can be believed.
+//!
+//! Two questions are put to every map. Does it depend on what was learned? If an untrained network gives much the same map
+//! (Adebayo et al., 2018), it shows the picture rather than the decision. Does it find the pixels that matter? If blurring
+//! those that it names first lowers the probability of the predicted class faster than blurring by a simple guess does
+//! (deletion), and restoring them first raises it faster (insertion; both Petsiuk et al., 2018), it does.
+
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::Lens;
+use crate::data::prepare::CHANNELS;
+use crate::gpu::GpuError;
+use crate::inspect::softmax;
+
+/// Pictures on the way from all pixels to none.
+const STEPS: usize = 32;
+/// Random orders that are averaged.
+const RANDOM_ORDERS: u64 = 4;
+/// From here on, two maps are much the same.
+pub const MUCH_THE_SAME: f64 = 0.5;
+
+/// Mean probability of the predicted class, 0 to 1, while its pixels go in an order.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Score {
+    /// While the pixels are blurred, those first that the map calls important: lower is better.
+    pub deletion: f64,
+    /// While a blurred picture's pixels are restored, those first: higher is better.
+    pub insertion: f64,
+}
+
+/// Puts maps of one picture to the test.
+pub struct Trial<'a> {
+    lens: &'a Lens<'a>,
+    picture: &'a [f32],
+    blurred: &'a [f32],
+    target: usize,
+    /// Decides between pixels of equal value.
+    lots: Vec<u32>,
+}
+
+/// How far a map can be believed: its trust card.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Trust {
+    /// Rank correlation of the magnitudes with those of the same method's map for an untrained network; none where one of
+    /// the maps has the same magnitude everywhere.
+    pub similarity: Option<f64>,
+    /// The map's score.
+    pub score: Score,
+}
+
+/// What a simple guess scores, to compare with.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Baseline {
+    /// What is guessed.
+    pub name: &'static str,
+    /// How it scores.
+    pub score: Score,
+}
+
+impl<'a> Trial<'a> {
+    /// A trial of maps that explain why the lens's network sees class `target` in the picture. `blurred` is the picture
+    /// without its details, which takes the place of what is removed.
+    pub fn new(lens: &'a Lens<'a>, picture: &'a [f32], blurred: &'a [f32], target: usize) -> Self {
+        let mut lots: Vec<u32> = (0..(picture.len() / CHANNELS) as u32).collect();
+        lots.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
+        Self { lens, picture, blurred, target, lots }
+    }
+
+    /// The score of a map, one value a pixel, large where it matters.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn score(&self, map: &[f32]) -> Result<Score, GpuError> {
+        let mut order: Vec<usize> = (0..map.len()).collect();
+        order.sort_by(|&a, &b| map[b].total_cmp(&map[a]).then(self.lots[a].cmp(&self.lots[b])));
+        Ok(Score {
+            deletion: self.mean_probability(&order, self.picture, self.blurred)?,
+            insertion: self.mean_probability(&order, self.blurred, self.picture)?,
+        })
+    }
+
+    /// The scores of three guesses that know nothing of the network: edges, the centre, and chance.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn baselines(&self) -> Result<Vec<Baseline>, GpuError> {
+        let [_, height, width] = self.lens.spec().input;
+        let mut chance = Score { deletion: 0.0, insertion: 0.0 };
+        for seed in 0..RANDOM_ORDERS {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let map: Vec<f32> = (0..height * width).map(|_| (random.next_u32() >> 8) as f32).collect();
+            let score = self.score(&map)?;
+            chance.deletion += score.deletion / RANDOM_ORDERS as f64;
+            chance.insertion += score.insertion / RANDOM_ORDERS as f64;
+        }
+        Ok(vec![
+            Baseline { name: "Sobel edges", score: self.score(&sobel(self.picture, height, width))? },
+            Baseline { name: "centre Gaussian", score: self.score(&centre(height, width))? },
+            Baseline { name: "random", score: chance },
+        ])
+    }
+
+    /// The mean probability of the target while pixels turn from `before` to `after` in this order (trapezium rule).
+    fn mean_probability(&self, order: &[usize], before: &[f32], after: &[f32]) -> Result<f64, GpuError> {
+        let make = |step: usize, place: &mut [f32]| {
+            place.copy_from_slice(before);
+            for &pixel in &order[..order.len() * step / (STEPS - 1)] {
+                let pixel = pixel * CHANNELS..(pixel + 1) * CHANNELS;
+                place[pixel.clone()].copy_from_slice(&after[pixel]);
+            }
+        };
+        let logits = self.lens.logits(STEPS, make)?;
+        let probabilities: Vec<f64> = logits.iter().map(|logits| softmax(logits)[self.target]).collect();
+        let ends = (probabilities[0] + probabilities[STEPS - 1]) / 2.0;
+        Ok((probabilities.iter().sum::<f64>() - ends) / (STEPS - 1) as f64)
+    }
+}
+
+impl Trust {
+    /// What to make of the map, in one sentence.
+    pub fn verdict(&self, baselines: &[Baseline]) -> String {
+        match self.similarity {
+            None => return "There is no telling: a map is the same everywhere.".into(),
+            Some(similarity) if similarity >= MUCH_THE_SAME => {
+                return "Do not rely on it: an untrained network gives much the same map, so it shows the photo rather than \
+                        what was learned."
+                    .into();
+            }
+            _ => {}
+        }
+        let best = |better: fn(Score, Score) -> bool| baselines.iter().all(|other| better(self.score, other.score));
+        let deletion = best(|map, other| map.deletion < other.deletion);
+        let insertion = best(|map, other| map.insertion > other.insertion);
+        let found = match (deletion, insertion) {
+            (true, true) => {
+                "and it finds the pixels that matter better than edges, the centre or chance do, in both tests."
+            }
+            (true, false) => {
+                "and blurring what it names hurts more than blurring edges, the centre or chance pixels does; \
+                 restoring it does not help more: half a proof."
+            }
+            (false, true) => {
+                "and restoring what it names helps more than restoring edges, the centre or chance pixels does; \
+                 blurring it does not hurt more: half a proof."
+            }
+            (false, false) => {
+                "but it finds the pixels that matter no better than edges, the centre or chance do: look at it, \
+                 conclude nothing."
+            }
+        };
+        format!("It depends on what was learned, {found}")
+    }
+}
+
+/// The rank correlation of two maps' magnitudes (Spearman's), ties sharing their mean rank; -1 to 1, 1 where both order the
+/// pixels alike. None where one of them has a single magnitude.
+///
+/// # Panics
+/// When the maps differ in length.
+pub fn similarity(a: &[f32], b: &[f32]) -> Option<f64> {
+    assert_eq!(a.len(), b.len());
+    let [a, b] = [a, b].map(ranks);
+    let mean = (a.len() as f64 - 1.0) / 2.0;
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>();
+    let norm = (product(&a, &a) * product(&b, &b)).sqrt();
+    (norm > 0.0).then(|| product(&a, &b) / norm)
+}
+
+/// The rank of every magnitude, from 0; equal ones share their mean rank.
+fn ranks(values: &[f32]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
+    let mut ranks = vec![0.0; values.len()];
+    let mut first = 0;
+    for tied in order.chunk_by(|&a, &b| values[a].abs() == values[b].abs()) {
+        let rank = first as f64 + (tied.len() as f64 - 1.0) / 2.0;
+        tied.iter().for_each(|&i| ranks[i] = rank);
+        first += tied.len();
+    }
+    ranks
+}
+
+/// Strength of the edges of a picture's brightness by Sobel's filters; beyond the border it goes on as at the border.
+fn sobel(picture: &[f32], height: usize, width: usize) -> Vec<f32> {
+    let grey: Vec<f32> = picture.chunks(CHANNELS).map(|pixel| pixel[..3].iter().sum()).collect();
+    let at = |y: usize, x: usize, dy: usize, dx: usize| {
+        // dy and dx are 0, 1 or 2: one before, here, one after.
+        let place = |at: usize, step: usize, size: usize| (at + step).saturating_sub(1).min(size - 1);
+        grey[place(y, dy, height) * width + place(x, dx, width)]
+    };
+    let mut edges = Vec::with_capacity(grey.len());
+    for y in 0..height {
+        for x in 0..width {
+            let along = |flip: bool| -> f32 {
+                let at = |a, b| if flip { at(y, x, b, a) } else { at(y, x, a, b) };
+                at(0, 2) + 2.0 * at(1, 2) + at(2, 2) - at(0, 0) - 2.0 * at(1, 0) - at(2, 0)
+            };
+            edges.push(along(false).hypot(along(true)));
+        }
+    }
+    edges
+}
+
+/// A Gaussian in the middle, its standard deviation a quarter of the side.
+fn centre(height: usize, width: usize) -> Vec<f32> {
+    let off = |at: usize, size: usize| (at as f32 - (size as f32 - 1.0) / 2.0) / (size as f32 / 4.0);
+    (0..height)
+        .flat_map(|y| (0..width).map(move |x| (-0.5 * (off(y, height).powi(2) + off(x, width).powi(2))).exp()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use approx::assert_abs_diff_eq;
+
+    use super::*;
+
+    #[test]
+    fn similarity_is_the_rank_correlation_of_magnitudes() {
+        assert_abs_diff_eq!(similarity(&[1.0, -2.0, 3.0], &[-10.0, 100.0, 1000.0]).unwrap(), 1.0);
+        assert_abs_diff_eq!(similarity(&[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0]).unwrap(), -1.0);
+        // scipy.stats.spearmanr([1, 2, 2, 4], [3, 1, 2, 4]): 0.3162277660168379
+        assert_abs_diff_eq!(similarity(&[1.0, 2.0, 2.0, 4.0], &[3.0, 1.0, 2.0, 4.0]).unwrap(), 0.316_227_766_016_837_9);
+        assert_eq!(similarity(&[0.0; 3], &[1.0, 2.0, 3.0]), None);
+    }
+
+    #[test]
+    fn sobel_finds_an_edge_and_nothing_else() {
+        // Columns 0 and 1 black, 2 and 3 white.
+        let picture: Vec<f32> = (0..16).flat_map(|i| if i % 4 < 2 { [0.0; 4] } else { [1.0, 1.0, 1.0, 0.0] }).collect();
+        assert_eq!(sobel(&picture, 4, 4)[..4], [0.0, 12.0, 12.0, 0.0]);
+        let turned: Vec<f32> = (0..16).flat_map(|i| if i < 8 { [0.0; 4] } else { [1.0, 1.0, 1.0, 0.0] }).collect();
+        let edges = sobel(&turned, 4, 4);
+        assert_eq!([edges[1], edges[5], edges[9], edges[13]], [0.0, 12.0, 12.0, 0.0]);
+    }
+
+    #[test]
+    fn the_verdict_follows_the_figures() {
+        let score = |deletion, insertion| Score { deletion, insertion };
+        let baselines = [Baseline { name: "random", score: score(0.5, 0.5) }];
+        let verdict = |similarity, score| Trust { similarity, score }.verdict(&baselines);
+        assert!(verdict(Some(0.9), score(0.1, 0.9)).contains("untrained network"));
+        assert!(verdict(None, score(0.1, 0.9)).contains("no telling"));
+        assert!(verdict(Some(0.1), score(0.1, 0.9)).contains("both tests"));
+        assert!(verdict(Some(0.1), score(0.1, 0.4)).contains("blurring what it names hurts more"));
+        assert!(verdict(Some(0.1), score(0.6, 0.9)).contains("restoring what it names helps more"));
+        assert!(verdict(Some(0.1), score(0.6, 0.4)).contains("conclude nothing"));
+    }
+}

@@ -1,0 +1,269 @@
+//! Explanations against PyTorch, and against what was planted.
+//!
+//! `tests/golden/make_saliency.py` made the files and describes their format and definitions.
+
+use convscope::checkpoint::Weights;
+use convscope::explain::ledger::Ledger;
+use convscope::explain::saliency::{self, Map, Method};
+use convscope::explain::{Inside, Lens, Question};
+use convscope::gpu::Gpu;
+use convscope::layout::{padded, unpack_images};
+use convscope::model::{Keep, Model, Optimizer};
+use convscope::ops::relu::Rule;
+use convscope::spec::{Head, Spec};
+use libtest_mimic::Trial;
+use pollster::block_on;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+
+use crate::common::trial;
+use crate::golden::{Golden, compare, formula};
+use crate::{KERNELS, gpu, gpu_with};
+
+/// Largest difference allowed, relative to the tensor's largest value. Differences of gaps cancel: PyTorch's own float32
+/// results differ from the float64 values in the files by up to 1.2e-5.
+const TOLERANCE: f64 = 5e-5;
+
+pub fn tests() -> Vec<Trial> {
+    let files = [
+        ("odd", include_str!("../golden/odd.json"), include_str!("../golden/saliency_odd.json")),
+        ("flat", include_str!("../golden/flat.json"), include_str!("../golden/saliency_flat.json")),
+        ("exact", include_str!("../golden/exact.json"), include_str!("../golden/saliency_exact.json")),
+    ];
+    let mut tests = Vec::new();
+    for (name, network, saliency) in files {
+        for kernels in KERNELS {
+            let name = format!("explain::{name}::{kernels}");
+            tests.push(trial(name, move || against_pytorch(gpu_with(kernels), network, saliency)));
+        }
+    }
+    tests.push(trial("explain::planted_patch", planted_patch));
+    tests.push(trial("explain::a_silenced_channel_is_dead", silenced_channel));
+    tests.push(trial("explain::the_batch_changes_nothing", batches));
+    tests
+}
+
+/// Every map, ledger and ablation of every picture of a file.
+fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
+    let golden = Golden::new(network, gpu, Keep::Everything);
+    let file: Value = serde_json::from_str(saliency).unwrap();
+    let mut weights = golden.weights();
+    for (name, stored) in file["running_stats"].as_object().unwrap() {
+        let salt = stored["salt"].as_u64().unwrap() as u32;
+        let values: Vec<f32> = (0..weights.get(name).len() as u32)
+            .map(|i| if name.ends_with("mean") { 0.2 * formula(i, salt) } else { 1.0 + 0.5 * formula(i, salt) })
+            .collect();
+        compare(name, &values, stored, 1e-8);
+        weights.tensors.insert(name.clone(), values);
+    }
+    // A batch that divides none of the counts.
+    let lens = Lens::new(gpu, &golden.spec, 7, |_, _| {}).unwrap();
+    lens.load(&weights);
+    let images = golden.images();
+    let setting = |key: &str| file["settings"][key].as_u64().unwrap() as usize;
+    let numbers =
+        |key: &str| -> Vec<f64> { file[key].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect() };
+    let [_, height, width] = golden.spec.input;
+
+    let mut found: std::collections::BTreeMap<String, Vec<f32>> = Default::default();
+    let mut add = |name: &str, values: Vec<f32>| found.entry(name.into()).or_default().extend(values);
+    let gaps = numbers("gap");
+    let largest_gap = gaps.iter().fold(0.0, |most: f64, gap| most.max(gap.abs()));
+    for (n, picture) in images.chunks(lens.picture_len()).enumerate() {
+        let class = |key: &str| numbers(key)[n] as usize;
+        let question = Question { target: class("target"), against: class("against") };
+        let (_, inside) = lens.inside(picture, |_| question).unwrap();
+        let near = |what: &str, found: f64, expected: f64| {
+            assert!((found - expected).abs() <= TOLERANCE * largest_gap, "{what} of picture {n}: {found}, {expected}");
+        };
+        near("gap", question.gap(&inside.logits), gaps[n]);
+        let map = |method: Method| method.map(&lens, picture, &inside, question).unwrap().values;
+
+        for (name, rule) in
+            [("gradient", Rule::Gradient), ("guided_backprop", Rule::Guided), ("deconvnet", Rule::Deconvnet)]
+        {
+            let gradient = saliency::gradient(&lens, picture, question, rule).unwrap();
+            add(name, unpack_images(&gradient, 1, 3, height * width));
+        }
+        add("gradient_map", map(Method::Gradient));
+        add("gradient_x_input", map(Method::GradientTimesInput));
+        if n < setting("path_pictures") {
+            let steps = setting("path_steps");
+            let values = saliency::integrated_gradients(&lens, picture, question, steps).unwrap();
+            let gap = saliency::completeness_gap(&lens, &values, picture, question).unwrap();
+            near("completeness gap", gap, numbers("completeness_gap")[n]);
+            add("integrated_gradients", values);
+        }
+        if n < setting("occluded_pictures") {
+            add("occlusion", saliency::occlusion(&lens, picture, question, setting("patch")).unwrap());
+        }
+        for block in 0..golden.spec.channels.len() {
+            let number = block + 1;
+            add(&format!("grad_cam {number}"), map(Method::GradCam { block }));
+            add(&format!("hirescam {number}"), map(Method::HiResCam { block }));
+            add(&format!("layercam {number}"), map(Method::LayerCam { block }));
+            let channels = golden.spec.channels[block];
+            let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
+            add(&format!("contribution {number}"), narrow(saliency::contributions(&inside.blocks[block], channels)));
+            if file["settings"]["ablated_blocks"].as_array().unwrap().contains(&number.into()) {
+                let means: Vec<f32> =
+                    (0..channels as u32).map(|c| 0.5 * (1.0 + formula(c, 900 + number as u32))).collect();
+                let drops = saliency::channel_ablation(&lens, block, &inside, &means, question).unwrap();
+                add(&format!("channel_ablation {number}"), narrow(drops));
+            }
+        }
+        let ledger = Ledger::new(&golden.spec, &weights, question, &inside);
+        near("bias", ledger.bias, numbers("bias")[n]);
+        assert!(ledger.residual.abs() <= 1e-5 * ledger.logit_gap.abs(), "picture {n}: residual {}", ledger.residual);
+        let sum = ledger.bias + ledger.evidence.iter().map(|&part| f64::from(part)).sum::<f64>();
+        near("evidence and bias", sum, ledger.logit_gap);
+        let mut shares = vec![0.0; ledger.channels.len()];
+        ledger.channels.iter().for_each(|channel| shares[channel.index] = channel.share as f32);
+        add("share", shares);
+        add("evidence", ledger.evidence);
+    }
+
+    let expected = file["tensors"].as_object().unwrap();
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "everything is compared");
+    for (name, values) in &found {
+        compare(name, values, &expected[name], TOLERANCE);
+    }
+}
+
+/// Side of the pictures of the planted test, and of the patch that alone makes class 1.
+const SIDE: usize = 64;
+const PATCH: usize = 12;
+
+/// A picture of noise, and the patch's corner (row, column) where it has one.
+fn planted(random: &mut ChaCha8Rng, class: u32) -> (Vec<f32>, [usize; 2]) {
+    let mut picture: Vec<f32> = (0..SIDE * SIDE)
+        .flat_map(|_| {
+            [random.random_range(-0.5..0.5), random.random_range(-0.5..0.5), random.random_range(-0.5..0.5), 0.0]
+        })
+        .collect();
+    let corner = [0; 2].map(|_| random.random_range(2..(SIDE - PATCH - 2) as u32) as usize);
+    if class == 1 {
+        for i in 0..PATCH * PATCH {
+            let (row, column) = (corner[0] + i / PATCH, corner[1] + i % PATCH);
+            // Stripes of two colours.
+            let colour = if row % 4 < 2 { [0.5, -0.5, 0.0] } else { [-0.5, 0.5, 0.0] };
+            picture[4 * (row * SIDE + column)..][..3].copy_from_slice(&colour);
+        }
+    }
+    (picture, corner)
+}
+
+/// The share of a map's positive part that lies on the patch, divided by the patch's share of the picture.
+fn on_patch(map: &Map, [top, left]: [usize; 2]) -> f64 {
+    let part = |inside: bool| -> f64 {
+        let on = |i: usize| (top..top + PATCH).contains(&(i / SIDE)) && (left..left + PATCH).contains(&(i % SIDE));
+        let values = map.values.iter().enumerate().filter(|&(i, _)| !inside || on(i));
+        values.map(|(_, &value)| f64::from(value.max(0.0))).sum()
+    };
+    part(true) / part(false) / ((PATCH * PATCH) as f64 / (SIDE * SIDE) as f64)
+}
+
+/// Trains on pictures whose classes differ by a patch only; evidence, occlusion and integrated gradients must lie on it, and
+/// must not for an untrained network.
+fn planted_patch() {
+    let spec = Spec { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Spec::dogs_vs_cats(SIDE, 2) };
+    let batch = 32;
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let weights = trained(&spec, batch, 150, &mut random);
+    let lens = Lens::new(gpu(), &spec, batch, |_, _| {}).unwrap();
+    let question = Question { target: 1, against: 0 };
+
+    let mean = |weights: &Weights| -> [f64; 3] {
+        lens.load(weights);
+        let mut random = ChaCha8Rng::seed_from_u64(2);
+        let pictures = 8;
+        let mut sums = [0.0; 3];
+        for _ in 0..pictures {
+            let (picture, corner) = planted(&mut random, 1);
+            let (_, inside) = lens.inside(&picture, |_| question).unwrap();
+            let methods = [Method::HiResCam { block: 2 }, Method::Occlusion, Method::IntegratedGradients];
+            for (sum, method) in sums.iter_mut().zip(methods) {
+                let map = method.map(&lens, &picture, &inside, question).unwrap();
+                let map = if method.block().is_some() { map.enlarged(&lens.blocks()[2], [SIDE; 2]) } else { map };
+                *sum += on_patch(&map, corner) / f64::from(pictures);
+            }
+        }
+        sums
+    };
+    let found = mean(&weights);
+    let control = mean(&Weights::initial(&spec, 5));
+    println!(
+        "mass on the patch, in multiples of its area, by evidence, occlusion, integrated gradients: {found:.1?}, untrained {control:.1?}"
+    );
+    assert!(found.iter().all(|&times| times >= 5.0), "{found:?}");
+    assert!(control.iter().all(|&times| times < 2.5), "untrained: {control:?}");
+}
+
+/// Weights after some steps on planted pictures.
+fn trained(spec: &Spec, batch: usize, steps: u32, random: &mut ChaCha8Rng) -> Weights {
+    let model = Model::new(gpu(), spec, batch, Keep::Needed).unwrap();
+    model.load(gpu(), &Weights::initial(spec, 0));
+    let adam = Optimizer::Adam { weight_decay: 0.0 };
+    let step = model.training_step(gpu(), &adam);
+    for number in 1..=steps {
+        let labels: Vec<u32> = (0..batch).map(|_| random.next_u32() & 1).collect();
+        let images: Vec<f32> = labels.iter().flat_map(|&class| planted(random, class).0).collect();
+        model.set_batch(gpu(), &images, &labels);
+        model.set_step(gpu(), &adam, 1e-3, batch, 0, number);
+        step.submit(gpu()).unwrap();
+        if number == steps - 20 {
+            model.clear_metrics(gpu());
+        }
+    }
+    let accuracy = block_on(model.metrics(gpu())).unwrap().accuracy();
+    assert!(accuracy > 0.95, "it has not learned the patch: {accuracy}");
+    block_on(model.weights(gpu(), steps.into())).unwrap()
+}
+
+/// Where batch norm's scale and shift are zero, a channel says nothing, whatever the picture.
+fn silenced_channel() {
+    let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(20, 2) };
+    let mut weights = Weights::initial(&spec, 0);
+    for key in ["2.weight", "2.bias"] {
+        weights.tensors.get_mut(key).unwrap()[3] = 0.0;
+    }
+    let lens = Lens::new(gpu(), &spec, 2, |_, _| {}).unwrap();
+    lens.load(&weights);
+    let picture: Vec<f32> = (0..20 * 20).flat_map(|i| [formula(i, 0), formula(i, 1), formula(i, 2), 0.0]).collect();
+    let (_, inside) = lens.inside(&picture, |logits| Question::of(logits, None)).unwrap();
+    let pixels = inside.blocks[0].relu.len() / 5;
+    let dead: Vec<bool> = inside.blocks[0].relu.chunks(pixels).map(|map| map.iter().all(|&v| v == 0.0)).collect();
+    assert_eq!(dead, [false, false, false, true, false]);
+    let contributions = saliency::contributions(&inside.blocks[0], 5);
+    assert_eq!(contributions[3], 0.0);
+    assert!(contributions[0] != 0.0);
+}
+
+/// What a picture gets does not depend on those beside it, nor on the batch's size.
+fn batches() {
+    let spec = Spec { channels: vec![5, 6], head: Head::Flatten, ..Spec::dogs_vs_cats(20, 3) };
+    let weights = Weights::initial(&spec, 0);
+    let value = |picture: usize, i: usize| if i % padded(3) < 3 { formula(i as u32, picture as u32) } else { 0.0 };
+    let fill = |picture: usize, place: &mut [f32]| (0..place.len()).for_each(|i| place[i] = value(picture, i));
+    let question = Question { target: 2, against: 0 };
+    let results: Vec<_> = [1, 3, 8]
+        .into_iter()
+        .map(|batch| {
+            let lens = Lens::new(gpu(), &spec, batch, |_, _| {}).unwrap();
+            lens.load(&weights);
+            let logits = lens.logits(7, fill).unwrap();
+            let mut gradients = vec![Vec::new(); 7];
+            lens.gradients(7, question, Rule::Gradient, fill, |i, gradient| gradients[i] = gradient.to_vec()).unwrap();
+            let mut picture = vec![0.0; lens.picture_len()];
+            fill(4, &mut picture);
+            let (_, Inside { logits: alone, .. }) = lens.inside(&picture, |_| question).unwrap();
+            assert_eq!(logits[4], alone);
+            (logits, gradients)
+        })
+        .collect();
+    assert_ne!(results[0].0[0], results[0].0[1]);
+    for (batch, other) in [3, 8].iter().zip(&results[1..]) {
+        assert!(results[0] == *other, "batches of 1 and of {batch} differ");
+    }
+}
