@@ -7,7 +7,7 @@ use crate::data::prepare;
 use crate::gpu::Gpu;
 use crate::layout::{padded, unpack_images};
 use crate::model::{Mode, Model};
-use crate::report::{self, FeatureMaps, Order};
+use crate::report::{self, FeatureMaps, Layer, Order, ScaleBy};
 
 /// Where in a block its maps are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -107,7 +107,7 @@ pub fn draw(
     let input =
         RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()).context("the picture has another size")?;
     let names: Vec<String> = (1..=geometry.len()).map(|number| format!("Block {number} {}", stage.name())).collect();
-    let layers: Vec<FeatureMaps<'_>> = look
+    let layers: Vec<Layer<'_>> = look
         .maps
         .iter()
         .zip(&geometry)
@@ -123,11 +123,13 @@ pub fn draw(
             stride: block.stride,
             offset: block.offset,
         })
+        .map(|maps| Layer { maps, order: Order::Strongest })
         .collect();
 
-    let mut pictures = vec![("overview.png".to_string(), report::overview(title, &layers, &input, facts)?)];
-    for (number, maps) in (1..).zip(&layers) {
-        pictures.push((format!("block-{number}.png"), report::grid(maps, Order::Strongest, &input, facts)?));
+    let by = ScaleBy::default();
+    let mut pictures = vec![("overview.png".to_string(), report::overview(title, &layers, by, &input, facts)?)];
+    for (number, layer) in (1..).zip(&layers) {
+        pictures.push((format!("block-{number}.png"), report::grid(layer, by.span(&layers), &input, facts)?));
     }
     Ok(pictures)
 }

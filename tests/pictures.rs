@@ -1,6 +1,6 @@
 //! The pictures of feature maps, looked at through the public interface only.
 
-use convscope::report::{FeatureMaps, Order, PictureError, grid, overview};
+use convscope::report::{FeatureMaps, Layer, Order, PictureError, ScaleBy, Span, grid, overview};
 use image::{Rgb, RgbImage};
 
 const LOWEST: Rgb<u8> = Rgb([68, 1, 84]); // The first colour of viridis,
@@ -21,12 +21,16 @@ fn maps(values: &[f32], (channels, height, width): (usize, usize, usize)) -> Fea
     }
 }
 
+fn layer<'a>(maps: FeatureMaps<'a>, order: Order<'a>) -> Layer<'a> {
+    Layer { maps, order }
+}
+
 fn input() -> RgbImage {
     RgbImage::from_pixel(64, 64, GREEN)
 }
 
 fn draw(maps: &FeatureMaps) -> Result<RgbImage, PictureError> {
-    grid(maps, Order::Channel, &input(), &[])
+    grid(&layer(*maps, Order::Channel), Span::Layer, &input(), &[])
 }
 
 /// Whether the square with the given corner and side has one colour.
@@ -146,7 +150,7 @@ fn pages_of_all_shapes_have_a_moderate_width_and_are_not_blank() {
     for shape in [(1, 1, 1), (16, 63, 63), (16, 127, 127), (256, 3, 3), (12, 9, 40), (7, 90, 2)] {
         let values: Vec<f32> = (0..shape.0 * shape.1 * shape.2).map(|i| (i % 7) as f32).collect();
         let maps = FeatureMaps { receptive_field: 1, stride: 1, ..maps(&values, shape) };
-        let picture = grid(&maps, Order::Strongest, &RgbImage::new(128, 128), &[]).unwrap();
+        let picture = grid(&layer(maps, Order::Strongest), Span::Layer, &RgbImage::new(128, 128), &[]).unwrap();
         assert!((1200..=1700).contains(&picture.width()), "{shape:?}: {}", picture.width());
         let text = picture.pixels().filter(|&&pixel| pixel == Rgb([32, 34, 40])).count();
         assert!(text > 100, "{shape:?}: {text} pixels of text");
@@ -157,23 +161,24 @@ fn pages_of_all_shapes_have_a_moderate_width_and_are_not_blank() {
 fn the_strongest_map_comes_first() {
     let values = [0.0, 1.0, 0.0, 9.0];
     let maps = maps(&values, (2, 1, 2));
-    let by = |order| squares(&grid(&maps, order, &input(), &[]).unwrap(), 64, HIGHEST)[0].0;
+    let by = |order| squares(&grid(&layer(maps, order), Span::Layer, &input(), &[]).unwrap(), 64, HIGHEST)[0].0;
     assert!(by(Order::Strongest) < by(Order::Channel));
 }
 
 #[test]
 fn an_overview_has_a_row_for_each_layer() {
     let values: Vec<f32> = (0..20).map(|i| (i % 2) as f32).collect();
-    let layer = maps(&values, (10, 1, 2));
-    let one = overview("One", &[layer], &input(), &[]).unwrap();
-    let two = overview("Two", &[layer, layer], &input(), &[]).unwrap();
+    let ten = layer(maps(&values, (10, 1, 2)), Order::Strongest);
+    let by = ScaleBy::Layer;
+    let one = overview("One", &[ten], by, &input(), &[]).unwrap();
+    let two = overview("Two", &[ten, ten], by, &input(), &[]).unwrap();
     // Of 10 maps it shows 8, each with one highest value of 64 x 64 pixels.
     assert_eq!(squares(&one, 64, HIGHEST).len(), 8);
     assert_eq!(squares(&two, 64, HIGHEST).len(), 16);
 
     let broken = [f32::NAN];
     let broken = FeatureMaps { name: "Block 2", ..maps(&broken, (1, 1, 1)) };
-    let error = overview("Three", &[layer, broken], &input(), &[]).unwrap_err();
+    let error = overview("Three", &[ten, layer(broken, Order::Strongest)], by, &input(), &[]).unwrap_err();
     assert!(error.to_string().starts_with("Block 2, channel 0, row 0, column 0"));
 }
 
@@ -183,7 +188,7 @@ fn long_facts_make_the_page_longer_not_wider() {
     let maps = maps(&values, (1, 1, 2));
     let plain = draw(&maps).unwrap();
     let fact = format!("image {}.jpg {}", "ż".repeat(500), "a word ".repeat(200));
-    let long = grid(&maps, Order::Channel, &input(), &[fact]).unwrap();
+    let long = grid(&layer(maps, Order::Channel), Span::Layer, &input(), &[fact]).unwrap();
     assert_eq!(long.width(), plain.width());
     assert!(long.height() > plain.height());
     // The margin at the right stays empty.

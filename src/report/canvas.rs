@@ -64,6 +64,12 @@ impl Canvas {
         }
     }
 
+    /// Draws a photo, each pixel as a square of `factor` x `factor` pixels.
+    pub fn photo(&mut self, at: (usize, usize), photo: &RgbImage, factor: usize) {
+        let size = (photo.width() as usize, photo.height() as usize);
+        self.blocks(at, size, factor, |x, y| *photo.get_pixel(x as u32, y as u32));
+    }
+
     /// Fills a rectangle with slanted lines, which look like no colour of a scale.
     pub fn hatch(&mut self, at: (usize, usize), size: (usize, usize)) {
         self.blocks(at, size, 1, |x, y| if (x + y) % 8 < 2 { LINE } else { PAPER });

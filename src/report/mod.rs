@@ -1,24 +1,40 @@
-//! Pictures of feature maps: what each layer makes of one image.
+//! Pictures of what a network makes of an image: feature maps, saliency maps, patches and filters.
 //!
-//! [`grid()`] draws all maps of one layer, [`overview`] the strongest few maps of every layer. Both
-//! follow the same rules, so that a picture can be read without its program:
+//! [`grid()`] draws all maps of one layer, [`overview`] the first few maps of every layer.
+//! [`triptych`] sets a saliency map beside its control and says how far to trust it. [`index()`] is
+//! the page to open first for one image. [`patches`] shows what excites each channel, [`filters`]
+//! the weights of the first convolution. All follow the same rules, so that a picture can be read
+//! without its program:
 //!
 //! - A value is a square of one colour: maps are enlarged by a whole number, never smoothed.
-//! - All maps of a layer share one colour scale, and its limits are printed beside the colour bar.
-//!   Maps after ReLU run from 0 to their maximum; signed maps run from minus to plus the largest
-//!   magnitude, so that 0 always has the neutral colour. Both scales are safe for colour blindness.
-//! - A map with the same value everywhere is hatched, and counted in the text.
+//! - What shares a colour scale is said on the page ([`ScaleBy`]), and the scale's limits are
+//!   printed. Maps after ReLU run from 0 to their maximum; signed maps run from minus to plus the
+//!   largest magnitude, so that 0 always has the neutral colour. Both scales are safe for colour
+//!   blindness.
+//! - A map with the same value everywhere is hatched, and a layer's are counted in the text.
 //! - A value that is not finite is an error, never a colour.
 
 use std::ops::Range;
 
 mod canvas;
+mod filters;
 mod grid;
+mod index;
 mod page;
+mod patches;
+mod saliency;
 mod scale;
 mod text;
 
-pub use grid::{Order, grid, overview};
+pub use filters::{Filters, filters};
+pub use grid::{Layer, Order, grid, overview};
+pub use index::{Index, Ledger, index};
+pub use patches::{PatchRow, patches};
+pub use saliency::{Card, CardRow, Triptych, triptych};
+pub use scale::{ScaleBy, Span};
+
+/// What to do about a number that is not finite.
+const DAMAGED: &str = "the weights or the image are damaged, or training diverged: try another checkpoint";
 
 /// The maps of one layer for one image, with what a reader must know about the layer.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +60,21 @@ pub struct FeatureMaps<'a> {
     pub offset: usize,
 }
 
-/// Why a picture cannot be drawn: names the layer, the place in it and the remedy.
+/// One map: a channel's, or a saliency map with a value for each pixel of the image.
+#[derive(Debug, Clone, Copy)]
+pub struct Heat<'a> {
+    /// The values, (height, width) in row-major order. A coarser saliency map has been enlarged by
+    /// whole-number blocks to the image's pixels.
+    pub values: &'a [f32],
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Whether values may be negative.
+    pub signed: bool,
+}
+
+/// Why a picture cannot be drawn: names the layer or method, the place in it and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PictureError(String);
@@ -61,24 +91,10 @@ enum Kind {
 }
 
 impl<'a> FeatureMaps<'a> {
-    /// The values of one map, (height, width).
-    fn map(&self, channel: usize) -> &'a [f32] {
+    fn map(&self, channel: usize) -> Heat<'a> {
         let size = self.height * self.width;
-        &self.values[channel * size..(channel + 1) * size]
-    }
-
-    fn kind(&self, channel: usize) -> Kind {
-        let map = self.map(channel);
-        let same = map.iter().all(|&value| value == map[0]);
-        match (same, map[0] == 0.0, map.len()) {
-            (true, true, _) => Kind::Dead,
-            (true, false, 2..) => Kind::Constant,
-            _ => Kind::Live,
-        }
-    }
-
-    fn count(&self, kind: Kind) -> usize {
-        (0..self.channels).filter(|&channel| self.kind(channel) == kind).count()
+        let values = &self.values[channel * size..(channel + 1) * size];
+        Heat { values, height: self.height, width: self.width, signed: self.signed }
     }
 
     /// The part of the image that the middle value of a map sees: columns, then rows.
@@ -109,19 +125,49 @@ impl<'a> FeatureMaps<'a> {
                  give the image that the network saw, and the geometry of this layer"
             )));
         }
+        for channel in 0..c {
+            self.map(channel).check(&format!("{name}, channel {channel}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Heat<'_> {
+    fn kind(&self) -> Kind {
+        let same = self.values.iter().all(|&value| value == self.values[0]);
+        match (same, self.values[0] == 0.0, self.values.len()) {
+            (true, true, _) => Kind::Dead,
+            (true, false, 2..) => Kind::Constant,
+            _ => Kind::Live,
+        }
+    }
+
+    /// Refuses values that have no colour. `name` begins the error.
+    fn check(&self, name: &str) -> Result<(), PictureError> {
         for (i, &value) in self.values.iter().enumerate() {
             let remedy = if !value.is_finite() {
-                "the weights or the image are damaged, or training diverged: try another checkpoint"
+                DAMAGED
             } else if value < 0.0 && !self.signed {
-                "values after ReLU cannot be negative: mark these maps as signed"
+                "values after ReLU and magnitudes cannot be negative: mark these maps as signed"
             } else {
                 continue;
             };
-            let (channel, row, column) = (i / (h * w), i / w % h, i % w);
-            return Err(PictureError(format!(
-                "{name}, channel {channel}, row {row}, column {column}: the value is {value}; {remedy}"
-            )));
+            let (row, column) = (i / self.width, i % self.width);
+            return Err(PictureError(format!("{name}, row {row}, column {column}: the value is {value}; {remedy}")));
         }
         Ok(())
+    }
+
+    /// Refuses a map that cannot be drawn honestly beside an image of the given width and height.
+    fn check_beside(&self, name: &str, image: (u32, u32)) -> Result<(), PictureError> {
+        let (h, w, count) = (self.height, self.width, self.values.len());
+        let (width, height) = (image.0 as usize, image.1 as usize);
+        if (h, w) != (height, width) || count == 0 || count != h * w {
+            return Err(PictureError(format!(
+                "{name}: {count} values as a map of {h} x {w} cannot stand beside an image of {height} x {width} px; \
+                 give a value for each pixel"
+            )));
+        }
+        self.check(name)
     }
 }

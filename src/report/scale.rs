@@ -1,35 +1,137 @@
-//! From values to colours: one scale for all maps of a layer.
+//! From values to colours, and which values share a scale.
 
 use colorous::{RED_BLUE, VIRIDIS};
 use image::Rgb;
 
-use super::FeatureMaps;
+use super::text::number;
+use super::{FeatureMaps, Heat, Layer, PictureError};
 
-/// A linear colour scale from `low` to `high`.
+/// Which values the colours span.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ScaleBy {
+    /// Each map's own values: faint maps become visible, but maps cannot be compared.
+    Map,
+    /// The layer's values: the maps of a layer can be compared.
+    #[default]
+    Layer,
+    /// The values of all layers: layers can be compared, and faint ones stay dark.
+    Global,
+}
+
+impl ScaleBy {
+    /// What the colours span in the pictures of `layers`.
+    pub fn span(self, layers: &[Layer]) -> Span {
+        match self {
+            Self::Map => Span::Map,
+            Self::Layer => Span::Layer,
+            Self::Global => Span::Common(layers.iter().map(|layer| largest(layer.maps.values)).fold(0.0, f32::max)),
+        }
+    }
+}
+
+/// A choice of [`ScaleBy`] with the number it needs, made by [`ScaleBy::span`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Span {
+    /// Each map's own values.
+    Map,
+    /// The layer's values.
+    Layer,
+    /// Up to this magnitude, whatever the map and the layer.
+    Common(f32),
+}
+
+impl Span {
+    /// Refuses a common limit that would leave the values without a colour.
+    pub(super) fn check(self, maps: &FeatureMaps) -> Result<(), PictureError> {
+        match self {
+            Self::Common(limit) if !limit.is_finite() || limit < largest(maps.values) => Err(PictureError(format!(
+                "{}: the colours end at {limit}, which does not cover the layer's values; \
+                 give the largest magnitude in all layers",
+                maps.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// How a layer's maps get their colours.
+    pub(super) fn colours(self, maps: &FeatureMaps) -> Colours {
+        let scale = |limit| Some(Scale::new(limit, maps.signed));
+        let common = match self {
+            Self::Map => None,
+            Self::Layer => scale(largest(maps.values)),
+            Self::Common(limit) => scale(limit),
+        };
+        Colours { common, signed: maps.signed }
+    }
+}
+
+/// How the maps of a layer get their colours.
+#[derive(Clone, Copy)]
+pub struct Colours {
+    /// The scale of all maps, unless each has its own.
+    common: Option<Scale>,
+    signed: bool,
+}
+
+impl Colours {
+    /// The scale of one map.
+    pub fn scale(&self, map: &Heat) -> Scale {
+        self.common.unwrap_or_else(|| Scale::of(map))
+    }
+
+    /// What is to be printed beside each map: its limits, where it has its own.
+    pub fn note(&self, map: &Heat) -> Option<String> {
+        self.common.is_none().then(|| Scale::of(map).limits())
+    }
+
+    /// A scale for the colour bar, and what stands at its ends.
+    pub fn bar(&self) -> (Scale, [String; 2]) {
+        match self.common {
+            Some(scale) => (scale, scale.ends()),
+            None => {
+                let low = if self.signed { "-limit" } else { "0" };
+                (Scale::new(1.0, self.signed), [low.to_string(), "limit".to_string()])
+            }
+        }
+    }
+}
+
+/// A linear colour scale from 0, or from minus the limit for signed values, to the limit.
+#[derive(Clone, Copy)]
 pub struct Scale {
-    /// The value of the first colour: 0, or minus `high` for signed maps.
-    pub low: f32,
-    /// The value of the last colour: the largest magnitude in the layer.
-    pub high: f32,
+    limit: f32,
     signed: bool,
 }
 
 impl Scale {
-    /// The scale of a layer whose values have been checked.
-    pub fn of(maps: &FeatureMaps) -> Self {
-        let signed = maps.signed;
-        let high = maps.values.iter().fold(0.0_f32, |h, v| h.max(v.abs()));
-        let low = if signed { -high } else { 0.0 };
-        Scale { low, high, signed }
+    pub fn new(limit: f32, signed: bool) -> Self {
+        Scale { limit, signed }
+    }
+
+    /// The scale of one map whose values have been checked.
+    pub fn of(map: &Heat) -> Self {
+        Scale::new(largest(map.values), map.signed)
+    }
+
+    /// The first and the last value, as they are to be printed.
+    pub fn ends(&self) -> [String; 2] {
+        let low = if self.signed { -self.limit } else { 0.0 };
+        [number(low), number(self.limit)]
+    }
+
+    /// Both ends in a few characters.
+    pub fn limits(&self) -> String {
+        let limit = number(self.limit);
+        if self.signed { format!("±{limit}") } else { format!("0 to {limit}") }
     }
 
     /// The colour of a value. A scale whose ends are both 0 knows only the colour of 0.
     pub fn colour(&self, value: f32) -> Rgb<u8> {
-        let share = if self.high == 0.0 { 0.0 } else { f64::from(value) / f64::from(self.high) };
+        let share = if self.limit == 0.0 { 0.0 } else { f64::from(value) / f64::from(self.limit) };
         self.colour_at(if self.signed { (1.0 + share) / 2.0 } else { share })
     }
 
-    /// The colour at a position from 0 (`low`) to 1 (`high`).
+    /// The colour at a position from 0 (the first value) to 1 (the last).
     pub fn colour_at(&self, position: f64) -> Rgb<u8> {
         let colour = if self.signed {
             // Turned round: cold colours for negative values, warm ones for positive values.
@@ -39,4 +141,9 @@ impl Scale {
         };
         Rgb(colour.into_array())
     }
+}
+
+/// The largest magnitude.
+pub fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |most, value| most.max(value.abs()))
 }

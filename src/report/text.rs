@@ -2,7 +2,7 @@
 
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, RasterizedChar, get_raster, get_raster_width};
 
-/// A size and weight of the font, which has the printable ASCII characters only.
+/// A size and weight of the font, which has the letters of European languages in Latin script.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Font {
     /// Large and bold: the title.
@@ -79,7 +79,8 @@ pub fn shorten(text: &str, columns: usize) -> String {
 }
 
 /// A number with three significant digits, in scientific notation where that reads better.
-pub fn number(value: f32) -> String {
+pub fn number(value: impl Into<f64>) -> String {
+    let value = value.into();
     if value == 0.0 {
         return "0".to_owned();
     }
@@ -89,6 +90,12 @@ pub fn number(value: f32) -> String {
         Some(exponent @ -3..=3) => format!("{value:.*}", (2 - exponent).max(0) as usize),
         _ => scientific,
     }
+}
+
+/// As [`number`], with a sign before positive numbers too.
+pub fn signed_number(value: f64) -> String {
+    let sign = if value > 0.0 { "+" } else { "" };
+    format!("{sign}{}", number(value))
 }
 
 #[cfg(test)]
@@ -113,6 +120,7 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(number(value), expected);
         }
+        assert_eq!([0.0, 1.0, -1.0].map(signed_number), ["0", "+1.00", "-1.00"]);
     }
 
     #[test]

@@ -1,0 +1,128 @@
+//! The filters of the first convolution, which have a colour for each tap.
+
+use image::{Rgb, RgbImage};
+
+use super::canvas::MUTED;
+use super::page::{CONTENT, Page, SPACE, fitting};
+use super::scale::{Scale, largest};
+use super::text::Font;
+use super::{DAMAGED, PictureError};
+
+/// Pixels of the page for one tap.
+const TAP: usize = 24;
+/// Distance between filters.
+const GAP: usize = 24;
+/// Narrowest column for a filter, so that its limit fits.
+const COLUMN: usize = 72;
+
+/// The filters of a convolution of red, green and blue.
+#[derive(Debug, Clone, Copy)]
+pub struct Filters<'a> {
+    /// The layer, as it is to stand in errors: "Block 1".
+    pub name: &'a str,
+    /// The weights, (filters, 3, height, width) in row-major order.
+    pub weights: &'a [f32],
+    /// Rows of taps.
+    pub height: usize,
+    /// Columns of taps.
+    pub width: usize,
+}
+
+/// Draws each filter as a small picture, under its channel and above its largest magnitude.
+///
+/// A tap's red, green and blue are its weights for those colours of the input: mid-grey is 0, full
+/// colour the filter's largest magnitude, none its negative. A filter of zeros is hatched.
+///
+/// # Errors
+/// If the weights are no whole number of filters, at least one, or are not finite.
+pub fn filters(title: &str, facts: &[String], filters: &Filters) -> Result<RgbImage, PictureError> {
+    filters.check()?;
+    let size = (filters.width * TAP, filters.height * TAP);
+    let column = size.0.max(COLUMN);
+    let mut page = Page::new(title, CONTENT.max(column));
+    let columns = fitting(page.content(), column, GAP);
+    for fact in facts {
+        page.paragraph(fact);
+    }
+    page.paragraph(
+        "a tap's red, green and blue are its weights for those colours of the input: mid-grey is 0, full colour \
+         the limit, none minus the limit",
+    );
+    key(&mut page);
+    page.hatching("all 0");
+    page.paragraph("number above a filter: its channel; below: its limit, the largest magnitude");
+    let taps = filters.height * filters.width;
+    let all: Vec<&[f32]> = filters.weights.chunks(3 * taps).collect();
+    for (row, line) in all.chunks(columns).enumerate() {
+        page.band(20);
+        for (i, weights) in line.iter().enumerate() {
+            page.column(i * (column + GAP), column);
+            page.note(&(row * columns + i).to_string());
+            let limit = largest(weights);
+            if limit == 0.0 {
+                page.hatch_at(0, size);
+            } else {
+                let colour = |x: u32, y: u32| {
+                    let tap = y as usize * filters.width + x as usize;
+                    Rgb([0, 1, 2].map(|channel| shade(weights[channel * taps + tap], limit)))
+                };
+                page.photo_at(0, &RgbImage::from_fn(filters.width as u32, filters.height as u32, colour), TAP);
+            }
+            page.down(size.1 + SPACE / 2);
+            page.note(&Scale::new(limit, true).limits());
+        }
+    }
+    Ok(page.finish())
+}
+
+/// The brightness of a weight: mid-grey for 0.
+fn shade(weight: f32, limit: f32) -> u8 {
+    (127.5 + 127.5 * f64::from(weight) / f64::from(limit)).round() as u8
+}
+
+/// Names the colours of a few taps.
+fn key(page: &mut Page) {
+    let taps = [
+        ("0", [0, 0, 0]),
+        ("+red", [1, 0, 0]),
+        ("-red", [-1, 0, 0]),
+        ("+green", [0, 1, 0]),
+        ("-green", [0, -1, 0]),
+        ("+blue", [0, 0, 1]),
+        ("-blue", [0, 0, -1]),
+        ("+all", [1, 1, 1]),
+        ("-all", [-1, -1, -1]),
+    ];
+    for (i, (name, weights)) in taps.into_iter().enumerate() {
+        page.fill(i * 100, 14, Rgb(weights.map(|weight| shade(weight as f32, 1.0))));
+        page.outline(i * 100, 14);
+        page.put(i * 100 + 14 + SPACE, name, Font::Label, MUTED);
+    }
+    page.down(Font::Body.line());
+}
+
+impl Filters<'_> {
+    fn check(&self) -> Result<(), PictureError> {
+        let Filters { name, weights, height, width } = *self;
+        let size = height.saturating_mul(width).saturating_mul(3);
+        if size == 0 || weights.is_empty() || !weights.len().is_multiple_of(size) {
+            return Err(PictureError(format!(
+                "{name}: {} weights cannot be drawn as filters of 3 x {height} x {width}; \
+                 give filters x 3 x height x width weights, at least one filter",
+                weights.len()
+            )));
+        }
+        match weights.iter().position(|weight| !weight.is_finite()) {
+            Some(i) => {
+                let (filter, colour, tap) = (i / size, i / (height * width) % 3, i % (height * width));
+                Err(PictureError(format!(
+                    "{name}, filter {filter}, colour {colour}, row {}, column {}: the weight is {}; {DAMAGED}",
+                    tap / width,
+                    tap % width,
+                    weights[i]
+                )))
+            }
+            None => Ok(()),
+        }
+    }
+}

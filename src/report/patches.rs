@@ -1,0 +1,133 @@
+//! The parts of images that excite each channel most.
+
+use image::RgbImage;
+use image::imageops::{self, FilterType};
+
+use super::PictureError;
+use super::canvas::MUTED;
+use super::page::{CONTENT, Page, WIDEST, fitting};
+use super::text::{Font, shorten};
+
+/// Patches in a row and in a column of a block.
+const SIDE: usize = 3;
+/// Patches are enlarged as long as they stay within this many pixels.
+const ENLARGED: u32 = 32;
+/// Distance between patches, and between blocks.
+const GAP: usize = 3;
+const BLOCK_GAP: usize = 20;
+/// Narrowest block, so that its name and note fit.
+const BLOCK: usize = 84;
+/// A page of more channels than this is wider, and its patches are smaller.
+const MANY: usize = 64;
+/// Width between the margins of such a page.
+const WIDE: usize = 2400;
+
+/// One channel and the patches that excite it most.
+#[derive(Debug, Clone)]
+pub struct PatchRow {
+    /// Stands above the patches: "channel 17".
+    pub name: String,
+    /// Stands below them: "dead"; may be empty.
+    pub note: String,
+    /// Up to nine patches, the most exciting first. Those at an image's edge may be smaller.
+    pub patches: Vec<RgbImage>,
+}
+
+/// Draws a block of 3 x 3 patches for each channel, from left to right and from top to bottom; the
+/// place of a missing patch is hatched.
+///
+/// Small patches are enlarged by a whole number, large ones are shrunk, all alike.
+///
+/// # Errors
+/// If there is no row, or if a row has more than nine patches or an empty one.
+pub fn patches(title: &str, facts: &[String], rows: &[PatchRow]) -> Result<RgbImage, PictureError> {
+    check(title, rows)?;
+    let many = rows.len() > MANY;
+    let sides = rows.iter().flat_map(|row| &row.patches).map(|patch| patch.width().max(patch.height()));
+    let size = Size::new(sides.max().unwrap_or(ENLARGED), if many { ENLARGED } else { 48 });
+    let grid = SIDE * (size.cell + GAP) - GAP;
+    let block = grid.max(BLOCK);
+    let columns = fitting(if many { WIDE } else { WIDEST }, block, BLOCK_GAP).min(rows.len());
+    let mut page = Page::new(title, CONTENT.max(columns * (block + BLOCK_GAP) - BLOCK_GAP));
+    for fact in facts {
+        page.paragraph(fact);
+    }
+    page.paragraph(&size.legend());
+    page.hatching("no patch");
+    for line in rows.chunks(columns) {
+        page.band(BLOCK_GAP);
+        for (i, row) in line.iter().enumerate() {
+            page.column(i * (block + BLOCK_GAP), block);
+            draw(&mut page, row, &size);
+        }
+    }
+    Ok(page.finish())
+}
+
+fn check(title: &str, rows: &[PatchRow]) -> Result<(), PictureError> {
+    if rows.is_empty() {
+        return Err(PictureError(format!("{title}: there is no channel to draw; give at least one")));
+    }
+    for PatchRow { name, patches, .. } in rows {
+        if patches.len() > SIDE * SIDE {
+            return Err(PictureError(format!("{title}, {name}: {} patches; give at most nine", patches.len())));
+        }
+        if patches.iter().any(|patch| patch.width() == 0 || patch.height() == 0) {
+            return Err(PictureError(format!("{title}, {name}: a patch has no pixels; leave it out")));
+        }
+    }
+    Ok(())
+}
+
+/// Draws the block of one channel.
+fn draw(page: &mut Page, row: &PatchRow, size: &Size) {
+    let columns = size.cell.max(BLOCK / SIDE) * SIDE / Font::Label.width();
+    page.put(0, &shorten(&row.name, columns), Font::Strong, super::canvas::INK);
+    page.down(Font::Label.line());
+    for i in 0..SIDE * SIDE {
+        let left = i % SIDE * (size.cell + GAP);
+        match row.patches.get(i) {
+            Some(patch) => page.photo_at(left, &size.apply(patch), size.factor),
+            None => page.hatch_at(left, (size.cell, size.cell)),
+        }
+        if i % SIDE == SIDE - 1 {
+            page.down(size.cell + GAP);
+        }
+    }
+    page.put(0, &shorten(&row.note, columns), Font::Label, MUTED);
+    page.down(Font::Label.line());
+}
+
+/// How patches are brought to a size that can be seen and that fits.
+struct Size {
+    /// The side of the largest patch, in pixels of its image and on the page.
+    side: u32,
+    cell: usize,
+    /// Pixels of the page for one pixel of a patch that is not shrunk.
+    factor: usize,
+}
+
+impl Size {
+    fn new(side: u32, most: u32) -> Self {
+        let factor = (ENLARGED / side).max(1);
+        Size { side, cell: (side * factor).min(most) as usize, factor: factor as usize }
+    }
+
+    fn shrinks(&self) -> bool {
+        self.cell < self.side as usize
+    }
+
+    fn apply(&self, patch: &RgbImage) -> RgbImage {
+        if !self.shrinks() {
+            return patch.clone();
+        }
+        let shrink = |length: u32| (length * self.cell as u32).div_ceil(self.side);
+        imageops::resize(patch, shrink(patch.width()), shrink(patch.height()), FilterType::Triangle)
+    }
+
+    fn legend(&self) -> String {
+        let Size { side, cell, factor } = self;
+        let shown = if self.shrinks() { format!("shrunk to {cell} px") } else { format!("enlarged {factor} times") };
+        format!("each block: the patches of up to {side} px that excite a channel most, {shown}; the strongest first")
+    }
+}
