@@ -14,6 +14,7 @@ use crate::gpu::AdapterChoice;
 use crate::inspect::Stage;
 use crate::model::Optimizer;
 use crate::ops::conv2d::Kernels;
+use crate::report::ScaleBy;
 use crate::spec::{Head, Spec};
 use crate::train::Recipe;
 
@@ -33,11 +34,51 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Draw the feature maps of an image with a trained network
     Features(FeaturesArgs),
+    /// Explain why the network decided as it did on an image: evidence, saliency maps, feature maps
+    Explain(ExplainArgs),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
     /// Time the training step by itself: random weights, and pictures of noise that lie on the device already
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+/// What `explain` is told.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Images (JPEG or PNG), folders of images, or text files (.txt) with the path of an image on each line
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// Folder of the run whose network to explain
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Which of the run's weights to use
+    #[arg(long, value_enum, default_value_t = Which::Best)]
+    pub weights: Which,
+    /// Explain the predicted class against this one, by its name [default: the runner-up]
+    #[arg(long, value_name = "CLASS")]
+    pub against: Option<String>,
+    /// Blocks that Grad-CAM, HiResCAM and LayerCAM look at, by number, as 3,5 [default: the last two]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    pub layers: Vec<usize>,
+    /// What the colours of feature maps span
+    #[arg(long, value_enum, default_value_t)]
+    pub scale: ScaleBy,
+    /// Also draw guided backpropagation and deconvnet, which look sharp and explain nothing
+    #[arg(long)]
+    pub pictures_only: bool,
+    /// Pictures at once on the device
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// Where the photos of the run are now, for the mean of every channel [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Folder for the results, one folder an image; must not exist yet [default: RUN/explain]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// What `bench` times.

@@ -21,7 +21,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    fn name(self) -> &'static str {
+    /// As it stands in headings: "after ReLU".
+    pub fn name(self) -> &'static str {
         match self {
             Self::Conv => "after convolution",
             Self::Norm => "after batch norm",
@@ -112,17 +113,7 @@ pub fn draw(
         .iter()
         .zip(&geometry)
         .zip(&names)
-        .map(|((values, block), name)| FeatureMaps {
-            name,
-            values,
-            channels: block.output[0],
-            height: block.output[1],
-            width: block.output[2],
-            signed: stage != Stage::Relu,
-            receptive_field: block.receptive_field,
-            stride: block.stride,
-            offset: block.offset,
-        })
+        .map(|((values, block), name)| FeatureMaps::new(name, values, block, stage != Stage::Relu))
         .map(|maps| Layer { maps, order: Order::Strongest })
         .collect();
 

@@ -42,6 +42,11 @@ impl RunDir {
         Ok(Self { path })
     }
 
+    /// A folder that is there already.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -59,6 +64,14 @@ impl RunDir {
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(value)?;
         self.write(name, format!("{text}\n").as_bytes())
+    }
+
+    /// Writes a value as JSON on one line.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_compact_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        self.write(name, &serde_json::to_vec(value)?)
     }
 
     /// Writes a checkpoint.

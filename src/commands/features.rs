@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::{FeaturesArgs, Which};
@@ -13,19 +13,13 @@ use crate::model::{Keep, Model};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::say;
 
-const DRAWN: &str = "this network was trained on drawn pictures only: what it says of a photo means little";
-
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
     let file = arguments.weights.file();
     let Checkpoint { meta, weights } = run_dir::read_checkpoint(&arguments.run, file)?;
-    let [_, height, width] = meta.spec.input;
-    if height != width {
-        let run = arguments.run.display();
-        bail!("--run {run}: its network takes {height} x {width} pictures, but only square ones can be made");
-    }
+    let size = super::square_size(&arguments.run, &meta.spec)?;
     let shown = arguments.image.display();
-    let pixels = prepare::load(&arguments.image, height as u32).map_err(|reason| anyhow!("{shown}: {reason}"))?;
+    let pixels = prepare::load(&arguments.image, size).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
     let gpu = super::open(&arguments.device)?;
     let model = Model::new(&gpu, &meta.spec, 1, Keep::Everything)?;
@@ -35,8 +29,8 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let weights = format!("{}, epoch {}", arguments.run.join(file).display(), meta.epoch);
     let mut facts = super::facts(&format!("image {shown}"), &look, &meta.classes, &weights);
     if meta.drawn {
-        facts.push(DRAWN.into());
-        say(format!("note: {DRAWN}"));
+        facts.push(super::DRAWN.into());
+        say(format!("note: {}", super::DRAWN));
     }
     let pictures = inspect::draw(&look, &model, &pixels, arguments.stage, "Feature maps", &facts)?;
     let folder = folder(arguments)?;

@@ -1,6 +1,7 @@
 //! The program's commands, from resolved options to files and lines on the terminal.
 
 mod bench;
+mod explain;
 mod features;
 mod kernels;
 mod train;
@@ -13,7 +14,10 @@ use image::RgbImage;
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::inspect::Look;
+use crate::spec::Spec;
 use crate::terminal::say;
+
+const DRAWN: &str = "this network was trained on drawn pictures only: what it says of a photo means little";
 
 /// Runs a command.
 ///
@@ -23,6 +27,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(arguments) => train::train(&arguments),
         Command::Features(arguments) => features::features(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Adapters => list_adapters(),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),
@@ -52,6 +57,16 @@ pub fn open(device: &DeviceArgs) -> Result<Gpu> {
         Some(kernels) => Ok(gpu.with_kernels(kernels)?),
         None => kernels::choose(gpu),
     }
+}
+
+/// The side of the pictures that a run's network takes.
+fn square_size(run: &Path, spec: &Spec) -> Result<u32> {
+    let [_, height, width] = spec.input;
+    if height != width {
+        let run = run.display();
+        bail!("--run {run}: its network takes {height} x {width} pictures, but only square ones can be made");
+    }
+    Ok(height as u32)
 }
 
 /// The most memory that this process has had so far, in millions of bytes, where the system tells (Linux).

@@ -144,6 +144,16 @@ impl Folder {
     }
 }
 
+/// All pictures in a folder and the folders in it, by their names' endings, sorted; hidden ones are passed over.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn pictures_below(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut scanner = Scanner { root, unusable: BTreeSet::new(), rejected: Vec::new() };
+    let files = scanner.files_below(Path::new(""))?;
+    Ok(files.into_iter().filter(|path| has_picture_name(path)).map(|path| root.join(path)).collect())
+}
+
 /// The classes of one part, training or validation, by name in lower case.
 type Classes = BTreeMap<String, Class>;
 

@@ -86,6 +86,43 @@ impl Method {
         }
     }
 
+    /// How to read its map, for a newcomer.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Gradient => {
+                "Bright where a small change of the pixel would move the decision most, in whichever direction."
+            }
+            Self::SmoothGrad => {
+                "As the gradient, averaged over noisy copies of the picture: bright where a small change would move the \
+                 decision most."
+            }
+            Self::IntegratedGradients => {
+                "How much each pixel added to the decision on the way from a grey picture to this one: warm for, cold against."
+            }
+            Self::GradientTimesInput => {
+                "Each pixel's distance from grey times its pull on the decision: warm for, cold against. A rough guess of \
+                 what integrated gradients measure."
+            }
+            Self::GradCam { .. } => {
+                "The block's maps added up, each weighted by its mean pull on the decision; only what speaks for the class."
+            }
+            Self::HiResCam { .. } => {
+                "The block's maps added up, each value weighted by its own pull on the decision: warm for, cold against. In \
+                 the last block this is exact: it adds up to the decision, but for the bias."
+            }
+            Self::LayerCam { .. } => {
+                "The block's maps added up where they pull towards the class; what pulls the other way is left out."
+            }
+            Self::Occlusion => {
+                "Measured, not estimated: by how much the decision weakens when a patch of the picture is covered with grey. \
+                 Warm where the patch spoke for the class, cold where it spoke against."
+            }
+            Self::GuidedBackprop | Self::Deconvnet => {
+                "Follows the edges that the first layers pass on. It looks sharp because the photo is sharp."
+            }
+        }
+    }
+
     /// Whether it makes a picture that explains nothing: it fails the randomisation test of Adebayo et al., 2018.
     pub fn pictures_only(self) -> bool {
         matches!(self, Self::GuidedBackprop | Self::Deconvnet)

@@ -16,6 +16,8 @@
 
 use std::ops::Range;
 
+use crate::spec::Block;
+
 mod canvas;
 mod filters;
 mod grid;
@@ -91,6 +93,13 @@ enum Kind {
 }
 
 impl<'a> FeatureMaps<'a> {
+    /// The maps of a block, (channels, height, width).
+    pub fn new(name: &'a str, values: &'a [f32], block: &Block, signed: bool) -> Self {
+        let [channels, height, width] = block.output;
+        let Block { receptive_field, stride, offset, .. } = *block;
+        Self { name, values, channels, height, width, signed, receptive_field, stride, offset }
+    }
+
     fn map(&self, channel: usize) -> Heat<'a> {
         let size = self.height * self.width;
         let values = &self.values[channel * size..(channel + 1) * size];

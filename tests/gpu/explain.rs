@@ -2,10 +2,12 @@
 //!
 //! `tests/golden/make_saliency.py` made the files and describes their format and definitions.
 
+use approx::assert_abs_diff_eq;
 use convscope::checkpoint::Weights;
 use convscope::explain::ledger::Ledger;
 use convscope::explain::saliency::{self, Map, Method};
-use convscope::explain::{Inside, Lens, Question};
+use convscope::explain::trust;
+use convscope::explain::{Explanation, Hover, Inside, Lens, Options, Question};
 use convscope::gpu::Gpu;
 use convscope::layout::{padded, unpack_images};
 use convscope::model::{Keep, Model, Optimizer};
@@ -41,6 +43,7 @@ pub fn tests() -> Vec<Trial> {
     tests.push(trial("explain::planted_patch", planted_patch));
     tests.push(trial("explain::a_silenced_channel_is_dead", silenced_channel));
     tests.push(trial("explain::the_batch_changes_nothing", batches));
+    tests.push(trial("explain::single_values_add_up", single_values));
     tests
 }
 
@@ -198,6 +201,27 @@ fn planted_patch() {
     );
     assert!(found.iter().all(|&times| times >= 5.0), "{found:?}");
     assert!(control.iter().all(|&times| times < 2.5), "untrained: {control:?}");
+    lens.load(&weights);
+    true_map_wins(&lens);
+}
+
+/// A map that names the patch and nothing else scores better than every simple guess; its opposite, worse.
+fn true_map_wins(lens: &Lens) {
+    let (picture, [top, left]) = planted(&mut ChaCha8Rng::seed_from_u64(3), 1);
+    let grey = vec![0.0; picture.len()];
+    let trial = trust::Trial::new(lens, &picture, &grey, 1);
+    let on = |i: usize| (top..top + PATCH).contains(&(i / SIDE)) && (left..left + PATCH).contains(&(i % SIDE));
+    let mask: Vec<f32> = (0..SIDE * SIDE).map(|i| f32::from(on(i))).collect();
+    let opposite: Vec<f32> = mask.iter().map(|value| -value).collect();
+    let [truth, lie] = [mask, opposite].map(|map| trial.score(&map).unwrap());
+    let baselines = trial.baselines().unwrap();
+    println!("the patch itself: {truth:?}; everything but the patch: {lie:?}; {baselines:?}");
+    for baseline in &baselines {
+        let (name, other) = (baseline.name, baseline.score);
+        assert!(truth.deletion < other.deletion && truth.insertion > other.insertion, "{name}");
+        assert!(lie.deletion > other.deletion && lie.insertion < other.insertion, "{name}");
+    }
+    assert!(truth.deletion < 0.2 && truth.insertion > 0.8, "{truth:?}");
 }
 
 /// Weights after some steps on planted pictures.
@@ -238,6 +262,42 @@ fn silenced_channel() {
     let contributions = saliency::contributions(&inside.blocks[0], 5);
     assert_eq!(contributions[3], 0.0);
     assert!(contributions[0] != 0.0);
+}
+
+/// Every value that `hover.json` takes apart is the sum of its products, normalised and cut off at zero.
+fn single_values() {
+    let spec = Spec { channels: vec![5, 6, 7], padding: 1, ..Spec::dogs_vs_cats(24, 2) };
+    let mut weights = Weights::initial(&spec, 0);
+    for (key, values) in &mut weights.tensors {
+        if key.ends_with("running_mean") {
+            values.iter_mut().enumerate().for_each(|(i, value)| *value = 0.02 * i as f32);
+        }
+    }
+    let lens = Lens::new(gpu(), &spec, 4, |_, _| {}).unwrap();
+    let pixels: Vec<u8> = (0..24 * 24 * 3).map(|i| ((formula(i, 7) + 1.0) * 127.0) as u8).collect();
+    let options = Options { against: None, methods: vec![Method::Gradient], means: None };
+    let explanation = Explanation::new(&lens, &weights, &Weights::initial(&spec, 1), &pixels, &options).unwrap();
+    let hover = serde_json::to_value(Hover::new(&lens, &weights, &explanation)).unwrap();
+    let mut checked = 0;
+    for (number, block) in hover["blocks"].as_array().unwrap().iter().enumerate() {
+        let inputs = if number == 0 { 3 } else { spec.channels[number - 1] };
+        for made in block["values"].as_array().unwrap() {
+            let number = |key: &str| made[key].as_f64().unwrap();
+            let list = |key: &str| -> Vec<f64> {
+                made[key].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+            };
+            let (values, filter) = (list("inputs"), list("weights"));
+            assert_eq!([values.len(), filter.len()], [9 * inputs; 2]);
+            assert!(values.iter().any(|&value| value != 0.0));
+            let conv: f64 = values.iter().zip(&filter).map(|(x, w)| x * w).sum();
+            assert_abs_diff_eq!(conv, number("conv"), epsilon = 1e-5);
+            let norm = (conv - number("mean")) / (number("variance") + 1e-5).sqrt() * number("gamma") + number("beta");
+            assert_abs_diff_eq!(norm, number("norm"), epsilon = 1e-5);
+            assert_abs_diff_eq!(norm.max(0.0), number("relu"), epsilon = 1e-5);
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 12);
 }
 
 /// What a picture gets does not depend on those beside it, nor on the batch's size.

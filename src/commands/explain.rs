@@ -1,0 +1,272 @@
+//! `explain`: why the network decided as it did.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail};
+use npyz::WriterBuilder;
+use serde::Serialize;
+
+use crate::checkpoint::{Checkpoint, Weights};
+use crate::cli::ExplainArgs;
+use crate::data::{folder, prepare};
+use crate::explain::pages::Pages;
+use crate::explain::trust::{Baseline, Trust};
+use crate::explain::{Explanation, Hover, Lens, Options, methods};
+use crate::inspect::Stage;
+use crate::run_dir::{self, RunDir};
+use crate::spec::Block;
+use crate::terminal::{bar, say};
+
+/// Seed of the untrained network that maps are compared with.
+const CONTROL_SEED: u64 = 0x00C0_FFEE;
+
+pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
+    run_dir::check_free(arguments.out.as_deref())?;
+    let file = arguments.weights.file();
+    let Checkpoint { meta, weights } = run_dir::read_checkpoint(&arguments.run, file)?;
+    let size = super::square_size(&arguments.run, &meta.spec)?;
+    let blocks = meta.spec.blocks()?;
+    let against = arguments.against.as_ref().map(|name| class(name, &meta.classes)).transpose()?;
+    let methods = methods(&looked_at(&arguments.layers, blocks.len())?, arguments.pictures_only);
+    let images = images(&arguments.images)?;
+
+    let gpu = super::open(&arguments.device)?;
+    super::say_adapter(&gpu);
+    let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
+    let lens = Lens::new(&gpu, &meta.spec, arguments.batch.into(), |done, all| {
+        compiling.set_length(all as u64);
+        compiling.set_position(done as u64);
+    })?;
+    compiling.finish_and_clear();
+    if meta.drawn {
+        say(format!("note: {}", super::DRAWN));
+    }
+    let control = Weights::initial(&meta.spec, CONTROL_SEED);
+    let options = Options { against, methods, means: None };
+
+    let parent = match &arguments.out {
+        Some(out) => RunDir::create(Some(out))?.path().to_path_buf(),
+        None => arguments.run.join("explain"),
+    };
+    fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}: use --out", parent.display()))?;
+    let weights_shown = format!("{}, epoch {}", arguments.run.join(file).display(), meta.epoch);
+    let mut failed = Vec::new();
+    for image in &images {
+        let shown = image.display();
+        let pixels = match prepare::load(image, size) {
+            Ok(pixels) => pixels,
+            Err(reason) => {
+                failed.push(format!("{shown}: {reason}"));
+                continue;
+            }
+        };
+        let started = Instant::now();
+        let explanation = Explanation::new(&lens, &weights, &control, &pixels, &options)?;
+        let computed = started.elapsed().as_secs_f64();
+        let target = explanation.question.target;
+        let decision = format!("{} ({:.1} %)", meta.classes[target], 100.0 * explanation.probabilities[target]);
+        let mut facts = vec![format!("image {shown}; the network says {decision}"), format!("weights {weights_shown}")];
+        if meta.drawn {
+            facts.push(super::DRAWN.into());
+        }
+        let pages = Pages::new(&lens, &explanation, &meta.classes, &facts, arguments.scale);
+        let stem = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = |number| if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
+        let folder = RunDir::at(run_dir::free_name(&parent, name)?);
+        write(&folder, &lens, &weights, &explanation, &pages, &meta.classes)
+            .with_context(|| format!("{shown}: the explanation cannot be written"))?;
+        let drawn = started.elapsed().as_secs_f64() - computed;
+        say(format!(
+            "{shown}: {decision}, {computed:.1} s computing, {drawn:.1} s drawing; open {}",
+            folder.file("index.png").display()
+        ));
+    }
+    match failed.as_slice() {
+        [] => Ok(()),
+        [one] => bail!("{one}"),
+        several => bail!("{} images could not be used:\n{}", several.len(), several.join("\n")),
+    }
+}
+
+/// The number of the class with this name.
+fn class(name: &str, classes: &[String]) -> Result<usize> {
+    let found = classes.iter().position(|class| class.to_lowercase() == name.to_lowercase());
+    found.with_context(|| format!("--against {name}: expected one of the network's classes: {}", classes.join(", ")))
+}
+
+/// The blocks that `--layers` names, counted from 0, the last first.
+fn looked_at(numbers: &[usize], blocks: usize) -> Result<Vec<usize>> {
+    let mut chosen = Vec::new();
+    for &number in numbers {
+        if !(1..=blocks).contains(&number) {
+            bail!("--layers {number}: the network has blocks 1 to {blocks}");
+        }
+        chosen.push(number - 1);
+    }
+    if chosen.is_empty() {
+        chosen = (blocks.saturating_sub(2)..blocks).collect();
+    }
+    chosen.sort_unstable_by(|a, b| b.cmp(a));
+    chosen.dedup();
+    Ok(chosen)
+}
+
+/// The images that the arguments name, one by one, by folder or by list.
+fn images(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut images = Vec::new();
+    for path in arguments {
+        let shown = path.display();
+        if path.is_dir() {
+            let found = folder::pictures_below(path)?;
+            if found.is_empty() {
+                bail!("{shown}: there is no image in this folder (expected .jpg, .jpeg or .png)");
+            }
+            images.extend(found);
+        } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) {
+            let list = fs::read_to_string(path).map_err(|error| anyhow!("{shown}: cannot be read: {error}"))?;
+            let lines: Vec<PathBuf> =
+                list.lines().map(str::trim).filter(|line| !line.is_empty()).map(PathBuf::from).collect();
+            if lines.is_empty() {
+                bail!("{shown}: names no image; expected the path of one on each line");
+            }
+            images.extend(lines);
+        } else {
+            images.push(path.clone());
+        }
+    }
+    Ok(images)
+}
+
+/// Writes everything about one decision into its folder.
+fn write(
+    folder: &RunDir,
+    lens: &Lens,
+    weights: &Weights,
+    explanation: &Explanation,
+    pages: &Pages,
+    classes: &[String],
+) -> Result<()> {
+    let mut pictures = vec![("index.png".to_string(), pages.index()?)];
+    let slugs: Vec<String> = explanation.findings.iter().map(|finding| slug(&finding.method.name())).collect();
+    for (slug, page) in slugs.iter().zip(pages.methods()?) {
+        pictures.push((format!("saliency/{slug}.png"), page));
+    }
+    for (stage, name) in [(Stage::Conv, "conv"), (Stage::Norm, "norm"), (Stage::Relu, "relu")] {
+        for (number, page) in (1..).zip(pages.maps(stage)?) {
+            pictures.push((format!("maps/block-{number}-{name}.png"), page));
+        }
+    }
+    for part in ["saliency", "maps", "values"] {
+        fs::create_dir(folder.file(part))?;
+    }
+    super::write_pictures(folder.path(), pictures)?;
+
+    for (number, (block, geometry)) in (1..).zip(explanation.inside.blocks.iter().zip(lens.blocks())) {
+        let Block { output, .. } = *geometry;
+        for (values, name) in [(&block.conv, "conv"), (&block.norm, "norm"), (&block.relu, "relu")] {
+            write_npy(&folder.file(&format!("values/block-{number}-{name}.npy")), values, &output)?;
+        }
+    }
+    let [_, height, width] = lens.blocks().last().context("there is at least one block")?.output;
+    write_npy(&folder.file("values/evidence.npy"), &explanation.ledger.evidence, &[height, width])?;
+    for (slug, finding) in slugs.iter().zip(&explanation.findings) {
+        let map = &finding.raw;
+        write_npy(&folder.file(&format!("values/{slug}.npy")), &map.values, &[map.height, map.width])?;
+    }
+
+    let class = |index: usize| classes[index].as_str();
+    let [target, against] = [explanation.question.target, explanation.question.against].map(class);
+    folder.write_json("ledger.json", &LedgerFile { class: target, against, ledger: &explanation.ledger })?;
+    folder.write_json("saliency.json", &saliency_file(explanation, &slugs))?;
+    write_channels(&folder.file("channels.csv"), explanation)?;
+    folder.write_compact_json("hover.json", &Hover::new(lens, weights, explanation))
+}
+
+/// `ledger.json`
+#[derive(Serialize)]
+struct LedgerFile<'a> {
+    class: &'a str,
+    against: &'a str,
+    #[serde(flatten)]
+    ledger: &'a crate::explain::ledger::Ledger,
+}
+
+/// `saliency.json`
+#[derive(Serialize)]
+struct SaliencyFile<'a> {
+    methods: Vec<MethodRecord<'a>>,
+    baselines: &'a [Baseline],
+}
+
+#[derive(Serialize)]
+struct MethodRecord<'a> {
+    name: String,
+    /// Its page below `saliency/` and its values below `values/`, but for the ending.
+    file: &'a str,
+    #[serde(flatten)]
+    trust: &'a Trust,
+    verdict: String,
+    completeness_gap: Option<f64>,
+    seconds: f64,
+}
+
+fn saliency_file<'a>(explanation: &'a Explanation, slugs: &'a [String]) -> SaliencyFile<'a> {
+    let records = explanation.findings.iter().zip(slugs).map(|(finding, slug)| MethodRecord {
+        name: finding.method.name(),
+        file: slug,
+        trust: &finding.trust,
+        verdict: finding.verdict(&explanation.baselines),
+        completeness_gap: finding.completeness_gap,
+        seconds: finding.seconds,
+    });
+    SaliencyFile { methods: records.collect(), baselines: &explanation.baselines }
+}
+
+/// One line a channel of a block: its part in the decision.
+fn write_channels(path: &Path, explanation: &Explanation) -> Result<()> {
+    let mut table = csv::Writer::from_path(path)?;
+    table.write_record(["block", "channel", "contribution", "ablation", "maximum"])?;
+    for (number, channels) in (1..).zip(&explanation.channels) {
+        for (index, channel) in channels.iter().enumerate() {
+            table.serialize((number, index, channel.contribution, channel.ablation, channel.maximum))?;
+        }
+    }
+    Ok(table.flush()?)
+}
+
+fn write_npy(path: &Path, values: &[f32], shape: &[usize]) -> Result<()> {
+    let shape: Vec<u64> = shape.iter().map(|&size| size as u64).collect();
+    let file = BufWriter::new(File::create(path)?);
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
+    writer.extend(values.iter().copied())?;
+    Ok(writer.finish()?)
+}
+
+/// A name as it can stand in a file's name: "Grad-CAM, block 5" is grad-cam-block-5.
+fn slug(name: &str) -> String {
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_are_plain() {
+        assert_eq!(slug("Grad-CAM, block 5"), "grad-cam-block-5");
+    }
+
+    #[test]
+    fn layers_are_counted_from_one_and_checked() {
+        assert_eq!(looked_at(&[], 5).unwrap(), [4, 3]);
+        assert_eq!(looked_at(&[], 1).unwrap(), [0]);
+        assert_eq!(looked_at(&[1, 5, 1], 5).unwrap(), [4, 0]);
+        assert!(looked_at(&[6], 5).unwrap_err().to_string().contains("blocks 1 to 5"));
+        assert!(looked_at(&[0], 5).is_err());
+    }
+}

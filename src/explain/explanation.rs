@@ -1,0 +1,207 @@
+//! All that is found out about one decision.
+
+use std::time::Instant;
+
+use image::RgbImage;
+
+use super::ledger::Ledger;
+use super::saliency::{self, Map, Method};
+use super::trust::{self, Baseline, Trial, Trust};
+use super::{Inside, Lens, Question};
+use crate::checkpoint::Weights;
+use crate::data::prepare;
+use crate::gpu::GpuError;
+use crate::inspect::softmax;
+
+/// What to find out.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The class to explain against; otherwise the runner-up.
+    pub against: Option<usize>,
+    /// The methods, in the order of the pages.
+    pub methods: Vec<Method>,
+    /// The mean after ReLU of every channel of every block, over many pictures, for ablation.
+    pub means: Option<Vec<Vec<f32>>>,
+}
+
+/// What was found out about one decision.
+pub struct Explanation {
+    /// The picture as the network saw it.
+    pub input: RgbImage,
+    /// The same as the network's numbers, (H, W, padded C).
+    pub picture: Vec<f32>,
+    /// What is explained.
+    pub question: Question,
+    /// Probability of each class.
+    pub probabilities: Vec<f64>,
+    /// What every layer makes of it.
+    pub inside: Inside,
+    /// The exact sum behind the decision.
+    pub ledger: Ledger,
+    /// Its evidence at the picture's resolution.
+    pub evidence: Map,
+    /// A map by each method.
+    pub findings: Vec<Finding>,
+    /// What simple guesses score.
+    pub baselines: Vec<Baseline>,
+    /// Of each block, each channel.
+    pub channels: Vec<Vec<Channel>>,
+}
+
+/// What one method found.
+pub struct Finding {
+    /// The method.
+    pub method: Method,
+    /// Its map, as it came.
+    pub raw: Map,
+    /// The same at the picture's resolution.
+    pub map: Map,
+    /// What it finds in an untrained network, at the picture's resolution.
+    pub control: Map,
+    /// How far to believe it.
+    pub trust: Trust,
+    /// What integrated gradients leave unexplained, in logits; of other methods none.
+    pub completeness_gap: Option<f64>,
+    /// How long the map took.
+    pub seconds: f64,
+}
+
+/// A channel's part in the decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Channel {
+    /// To first order, what it adds to the gap; exact in the last block.
+    pub contribution: f64,
+    /// By how much the gap falls when it is replaced by its mean.
+    pub ablation: Option<f64>,
+    /// Its largest value after ReLU: 0 where it is dead on this picture.
+    pub maximum: f32,
+}
+
+/// The methods that are worth a look; those that look at a block look at each of `blocks`, counted from 0.
+pub fn methods(blocks: &[usize], pictures_only: bool) -> Vec<Method> {
+    let mut methods = vec![Method::Occlusion, Method::IntegratedGradients, Method::SmoothGrad];
+    methods.extend([Method::Gradient, Method::GradientTimesInput]);
+    for &block in blocks {
+        methods.extend([Method::HiResCam { block }, Method::GradCam { block }, Method::LayerCam { block }]);
+    }
+    if pictures_only {
+        methods.extend([Method::GuidedBackprop, Method::Deconvnet]);
+    }
+    methods
+}
+
+impl Explanation {
+    /// Explains what the network of `weights` makes of a picture, `pixels` being RGB bytes of its size. `control` are the
+    /// weights of an untrained network. The lens holds the one or the other afterwards.
+    ///
+    /// # Errors
+    /// When the device failed.
+    ///
+    /// # Panics
+    /// When the pixels or weights do not fit the lens's network.
+    pub fn new(
+        lens: &Lens,
+        weights: &Weights,
+        control: &Weights,
+        pixels: &[u8],
+        options: &Options,
+    ) -> Result<Self, GpuError> {
+        let spec = lens.spec();
+        let [_, height, width] = spec.input;
+        let input =
+            RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()).expect("pixels of the network's size");
+        let picture = tensor(pixels);
+        let blurred = tensor(image::imageops::fast_blur(&input, height.min(width) as f32 / 12.0).as_raw());
+
+        lens.load(weights);
+        let (question, inside) = lens.inside(&picture, |logits| Question::of(logits, options.against))?;
+        let ledger = Ledger::new(spec, weights, question, &inside);
+        let last = lens.blocks().last().expect("there is at least one block");
+        let [_, rows, columns] = last.output;
+        let evidence = Map { values: ledger.evidence.clone(), height: rows, width: columns, signed: true };
+        let trial = Trial::new(lens, &picture, &blurred, question.target);
+        let baselines = trial.baselines()?;
+
+        let at_pixels = |method: Method, map: &Map| match method.block() {
+            Some(block) => map.enlarged(&lens.blocks()[block], [height, width]),
+            None => map.clone(),
+        };
+        let mut findings = Vec::with_capacity(options.methods.len());
+        for &method in &options.methods {
+            let started = Instant::now();
+            let raw = method.map(lens, &picture, &inside, question)?;
+            let seconds = started.elapsed().as_secs_f64();
+            let completeness_gap = match method {
+                Method::IntegratedGradients => Some(saliency::completeness_gap(lens, &raw.values, &picture, question)?),
+                _ => None,
+            };
+            let map = at_pixels(method, &raw);
+            let trust = Trust { similarity: None, score: trial.score(&map.values)? };
+            let control = map.clone();
+            findings.push(Finding { method, raw, map, control, trust, completeness_gap, seconds });
+        }
+        let channels = channels(lens, &inside, question, options.means.as_deref())?;
+
+        lens.load(control);
+        let (_, untrained) = lens.inside(&picture, |_| question)?;
+        for finding in &mut findings {
+            let map = finding.method.map(lens, &picture, &untrained, question)?;
+            finding.control = at_pixels(finding.method, &map);
+            finding.trust.similarity = trust::similarity(&finding.map.values, &finding.control.values);
+        }
+        Ok(Self {
+            evidence: evidence.enlarged(last, [height, width]),
+            probabilities: softmax(&inside.logits),
+            input,
+            picture,
+            question,
+            inside,
+            ledger,
+            findings,
+            baselines,
+            channels,
+        })
+    }
+}
+
+impl Finding {
+    /// What to make of the map, in one sentence.
+    pub fn verdict(&self, baselines: &[Baseline]) -> String {
+        if self.method.pictures_only() {
+            return "A picture only: this method draws much the same whatever the network decides, so it explains nothing.".into();
+        }
+        self.trust.verdict(baselines)
+    }
+}
+
+/// Every channel's part in the decision.
+fn channels(
+    lens: &Lens,
+    inside: &Inside,
+    question: Question,
+    means: Option<&[Vec<f32>]>,
+) -> Result<Vec<Vec<Channel>>, GpuError> {
+    let mut all = Vec::new();
+    for (number, (block, geometry)) in inside.blocks.iter().zip(lens.blocks()).enumerate() {
+        let [count, height, width] = geometry.output;
+        let contributions = saliency::contributions(block, count);
+        let drops = match means {
+            Some(means) => Some(saliency::channel_ablation(lens, number, inside, &means[number], question)?),
+            None => None,
+        };
+        let maxima = block.relu.chunks(height * width).map(|map| map.iter().copied().fold(0.0, f32::max));
+        let channel = |(index, maximum)| Channel {
+            contribution: contributions[index],
+            ablation: drops.as_ref().map(|drops| drops[index]),
+            maximum,
+        };
+        all.push(maxima.enumerate().map(channel).collect());
+    }
+    Ok(all)
+}
+
+fn tensor(pixels: &[u8]) -> Vec<f32> {
+    let mut picture = vec![0.0; pixels.len() / 3 * prepare::CHANNELS];
+    prepare::to_tensor(pixels, false, &mut picture);
+    picture
+}

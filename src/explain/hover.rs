@@ -1,0 +1,107 @@
+//! How single output values are made, for a page that shows it when the pointer rests on one.
+
+use serde::Serialize;
+
+use super::{Explanation, Lens};
+use crate::checkpoint::Weights;
+use crate::layout::unpack_images;
+
+/// Channels of each block that are taken apart.
+const CHANNELS: usize = 4;
+
+/// `hover.json`: in each block the channels that matter most, each at its strongest place.
+#[derive(Serialize)]
+pub struct Hover {
+    blocks: Vec<HoverBlock>,
+}
+
+#[derive(Serialize)]
+struct HoverBlock {
+    block: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    /// Channels of what the block gets.
+    input_channels: usize,
+    values: Vec<Made>,
+}
+
+/// One value: `conv` is the sum of `inputs[i] * weights[i]`; `norm = (conv - mean) / sqrt(variance + 1e-5) * gamma + beta`;
+/// `relu = max(norm, 0)`.
+#[derive(Serialize)]
+struct Made {
+    channel: usize,
+    /// Row and column among the block's values.
+    y: usize,
+    x: usize,
+    /// What the filter lies on, (input channel, row, column); zeros beyond the edge.
+    inputs: Vec<f32>,
+    /// The filter, in the same order.
+    weights: Vec<f32>,
+    conv: f32,
+    mean: f32,
+    variance: f32,
+    gamma: f32,
+    beta: f32,
+    norm: f32,
+    relu: f32,
+}
+
+impl Hover {
+    /// Takes apart some values of an explanation.
+    ///
+    /// # Panics
+    /// When the weights are another network's.
+    pub fn new(lens: &Lens, weights: &Weights, explanation: &Explanation) -> Self {
+        let spec = lens.spec();
+        let [colours, height, width] = spec.input;
+        let mut before = unpack_images(&explanation.picture, 1, colours, height * width);
+
+        let mut blocks = Vec::new();
+        for (number, (inside, geometry)) in explanation.inside.blocks.iter().zip(lens.blocks()).enumerate() {
+            let [input_channels, input_height, input_width] = geometry.input;
+            let [_, height, width] = geometry.output;
+            let index = spec.conv_index(number);
+            let filters = weights.get(&format!("{index}.weight"));
+            let of_norm = |kind: &str| weights.get(&format!("{}.{kind}", index + 1));
+            let taps = input_channels * spec.kernel * spec.kernel;
+
+            let parts = &explanation.channels[number];
+            let mut order: Vec<usize> = (0..parts.len()).collect();
+            order.sort_by(|&a, &b| parts[b].contribution.abs().total_cmp(&parts[a].contribution.abs()));
+            let values = order.into_iter().take(CHANNELS).map(|channel| {
+                let map = &inside.relu[channel * height * width..][..height * width];
+                let place = (0..map.len()).max_by(|&a, &b| map[a].total_cmp(&map[b])).expect("a map has a value");
+                let (y, x) = (place / width, place % width);
+                let input = |tap: usize| {
+                    let (channel, row, column) =
+                        (tap / spec.kernel / spec.kernel, tap / spec.kernel % spec.kernel, tap % spec.kernel);
+                    let row = (y * spec.stride + row).checked_sub(spec.padding).filter(|&row| row < input_height);
+                    let column = (x * spec.stride + column).checked_sub(spec.padding).filter(|&at| at < input_width);
+                    row.zip(column)
+                        .map_or(0.0, |(row, column)| before[(channel * input_height + row) * input_width + column])
+                };
+                let at = channel * height * width + place;
+                Made {
+                    channel,
+                    y,
+                    x,
+                    inputs: (0..taps).map(input).collect(),
+                    weights: filters[channel * taps..][..taps].to_vec(),
+                    conv: inside.conv[at],
+                    mean: of_norm("running_mean")[channel],
+                    variance: of_norm("running_var")[channel],
+                    gamma: of_norm("weight")[channel],
+                    beta: of_norm("bias")[channel],
+                    norm: inside.norm[at],
+                    relu: inside.relu[at],
+                }
+            });
+            let values = values.collect();
+            let (kernel, stride, padding) = (spec.kernel, spec.stride, spec.padding);
+            blocks.push(HoverBlock { block: number + 1, kernel, stride, padding, input_channels, values });
+            before.clone_from(&inside.relu);
+        }
+        Self { blocks }
+    }
+}
