@@ -1,10 +1,21 @@
-//! The pictures of feature maps, looked at through the public interface only.
+//! The pictures, looked at through the public interface only.
 
-use convscope::report::{FeatureMaps, Layer, Order, PictureError, ScaleBy, Span, grid, overview};
+use convscope::report::{
+    Card, CardRow, FeatureMaps, Filters, Heat, Index, Layer, Ledger, Order, PatchRow, PictureError, ScaleBy, Span,
+    Triptych, filters, grid, index, overview, patches, triptych,
+};
 use image::{Rgb, RgbImage};
 
 const LOWEST: Rgb<u8> = Rgb([68, 1, 84]); // The first colour of viridis,
 const HIGHEST: Rgb<u8> = Rgb([253, 231, 37]); // and its last.
+const BLUE: Rgb<u8> = Rgb([4, 47, 96]); // The first colour of the scale for signed values,
+const NEUTRAL: Rgb<u8> = Rgb([241, 239, 237]); // its middle,
+const RED: Rgb<u8> = Rgb([103, 0, 31]); // and its last.
+const AGAINST: Rgb<u8> = Rgb([33, 102, 172]); // Bars to the left, and of the scores of a map;
+const FOR: Rgb<u8> = Rgb([178, 24, 43]); // bars to the right.
+const BAR: u32 = 14; // The height of a bar.
+const WHITE: Rgb<u8> = Rgb([255, 255, 255]);
+const LINE: Rgb<u8> = Rgb([188, 191, 197]); // Hatching.
 const GREEN: Rgb<u8> = Rgb([0, 255, 0]); // In no scale: the colour of the test's input image.
 
 fn maps(values: &[f32], (channels, height, width): (usize, usize, usize)) -> FeatureMaps<'_> {
@@ -66,11 +77,10 @@ fn signed_maps_diverge_about_zero() {
     let values = [-2.0, 0.0, 2.0, -4.0, 1.0, 4.0];
     let signed = FeatureMaps { signed: true, ..maps(&values, (1, 2, 3)) };
     let picture = draw(&signed).unwrap();
-    let (blue, neutral, red) = (Rgb([4, 47, 96]), Rgb([241, 239, 237]), Rgb([103, 0, 31]));
     // 128 / 3 = 42 pixels a value.
-    let (x, y) = squares(&picture, 42, neutral)[0];
-    assert!(uniform(&picture, (x - 42, y + 42), 42, blue));
-    assert!(uniform(&picture, (x + 42, y + 42), 42, red));
+    let (x, y) = squares(&picture, 42, NEUTRAL)[0];
+    assert!(uniform(&picture, (x - 42, y + 42), 42, BLUE));
+    assert!(uniform(&picture, (x + 42, y + 42), 42, RED));
 }
 
 #[test]
@@ -86,7 +96,7 @@ fn only_flat_maps_are_hatched() {
         let picture = draw(&maps(values, shape)).unwrap();
         // Ten rows above the margin the map is cut: lines of 2 pixels every 8, or one colour.
         let y = picture.height() - 40 - 10;
-        let line = |&x: &u32| *picture.get_pixel(x, y) == Rgb([188, 191, 197]);
+        let line = |&x: &u32| *picture.get_pixel(x, y) == LINE;
         (48..80).filter(line).count() == 32 / 4
     };
     assert!(hatched(&[0.0; 9], (1, 3, 3)), "dead");
@@ -133,7 +143,7 @@ fn the_input_stands_on_the_page_with_a_frame() {
     for i in 0..12 {
         for (dx, dy) in [(i, -1), (i, 12), (-1, i), (12, i)] {
             let (x, y) = (left.wrapping_add_signed(dx), top.wrapping_add_signed(dy));
-            assert_eq!(*picture.get_pixel(x, y), Rgb([255, 255, 255]));
+            assert_eq!(*picture.get_pixel(x, y), WHITE);
         }
     }
 }
@@ -193,5 +203,346 @@ fn long_facts_make_the_page_longer_not_wider() {
     assert!(long.height() > plain.height());
     // The margin at the right stays empty.
     let margin = long.enumerate_pixels().filter(|(x, ..)| *x > long.width() - 40);
-    assert!(margin.into_iter().all(|(.., pixel)| *pixel == Rgb([255, 255, 255])));
+    assert!(margin.into_iter().all(|(.., pixel)| *pixel == WHITE));
+}
+
+/// Whether the square with the given corner and side is hatched.
+fn hatched(picture: &RgbImage, (x, y): (u32, u32), side: u32) -> bool {
+    x + side <= picture.width()
+        && y + side <= picture.height()
+        && (0..side).all(|dy| {
+            (0..side).all(|dx| {
+                let ink = if (dx + dy) % 8 < 2 { LINE } else { WHITE };
+                *picture.get_pixel(x + dx, y + dy) == ink
+            })
+        })
+}
+
+/// Lengths of the bars of one colour, from the top left on.
+fn bars(picture: &RgbImage, colour: Rgb<u8>) -> Vec<u32> {
+    let corners = squares(picture, BAR, colour);
+    let begins = corners.iter().filter(|&&(x, y)| !corners.contains(&(x - 1, y)));
+    begins.map(|&(x, y)| BAR - 1 + (x..).take_while(|&x| corners.contains(&(x, y))).count() as u32).collect()
+}
+
+#[test]
+fn the_largest_contribution_comes_first_whatever_its_sign() {
+    // Channel 1 is the one with the highest value.
+    let values = [0.0, 1.0, 0.0, 9.0, 0.0, 1.0];
+    let place = |contributions: [f64; 3]| {
+        let layer = layer(maps(&values, (3, 1, 2)), Order::Contribution(&contributions));
+        squares(&grid(&layer, Span::Layer, &input(), &[]).unwrap(), 64, HIGHEST)[0].0
+    };
+    let first = place([0.1, -5.0, 2.0]);
+    let step = place([0.1, -1.0, 2.0]) - first;
+    assert!(step > 128);
+    assert_eq!(place([-0.3, 0.2, 2.0]) - first, 2 * step);
+}
+
+#[test]
+fn a_contribution_is_printed_where_it_fits() {
+    let values: Vec<f32> = (0..180).map(|i| i as f32).collect();
+    let draw = |shape, contributions: [f64; 2]| {
+        let layer = layer(maps(&values, shape), Order::Contribution(&contributions));
+        grid(&layer, Span::Layer, &input(), &[]).unwrap()
+    };
+    let (wide, narrow) = ((2, 9, 10), (2, 30, 3));
+    assert!(draw(wide, [2.0, 1.0]) != draw(wide, [2.0, -1.0]));
+    assert!(draw(narrow, [2.0, 1.0]) == draw(narrow, [2.0, -1.0]));
+}
+
+#[test]
+fn contributions_without_meaning_are_errors() {
+    let values = [0.0, 1.0];
+    let error = |contributions: &[f64]| {
+        let layer = layer(maps(&values, (2, 1, 1)), Order::Contribution(contributions));
+        let sheet = grid(&layer, Span::Layer, &input(), &[]).unwrap_err();
+        assert_eq!(overview("One", &[layer], ScaleBy::Layer, &input(), &[]).unwrap_err(), sheet);
+        sheet.to_string()
+    };
+    assert!(error(&[1.0]).starts_with("Block 1 after ReLU: 1 contributions for 2 maps"));
+    assert!(error(&[1.0, f64::NAN]).starts_with("Block 1 after ReLU, channel 1: the contribution is NaN"));
+}
+
+#[test]
+fn colours_span_a_map_a_layer_or_all_layers() {
+    let (faint, strong) = ([0.0, 1.0, 0.0, 2.0], [0.0, 4.0]);
+    let layers = [layer(maps(&faint, (2, 1, 2)), Order::Channel), layer(maps(&strong, (1, 1, 2)), Order::Channel)];
+    let highest = |by: ScaleBy| {
+        let sheet = grid(&layers[0], by.span(&layers), &input(), &[]).unwrap();
+        let all = overview("All", &layers, by, &input(), &[]).unwrap();
+        [sheet, all].map(|picture| squares(&picture, 64, HIGHEST).len())
+    };
+    assert_eq!(highest(ScaleBy::Map), [2, 3]);
+    assert_eq!(highest(ScaleBy::Layer), [1, 2]);
+    assert_eq!(highest(ScaleBy::Global), [0, 1]);
+    // The larger faint value is half of the strong one: the middle of viridis.
+    let sheet = grid(&layers[0], ScaleBy::Global.span(&layers), &input(), &[]).unwrap();
+    assert_eq!(squares(&sheet, 64, Rgb([32, 144, 140])).len(), 1);
+}
+
+#[test]
+fn a_common_limit_must_cover_the_values() {
+    let values = [0.0, 1.0, 0.0, 2.0];
+    let layer = layer(maps(&values, (2, 1, 2)), Order::Channel);
+    for limit in [1.5, f32::NAN, f32::INFINITY] {
+        let error = grid(&layer, Span::Common(limit), &input(), &[]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("Block 1 after ReLU: the colours end at {limit}")), "{error}");
+    }
+}
+
+#[test]
+fn a_scale_for_each_map_prints_each_limit() {
+    let (one, other) = ([0.0, 1.0, 0.0, 2.0], [0.0, 1.5, 0.0, 2.0]);
+    let draw = |values, span| grid(&layer(maps(values, (2, 1, 2)), Order::Channel), span, &input(), &[]).unwrap();
+    // The maps look alike: nothing but the limit below the first differs.
+    let (one, other, plain) = (draw(&one, Span::Map), draw(&other, Span::Map), draw(&one, Span::Layer));
+    let (_, y) = squares(&one, 64, HIGHEST)[0];
+    let differing = one.enumerate_pixels().filter(|&(x, y, pixel)| pixel != other.get_pixel(x, y));
+    let rows: Vec<u32> = differing.map(|(_, y, _)| y).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|&row| row >= y + 64));
+    assert!(one.height() > plain.height());
+}
+
+/// A saliency map of the input with one value for each quarter.
+fn quarters(values: [f32; 4]) -> Vec<f32> {
+    (0..64 * 64).map(|i| values[i / 64 / 32 * 2 + i % 64 / 32]).collect()
+}
+
+fn heat(values: &[f32], signed: bool) -> Heat<'_> {
+    Heat { values, height: 64, width: 64, signed }
+}
+
+fn card(deletion: f64, insertion: f64) -> Card {
+    let row = |name: &str, deletion, insertion| CardRow { name: name.into(), deletion, insertion };
+    Card {
+        lines: vec!["It can be trusted.".into(), "Reasons.".into()],
+        rows: vec![row("this map", deletion, insertion), row("random", 0.5, 0.5)],
+    }
+}
+
+fn method<'a>(map: Heat<'a>, control: Heat<'a>, card: &'a Card) -> Triptych<'a> {
+    Triptych { name: "Occlusion", map, control, similarity: Some(0.1), card }
+}
+
+#[test]
+fn a_saliency_map_stands_between_the_input_and_its_control() {
+    let (map, control) = (quarters([2.0, 0.0, -2.0, 0.0]), quarters([0.0, 0.01, 0.0, -0.01]));
+    let card = card(0.2, 0.8);
+    let picture = triptych("Why", &method(heat(&map, true), heat(&control, true), &card), &input(), &[]).unwrap();
+    // 64 px are shown six times as large, and each map has its own scale.
+    let (x, y) = squares(&picture, 384, GREEN)[0];
+    let (second, third) = (x + 384 + 40, x + 2 * (384 + 40));
+    assert_eq!(squares(&picture, 192, RED), [(second, y), (third + 192, y)]);
+    assert_eq!(squares(&picture, 192, BLUE), [(second, y + 192), (third + 192, y + 192)]);
+    for corner in [(second + 192, y), (second + 192, y + 192), (third, y), (third, y + 192)] {
+        assert!(uniform(&picture, corner, 192, NEUTRAL));
+    }
+}
+
+#[test]
+fn a_saliency_map_of_zeros_is_hatched() {
+    let (zeros, ones) = (vec![0.0; 64 * 64], quarters([0.0, 1.0, 1.0, 1.0]));
+    let card = card(0.2, 0.8);
+    let picture = triptych("Why", &method(heat(&zeros, true), heat(&ones, false), &card), &input(), &[]).unwrap();
+    let (x, y) = squares(&picture, 384, GREEN)[0];
+    assert!(hatched(&picture, (x + 424, y), 384));
+    assert!(!hatched(&picture, (x + 848, y), 384));
+}
+
+#[test]
+fn bars_are_as_long_as_the_scores() {
+    let map = quarters([0.0, 1.0, 2.0, 3.0]);
+    let lengths = |deletion, insertion| {
+        let card = card(deletion, insertion);
+        let picture = triptych("Why", &method(heat(&map, false), heat(&map, false), &card), &input(), &[]).unwrap();
+        (bars(&picture, AGAINST), bars(&picture, Rgb([160, 175, 196])))
+    };
+    let (full, baseline) = lengths(1.0, 1.0);
+    let [whole, _] = full[..] else { panic!("{full:?}") };
+    assert_eq!(full, [whole; 2]);
+    assert_eq!(baseline, [whole / 2; 2]);
+    assert_eq!(lengths(0.25, 0.75).0, [whole / 4, whole / 4 * 3]);
+    assert_eq!(lengths(0.0, 1.0).0, [whole]);
+}
+
+#[test]
+fn a_saliency_map_without_a_colour_or_a_card_without_a_meaning_is_refused() {
+    let fine = quarters([0.0, 1.0, 2.0, 3.0]);
+    let mut broken = fine.clone();
+    broken[2 * 64 + 5] = f32::NAN;
+    let sound = card(0.2, 0.8);
+    let refused = |method: Triptych| triptych("Why", &method, &input(), &[]).unwrap_err().to_string();
+    let (map, damaged) = (heat(&fine, false), heat(&broken, false));
+
+    let error = refused(method(damaged, map, &sound));
+    assert!(error.starts_with("Occlusion, row 2, column 5: the value is NaN;"), "{error}");
+    let error = refused(method(map, damaged, &sound));
+    assert!(error.starts_with("Occlusion of the untrained network, row 2, column 5: the value is NaN;"), "{error}");
+    let negative = quarters([0.0, 0.0, 0.0, -1.0]);
+    let error = refused(method(heat(&negative, false), map, &sound));
+    assert!(error.starts_with("Occlusion, row 32, column 32: the value is -1; "), "{error}");
+    for wrong in [Heat { height: 32, width: 128, ..map }, heat(&fine[1..], false)] {
+        assert!(refused(method(wrong, map, &sound)).contains("a value for each pixel"));
+    }
+    for score in [f64::NAN, 1.5, -0.1] {
+        let error = refused(method(map, map, &card(score, 0.5)));
+        assert!(error.starts_with(&format!("Occlusion: the deletion score of \"this map\" is {score};")), "{error}");
+    }
+    let error = refused(Triptych { similarity: Some(f64::NAN), ..method(map, map, &sound) });
+    assert!(error.starts_with("Occlusion: the similarity to the control is NaN;"), "{error}");
+}
+
+fn ledger(channels: &[(usize, f64)]) -> Ledger<'_> {
+    Ledger { class: "dog", against: "cat", gap: 2.0, bias: 1.0, channels, rest: (254, 0.0), residual: 0.0 }
+}
+
+/// Calls `use_it` with an index page of two methods and two layers.
+fn with_index<T>(use_it: impl FnOnce(Index) -> T) -> T {
+    let (map, card) = (quarters([2.0, 0.0, -2.0, 1.0]), card(0.2, 0.8));
+    let values: Vec<f32> = (0..20).map(|i| (i % 2) as f32).collect();
+    let layer = layer(maps(&values, (10, 1, 2)), Order::Strongest);
+    use_it(Index {
+        title: "Why",
+        facts: &["image cat.jpg".to_string()],
+        input: &input(),
+        evidence: heat(&map, true),
+        ledger: ledger(&[(7, 3.0), (2, -2.0)]),
+        methods: &[method(heat(&map, true), heat(&map, true), &card); 2],
+        layers: &[layer, layer],
+        by: ScaleBy::Layer,
+    })
+}
+
+#[test]
+fn an_index_shows_the_evidence_each_method_and_each_layer() {
+    let picture = with_index(|page| index(&page).unwrap());
+    // 64 px are shown four times as large: a quarter has 128 px.
+    let (x, y) = squares(&picture, 256, GREEN)[0];
+    assert_eq!(squares(&picture, 128, RED), [(x + 300 + 40, y)]);
+    assert_eq!(squares(&picture, 128, BLUE), [(x + 300 + 40, y + 128)]);
+    // Two methods with two maps each, twice as large as the input: a quarter has 64 px.
+    let small = squares(&picture, 64, RED).into_iter().filter(|corner| corner.1 > y + 256);
+    assert_eq!(small.count(), 4);
+    assert_eq!(squares(&picture, 64, HIGHEST).len(), 16);
+    assert!(picture.width() < 1700);
+}
+
+#[test]
+fn the_bars_of_a_ledger_are_as_long_as_its_numbers() {
+    let picture = with_index(|page| index(&page).unwrap());
+    // Bias 1, channel 3, gap 2; and a channel of -2 on the other side.
+    let [bias, channel, gap] = bars(&picture, FOR)[..] else { panic!() };
+    assert!(channel > 100);
+    assert!(bias.abs_diff(channel / 3) <= 1 && gap.abs_diff(channel * 2 / 3) <= 1);
+    assert_eq!(bars(&picture, AGAINST), [gap]);
+    let (left, right) = (squares(&picture, BAR, AGAINST)[0], squares(&picture, BAR, FOR)[0]);
+    assert_eq!(left.0 + gap, right.0);
+}
+
+#[test]
+fn an_index_refuses_what_is_not_true_and_names_it() {
+    let error = |change: &dyn Fn(&mut Index)| {
+        with_index(|mut page| {
+            change(&mut page);
+            index(&page).unwrap_err().to_string()
+        })
+    };
+    let short = error(&|page| page.ledger = ledger(&[(7, 3.0)]));
+    assert!(short.starts_with("ledger: the rows add up to 4, but the logit gap is 2;"), "{short}");
+    let broken = error(&|page| page.ledger = ledger(&[(7, f64::NAN)]));
+    assert!(broken.starts_with("ledger, channel 7: the value is NaN;"), "{broken}");
+    let broken = error(&|page| page.evidence = heat(&[f32::NAN; 64 * 64], true));
+    assert!(broken.starts_with("evidence map, row 0, column 0: the value is NaN;"), "{broken}");
+    let broken = error(&|page| {
+        page.methods = Vec::leak(vec![Triptych { similarity: Some(2.0), ..page.methods[0] }]);
+    });
+    assert!(broken.starts_with("Occlusion: the similarity to the control is 2;"), "{broken}");
+    let broken = error(&|page| page.layers = Vec::leak(vec![layer(maps(&[f32::NAN], (1, 1, 1)), Order::Channel)]));
+    assert!(broken.starts_with("Block 1 after ReLU, channel 0, row 0, column 0: the value is NaN;"), "{broken}");
+}
+
+fn patch_row(patches: Vec<RgbImage>) -> PatchRow {
+    PatchRow { name: "channel 17".into(), note: String::new(), patches }
+}
+
+#[test]
+fn patches_stand_in_threes_and_small_ones_are_enlarged() {
+    // Four patches of 8 px, each pixel 4 times as large; the other five places are hatched.
+    let patch = RgbImage::from_pixel(8, 8, GREEN);
+    let picture = patches("Patches", &[], &[patch_row(vec![patch; 4])]).unwrap();
+    let corners = squares(&picture, 32, GREEN);
+    let (x, y) = corners[0];
+    let step = corners[1].0 - x;
+    assert_eq!(corners, [(x, y), (x + step, y), (x + 2 * step, y), (x, y + step)]);
+    for place in [(1, 1), (2, 1), (0, 2), (1, 2), (2, 2)] {
+        assert!(hatched(&picture, (x + place.0 * step, y + place.1 * step), 32));
+    }
+}
+
+#[test]
+fn channels_stand_in_order_and_a_channel_without_patches_is_hatched() {
+    let patch = |colour| vec![RgbImage::from_pixel(32, 32, colour); 9];
+    let rows = [patch_row(patch(GREEN)), patch_row(vec![]), patch_row(patch(RED))];
+    let picture = patches("Patches", &[], &rows).unwrap();
+    let (first, third) = (squares(&picture, 32, GREEN)[0], squares(&picture, 32, RED)[0]);
+    assert_eq!(first.1, third.1);
+    assert!(hatched(&picture, ((first.0 + third.0) / 2, first.1), 3 * 32 + 2 * 3));
+}
+
+#[test]
+fn pages_of_patches_stay_humane() {
+    for (channels, side) in [(16, 3), (32, 7), (64, 15), (128, 31), (256, 63), (1, 200)] {
+        // One patch is cut by the image's edge.
+        let mut block = vec![RgbImage::from_pixel(side, side, GREEN); 8];
+        block.push(RgbImage::from_pixel(side.div_ceil(2), side, GREEN));
+        let picture = patches("Patches", &[], &vec![patch_row(block); channels]).unwrap();
+        assert!((1200..=2600).contains(&picture.width()), "{channels}: {}", picture.width());
+        assert!(picture.height() < 2 * picture.width(), "{channels}: {}", picture.height());
+        assert!(squares(&picture, 28, GREEN).len() >= 8 * channels, "{channels}");
+        assert!(squares(&picture, 49, GREEN).is_empty(), "{channels}");
+    }
+}
+
+#[test]
+fn patches_that_cannot_be_drawn_are_errors() {
+    let error = |rows: &[PatchRow]| patches("Block 5", &[], rows).unwrap_err().to_string();
+    assert!(error(&[]).starts_with("Block 5: there is no channel"));
+    assert!(error(&[patch_row(vec![RgbImage::new(1, 1); 10])]).starts_with("Block 5, channel 17: 10 patches"));
+    assert!(error(&[patch_row(vec![RgbImage::new(0, 1)])]).starts_with("Block 5, channel 17: a patch has no pixels"));
+}
+
+#[test]
+fn a_tap_has_the_colour_of_its_weights() {
+    // Two filters of 1 x 2 taps, (red, green, blue) each; the second is a tenth of the first.
+    let first = [0.5, 0.0, 0.0, -0.25, -0.5, 0.0];
+    let weights: Vec<f32> = first.into_iter().chain(first.map(|weight| weight / 10.0)).collect();
+    let picture =
+        filters("Filters", &[], &Filters { name: "Block 1", weights: &weights, height: 1, width: 2 }).unwrap();
+    let (left, right) = (squares(&picture, 24, Rgb([255, 128, 0])), squares(&picture, 24, Rgb([128, 64, 128])));
+    assert_eq!(left.len(), 2);
+    assert_eq!(right, [(left[0].0 + 24, left[0].1), (left[1].0 + 24, left[1].1)]);
+}
+
+#[test]
+fn a_filter_of_zeros_is_hatched() {
+    let picture =
+        |weights| filters("Filters", &[], &Filters { name: "Block 1", weights, height: 3, width: 3 }).unwrap();
+    let shows_hatching = |picture: &RgbImage| picture.enumerate_pixels().any(|(x, y, _)| hatched(picture, (x, y), 72));
+    assert!(shows_hatching(&picture(&[0.0; 27])));
+    assert!(!shows_hatching(&picture(&[0.1; 27])));
+}
+
+#[test]
+fn filters_that_cannot_be_drawn_are_errors() {
+    let error = |weights: &[f32]| {
+        let filters_of = Filters { name: "Block 1", weights, height: 1, width: 2 };
+        filters("Filters", &[], &filters_of).unwrap_err().to_string()
+    };
+    assert!(error(&[]).starts_with("Block 1: 0 weights cannot be drawn"));
+    assert!(error(&[1.0; 7]).starts_with("Block 1: 7 weights cannot be drawn"));
+    let mut weights = [0.5; 12];
+    weights[6 + 5] = f32::INFINITY;
+    let infinite = error(&weights);
+    assert!(infinite.starts_with("Block 1, filter 1, colour 2, row 0, column 1: the weight is inf;"), "{infinite}");
 }

@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 
 use super::canvas::MUTED;
-use super::page::{CONTENT, Page, SPACE, fitting};
+use super::page::{CONTENT, Page, SPACE, SWATCH, fitting};
 use super::scale::{Scale, largest};
 use super::text::Font;
 use super::{DAMAGED, PictureError};
@@ -12,6 +12,8 @@ use super::{DAMAGED, PictureError};
 const TAP: usize = 24;
 /// Distance between filters.
 const GAP: usize = 24;
+/// Distance between two colours of the key.
+const KEY: usize = 120;
 /// Narrowest column for a filter, so that its limit fits.
 const COLUMN: usize = 72;
 
@@ -44,10 +46,8 @@ pub fn filters(title: &str, facts: &[String], filters: &Filters) -> Result<RgbIm
     for fact in facts {
         page.paragraph(fact);
     }
-    page.paragraph(
-        "a tap's red, green and blue are its weights for those colours of the input: mid-grey is 0, full colour \
-         the limit, none minus the limit",
-    );
+    page.space();
+    page.paragraph("a tap's red, green and blue are its weights for the input's red, green and blue:");
     key(&mut page);
     page.hatching("all 0");
     page.paragraph("number above a filter: its channel; below: its limit, the largest magnitude");
@@ -80,23 +80,24 @@ fn shade(weight: f32, limit: f32) -> u8 {
     (127.5 + 127.5 * f64::from(weight) / f64::from(limit)).round() as u8
 }
 
-/// Names the colours of a few taps.
+/// Names the colours of a few taps: those whose weights are 0 or as large as the limit.
 fn key(page: &mut Page) {
     let taps = [
-        ("0", [0, 0, 0]),
-        ("+red", [1, 0, 0]),
-        ("-red", [-1, 0, 0]),
-        ("+green", [0, 1, 0]),
-        ("-green", [0, -1, 0]),
-        ("+blue", [0, 0, 1]),
-        ("-blue", [0, 0, -1]),
-        ("+all", [1, 1, 1]),
-        ("-all", [-1, -1, -1]),
+        ("0 (mid-grey)", [0.0, 0.0, 0.0]),
+        ("+red", [1.0, 0.0, 0.0]),
+        ("-red", [-1.0, 0.0, 0.0]),
+        ("+green", [0.0, 1.0, 0.0]),
+        ("-green", [0.0, -1.0, 0.0]),
+        ("+blue", [0.0, 0.0, 1.0]),
+        ("-blue", [0.0, 0.0, -1.0]),
+        ("+all", [1.0, 1.0, 1.0]),
+        ("-all", [-1.0, -1.0, -1.0]),
     ];
     for (i, (name, weights)) in taps.into_iter().enumerate() {
-        page.fill(i * 100, 14, Rgb(weights.map(|weight| shade(weight as f32, 1.0))));
-        page.outline(i * 100, 14);
-        page.put(i * 100 + 14 + SPACE, name, Font::Label, MUTED);
+        let left = i * KEY;
+        page.fill(left, SWATCH, Rgb(weights.map(|weight| shade(weight, 1.0))));
+        page.outline(left, SWATCH);
+        page.put(left + SWATCH + SPACE, name, Font::Label, MUTED);
     }
     page.down(Font::Body.line());
 }

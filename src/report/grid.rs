@@ -1,5 +1,7 @@
 //! Pictures of feature maps: all maps of one layer, and a few maps of every layer.
 
+use std::collections::BTreeSet;
+
 use image::RgbImage;
 
 use super::page::{Page, Sheet};
@@ -164,17 +166,16 @@ impl<'a> Rows<'a> {
 
     /// Says what the rows show.
     pub fn legend(&self, page: &mut Page) {
-        let distinct = |text: fn(Order<'a>) -> &'static str| {
-            let mut texts: Vec<&str> = self.layers.iter().map(|layer| text(layer.order)).collect();
-            texts.dedup();
-            texts
+        let distinct = |text: fn(Order<'a>) -> &'static str| -> BTreeSet<&str> {
+            self.layers.iter().map(|layer| text(layer.order)).collect()
         };
         let scale = match self.span {
-            Span::Map => "each on its own colour scale, its limits below it",
+            Span::Map => "each on its own colour scale, its limits printed below",
             Span::Layer => "on the layer's own colour scale",
             Span::Common(_) => "on one colour scale for all layers",
         };
-        page.paragraph(&format!("one row a layer: {}, {scale}", distinct(Order::first).join(", or ")));
+        let first = Vec::from_iter(distinct(Order::first)).join(", or ");
+        page.paragraph(&format!("one row a layer: {first}, {scale}"));
         page.hatching("dead (all 0) or constant on this image");
         for legend in distinct(Order::legend) {
             page.paragraph(legend);
@@ -258,11 +259,15 @@ impl FeatureMaps<'_> {
         let least = self.values.iter().copied().fold(f32::INFINITY, f32::min);
         let most = self.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let scale = match span {
-            Span::Map => "each map has its own scale, its limits below it",
+            Span::Map => "each map has its own scale, its limits printed below",
             Span::Layer => "one scale for all maps",
             Span::Common(_) => "one scale for all maps of all layers",
         };
-        let neutral = if self.signed { " with 0 in white" } else { "" };
+        let neutral = match (self.signed, span) {
+            (false, _) => "",
+            (true, Span::Map) => ", 0 is white",
+            (true, _) => " with 0 in white",
+        };
         let (least, most) = (number(least), number(most));
         format!("{scale}{neutral}; the values run from {least} to {most}")
     }

@@ -7,7 +7,7 @@ use super::grid::{Layer, Rows};
 use super::page::{CONTENT, MARGIN, Page, enlargement};
 use super::saliency::Triptych;
 use super::scale::{Scale, ScaleBy};
-use super::text::{Font, number, shorten};
+use super::text::{Font, number, shorten, signed_number};
 use super::{DAMAGED, Heat, PictureError};
 
 /// The input and the evidence are enlarged as long as they stay within this many pixels.
@@ -104,7 +104,10 @@ pub fn index(index: &Index) -> Result<RgbImage, PictureError> {
     if !methods.is_empty() {
         page.band(28);
         page.title("Saliency maps");
-        page.note("left: this network; right: the same method, untrained network; each on its own colour scale");
+        page.note(
+            "left: this network; right: the same method, untrained network; each on its own colour scale; \
+             hatched: the same value everywhere",
+        );
     }
     for method in *methods {
         page.band(12);
@@ -145,7 +148,7 @@ impl Ledger<'_> {
         let channels = self.channels.iter().map(|&(channel, share)| (format!("channel {channel}"), share));
         let mut rows = vec![("bias".to_string(), self.bias)];
         rows.extend(channels);
-        rows.push((format!("{} other channels", self.rest.0), self.rest.1));
+        rows.push((format!("other channels ({})", self.rest.0), self.rest.1));
         rows
     }
 
@@ -172,7 +175,10 @@ impl Ledger<'_> {
         let rows = self.rows();
         let largest = rows.iter().map(|(_, value)| value.abs()).fold(self.gap.abs(), f64::max);
         // Four digits of the largest number, and as many decimals for the others, so that the column adds up.
-        let decimals = if largest == 0.0 { 0 } else { (3 - largest.log10().floor() as i32).clamp(0, 9) as usize };
+        let printed = |value: f64| match largest {
+            1e-4..1e6 => format!("{value:+.*}", (3 - largest.log10().floor() as i32).max(0) as usize),
+            _ => signed_number(value),
+        };
         let half = (LEDGER - BARS) / 2;
         let centre = BARS + half;
 
@@ -182,17 +188,17 @@ impl Ledger<'_> {
         page.down(Font::Label.line());
         let mut line = |name: &str, value: f64, font: Font| {
             page.put(0, name, font, INK);
-            page.put_right(NAME + NUMBER, &format!("{value:+.decimals$}"), font, INK);
+            page.put_right(NAME + NUMBER, &printed(value), font, INK);
             let length = if largest == 0.0 { 0 } else { (value.abs() / largest * half as f64).round() as usize };
             let (left, colour) = if value < 0.0 { (centre - length, AGAINST) } else { (centre, FOR) };
-            page.fill(left, length, colour);
             page.fill(centre, 1, MUTED);
+            page.fill(left, length, colour);
             page.down(Font::Label.line());
         };
         for (name, value) in &rows {
             line(name, *value, Font::Label);
         }
         line("sum = logit gap", self.gap, Font::Strong);
-        page.note(&format!("left out by rounding: {}", number(self.residual)));
+        page.note(&format!("residual, from rounding: {}", number(self.residual)));
     }
 }

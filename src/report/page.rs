@@ -24,7 +24,7 @@ const GAP: (usize, usize) = (12, 24);
 /// Narrowest column for a map, so that its number fits.
 const MAP_COLUMN: usize = 32;
 /// Height of a colour bar or of a bar in a table, and side of a square in the legend.
-const SWATCH: usize = 14;
+pub const SWATCH: usize = 14;
 /// Length of a colour bar.
 const BAR: usize = 160;
 /// Distance between a colour bar or square and its text.

@@ -4,20 +4,21 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 
 use super::PictureError;
-use super::canvas::MUTED;
+use super::canvas::{INK, MUTED};
 use super::page::{CONTENT, Page, WIDEST, fitting};
 use super::text::{Font, shorten};
 
 /// Patches in a row and in a column of a block.
 const SIDE: usize = 3;
-/// Patches are enlarged as long as they stay within this many pixels.
+/// Patches are enlarged as long as they stay within this many pixels, and shrunk where they exceed the larger limit.
 const ENLARGED: u32 = 32;
+const SHRUNK: u32 = 48;
 /// Distance between patches, and between blocks.
 const GAP: usize = 3;
 const BLOCK_GAP: usize = 20;
 /// Narrowest block, so that its name and note fit.
 const BLOCK: usize = 84;
-/// A page of more channels than this is wider, and its patches are smaller.
+/// A page of more channels than this is wider, and its patches are shrunk to the smaller limit.
 const MANY: usize = 64;
 /// Width between the margins of such a page.
 const WIDE: usize = 2400;
@@ -44,21 +45,22 @@ pub fn patches(title: &str, facts: &[String], rows: &[PatchRow]) -> Result<RgbIm
     check(title, rows)?;
     let many = rows.len() > MANY;
     let sides = rows.iter().flat_map(|row| &row.patches).map(|patch| patch.width().max(patch.height()));
-    let size = Size::new(sides.max().unwrap_or(ENLARGED), if many { ENLARGED } else { 48 });
-    let grid = SIDE * (size.cell + GAP) - GAP;
-    let block = grid.max(BLOCK);
-    let columns = fitting(if many { WIDE } else { WIDEST }, block, BLOCK_GAP).min(rows.len());
+    let size = Size::new(sides.max().unwrap_or(ENLARGED), if many { ENLARGED } else { SHRUNK });
+    let block = size.block().max(BLOCK);
+    let most = fitting(if many { WIDE } else { WIDEST }, block, BLOCK_GAP);
+    let columns = rows.len().div_ceil(rows.len().div_ceil(most));
     let mut page = Page::new(title, CONTENT.max(columns * (block + BLOCK_GAP) - BLOCK_GAP));
     for fact in facts {
         page.paragraph(fact);
     }
+    page.space();
     page.paragraph(&size.legend());
     page.hatching("no patch");
     for line in rows.chunks(columns) {
         page.band(BLOCK_GAP);
         for (i, row) in line.iter().enumerate() {
             page.column(i * (block + BLOCK_GAP), block);
-            draw(&mut page, row, &size);
+            draw(&mut page, row, &size, block / Font::Label.width());
         }
     }
     Ok(page.finish())
@@ -79,22 +81,26 @@ fn check(title: &str, rows: &[PatchRow]) -> Result<(), PictureError> {
     Ok(())
 }
 
-/// Draws the block of one channel.
-fn draw(page: &mut Page, row: &PatchRow, size: &Size) {
-    let columns = size.cell.max(BLOCK / SIDE) * SIDE / Font::Label.width();
-    page.put(0, &shorten(&row.name, columns), Font::Strong, super::canvas::INK);
+/// Draws the block of one channel, with texts of at most the given number of characters.
+fn draw(page: &mut Page, row: &PatchRow, size: &Size, characters: usize) {
+    page.put(0, &shorten(&row.name, characters), Font::Strong, INK);
     page.down(Font::Label.line());
-    for i in 0..SIDE * SIDE {
-        let left = i % SIDE * (size.cell + GAP);
-        match row.patches.get(i) {
-            Some(patch) => page.photo_at(left, &size.apply(patch), size.factor),
-            None => page.hatch_at(left, (size.cell, size.cell)),
-        }
-        if i % SIDE == SIDE - 1 {
+    if row.patches.is_empty() {
+        page.hatch_at(0, (size.block(), size.block()));
+        page.down(size.block() + GAP);
+    } else {
+        for line in 0..SIDE {
+            for column in 0..SIDE {
+                let left = column * (size.cell + GAP);
+                match row.patches.get(line * SIDE + column) {
+                    Some(patch) => page.photo_at(left, &size.apply(patch), size.factor),
+                    None => page.hatch_at(left, (size.cell, size.cell)),
+                }
+            }
             page.down(size.cell + GAP);
         }
     }
-    page.put(0, &shorten(&row.note, columns), Font::Label, MUTED);
+    page.put(0, &shorten(&row.note, characters), Font::Label, MUTED);
     page.down(Font::Label.line());
 }
 
@@ -111,6 +117,11 @@ impl Size {
     fn new(side: u32, most: u32) -> Self {
         let factor = (ENLARGED / side).max(1);
         Size { side, cell: (side * factor).min(most) as usize, factor: factor as usize }
+    }
+
+    /// The side of a block on the page.
+    fn block(&self) -> usize {
+        SIDE * (self.cell + GAP) - GAP
     }
 
     fn shrinks(&self) -> bool {

@@ -92,7 +92,6 @@ pub fn triptych(
         page.map(map, factor, &scale);
         page.colour_bar(&(scale, scale.ends()), Font::Label);
     }
-    page.note(&triptych.similar());
 
     page.band(20);
     let mut lines = triptych.card.lines.iter();
@@ -102,7 +101,10 @@ pub fn triptych(
     for line in lines {
         page.paragraph(line);
     }
-    page.note("each map has its own colour scale; hatched: the same value everywhere");
+    page.note(&format!(
+        "{}; each map has its own colour scale; hatched: the same value everywhere",
+        triptych.similar()
+    ));
     page.band(20);
     triptych.card.draw(&mut page);
     Ok(page.finish())

@@ -122,7 +122,11 @@ impl Scale {
     /// Both ends in a few characters.
     pub fn limits(&self) -> String {
         let limit = number(self.limit);
-        if self.signed { format!("±{limit}") } else { format!("0 to {limit}") }
+        match (self.limit == 0.0, self.signed) {
+            (true, _) => limit,
+            (false, true) => format!("±{limit}"),
+            (false, false) => format!("0 to {limit}"),
+        }
     }
 
     /// The colour of a value. A scale whose ends are both 0 knows only the colour of 0.
