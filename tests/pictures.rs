@@ -442,23 +442,22 @@ fn the_bars_of_a_ledger_are_as_long_as_its_numbers() {
 
 #[test]
 fn an_index_refuses_what_is_not_true_and_names_it() {
-    let error = |change: &dyn Fn(&mut Index)| {
-        with_index(|mut page| {
-            change(&mut page);
-            index(&page).unwrap_err().to_string()
-        })
-    };
-    let short = error(&|page| page.ledger = ledger(&[(7, 3.0)]));
+    let error = |page: Index| index(&page).unwrap_err().to_string();
+    let short = with_index(|page| error(Index { ledger: ledger(&[(7, 3.0)]), ..page }));
     assert!(short.starts_with("ledger: the rows add up to 4, but the logit gap is 2;"), "{short}");
-    let broken = error(&|page| page.ledger = ledger(&[(7, f64::NAN)]));
+    let broken = with_index(|page| error(Index { ledger: ledger(&[(7, f64::NAN)]), ..page }));
     assert!(broken.starts_with("ledger, channel 7: the value is NaN;"), "{broken}");
-    let broken = error(&|page| page.evidence = heat(&[f32::NAN; 64 * 64], true));
+    let broken = with_index(|page| error(Index { evidence: heat(&[f32::NAN; 64 * 64], true), ..page }));
     assert!(broken.starts_with("evidence map, row 0, column 0: the value is NaN;"), "{broken}");
-    let broken = error(&|page| {
-        page.methods = Vec::leak(vec![Triptych { similarity: Some(2.0), ..page.methods[0] }]);
+    let broken = with_index(|page| {
+        let wrong = Triptych { similarity: Some(2.0), ..page.methods[0] };
+        error(Index { methods: &[page.methods[0], wrong], ..page })
     });
     assert!(broken.starts_with("Occlusion: the similarity to the control is 2;"), "{broken}");
-    let broken = error(&|page| page.layers = Vec::leak(vec![layer(maps(&[f32::NAN], (1, 1, 1)), Order::Channel)]));
+    let broken = with_index(|page| {
+        let wrong = layer(maps(&[f32::NAN], (1, 1, 1)), Order::Channel);
+        error(Index { layers: &[page.layers[0], wrong], ..page })
+    });
     assert!(broken.starts_with("Block 1 after ReLU, channel 0, row 0, column 0: the value is NaN;"), "{broken}");
 }
 
@@ -536,8 +535,8 @@ fn a_filter_of_zeros_is_hatched() {
 #[test]
 fn filters_that_cannot_be_drawn_are_errors() {
     let error = |weights: &[f32]| {
-        let filters_of = Filters { name: "Block 1", weights, height: 1, width: 2 };
-        filters("Filters", &[], &filters_of).unwrap_err().to_string()
+        let broken = Filters { name: "Block 1", weights, height: 1, width: 2 };
+        filters("Filters", &[], &broken).unwrap_err().to_string()
     };
     assert!(error(&[]).starts_with("Block 1: 0 weights cannot be drawn"));
     assert!(error(&[1.0; 7]).starts_with("Block 1: 7 weights cannot be drawn"));

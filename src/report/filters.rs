@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 
 use super::canvas::MUTED;
-use super::page::{CONTENT, Page, SPACE, SWATCH, fitting};
+use super::page::{CONTENT, Page, SPACE, SWATCH, even, fitting};
 use super::scale::{Scale, largest};
 use super::text::Font;
 use super::{DAMAGED, PictureError};
@@ -42,17 +42,17 @@ pub fn filters(title: &str, facts: &[String], filters: &Filters) -> Result<RgbIm
     let size = (filters.width * TAP, filters.height * TAP);
     let column = size.0.max(COLUMN);
     let mut page = Page::new(title, CONTENT.max(column));
-    let columns = fitting(page.content(), column, GAP);
     for fact in facts {
         page.paragraph(fact);
     }
     page.space();
-    page.paragraph("a tap's red, green and blue are its weights for the input's red, green and blue:");
+    page.paragraph("a tap's red, green and blue are its weights for the input's (+, -: as large as the limit)");
     key(&mut page);
     page.hatching("all 0");
     page.paragraph("number above a filter: its channel; below: its limit, the largest magnitude");
     let taps = filters.height * filters.width;
     let all: Vec<&[f32]> = filters.weights.chunks(3 * taps).collect();
+    let columns = even(all.len(), fitting(page.content(), column, GAP));
     for (row, line) in all.chunks(columns).enumerate() {
         page.band(20);
         for (i, weights) in line.iter().enumerate() {

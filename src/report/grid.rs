@@ -7,7 +7,7 @@ use image::RgbImage;
 use super::page::{Page, Sheet};
 use super::scale::{ScaleBy, Span};
 use super::text::{Font, number, signed_number};
-use super::{FeatureMaps, Heat, Kind, PictureError};
+use super::{DAMAGED, FeatureMaps, Kind, PictureError};
 
 /// Maps that [`overview`] shows of a layer, at most.
 const FIRST: usize = 8;
@@ -211,9 +211,7 @@ impl Layer<'_> {
         match numbers.iter().position(|number| !number.is_finite()) {
             Some(channel) => Err(PictureError(format!(
                 "{}, channel {channel}: the contribution is {}; {}",
-                maps.name,
-                numbers[channel],
-                super::DAMAGED
+                maps.name, numbers[channel], DAMAGED
             ))),
             None => Ok(()),
         }
@@ -251,7 +249,7 @@ impl FeatureMaps<'_> {
     }
 
     fn count(&self, kind: Kind) -> usize {
-        (0..self.channels).map(|channel| self.map(channel)).filter(|map: &Heat| map.kind() == kind).count()
+        (0..self.channels).map(|channel| self.map(channel)).filter(|map| map.kind() == kind).count()
     }
 
     /// What the colours span.

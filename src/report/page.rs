@@ -77,6 +77,11 @@ pub fn fitting(width: usize, column: usize, gap: usize) -> usize {
     ((width + gap) / (column + gap)).max(1)
 }
 
+/// How many of `count` things to put in a row of at most `most`, so that the rows are about equally long.
+pub fn even(count: usize, most: usize) -> usize {
+    count.div_ceil(count.div_ceil(most))
+}
+
 /// The input as it is shown beside a text: its enlargement and the width of its column.
 fn shown(input: &RgbImage) -> (usize, usize) {
     let (width, height) = (input.width() as usize, input.height() as usize);

@@ -5,7 +5,7 @@ use image::imageops::{self, FilterType};
 
 use super::PictureError;
 use super::canvas::{INK, MUTED};
-use super::page::{CONTENT, Page, WIDEST, fitting};
+use super::page::{CONTENT, Page, WIDEST, even, fitting};
 use super::text::{Font, shorten};
 
 /// Patches in a row and in a column of a block.
@@ -48,7 +48,7 @@ pub fn patches(title: &str, facts: &[String], rows: &[PatchRow]) -> Result<RgbIm
     let size = Size::new(sides.max().unwrap_or(ENLARGED), if many { ENLARGED } else { SHRUNK });
     let block = size.block().max(BLOCK);
     let most = fitting(if many { WIDE } else { WIDEST }, block, BLOCK_GAP);
-    let columns = rows.len().div_ceil(rows.len().div_ceil(most));
+    let columns = even(rows.len(), most);
     let mut page = Page::new(title, CONTENT.max(columns * (block + BLOCK_GAP) - BLOCK_GAP));
     for fact in facts {
         page.paragraph(fact);
@@ -139,6 +139,6 @@ impl Size {
     fn legend(&self) -> String {
         let Size { side, cell, factor } = self;
         let shown = if self.shrinks() { format!("shrunk to {cell} px") } else { format!("enlarged {factor} times") };
-        format!("each block: the patches of up to {side} px that excite a channel most, {shown}; the strongest first")
+        format!("each block: what excites a channel most, the strongest first; patches of {side} px, {shown}")
     }
 }
