@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use anyhow::{Result, bail};
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::drawn;
 use crate::data::folder::VALIDATION_SHARE;
@@ -135,7 +135,8 @@ pub enum Switch {
 }
 
 /// Names of the optimisers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OptimizerName {
     /// Adam with PyTorch's defaults.
     Adam,
@@ -299,9 +300,9 @@ impl Which {
 }
 
 /// What `train` is to do, every choice made: `config.json` of the run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// The data folder, or none for drawn pictures.
+    /// The data folder, from the root on, or none for drawn pictures.
     pub data: Option<String>,
     /// Share of each class set aside for validation, if it was.
     pub val_share: Option<f64>,
@@ -318,7 +319,7 @@ pub struct Config {
     /// Passes over the training pictures.
     pub epochs: usize,
     /// Name of the optimiser.
-    pub optimizer: &'static str,
+    pub optimizer: OptimizerName,
     /// Learning rate.
     pub lr: f64,
     /// Momentum, of SGD.
@@ -398,8 +399,10 @@ impl TrainArgs {
     /// Every choice made, given what the data turned out to be; `split` says whether validation pictures were set aside.
     pub fn config(&self, classes: &[String], [train_pictures, val_pictures]: [usize; 2], split: bool) -> Config {
         let sgd = self.optimizer == OptimizerName::Sgd;
+        // Later commands may run in another folder.
+        let absolute = |data: &PathBuf| std::path::absolute(data).unwrap_or_else(|_| data.clone());
         Config {
-            data: self.data.as_ref().map(|data| data.display().to_string()),
+            data: self.data.as_ref().map(|data| absolute(data).display().to_string()),
             val_share: split.then_some(self.val_share()),
             classes: classes.to_vec(),
             train_pictures,
@@ -407,7 +410,7 @@ impl TrainArgs {
             model: self.spec(classes.len()),
             batch: self.batch,
             epochs: self.epochs(),
-            optimizer: if sgd { "sgd" } else { "adam" },
+            optimizer: self.optimizer,
             lr: self.lr,
             momentum: sgd.then_some(self.momentum()),
             weight_decay: self.weight_decay,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
+use crate::cli::Config;
 use crate::train::EpochRecord;
 
 /// Folder of the runs that are given no folder.
@@ -151,15 +152,28 @@ pub fn free_name(parent: &Path, name: impl Fn(usize) -> String) -> Result<PathBu
 /// # Errors
 /// When there is no such run or the file cannot be used, with the remedy.
 pub fn read_checkpoint(run: &Path, name: &str) -> Result<Checkpoint> {
+    let bytes = read(run, name)?;
+    Checkpoint::from_bytes(&bytes).with_context(|| format!("{}: cannot be used", run.join(name).display()))
+}
+
+/// Reads how a run was made, from its `config.json`.
+///
+/// # Errors
+/// As [`read_checkpoint`].
+pub fn read_config(run: &Path) -> Result<Config> {
+    let name = "config.json";
+    let bytes = read(run, name)?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{}: cannot be used", run.join(name).display()))
+}
+
+fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
     if !run.is_dir() {
         let what = if run.exists() { "is a file" } else { "there is no such folder" };
         bail!("--run {}: {what}; name the folder that `convscope train` made, such as runs/001", run.display());
     }
-    let path = run.join(name);
-    let bytes = fs::read(&path).with_context(|| {
+    fs::read(run.join(name)).with_context(|| {
         format!("--run {}: {name} cannot be read; is this a finished run of `convscope train`?", run.display())
-    })?;
-    Checkpoint::from_bytes(&bytes).with_context(|| format!("{}: cannot be used", path.display()))
+    })
 }
 
 #[cfg(test)]

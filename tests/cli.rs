@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 
 use common::trial;
 use convscope::checkpoint::Checkpoint;
+use convscope::commands::pictures;
 use serde_json::Value;
 
 fn main() {
@@ -182,7 +183,13 @@ fn train_on_photos_of_three_classes() {
     let run = folder.path().join("run");
     let rejected = fs::read_to_string(run.join("rejected.csv")).unwrap();
     assert!(rejected.contains("broken.jpg"), "{rejected}");
-    assert_eq!(json(&run.join("config.json"))["classes"], serde_json::json!(["blue", "green", "red"]));
+    let config = json(&run.join("config.json"));
+    assert_eq!(config["classes"], serde_json::json!(["blue", "green", "red"]));
+    // Found again from any folder, such as this test's own.
+    let again = pictures::of_run(&run, None, 16).unwrap();
+    assert_eq!(config["train_pictures"], again.train.len());
+    assert_eq!(config["val_pictures"], again.val.len());
+    assert_eq!(pictures::validation_of(&run, None, 16).unwrap().len(), again.val.len());
     let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let best = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["val_acc"].as_f64().unwrap());
     assert_eq!(best.fold(0.0, f64::max), 1.0, "three plain colours are learned: {lines}");

@@ -4,6 +4,7 @@ mod bench;
 mod explain;
 mod features;
 mod kernels;
+pub mod pictures;
 mod train;
 
 use std::path::Path;

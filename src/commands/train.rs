@@ -9,10 +9,8 @@ use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Meta, Weights};
 use crate::cli::{TrainArgs, Which};
-use crate::data::drawn::{DrawnPets, FIRST_VAL_PICTURE};
-use crate::data::folder::{self, Folder};
-use crate::data::photos::Photos;
-use crate::data::{Pictures, Rejected, pets, write_rejected};
+use crate::commands::pictures::{Data, Source};
+use crate::data::{pets, write_rejected};
 use crate::gpu::Gpu;
 use crate::inspect::{self, Stage};
 use crate::model::{Keep, Metrics, Model};
@@ -20,14 +18,6 @@ use crate::ops::conv2d::Kernels;
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
 use crate::train::{EpochRecord, Progress, Trainer};
-
-/// The pictures to learn from and to be judged by.
-struct Data {
-    classes: Vec<String>,
-    train: Box<dyn Pictures>,
-    val: Box<dyn Pictures>,
-    rejected: Vec<Rejected>,
-}
 
 pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     arguments.check()?;
@@ -39,7 +29,15 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     super::say_adapter(&gpu);
 
     // What costs little and may be refused comes first; reading all photos comes last.
-    let found = arguments.data.as_deref().map(|root| scan(root, arguments)).transpose()?;
+    let source = Source::of(arguments);
+    let found = source.scan()?;
+    if let Some(found) = &found
+        && arguments.val_share.is_some()
+        && !found.split
+    {
+        let root = found.root.display();
+        bail!("--val-share: --data {root} has validation pictures of its own; leave the option out");
+    }
     let classes = found.as_ref().map_or(pets::CLASSES.len(), |found| found.classes.len());
     let spec = arguments.spec(classes);
     spec.blocks()?;
@@ -49,11 +47,9 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
 
     let run = RunDir::create(arguments.out.as_deref())?;
     let split = found.as_ref().is_some_and(|found| found.split);
-    let data = match found {
-        // A folder with nothing in it yet is no run to keep.
-        Some(found) => read_photos(found, arguments).inspect_err(|_| drop(fs::remove_dir(run.path())))?,
-        None => draw_pets(arguments),
-    };
+    // A folder with nothing in it yet is no run to keep.
+    let data = source.read(found).inspect_err(|_| drop(fs::remove_dir(run.path())))?;
+    tell(&data, arguments.data.is_none(), split);
     run.write_json("config.json", &arguments.config(&data.classes, [data.train.len(), data.val.len()], split))?;
     run.write_json("environment.json", &Environment::new(&gpu, arguments.seed))?;
     if arguments.data.is_some() {
@@ -88,6 +84,23 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     ));
     say("  metrics.csv, metrics.jsonl   one line an epoch; config.json and environment.json say how it was made");
     Ok(())
+}
+
+/// Says what there is to learn from.
+fn tell(data: &Data, drawn: bool, split: bool) {
+    let (train, val) = (data.train.len(), data.val.len());
+    if drawn {
+        say(format!(
+            "data     {train} + {val} synthetic pictures of cats and dogs, drawn by this program (--data takes your \
+             photos)"
+        ));
+        return;
+    }
+    let how = if split { ", validation set aside at random" } else { "" };
+    say(format!("data     {train} + {val} photos of {}{how}", data.classes.join(", ")));
+    if !data.rejected.is_empty() {
+        say(format!("         files that cannot be used: {}; rejected.csv names them and why", data.rejected.len()));
+    }
 }
 
 /// Trains for all epochs and returns the checkpoint with the highest validation accuracy.
@@ -183,78 +196,6 @@ fn draw_features(gpu: &Gpu, model: &Model, data: Data, run: &RunDir, epoch: usiz
     let folder = run.file("features");
     fs::create_dir(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     super::write_pictures(&folder, inspect::draw(&look, model, &pixels, Stage::Relu, "Feature maps", &facts)?)
-}
-
-fn draw_pets(arguments: &TrainArgs) -> Data {
-    let TrainArgs { seed, size, train_pictures, val_pictures, .. } = *arguments;
-    say(format!(
-        "data     {train_pictures} + {val_pictures} synthetic pictures of cats and dogs, drawn by this program \
-         (--data takes your photos)"
-    ));
-    let cache = |count| cache_share(arguments, count, train_pictures + val_pictures);
-    let draw = |first, count| Box::new(DrawnPets::new(seed, first, count, size as u32, cache(count)));
-    Data {
-        classes: pets::CLASSES.map(String::from).to_vec(),
-        train: draw(0, train_pictures),
-        val: draw(FIRST_VAL_PICTURE, val_pictures),
-        rejected: Vec::new(),
-    }
-}
-
-fn scan(root: &Path, arguments: &TrainArgs) -> Result<Folder> {
-    let found = folder::scan(root, arguments.val_share(), arguments.seed)?;
-    if arguments.val_share.is_some() && !found.split {
-        bail!("--val-share: --data {} has validation pictures of its own; leave the option out", root.display());
-    }
-    Ok(found)
-}
-
-/// Reads all photos. Where a class lost all its validation pictures to broken files, others are set aside.
-fn read_photos(found: Folder, arguments: &TrainArgs) -> Result<Data> {
-    let mut rejected = found.rejected.clone();
-    let (train, val) = decode(&found, arguments, &mut rejected);
-    let complete = found
-        .check_decoded("training", &train, &rejected)
-        .and_then(|()| found.check_decoded("validation", &val, &rejected));
-    let (found, train, val) = match complete {
-        Err(_) if found.split => {
-            let found = folder::scan_without(&found.root, arguments.val_share(), arguments.seed, &rejected)?;
-            let (train, val) = decode(&found, arguments, &mut rejected);
-            (found, train, val)
-        }
-        complete => complete.map(|()| (found, train, val))?,
-    };
-    rejected.sort();
-    rejected.dedup();
-    let how = if found.split { ", validation set aside at random" } else { "" };
-    say(format!("data     {} + {} photos of {}{how}", train.len(), val.len(), found.classes.join(", ")));
-    if !rejected.is_empty() {
-        say(format!("         files that cannot be used: {}; rejected.csv names them and why", rejected.len()));
-    }
-    Ok(Data { classes: found.classes, train: Box::new(train), val: Box::new(val), rejected })
-}
-
-/// Decodes the training and the validation photos; those that cannot be used join `rejected`.
-fn decode(found: &Folder, arguments: &TrainArgs, rejected: &mut Vec<Rejected>) -> (Photos, Photos) {
-    let total = found.train.len() + found.val.len();
-    let reading = bar("{msg} {pos}/{len} [{bar:30}] ETA {eta}", total as u64).with_message("reading photos");
-    let mut done = 0;
-    let [train, val] = [&found.train, &found.val].map(|files| {
-        let cache = cache_share(arguments, files.len(), total);
-        let show = |pictures: usize| reading.set_position((done + pictures) as u64);
-        let (photos, mut unusable) = Photos::read(files.clone(), &found.root, arguments.size as u32, cache, &show);
-        rejected.append(&mut unusable);
-        done += files.len();
-        photos
-    });
-    reading.finish_and_clear();
-    (train, val)
-}
-
-/// Bytes of memory for `count` of `total` pictures: in proportion, so that training and validation pictures are kept to
-/// the same degree.
-fn cache_share(arguments: &TrainArgs, count: usize, total: usize) -> usize {
-    (((arguments.cache as u128) << 20) * count as u128 / total.max(1) as u128) as usize
 }
 
 /// Checks that the run's folder does not come to lie in the data folder, which is only read.
