@@ -105,7 +105,7 @@ pub fn index(index: &Index) -> Result<RgbImage, PictureError> {
         page.band(28);
         page.title("Saliency maps");
         page.note(
-            "left: this network; right: the same method, untrained network; each on its own colour scale; \
+            "left: this network; right: the same method, untrained network; each on its own colour scale, whose last colours the strongest 1 % of pixels share; \
              hatched: the same value everywhere",
         );
     }
@@ -127,7 +127,7 @@ pub fn index(index: &Index) -> Result<RgbImage, PictureError> {
 fn draw_method(page: &mut Page, method: &Triptych, input: &RgbImage) {
     let factor = enlargement(input.width() as usize, input.height() as usize, SMALL);
     let column = input.width() as usize * factor + GAP;
-    let scales = [method.map, method.control].map(|map| Scale::of(&map));
+    let scales = [method.map, method.control].map(|map| Scale::of_saliency(&map));
     for (i, map) in [method.map, method.control].iter().enumerate() {
         page.column(i * column, column);
         page.map(map, factor, &scales[i]);

@@ -88,7 +88,7 @@ pub fn triptych(
     for (i, (heading, map)) in (1..).zip(panels) {
         page.column(i * (column + MARGIN), column);
         page.heading(heading);
-        let scale = Scale::of(map);
+        let scale = Scale::of_saliency(map);
         page.map(map, factor, &scale);
         page.colour_bar(&(scale, scale.ends()), Font::Label);
     }
@@ -102,7 +102,8 @@ pub fn triptych(
         page.paragraph(line);
     }
     page.note(&format!(
-        "{}; each map has its own colour scale; hatched: the same value everywhere",
+        "{}; each map has its own colour scale, and its strongest 1 % of pixels share the last colours; hatched: the same \
+         value everywhere",
         triptych.similar()
     ));
     page.band(20);

@@ -113,6 +113,15 @@ impl Scale {
         Scale::new(largest(map.values), map.signed)
     }
 
+    /// The scale of a saliency map whose values have been checked: the strongest hundredth share the last colours, lest a
+    /// few pixels leave nothing to be seen of the others.
+    pub fn of_saliency(map: &Heat) -> Self {
+        let mut magnitudes: Vec<f32> = map.values.iter().map(|value| value.abs()).collect();
+        let place = (magnitudes.len() - 1) * 99 / 100;
+        let (_, &mut limit, _) = magnitudes.select_nth_unstable_by(place, f32::total_cmp);
+        if limit == 0.0 { Scale::of(map) } else { Scale::new(limit, map.signed) }
+    }
+
     /// The first and the last value, as they are to be printed.
     pub fn ends(&self) -> [String; 2] {
         let low = if self.signed { -self.limit } else { 0.0 };
@@ -129,10 +138,10 @@ impl Scale {
         }
     }
 
-    /// The colour of a value. A scale whose ends are both 0 knows only the colour of 0.
+    /// The colour of a value; beyond the ends, theirs. A scale whose ends are both 0 knows only the colour of 0.
     pub fn colour(&self, value: f32) -> Rgb<u8> {
         let share = if self.limit == 0.0 { 0.0 } else { f64::from(value) / f64::from(self.limit) };
-        self.colour_at(if self.signed { (1.0 + share) / 2.0 } else { share })
+        self.colour_at(if self.signed { (1.0 + share) / 2.0 } else { share }.clamp(0.0, 1.0))
     }
 
     /// The colour at a position from 0 (the first value) to 1 (the last).
