@@ -76,6 +76,8 @@ pub mod report;
 #[cfg(feature = "native")]
 pub mod run_dir;
 #[cfg(feature = "native")]
+pub mod stats;
+#[cfg(feature = "native")]
 mod terminal;
 #[cfg(feature = "native")]
 pub mod train;

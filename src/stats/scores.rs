@@ -1,0 +1,78 @@
+//! Scores of logits: (n, classes) in row-major order, against n labels.
+
+/// Bins of [`expected_calibration_error`].
+pub const CALIBRATION_BINS: usize = 15;
+
+/// Share of rows whose largest logit is the label's; of equal ones the first counts.
+///
+/// # Panics
+/// When there are no labels, or the logits are not as many for each.
+pub fn accuracy<T: Copy + Into<f64>>(logits: &[T], labels: &[usize]) -> f64 {
+    let hits = rows(logits, labels).filter(|(row, label)| argmax(row) == *label).count();
+    hits as f64 / labels.len() as f64
+}
+
+/// Mean of minus the natural logarithm of the label's softmax probability.
+///
+/// # Panics
+/// As [`accuracy`], or when a label is not below the number of classes.
+pub fn log_loss<T: Copy + Into<f64>>(logits: &[T], labels: &[usize]) -> f64 {
+    rows(logits, labels).map(|(row, label)| row_loss(&row, label)).sum::<f64>() / labels.len() as f64
+}
+
+/// Expected calibration error: rows are binned by confidence, the largest softmax probability, into
+/// [`CALIBRATION_BINS`] bins of equal width, each closed above; the result is the mean over rows of the distance between
+/// accuracy and mean confidence in the row's bin. Formula: C. Guo et al., ICML 2017, equation 3.
+///
+/// # Panics
+/// As [`accuracy`].
+pub fn expected_calibration_error<T: Copy + Into<f64>>(logits: &[T], labels: &[usize]) -> f64 {
+    // Of each bin, hits less confidence, summed.
+    let mut gaps = [0.0; CALIBRATION_BINS];
+    for (mut row, label) in rows(logits, labels) {
+        let predicted = argmax(&row);
+        softmax(&mut row);
+        let confidence = row[predicted];
+        let bin = (confidence * CALIBRATION_BINS as f64).ceil() as usize - 1;
+        gaps[bin.min(CALIBRATION_BINS - 1)] += f64::from(predicted == label) - confidence;
+    }
+    gaps.iter().map(|gap| gap.abs()).sum::<f64>() / labels.len() as f64
+}
+
+fn rows<T: Copy + Into<f64>>(logits: &[T], labels: &[usize]) -> impl Iterator<Item = (Vec<f64>, usize)> {
+    assert!(!labels.is_empty() && !logits.is_empty(), "scores of no images");
+    assert!(logits.len().is_multiple_of(labels.len()), "{} logits for {} labels", logits.len(), labels.len());
+    let classes = logits.len() / labels.len();
+    logits.chunks_exact(classes).map(|row| row.iter().map(|&logit| logit.into()).collect()).zip(labels.iter().copied())
+}
+
+/// Index of the largest logit; of equal ones the first.
+pub(super) fn argmax(logits: &[f64]) -> usize {
+    let mut largest = 0;
+    for (class, logit) in logits.iter().enumerate() {
+        if *logit > logits[largest] {
+            largest = class;
+        }
+    }
+    largest
+}
+
+/// Turns logits into probabilities.
+pub(super) fn softmax(logits: &mut [f64]) {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = 0.0;
+    for logit in logits.iter_mut() {
+        *logit = (*logit - largest).exp();
+        sum += *logit;
+    }
+    for probability in logits {
+        *probability /= sum;
+    }
+}
+
+/// Minus the logarithm of the label's probability, finite however small that is.
+pub(super) fn row_loss(logits: &[f64], label: usize) -> f64 {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+    largest + sum.ln() - logits[label]
+}
