@@ -469,7 +469,7 @@ fn patch_row(patches: Vec<RgbImage>) -> PatchRow {
 fn patches_stand_in_threes_and_small_ones_are_enlarged() {
     // Four patches of 8 px, each pixel 4 times as large; the other five places are hatched.
     let patch = RgbImage::from_pixel(8, 8, GREEN);
-    let picture = patches("Patches", &[], &[patch_row(vec![patch; 4])]).unwrap();
+    let picture = patches("Patches", &[], &[patch_row(vec![patch; 4])], 3).unwrap();
     let corners = squares(&picture, 32, GREEN);
     let (x, y) = corners[0];
     let step = corners[1].0 - x;
@@ -483,7 +483,7 @@ fn patches_stand_in_threes_and_small_ones_are_enlarged() {
 fn channels_stand_in_order_and_a_channel_without_patches_is_hatched() {
     let patch = |colour| vec![RgbImage::from_pixel(32, 32, colour); 9];
     let rows = [patch_row(patch(GREEN)), patch_row(vec![]), patch_row(patch(RED))];
-    let picture = patches("Patches", &[], &rows).unwrap();
+    let picture = patches("Patches", &[], &rows, 3).unwrap();
     let (first, third) = (squares(&picture, 32, GREEN)[0], squares(&picture, 32, RED)[0]);
     assert_eq!(first.1, third.1);
     assert!(hatched(&picture, ((first.0 + third.0) / 2, first.1), 3 * 32 + 2 * 3));
@@ -495,7 +495,7 @@ fn pages_of_patches_stay_humane() {
         // One patch is cut by the image's edge.
         let mut block = vec![RgbImage::from_pixel(side, side, GREEN); 8];
         block.push(RgbImage::from_pixel(side.div_ceil(2), side, GREEN));
-        let picture = patches("Patches", &[], &vec![patch_row(block); channels]).unwrap();
+        let picture = patches("Patches", &[], &vec![patch_row(block); channels], 3).unwrap();
         assert!((1200..=2600).contains(&picture.width()), "{channels}: {}", picture.width());
         assert!(picture.height() < 2 * picture.width(), "{channels}: {}", picture.height());
         assert!(squares(&picture, 28, GREEN).len() >= 8 * channels, "{channels}");
@@ -505,7 +505,7 @@ fn pages_of_patches_stay_humane() {
 
 #[test]
 fn patches_that_cannot_be_drawn_are_errors() {
-    let error = |rows: &[PatchRow]| patches("Block 5", &[], rows).unwrap_err().to_string();
+    let error = |rows: &[PatchRow]| patches("Block 5", &[], rows, 3).unwrap_err().to_string();
     assert!(error(&[]).starts_with("Block 5: there is no channel"));
     assert!(error(&[patch_row(vec![RgbImage::new(1, 1); 10])]).starts_with("Block 5, channel 17: 10 patches"));
     assert!(error(&[patch_row(vec![RgbImage::new(0, 1)])]).starts_with("Block 5, channel 17: a patch has no pixels"));

@@ -8,9 +8,8 @@ use super::canvas::{INK, MUTED};
 use super::page::{CONTENT, Page, WIDEST, even, fitting};
 use super::text::{Font, shorten};
 
-/// Patches in a row and in a column of a block.
-const SIDE: usize = 3;
-/// Patches are enlarged as long as they stay within this many pixels, and shrunk where they exceed the larger limit.
+/// Patches are enlarged as long as they stay within this many pixels, and shrunk where they exceed the larger limit. Where each
+/// stands alone, both are twice as large.
 const ENLARGED: u32 = 32;
 const SHRUNK: u32 = 48;
 /// Distance between patches, and between blocks.
@@ -34,18 +33,18 @@ pub struct PatchRow {
     pub patches: Vec<RgbImage>,
 }
 
-/// Draws a block of 3 x 3 patches for each channel, from left to right and from top to bottom; the
-/// place of a missing patch is hatched.
+/// Draws a block of `side` x `side` patches for each channel, from left to right and from top to bottom;
+/// the place of a missing patch is hatched.
 ///
 /// Small patches are enlarged by a whole number, large ones are shrunk, all alike.
 ///
 /// # Errors
-/// If there is no row, or if a row has more than nine patches or an empty one.
-pub fn patches(title: &str, facts: &[String], rows: &[PatchRow]) -> Result<RgbImage, PictureError> {
-    check(title, rows)?;
+/// If there is no row, or if a row has more patches than its block or an empty one.
+pub fn patches(title: &str, facts: &[String], rows: &[PatchRow], side: usize) -> Result<RgbImage, PictureError> {
+    check(title, rows, side)?;
     let many = rows.len() > MANY;
     let sides = rows.iter().flat_map(|row| &row.patches).map(|patch| patch.width().max(patch.height()));
-    let size = Size::new(sides.max().unwrap_or(ENLARGED), if many { ENLARGED } else { SHRUNK });
+    let size = Size::new(sides.max().unwrap_or(ENLARGED), side, many);
     let block = size.block().max(BLOCK);
     let most = fitting(if many { WIDE } else { WIDEST }, block, BLOCK_GAP);
     let columns = even(rows.len(), most);
@@ -66,13 +65,14 @@ pub fn patches(title: &str, facts: &[String], rows: &[PatchRow]) -> Result<RgbIm
     Ok(page.finish())
 }
 
-fn check(title: &str, rows: &[PatchRow]) -> Result<(), PictureError> {
+fn check(title: &str, rows: &[PatchRow], side: usize) -> Result<(), PictureError> {
     if rows.is_empty() {
         return Err(PictureError(format!("{title}: there is no channel to draw; give at least one")));
     }
     for PatchRow { name, patches, .. } in rows {
-        if patches.len() > SIDE * SIDE {
-            return Err(PictureError(format!("{title}, {name}: {} patches; give at most nine", patches.len())));
+        let (count, most) = (patches.len(), side * side);
+        if count > most {
+            return Err(PictureError(format!("{title}, {name}: {count} patches; give at most {most}")));
         }
         if patches.iter().any(|patch| patch.width() == 0 || patch.height() == 0) {
             return Err(PictureError(format!("{title}, {name}: a patch has no pixels; leave it out")));
@@ -89,10 +89,10 @@ fn draw(page: &mut Page, row: &PatchRow, size: &Size, characters: usize) {
         page.hatch_at(0, (size.block(), size.block()));
         page.down(size.block() + GAP);
     } else {
-        for line in 0..SIDE {
-            for column in 0..SIDE {
+        for line in 0..size.patches {
+            for column in 0..size.patches {
                 let left = column * (size.cell + GAP);
-                match row.patches.get(line * SIDE + column) {
+                match row.patches.get(line * size.patches + column) {
                     Some(patch) => page.photo_at(left, &size.apply(patch), size.factor),
                     None => page.hatch_at(left, (size.cell, size.cell)),
                 }
@@ -106,6 +106,8 @@ fn draw(page: &mut Page, row: &PatchRow, size: &Size, characters: usize) {
 
 /// How patches are brought to a size that can be seen and that fits.
 struct Size {
+    /// Patches in a row and in a column of a block.
+    patches: usize,
     /// The side of the largest patch, in pixels of its image and on the page.
     side: u32,
     cell: usize,
@@ -114,14 +116,16 @@ struct Size {
 }
 
 impl Size {
-    fn new(side: u32, most: u32) -> Self {
-        let factor = (ENLARGED / side).max(1);
-        Size { side, cell: (side * factor).min(most) as usize, factor: factor as usize }
+    fn new(side: u32, patches: usize, many: bool) -> Self {
+        let times = if patches == 1 { 2 } else { 1 };
+        let most = times * if many { ENLARGED } else { SHRUNK };
+        let factor = (times * ENLARGED / side).max(1);
+        Size { patches, side, cell: (side * factor).min(most) as usize, factor: factor as usize }
     }
 
     /// The side of a block on the page.
     fn block(&self) -> usize {
-        SIDE * (self.cell + GAP) - GAP
+        self.patches * (self.cell + GAP) - GAP
     }
 
     fn shrinks(&self) -> bool {
@@ -137,7 +141,7 @@ impl Size {
     }
 
     fn legend(&self) -> String {
-        let Size { side, cell, factor } = self;
+        let Size { side, cell, factor, .. } = self;
         let shown = if self.shrinks() { format!("shrunk to {cell} px") } else { format!("enlarged {factor} times") };
         format!("each block: what excites a channel most, the strongest first; patches of {side} px, {shown}")
     }
