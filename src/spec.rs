@@ -1,5 +1,7 @@
 //! What a network looks like: its layers, their geometry, and the names of its weights in PyTorch.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{Layout, padded};
@@ -101,6 +103,27 @@ pub struct Block {
     pub stride: usize,
     /// Rows above the picture that its first value sees: 0 without padding.
     pub offset: usize,
+}
+
+impl Block {
+    /// Rows and columns of a picture of height and width `picture` that its value in row `y` and column `x` sees, cut at the
+    /// picture's edge. A stride larger than the filters leaves gaps in between.
+    pub fn receptive_window(&self, [y, x]: [usize; 2], picture: [usize; 2]) -> [Range<usize>; 2] {
+        let window = |position: usize, size: usize| {
+            let first = position * self.stride;
+            let end = (first + self.receptive_field).saturating_sub(self.offset).min(size);
+            first.saturating_sub(self.offset).min(end)..end
+        };
+        [window(y, picture[0]), window(x, picture[1])]
+    }
+
+    /// Rows at the bottom and columns at the right of a picture of height and width `picture` that none of its values sees.
+    /// What the last block does not see changes nothing.
+    pub fn unread_border(&self, picture: [usize; 2]) -> [usize; 2] {
+        let [_, height, width] = self.output;
+        let [rows, columns] = self.receptive_window([height - 1, width - 1], picture);
+        [picture[0] - rows.end, picture[1] - columns.end]
+    }
 }
 
 /// A stored tensor of the network: a trained one or a running statistic.
@@ -338,6 +361,30 @@ mod tests {
         let names: Vec<_> = spec.parameters().into_iter().map(|parameter| parameter.name).collect();
         assert_eq!(names[..4], ["1.weight", "2.weight", "2.bias", "5.weight"]);
         assert_eq!(names[15..], ["23.weight", "23.bias", "24.weight", "24.bias"]);
+    }
+
+    #[test]
+    fn windows_are_cut_at_the_edge() {
+        let blocks = Spec::dogs_vs_cats(128, 2).blocks().unwrap();
+        assert_eq!(blocks[0].receptive_window([0, 62], [128; 2]), [0..3, 124..127]);
+        assert_eq!(blocks[4].receptive_window([1, 2], [128; 2]), [32..95, 64..127]);
+        for block in &blocks {
+            assert_eq!(block.unread_border([128; 2]), [1, 1]);
+        }
+        // Two rows of padding before the first: filters of 5 begin at -2, 0, 2 and so on.
+        let padded = Spec { kernel: 5, padding: 2, input: [3, 16, 20], ..Spec::dogs_vs_cats(16, 2) }.blocks().unwrap();
+        assert_eq!(padded[0].receptive_window([0, 9], [16, 20]), [0..3, 16..20]);
+        assert_eq!(padded[0].receptive_window([3, 1], [16, 20]), [4..9, 0..5]);
+        assert_eq!(padded[1].receptive_window([1, 2], [16, 20]), [0..11, 2..15]);
+        assert_eq!(padded[1].unread_border([16, 20]), [0, 0]);
+    }
+
+    #[test]
+    fn later_blocks_may_leave_a_wider_border() {
+        // Maps of 18, 8 and 3: block 2 does not see the last row of block 1.
+        let spec = Spec { channels: vec![4, 4], ..Spec::dogs_vs_cats(18, 2) };
+        let borders: Vec<_> = spec.blocks().unwrap().iter().map(|block| block.unread_border([18; 2])).collect();
+        assert_eq!(borders, [[1, 1], [3, 3]]);
     }
 
     #[test]

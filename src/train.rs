@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::checkpoint::Weights;
-use crate::data::loader::{Batch, Flips, shuffled, with_batches};
+use crate::data::loader::{Batch, Flips, MOST_LOADERS, shuffled, with_batches};
 use crate::data::{Pictures, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
 use crate::model::{Metrics, Mode, Model, Optimizer};
@@ -59,8 +59,6 @@ pub struct Progress {
 const METRICS_EVERY: Duration = Duration::from_secs(1);
 /// Steps that may wait on the device, so that uploads do not pile up in memory.
 const STEPS_AHEAD: usize = 2;
-/// Threads that load batches, each of which may hold two: more would only fill the memory.
-const MOST_LOADERS: usize = 8;
 
 /// A model in training, with its plans.
 pub struct Trainer<'a> {

@@ -8,6 +8,9 @@ use rand::seq::SliceRandom;
 
 use super::{Pictures, Rejected, prepare, random};
 
+/// Threads that load batches, each of which may hold two: more would only fill the memory.
+pub const MOST_LOADERS: usize = 8;
+
 /// Pictures ready for upload. The buffers always have full length, so the GPU's shapes never
 /// change.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,6 +11,7 @@
 
 mod explanation;
 mod hover;
+pub mod learned;
 pub mod ledger;
 mod lens;
 pub mod pages;

@@ -6,6 +6,7 @@ mod engine;
 mod explain;
 mod golden;
 mod kernels;
+mod learned;
 
 use std::sync::OnceLock;
 
@@ -29,6 +30,6 @@ fn gpu_with(kernels: Kernels) -> &'static Gpu {
 }
 
 fn main() {
-    let tests = [kernels::tests(), engine::tests(), golden::tests(), explain::tests()];
+    let tests = [kernels::tests(), engine::tests(), golden::tests(), explain::tests(), learned::tests()];
     common::run(tests.into_iter().flatten().collect(), vec![]).exit();
 }

@@ -1,0 +1,320 @@
+//! Pictures made to drive channels up.
+
+use image::RgbImage;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::checkpoint::Weights;
+use crate::data::prepare::{CHANNELS, MEAN, STD};
+use crate::explain::Lens;
+use crate::gpu::{GpuError, Plan, Tensor};
+use crate::layout::padded;
+use crate::model::{Activations, Keep, Mode, Model};
+use crate::spec::{Block, Head, Spec};
+
+/// Most pictures that climb together.
+const BATCH: usize = 64;
+/// Most times that a gradient is blurred; more costs much and shows little.
+const BLURS: usize = 8;
+/// Standard deviation of the noise that a picture starts from, where the whole range is -1 to 1.
+const NOISE: f32 = 0.1;
+
+/// How pictures climb.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ascent {
+    /// Steps.
+    pub steps: usize,
+    /// How far the first step moves a colour, as a root mean square, where the whole range is -1 to 1. Later steps are
+    /// shorter, in proportion to how many are left.
+    pub rate: f32,
+    /// Weight of the total variation, which holds neighbouring pixels together.
+    pub variation: f32,
+    /// Decides the noise at the start and the shifts.
+    pub seed: u64,
+}
+
+impl Default for Ascent {
+    fn default() -> Self {
+        Self { steps: 48, rate: 0.1, variation: 0.1, seed: 0 }
+    }
+}
+
+/// A picture that drives one channel up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Maximised {
+    /// The channel.
+    pub channel: usize,
+    /// The picture, (side, side, 4): red, green and blue from -1 to 1, and a zero.
+    pub picture: Vec<f32>,
+    /// What the channel makes of the noise at the start, after batch norm and before ReLU.
+    pub start: f32,
+    /// What it makes of the picture.
+    pub value: f32,
+}
+
+impl Maximised {
+    /// The picture as an image.
+    pub fn image(&self) -> RgbImage {
+        let side = (self.picture.len() / CHANNELS).isqrt() as u32;
+        let byte = |value: f32| ((value * STD + MEAN) * 255.0).round() as u8;
+        let (pixels, _) = self.picture.as_chunks::<CHANNELS>();
+        let bytes = pixels.iter().flat_map(|[red, green, blue, _]| [red, green, blue].map(|value| byte(*value)));
+        RgbImage::from_raw(side, side, bytes.collect()).expect("as many bytes as pixels")
+    }
+}
+
+/// Makes for each of these channels of block `number`, counted from 0, a picture that drives it up, by gradient ascent.
+///
+/// What is driven up is one value, not a mean over the map: the picture is then what a single value of the channel can see,
+/// of the side of its receptive field, and can be laid beside the strongest patches of real pictures. It is the value after
+/// batch norm and before ReLU, which has a gradient where the channel is silent too. The network is built anew for pictures
+/// of that side, which is many times faster than for whole ones, and without padding, since a value in the midst of a map
+/// sees none. Only where the receptive field exceeds the network's own pictures, these stay as they are, and the value at
+/// the centre of the map is driven up.
+///
+/// Each step follows the gradient, scaled to the same length for every picture, so that loud and silent channels move
+/// alike. It looks at the picture through a window that is shifted at random, by up to an eighth of its side; the gradient is
+/// blurred, less and less from step to step, so that the coarse comes before the fine; and the total variation pulls back.
+/// All this keeps away the fine noise that drives a channel up without being anything to see: the gradient of a
+/// strided convolution is a chequerboard. Below 8 pixels there is neither shift nor blur: there every pixel counts.
+///
+/// A channel that nothing drives, because all that it adds up is silent, keeps its noise, smoothed: its value is no higher
+/// than at the start. `progress` is told how many channels are done. Equal arguments give equal pictures.
+///
+/// # Errors
+/// When a tensor exceeds what the device can bind, or the device failed.
+///
+/// # Panics
+/// When there is no such block or channel.
+pub fn maximise(
+    lens: &Lens<'_>,
+    number: usize,
+    channels: &[usize],
+    ascent: &Ascent,
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<Maximised>, GpuError> {
+    let count = lens.blocks()[number].output[0];
+    assert!(channels.iter().all(|channel| *channel < count), "block {number} has {count} channels");
+    let mut made = Vec::with_capacity(channels.len());
+    if channels.is_empty() {
+        return Ok(made);
+    }
+    let climb = Climb::new(lens, number, channels.len())?;
+    for channels in channels.chunks(climb.model.batch()) {
+        made.extend(climb.run(channels, ascent)?);
+        progress(made.len());
+    }
+    Ok(made)
+}
+
+/// The network up to one block, for pictures as large as one of its values can see.
+struct Climb<'l, 'gpu> {
+    lens: &'l Lens<'gpu>,
+    model: Model,
+    number: usize,
+    block: Block,
+    side: usize,
+    forward: Plan,
+    backward: Plan,
+}
+
+impl<'l, 'gpu> Climb<'l, 'gpu> {
+    /// For at most `most` pictures at once, and no more than take the memory of the lens's own batch.
+    fn new(lens: &'l Lens<'gpu>, number: usize, most: usize) -> Result<Self, GpuError> {
+        let gpu = lens.gpu();
+        let spec = part(lens.spec(), number, lens.blocks()[number].receptive_field);
+        let pixels = |spec: &Spec| spec.input[1] * spec.input[2];
+        let batch = (lens.batch() * pixels(lens.spec()) / pixels(&spec)).min(BATCH).min(most);
+        let model = Model::new(gpu, &spec, batch, Keep::Everything)?;
+        model.load(gpu, &part_of_weights(&pollster::block_on(lens.model().weights(gpu, 0))?, &spec));
+        model.set_live(gpu, batch);
+        let block = spec.blocks().expect("the model was built from it").remove(number);
+        let (forward, backward) = (model.forward(gpu, Mode::Eval), model.backward_from_norm(gpu, number));
+        Ok(Self { lens, number, block, side: spec.input[1], forward, backward, model })
+    }
+
+    /// One picture for each of the channels, at most a batch.
+    fn run(&self, channels: &[usize], ascent: &Ascent) -> Result<Vec<Maximised>, GpuError> {
+        self.seed(channels);
+        // For the window to shift.
+        let room = self.side / 8;
+        let mut canvases: Vec<Canvas> =
+            channels.iter().map(|channel| Canvas::noise(self.side + room, ascent.seed, *channel)).collect();
+        let middle = [room / 2; 2];
+        let start = self.values(&canvases, middle, channels)?;
+        let mut shifts = ChaCha8Rng::seed_from_u64(ascent.seed);
+        let each = self.side * self.side * CHANNELS;
+        for step in 1..=ascent.steps {
+            let corner = [(); 2].map(|()| shifts.random_range(0..=room));
+            self.write(&canvases, corner);
+            self.forward.submit(self.lens.gpu())?;
+            self.backward.submit(self.lens.gpu())?;
+            let gradients = self.read(&self.model.gradients.input.first(each * channels.len()))?;
+            let left = (ascent.steps - step + 1) as f32 / ascent.steps as f32;
+            let blurs = (room.min(BLURS) as f32 * left).ceil() as usize;
+            let rate = ascent.rate * left;
+            for (canvas, gradient) in canvases.iter_mut().zip(gradients.chunks(each)) {
+                let (gradient, _) = gradient.as_chunks();
+                let mut gradient = Canvas { side: self.side, pixels: gradient.to_vec() };
+                (0..blurs).for_each(|_| gradient.blur());
+                canvas.climb(&gradient, corner, rate, ascent.variation);
+            }
+        }
+        let values = self.values(&canvases, middle, channels)?;
+        let made = channels.iter().zip(canvases).zip(start.into_iter().zip(values));
+        Ok(made
+            .map(|((&channel, canvas), (start, value))| Maximised {
+                channel,
+                picture: canvas.window(self.side, middle),
+                start,
+                value,
+            })
+            .collect())
+    }
+
+    /// The gradient of each picture's channel by what batch norm makes: 1 at the centre of its map.
+    fn seed(&self, channels: &[usize]) {
+        let [all, height, width] = self.block.output;
+        let each = height * width * padded(all);
+        let mut seed = vec![0.0f32; self.model.batch() * each];
+        for (picture, channel) in seed.chunks_mut(each).zip(channels) {
+            picture[self.centre(*channel)] = 1.0;
+        }
+        self.norm(&self.model.gradients).write(self.lens.gpu(), &seed);
+    }
+
+    /// The place of a channel's value at the centre of its map.
+    fn centre(&self, channel: usize) -> usize {
+        let [all, height, width] = self.block.output;
+        (height / 2 * width + width / 2) * padded(all) + channel
+    }
+
+    /// What each picture's channel makes of it.
+    fn values(&self, canvases: &[Canvas], corner: [usize; 2], channels: &[usize]) -> Result<Vec<f32>, GpuError> {
+        self.write(canvases, corner);
+        self.forward.submit(self.lens.gpu())?;
+        let [all, height, width] = self.block.output;
+        let each = height * width * padded(all);
+        let norm = self.read(&self.norm(&self.model.activations).first(each * channels.len()))?;
+        Ok(norm.chunks(each).zip(channels).map(|(maps, channel)| maps[self.centre(*channel)]).collect())
+    }
+
+    fn write(&self, canvases: &[Canvas], corner: [usize; 2]) {
+        let windows: Vec<f32> = canvases.iter().flat_map(|canvas| canvas.window(self.side, corner)).collect();
+        self.model.activations.input.write(self.lens.gpu(), &windows);
+    }
+
+    fn norm<'a>(&self, of: &'a Activations) -> &'a Tensor {
+        &of.blocks[self.number].stages.as_ref().expect("the model keeps everything").norm
+    }
+
+    fn read(&self, tensor: &Tensor) -> Result<Vec<f32>, GpuError> {
+        pollster::block_on(tensor.read(self.lens.gpu()))
+    }
+}
+
+/// The network up to block `number`, for one value of it that sees `side` pixels.
+fn part(spec: &Spec, number: usize, side: usize) -> Spec {
+    let [colours, height, width] = spec.input;
+    let (input, padding) =
+        if side <= height.min(width) { ([colours, side, side], 0) } else { (spec.input, spec.padding) };
+    Spec { input, channels: spec.channels[..=number].to_vec(), padding, head: Head::AvgPool, ..spec.clone() }
+}
+
+/// The weights of the first blocks; those of the linear layers, which nothing here depends on, are zero.
+fn part_of_weights(weights: &Weights, part: &Spec) -> Weights {
+    let stored = part.parameters().into_iter().chain(part.statistics());
+    let linear = [0, 1].map(|after| format!("{}.", part.linear_index() + after));
+    let tensors = stored.map(|parameter| {
+        let values = if linear.iter().any(|linear| parameter.name.starts_with(linear)) {
+            vec![0.0; parameter.layout.len()]
+        } else {
+            weights.get(&parameter.name).to_vec()
+        };
+        (parameter.name, values)
+    });
+    Weights { tensors: tensors.collect(), batches: weights.batches }
+}
+
+/// A square picture that is being made, (side, side, 4).
+struct Canvas {
+    side: usize,
+    pixels: Vec<[f32; CHANNELS]>,
+}
+
+impl Canvas {
+    /// Noise around grey, of its own for each channel.
+    fn noise(side: usize, seed: u64, channel: usize) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(1 + channel as u64);
+        // A uniform number between -1 and 1 has a standard deviation of 1 / sqrt(3).
+        let most = NOISE * 3.0f32.sqrt();
+        let mut colour = || rng.random_range(-most..most);
+        let pixels = (0..side * side).map(|_| [colour(), colour(), colour(), 0.0]).collect();
+        Self { side, pixels }
+    }
+
+    /// The square of `side` pixels from this row and column on.
+    fn window(&self, side: usize, [top, left]: [usize; 2]) -> Vec<f32> {
+        let rows = self.pixels.chunks(self.side).skip(top).take(side);
+        rows.flat_map(|row| row[left..left + side].as_flattened()).copied().collect()
+    }
+
+    /// One step up the gradient of a window, and down the total variation.
+    fn climb(&mut self, gradient: &Canvas, [top, left]: [usize; 2], rate: f32, variation: f32) {
+        let pull = self.variation();
+        let squares: f32 = gradient.pixels.as_flattened().iter().map(|value| value * value).sum();
+        let mean = (squares / (3 * gradient.pixels.len()) as f32).sqrt();
+        // Where all gradients are zero, nothing drives the channel.
+        let scale = if mean > 0.0 { rate / mean } else { 0.0 };
+        let rows = self.pixels.chunks_mut(self.side).skip(top);
+        for (row, gradient) in rows.zip(gradient.pixels.chunks(gradient.side)) {
+            for (pixel, gradient) in row[left..].iter_mut().zip(gradient) {
+                pixel.iter_mut().zip(gradient).for_each(|(colour, gradient)| *colour += scale * gradient);
+            }
+        }
+        for (colour, pull) in self.pixels.as_flattened_mut().iter_mut().zip(pull.as_flattened()) {
+            *colour = (*colour - rate * variation * pull).clamp(-1.0, 1.0);
+        }
+    }
+
+    /// Gradient of the total variation: the sum of |a - b| over neighbours, made smooth around 0.
+    fn variation(&self) -> Vec<[f32; CHANNELS]> {
+        let mut gradient = vec![[0.0; CHANNELS]; self.pixels.len()];
+        let mut pull = |a: usize, b: usize| {
+            let slope: [f32; CHANNELS] = std::array::from_fn(|lane| {
+                let difference = self.pixels[a][lane] - self.pixels[b][lane];
+                difference / (difference * difference + 0.01).sqrt()
+            });
+            gradient[a].iter_mut().zip(slope).for_each(|(gradient, slope)| *gradient += slope);
+            gradient[b].iter_mut().zip(slope).for_each(|(gradient, slope)| *gradient -= slope);
+        };
+        for place in 0..self.pixels.len() {
+            if (place + 1) % self.side != 0 {
+                pull(place, place + 1);
+            }
+            if place + self.side < self.pixels.len() {
+                pull(place, place + self.side);
+            }
+        }
+        gradient
+    }
+
+    /// Each pixel becomes the mean of its neighbourhood of 3 x 3, weighted 1, 2, 1 in both directions; beyond the edge
+    /// the edge goes on.
+    fn blur(&mut self) {
+        let side = self.side;
+        let blurred = |pixels: &[[f32; CHANNELS]], step: usize, along: fn(usize, usize) -> usize| {
+            let mean = |place: usize| {
+                let position = along(place, side);
+                let before = if position > 0 { place - step } else { place };
+                let after = if position + 1 < side { place + step } else { place };
+                let [a, b, c] = [before, place, after].map(|place| pixels[place]);
+                std::array::from_fn(|lane| 0.25 * a[lane] + 0.5 * b[lane] + 0.25 * c[lane])
+            };
+            (0..pixels.len()).map(mean).collect::<Vec<_>>()
+        };
+        let across = blurred(&self.pixels, 1, |place, side| place % side);
+        self.pixels = blurred(&across, side, |place, side| place / side);
+    }
+}

@@ -1,0 +1,265 @@
+//! One pass over many pictures: how often, how much and where each channel fires.
+
+use std::ops::Range;
+
+use anyhow::{Result, ensure};
+use image::RgbImage;
+
+use crate::data::loader::{MOST_LOADERS, with_batches};
+use crate::data::{Pictures, Rejected, threads};
+use crate::explain::Lens;
+use crate::gpu::GpuError;
+use crate::layout::padded;
+use crate::spec::Block;
+
+/// Share of the pictures below which a channel that fires at all is called quiet.
+const QUIET: f64 = 0.01;
+
+/// What the channels of a network make of a set of pictures, after ReLU.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Survey {
+    /// How many pictures were looked at.
+    pub pictures: usize,
+    /// Of each block.
+    pub blocks: Vec<BlockSurvey>,
+    /// Pictures that could no longer be read, and so were left out.
+    pub rejected: Vec<Rejected>,
+}
+
+/// The channels of one block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockSurvey {
+    /// Of each channel.
+    pub channels: Vec<ChannelSurvey>,
+}
+
+/// What one channel makes of the pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChannelSurvey {
+    /// Its largest value on any picture.
+    pub max: f32,
+    /// Share of the pictures on which it fires anywhere: has a value above 0.
+    pub share: f64,
+    /// Mean over all pictures and positions.
+    pub mean: f64,
+    /// Where it fires most, strongest first: one place a picture.
+    pub strongest: Vec<Place>,
+}
+
+/// A value in the map of one picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// The picture's index in its set.
+    pub picture: usize,
+    /// The value, above 0.
+    pub value: f32,
+    /// Its row in the map.
+    pub y: usize,
+    /// Its column.
+    pub x: usize,
+}
+
+impl ChannelSurvey {
+    /// Whether it fires on no picture at all.
+    pub fn is_dead(&self) -> bool {
+        self.max == 0.0
+    }
+
+    /// Whether it fires on some pictures, but on fewer than 1 % of them. Among fewer than 101 pictures, none is quiet.
+    pub fn is_quiet(&self) -> bool {
+        !self.is_dead() && self.share < QUIET
+    }
+}
+
+impl BlockSurvey {
+    /// How many channels fire on no picture at all.
+    pub fn dead(&self) -> usize {
+        self.channels.iter().filter(|channel| channel.is_dead()).count()
+    }
+
+    /// How many channels fire on some pictures, but on fewer than 1 % of them.
+    pub fn quiet(&self) -> usize {
+        self.channels.iter().filter(|channel| channel.is_quiet()).count()
+    }
+}
+
+/// Looks at all pictures and keeps for each channel the `patches` places where it fires most. `progress` is told how many
+/// pictures are done.
+///
+/// # Errors
+/// When no picture can be read, or the device failed.
+///
+/// # Panics
+/// When the pictures have another size than the network's.
+pub fn survey(
+    lens: &Lens<'_>,
+    pictures: &dyn Pictures,
+    patches: usize,
+    mut progress: impl FnMut(usize),
+) -> Result<Survey> {
+    let size = pictures.size() as usize;
+    assert_eq!(lens.spec().input[1..], [size, size], "the pictures are not of the network's size");
+    let each = lens.picture_len();
+    let order: Vec<usize> = (0..pictures.len()).collect();
+    let mut tallies: Vec<Tally> = lens.blocks().iter().map(|block| Tally::new(block, patches)).collect();
+    let mut rejected = Vec::new();
+    let mut seen = 0;
+    let loaders = threads().min(MOST_LOADERS);
+    with_batches(pictures, &order, lens.batch(), None, loaders, |batches| -> Result<(), GpuError> {
+        while let Some(mut batch) = batches.next() {
+            rejected.append(&mut batch.rejected);
+            let make = |i: usize, place: &mut [f32]| place.copy_from_slice(&batch.images[i * each..][..each]);
+            lens.forward(batch.indices.len(), make, |_| {
+                for (tally, values) in tallies.iter_mut().zip(&lens.model().activations.blocks) {
+                    let live = values.output.first(batch.indices.len() * tally.map_len());
+                    tally.add(&batch.indices, &pollster::block_on(live.read(lens.gpu()))?);
+                }
+                Ok(())
+            })?;
+            seen += batch.indices.len();
+            progress(seen + rejected.len());
+            batches.recycle(batch);
+        }
+        Ok(())
+    })?;
+    ensure!(seen > 0, "none of the pictures can be read");
+    let blocks = tallies.into_iter().map(|tally| tally.finish(seen)).collect();
+    Ok(Survey { pictures: seen, blocks, rejected })
+}
+
+/// The part of a picture within these rows and columns, as [`Block::receptive_window`] gives them. `pixels` are RGB bytes of
+/// a square picture.
+///
+/// # Panics
+/// When the picture is no square or the part lies beyond its edge.
+pub fn crop(pixels: &[u8], [rows, columns]: [Range<usize>; 2]) -> RgbImage {
+    let side = (pixels.len() / 3).isqrt();
+    assert_eq!(side * side * 3, pixels.len(), "crop takes a square RGB picture");
+    assert!(columns.end <= side, "columns {columns:?} of {side}");
+    let (height, width) = (rows.len() as u32, columns.len() as u32);
+    let part = rows.flat_map(|y| &pixels[3 * (y * side + columns.start)..][..3 * columns.len()]).copied().collect();
+    RgbImage::from_raw(width, height, part).expect("as many bytes as pixels")
+}
+
+/// The sums of one block, picture after picture.
+struct Tally {
+    channels: usize,
+    pixels: usize,
+    /// Columns of a map.
+    columns: usize,
+    patches: usize,
+    /// Of each channel: the sum of its values,
+    sums: Vec<f64>,
+    /// on how many pictures it fired,
+    fired: Vec<usize>,
+    /// and where most, strongest first.
+    strongest: Vec<Vec<Place>>,
+    max: Vec<f32>,
+}
+
+impl Tally {
+    fn new(block: &Block, patches: usize) -> Self {
+        let [channels, height, columns] = block.output;
+        Self {
+            channels,
+            pixels: height * columns,
+            columns,
+            patches,
+            sums: vec![0.0; padded(channels)],
+            fired: vec![0; channels],
+            strongest: vec![Vec::new(); channels],
+            max: vec![0.0; channels],
+        }
+    }
+
+    /// Numbers of one picture's maps.
+    fn map_len(&self) -> usize {
+        self.pixels * padded(self.channels)
+    }
+
+    /// Adds pictures by their maps (N, H, W, padded C).
+    fn add(&mut self, indices: &[usize], maps: &[f32]) {
+        let lanes = padded(self.channels);
+        for (&picture, maps) in indices.iter().zip(maps.chunks_exact(self.map_len())) {
+            let mut most = vec![(0.0f32, 0); lanes];
+            for (position, values) in maps.chunks_exact(lanes).enumerate() {
+                for ((&value, most), sum) in values.iter().zip(&mut most).zip(&mut self.sums) {
+                    if value > most.0 {
+                        *most = (value, position);
+                    }
+                    *sum += f64::from(value);
+                }
+            }
+            for (channel, (value, position)) in most.into_iter().enumerate().filter(|(_, (value, _))| *value > 0.0) {
+                let place = Place { picture, value, y: position / self.columns, x: position % self.columns };
+                self.fires(channel, place);
+            }
+        }
+    }
+
+    /// Notes where a channel fires most in one picture.
+    fn fires(&mut self, channel: usize, place: Place) {
+        self.fired[channel] += 1;
+        self.max[channel] = self.max[channel].max(place.value);
+        let strongest = &mut self.strongest[channel];
+        let rank = strongest.partition_point(|other| other.value >= place.value);
+        if rank < self.patches {
+            strongest.truncate(self.patches - 1);
+            strongest.insert(rank, place);
+        }
+    }
+
+    fn finish(self, pictures: usize) -> BlockSurvey {
+        let values = (pictures * self.pixels) as f64;
+        let of_channel = |(channel, strongest)| ChannelSurvey {
+            max: self.max[channel],
+            share: self.fired[channel] as f64 / pictures as f64,
+            mean: self.sums[channel] / values,
+            strongest,
+        };
+        BlockSurvey { channels: self.strongest.into_iter().enumerate().map(of_channel).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crop_holds_the_pixels_of_its_window() {
+        let pixels: Vec<u8> = (0..5 * 5 * 3).collect();
+        let part = crop(&pixels, [1..4, 2..5]);
+        assert_eq!(part.dimensions(), (3, 3));
+        assert_eq!(part.get_pixel(0, 0).0, [21, 22, 23]);
+        assert_eq!(part.get_pixel(2, 2).0, [57, 58, 59]);
+        assert_eq!(crop(&pixels, [0..5, 0..5]).into_raw(), pixels);
+    }
+
+    #[test]
+    fn a_tally_keeps_the_strongest_place_of_each_picture() {
+        let block = Block { input: [3, 5, 5], output: [2, 2, 2], receptive_field: 3, stride: 2, offset: 0 };
+        let mut tally = Tally::new(&block, 2);
+        // The first channel: 1 2 / 5 4, then 0 0 / 0 3, then 5 0 / 0 0, then 6 5 / 0 0. The second never fires.
+        for (picture, maps) in [[1.0, 2.0, 5.0, 4.0], [0.0, 0.0, 0.0, 3.0], [5.0, 0.0, 0.0, 0.0], [6.0, 5.0, 0.0, 0.0]]
+            .into_iter()
+            .enumerate()
+        {
+            let packed: Vec<f32> = maps.into_iter().flat_map(|value| [value, 0.0, 0.0, 0.0]).collect();
+            tally.add(&[10 + picture], &packed);
+        }
+        let survey = tally.finish(4);
+        let [first, second] = &survey.channels[..] else { panic!("two channels") };
+        assert_eq!((first.max, first.share, first.mean), (6.0, 1.0, 31.0 / 16.0));
+        let place = |picture, value, y, x| Place { picture, value, y, x };
+        assert_eq!(first.strongest, [place(13, 6.0, 0, 0), place(10, 5.0, 1, 0)]);
+        assert!(second.is_dead() && !second.is_quiet() && second.strongest.is_empty());
+        assert_eq!((survey.dead(), survey.quiet()), (1, 0));
+    }
+
+    #[test]
+    fn a_channel_that_fires_on_fewer_than_one_percent_is_quiet() {
+        let channel = |share| ChannelSurvey { max: 1.0, share, mean: 0.1, strongest: Vec::new() };
+        let survey = BlockSurvey { channels: vec![channel(0.0099), channel(0.01)] };
+        assert_eq!((survey.dead(), survey.quiet()), (0, 1));
+    }
+}

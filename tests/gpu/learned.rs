@@ -1,0 +1,281 @@
+//! What channels have learned: the survey, what a value sees, and the pictures that drive a channel up.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use approx::assert_relative_eq;
+use convscope::checkpoint::Weights;
+use convscope::data::drawn::DrawnPets;
+use convscope::data::{Pictures, prepare};
+use convscope::explain::learned::{Ascent, Place, maximise, survey};
+use convscope::explain::{Lens, Question};
+use convscope::gpu::Tensor;
+use convscope::layout::{padded, unpack_images};
+use convscope::spec::Spec;
+use libtest_mimic::Trial;
+use pollster::block_on;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::common::trial;
+use crate::gpu;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        trial("learned::a_survey_adds_up_what_single_pictures_show", survey_adds_up),
+        trial("learned::a_value_sees_its_window_and_nothing_else", window_and_nothing_else),
+        trial("learned::maximised_pictures_beat_noise", maximised_pictures_beat_noise),
+        trial("learned::a_planted_filter_is_found", planted_filter_is_found),
+        trial("learned::a_value_that_sees_more_than_the_picture_is_driven_up", wide_value_is_driven_up),
+    ]
+}
+
+fn lens(spec: &Spec, weights: &Weights, batch: usize) -> Lens<'static> {
+    let lens = Lens::new(gpu(), spec, batch, |_, _| ()).unwrap();
+    lens.load(weights);
+    lens
+}
+
+fn read(tensor: &Tensor) -> Vec<f32> {
+    block_on(tensor.read(gpu())).unwrap()
+}
+
+/// Drawn pets, one of which cannot be read any more.
+struct WithGap(DrawnPets);
+
+const GAP: usize = 5;
+
+impl Pictures for WithGap {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn size(&self) -> u32 {
+        self.0.size()
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.0.label(index)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.0.name(index)
+    }
+
+    fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
+        if index == GAP { Err("has gone".into()) } else { self.0.pixels(index) }
+    }
+}
+
+/// Against the maps of one picture at a time; with a dead channel and a batch that is not full.
+fn survey_adds_up() {
+    let spec = Spec { channels: vec![5, 6], hidden: 7, ..Spec::dogs_vs_cats(24, 2) };
+    let mut weights = Weights::initial(&spec, 0);
+    weights.tensors.get_mut("6.bias").unwrap()[2] = -100.0;
+    let pictures = WithGap(DrawnPets::new(0, 0, 11, 24, 1 << 20));
+    let lens = lens(&spec, &weights, 4);
+    let mut done = Vec::new();
+    let found = survey(&lens, &pictures, 3, |pictures| done.push(pictures)).unwrap();
+    assert_eq!((found.pictures, done), (10, vec![4, 8, 11]));
+    let [gone] = &found.rejected[..] else { panic!("one picture has gone") };
+    assert_eq!(gone.file, pictures.name(GAP));
+    assert_eq!([found.blocks[0].dead(), found.blocks[1].dead()], [0, 1]);
+    assert!(found.blocks[1].channels[2].is_dead());
+
+    let readable: Vec<usize> = (0..pictures.len()).filter(|index| *index != GAP).collect();
+    let insides: Vec<_> = readable
+        .iter()
+        .map(|&index| {
+            let mut picture = vec![0.0; lens.picture_len()];
+            prepare::to_tensor(&pictures.pixels(index).unwrap(), false, &mut picture);
+            lens.inside(&picture, |logits| Question::of(logits, None)).unwrap().1
+        })
+        .collect();
+    for (number, block) in lens.blocks().iter().enumerate() {
+        let [_, height, width] = block.output;
+        for (channel, found) in found.blocks[number].channels.iter().enumerate() {
+            let mut places = Vec::new();
+            let mut sum = 0.0;
+            for (&picture, inside) in readable.iter().zip(&insides) {
+                let map = &inside.blocks[number].relu[channel * height * width..][..height * width];
+                sum += map.iter().copied().map(f64::from).sum::<f64>();
+                let value = map.iter().copied().fold(0.0, f32::max);
+                let position = map.iter().position(|other| *other == value).unwrap();
+                places.push(Place { picture, value, y: position / width, x: position % width });
+            }
+            places.retain(|place| place.value > 0.0);
+            places.sort_by(|a, b| b.value.total_cmp(&a.value));
+            assert_eq!(found.max, places.first().map_or(0.0, |place| place.value));
+            assert_eq!(found.share, places.len() as f64 / 10.0);
+            assert_relative_eq!(found.mean, sum / (10 * height * width) as f64, max_relative = 1e-12);
+            places.truncate(3);
+            assert_eq!(found.strongest, places);
+        }
+    }
+}
+
+/// Every pixel of a picture is changed by itself. The values of a position change if its window holds the pixel, and stay
+/// the same to the last bit otherwise; the logits change unless the pixel lies in the border that the last block does not see.
+fn window_and_nothing_else() {
+    let geometries = [(17, 3, 0), (17, 3, 1), (17, 5, 0), (17, 5, 1), (16, 3, 0), (18, 3, 0)];
+    for (size, kernel, padding) in geometries {
+        let spec = Spec { channels: vec![5, 6], hidden: 7, kernel, padding, ..Spec::dogs_vs_cats(size, 2) };
+        let mut weights = Weights::initial(&spec, 1);
+        // Every value passes ReLU, so that each pixel has its way through all channels.
+        for bias in ["2.bias", "6.bias"] {
+            weights.tensors.get_mut(bias).unwrap().fill(5.0);
+        }
+        let lens = lens(&spec, &weights, 32);
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let base: Vec<[f32; 3]> = (0..size * size).map(|_| [(); 3].map(|()| rng.random_range(-1.0..1.0))).collect();
+        let write = |place: &mut [f32], changed: Option<usize>| {
+            for (pixel, (place, colours)) in place.chunks_mut(4).zip(&base).enumerate() {
+                let change = if changed == Some(pixel) { 0.5 } else { 0.0 };
+                place[..3].copy_from_slice(&colours.map(|colour| colour + change));
+                place[3] = 0.0;
+            }
+        };
+        let values = || {
+            let activations = &lens.model().activations;
+            let mut all: Vec<Vec<f32>> = activations.blocks.iter().map(|block| read(&block.conv)).collect();
+            all.push(read(&activations.logits));
+            all
+        };
+        lens.forward(1, |_, place| write(place, None), |_| Ok(())).unwrap();
+        let unchanged = values();
+        let look = |range: Range<usize>| {
+            let values = values();
+            for (i, pixel) in range.enumerate() {
+                let [row, column] = [pixel / size, pixel % size];
+                let what = format!("{size} px, filters of {kernel}, padding {padding}: pixel {row}, {column}");
+                for (number, block) in lens.blocks().iter().enumerate() {
+                    let [channels, height, width] = block.output;
+                    let lanes = padded(channels);
+                    for (position, before) in unchanged[number].chunks(lanes).take(height * width).enumerate() {
+                        let after = &values[number][(i * height * width + position) * lanes..][..lanes];
+                        let place = [position / width, position % width];
+                        let [rows, columns] = block.receptive_window(place, [size, size]);
+                        let inside = rows.contains(&row) && columns.contains(&column);
+                        assert_eq!(before != after, inside, "{what}, block {}, value {place:?}", number + 1);
+                    }
+                }
+                let [bottom, right] = lens.blocks()[1].unread_border([size, size]);
+                let read = row + bottom < size && column + right < size;
+                let logits = &values[2][4 * i..][..2];
+                assert_eq!(logits != &unchanged[2][..2], read, "{what}, logits");
+            }
+            Ok(())
+        };
+        lens.forward(size * size, |pixel, place| write(place, Some(pixel)), look).unwrap();
+    }
+}
+
+/// Every channel of every block, above its start and above the best of 32 whole pictures of noise; and the value is the one
+/// that the whole network has for the picture, wherever that stands.
+fn maximised_pictures_beat_noise() {
+    for padding in [0, 1] {
+        let spec = Spec { channels: vec![5, 6, 9], hidden: 7, padding, ..Spec::dogs_vs_cats(48, 2) };
+        let mut weights = Weights::initial(&spec, 2);
+        for (name, values) in &mut weights.tensors {
+            // Statistics about as large as the values, each its own, and biases that leave most channels alive.
+            let (first, step) = match name.rsplit('.').next() {
+                Some("running_mean") => (0.0, 0.02),
+                Some("running_var") => (0.05, 0.01),
+                Some("bias") => (0.2, 0.05),
+                _ => continue,
+            };
+            values.iter_mut().enumerate().for_each(|(i, value)| *value = first + step * i as f32);
+        }
+        let lens = lens(&spec, &weights, 32);
+        let norm = |number: usize| {
+            let [channels, height, width] = lens.blocks()[number].output;
+            let stages = lens.model().activations.blocks[number].stages.as_ref().unwrap();
+            unpack_images(&read(&stages.norm), 32, channels, height * width)
+        };
+        for (number, block) in lens.blocks().iter().enumerate() {
+            let [channels, height, width] = block.output;
+            let all: Vec<usize> = (0..channels).collect();
+            let made = maximise(&lens, number, &all, &Ascent::default(), |_| ()).unwrap();
+            if number == 0 {
+                assert_eq!(made, maximise(&lens, number, &all, &Ascent::default(), |_| ()).unwrap());
+            }
+
+            let mut best = vec![f32::NEG_INFINITY; channels];
+            let mut rng = ChaCha8Rng::seed_from_u64(3);
+            let noise = |_, place: &mut [f32]| {
+                place.chunks_mut(4).for_each(|pixel| pixel[..3].fill_with(|| rng.random_range(-1.0..1.0)));
+            };
+            lens.forward(32, noise, |_| {
+                for (map, channel) in norm(number).chunks(height * width).zip((0..channels).cycle()) {
+                    best[channel] = map.iter().copied().fold(best[channel], f32::max);
+                }
+                Ok(())
+            })
+            .unwrap();
+
+            // A value in the midst of the map, whose window lies within the picture.
+            let [y, x] = [height / 2, width / 2];
+            let [rows, columns] = block.receptive_window([y, x], [48, 48]);
+            let side = block.receptive_field;
+            assert_eq!([rows.len(), columns.len()], [side, side]);
+            for made in &made {
+                let what = format!("padding {padding}, block {}, channel {}", number + 1, made.channel);
+                assert!(made.value > made.start, "{what}: from {} to {}", made.start, made.value);
+                let best = best[made.channel];
+                assert!(made.value > best, "{what}: {} is not above {best}, which noise has", made.value);
+                assert!(made.picture.iter().all(|value| value.abs() <= 1.0), "{what}");
+                assert_eq!(made.image().dimensions(), (side as u32, side as u32));
+
+                let put = |_, place: &mut [f32]| {
+                    place.fill(0.0);
+                    for (row, pixels) in rows.clone().zip(made.picture.chunks(4 * side)) {
+                        place[4 * (row * 48 + columns.start)..][..4 * side].copy_from_slice(pixels);
+                    }
+                };
+                lens.forward(1, put, |_| Ok(())).unwrap();
+                let value = norm(number)[(made.channel * height + y) * width + x];
+                assert_relative_eq!(value, made.value, max_relative = 1e-4);
+            }
+        }
+    }
+}
+
+/// A channel that adds up its window by a filter of plus and minus one wants exactly that picture, and by the negative
+/// scale of batch norm the opposite one.
+fn planted_filter_is_found() {
+    let spec = Spec { channels: vec![4, 5], hidden: 7, ..Spec::dogs_vs_cats(24, 2) };
+    let mut weights = Weights::initial(&spec, 0);
+    // (output, input, row, column); channels 0 and 1 have the same filter.
+    let filter: Vec<f32> = (0..27u32).map(|i| if (i * i / 3) % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    assert!(filter.contains(&1.0) && filter.contains(&-1.0));
+    for channel in [0, 1] {
+        weights.tensors.get_mut("1.weight").unwrap()[27 * channel..][..27].copy_from_slice(&filter);
+    }
+    weights.tensors.get_mut("2.weight").unwrap()[1] = -1.0;
+    let lens = lens(&spec, &weights, 1);
+    for made in maximise(&lens, 0, &[1, 0], &Ascent::default(), |_| ()).unwrap() {
+        let sign = if made.channel == 1 { -1.0 } else { 1.0 };
+        let colours = unpack_images(&made.picture, 1, 3, 9);
+        for (colour, tap) in colours.iter().zip(&filter) {
+            assert_eq!(colour.signum(), sign * tap, "channel {}: {colours:?}", made.channel);
+        }
+        // Not grey: well on the way to the ends of the range.
+        assert!(made.value > 0.5 * 27.0, "{}", made.value);
+    }
+}
+
+/// Padding lets values see more than there is.
+fn wide_value_is_driven_up() {
+    let spec = Spec { channels: vec![4, 4, 4, 6], hidden: 7, padding: 1, ..Spec::dogs_vs_cats(20, 2) };
+    let lens = lens(&spec, &Weights::initial(&spec, 0), 2);
+    assert_eq!(lens.blocks()[3].receptive_field, 31);
+    let mut done = Vec::new();
+    let made = maximise(&lens, 3, &[5, 2], &Ascent::default(), |channels| done.push(channels)).unwrap();
+    assert_eq!(done, [2]);
+    assert_eq!(made.iter().map(|made| made.channel).collect::<Vec<_>>(), [5, 2]);
+    for made in made {
+        assert_eq!(made.image().dimensions(), (20, 20));
+        assert!(made.value > made.start, "from {} to {}", made.start, made.value);
+    }
+    assert!(maximise(&lens, 3, &[], &Ascent::default(), |_| ()).unwrap().is_empty());
+}
