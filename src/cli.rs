@@ -36,6 +36,8 @@ pub enum Command {
     Features(FeaturesArgs),
     /// Explain why the network decided as it did on an image: evidence, saliency maps, feature maps
     Explain(ExplainArgs),
+    /// Show what the channels of a network have learned: filters, strongest patches, pictures that drive them up
+    Learned(LearnedArgs),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
     /// Time the training step by itself: random weights, and pictures of noise that lie on the device already
@@ -47,7 +49,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// Images (JPEG or PNG), folders of images, or text files (.txt) with the path of an image on each line
-    #[arg(required = true, value_name = "IMAGE")]
+    /// [default: five validation pictures of the run: the two worst mistakes, the closest call, the two surest]
+    #[arg(value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
     /// Folder of the run whose network to explain
     #[arg(long, value_name = "DIR")]
@@ -70,10 +73,33 @@ pub struct ExplainArgs {
     /// Pictures at once on the device
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
-    /// Where the photos of the run are now, for the mean of every channel [default: where they were]
+    /// Where the photos of the run are now [default: where they were]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Folder for the results, one folder an image; must not exist yet [default: RUN/explain]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What `learned` is told.
+#[derive(Debug, Args)]
+pub struct LearnedArgs {
+    /// Folder of the run whose network to look into
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Which of the run's weights to use
+    #[arg(long, value_enum, default_value_t = Which::Best)]
+    pub weights: Which,
+    /// Where the photos of the run are now [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Pictures at once on the device
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// Folder for the results; must not exist yet [default: a new one below RUN]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// On what to compute.

@@ -19,6 +19,8 @@ fn main() {
         trial("train_on_photos_of_three_classes", train_on_photos_of_three_classes),
         trial("broken_validation_photos_are_replaced", broken_validation_photos_are_replaced),
         trial("features_of_a_new_image", features_of_a_new_image),
+        trial("decisions_are_explained", decisions_are_explained),
+        trial("what_was_learned_is_shown", what_was_learned_is_shown),
         trial("adapters_are_listed", adapters_are_listed),
         trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
         trial("kernels_can_be_chosen", kernels_can_be_chosen),
@@ -240,6 +242,80 @@ fn features_of_a_new_image() {
     fs::write(folder.path().join("runs/001/best.safetensors"), b"broken").unwrap();
     let error = fail(folder.path(), &["features", "photos/red/3.png", "--run", "runs/001"]);
     assert!(error.contains("best.safetensors: cannot be used"), "{error}");
+}
+
+fn decisions_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    train_tiny(folder.path(), &[]);
+    make_photos(&folder.path().join("photos"));
+    fs::write(folder.path().join("list.txt"), "photos/red/1.png\n\nphotos/red/2.png\n").unwrap();
+    let run = ["--run", "runs/001"];
+    let explain = |more: &[&str]| succeed(folder.path(), &[&["explain"], more, &run[..]].concat());
+    let printed = explain(&["photos/red/3.png", "list.txt", "--pictures-only", "--layers", "1"]);
+    assert!(printed.contains("runs/001/explain/3/index.png"), "{printed}");
+    let explained = folder.path().join("runs/001/explain");
+    for name in ["1", "2", "3"] {
+        assert_not_blank(&explained.join(name).join("index.png"));
+    }
+    let maps = ["occlusion", "integrated-gradients", "smoothgrad", "gradient", "gradient-x-input"];
+    let of_layer = ["hirescam-block-1", "grad-cam-block-1", "layercam-block-1", "guided-backpropagation", "deconvnet"];
+    for method in maps.into_iter().chain(of_layer) {
+        assert_not_blank(&explained.join(format!("3/saliency/{method}.png")));
+        let bytes = fs::read(explained.join(format!("3/values/{method}.npy"))).unwrap();
+        assert!(bytes.starts_with(b"\x93NUMPY"), "{method}");
+    }
+    for stage in ["conv", "norm", "relu"] {
+        assert_not_blank(&explained.join(format!("3/maps/block-2-{stage}.png")));
+    }
+
+    let ledger = json(&explained.join("3/ledger.json"));
+    let number = |key: &str| ledger[key].as_f64().unwrap();
+    let shares: f64 = ledger["channels"].as_array().unwrap().iter().map(|c| c["share"].as_f64().unwrap()).sum();
+    assert!(number("relative_residual") < 1e-5, "{ledger}");
+    let sum = number("bias") + shares + number("residual");
+    assert!((sum - number("logit_gap")).abs() < 1e-12, "{sum} {ledger}");
+    let channels = fs::read_to_string(explained.join("3/channels.csv")).unwrap();
+    assert!(channels.lines().nth(1).unwrap().split(',').all(|field| !field.is_empty()), "{channels}");
+    assert!(json(&explained.join("3/hover.json"))["blocks"][1]["values"][0]["inputs"].is_array());
+
+    // Without an image: pictures of the run.
+    let printed = explain(&["--out", "own", "--scale", "map"]);
+    assert!(printed.contains("rightly") || printed.contains("wrongly"), "{printed}");
+    let own: Vec<_> = fs::read_dir(folder.path().join("own")).unwrap().collect();
+    assert!((1..=5).contains(&own.len()), "{}", own.len());
+
+    let fail = |more: &[&str]| fail(folder.path(), &[&["explain"], more, &run[..]].concat());
+    let error = fail(&["missing.png"]);
+    assert!(error.contains("missing.png"), "{error}");
+    let error = fail(&["photos/red/3.png", "--against", "horse"]);
+    assert!(error.contains("--against horse: expected one of the network's classes: cat, dog"), "{error}");
+    let error = fail(&["photos/red/3.png", "--layers", "9"]);
+    assert!(error.contains("--layers 9: the network has blocks 1 to 2"), "{error}");
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    let error = fail(&["empty"]);
+    assert!(error.contains("empty: there is no image"), "{error}");
+    // One bad file does not lose the others.
+    fs::write(folder.path().join("broken.png"), b"no picture").unwrap();
+    let error = fail(&["broken.png", "photos/red/4.png"]);
+    assert!(error.contains("broken.png"), "{error}");
+    assert_not_blank(&explained.join("4/index.png"));
+}
+
+fn what_was_learned_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    train_tiny(folder.path(), &[]);
+    let printed = succeed(folder.path(), &["learned", "--run", "runs/001"]);
+    assert!(printed.contains("runs/001/learned"), "{printed}");
+    let learned = folder.path().join("runs/001/learned");
+    for name in ["filters", "block-1-patches", "block-2-patches", "block-1-maximised", "block-2-maximised"] {
+        assert_not_blank(&learned.join(format!("{name}.png")));
+    }
+    let channels = fs::read_to_string(learned.join("channels.csv")).unwrap();
+    assert!(channels.starts_with("block,channel,max,share_of_pictures,mean,state\n1,0,"), "{channels}");
+    let patches = fs::read_to_string(learned.join("patches.csv")).unwrap();
+    assert!(patches.lines().nth(1).unwrap().contains("(drawn, seed"), "{patches}");
+    let error = fail(folder.path(), &["learned", "--run", "nowhere"]);
+    assert!(error.contains("--run nowhere: there is no such folder"), "{error}");
 }
 
 fn adapters_are_listed() {

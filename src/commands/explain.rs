@@ -1,5 +1,6 @@
 //! `explain`: why the network decided as it did.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -11,17 +12,22 @@ use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::ExplainArgs;
-use crate::data::{folder, prepare};
+use crate::data::{Pictures, folder, prepare};
+use crate::explain::learned::BlockSurvey;
 use crate::explain::pages::Pages;
 use crate::explain::trust::{Baseline, Trust};
-use crate::explain::{Explanation, Hover, Lens, Options, methods};
-use crate::inspect::Stage;
+use crate::explain::{Explanation, Hover, Lens, Options, Question, methods};
+use crate::inspect::{Stage, softmax};
 use crate::run_dir::{self, RunDir};
 use crate::spec::Block;
-use crate::terminal::{bar, say};
+use crate::terminal::say;
 
 /// Seed of the untrained network that maps are compared with.
 const CONTROL_SEED: u64 = 0x00C0_FFEE;
+/// Validation pictures that the means of the channels are taken over.
+const MOST_FOR_MEANS: usize = 512;
+/// Memory for the run's pictures, in MiB.
+const CACHE: usize = 256;
 
 pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
@@ -31,21 +37,34 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     let blocks = meta.spec.blocks()?;
     let against = arguments.against.as_ref().map(|name| class(name, &meta.classes)).transpose()?;
     let methods = methods(&looked_at(&arguments.layers, blocks.len())?, arguments.pictures_only);
-    let images = images(&arguments.images)?;
+    let files = files(&arguments.images)?;
 
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
-    let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
-    let lens = Lens::new(&gpu, &meta.spec, arguments.batch.into(), |done, all| {
-        compiling.set_length(all as u64);
-        compiling.set_position(done as u64);
-    })?;
-    compiling.finish_and_clear();
+    let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
     if meta.drawn {
         say(format!("note: {}", super::DRAWN));
     }
     let control = Weights::initial(&meta.spec, CONTROL_SEED);
-    let options = Options { against, methods, means: None };
+    lens.load(&weights);
+    // What the channels make of many pictures is of use without the pictures' files, but not the other way round.
+    let validation = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), CACHE);
+    let mut subjects = Vec::new();
+    let mut failed = Vec::new();
+    match &validation {
+        Ok(validation) if files.is_empty() => subjects = chosen(&lens, validation.as_ref())?,
+        Err(error) if files.is_empty() => bail!("no image was named, and the run's own cannot be had: {error:#}"),
+        Err(error) => say(format!("note: without channel ablation, which needs the run's pictures: {error:#}")),
+        Ok(_) => {}
+    }
+    for file in &files {
+        match Subject::read(file, size) {
+            Ok(subject) => subjects.push(subject),
+            Err(reason) => failed.push(format!("{}: {reason}", file.display())),
+        }
+    }
+    let means = validation.ok().map(|pictures| means(&lens, pictures.as_ref())).transpose()?;
+    let options = Options { against, methods, means };
 
     let parent = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?.path().to_path_buf(),
@@ -53,34 +72,28 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     };
     fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}: use --out", parent.display()))?;
     let weights_shown = format!("{}, epoch {}", arguments.run.join(file).display(), meta.epoch);
-    let mut failed = Vec::new();
-    for image in &images {
-        let shown = image.display();
-        let pixels = match prepare::load(image, size) {
-            Ok(pixels) => pixels,
-            Err(reason) => {
-                failed.push(format!("{shown}: {reason}"));
-                continue;
-            }
-        };
+    for Subject { name, stem, pixels, truth } in &subjects {
         let started = Instant::now();
-        let explanation = Explanation::new(&lens, &weights, &control, &pixels, &options)?;
+        let explanation = Explanation::new(&lens, &weights, &control, pixels, &options)?;
         let computed = started.elapsed().as_secs_f64();
         let target = explanation.question.target;
-        let decision = format!("{} ({:.1} %)", meta.classes[target], 100.0 * explanation.probabilities[target]);
-        let mut facts = vec![format!("image {shown}; the network says {decision}"), format!("weights {weights_shown}")];
-        if meta.drawn {
+        let mut decision = format!("{} ({:.1} %)", meta.classes[target], 100.0 * explanation.probabilities[target]);
+        if let Some(truth) = truth {
+            let right = if *truth == target { "rightly" } else { "wrongly" };
+            decision.push_str(&format!(", {right}: it is labelled {}", meta.classes[*truth]));
+        }
+        let mut facts = vec![format!("image {name}; the network says {decision}"), format!("weights {weights_shown}")];
+        if meta.drawn && truth.is_none() {
             facts.push(super::DRAWN.into());
         }
         let pages = Pages::new(&lens, &explanation, &meta.classes, &facts, arguments.scale);
-        let stem = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let name = |number| if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
-        let folder = RunDir::at(run_dir::free_name(&parent, name)?);
+        let folder_name = |number| if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
+        let folder = RunDir::at(run_dir::free_name(&parent, folder_name)?);
         write(&folder, &lens, &weights, &explanation, &pages, &meta.classes)
-            .with_context(|| format!("{shown}: the explanation cannot be written"))?;
+            .with_context(|| format!("{name}: the explanation cannot be written"))?;
         let drawn = started.elapsed().as_secs_f64() - computed;
         say(format!(
-            "{shown}: {decision}, {computed:.1} s computing, {drawn:.1} s drawing; open {}",
+            "{name}: {decision}\n  {computed:.1} s computing, {drawn:.1} s drawing; open {}",
             folder.file("index.png").display()
         ));
     }
@@ -89,6 +102,83 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         [one] => bail!("{one}"),
         several => bail!("{} images could not be used:\n{}", several.len(), several.join("\n")),
     }
+}
+
+/// A picture to explain.
+struct Subject {
+    /// As it is told.
+    name: String,
+    /// Name of its folder.
+    stem: String,
+    /// RGB bytes of the network's size.
+    pixels: Vec<u8>,
+    /// Its class, where it is known.
+    truth: Option<usize>,
+}
+
+impl Subject {
+    fn read(file: &Path, size: u32) -> Result<Self, String> {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name: file.display().to_string(), stem, pixels: prepare::load(file, size)?, truth: None })
+    }
+}
+
+/// The validation pictures that tell most: the two mistakes that the network is surest of, the one it is least sure of, and
+/// the two that it gets right and is surest of.
+fn chosen(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Subject>> {
+    let mut judged = judge(lens, pictures)?;
+    judged.sort_by(|a, b| a.of_truth.total_cmp(&b.of_truth));
+    let mistakes = judged.iter().take(2).filter(|judged| !judged.right);
+    let closest = judged.iter().min_by(|a, b| a.margin.total_cmp(&b.margin));
+    let surest = judged.iter().rev().take(2).filter(|judged| judged.right);
+    let mut indices: Vec<usize> = mistakes.chain(closest).chain(surest).map(|judged| judged.index).collect();
+    let mut seen = BTreeSet::new();
+    indices.retain(|index| seen.insert(*index));
+    let subject = |index: usize| -> Result<Subject> {
+        let name = pictures.name(index);
+        let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{name}: {reason}"))?.into_owned();
+        let stem = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        // A drawn picture's name says in brackets how it was drawn.
+        let stem = stem.split(" (").next().unwrap_or_default().replace(' ', "-");
+        Ok(Subject { name, stem, pixels, truth: Some(pictures.label(index) as usize) })
+    };
+    indices.into_iter().map(subject).collect()
+}
+
+/// What the network makes of one labelled picture.
+struct Judged {
+    index: usize,
+    right: bool,
+    /// Probability of its class.
+    of_truth: f64,
+    /// By how much the largest probability exceeds the second.
+    margin: f64,
+}
+
+fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>> {
+    let mut unreadable = BTreeSet::new();
+    let make = |index: usize, place: &mut [f32]| match pictures.pixels(index) {
+        Ok(pixels) => prepare::to_tensor(&pixels, false, place),
+        Err(_) => drop(unreadable.insert(index)),
+    };
+    let logits = lens.logits(pictures.len(), make)?;
+    let readable = logits.iter().enumerate().filter(|(index, _)| !unreadable.contains(index));
+    Ok(readable
+        .map(|(index, logits)| {
+            let probabilities = softmax(logits);
+            let Question { target, against } = Question::of(logits, None);
+            let truth = pictures.label(index) as usize;
+            let margin = probabilities[target] - probabilities[against];
+            Judged { index, right: truth == target, of_truth: probabilities[truth], margin }
+        })
+        .collect())
+}
+
+/// The mean of every channel of every block over up to [`MOST_FOR_MEANS`] pictures.
+fn means(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Vec<f32>>> {
+    let survey = super::surveyed(lens, pictures, MOST_FOR_MEANS, 0)?;
+    let means = |block: &BlockSurvey| block.channels.iter().map(|channel| channel.mean as f32).collect();
+    Ok(survey.blocks.iter().map(means).collect())
 }
 
 /// The number of the class with this name.
@@ -114,8 +204,8 @@ fn looked_at(numbers: &[usize], blocks: usize) -> Result<Vec<usize>> {
     Ok(chosen)
 }
 
-/// The images that the arguments name, one by one, by folder or by list.
-fn images(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// The image files that the arguments name, one by one, by folder or by list.
+fn files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     for path in arguments {
         let shown = path.display();

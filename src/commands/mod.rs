@@ -4,6 +4,7 @@ mod bench;
 mod explain;
 mod features;
 mod kernels;
+mod learned;
 pub mod pictures;
 mod train;
 
@@ -13,10 +14,13 @@ use anyhow::{Context, Result, bail};
 use image::RgbImage;
 
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs};
+use crate::data::Pictures;
+use crate::explain::Lens;
+use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::inspect::Look;
 use crate::spec::Spec;
-use crate::terminal::say;
+use crate::terminal::{bar, say};
 
 const DRAWN: &str = "this network was trained on drawn pictures only: what it says of a photo means little";
 
@@ -29,6 +33,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Train(arguments) => train::train(&arguments),
         Command::Features(arguments) => features::features(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Learned(arguments) => learned::learned(&arguments),
         Command::Adapters => list_adapters(),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),
@@ -58,6 +63,27 @@ pub fn open(device: &DeviceArgs) -> Result<Gpu> {
         Some(kernels) => Ok(gpu.with_kernels(kernels)?),
         None => kernels::choose(gpu),
     }
+}
+
+/// A lens on a network, with a bar while its kernels are compiled.
+fn lens<'a>(gpu: &'a Gpu, spec: &Spec, batch: u16) -> Result<Lens<'a>> {
+    let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
+    let lens = Lens::new(gpu, spec, batch.into(), |done, all| {
+        compiling.set_length(all as u64);
+        compiling.set_position(done as u64);
+    })?;
+    compiling.finish_and_clear();
+    Ok(lens)
+}
+
+/// Surveys up to `most` pictures, spread evenly over the set, with a bar.
+fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -> Result<Survey> {
+    let count = pictures.len().min(most);
+    let order: Vec<usize> = (0..count).map(|i| i * pictures.len() / count).collect();
+    let looking = bar("{msg} {pos}/{len} [{bar:30}]", count as u64).with_message("looking at pictures");
+    let found = survey(lens, pictures, &order, patches, |done| looking.set_position(done as u64))?;
+    looking.finish_and_clear();
+    Ok(found)
 }
 
 /// The side of the pictures that a run's network takes.

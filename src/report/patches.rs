@@ -54,7 +54,9 @@ pub fn patches(title: &str, facts: &[String], rows: &[PatchRow], side: usize) ->
     }
     page.space();
     page.paragraph(&size.legend());
-    page.hatching("no patch");
+    if rows.iter().any(|row| row.patches.len() < side * side) {
+        page.hatching("no patch");
+    }
     for line in rows.chunks(columns) {
         page.band(BLOCK_GAP);
         for (i, row) in line.iter().enumerate() {
@@ -143,6 +145,8 @@ impl Size {
     fn legend(&self) -> String {
         let Size { side, cell, factor, .. } = self;
         let shown = if self.shrinks() { format!("shrunk to {cell} px") } else { format!("enlarged {factor} times") };
-        format!("each block: what excites a channel most, the strongest first; patches of {side} px, {shown}")
+        let what =
+            if self.patches == 1 { "" } else { "each block: what excites a channel most, the strongest first; " };
+        format!("{what}patches of {side} px, {shown}")
     }
 }

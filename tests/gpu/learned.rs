@@ -75,7 +75,8 @@ fn survey_adds_up() {
     let pictures = WithGap(DrawnPets::new(0, 0, 11, 24, 1 << 20));
     let lens = lens(&spec, &weights, 4);
     let mut done = Vec::new();
-    let found = survey(&lens, &pictures, 3, |pictures| done.push(pictures)).unwrap();
+    let order: Vec<usize> = (0..pictures.len()).collect();
+    let found = survey(&lens, &pictures, &order, 3, |pictures| done.push(pictures)).unwrap();
     assert_eq!((found.pictures, done), (10, vec![4, 8, 11]));
     let [gone] = &found.rejected[..] else { panic!("one picture has gone") };
     assert_eq!(gone.file, pictures.name(GAP));

@@ -83,7 +83,7 @@ impl BlockSurvey {
     }
 }
 
-/// Looks at all pictures and keeps for each channel the `patches` places where it fires most. `progress` is told how many
+/// Looks at the pictures that `order` names and keeps for each channel the `patches` places where it fires most. `progress` is told how many
 /// pictures are done.
 ///
 /// # Errors
@@ -94,18 +94,18 @@ impl BlockSurvey {
 pub fn survey(
     lens: &Lens<'_>,
     pictures: &dyn Pictures,
+    order: &[usize],
     patches: usize,
     mut progress: impl FnMut(usize),
 ) -> Result<Survey> {
     let size = pictures.size() as usize;
     assert_eq!(lens.spec().input[1..], [size, size], "the pictures are not of the network's size");
     let each = lens.picture_len();
-    let order: Vec<usize> = (0..pictures.len()).collect();
     let mut tallies: Vec<Tally> = lens.blocks().iter().map(|block| Tally::new(block, patches)).collect();
     let mut rejected = Vec::new();
     let mut seen = 0;
     let loaders = threads().min(MOST_LOADERS);
-    with_batches(pictures, &order, lens.batch(), None, loaders, |batches| -> Result<(), GpuError> {
+    with_batches(pictures, order, lens.batch(), None, loaders, |batches| -> Result<(), GpuError> {
         while let Some(mut batch) = batches.next() {
             rejected.append(&mut batch.rejected);
             let make = |i: usize, place: &mut [f32]| place.copy_from_slice(&batch.images[i * each..][..each]);
