@@ -52,6 +52,8 @@ pub struct Explanation {
 pub struct Finding {
     /// The method.
     pub method: Method,
+    /// Whether the map is the evidence itself: HiResCAM in the last block.
+    pub exact: bool,
     /// Its map, as it came.
     pub raw: Map,
     /// The same at the picture's resolution.
@@ -136,9 +138,10 @@ impl Explanation {
                 _ => None,
             };
             let map = at_pixels(method, &raw);
-            let trust = Trust { similarity: None, score: trial.score(&map.values)? };
+            let trust = Trust::new(raw.values.len(), trial.score(&map.values)?);
             let control = map.clone();
-            findings.push(Finding { method, raw, map, control, trust, completeness_gap, seconds });
+            let exact = method == Method::HiResCam { block: lens.blocks().len() - 1 };
+            findings.push(Finding { method, exact, raw, map, control, trust, completeness_gap, seconds });
         }
         let channels = channels(lens, &inside, question, options.means.as_deref())?;
 
@@ -170,7 +173,19 @@ impl Finding {
         if self.method.pictures_only() {
             return "A picture only: this method draws much the same whatever the network decides, so it explains nothing.".into();
         }
-        self.trust.verdict(baselines)
+        // What is true by its making needs no comparison with an untrained network.
+        let found = self.trust.found(baselines);
+        if self.exact {
+            return format!("Exact: it adds up to the decision, but for the bias. As a ranking of pixels, {found}");
+        }
+        match self.method {
+            Method::Occlusion => {
+                format!(
+                    "Measured: so much did the decision change as patches were covered. As a ranking of pixels, {found}"
+                )
+            }
+            _ => self.trust.verdict(baselines),
+        }
     }
 }
 

@@ -221,6 +221,27 @@ impl<'a> Lens<'a> {
         Ok(logits)
     }
 
+    /// What block `number`, counted from 0, has put out for the first pictures of the batch, (C, H, W) each.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn outputs(&self, number: usize, pictures: usize) -> Result<Vec<Vec<f32>>, GpuError> {
+        let [channels, height, width] = self.blocks[number].output;
+        let packed = self.packed_outputs(number, pictures)?;
+        let each = height * width * padded(channels);
+        Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
+    }
+
+    /// The same as they lie on the device, (H, W, padded C), one picture after the other.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn packed_outputs(&self, number: usize, pictures: usize) -> Result<Vec<f32>, GpuError> {
+        let [channels, height, width] = self.blocks[number].output;
+        let len = pictures * height * width * padded(channels);
+        read(self.gpu, &self.model.activations.blocks[number].output.first(len))
+    }
+
     /// Back from the logit gap of every picture of the batch.
     fn backward(&self, question: Question, rule: Rule) -> Result<(), GpuError> {
         let width = padded(self.spec().classes);
@@ -235,7 +256,11 @@ impl<'a> Lens<'a> {
         Ok(())
     }
 
-    fn read_logits(&self, pictures: usize) -> Result<Vec<Vec<f32>>, GpuError> {
+    /// The logits of the first pictures of the batch.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn read_logits(&self, pictures: usize) -> Result<Vec<Vec<f32>>, GpuError> {
         let classes = self.spec().classes;
         let width = padded(classes);
         let logits = read(self.gpu, &self.model.activations.logits.first(pictures * width))?;

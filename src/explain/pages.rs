@@ -3,7 +3,7 @@
 use image::RgbImage;
 
 use super::ledger::Share;
-use super::saliency::Map;
+use super::saliency::{Map, Method};
 use super::{Explanation, Finding, Lens};
 use crate::inspect::Stage;
 use crate::report::{self, Card, CardRow, FeatureMaps, Heat, Layer, Order, PictureError, ScaleBy, Triptych};
@@ -162,11 +162,12 @@ fn card(explanation: &Explanation, finding: &Finding) -> Card {
             "Completeness gap: the map leaves {gap:+.4} of the decision's {total:+.4} logits unexplained."
         ));
     }
-    if let Some(similarity) = finding.trust.similarity {
-        lines.push(format!(
-            "Similarity to the untrained network's map: {similarity:.2} (rank correlation of the magnitudes: 0 unrelated, 1 \
-             the same order)."
-        ));
+    if finding.method.block().is_none() && finding.method != Method::Occlusion {
+        lines.push(
+            "Blurring single pixels leaves speckles that no photo has and to which networks are oversensitive, so that maps of \
+             single pixels pass deletion and insertion more easily than coarse maps do."
+                .into(),
+        );
     }
     let mut rows = vec![CardRow {
         name: "this map".into(),

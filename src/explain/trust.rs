@@ -18,8 +18,8 @@ use crate::inspect::softmax;
 const STEPS: usize = 32;
 /// Random orders that are averaged.
 const RANDOM_ORDERS: u64 = 4;
-/// From here on, two maps are much the same.
-pub const MUCH_THE_SAME: f64 = 0.5;
+/// From this similarity on, two maps are much the same.
+const MUCH_THE_SAME: f64 = 0.5;
 
 /// Mean probability of the predicted class, 0 to 1, while its pixels go in an order.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -46,6 +46,9 @@ pub struct Trust {
     /// Rank correlation of the magnitudes with those of the same method's map for an untrained network; none where one of
     /// the maps has the same magnitude everywhere.
     pub similarity: Option<f64>,
+    /// From which similarity on the two are much the same: 0.5, or for a map of few values twice the standard deviation that
+    /// chance gives the rank correlation, `1 / sqrt(values - 1)`.
+    pub much_the_same: f64,
     /// The map's score.
     pub score: Score,
 }
@@ -119,38 +122,46 @@ impl<'a> Trial<'a> {
 }
 
 impl Trust {
+    /// The trust card of a map of so many values, before it is compared with the untrained network's.
+    pub fn new(values: usize, score: Score) -> Self {
+        let chance = 2.0 / (values.saturating_sub(1).max(1) as f64).sqrt();
+        Self { similarity: None, much_the_same: chance.max(MUCH_THE_SAME), score }
+    }
+
     /// What to make of the map, in one sentence.
     pub fn verdict(&self, baselines: &[Baseline]) -> String {
         match self.similarity {
-            None => return "There is no telling: a map is the same everywhere.".into(),
-            Some(similarity) if similarity >= MUCH_THE_SAME => {
-                return "Do not rely on it: an untrained network gives much the same map, so it shows the photo rather than \
-                        what was learned."
-                    .into();
+            None => "There is no telling: a map is the same everywhere.".into(),
+            Some(similarity) if similarity >= self.much_the_same => {
+                "Do not rely on it: an untrained network gives much the same map, so it shows the photo rather than what was \
+                 learned."
+                    .into()
             }
-            _ => {}
+            Some(_) => format!("It depends on what was learned, and {}", self.found(baselines)),
         }
+    }
+
+    /// Whether the map finds the pixels that matter: the end of a sentence.
+    pub fn found(&self, baselines: &[Baseline]) -> &'static str {
         let best = |better: fn(Score, Score) -> bool| baselines.iter().all(|other| better(self.score, other.score));
         let deletion = best(|map, other| map.deletion < other.deletion);
         let insertion = best(|map, other| map.insertion > other.insertion);
-        let found = match (deletion, insertion) {
+        match (deletion, insertion) {
             (true, true) => {
-                "and it finds the pixels that matter better than edges, the centre or chance do, in both tests."
+                "it finds the pixels that matter better than edges, the centre or chance do, in both tests."
             }
             (true, false) => {
-                "and blurring what it names hurts more than blurring edges, the centre or chance pixels does; \
-                 restoring it does not help more: half a proof."
+                "blurring what it names hurts more than blurring edges, the centre or chance pixels does; restoring it does not \
+                 help more: half a proof."
             }
             (false, true) => {
-                "and restoring what it names helps more than restoring edges, the centre or chance pixels does; \
-                 blurring it does not hurt more: half a proof."
+                "restoring what it names helps more than restoring edges, the centre or chance pixels does; blurring it does \
+                 not hurt more: half a proof."
             }
             (false, false) => {
-                "but it finds the pixels that matter no better than edges, the centre or chance do: look at it, \
-                 conclude nothing."
+                "it finds the pixels that matter no better than edges, the centre or chance do: look at it, conclude nothing."
             }
-        };
-        format!("It depends on what was learned, {found}")
+        }
     }
 }
 
@@ -240,12 +251,15 @@ mod tests {
     fn the_verdict_follows_the_figures() {
         let score = |deletion, insertion| Score { deletion, insertion };
         let baselines = [Baseline { name: "random", score: score(0.5, 0.5) }];
-        let verdict = |similarity, score| Trust { similarity, score }.verdict(&baselines);
+        let verdict = |similarity, score| Trust { similarity, ..Trust::new(1000, score) }.verdict(&baselines);
         assert!(verdict(Some(0.9), score(0.1, 0.9)).contains("untrained network"));
         assert!(verdict(None, score(0.1, 0.9)).contains("no telling"));
         assert!(verdict(Some(0.1), score(0.1, 0.9)).contains("both tests"));
         assert!(verdict(Some(0.1), score(0.1, 0.4)).contains("blurring what it names hurts more"));
         assert!(verdict(Some(0.1), score(0.6, 0.9)).contains("restoring what it names helps more"));
         assert!(verdict(Some(0.1), score(0.6, 0.4)).contains("conclude nothing"));
+        // Nine values reach 0.6 by chance now and then.
+        let coarse = Trust { similarity: Some(0.6), ..Trust::new(9, score(0.1, 0.9)) };
+        assert!(coarse.verdict(&baselines).contains("both tests"));
     }
 }

@@ -102,7 +102,7 @@ pub fn triptych(
         page.paragraph(line);
     }
     page.note(&format!(
-        "{}; each map has its own colour scale, and its strongest 1 % of pixels share the last colours; hatched: the same \
+        "{} (rank correlation of the magnitudes: 0 unrelated, 1 the same order); each map has its own colour scale, and its strongest 1 % of pixels share the last colours; hatched: the same \
          value everywhere",
         triptych.similar()
     ));
