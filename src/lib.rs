@@ -72,6 +72,8 @@ pub mod explain;
 #[cfg(feature = "native")]
 pub mod inspect;
 #[cfg(feature = "native")]
+pub mod layers;
+#[cfg(feature = "native")]
 pub mod report;
 #[cfg(feature = "native")]
 pub mod run_dir;
