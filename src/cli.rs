@@ -38,6 +38,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show what the channels of a network have learned: filters, strongest patches, pictures that drive them up
     Learned(LearnedArgs),
+    /// Measure what each layer is good for: signal or noise, what can be read from it, whether the network needs it
+    Layers(LayersArgs),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
     /// Time the training step by itself: random weights, and pictures of noise that lie on the device already
@@ -93,6 +95,36 @@ pub struct LearnedArgs {
     /// Which of the run's weights to use
     #[arg(long, value_enum, default_value_t = Which::Best)]
     pub weights: Which,
+    /// Where the photos of the run are now [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Pictures at once on the device
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// Folder for the results; must not exist yet [default: a new one below RUN]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What `layers` is told.
+#[derive(Debug, Args)]
+pub struct LayersArgs {
+    /// Folder of the run whose network to look into
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Which of the run's weights to use. The validation pictures chose the best ones, so that figures from these pictures would flatter
+    /// them; for networks of drawn pictures, new pictures are drawn
+    #[arg(long, value_enum, default_value_t = Which::Last)]
+    pub weights: Which,
+    /// The most pictures to use
+    #[arg(long, default_value_t = 2000)]
+    pub pictures: usize,
+    /// Decides folds, resamples, noise and fresh weights
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
     /// Where the photos of the run are now [default: where they were]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

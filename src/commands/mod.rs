@@ -4,6 +4,7 @@ mod bench;
 mod explain;
 mod features;
 mod kernels;
+mod layers;
 mod learned;
 pub mod pictures;
 mod train;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Features(arguments) => features::features(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Learned(arguments) => learned::learned(&arguments),
+        Command::Layers(arguments) => layers::layers(&arguments),
         Command::Adapters => list_adapters(),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),

@@ -53,6 +53,21 @@ pub fn validation_of(run: &Path, data: Option<&Path>, cache: usize) -> Result<Bo
     Ok(past.all(found)?.val)
 }
 
+/// The pictures that a run was trained on, and up to `count` labelled ones that it was not: those it was judged by, or for
+/// a run on drawn pictures as many new ones.
+///
+/// # Errors
+/// As [`of_run`].
+pub fn held_out_of(run: &Path, data: Option<&Path>, count: usize, cache: usize) -> Result<Data> {
+    let past = Past::read(run, data, cache)?;
+    let mut all = past.all(past.scan()?)?;
+    if let Source { data: None, drawn: [_, judged], seed, size, .. } = past.source {
+        let first = FIRST_VAL_PICTURE + judged as u64;
+        all.val = Box::new(DrawnPets::new(seed, first, count, size, cache << 20));
+    }
+    Ok(all)
+}
+
 /// What decides which pictures there are.
 pub(super) struct Source {
     /// The data folder, or none for drawn pictures.

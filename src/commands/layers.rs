@@ -1,0 +1,141 @@
+//! `layers`: what each layer of a network is good for.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::checkpoint::{Checkpoint, Weights};
+use crate::cli::LayersArgs;
+use crate::layers::{self, Layer, Layers, ResetVerdict, Subjects};
+use crate::run_dir::{self, RunDir};
+use crate::terminal::{bar, say};
+
+/// Memory for pictures, in MiB.
+const CACHE: usize = 512;
+
+pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
+    run_dir::check_free(arguments.out.as_deref())?;
+    let file = arguments.weights.file();
+    let Checkpoint { meta, weights } = run_dir::read_checkpoint(&arguments.run, file)?;
+    super::square_size(&arguments.run, &meta.spec)?;
+    let config = run_dir::read_config(&arguments.run)?;
+    let (run, data) = (&arguments.run, arguments.data.as_deref());
+    let data = super::pictures::held_out_of(run, data, arguments.pictures, CACHE)?;
+
+    let gpu = super::open(&arguments.device)?;
+    super::say_adapter(&gpu);
+    let started = Instant::now();
+    let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
+    let initial = Weights::initial(&meta.spec, config.seed);
+    let subjects = Subjects { held_out: data.val.as_ref(), unlabelled: data.train.as_ref(), most: arguments.pictures };
+    let doing = bar("{msg}  {elapsed}", 0);
+    let table = layers::study(&lens, &weights, &initial, &subjects, arguments.seed, |next| {
+        doing.set_message(next.to_string());
+        doing.tick();
+    })?;
+    doing.finish_and_clear();
+
+    let folder = match &arguments.out {
+        Some(out) => RunDir::create(Some(out))?,
+        None => {
+            let name = |number| if number == 1 { "layers".into() } else { format!("layers-{number}") };
+            RunDir::at(run_dir::free_name(run, name)?)
+        }
+    };
+    folder.write_json("layers.json", &table)?;
+    write_csv(&folder.file("layers.csv"), &table)?;
+    print(&table);
+    let seconds = started.elapsed().as_secs_f64();
+    say(format!("wrote {}: layers.json, layers.csv; {seconds:.0} s", folder.path().display()));
+    Ok(())
+}
+
+fn print(table: &Layers) {
+    say(format!("{} pictures, accuracy {:.1} %", table.pictures, table.accuracy));
+    say(
+        "block  maps            sees  repeats (untrained)  dead  rank   probe (untrained, permuted)  reset costs, points",
+    );
+    for layer in &table.layers {
+        let Layer { block, output: [channels, height, width], receptive_field, .. } = layer;
+        let maps = format!("{channels} x {height} x {width}");
+        let (repeats, grid, reset) = (layer.repeatability, layer.grid, layer.reset);
+        say(format!(
+            "{block:5}  {maps:14} {receptive_field:3} px  {:7.2}     ({:5.2})  {:4}  {:4.1}  {:5.1} % ({:.1}, {:.1})         {:+.1} \
+             ({:+.1} .. {:+.1}) {}",
+            repeats.trained,
+            repeats.initial,
+            layer.dead,
+            layer.effective_rank,
+            grid.trained,
+            grid.initial,
+            grid.permuted,
+            reset.drop,
+            reset.low,
+            reset.high,
+            word(reset.verdict)
+        ));
+    }
+    for layer in &table.layers {
+        say(format!("block {}: {}", layer.block, layer.verdict));
+    }
+    say(&table.limits);
+}
+
+fn word(verdict: ResetVerdict) -> &'static str {
+    match verdict {
+        ResetVerdict::Critical => "critical",
+        ResetVerdict::Robust => "robust",
+        ResetVerdict::Undecided => "undecided",
+    }
+}
+
+/// One line a block; layers.json has all figures.
+fn write_csv(path: &Path, table: &Layers) -> Result<()> {
+    let write = || -> csv::Result<()> {
+        let mut file = csv::Writer::from_path(path)?;
+        file.write_record([
+            "block",
+            "channels",
+            "height",
+            "width",
+            "receptive_field",
+            "parameters",
+            "repeatability",
+            "repeatability_initial",
+            "dead",
+            "quiet",
+            "effective_rank",
+            "probe_pooled",
+            "probe_pooled_initial",
+            "probe_pooled_permuted",
+            "probe_grid",
+            "probe_grid_initial",
+            "probe_grid_permuted",
+            "reset_drop",
+            "reset_low",
+            "reset_high",
+            "reset",
+            "redrawn_drop",
+            "redrawn_low",
+            "redrawn_high",
+            "redrawn",
+            "significant_channels",
+            "fewest_channels",
+        ])?;
+        for layer in &table.layers {
+            let probe = |row: &layers::ProbeRow| (row.trained, row.initial, row.permuted);
+            let reset = |row: &layers::Reset| (row.drop, row.low, row.high, word(row.verdict));
+            file.serialize((
+                (layer.block, layer.output, layer.receptive_field, layer.parameters),
+                (layer.repeatability.trained, layer.repeatability.initial),
+                (layer.dead, layer.quiet, layer.effective_rank),
+                (probe(&layer.pooled), probe(&layer.grid)),
+                (reset(&layer.reset), reset(&layer.redrawn)),
+                (layer.ablation.significant, layer.ablation.fewest),
+            ))?;
+        }
+        Ok(file.flush()?)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
