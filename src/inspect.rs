@@ -57,9 +57,7 @@ impl Look {
 /// # Panics
 /// When the stage is one that the model does not keep ([`Keep`](crate::model::Keep)).
 pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Look> {
-    let mut picture = vec![0.0; pixels.len() / 3 * prepare::CHANNELS];
-    prepare::to_tensor(pixels, false, &mut picture);
-    model.set_batch(gpu, &picture, &[0]);
+    model.set_batch(gpu, &prepare::tensor(pixels), &[0]);
     model.set_live(gpu, 1);
     model.forward(gpu, Mode::Eval).submit(gpu)?;
 

@@ -628,7 +628,7 @@ mod tests {
         let of = |size| cells(size).collect::<Vec<_>>();
         assert_eq!(of(7), [0..3, 2..5, 4..7]);
         assert_eq!(of(3), [0..1, 1..2, 2..3]);
-        assert_eq!(of(1), [0..1]);
+        assert_eq!(of(2), [0..1, 1..2]);
     }
 
     #[test]

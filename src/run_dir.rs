@@ -147,6 +147,16 @@ pub fn free_name(parent: &Path, name: impl Fn(usize) -> String) -> Result<PathBu
     }
 }
 
+/// Makes the folder `parent/stem`, or if there is one `parent/stem-2` and so on, and `parent` as needed.
+///
+/// # Errors
+/// As [`free_name`].
+pub fn free_folder(parent: &Path, stem: &str) -> Result<PathBuf> {
+    fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}: use --out", parent.display()))?;
+    free_name(parent, |number| if number == 1 { stem.to_string() } else { format!("{stem}-{number}") })
+        .with_context(|| format!("the results cannot be put into {}: use --out", parent.display()))
+}
+
 /// Reads a checkpoint of a run.
 ///
 /// # Errors

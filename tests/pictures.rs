@@ -403,6 +403,7 @@ fn with_index<T>(use_it: impl FnOnce(Index) -> T) -> T {
     let values: Vec<f32> = (0..20).map(|i| (i % 2) as f32).collect();
     let layer = layer(maps(&values, (10, 1, 2)), Order::Strongest);
     use_it(Index {
+        evidence_note: "1 x 1 values",
         title: "Why",
         facts: &["image cat.jpg".to_string()],
         input: &input(),
@@ -509,6 +510,19 @@ fn patches_that_cannot_be_drawn_are_errors() {
     assert!(error(&[]).starts_with("Block 5: there is no channel"));
     assert!(error(&[patch_row(vec![RgbImage::new(1, 1); 10])]).starts_with("Block 5, channel 17: 10 patches"));
     assert!(error(&[patch_row(vec![RgbImage::new(0, 1)])]).starts_with("Block 5, channel 17: a patch has no pixels"));
+}
+
+#[test]
+fn a_few_strong_pixels_do_not_hide_the_others() {
+    // One pixel of a hundred times the others: they have the last colour too.
+    let mut values = vec![1.0; 64 * 64];
+    values[0] = 100.0;
+    values[64 * 64 - 1] = 0.0;
+    let card = Card { lines: vec!["verdict".into()], rows: vec![] };
+    let heat = Heat { values: &values, height: 64, width: 64, signed: false };
+    let map = Triptych { name: "Gradient", map: heat, control: heat, similarity: None, card: &card };
+    let picture = triptych("Gradient", &map, &input(), &[]).unwrap();
+    assert!(squares(&picture, 60, HIGHEST).len() > 2);
 }
 
 #[test]

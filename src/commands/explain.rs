@@ -14,20 +14,19 @@ use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::ExplainArgs;
 use crate::data::{Pictures, folder, prepare};
 use crate::explain::learned::BlockSurvey;
+use crate::explain::ledger::Ledger;
 use crate::explain::pages::Pages;
-use crate::explain::trust::{Baseline, Trust};
+use crate::explain::saliency::Completeness;
+use crate::explain::trust::{Baselines, Trust};
 use crate::explain::{Explanation, Hover, Lens, Options, Question, methods};
 use crate::inspect::{Stage, softmax};
 use crate::run_dir::{self, RunDir};
-use crate::spec::Block;
 use crate::terminal::say;
 
 /// Seed of the untrained network that maps are compared with.
 const CONTROL_SEED: u64 = 0x00C0_FFEE;
 /// Validation pictures that the means of the channels are taken over.
 const MOST_FOR_MEANS: usize = 512;
-/// Memory for the run's pictures, in MiB.
-const CACHE: usize = 256;
 
 pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
@@ -37,7 +36,17 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     let blocks = meta.spec.blocks()?;
     let against = arguments.against.as_ref().map(|name| class(name, &meta.classes)).transpose()?;
     let methods = methods(&looked_at(&arguments.layers, blocks.len())?, arguments.pictures_only);
-    let files = files(&arguments.images)?;
+    let mut subjects = Vec::new();
+    let mut failed = Vec::new();
+    for file in files(&arguments.images)? {
+        match Subject::read(&file, size) {
+            Ok(subject) => subjects.push(subject),
+            Err(reason) => failed.push(format!("{}: {reason}", file.display())),
+        }
+    }
+    if subjects.is_empty() && !failed.is_empty() {
+        return tell(&failed);
+    }
 
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
@@ -47,21 +56,12 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     }
     let control = Weights::initial(&meta.spec, CONTROL_SEED);
     lens.load(&weights);
-    // What the channels make of many pictures is of use without the pictures' files, but not the other way round.
-    let validation = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), CACHE);
-    let mut subjects = Vec::new();
-    let mut failed = Vec::new();
+    let validation = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE);
     match &validation {
-        Ok(validation) if files.is_empty() => subjects = chosen(&lens, validation.as_ref())?,
-        Err(error) if files.is_empty() => bail!("no image was named, and the run's own cannot be had: {error:#}"),
+        Ok(validation) if subjects.is_empty() => subjects = chosen(&lens, validation.as_ref())?,
+        Err(error) if subjects.is_empty() => bail!("no image was named, and the run's own cannot be had: {error:#}"),
         Err(error) => say(format!("note: without channel ablation, which needs the run's pictures: {error:#}")),
         Ok(_) => {}
-    }
-    for file in &files {
-        match Subject::read(file, size) {
-            Ok(subject) => subjects.push(subject),
-            Err(reason) => failed.push(format!("{}: {reason}", file.display())),
-        }
     }
     let means = validation.ok().map(|pictures| means(&lens, pictures.as_ref())).transpose()?;
     let options = Options { against, methods, means };
@@ -71,36 +71,51 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         None => arguments.run.join("explain"),
     };
     fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}: use --out", parent.display()))?;
-    let weights_shown = format!("{}, epoch {}", arguments.run.join(file).display(), meta.epoch);
-    for Subject { name, stem, pixels, truth } in &subjects {
+    let weights_shown = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
+    for subject in &subjects {
         let started = Instant::now();
-        let explanation = Explanation::new(&lens, &weights, &control, pixels, &options)?;
+        let explanation = Explanation::new(&lens, &weights, &control, &subject.pixels, &options)?;
         let computed = started.elapsed().as_secs_f64();
-        let target = explanation.question.target;
-        let mut decision = format!("{} ({:.1} %)", meta.classes[target], 100.0 * explanation.probabilities[target]);
-        if let Some(truth) = truth {
-            let right = if *truth == target { "rightly" } else { "wrongly" };
-            decision.push_str(&format!(", {right}: it is labelled {}", meta.classes[*truth]));
-        }
+        let decision = decision(&explanation, subject, &meta.classes);
+        let name = &subject.name;
         let mut facts = vec![format!("image {name}; the network says {decision}"), format!("weights {weights_shown}")];
-        if meta.drawn && truth.is_none() {
+        if meta.drawn && subject.truth.is_none() {
             facts.push(super::DRAWN.into());
         }
+        if against == Some(explanation.question.target) {
+            say(format!("note: {name}: --against is the predicted class itself, so the runner-up takes its place"));
+        }
         let pages = Pages::new(&lens, &explanation, &meta.classes, &facts, arguments.scale);
-        let folder_name = |number| if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
-        let folder = RunDir::at(run_dir::free_name(&parent, folder_name)?);
-        write(&folder, &lens, &weights, &explanation, &pages, &meta.classes)
-            .with_context(|| format!("{name}: the explanation cannot be written"))?;
-        let drawn = started.elapsed().as_secs_f64() - computed;
-        say(format!(
-            "{name}: {decision}\n  {computed:.1} s computing, {drawn:.1} s drawing; open {}",
-            folder.file("index.png").display()
-        ));
+        let written = write(&parent, subject, &weights, &explanation, &pages, &meta.classes);
+        match written {
+            Ok(index) => say(format!(
+                "{name}: {decision}\n  {computed:.1} s computing, {:.1} s drawing; open {}",
+                started.elapsed().as_secs_f64() - computed,
+                index.display()
+            )),
+            Err(error) => failed.push(format!("{name}: {error:#}")),
+        }
     }
-    match failed.as_slice() {
+    tell(&failed)
+}
+
+/// What the network decided, and whether rightly.
+fn decision(explanation: &Explanation, subject: &Subject, classes: &[String]) -> String {
+    let target = explanation.question.target;
+    let mut decision = format!("{} ({:.1} %)", classes[target], 100.0 * explanation.probabilities[target]);
+    if let Some(truth) = subject.truth {
+        let right = if truth == target { "rightly" } else { "wrongly" };
+        decision.push_str(&format!(", {right}: it is labelled {}", classes[truth]));
+    }
+    decision
+}
+
+/// One error for all images that failed.
+fn tell(failed: &[String]) -> Result<()> {
+    match failed {
         [] => Ok(()),
         [one] => bail!("{one}"),
-        several => bail!("{} images could not be used:\n{}", several.len(), several.join("\n")),
+        several => bail!("{} images could not be explained:\n{}", several.len(), several.join("\n")),
     }
 }
 
@@ -126,33 +141,37 @@ impl Subject {
 /// The validation pictures that tell most: the two mistakes that the network is surest of, the one it is least sure of, and
 /// the two that it gets right and is surest of.
 fn chosen(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Subject>> {
-    let mut judged = judge(lens, pictures)?;
-    judged.sort_by(|a, b| a.of_truth.total_cmp(&b.of_truth));
-    let mistakes = judged.iter().take(2).filter(|judged| !judged.right);
-    let closest = judged.iter().min_by(|a, b| a.margin.total_cmp(&b.margin));
-    let surest = judged.iter().rev().take(2).filter(|judged| judged.right);
-    let mut indices: Vec<usize> = mistakes.chain(closest).chain(surest).map(|judged| judged.index).collect();
-    let mut seen = BTreeSet::new();
-    indices.retain(|index| seen.insert(*index));
     let subject = |index: usize| -> Result<Subject> {
         let name = pictures.name(index);
         let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{name}: {reason}"))?.into_owned();
-        let stem = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let file = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
         // A drawn picture's name says in brackets how it was drawn.
-        let stem = stem.split(" (").next().unwrap_or_default().replace(' ', "-");
+        let stem = file.split(" (drawn").next().unwrap_or_default().replace(' ', "-");
         Ok(Subject { name, stem, pixels, truth: Some(pictures.label(index) as usize) })
     };
-    indices.into_iter().map(subject).collect()
+    telling(&judge(lens, pictures)?).into_iter().map(subject).collect()
 }
 
 /// What the network makes of one labelled picture.
+#[derive(Clone, Copy)]
 struct Judged {
     index: usize,
     right: bool,
-    /// Probability of its class.
-    of_truth: f64,
-    /// By how much the largest probability exceeds the second.
+    /// Probability of the predicted class.
+    sure: f64,
+    /// By how much that exceeds the second.
     margin: f64,
+}
+
+/// The pictures that [`chosen`] takes, by their index.
+fn telling(judged: &[Judged]) -> Vec<usize> {
+    let mut sorted = judged.to_vec();
+    sorted.sort_by(|a, b| b.sure.total_cmp(&a.sure));
+    let surest = |right| sorted.iter().filter(move |judged| judged.right == right).take(2);
+    let closest = judged.iter().min_by(|a, b| a.margin.total_cmp(&b.margin));
+    let mut seen = BTreeSet::new();
+    let indices = surest(false).chain(closest).chain(surest(true)).map(|judged| judged.index);
+    indices.filter(|index| seen.insert(*index)).collect()
 }
 
 fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>> {
@@ -167,9 +186,9 @@ fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>> {
         .map(|(index, logits)| {
             let probabilities = softmax(logits);
             let Question { target, against } = Question::of(logits, None);
-            let truth = pictures.label(index) as usize;
-            let margin = probabilities[target] - probabilities[against];
-            Judged { index, right: truth == target, of_truth: probabilities[truth], margin }
+            let sure = probabilities[target];
+            let right = pictures.label(index) as usize == target;
+            Judged { index, right, sure, margin: sure - probabilities[against] }
         })
         .collect())
 }
@@ -230,15 +249,16 @@ fn files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(images)
 }
 
-/// Writes everything about one decision into its folder.
+/// Writes everything about one decision into a folder of its own below `parent`. Returns the page to open first.
 fn write(
-    folder: &RunDir,
-    lens: &Lens,
+    parent: &Path,
+    subject: &Subject,
     weights: &Weights,
     explanation: &Explanation,
     pages: &Pages,
     classes: &[String],
-) -> Result<()> {
+) -> Result<PathBuf> {
+    let lens = pages.lens();
     let mut pictures = vec![("index.png".to_string(), pages.index()?)];
     let slugs: Vec<String> = explanation.findings.iter().map(|finding| slug(&finding.method.name())).collect();
     for (slug, page) in slugs.iter().zip(pages.methods()?) {
@@ -249,15 +269,17 @@ fn write(
             pictures.push((format!("maps/block-{number}-{name}.png"), page));
         }
     }
+    // Whatever cannot be drawn has failed by now, before there is a folder.
+    let folder = RunDir::at(run_dir::free_folder(parent, &subject.stem)?);
     for part in ["saliency", "maps", "values"] {
-        fs::create_dir(folder.file(part))?;
+        let path = folder.file(part);
+        fs::create_dir(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
     }
     super::write_pictures(folder.path(), pictures)?;
 
     for (number, (block, geometry)) in (1..).zip(explanation.inside.blocks.iter().zip(lens.blocks())) {
-        let Block { output, .. } = *geometry;
         for (values, name) in [(&block.conv, "conv"), (&block.norm, "norm"), (&block.relu, "relu")] {
-            write_npy(&folder.file(&format!("values/block-{number}-{name}.npy")), values, &output)?;
+            write_npy(&folder.file(&format!("values/block-{number}-{name}.npy")), values, &geometry.output)?;
         }
     }
     let [_, height, width] = lens.blocks().last().context("there is at least one block")?.output;
@@ -272,7 +294,8 @@ fn write(
     folder.write_json("ledger.json", &LedgerFile { class: target, against, ledger: &explanation.ledger })?;
     folder.write_json("saliency.json", &saliency_file(explanation, &slugs))?;
     write_channels(&folder.file("channels.csv"), explanation)?;
-    folder.write_compact_json("hover.json", &Hover::new(lens, weights, explanation))
+    folder.write_compact_json("hover.json", &Hover::new(lens, weights, explanation))?;
+    Ok(folder.file("index.png"))
 }
 
 /// `ledger.json`
@@ -281,14 +304,14 @@ struct LedgerFile<'a> {
     class: &'a str,
     against: &'a str,
     #[serde(flatten)]
-    ledger: &'a crate::explain::ledger::Ledger,
+    ledger: &'a Ledger,
 }
 
 /// `saliency.json`
 #[derive(Serialize)]
 struct SaliencyFile<'a> {
     methods: Vec<MethodRecord<'a>>,
-    baselines: &'a [Baseline],
+    baselines: &'a Baselines,
 }
 
 #[derive(Serialize)]
@@ -299,7 +322,7 @@ struct MethodRecord<'a> {
     #[serde(flatten)]
     trust: &'a Trust,
     verdict: String,
-    completeness_gap: Option<f64>,
+    completeness: Option<Completeness>,
     seconds: f64,
 }
 
@@ -309,7 +332,7 @@ fn saliency_file<'a>(explanation: &'a Explanation, slugs: &'a [String]) -> Salie
         file: slug,
         trust: &finding.trust,
         verdict: finding.verdict(&explanation.baselines),
-        completeness_gap: finding.completeness_gap,
+        completeness: finding.completeness,
         seconds: finding.seconds,
     });
     SaliencyFile { methods: records.collect(), baselines: &explanation.baselines }
@@ -317,22 +340,28 @@ fn saliency_file<'a>(explanation: &'a Explanation, slugs: &'a [String]) -> Salie
 
 /// One line a channel of a block: its part in the decision.
 fn write_channels(path: &Path, explanation: &Explanation) -> Result<()> {
-    let mut table = csv::Writer::from_path(path)?;
-    table.write_record(["block", "channel", "contribution", "ablation", "maximum"])?;
-    for (number, channels) in (1..).zip(&explanation.channels) {
-        for (index, channel) in channels.iter().enumerate() {
-            table.serialize((number, index, channel.contribution, channel.ablation, channel.maximum))?;
+    let write = || -> csv::Result<()> {
+        let mut table = csv::Writer::from_path(path)?;
+        table.write_record(["block", "channel", "contribution", "ablation", "maximum"])?;
+        for (number, channels) in (1..).zip(&explanation.channels) {
+            for (index, channel) in channels.iter().enumerate() {
+                table.serialize((number, index, channel.contribution, channel.ablation, channel.maximum))?;
+            }
         }
-    }
-    Ok(table.flush()?)
+        Ok(table.flush()?)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn write_npy(path: &Path, values: &[f32], shape: &[usize]) -> Result<()> {
-    let shape: Vec<u64> = shape.iter().map(|&size| size as u64).collect();
-    let file = BufWriter::new(File::create(path)?);
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
-    writer.extend(values.iter().copied())?;
-    Ok(writer.finish()?)
+    let write = || -> std::io::Result<()> {
+        let shape: Vec<u64> = shape.iter().map(|&size| size as u64).collect();
+        let file = BufWriter::new(File::create(path)?);
+        let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
+        writer.extend(values.iter().copied())?;
+        writer.finish()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A name as it can stand in a file's name: "Grad-CAM, block 5" is grad-cam-block-5.
@@ -358,5 +387,16 @@ mod tests {
         assert_eq!(looked_at(&[1, 5, 1], 5).unwrap(), [4, 0]);
         assert!(looked_at(&[6], 5).unwrap_err().to_string().contains("blocks 1 to 5"));
         assert!(looked_at(&[0], 5).is_err());
+    }
+
+    #[test]
+    fn the_surest_mistakes_come_first_then_the_closest_call() {
+        let judged = [(true, 0.9, 0.8), (false, 0.6, 0.4), (false, 0.8, 0.7), (true, 0.35, 0.01), (false, 0.5, 0.3)];
+        let judged: Vec<Judged> = judged
+            .into_iter()
+            .enumerate()
+            .map(|(index, (right, sure, margin))| Judged { index, right, sure, margin })
+            .collect();
+        assert_eq!(telling(&judged), [2, 1, 3, 0]);
     }
 }

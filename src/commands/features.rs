@@ -1,9 +1,8 @@
 //! `features`: the maps of a new image with the network of a run.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::{FeaturesArgs, Which};
@@ -26,7 +25,7 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     model.load(&gpu, &weights);
     let look = inspect::look(&gpu, &model, &pixels, arguments.stage)?;
 
-    let weights = format!("{}, epoch {}", arguments.run.join(file).display(), meta.epoch);
+    let weights = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
     let mut facts = super::facts(&format!("image {shown}"), &look, &meta.classes, &weights);
     if meta.drawn {
         facts.push(super::DRAWN.into());
@@ -57,9 +56,5 @@ fn folder(arguments: &FeaturesArgs) -> Result<PathBuf> {
     if arguments.weights == Which::Last {
         stem.push_str("-last");
     }
-    let name = |number| if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
-    fs::create_dir_all(&parent)
-        .map_err(anyhow::Error::from)
-        .and_then(|()| run_dir::free_name(&parent, name))
-        .with_context(|| format!("the pictures cannot be put into {}: use --out", parent.display()))
+    run_dir::free_folder(&parent, &stem)
 }

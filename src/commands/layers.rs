@@ -11,9 +11,6 @@ use crate::layers::{self, Layer, Layers, ResetVerdict, Subjects};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
 
-/// Memory for pictures, in MiB.
-const CACHE: usize = 512;
-
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
     let file = arguments.weights.file();
@@ -21,7 +18,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     super::square_size(&arguments.run, &meta.spec)?;
     let config = run_dir::read_config(&arguments.run)?;
     let (run, data) = (&arguments.run, arguments.data.as_deref());
-    let data = super::pictures::held_out_of(run, data, arguments.pictures, CACHE)?;
+    let data = super::pictures::held_out_of(run, data, arguments.pictures, super::CACHE)?;
 
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
@@ -38,10 +35,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
 
     let folder = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?,
-        None => {
-            let name = |number| if number == 1 { "layers".into() } else { format!("layers-{number}") };
-            RunDir::at(run_dir::free_name(run, name)?)
-        }
+        None => RunDir::at(run_dir::free_folder(&arguments.run, "layers")?),
     };
     folder.write_json("layers.json", &table)?;
     write_csv(&folder.file("layers.csv"), &table)?;

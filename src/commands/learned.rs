@@ -22,7 +22,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     let file = arguments.weights.file();
     let Checkpoint { meta, weights } = run_dir::read_checkpoint(&arguments.run, file)?;
     super::square_size(&arguments.run, &meta.spec)?;
-    let pictures = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), usize::MAX >> 20)?;
+    let pictures = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE)?;
 
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
@@ -34,13 +34,10 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
 
     let folder = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?,
-        None => {
-            let name = |number| if number == 1 { "learned".into() } else { format!("learned-{number}") };
-            RunDir::at(run_dir::free_name(&arguments.run, name)?)
-        }
+        None => RunDir::at(run_dir::free_folder(&arguments.run, "learned")?),
     };
     let facts = [
-        format!("weights {}, epoch {}", arguments.run.join(file).display(), meta.epoch),
+        format!("weights {}", super::weights_shown(&arguments.run, arguments.weights, meta.epoch)),
         format!("{} validation pictures", survey.pictures),
     ];
     let index = meta.spec.conv_index(0);

@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use image::RgbImage;
 
-use crate::cli::{BenchCommand, Cli, Command, DeviceArgs};
+use crate::cli::{BenchCommand, Cli, Command, DeviceArgs, Which};
 use crate::data::Pictures;
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
@@ -22,6 +22,9 @@ use crate::gpu::{Gpu, GpuError, adapters};
 use crate::inspect::Look;
 use crate::spec::Spec;
 use crate::terminal::{bar, say};
+
+/// Memory for the pictures of a run that is looked into, in MiB.
+const CACHE: usize = 512;
 
 const DRAWN: &str = "this network was trained on drawn pictures only: what it says of a photo means little";
 
@@ -85,7 +88,16 @@ fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -
     let looking = bar("{msg} {pos}/{len} [{bar:30}]", count as u64).with_message("looking at pictures");
     let found = survey(lens, pictures, &order, patches, |done| looking.set_position(done as u64))?;
     looking.finish_and_clear();
+    if let Some(first) = found.rejected.first() {
+        let (count, file, reason) = (found.rejected.len(), &first.file, &first.reason);
+        say(format!("note: {count} pictures can no longer be read and are left out; the first: {file}: {reason}"));
+    }
     Ok(found)
+}
+
+/// The weights as captions name them.
+fn weights_shown(run: &Path, which: Which, epoch: usize) -> String {
+    format!("{}, epoch {epoch}", run.join(which.file()).display())
 }
 
 /// The side of the pictures that a run's network takes.

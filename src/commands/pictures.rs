@@ -25,7 +25,8 @@ pub struct Data {
 }
 
 /// The pictures that a run was trained on and judged by, with the same split. Photos are read from `data`, or else from
-/// the folder that the run names; up to `cache` MiB of pictures are kept in memory. Says so where the folder has changed.
+/// the folder that the run names; up to `cache` MiB of pictures are kept in memory. Says so
+/// where the folder holds another number of photos; that some were exchanged for others goes unnoticed.
 ///
 /// # Errors
 /// When the run has no usable `config.json`, or its photos are gone or of other classes, with the remedy.

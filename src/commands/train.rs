@@ -191,7 +191,7 @@ fn draw_features(gpu: &Gpu, model: &Model, data: Data, run: &RunDir, epoch: usiz
     let classes = data.classes.clone();
     drop(data);
     let look = inspect::look(gpu, model, &pixels, Stage::Relu)?;
-    let weights = format!("{}, epoch {epoch}", run.file(Which::Best.file()).display());
+    let weights = super::weights_shown(run.path(), Which::Best, epoch);
     let facts = super::facts(&image, &look, &classes, &weights);
     let folder = run.file("features");
     fs::create_dir(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;

@@ -75,6 +75,16 @@ const NORMALISED: [f32; 256] = {
     table
 };
 
+/// One picture of RGB bytes as the network gets it, [`to_tensor`] without a flip.
+///
+/// # Panics
+/// As [`to_tensor`].
+pub fn tensor(pixels: &[u8]) -> Vec<f32> {
+    let mut picture = vec![0.0; pixels.len() / 3 * CHANNELS];
+    to_tensor(pixels, false, &mut picture);
+    picture
+}
+
 /// Refuses, without opening it, what cannot be a picture: no regular file, an empty file, a file
 /// beyond all measure.
 pub(super) fn check_file(path: &Path) -> Result<(), String> {

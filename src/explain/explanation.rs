@@ -5,8 +5,8 @@ use std::time::Instant;
 use image::RgbImage;
 
 use super::ledger::Ledger;
-use super::saliency::{self, Map, Method};
-use super::trust::{self, Baseline, Trial, Trust};
+use super::saliency::{self, Completeness, Map, Method};
+use super::trust::{self, Baselines, Trial, Trust};
 use super::{Inside, Lens, Question};
 use crate::checkpoint::Weights;
 use crate::data::prepare;
@@ -43,7 +43,7 @@ pub struct Explanation {
     /// A map by each method.
     pub findings: Vec<Finding>,
     /// What simple guesses score.
-    pub baselines: Vec<Baseline>,
+    pub baselines: Baselines,
     /// Of each block, each channel.
     pub channels: Vec<Vec<Channel>>,
 }
@@ -62,8 +62,8 @@ pub struct Finding {
     pub control: Map,
     /// How far to believe it.
     pub trust: Trust,
-    /// What integrated gradients leave unexplained, in logits; of other methods none.
-    pub completeness_gap: Option<f64>,
+    /// Of integrated gradients, what the map adds up to.
+    pub completeness: Option<Completeness>,
     /// How long the map took.
     pub seconds: f64,
 }
@@ -100,7 +100,7 @@ impl Explanation {
     /// When the device failed.
     ///
     /// # Panics
-    /// When the pixels or weights do not fit the lens's network.
+    /// When the pixels or weights do not fit the lens's network, or its pictures are not square.
     pub fn new(
         lens: &Lens,
         weights: &Weights,
@@ -112,8 +112,8 @@ impl Explanation {
         let [_, height, width] = spec.input;
         let input =
             RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()).expect("pixels of the network's size");
-        let picture = tensor(pixels);
-        let blurred = tensor(image::imageops::fast_blur(&input, height.min(width) as f32 / 12.0).as_raw());
+        let picture = prepare::tensor(pixels);
+        let blurred = prepare::tensor(image::imageops::fast_blur(&input, height.min(width) as f32 / 12.0).as_raw());
 
         lens.load(weights);
         let (question, inside) = lens.inside(&picture, |logits| Question::of(logits, options.against))?;
@@ -121,36 +121,42 @@ impl Explanation {
         let last = lens.blocks().last().expect("there is at least one block");
         let [_, rows, columns] = last.output;
         let evidence = Map { values: ledger.evidence.clone(), height: rows, width: columns, signed: true };
-        let trial = Trial::new(lens, &picture, &blurred, question.target);
+        let trial = Trial::new(lens, &picture, &blurred, question);
         let baselines = trial.baselines()?;
 
         let at_pixels = |method: Method, map: &Map| match method.block() {
             Some(block) => map.enlarged(&lens.blocks()[block], [height, width]),
             None => map.clone(),
         };
-        let mut findings = Vec::with_capacity(options.methods.len());
+        let mut found = Vec::with_capacity(options.methods.len());
         for &method in &options.methods {
             let started = Instant::now();
             let raw = method.map(lens, &picture, &inside, question)?;
             let seconds = started.elapsed().as_secs_f64();
-            let completeness_gap = match method {
-                Method::IntegratedGradients => Some(saliency::completeness_gap(lens, &raw.values, &picture, question)?),
+            let completeness = match method {
+                Method::IntegratedGradients => Some(Completeness::of(lens, &raw.values, &picture, question)?),
                 _ => None,
             };
             let map = at_pixels(method, &raw);
-            let trust = Trust::new(raw.values.len(), trial.score(&map.values)?);
-            let control = map.clone();
-            let exact = method == Method::HiResCam { block: lens.blocks().len() - 1 };
-            findings.push(Finding { method, exact, raw, map, control, trust, completeness_gap, seconds });
+            let score = trial.score(&map.values)?;
+            found.push((method, raw, map, score, completeness, seconds));
         }
         let channels = channels(lens, &inside, question, options.means.as_deref())?;
 
         lens.load(control);
         let (_, untrained) = lens.inside(&picture, |_| question)?;
-        for finding in &mut findings {
-            let map = finding.method.map(lens, &picture, &untrained, question)?;
-            finding.control = at_pixels(finding.method, &map);
-            finding.trust.similarity = trust::similarity(&finding.map.values, &finding.control.values);
+        let mut findings = Vec::with_capacity(found.len());
+        for (method, raw, map, score, completeness, seconds) in found {
+            let control = method.map(lens, &picture, &untrained, question)?;
+            let trust = Trust {
+                values: raw.values.len(),
+                constant: raw.values.iter().all(|&value| value == raw.values[0]),
+                similarity: trust::similarity(&raw.values, &control.values),
+                score,
+            };
+            let control = at_pixels(method, &control);
+            let exact = method == Method::HiResCam { block: lens.blocks().len() - 1 };
+            findings.push(Finding { method, exact, raw, map, control, trust, completeness, seconds });
         }
         Ok(Self {
             evidence: evidence.enlarged(last, [height, width]),
@@ -169,7 +175,7 @@ impl Explanation {
 
 impl Finding {
     /// What to make of the map, in one sentence.
-    pub fn verdict(&self, baselines: &[Baseline]) -> String {
+    pub fn verdict(&self, baselines: &Baselines) -> String {
         if self.method.pictures_only() {
             return "A picture only: this method draws much the same whatever the network decides, so it explains nothing.".into();
         }
@@ -213,10 +219,4 @@ fn channels(
         all.push(maxima.enumerate().map(channel).collect());
     }
     Ok(all)
-}
-
-fn tensor(pixels: &[u8]) -> Vec<f32> {
-    let mut picture = vec![0.0; pixels.len() / 3 * prepare::CHANNELS];
-    prepare::to_tensor(pixels, false, &mut picture);
-    picture
 }

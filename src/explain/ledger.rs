@@ -22,7 +22,7 @@ pub struct Ledger {
     pub channels: Vec<Share>,
     /// `logit_gap - bias - sum of the shares`: rounding, and nothing else.
     pub residual: f64,
-    /// The residual's magnitude divided by that of the gap.
+    /// The residual's magnitude divided by the sum of the magnitudes of the bias and the shares.
     pub relative_residual: f64,
     /// What each position of the last maps adds to the gap, row by row; together with the bias their sum is the gap.
     #[serde(skip)]
@@ -68,7 +68,8 @@ impl Ledger {
         let mut channels: Vec<Share> =
             shares.into_iter().enumerate().map(|(index, share)| Share { index, share }).collect();
         channels.sort_by(|a, b| b.share.abs().total_cmp(&a.share.abs()));
-        let relative_residual = if residual == 0.0 { 0.0 } else { (residual / logit_gap).abs() };
+        let size = bias.abs() + channels.iter().map(|channel| channel.share.abs()).sum::<f64>();
+        let relative_residual = if residual == 0.0 { 0.0 } else { residual.abs() / size };
         let evidence = evidence.into_iter().map(|part| part as f32).collect();
         Self { logit_gap, bias, channels, residual, relative_residual, evidence }
     }

@@ -3,10 +3,11 @@
 use image::RgbImage;
 
 use super::ledger::Share;
-use super::saliency::{Map, Method};
+use super::saliency::{Completeness, Map, Method};
 use super::{Explanation, Finding, Lens};
 use crate::inspect::Stage;
 use crate::report::{self, Card, CardRow, FeatureMaps, Heat, Layer, Order, PictureError, ScaleBy, Triptych};
+use crate::spec::Block;
 
 /// Channels that the index names; the others are summed up.
 const NAMED: usize = 8;
@@ -39,7 +40,7 @@ impl<'a> Pages<'a> {
         let contributions =
             explanation.channels.iter().map(|block| block.iter().map(|channel| channel.contribution).collect());
         Self {
-            cards: explanation.findings.iter().map(|finding| card(explanation, finding)).collect(),
+            cards: explanation.findings.iter().map(|finding| card(lens, explanation, finding)).collect(),
             names: explanation.findings.iter().map(|finding| finding.method.name()).collect(),
             contributions: contributions.collect(),
             lens,
@@ -48,6 +49,11 @@ impl<'a> Pages<'a> {
             facts,
             by,
         }
+    }
+
+    /// The lens that made the explanation.
+    pub fn lens(&self) -> &'a Lens<'a> {
+        self.lens
     }
 
     fn title(&self) -> String {
@@ -76,6 +82,7 @@ impl<'a> Pages<'a> {
             facts: self.facts,
             input: &self.explanation.input,
             evidence: heat(&self.explanation.evidence),
+            evidence_note: &coarse(self.lens.blocks().last().expect("there is a block"), self.lens.spec().input),
             ledger: report::Ledger {
                 class,
                 against,
@@ -152,15 +159,30 @@ fn heat(map: &Map) -> Heat<'_> {
     Heat { values: &map.values, height: map.height, width: map.width, signed: map.signed }
 }
 
+/// What the values of a coarse map see.
+fn coarse(block: &Block, [_, rows, columns]: [usize; 3]) -> String {
+    let [_, height, width] = block.output;
+    let field = block.receptive_field;
+    let unread = match block.unread_border([rows, columns]) {
+        [0, 0] => String::new(),
+        [below, right] => format!("; the last {below} rows and {right} columns of the picture are never read"),
+    };
+    format!("{height} x {width} values, each drawn where the {field} x {field} px that it sees are centred{unread}.")
+}
+
 /// The trust card of a finding.
-fn card(explanation: &Explanation, finding: &Finding) -> Card {
+fn card(lens: &Lens, explanation: &Explanation, finding: &Finding) -> Card {
     let mut lines = vec![finding.verdict(&explanation.baselines)];
     lines.push(finding.method.meaning().into());
-    if let Some(gap) = finding.completeness_gap {
+    if let Some(Completeness { grey, map, gap }) = finding.completeness {
         let total = explanation.ledger.logit_gap;
         lines.push(format!(
-            "Completeness gap: the map leaves {gap:+.4} of the decision's {total:+.4} logits unexplained."
+            "The decision's {total:+.4} logits are {grey:+.4} that a grey picture gets already, {map:+.4} in the map, and \
+             {gap:+.4} left over (the completeness gap)."
         ));
+    }
+    if let Some(block) = finding.method.block() {
+        lines.push(coarse(&lens.blocks()[block], lens.spec().input));
     }
     if finding.method.block().is_none() && finding.method != Method::Occlusion {
         lines.push(
@@ -174,10 +196,10 @@ fn card(explanation: &Explanation, finding: &Finding) -> Card {
         deletion: finding.trust.score.deletion,
         insertion: finding.trust.score.insertion,
     }];
-    rows.extend(explanation.baselines.iter().map(|baseline| CardRow {
-        name: baseline.name.into(),
-        deletion: baseline.score.deletion,
-        insertion: baseline.score.insertion,
+    rows.extend(explanation.baselines.guesses.iter().map(|guess| CardRow {
+        name: guess.name.into(),
+        deletion: guess.score.deletion,
+        insertion: guess.score.insertion,
     }));
     Card { lines, rows }
 }

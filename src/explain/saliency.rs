@@ -18,7 +18,7 @@ const NOISY: usize = 32;
 /// Their noise, as a share of the span of the picture's values (Smilkov et al., 2017).
 const NOISE: f32 = 0.15;
 /// Steps of integrated gradients.
-pub const PATH_STEPS: usize = 64;
+const PATH_STEPS: usize = 64;
 
 /// A way to find what matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,8 +196,12 @@ pub fn gradient(lens: &Lens, picture: &[f32], question: Question, rule: Rule) ->
 }
 
 /// The mean derivative over noisy copies of the picture.
-fn smooth_gradient(lens: &Lens, picture: &[f32], question: Question) -> Result<Vec<f32>, GpuError> {
-    let [least, most] = [f32::min, f32::max].map(|pick| picture.iter().copied().reduce(pick).unwrap_or(0.0));
+///
+/// # Errors
+/// When the device failed.
+pub fn smooth_gradient(lens: &Lens, picture: &[f32], question: Question) -> Result<Vec<f32>, GpuError> {
+    let colours = || picture.chunks(CHANNELS).flat_map(|pixel| &pixel[..3]).copied();
+    let [least, most] = [f32::min, f32::max].map(|pick| colours().reduce(pick).unwrap_or(0.0));
     let sigma = NOISE * (most - least);
     let mut random = ChaCha8Rng::seed_from_u64(0);
     let make = |_, place: &mut [f32]| {
@@ -231,14 +235,29 @@ pub fn integrated_gradients(
     Ok(product(picture, &mean_gradient(lens, steps, question, make)?))
 }
 
-/// What integrated gradients leave unexplained: `gap(picture) - gap(grey) - sum of the map`.
-///
-/// # Errors
-/// When the device failed.
-pub fn completeness_gap(lens: &Lens, map: &[f32], picture: &[f32], question: Question) -> Result<f64, GpuError> {
-    let make = |i, place: &mut [f32]| if i == 0 { place.copy_from_slice(picture) } else { place.fill(0.0) };
-    let gaps: Vec<f64> = lens.logits(2, make)?.iter().map(|logits| question.gap(logits)).collect();
-    Ok(gaps[0] - gaps[1] - map.iter().copied().map(f64::from).sum::<f64>())
+/// What a map of integrated gradients adds up to: the gap is that of a grey picture, plus the sum of the map, plus what the
+/// finite number of steps leaves over.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Completeness {
+    /// The logit gap of a grey picture.
+    pub grey: f64,
+    /// The sum of the map.
+    pub map: f64,
+    /// `gap(picture) - grey - map`, the completeness gap.
+    pub gap: f64,
+}
+
+impl Completeness {
+    /// That of a map of a picture.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn of(lens: &Lens, map: &[f32], picture: &[f32], question: Question) -> Result<Self, GpuError> {
+        let make = |i, place: &mut [f32]| if i == 0 { place.copy_from_slice(picture) } else { place.fill(0.0) };
+        let gaps: Vec<f64> = lens.logits(2, make)?.iter().map(|logits| question.gap(logits)).collect();
+        let (grey, map) = (gaps[1], map.iter().copied().map(f64::from).sum());
+        Ok(Self { grey, map, gap: gaps[0] - grey - map })
+    }
 }
 
 fn mean_gradient(
@@ -358,4 +377,28 @@ fn cam(lens: &Lens, inside: &Inside, block: usize, signed: bool, factor: impl Fn
         values.iter_mut().for_each(|value| *value = value.max(0.0));
     }
     Map { values, height, width, signed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Spec;
+
+    #[test]
+    fn a_pixel_takes_the_value_whose_field_is_centred_nearest() {
+        // At 128 px the fields of block 5 are centred at 31, 63 and 95.
+        let block = Spec::dogs_vs_cats(128, 2).blocks().unwrap().pop().unwrap();
+        let map = Map { values: vec![0.0, 1.0, 2.0], height: 1, width: 3, signed: true };
+        let row = map.enlarged(&block, [1, 128]).values;
+        assert_eq!([row[0], row[46], row[47], row[78], row[79], row[127]], [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]);
+        // With filters of 5 and two rows of padding the fields of block 1 are centred at 0, 2, 4 and so on.
+        let spec = Spec { kernel: 5, padding: 2, input: [3, 8, 6], ..Spec::dogs_vs_cats(8, 2) };
+        let block = spec.blocks().unwrap().remove(0);
+        let values = (0..12).map(|i| i as f32).collect();
+        let map = Map { values, height: 4, width: 3, signed: false }.enlarged(&block, [8, 6]);
+        assert_eq!((map.height, map.width), (8, 6));
+        assert_eq!(map.values[..6], [0.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
+        assert_eq!(map.values[6..12], [3.0, 4.0, 4.0, 5.0, 5.0, 5.0]);
+        assert_eq!(map.values[42..], [9.0, 10.0, 10.0, 11.0, 11.0, 11.0]);
+    }
 }

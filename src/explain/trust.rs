@@ -2,17 +2,16 @@
 //!
 //! Two questions are put to every map. Does it depend on what was learned? If an untrained network gives much the same map
 //! (Adebayo et al., 2018), it shows the picture rather than the decision. Does it find the pixels that matter? If blurring
-//! those that it names first lowers the probability of the predicted class faster than blurring by a simple guess does
+//! those that it names first lowers the probability of the class faster than blurring by a simple guess does
 //! (deletion), and restoring them first raises it faster (insertion; both Petsiuk et al., 2018), it does.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::Lens;
+use super::{Lens, Question};
 use crate::data::prepare::CHANNELS;
 use crate::gpu::GpuError;
-use crate::inspect::softmax;
 
 /// Pictures on the way from all pixels to none.
 const STEPS: usize = 32;
@@ -21,7 +20,11 @@ const RANDOM_ORDERS: u64 = 4;
 /// From this similarity on, two maps are much the same.
 const MUCH_THE_SAME: f64 = 0.5;
 
-/// Mean probability of the predicted class, 0 to 1, while its pixels go in an order.
+/// The least difference of two scores that counts.
+const LEAST_MARGIN: f64 = 0.01;
+
+/// Mean probability of the class against the other one, 0 to 1, while pixels go in an order: 1 / (1 + exp(-logit gap)), which
+/// for two classes is the network's.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Score {
     /// While the pixels are blurred, those first that the map calls important: lower is better.
@@ -35,7 +38,7 @@ pub struct Trial<'a> {
     lens: &'a Lens<'a>,
     picture: &'a [f32],
     blurred: &'a [f32],
-    target: usize,
+    question: Question,
     /// Decides between pixels of equal value.
     lots: Vec<u32>,
 }
@@ -43,19 +46,29 @@ pub struct Trial<'a> {
 /// How far a map can be believed: its trust card.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Trust {
+    /// Values of the map; coarse ones have few.
+    pub values: usize,
+    /// Whether they are all the same.
+    pub constant: bool,
     /// Rank correlation of the magnitudes with those of the same method's map for an untrained network; none where one of
     /// the maps has the same magnitude everywhere.
     pub similarity: Option<f64>,
-    /// From which similarity on the two are much the same: 0.5, or for a map of few values twice the standard deviation that
-    /// chance gives the rank correlation, `1 / sqrt(values - 1)`.
-    pub much_the_same: f64,
     /// The map's score.
     pub score: Score,
 }
 
-/// What a simple guess scores, to compare with.
+/// What simple guesses score, to compare with.
 #[derive(Clone, Debug, serde::Serialize)]
-pub struct Baseline {
+pub struct Baselines {
+    /// Edges, the centre, and chance.
+    pub guesses: Vec<Guess>,
+    /// By how much a score must be better to count: twice the standard deviation of random orders, at least 0.01.
+    pub margin: f64,
+}
+
+/// A map that knows nothing of the network.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Guess {
     /// What is guessed.
     pub name: &'static str,
     /// How it scores.
@@ -63,12 +76,12 @@ pub struct Baseline {
 }
 
 impl<'a> Trial<'a> {
-    /// A trial of maps that explain why the lens's network sees class `target` in the picture. `blurred` is the picture
+    /// A trial of maps that explain the lens's network's answer to the question. `blurred` is the picture
     /// without its details, which takes the place of what is removed.
-    pub fn new(lens: &'a Lens<'a>, picture: &'a [f32], blurred: &'a [f32], target: usize) -> Self {
+    pub fn new(lens: &'a Lens<'a>, picture: &'a [f32], blurred: &'a [f32], question: Question) -> Self {
         let mut lots: Vec<u32> = (0..(picture.len() / CHANNELS) as u32).collect();
         lots.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
-        Self { lens, picture, blurred, target, lots }
+        Self { lens, picture, blurred, question, lots }
     }
 
     /// The score of a map, one value a pixel, large where it matters.
@@ -88,24 +101,28 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn baselines(&self) -> Result<Vec<Baseline>, GpuError> {
+    pub fn baselines(&self) -> Result<Baselines, GpuError> {
         let [_, height, width] = self.lens.spec().input;
-        let mut chance = Score { deletion: 0.0, insertion: 0.0 };
-        for seed in 0..RANDOM_ORDERS {
+        let random = |seed| {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let map: Vec<f32> = (0..height * width).map(|_| (random.next_u32() >> 8) as f32).collect();
-            let score = self.score(&map)?;
-            chance.deletion += score.deletion / RANDOM_ORDERS as f64;
-            chance.insertion += score.insertion / RANDOM_ORDERS as f64;
-        }
-        Ok(vec![
-            Baseline { name: "Sobel edges", score: self.score(&sobel(self.picture, height, width))? },
-            Baseline { name: "centre Gaussian", score: self.score(&centre(height, width))? },
-            Baseline { name: "random", score: chance },
-        ])
+            self.score(&map)
+        };
+        let scores = (0..RANDOM_ORDERS).map(random).collect::<Result<Vec<_>, _>>()?;
+        let [deletion, insertion] = [|score: &Score| score.deletion, |score: &Score| score.insertion]
+            .map(|part| mean_and_deviation(scores.iter().map(part)));
+        let guess = |name, map: Vec<f32>| Ok(Guess { name, score: self.score(&map)? });
+        Ok(Baselines {
+            guesses: vec![
+                guess("Sobel edges", sobel(self.picture, height, width))?,
+                guess("centre Gaussian", centre(height, width))?,
+                Guess { name: "random", score: Score { deletion: deletion.0, insertion: insertion.0 } },
+            ],
+            margin: LEAST_MARGIN.max(2.0 * deletion.1.max(insertion.1)),
+        })
     }
 
-    /// The mean probability of the target while pixels turn from `before` to `after` in this order (trapezium rule).
+    /// The mean probability while pixels turn from `before` to `after` in this order (trapezium rule).
     fn mean_probability(&self, order: &[usize], before: &[f32], after: &[f32]) -> Result<f64, GpuError> {
         let make = |step: usize, place: &mut [f32]| {
             place.copy_from_slice(before);
@@ -115,37 +132,48 @@ impl<'a> Trial<'a> {
             }
         };
         let logits = self.lens.logits(STEPS, make)?;
-        let probabilities: Vec<f64> = logits.iter().map(|logits| softmax(logits)[self.target]).collect();
+        let probability = |logits: &Vec<f32>| 1.0 / (1.0 + (-self.question.gap(logits)).exp());
+        let probabilities: Vec<f64> = logits.iter().map(probability).collect();
         let ends = (probabilities[0] + probabilities[STEPS - 1]) / 2.0;
         Ok((probabilities.iter().sum::<f64>() - ends) / (STEPS - 1) as f64)
     }
 }
 
-impl Trust {
-    /// The trust card of a map of so many values, before it is compared with the untrained network's.
-    pub fn new(values: usize, score: Score) -> Self {
-        let chance = 2.0 / (values.saturating_sub(1).max(1) as f64).sqrt();
-        Self { similarity: None, much_the_same: chance.max(MUCH_THE_SAME), score }
-    }
+fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let count = values.clone().count() as f64;
+    let mean = values.clone().sum::<f64>() / count;
+    (mean, (values.map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt())
+}
 
+impl Trust {
     /// What to make of the map, in one sentence.
-    pub fn verdict(&self, baselines: &[Baseline]) -> String {
+    pub fn verdict(&self, baselines: &Baselines) -> String {
+        // Twice the standard deviation that chance gives the rank correlation of so few values.
+        let chance = 2.0 / (self.values.saturating_sub(1).max(1) as f64).sqrt();
         match self.similarity {
             None => "There is no telling: a map is the same everywhere.".into(),
-            Some(similarity) if similarity >= self.much_the_same => {
+            Some(similarity) if similarity >= MUCH_THE_SAME.max(chance) => {
                 "Do not rely on it: an untrained network gives much the same map, so it shows the photo rather than what was \
                  learned."
                     .into()
+            }
+            Some(similarity) if similarity >= MUCH_THE_SAME || chance >= 1.0 => {
+                format!("{} values are too few to tell whether it depends on what was learned; {}", self.values, self.found(baselines))
             }
             Some(_) => format!("It depends on what was learned, and {}", self.found(baselines)),
         }
     }
 
     /// Whether the map finds the pixels that matter: the end of a sentence.
-    pub fn found(&self, baselines: &[Baseline]) -> &'static str {
-        let best = |better: fn(Score, Score) -> bool| baselines.iter().all(|other| better(self.score, other.score));
-        let deletion = best(|map, other| map.deletion < other.deletion);
-        let insertion = best(|map, other| map.insertion > other.insertion);
+    pub fn found(&self, baselines: &Baselines) -> &'static str {
+        if self.constant {
+            return "it has one value for the whole picture, so there is nothing to rank.";
+        }
+        let best = |better: fn(Score, Score) -> f64| {
+            baselines.guesses.iter().all(|guess| better(self.score, guess.score) > baselines.margin)
+        };
+        let deletion = best(|map, guess| guess.deletion - map.deletion);
+        let insertion = best(|map, guess| map.insertion - guess.insertion);
         match (deletion, insertion) {
             (true, true) => {
                 "it finds the pixels that matter better than edges, the centre or chance do, in both tests."
@@ -250,16 +278,25 @@ mod tests {
     #[test]
     fn the_verdict_follows_the_figures() {
         let score = |deletion, insertion| Score { deletion, insertion };
-        let baselines = [Baseline { name: "random", score: score(0.5, 0.5) }];
-        let verdict = |similarity, score| Trust { similarity, ..Trust::new(1000, score) }.verdict(&baselines);
-        assert!(verdict(Some(0.9), score(0.1, 0.9)).contains("untrained network"));
+        let guesses = vec![Guess { name: "random", score: score(0.5, 0.5) }];
+        let baselines = Baselines { guesses, margin: 0.1 };
+        let trust = |values, similarity, score| Trust { values, constant: false, similarity, score };
+        let verdict = |similarity, score| trust(1000, similarity, score).verdict(&baselines);
+        assert!(verdict(Some(0.9), score(0.1, 0.9)).contains("an untrained network gives much the same map"));
         assert!(verdict(None, score(0.1, 0.9)).contains("no telling"));
         assert!(verdict(Some(0.1), score(0.1, 0.9)).contains("both tests"));
         assert!(verdict(Some(0.1), score(0.1, 0.4)).contains("blurring what it names hurts more"));
         assert!(verdict(Some(0.1), score(0.6, 0.9)).contains("restoring what it names helps more"));
         assert!(verdict(Some(0.1), score(0.6, 0.4)).contains("conclude nothing"));
-        // Nine values reach 0.6 by chance now and then.
-        let coarse = Trust { similarity: Some(0.6), ..Trust::new(9, score(0.1, 0.9)) };
-        assert!(coarse.verdict(&baselines).contains("both tests"));
+        // Better, but by less than chance alone brings.
+        assert!(verdict(Some(0.1), score(0.45, 0.55)).contains("conclude nothing"));
+        // Nine values reach 0.6 by chance now and then, four anything.
+        let of = |values, similarity| trust(values, Some(similarity), score(0.1, 0.9)).verdict(&baselines);
+        assert!(of(9, 0.6).contains("9 values are too few"));
+        assert!(of(9, 0.8).contains("an untrained network gives much the same map"));
+        assert!(of(4, 0.0).contains("4 values are too few"));
+        assert!(of(9, 0.1).contains("It depends"));
+        let constant = Trust { constant: true, ..trust(1, Some(0.0), score(0.1, 0.9)) };
+        assert!(constant.found(&baselines).contains("nothing to rank"));
     }
 }

@@ -53,7 +53,10 @@ impl Order<'_> {
     /// The legend for [`Order::label`].
     fn legend(self) -> &'static str {
         match self {
-            Order::Contribution(_) => "number above a map: its channel and its contribution (logits)",
+            Order::Contribution(_) => {
+                "number above a map: its channel and what it adds to the decision (logits; exact in the last block, to first \
+                 order in the others)"
+            }
             _ => "number above a map: its channel",
         }
     }

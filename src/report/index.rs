@@ -37,6 +37,8 @@ pub struct Index<'a> {
     pub input: &'a RgbImage,
     /// What each place adds to the logit gap: signed and exact.
     pub evidence: Heat<'a>,
+    /// What a value of the evidence sees, in a line or two.
+    pub evidence_note: &'a str,
     /// What the logit gap is the sum of.
     pub ledger: Ledger<'a>,
     /// A row each: the saliency maps with their verdicts.
@@ -97,7 +99,7 @@ pub fn index(index: &Index) -> Result<RgbImage, PictureError> {
     let scale = Scale::of(evidence);
     page.map(evidence, factor, &scale);
     page.colour_bar(&(scale, scale.ends()), Font::Label);
-    page.note(&format!("red speaks for {}, blue for {}", ledger.class, ledger.against));
+    page.note(&format!("red speaks for {}, blue for {}; {}", ledger.class, ledger.against, index.evidence_note));
     page.column(2 * (column + MARGIN), page.content() - 2 * (column + MARGIN));
     ledger.draw(&mut page);
 
@@ -105,8 +107,8 @@ pub fn index(index: &Index) -> Result<RgbImage, PictureError> {
         page.band(28);
         page.title("Saliency maps");
         page.note(
-            "left: this network; right: the same method, untrained network; each on its own colour scale, whose last colours the strongest 1 % of pixels share; \
-             hatched: the same value everywhere",
+            "left: this network; right: the same method, untrained network; each on its own colour scale, whose last colours \
+             the strongest 1 % of pixels share; hatched: the same value everywhere",
         );
     }
     for method in *methods {
@@ -161,6 +163,13 @@ impl Ledger<'_> {
             return Err(PictureError(format!("ledger, {name}: the value is {value}; {DAMAGED}")));
         }
         // The gap comes from numbers of 24 bits.
+        if self.residual.abs() > 1e-5 * size {
+            return Err(PictureError(format!(
+                "ledger: {} of the logit gap {} is in no channel, more than rounding leaves: the driver or the weights are at \
+                 fault; try another --adapter or --kernels plain",
+                self.residual, self.gap
+            )));
+        }
         if (self.gap - sum).abs() > 1e-5 * size.max(self.gap.abs()) {
             return Err(PictureError(format!(
                 "ledger: the rows add up to {sum}, but the logit gap is {}; give every channel once",

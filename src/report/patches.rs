@@ -144,7 +144,11 @@ impl Size {
 
     fn legend(&self) -> String {
         let Size { side, cell, factor, .. } = self;
-        let shown = if self.shrinks() { format!("shrunk to {cell} px") } else { format!("enlarged {factor} times") };
+        let shown = match factor {
+            _ if self.shrinks() => format!("shrunk to {cell} px"),
+            1 => "as they are".to_string(),
+            _ => format!("enlarged {factor} times"),
+        };
         let what =
             if self.patches == 1 { "" } else { "each block: what excites a channel most, the strongest first; " };
         format!("{what}patches of {side} px, {shown}")

@@ -102,8 +102,8 @@ pub fn triptych(
         page.paragraph(line);
     }
     page.note(&format!(
-        "{} (rank correlation of the magnitudes: 0 unrelated, 1 the same order); each map has its own colour scale, and its strongest 1 % of pixels share the last colours; hatched: the same \
-         value everywhere",
+        "{} (rank correlation of the magnitudes: 0 unrelated, 1 the same order); each map has its own colour scale, and its \
+         strongest 1 % of pixels share the last colours; hatched: the same value everywhere",
         triptych.similar()
     ));
     page.band(20);

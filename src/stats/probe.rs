@@ -148,7 +148,7 @@ fn probe_label_sets<T: Copy + Into<f64>>(
 
 /// Calls `work` for each fold, in one thread a core, and returns the results in the folds' order.
 fn on_all_cores<R: Send>(work: impl Fn(usize) -> R + Sync) -> Vec<R> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(FOLDS);
+    let threads = crate::data::threads().min(FOLDS);
     let work = &work;
     let mut results: Vec<(usize, R)> = thread::scope(|scope| {
         let thread_of = |first| scope.spawn(move || (first..FOLDS).step_by(threads).map(|f| (f, work(f))).collect());

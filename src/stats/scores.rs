@@ -30,6 +30,7 @@ pub fn expected_calibration_error<T: Copy + Into<f64>>(logits: &[T], labels: &[u
     // Of each bin, hits less confidence, summed.
     let mut gaps = [0.0; CALIBRATION_BINS];
     for (mut row, label) in rows(logits, labels) {
+        assert!(row.iter().all(|logit| logit.is_finite()), "logits are finite numbers");
         let predicted = argmax(&row);
         softmax(&mut row);
         let confidence = row[predicted];

@@ -4,6 +4,8 @@
 
 use approx::assert_abs_diff_eq;
 use convscope::checkpoint::Weights;
+use convscope::data::drawn::DrawnPets;
+use convscope::explain::learned::survey;
 use convscope::explain::ledger::Ledger;
 use convscope::explain::saliency::{self, Map, Method};
 use convscope::explain::trust;
@@ -44,6 +46,7 @@ pub fn tests() -> Vec<Trial> {
     tests.push(trial("explain::a_silenced_channel_is_dead", silenced_channel));
     tests.push(trial("explain::the_batch_changes_nothing", batches));
     tests.push(trial("explain::single_values_add_up", single_values));
+    tests.push(trial("explain::smooth_gradient", smooth_gradient));
     tests
 }
 
@@ -94,7 +97,7 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
         if n < setting("path_pictures") {
             let steps = setting("path_steps");
             let values = saliency::integrated_gradients(&lens, picture, question, steps).unwrap();
-            let gap = saliency::completeness_gap(&lens, &values, picture, question).unwrap();
+            let gap = saliency::Completeness::of(&lens, &values, picture, question).unwrap().gap;
             near("completeness gap", gap, numbers("completeness_gap")[n]);
             add("integrated_gradients", values);
         }
@@ -209,15 +212,15 @@ fn planted_patch() {
 fn true_map_wins(lens: &Lens) {
     let (picture, [top, left]) = planted(&mut ChaCha8Rng::seed_from_u64(3), 1);
     let grey = vec![0.0; picture.len()];
-    let trial = trust::Trial::new(lens, &picture, &grey, 1);
+    let trial = trust::Trial::new(lens, &picture, &grey, Question { target: 1, against: 0 });
     let on = |i: usize| (top..top + PATCH).contains(&(i / SIDE)) && (left..left + PATCH).contains(&(i % SIDE));
     let mask: Vec<f32> = (0..SIDE * SIDE).map(|i| f32::from(on(i))).collect();
     let opposite: Vec<f32> = mask.iter().map(|value| -value).collect();
     let [truth, lie] = [mask, opposite].map(|map| trial.score(&map).unwrap());
     let baselines = trial.baselines().unwrap();
     println!("the patch itself: {truth:?}; everything but the patch: {lie:?}; {baselines:?}");
-    for baseline in &baselines {
-        let (name, other) = (baseline.name, baseline.score);
+    for guess in &baselines.guesses {
+        let (name, other) = (guess.name, guess.score);
         assert!(truth.deletion < other.deletion && truth.insertion > other.insertion, "{name}");
         assert!(lie.deletion > other.deletion && lie.insertion < other.insertion, "{name}");
     }
@@ -245,7 +248,7 @@ fn trained(spec: &Spec, batch: usize, steps: u32, random: &mut ChaCha8Rng) -> We
     block_on(model.weights(gpu(), steps.into())).unwrap()
 }
 
-/// Where batch norm's scale and shift are zero, a channel says nothing, whatever the picture.
+/// Where batch norm's scale and shift are zero, a channel says nothing, and is reported dead.
 fn silenced_channel() {
     let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(20, 2) };
     let mut weights = Weights::initial(&spec, 0);
@@ -253,15 +256,43 @@ fn silenced_channel() {
         weights.tensors.get_mut(key).unwrap()[3] = 0.0;
     }
     let lens = Lens::new(gpu(), &spec, 2, |_, _| {}).unwrap();
-    lens.load(&weights);
-    let picture: Vec<f32> = (0..20 * 20).flat_map(|i| [formula(i, 0), formula(i, 1), formula(i, 2), 0.0]).collect();
-    let (_, inside) = lens.inside(&picture, |logits| Question::of(logits, None)).unwrap();
-    let pixels = inside.blocks[0].relu.len() / 5;
-    let dead: Vec<bool> = inside.blocks[0].relu.chunks(pixels).map(|map| map.iter().all(|&v| v == 0.0)).collect();
+    let pixels: Vec<u8> = (0..20 * 20 * 3).map(|i| ((formula(i, 7) + 1.0) * 127.0) as u8).collect();
+    let options = Options { against: None, methods: vec![], means: None };
+    let explanation = Explanation::new(&lens, &weights, &Weights::initial(&spec, 1), &pixels, &options).unwrap();
+    let dead: Vec<bool> = explanation.channels[0].iter().map(|channel| channel.maximum == 0.0).collect();
     assert_eq!(dead, [false, false, false, true, false]);
-    let contributions = saliency::contributions(&inside.blocks[0], 5);
-    assert_eq!(contributions[3], 0.0);
-    assert!(contributions[0] != 0.0);
+    assert_eq!(explanation.channels[0][3].contribution, 0.0);
+    assert!(explanation.channels[0][0].contribution != 0.0);
+
+    lens.load(&weights);
+    let pictures = DrawnPets::new(0, 0, 6, 20, 1 << 20);
+    let order: Vec<usize> = (0..6).collect();
+    let survey = survey(&lens, &pictures, &order, 1, |_| {}).unwrap();
+    assert!(survey.blocks[0].channels[3].is_dead());
+    assert_eq!(survey.blocks[0].dead(), 1);
+}
+
+/// SmoothGrad's noise is in proportion to the span of the colours: of a picture of one colour it is the gradient.
+fn smooth_gradient() {
+    let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(20, 2) };
+    let lens = Lens::new(gpu(), &spec, 8, |_, _| {}).unwrap();
+    lens.load(&Weights::initial(&spec, 0));
+    let question = Question { target: 0, against: 1 };
+    let both = |picture: &[f32]| {
+        let smooth = saliency::smooth_gradient(&lens, picture, question).unwrap();
+        (smooth, saliency::gradient(&lens, picture, question, Rule::Gradient).unwrap())
+    };
+    let (smooth, gradient) = both(&[0.7, 0.7, 0.7, 0.0].repeat(20 * 20));
+    let largest = gradient.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+    assert!(largest > 0.0);
+    smooth
+        .iter()
+        .zip(&gradient)
+        .for_each(|(smooth, gradient)| assert_abs_diff_eq!(smooth, gradient, epsilon = 1e-6 * largest));
+    // With colours that differ, noise flips some ReLUs.
+    let picture: Vec<f32> = (0..20 * 20).flat_map(|i| [formula(i, 0), formula(i, 1), formula(i, 2), 0.0]).collect();
+    let (smooth, gradient) = both(&picture);
+    assert!(smooth.iter().zip(&gradient).any(|(smooth, gradient)| (smooth - gradient).abs() > 0.01 * largest));
 }
 
 /// Every value that `hover.json` takes apart is the sum of its products, normalised and cut off at zero.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use image::RgbImage;
 
 use crate::data::loader::{MOST_LOADERS, with_batches};
@@ -83,11 +83,11 @@ impl BlockSurvey {
     }
 }
 
-/// Looks at the pictures that `order` names and keeps for each channel the `patches` places where it fires most. `progress` is told how many
-/// pictures are done.
+/// Looks at the pictures that `order` names and keeps for each channel the `patches` places where it fires most. `progress`
+/// is told how many pictures are done.
 ///
 /// # Errors
-/// When no picture can be read, or the device failed.
+/// When no picture can be read, a value is not finite, or the device failed.
 ///
 /// # Panics
 /// When the pictures have another size than the network's.
@@ -110,9 +110,8 @@ pub fn survey(
             rejected.append(&mut batch.rejected);
             let make = |i: usize, place: &mut [f32]| place.copy_from_slice(&batch.images[i * each..][..each]);
             lens.forward(batch.indices.len(), make, |_| {
-                for (tally, values) in tallies.iter_mut().zip(&lens.model().activations.blocks) {
-                    let live = values.output.first(batch.indices.len() * tally.map_len());
-                    tally.add(&batch.indices, &pollster::block_on(live.read(lens.gpu()))?);
+                for (number, tally) in tallies.iter_mut().enumerate() {
+                    tally.add(&batch.indices, &lens.packed_outputs(number, batch.indices.len())?);
                 }
                 Ok(())
             })?;
@@ -123,6 +122,14 @@ pub fn survey(
         Ok(())
     })?;
     ensure!(seen > 0, "none of the pictures can be read");
+    for (number, tally) in (1..).zip(&tallies) {
+        if let Some(channel) = tally.sums.iter().position(|sum| !sum.is_finite()) {
+            bail!(
+                "block {number}, channel {channel}: its values are not finite; the weights are damaged, or training diverged: \
+                 try another checkpoint"
+            );
+        }
+    }
     let blocks = tallies.into_iter().map(|tally| tally.finish(seen)).collect();
     Ok(Survey { pictures: seen, blocks, rejected })
 }
