@@ -21,6 +21,7 @@ fn main() {
         trial("features_of_a_new_image", features_of_a_new_image),
         trial("decisions_are_explained", decisions_are_explained),
         trial("what_was_learned_is_shown", what_was_learned_is_shown),
+        trial("layers_are_measured", layers_are_measured),
         trial("adapters_are_listed", adapters_are_listed),
         trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
         trial("kernels_can_be_chosen", kernels_can_be_chosen),
@@ -316,6 +317,21 @@ fn what_was_learned_is_shown() {
     assert!(patches.lines().nth(1).unwrap().contains("(drawn, seed"), "{patches}");
     let error = fail(folder.path(), &["learned", "--run", "nowhere"]);
     assert!(error.contains("--run nowhere: there is no such folder"), "{error}");
+}
+
+fn layers_are_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    train_tiny(folder.path(), &[]);
+    let printed = succeed(folder.path(), &["layers", "--run", "runs/001", "--pictures", "60"]);
+    assert!(printed.contains("60 pictures") && printed.contains("block 2: "), "{printed}");
+    assert!(printed.contains("only `depth` answers that"), "{printed}");
+    let table = json(&folder.path().join("runs/001/layers/layers.json"));
+    assert_eq!(table["layers"].as_array().unwrap().len(), 2);
+    let lines = fs::read_to_string(folder.path().join("runs/001/layers/layers.csv")).unwrap();
+    let columns: Vec<usize> = lines.lines().map(|line| line.split(',').count()).collect();
+    assert_eq!(columns, [27, 27, 27], "{lines}");
+    let error = fail(folder.path(), &["layers", "--run", "runs/001", "--pictures", "10"]);
+    assert!(error.contains("too few"), "{error}");
 }
 
 fn adapters_are_listed() {

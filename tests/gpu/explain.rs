@@ -138,11 +138,11 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
 }
 
 /// Side of the pictures of the planted test, and of the patch that alone makes class 1.
-const SIDE: usize = 64;
+pub const SIDE: usize = 64;
 const PATCH: usize = 12;
 
 /// A picture of noise, and the patch's corner (row, column) where it has one.
-fn planted(random: &mut ChaCha8Rng, class: u32) -> (Vec<f32>, [usize; 2]) {
+pub fn planted(random: &mut ChaCha8Rng, class: u32) -> (Vec<f32>, [usize; 2]) {
     let mut picture: Vec<f32> = (0..SIDE * SIDE)
         .flat_map(|_| {
             [random.random_range(-0.5..0.5), random.random_range(-0.5..0.5), random.random_range(-0.5..0.5), 0.0]
@@ -228,7 +228,7 @@ fn true_map_wins(lens: &Lens) {
 }
 
 /// Weights after some steps on planted pictures.
-fn trained(spec: &Spec, batch: usize, steps: u32, random: &mut ChaCha8Rng) -> Weights {
+pub fn trained(spec: &Spec, batch: usize, steps: u32, random: &mut ChaCha8Rng) -> Weights {
     let model = Model::new(gpu(), spec, batch, Keep::Needed).unwrap();
     model.load(gpu(), &Weights::initial(spec, 0));
     let adam = Optimizer::Adam { weight_decay: 0.0 };

@@ -6,6 +6,7 @@ mod engine;
 mod explain;
 mod golden;
 mod kernels;
+mod layers;
 mod learned;
 
 use std::sync::OnceLock;
@@ -30,6 +31,7 @@ fn gpu_with(kernels: Kernels) -> &'static Gpu {
 }
 
 fn main() {
-    let tests = [kernels::tests(), engine::tests(), golden::tests(), explain::tests(), learned::tests()];
+    let tests =
+        [kernels::tests(), engine::tests(), golden::tests(), explain::tests(), layers::tests(), learned::tests()];
     common::run(tests.into_iter().flatten().collect(), vec![]).exit();
 }
