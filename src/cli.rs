@@ -1,6 +1,7 @@
 //! What was typed, and what it means. Nothing here touches a device or a file.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::LazyLock;
 
 use anyhow::{Result, bail};
@@ -16,7 +17,8 @@ use crate::model::Optimizer;
 use crate::ops::conv2d::Kernels;
 use crate::report::ScaleBy;
 use crate::spec::{Head, Spec};
-use crate::train::Recipe;
+use crate::study::{Ladder, Settings};
+use crate::train::{Recipe, Schedule};
 
 /// Train a convolutional network on hand-written WGSL kernels, then see what each layer has learned.
 #[derive(Debug, Parser)]
@@ -40,6 +42,8 @@ pub enum Command {
     Learned(LearnedArgs),
     /// Measure what each layer is good for: signal or noise, what can be read from it, whether the network needs it
     Layers(LayersArgs),
+    /// Find out how many blocks are enough, by a cross-validated study
+    Depth(Box<DepthArgs>),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
     /// Time the training step by itself: random weights, and pictures of noise that lie on the device already
@@ -278,6 +282,93 @@ pub struct TrainArgs {
     pub device: DeviceArgs,
 }
 
+/// Options of `depth`: those of `train`, which say how every network of the study is trained, and its own.
+#[derive(Args, Debug)]
+#[command(
+    allow_negative_numbers = true,
+    mut_arg("val_share", |option| option.hide(true)),
+    mut_arg("train_pictures", |option| option.hide(true)),
+    mut_arg("val_pictures", |option| option.hide(true)),
+    mut_arg("seed", |option| option.help("Decides the split, initial weights, order, flips, dropout, and the drawn pictures")),
+    mut_arg("out", |option| option.help("Folder of the study; one that was stopped goes on from there [default: runs/depth]"))
+)]
+pub struct DepthArgs {
+    /// How every network is trained.
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Numbers of blocks to compare, as 1..5 or 2,3,5; the largest is the reference [default: from 1 to all --channels]
+    #[arg(long, value_name = "A..B", conflicts_with = "ladder")]
+    pub depths: Option<Depths>,
+    /// What the networks that are compared with the whole one leave out
+    #[arg(long, value_enum, default_value_t = Ladder::Truncate)]
+    pub ladder: Ladder,
+    /// Parts that the pictures are divided into, each scored by networks that learned from the others
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub folds: usize,
+    /// How often they are divided anew
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub repeats: usize,
+    /// Loss of accuracy that is accepted, in percentage points
+    #[arg(long, default_value_t = 1.0, value_name = "POINTS")]
+    pub margin: f64,
+    /// Pictures to draw where there is no --data
+    #[arg(long, default_value_t = drawn::TRAIN_PICTURES + drawn::VAL_PICTURES, value_name = "N", conflicts_with = "data")]
+    pub pictures: usize,
+    /// Train the K-th of N shares of the networks and nothing else, so that N processes carry the study
+    #[arg(long, value_name = "K/N", conflicts_with_all = ["collect", "dry_run"])]
+    pub unit: Option<Share>,
+    /// Put together what was trained elsewhere; needs --out and no other option
+    #[arg(long, requires = "out", conflicts_with = "dry_run")]
+    pub collect: bool,
+    /// Say what would be trained and how long that would take, then stop
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Numbers of blocks, ascending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Depths(pub Vec<usize>);
+
+impl FromStr for Depths {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|number| (1..=10).contains(number));
+        let depths: Option<Vec<usize>> = match text.split_once("..") {
+            Some((first, last)) => number(first).zip(number(last)).map(|(first, last)| (first..=last).collect()),
+            None => text.split(',').map(number).collect(),
+        };
+        let mut depths = depths.unwrap_or_default();
+        depths.sort_unstable();
+        depths.dedup();
+        if depths.len() < 2 {
+            return Err("expected at least two numbers from 1 to 10, as 1..5 or 2,3,5".into());
+        }
+        Ok(Self(depths))
+    }
+}
+
+/// The K-th of N shares, K from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which share.
+    pub number: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parsed {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
+            _ => Err("expected K/N with K from 1 to N, as 3/10".into()),
+        }
+    }
+}
+
 /// Options of `features`.
 #[derive(Args, Debug)]
 pub struct FeaturesArgs {
@@ -396,6 +487,11 @@ impl TrainArgs {
     /// # Errors
     /// The first option that is out of range, with what would be right.
     pub fn check(&self) -> Result<()> {
+        self.check_numbers()?;
+        check_geometry(&self.spec(2), self.batch)
+    }
+
+    fn check_numbers(&self) -> Result<()> {
         if !(self.lr.is_finite() && self.lr > 0.0) {
             bail!("--lr {}: expected a number above 0, such as 0.001", self.lr);
         }
@@ -422,7 +518,7 @@ impl TrainArgs {
         if self.cache > 1 << 24 {
             bail!("--cache {}: expected at most 16777216 MiB", self.cache);
         }
-        check_geometry(&self.spec(2), self.batch)
+        check_batch(self.batch)
     }
 
     /// The network, for so many classes.
@@ -449,6 +545,7 @@ impl TrainArgs {
                 OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum(), weight_decay },
             },
             lr: self.lr,
+            schedule: Schedule::Constant,
             seed: self.seed,
             augment: self.augment == Switch::On,
         }
@@ -492,6 +589,61 @@ impl TrainArgs {
     }
 }
 
+impl DepthArgs {
+    /// Checks every number that needs neither data nor device.
+    ///
+    /// # Errors
+    /// The first option that is out of range, with what would be right.
+    pub fn check(&self) -> Result<()> {
+        self.train.check_numbers()?;
+        let defaults = [drawn::TRAIN_PICTURES, drawn::VAL_PICTURES];
+        if self.train.val_share.is_some() || [self.train.train_pictures, self.train.val_pictures] != defaults {
+            bail!("--val-share, --train-pictures, --val-pictures: `depth` divides all pictures by --folds instead");
+        }
+        if !(2..=100).contains(&self.folds) {
+            bail!("--folds {}: expected 2 to 100", self.folds);
+        }
+        if !(1..=100).contains(&self.repeats) {
+            bail!("--repeats {}: expected 1 to 100", self.repeats);
+        }
+        if !(self.margin > 0.0 && self.margin <= 100.0) {
+            bail!("--margin {}: expected more than 0 and at most 100 percentage points", self.margin);
+        }
+        if !(2..=10_000_000).contains(&self.pictures) {
+            bail!("--pictures {}: expected 2 to 10000000", self.pictures);
+        }
+        self.settings(2, Kernels::Plain).rungs()?;
+        Ok(())
+    }
+
+    /// Numbers of blocks to compare, ascending.
+    pub fn depths(&self) -> Vec<usize> {
+        self.depths.as_ref().map_or_else(|| (1..=self.train.channels.len()).collect(), |depths| depths.0.clone())
+    }
+
+    /// Everything that decides what comes out, given the number of classes.
+    pub fn settings(&self, classes: usize, kernels: Kernels) -> Settings {
+        let TrainArgs { batch, optimizer, lr, weight_decay, seed, .. } = self.train;
+        Settings {
+            ladder: self.ladder,
+            depths: self.depths(),
+            folds: self.folds,
+            repeats: self.repeats,
+            margin: self.margin,
+            model: self.train.spec(classes),
+            batch,
+            epochs: self.train.epochs(),
+            optimizer,
+            lr,
+            momentum: (optimizer == OptimizerName::Sgd).then_some(self.train.momentum()),
+            weight_decay,
+            augment: self.train.augment == Switch::On,
+            seed,
+            kernels,
+        }
+    }
+}
+
 impl StepArgs {
     /// Checks every number.
     ///
@@ -531,12 +683,17 @@ impl ScalingArgs {
 
 /// Checks a network's geometry, and whether it can learn from so many pictures a step.
 fn check_geometry(spec: &Spec, batch: usize) -> Result<()> {
-    if !(1..=60_000).contains(&batch) {
-        bail!("--batch {batch}: expected 1 to 60000");
-    }
+    check_batch(batch)?;
     spec.blocks()?;
     if batch < spec.least_batch() {
         bail!("--batch {batch}: batch norm cannot learn from one map of 1 x 1: raise --batch or --size");
+    }
+    Ok(())
+}
+
+fn check_batch(batch: usize) -> Result<()> {
+    if !(1..=60_000).contains(&batch) {
+        bail!("--batch {batch}: expected 1 to 60000");
     }
     Ok(())
 }

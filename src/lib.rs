@@ -80,6 +80,8 @@ pub mod run_dir;
 #[cfg(feature = "native")]
 pub mod stats;
 #[cfg(feature = "native")]
+pub mod study;
+#[cfg(feature = "native")]
 mod terminal;
 #[cfg(feature = "native")]
 pub mod train;

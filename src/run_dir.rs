@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -107,9 +108,11 @@ impl RunDir {
     }
 
     /// Writes a file whole or not at all, so that a stop at any moment leaves the old one or the new one.
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.file(name);
-        let unfinished = self.file(&format!("{name}.unfinished"));
+        // Several processes may write the same file at once.
+        let moment = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let unfinished = self.file(&format!("{name}.{}-{moment}.unfinished", std::process::id()));
         fs::write(&unfinished, bytes)
             .and_then(|()| fs::rename(&unfinished, &path))
             .with_context(|| format!("cannot write {}", path.display()))

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
 use crate::checkpoint::Weights;
 use crate::data::loader::{Batch, Flips, MOST_LOADERS, shuffled, with_batches};
 use crate::data::{Pictures, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
+use crate::layout::padded;
 use crate::model::{Metrics, Mode, Model, Optimizer};
 
 /// How a network is trained.
@@ -17,12 +18,37 @@ use crate::model::{Metrics, Mode, Model, Optimizer};
 pub struct Recipe {
     /// How the weights move.
     pub optimizer: Optimizer,
-    /// How far.
+    /// How far, at most.
     pub lr: f64,
+    /// How that changes over the epochs.
+    pub schedule: Schedule,
     /// Decides order, flips and dropout masks.
     pub seed: u64,
     /// Whether training pictures are flipped left to right at random.
     pub augment: bool,
+}
+
+/// How the learning rate changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// It stays as it is.
+    Constant,
+    /// It falls to zero along half a cosine: `lr * (1 + cos(pi t)) / 2`, where t runs from 0 at the first step to 1 after
+    /// the last of so many epochs. Formula: I. Loshchilov and F. Hutter, ICLR 2017, equation 5, without restarts.
+    Cosine {
+        /// Epochs until zero.
+        epochs: usize,
+    },
+}
+
+impl Schedule {
+    /// What the learning rate is multiplied by after so many epochs, which need not be whole.
+    fn factor(self, epochs_done: f64) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::Cosine { epochs } => (1.0 + (std::f64::consts::PI * epochs_done / epochs as f64).cos()) / 2.0,
+        }
+    }
 }
 
 /// One epoch's line in `metrics.jsonl` and `metrics.csv`.
@@ -91,7 +117,18 @@ impl<'a> Trainer<'a> {
         Ok(Self { gpu, model, recipe, training_step, evaluation, steps: 0 })
     }
 
-    /// Trains on all pictures once, in a new order. Returns the metrics in training mode, and the pictures that had become
+    /// Starts over from other weights, with all kernels as they are. What follows is what a new trainer would do.
+    ///
+    /// # Panics
+    /// When the optimiser is another one: it is part of the kernels.
+    pub fn restart(&mut self, weights: &Weights, recipe: Recipe) {
+        assert!(recipe.optimizer == self.recipe.optimizer, "the kernels are made for {:?}", self.recipe.optimizer);
+        self.model.load(self.gpu, weights);
+        self.recipe = recipe;
+        self.steps = 0;
+    }
+
+    /// Trains on all pictures once, in a new order. Epochs count from 1. Returns the metrics in training mode, and the pictures that had become
     /// unreadable.
     ///
     /// # Errors
@@ -102,7 +139,7 @@ impl<'a> Trainer<'a> {
         epoch: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
-        let Recipe { optimizer, lr, seed, augment } = self.recipe;
+        let Recipe { optimizer, lr, schedule, seed, augment } = self.recipe;
         let mut order = shuffled(pictures.len(), seed, epoch as u64);
         let rest = order.len() % self.model.batch();
         if rest < self.model.spec().least_batch() {
@@ -111,8 +148,12 @@ impl<'a> Trainer<'a> {
         }
         let flips = augment.then_some(Flips { seed, epoch: epoch as u64 });
         let (gpu, model, plan, steps) = (self.gpu, self.model, &self.training_step, &mut self.steps);
+        let steps_an_epoch = order.len().div_ceil(model.batch()) as f64;
+        let mut steps_done = 0.0;
         let mut submit = |batch: &Batch| {
             *steps += 1;
+            let lr = lr * schedule.factor((epoch - 1) as f64 + steps_done / steps_an_epoch);
+            steps_done += 1.0;
             model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, *steps);
             plan.submit(gpu)
         };
@@ -140,6 +181,29 @@ impl<'a> Trainer<'a> {
         Ok((metrics, rejected))
     }
 
+    /// The logits of all pictures in evaluation mode, (pictures, classes), in their order.
+    ///
+    /// # Errors
+    /// When the device failed, a picture cannot be read any more, or a logit is not finite.
+    pub fn logits(&self, pictures: &dyn Pictures, progress: &mut dyn FnMut(Progress)) -> Result<Vec<f32>> {
+        let order: Vec<usize> = (0..pictures.len()).collect();
+        let classes = self.model.spec().classes;
+        let mut logits: Vec<f32> = Vec::with_capacity(order.len() * classes);
+        let mut submit = |batch: &Batch| {
+            self.model.set_live(self.gpu, batch.indices.len());
+            let submission = self.evaluation.submit(self.gpu)?;
+            let padded_rows: Vec<f32> = pollster::block_on(self.model.activations.logits.read(self.gpu))?;
+            let rows = padded_rows.chunks_exact(padded(classes)).take(batch.indices.len());
+            logits.extend(rows.flat_map(|row| &row[..classes]));
+            Ok(submission)
+        };
+        let (_, rejected) = run(self.gpu, self.model, pictures, &order, None, &mut submit, progress)?;
+        check_all_read(&rejected)?;
+        let finite = logits.iter().all(|logit| logit.is_finite());
+        ensure!(finite, "the network's outputs are not finite numbers: lower --lr (now {})", self.recipe.lr);
+        Ok(logits)
+    }
+
     /// The weights as they are now.
     ///
     /// # Errors
@@ -152,6 +216,17 @@ impl<'a> Trainer<'a> {
         }
         Ok(weights)
     }
+}
+
+/// For work whose result would be another one without some of its pictures.
+///
+/// # Errors
+/// When a picture could not be read.
+pub fn check_all_read(rejected: &[Rejected]) -> Result<()> {
+    if let [Rejected { file, reason }, ..] = rejected {
+        bail!("{file} {reason}, though it could be read before: restore it and run this again");
+    }
+    Ok(())
 }
 
 /// Feeds the pictures to the device in batches, `STEPS_AHEAD` of what it has finished.
@@ -193,4 +268,20 @@ fn run(
     })?;
     ensure!(submitted > 0, "none of the pictures can be read any more: is the --data folder still there?");
     Ok((metrics()?, rejected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cosine_falls_from_one_to_zero() {
+        let cosine = Schedule::Cosine { epochs: 4 };
+        for (done, factor) in
+            [(0.0, 1.0), (1.0, 0.853_553_390_593_273_8), (2.0, 0.5), (3.0, 0.146_446_609_406_726_2), (4.0, 0.0)]
+        {
+            assert!((cosine.factor(done) - factor).abs() < 1e-15, "after {done} epochs: {}", cosine.factor(done));
+            assert_eq!(Schedule::Constant.factor(done), 1.0);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The program's commands, from resolved options to files and lines on the terminal.
 
 mod bench;
+mod depth;
 mod explain;
 mod features;
 mod kernels;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Learned(arguments) => learned::learned(&arguments),
         Command::Layers(arguments) => layers::layers(&arguments),
+        Command::Depth(arguments) => depth::depth(&arguments),
         Command::Adapters => list_adapters(),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),

@@ -24,6 +24,18 @@ pub struct Data {
     pub rejected: Vec<Rejected>,
 }
 
+/// All pictures of a study.
+pub(super) struct Pool {
+    /// Names of the classes, in the order of the labels.
+    pub(super) classes: Vec<String>,
+    /// The pictures, sorted by class and name where they are photos.
+    pub(super) pictures: Box<dyn Pictures>,
+    /// Files that cannot be used.
+    pub(super) rejected: Vec<Rejected>,
+    /// Whether the program drew them.
+    pub(super) drawn: bool,
+}
+
 /// The pictures that a run was trained on and judged by, with the same split. Photos are read from `data`, or else from
 /// the folder that the run names; up to `cache` MiB of pictures are kept in memory. Says so
 /// where the folder holds another number of photos; that some were exchanged for others goes unnoticed.
@@ -107,6 +119,23 @@ impl Source {
             Some(found) => self.read_photos(found),
             None => Ok(self.draw_pets()),
         }
+    }
+
+    /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn pictures.
+    pub(super) fn pool(&self, found: Option<Folder>, count: usize) -> Result<Pool> {
+        let Some(found) = found else {
+            let pets = DrawnPets::new(self.seed, 0, count, self.size, self.cache_share(1, 1));
+            let classes = pets::CLASSES.map(String::from).to_vec();
+            return Ok(Pool { classes, pictures: Box::new(pets), rejected: Vec::new(), drawn: true });
+        };
+        // In an order that does not depend on how they were split.
+        let mut files = [&found.train[..], &found.val].concat();
+        files.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
+        let mut rejected = found.rejected.clone();
+        let [photos] = self.decode(&found.root, [&files], &mut rejected);
+        found.check_decoded("given", &photos, &rejected)?;
+        rejected.sort();
+        Ok(Pool { classes: found.classes, pictures: Box::new(photos), rejected, drawn: false })
     }
 
     fn draw_pets(&self) -> Data {

@@ -199,7 +199,7 @@ fn draw_features(gpu: &Gpu, model: &Model, data: Data, run: &RunDir, epoch: usiz
 }
 
 /// Checks that the run's folder does not come to lie in the data folder, which is only read.
-fn check_apart(data: &Path, out: Option<&Path>) -> Result<()> {
+pub(super) fn check_apart(data: &Path, out: Option<&Path>) -> Result<()> {
     let Ok(data) = data.canonicalize() else {
         // The scan says what is wrong with it.
         return Ok(());

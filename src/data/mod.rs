@@ -17,6 +17,8 @@ pub mod loader;
 pub mod pets;
 pub mod photos;
 pub mod prepare;
+pub mod split;
+mod subset;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -25,6 +27,8 @@ use std::thread;
 use anyhow::{Context, Result};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+
+pub use subset::Subset;
 
 /// A set of labelled square RGB pictures, all of one size.
 pub trait Pictures: Sync {

@@ -1,0 +1,404 @@
+//! `depth`: a cross-validated study, unit by unit, from pictures to an answer.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::{HumanDuration, ProgressBar};
+
+use crate::bench::Setting;
+use crate::checkpoint::{Checkpoint, Meta, Weights};
+use crate::cli::{DepthArgs, Share};
+use crate::commands::pictures::{Pool, Source};
+use crate::commands::train::check_apart;
+use crate::data::split::{Distinct, Split, refit_seed};
+use crate::data::{Pictures, Subset, write_rejected};
+use crate::gpu::Gpu;
+use crate::model::{Keep, Model};
+use crate::run_dir::{RUNS, RunDir};
+use crate::study::findings::{self, Findings};
+use crate::study::test_look::{Network, REFITS, TEST_FILE, TestLook};
+use crate::study::unit::{self, UNITS, Unit};
+use crate::study::{Identity, PROGRAM, Rung, Study};
+use crate::terminal::{bar, say};
+use crate::train::Trainer;
+
+/// Folder of the weights of the networks that meet the test set.
+const REFIT_FOLDER: &str = "refit";
+/// Batches that are timed for the estimate, after one that is not.
+const TIMED_BATCHES: usize = 3;
+
+pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
+    let out = arguments.train.out.clone().unwrap_or_else(|| PathBuf::from(RUNS).join("depth"));
+    let folder = RunDir::at(out);
+    if arguments.collect {
+        let study = Study::read(&folder)?;
+        collect(&folder, &study)?;
+        match TestLook::recorded(&folder, &study)? {
+            Some(look) => show(&look, "recorded earlier"),
+            None => say("\nThe test set has not been looked at: run the study's command without --collect for that."),
+        }
+        return Ok(());
+    }
+    arguments.check()?;
+    if let Some(data) = &arguments.train.data {
+        check_apart(data, Some(folder.path()))?;
+    }
+    let gpu = super::open(&arguments.train.device)?;
+    super::say_adapter(&gpu);
+
+    let source = Source::of(&arguments.train);
+    let found = source.scan()?;
+    let pool = source.pool(found, arguments.pictures)?;
+    let settings = arguments.settings(pool.classes.len(), gpu.kernels());
+    let rungs = settings.rungs()?;
+    let distinct = Distinct::find(pool.pictures.as_ref(), &pool.classes)?;
+    let numbers = [settings.folds, settings.repeats];
+    let split = Split::new(pool.pictures.as_ref(), &distinct.kept, &pool.classes, numbers, settings.seed)?;
+    let study = Study {
+        identity: Identity { program: PROGRAM.into(), data: distinct.hash.clone(), settings },
+        classes: pool.classes.clone(),
+        dev_pictures: split.dev.len(),
+        test_pictures: split.test.len(),
+        duplicates: distinct.duplicates,
+        contradictory: distinct.contradictory.len(),
+    };
+    study.check(&folder)?;
+    tell(&study, &pool, &distinct);
+
+    let models: Vec<Model> = rungs
+        .iter()
+        .map(|rung| Model::new(&gpu, &rung.spec, arguments.train.batch, Keep::Needed))
+        .collect::<Result<_, _>>()?;
+    let stations = models.iter().map(|_| None).collect();
+    let mut workshop =
+        Workshop { gpu: &gpu, models: &models, rungs: &rungs, study: &study, pool: &pool, split: &split, stations };
+    let to_do = workshop.to_do(&folder, arguments.unit)?;
+    workshop.estimate(&to_do, arguments.unit.is_none())?;
+    if arguments.dry_run {
+        workshop.list(&to_do);
+        return Ok(());
+    }
+    study.claim(&folder)?;
+    if arguments.train.data.is_some() {
+        write_rejected(&folder.file("rejected.csv"), &pool.rejected)?;
+    }
+    make_folder(&folder, UNITS)?;
+    workshop.work(&folder, to_do)?;
+    if arguments.unit.is_some() {
+        say("this share is done; when all are, `convscope depth --collect --out DIR` puts them together");
+        return Ok(());
+    }
+    let findings = collect(&folder, &study)?;
+    match TestLook::recorded(&folder, &study)? {
+        Some(look) => show(&look, "recorded earlier, and not read again"),
+        None => show(&workshop.look(&folder, &findings)?, "looked at now, once and for all"),
+    }
+    say(format!(
+        "\nwrote {}: depth.json, depth.csv, {TEST_FILE}; one file a unit in {UNITS}/",
+        folder.path().display()
+    ));
+    Ok(())
+}
+
+fn make_folder(folder: &RunDir, name: &str) -> Result<()> {
+    let path = folder.file(name);
+    fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// Says what is studied.
+fn tell(study: &Study, pool: &Pool, distinct: &Distinct) {
+    let (dev, test) = (study.dev_pictures, study.test_pictures);
+    let settings = &study.identity.settings;
+    let numbers = format!("{} folds, {} repeats", settings.folds, settings.repeats);
+    say(format!(
+        "data     {dev} pictures of {} in {numbers}; {test} locked away as test set",
+        study.classes.join(", ")
+    ));
+    if !pool.rejected.is_empty() {
+        say(format!("         files that cannot be used: {}; rejected.csv names them and why", pool.rejected.len()));
+    }
+    if study.duplicates > 0 {
+        say(format!("         left out: {} doubles, the first of equal pictures is kept", study.duplicates));
+    }
+    if let Some(&first) = distinct.contradictory.first() {
+        let (count, name) = (study.contradictory, pool.pictures.name(first));
+        say(format!("         left out: {count} pictures of which an equal one has another class, such as {name}"));
+    }
+}
+
+/// Puts the units together, writes the answer and says it.
+fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
+    let findings = findings::collect(folder, study)?;
+    findings.write(folder)?;
+    say("");
+    findings.table().iter().for_each(say);
+    if let Some(rule) = &findings.one_standard_error {
+        say(format!("the one-standard-error rule would choose {} ({})", rule.choice, rule.note));
+    }
+    say(format!("\n{}", findings.words));
+    Ok(findings)
+}
+
+fn show(look: &TestLook, when: &str) {
+    say(format!("\ntest set, {} pictures, {when}:", look.pictures));
+    look.lines().iter().for_each(say);
+}
+
+/// A network that is ready to be trained, again and again, and what that costs.
+struct Station<'a> {
+    trainer: Trainer<'a>,
+    /// Seconds to learn from a picture once.
+    learning: f64,
+    /// Seconds to score a picture.
+    scoring: f64,
+}
+
+/// Everything that units are made with.
+struct Workshop<'a> {
+    gpu: &'a Gpu,
+    models: &'a [Model],
+    rungs: &'a [Rung],
+    study: &'a Study,
+    pool: &'a Pool,
+    split: &'a Split,
+    /// One for each rung that has been needed so far.
+    stations: Vec<Option<Station<'a>>>,
+}
+
+/// A unit that is yet to be made.
+struct ToDo {
+    /// Its number among all units, from 1.
+    number: usize,
+    unit: Unit,
+    rung: usize,
+}
+
+impl<'a> Workshop<'a> {
+    fn pictures(&self) -> &'a dyn Pictures {
+        self.pool.pictures.as_ref()
+    }
+
+    /// The units that have no result yet, of all or of a share.
+    fn to_do(&self, folder: &RunDir, share: Option<Share>) -> Result<Vec<ToDo>> {
+        let mut to_do = Vec::new();
+        for (index, unit) in Unit::all(&self.study.identity.settings, self.rungs).into_iter().enumerate() {
+            let mine = share.is_none_or(|share| index % share.of == share.number - 1);
+            let rung = index % self.rungs.len();
+            if mine
+                && !self.given_up(folder, &unit, rung)?
+                && unit::read(folder, &self.study.identity, &unit)?.is_none()
+            {
+                to_do.push(ToDo { number: index + 1, unit, rung });
+            }
+        }
+        Ok(to_do)
+    }
+
+    /// Whether the unit need not be made, because its rung failed in the first repeat.
+    fn given_up(&self, folder: &RunDir, unit: &Unit, rung: usize) -> Result<bool> {
+        Ok(unit.repeat > 1 && findings::given_up(folder, self.study, &self.rungs[0], &self.rungs[rung])?)
+    }
+
+    /// Prepares the networks that are needed, and says how long their units will take.
+    fn estimate(&mut self, to_do: &[ToDo], refits: bool) -> Result<()> {
+        let all = Unit::all(&self.study.identity.settings, self.rungs).len();
+        let done = if to_do.len() == all { String::new() } else { format!(" of {all}") };
+        say(format!("units    {}{done} to make", to_do.len()));
+        if to_do.is_empty() {
+            return Ok(());
+        }
+        for rung in to_do.iter().map(|to_do| to_do.rung) {
+            self.prepare(rung)?;
+        }
+        let seconds: f64 = to_do.iter().map(|to_do| self.cost(to_do)).sum();
+        say(format!("cost     about {}, less where a network fails in the first repeat", duration(seconds)));
+        if refits && let (Some(largest), epochs) = (&self.stations[0], self.study.identity.settings.epochs) {
+            let refits = (2 * REFITS * epochs * self.split.dev.len()) as f64 * largest.learning;
+            say(format!("         and at most {} for the networks that meet the test set", duration(refits)));
+        }
+        Ok(())
+    }
+
+    /// Compiles the kernels of a rung, unless that is done, and times a few of its steps.
+    fn prepare(&mut self, rung: usize) -> Result<()> {
+        if self.stations[rung].is_some() {
+            return Ok(());
+        }
+        let compiling = bar("{msg} [{bar:30}] {elapsed}", 0);
+        compiling.set_message(format!("compiling kernels of {}", self.rungs[rung].name));
+        let recipe = self.study.identity.settings.recipe(0);
+        let weights = Weights::initial(&self.rungs[rung].spec, 0);
+        let model = &self.models[rung];
+        let mut trainer = Trainer::new(self.gpu, model, &weights, recipe, |done, all| {
+            compiling.set_length(all as u64);
+            compiling.set_position(done as u64);
+        })?;
+        compiling.finish_and_clear();
+
+        let some = |batches: usize| {
+            let count = (batches * model.batch()).min(self.split.dev.len());
+            Subset::new(self.pictures(), self.split.dev[..count].to_vec())
+        };
+        let [first, timed] = [1, TIMED_BATCHES].map(some);
+        trainer.train(&first, 1, &mut |_| {})?;
+        let started = Instant::now();
+        trainer.train(&timed, 1, &mut |_| {})?;
+        let learning = started.elapsed().as_secs_f64() / timed.len() as f64;
+        trainer.logits(&first, &mut |_| {})?;
+        let started = Instant::now();
+        trainer.logits(&timed, &mut |_| {})?;
+        let scoring = started.elapsed().as_secs_f64() / timed.len() as f64;
+        self.stations[rung] = Some(Station { trainer, learning, scoring });
+        Ok(())
+    }
+
+    /// Seconds that a unit will take, by the steps that were timed.
+    fn cost(&self, to_do: &ToDo) -> f64 {
+        let (learned, scored) = self.split.parts(to_do.unit.repeat, to_do.unit.fold);
+        let station = self.stations[to_do.rung].as_ref().expect("the rung was prepared");
+        (self.study.identity.settings.epochs * learned.len()) as f64 * station.learning
+            + scored.len() as f64 * station.scoring
+    }
+
+    /// Prints the units.
+    fn list(&self, to_do: &[ToDo]) {
+        say("number  unit                        seconds");
+        for to_do in to_do {
+            let ToDo { number, unit: Unit { rung, repeat, fold }, .. } = to_do;
+            let unit = format!("{rung}, repeat {repeat}, fold {fold}");
+            say(format!("{number:6}  {unit:<26} {:8.1}", self.cost(to_do)));
+        }
+    }
+
+    /// Makes the units.
+    fn work(&mut self, folder: &RunDir, to_do: Vec<ToDo>) -> Result<()> {
+        let adapter = Setting::of(self.gpu).adapter;
+        let costs: Vec<f64> = to_do.iter().map(|to_do| self.cost(to_do)).collect();
+        let mut progress = Progress::new(costs.iter().sum());
+        let count = to_do.len();
+        for (position, (to_do, cost)) in (1..).zip(to_do.iter().zip(costs)) {
+            let ToDo { unit, rung, .. } = to_do;
+            let name = format!("{}, repeat {}, fold {}", unit.rung, unit.repeat, unit.fold);
+            if self.given_up(folder, unit, *rung)? {
+                progress
+                    .skip(cost, &format!("unit {position:3}/{count}  {name}: not needed, failed in the first repeat"));
+                continue;
+            }
+            let (identity, pictures, split) = (&self.study.identity, self.pictures(), self.split);
+            let (learned, scored) = split.parts(unit.repeat, unit.fold);
+            let all = (identity.settings.epochs * learned.len() + scored.len()) as f64;
+            let station = self.stations[*rung].as_mut().expect("the rung was prepared");
+            let mut show = |pictures: usize| progress.show(cost * pictures as f64 / all, &name);
+            let (trainer, rung) = (&mut station.trainer, &self.rungs[*rung]);
+            let result = unit::run(trainer, rung, unit, (identity, &adapter), pictures, split, &mut show)?;
+            folder.write_compact_json(&unit.file(), &result)?;
+            let (wrong, of, error) = (result.scores.wrong, result.scores.correct.len(), result.scores.error());
+            let line = format!("unit {position:3}/{count}  {name}: {wrong} of {of} wrong ({error:.1} %)");
+            progress.done(cost, &line);
+        }
+        progress.bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// Trains the chosen network and the reference on all pictures but the test set, and looks at that.
+    fn look(&mut self, folder: &RunDir, findings: &Findings) -> Result<TestLook> {
+        let chosen = self.rungs.iter().position(|rung| rung.name == findings.answer).context("the answer is a rung")?;
+        let mut needed = vec![0, chosen];
+        needed.dedup();
+        make_folder(folder, REFIT_FOLDER)?;
+        let mut trained = Vec::new();
+        for &rung in &needed {
+            self.prepare(rung)?;
+            for refit in 1..=REFITS {
+                trained.push((rung, refit, self.refit(folder, rung, refit)?));
+            }
+        }
+        let mut networks = Vec::new();
+        let test = &self.split.test;
+        for (rung, refit, weights) in trained {
+            let recipe = self.study.identity.settings.recipe(0);
+            let station = self.stations[rung].as_mut().expect("the rung was prepared");
+            station.trainer.restart(&weights, recipe);
+            let pictures = self.pool.pictures.as_ref();
+            let logits = station.trainer.logits(&Subset::new(pictures, test.clone()), &mut |_| {})?;
+            networks.push(Network::new(&self.rungs[rung], refit, &logits, test, pictures));
+        }
+        let look = TestLook::new(self.study, [chosen, 0].map(|rung| &self.rungs[rung]), networks);
+        folder.write_json(TEST_FILE, &look)?;
+        Ok(look)
+    }
+
+    /// The weights of a network trained on all pictures but the test set; from its file where that was done earlier.
+    fn refit(&mut self, folder: &RunDir, number: usize, refit: usize) -> Result<Weights> {
+        let rung = &self.rungs[number];
+        let file = format!("{REFIT_FOLDER}/{}-{refit}.safetensors", rung.name);
+        let path = folder.file(&file);
+        if path.exists() {
+            let bytes = fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+            let unusable = || format!("{}: cannot be used; remove it to have it made again", path.display());
+            return Ok(Checkpoint::from_bytes(&bytes).with_context(unusable)?.weights);
+        }
+        let settings = &self.study.identity.settings;
+        let station = self.stations[number].as_mut().expect("the rung was prepared");
+        let dev = Subset::new(self.pool.pictures.as_ref(), self.split.dev.clone());
+        let total = (settings.epochs * dev.len()) as u64;
+        let bar = bar("{msg} [{bar:30}] {rate} images/s  ETA {eta}", total);
+        bar.set_message(format!("{} on all but the test set, {refit}/{REFITS}", rung.name));
+        let recipe = settings.recipe(refit_seed(settings.seed, refit));
+        let mut show = |pictures: usize| bar.set_position(pictures as u64);
+        unit::learn(&mut station.trainer, rung, recipe, settings.epochs, &dev, &mut show)?;
+        bar.finish_and_clear();
+        let weights = station.trainer.weights()?;
+        let meta = Meta {
+            spec: rung.spec.clone(),
+            classes: self.pool.classes.clone(),
+            epoch: settings.epochs,
+            drawn: self.pool.drawn,
+        };
+        folder.write_checkpoint(&file, &Checkpoint { meta, weights: weights.clone() })?;
+        say(format!("trained  {} on all but the test set, {refit}/{REFITS}", rung.name));
+        Ok(weights)
+    }
+}
+
+/// How far all units have come, by the seconds that they were estimated to take.
+struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+    done: f64,
+    total: f64,
+}
+
+impl Progress {
+    fn new(total: f64) -> Self {
+        let bar = bar("{msg} [{bar:30}] {percent} %  ETA {eta}", millis(total));
+        Self { bar, started: Instant::now(), done: 0.0, total }
+    }
+
+    fn show(&self, of_unit: f64, name: &str) {
+        self.bar.set_message(name.to_string());
+        self.bar.set_position(millis(self.done + of_unit));
+    }
+
+    fn done(&mut self, cost: f64, line: &str) {
+        self.done += cost;
+        let left = self.started.elapsed().as_secs_f64() / self.done * (self.total - self.done);
+        self.bar.suspend(|| say(format!("{line}, {} left", duration(left))));
+    }
+
+    fn skip(&mut self, cost: f64, line: &str) {
+        self.total -= cost;
+        self.bar.set_length(millis(self.total));
+        self.bar.suspend(|| say(line));
+    }
+}
+
+fn millis(seconds: f64) -> u64 {
+    (1e3 * seconds) as u64
+}
+
+fn duration(seconds: f64) -> HumanDuration {
+    HumanDuration(Duration::from_secs(seconds.max(0.0).ceil() as u64))
+}

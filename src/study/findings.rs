@@ -1,0 +1,435 @@
+//! The answer of a study, made of the units' files alone.
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use super::unit::{self, Unit, UnitResult};
+use super::{Ladder, Rung, Settings, Study};
+use crate::run_dir::RunDir;
+use crate::stats::{
+    self, DepthDifferences, DepthErrors, PairedT, Verdict, choose_depth, holm, one_se_choice, stops_early,
+};
+
+/// Confidence of all intervals and bounds.
+pub const LEVEL: f64 = stats::depth::LEVEL;
+
+/// What a failure means, wherever one is told.
+pub const FAILURE: &str = "\"Not shown\" means not shown to be sufficient, never shown to be worse";
+
+/// What a study found: `depth.json`. It depends on the units' files alone, but not on when, where and in which order they
+/// were made. Errors and differences are in percentage points.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Findings {
+    /// What the study is about.
+    pub study: Study,
+    /// Name of the rung that the others are compared with.
+    pub reference: String,
+    /// Name of the smallest rung that was shown to be sufficient, or of the reference.
+    pub answer: String,
+    /// The answer in words.
+    pub words: String,
+    /// Confidence of all intervals and bounds.
+    pub level: f64,
+    /// One row a rung, in the order in which they were tested, the reference first.
+    pub rungs: Vec<Row>,
+    /// The one-standard-error rule's choice, for truncated networks.
+    pub one_standard_error: Option<OneStandardError>,
+}
+
+/// What was found of one rung.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// How many blocks it has.
+    pub blocks: usize,
+    /// The middle block that it leaves out, from 1.
+    pub left_out: Option<usize>,
+    /// How many numbers are trained.
+    pub parameters: usize,
+    /// Pixels of the picture that a value of its last maps sees, in height and width.
+    pub receptive_field: usize,
+    /// Height of its last maps.
+    pub last_map: usize,
+    /// Whether it was given up after the first repeat.
+    pub stopped_early: bool,
+    /// Error of each scored fold, repeat by repeat.
+    pub errors: Vec<f64>,
+    /// Mean of these.
+    pub mean_error: f64,
+    /// Two-sided interval of the mean error, corrected for the overlap of training folds.
+    pub error_interval: (f64, f64),
+    /// Mean over the folds of the mean log-loss.
+    pub log_loss: f64,
+    /// How it compares with the reference; none for the reference itself.
+    pub comparison: Option<Comparison>,
+}
+
+/// How a rung compares with the reference: all differences are its error less the reference's on the same fold.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Fold by fold.
+    pub differences: Vec<f64>,
+    /// Their mean.
+    pub mean: f64,
+    /// Its standard error, corrected for the overlap of training folds.
+    pub standard_error: f64,
+    /// One-sided upper bound of the mean.
+    pub upper_bound: f64,
+    /// p-value of the hypothesis that the mean is at least the margin.
+    pub p_margin: f64,
+    /// Two-sided interval of the mean, for this rung alone.
+    pub interval: (f64, f64),
+    /// Two-sided p-value of no difference, adjusted over all rungs by Holm's method.
+    pub p_difference: f64,
+    /// What follows: `sufficient`, `not shown` or `not tested`.
+    pub decision: &'static str,
+}
+
+/// What the one-standard-error rule would choose.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OneStandardError {
+    /// The rung.
+    pub choice: String,
+    /// The rung of the lowest mean error.
+    pub best: String,
+    /// That error plus its standard error.
+    pub threshold: f64,
+    /// What to make of it.
+    pub note: &'static str,
+}
+
+/// A row of `depth.csv`.
+#[derive(Serialize)]
+struct Line<'a> {
+    rung: &'a str,
+    blocks: usize,
+    parameters: usize,
+    receptive_field: usize,
+    folds_scored: usize,
+    mean_error: f64,
+    error_low: f64,
+    error_high: f64,
+    log_loss: f64,
+    difference: Option<f64>,
+    standard_error: Option<f64>,
+    upper_bound: Option<f64>,
+    p_margin: Option<f64>,
+    difference_low: Option<f64>,
+    difference_high: Option<f64>,
+    p_difference: Option<f64>,
+    decision: &'a str,
+    stopped_early: bool,
+}
+
+/// The results of one rung, repeat by repeat and fold by fold.
+struct Scored<'a> {
+    rung: &'a Rung,
+    results: Vec<UnitResult>,
+    stopped_early: bool,
+}
+
+impl Scored<'_> {
+    fn errors(&self) -> Vec<f64> {
+        self.results.iter().map(|result| result.scores.error()).collect()
+    }
+}
+
+/// Whether a rung is given up after the first repeat, as far as the files tell. It is then failed, never accepted; what was
+/// trained of it later is not looked at.
+///
+/// # Errors
+/// When a file cannot be used.
+pub fn given_up(folder: &RunDir, study: &Study, reference: &Rung, rung: &Rung) -> Result<bool> {
+    let settings = &study.identity.settings;
+    if rung == reference || settings.repeats == 1 {
+        return Ok(false);
+    }
+    let mut differences = Vec::with_capacity(settings.folds);
+    for fold in 1..=settings.folds {
+        let read =
+            |rung: &Rung| unit::read(folder, &study.identity, &Unit { rung: rung.name.clone(), repeat: 1, fold });
+        let (Some(own), Some(other)) = (read(rung)?, read(reference)?) else { return Ok(false) };
+        differences.push(own.scores.error() - other.scores.error());
+    }
+    Ok(stops_early(&differences, settings.margin))
+}
+
+/// Puts the units' results together.
+///
+/// # Errors
+/// When one is missing, cannot be used, or was made of other data, with other settings or by other code.
+pub fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
+    let settings = &study.identity.settings;
+    let rungs = settings.rungs()?;
+    let scored = read_all(folder, study, &rungs)?;
+    let reference = scored[0].errors();
+    let (answer, comparisons) = compare(settings, &reference, &scored[1..])?;
+    let comparisons = std::iter::once(None).chain(comparisons.into_iter().map(Some));
+    let rows: Vec<Row> = scored
+        .iter()
+        .zip(comparisons)
+        .map(|(scored, comparison)| row(settings, scored, comparison))
+        .collect::<Result<_>>()?;
+    let one_standard_error = match settings.ladder {
+        Ladder::Truncate => Some(one_standard_error(settings, &scored)?),
+        Ladder::Drop => None,
+    };
+    Ok(Findings {
+        study: study.clone(),
+        reference: rungs[0].name.clone(),
+        answer: rungs[answer].name.clone(),
+        words: words(settings, &rungs, answer, &rows),
+        level: LEVEL,
+        rungs: rows,
+        one_standard_error,
+    })
+}
+
+/// Reads all results that count.
+fn read_all<'a>(folder: &RunDir, study: &Study, rungs: &'a [Rung]) -> Result<Vec<Scored<'a>>> {
+    let settings = &study.identity.settings;
+    let mut scored: Vec<Scored<'a>> = Vec::with_capacity(rungs.len());
+    for rung in rungs {
+        let stopped_early = given_up(folder, study, &rungs[0], rung)?;
+        scored.push(Scored { rung, results: Vec::new(), stopped_early });
+    }
+    let mut missing = Vec::new();
+    for unit in Unit::all(settings, rungs) {
+        let of = scored.iter_mut().find(|scored| scored.rung.name == unit.rung).expect("every unit has a rung");
+        if of.stopped_early && unit.repeat > 1 {
+            continue;
+        }
+        match unit::read(folder, &study.identity, &unit)? {
+            Some(result) => of.results.push(result),
+            None => missing.push(unit.file()),
+        }
+    }
+    if !missing.is_empty() {
+        let (count, shown) = (missing.len(), missing[..missing.len().min(8)].join(", "));
+        let more = if count > 8 { ", and so on" } else { "" };
+        bail!(
+            "{}: {count} of the study's units are missing: {shown}{more}; run `convscope depth` again with the same \
+             options, or the --unit shares that they belong to",
+            folder.path().display()
+        );
+    }
+    check_paired(&scored)?;
+    Ok(scored)
+}
+
+/// Checks that all rungs scored the same pictures in each fold, without which no difference means anything.
+fn check_paired(scored: &[Scored<'_>]) -> Result<()> {
+    for other in &scored[1..] {
+        for (one, other) in scored[0].results.iter().zip(&other.results) {
+            if one.scores.pictures != other.scores.pictures {
+                let [one, other] = [one, other].map(|result| result.unit.file());
+                bail!("{one} and {other} scored different pictures: remove both to have them made again");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Compares the smaller rungs with the reference, rung 0. Returns the number of the answer's rung and a comparison each.
+fn compare(settings: &Settings, reference: &[f64], smaller: &[Scored<'_>]) -> Result<(usize, Vec<Comparison>)> {
+    let ladder: Vec<DepthDifferences> = smaller
+        .iter()
+        .map(|scored| DepthDifferences {
+            depth: scored.rung.blocks(),
+            differences: scored.errors().iter().zip(reference).map(|(own, other)| own - other).collect(),
+            stopped_early: scored.stopped_early,
+        })
+        .collect();
+    match settings.ladder {
+        Ladder::Truncate => by_depth(settings, ladder),
+        Ladder::Drop => side_by_side(settings, ladder),
+    }
+}
+
+/// Truncated networks are tested from the deepest down, each at the full level, until the first failure.
+fn by_depth(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<(usize, Vec<Comparison>)> {
+    let reference = settings.depths.last().copied().context("a study has a depth")?;
+    let choice = choose_depth(reference, &ladder, settings.folds, settings.margin)?;
+    let answer = choice.rows.iter().filter(|row| row.verdict == Verdict::Sufficient).count();
+    let comparisons = ladder
+        .into_iter()
+        .zip(choice.rows)
+        .map(|(step, row)| {
+            let decision = match row.verdict {
+                Verdict::Sufficient => "sufficient",
+                Verdict::NotShown => "not shown",
+                Verdict::NotTested => "not tested",
+            };
+            comparison(settings, step, row.comparison, row.p_difference, decision)
+        })
+        .collect();
+    Ok((answer, comparisons))
+}
+
+/// Networks without one middle block have no order, so all are tested, by Holm's method. The answer is the accepted one with
+/// the lowest mean error.
+fn side_by_side(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<(usize, Vec<Comparison>)> {
+    let tests: Vec<PairedT> =
+        ladder.iter().map(|step| PairedT::corrected(&step.differences, settings.folds)).collect::<Result<_, _>>()?;
+    let margins = holm(&tests.iter().map(|test| test.p_at_least(settings.margin)).collect::<Vec<_>>());
+    let differences = holm(&tests.iter().map(PairedT::p_two_sided).collect::<Vec<_>>());
+    let accepted: Vec<bool> =
+        ladder.iter().zip(&margins).map(|(step, p)| !step.stopped_early && *p < 1.0 - LEVEL).collect();
+    let best = (0..tests.len()).filter(|&rung| accepted[rung]).min_by(|&a, &b| tests[a].mean.total_cmp(&tests[b].mean));
+    let comparisons = ladder
+        .into_iter()
+        .enumerate()
+        .map(|(rung, step)| {
+            let decision = if accepted[rung] { "sufficient" } else { "not shown" };
+            let mut made = comparison(settings, step, tests[rung], differences[rung], decision);
+            made.p_margin = margins[rung];
+            made
+        })
+        .collect();
+    Ok((best.map_or(0, |rung| rung + 1), comparisons))
+}
+
+fn comparison(
+    settings: &Settings,
+    step: DepthDifferences,
+    test: PairedT,
+    p_difference: f64,
+    decision: &'static str,
+) -> Comparison {
+    Comparison {
+        differences: step.differences,
+        mean: test.mean,
+        standard_error: test.standard_error,
+        upper_bound: test.upper_bound(LEVEL),
+        p_margin: test.p_at_least(settings.margin),
+        interval: test.interval(LEVEL),
+        p_difference,
+        decision,
+    }
+}
+
+fn row(settings: &Settings, scored: &Scored<'_>, comparison: Option<Comparison>) -> Result<Row> {
+    let Scored { rung, results, stopped_early } = scored;
+    let errors = scored.errors();
+    let mean = PairedT::corrected(&errors, settings.folds)?;
+    let last = rung.spec.blocks()?.pop().context("a network has a block")?;
+    Ok(Row {
+        name: rung.name.clone(),
+        blocks: rung.blocks(),
+        left_out: rung.left_out,
+        parameters: rung.spec.parameter_count(),
+        receptive_field: last.receptive_field,
+        last_map: last.output[1],
+        stopped_early: *stopped_early,
+        mean_error: mean.mean,
+        error_interval: mean.interval(LEVEL),
+        log_loss: results.iter().map(|result| result.scores.log_loss).sum::<f64>() / results.len() as f64,
+        errors,
+        comparison,
+    })
+}
+
+fn one_standard_error(settings: &Settings, scored: &[Scored<'_>]) -> Result<OneStandardError> {
+    let depths: Vec<DepthErrors> =
+        scored.iter().map(|scored| DepthErrors { depth: scored.rung.blocks(), errors: scored.errors() }).collect();
+    let choice = one_se_choice(&depths, settings.folds)?;
+    Ok(OneStandardError {
+        choice: format!("d{}", choice.depth),
+        best: format!("d{}", choice.best),
+        threshold: choice.threshold,
+        note: "a heuristic: it bounds no probability of error and knows no margin",
+    })
+}
+
+/// The answer in plain words.
+fn words(settings: &Settings, rungs: &[Rung], answer: usize, rows: &[Row]) -> String {
+    let (margin, reference) = (settings.margin, rungs[0].describe());
+    let points = if margin == 1.0 { "point" } else { "points" };
+    let found = match (settings.ladder, rows[answer].comparison.as_ref()) {
+        (_, None) => format!(
+            "No smaller network was shown to lose less than {margin} percentage {points} against {reference}, so {reference} \
+             is the answer."
+        ),
+        (Ladder::Truncate, Some(comparison)) => format!(
+            "{} blocks are enough: they lose less than {margin} percentage {points} against {reference} (at most {:.2}, with \
+             95 % confidence).",
+            rungs[answer].blocks(),
+            comparison.upper_bound
+        ),
+        (Ladder::Drop, Some(comparison)) => format!(
+            "Block {} can go: without it the network loses less than {margin} percentage {points} ({:+.2} on average).",
+            rungs[answer].left_out.expect("only the reference leaves nothing out"),
+            comparison.mean
+        ),
+    };
+    let limits = match settings.ladder {
+        Ladder::Truncate => {
+            "Fewer blocks also mean fewer channels, fewer weights and a smaller receptive field: the study does not tell \
+             these apart."
+        }
+        Ladder::Drop => {
+            "Leaving a block out also halves the receptive field, enlarges the last maps and changes the number of weights: \
+             the study does not tell these apart."
+        }
+    };
+    format!("{found} {FAILURE}. {limits}")
+}
+
+impl Findings {
+    /// Writes `depth.json` and `depth.csv`.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write(&self, folder: &RunDir) -> Result<()> {
+        folder.write_json("depth.json", self)?;
+        let mut table = csv::Writer::from_writer(Vec::new());
+        for row in &self.rungs {
+            table.serialize(line(row))?;
+        }
+        folder.write("depth.csv", &table.into_inner().context("the table is complete")?)
+    }
+
+    /// The table for a terminal, a line a rung under a line of headings.
+    pub fn table(&self) -> Vec<String> {
+        let heading = "network              error  95 % interval    difference  at most  decision";
+        let mut lines = vec![heading.to_string()];
+        for row in &self.rungs {
+            let (low, high) = row.error_interval;
+            let error =
+                format!("{:<18} {:5.2} %  {:5.2} to {:5.2}", row.name, row.mean_error, low.max(0.0), high.min(100.0));
+            lines.push(match &row.comparison {
+                None => format!("{error}           -        -  reference"),
+                Some(Comparison { mean, upper_bound, decision, .. }) => {
+                    let early = if row.stopped_early { ", stopped after the first repeat" } else { "" };
+                    format!("{error}      {mean:+6.2}   {upper_bound:+6.2}  {decision}{early}")
+                }
+            });
+        }
+        lines
+    }
+}
+
+fn line(row: &Row) -> Line<'_> {
+    let comparison = row.comparison.as_ref();
+    Line {
+        rung: &row.name,
+        blocks: row.blocks,
+        parameters: row.parameters,
+        receptive_field: row.receptive_field,
+        folds_scored: row.errors.len(),
+        mean_error: row.mean_error,
+        error_low: row.error_interval.0,
+        error_high: row.error_interval.1,
+        log_loss: row.log_loss,
+        difference: comparison.map(|found| found.mean),
+        standard_error: comparison.map(|found| found.standard_error),
+        upper_bound: comparison.map(|found| found.upper_bound),
+        p_margin: comparison.map(|found| found.p_margin),
+        difference_low: comparison.map(|found| found.interval.0),
+        difference_high: comparison.map(|found| found.interval.1),
+        p_difference: comparison.map(|found| found.p_difference),
+        decision: comparison.map_or("reference", |found| found.decision),
+        stopped_early: row.stopped_early,
+    }
+}

@@ -1,0 +1,363 @@
+//! How many blocks are enough: a cross-validated study.
+//!
+//! A study compares the whole network, the reference, with smaller ones, its other [`Rung`]s. Each [`unit::Unit`] trains
+//! one of them on all folds but one and scores that one; [`unit::UnitResult`] is its file. [`findings::collect`] makes the
+//! answer of these files alone. [`test_look::TestLook`] is the one look at the locked test set, at the end.
+//!
+//! What keeps the answer honest:
+//! - a unit reads the pictures of its own folds and no other; the test set is read once, after the answer is known;
+//! - pictures are normalised by constants, nothing is estimated from them; every network trains for the same number of
+//!   epochs and its last weights are taken, so that nothing is chosen by looking at the fold that is scored;
+//! - equal pictures are used once only ([`crate::data::split`]), so that none is learned from and scored;
+//! - split, order, flips and dropout's seed depend on repeat and fold alone, so that all networks meet the same;
+//! - margin, folds and repeats are written down before the first unit, and results of other data, settings or code are
+//!   refused.
+
+pub mod findings;
+pub mod test_look;
+pub mod unit;
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cli::OptimizerName;
+use crate::model::Optimizer;
+use crate::ops::conv2d::Kernels;
+use crate::run_dir::RunDir;
+use crate::spec::Spec;
+use crate::train::{Recipe, Schedule};
+
+/// Name of the file that says what a study is.
+pub const STUDY_FILE: &str = "study.json";
+
+/// The program and a hash of its sources: results are only put together where it is the same.
+pub const PROGRAM: &str = concat!(env!("CARGO_PKG_VERSION"), " ", env!("CONVSCOPE_SOURCES"));
+
+/// What the smaller networks leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Ladder {
+    /// The last blocks: depth d is the first d blocks and then the head.
+    Truncate,
+    /// One middle block at a time.
+    Drop,
+}
+
+/// Everything beside the pictures and the code that decides what comes out of a study.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What the smaller networks leave out.
+    pub ladder: Ladder,
+    /// Numbers of blocks of [`Ladder::Truncate`], ascending.
+    pub depths: Vec<usize>,
+    /// Parts that the pictures are divided into.
+    pub folds: usize,
+    /// How often they are divided anew.
+    pub repeats: usize,
+    /// Loss of accuracy that is accepted, in percentage points.
+    pub margin: f64,
+    /// The network with all its blocks.
+    pub model: Spec,
+    /// Pictures a training step.
+    pub batch: usize,
+    /// Passes over the training pictures, over which the learning rate falls to zero along a cosine.
+    pub epochs: usize,
+    /// Name of the optimiser.
+    pub optimizer: OptimizerName,
+    /// Learning rate of the first step.
+    pub lr: f64,
+    /// Momentum, of SGD.
+    pub momentum: Option<f32>,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Whether training pictures are flipped.
+    pub augment: bool,
+    /// Decides all that is random.
+    pub seed: u64,
+    /// Kernels of the convolutions.
+    pub kernels: Kernels,
+}
+
+impl Settings {
+    /// How the networks are trained, with a seed of their repeat and fold.
+    pub fn recipe(&self, seed: u64) -> Recipe {
+        let weight_decay = self.weight_decay;
+        Recipe {
+            optimizer: match self.optimizer {
+                OptimizerName::Adam => Optimizer::Adam { weight_decay },
+                OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum.unwrap_or_default(), weight_decay },
+            },
+            lr: self.lr,
+            schedule: Schedule::Cosine { epochs: self.epochs },
+            seed,
+            augment: self.augment,
+        }
+    }
+
+    /// The networks to compare: first the reference, then the others from the deepest down.
+    ///
+    /// # Errors
+    /// When there is no such network, naming the options.
+    pub fn rungs(&self) -> Result<Vec<Rung>> {
+        let rungs = match self.ladder {
+            Ladder::Truncate => {
+                self.depths.iter().rev().map(|&depth| self.truncated(depth)).collect::<Result<Vec<_>>>()
+            }
+            Ladder::Drop => self.dropped(),
+        }?;
+        for rung in &rungs {
+            let (name, size) = (rung.describe(), self.model.input[1]);
+            let option = match self.ladder {
+                Ladder::Truncate => "--depths",
+                Ladder::Drop => "--ladder drop",
+            };
+            rung.spec.blocks().with_context(|| format!("{option}: {name} is impossible at --size {size}"))?;
+            if self.batch < rung.spec.least_batch() {
+                bail!("{option}: {name} ends in maps of 1 x 1 at --size {size}: raise --batch or --size");
+            }
+        }
+        Ok(rungs)
+    }
+
+    fn truncated(&self, depth: usize) -> Result<Rung> {
+        let all = self.model.channels.len();
+        if depth > all {
+            bail!("--depths: depth {depth} is more than the {all} blocks that --channels has");
+        }
+        let channels = self.model.channels[..depth].to_vec();
+        Ok(Rung { name: format!("d{depth}"), left_out: None, spec: Spec { channels, ..self.model.clone() } })
+    }
+
+    fn dropped(&self) -> Result<Vec<Rung>> {
+        let all = self.model.channels.len();
+        if all < 3 {
+            bail!("--ladder drop: a network of {all} blocks has no middle block; give --channels at least three");
+        }
+        let without = |left_out: usize| {
+            let mut channels = self.model.channels.clone();
+            channels.remove(left_out - 1);
+            let spec = Spec { channels, ..self.model.clone() };
+            Rung { name: format!("d{all}-without-{left_out}"), left_out: Some(left_out), spec }
+        };
+        let whole = Rung { name: format!("d{all}"), left_out: None, spec: self.model.clone() };
+        Ok(std::iter::once(whole).chain((2..all).rev().map(without)).collect())
+    }
+}
+
+/// One of the networks that a study compares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rung {
+    /// Its name in files: `d3` has three blocks, `d5-without-2` is one of five without its second.
+    pub name: String,
+    /// The middle block that it leaves out, from 1.
+    pub left_out: Option<usize>,
+    /// The network.
+    pub spec: Spec,
+}
+
+impl Rung {
+    /// How many blocks it has.
+    pub fn blocks(&self) -> usize {
+        self.spec.channels.len()
+    }
+
+    /// Its name in sentences.
+    pub fn describe(&self) -> String {
+        match self.left_out {
+            None => format!("depth {}", self.blocks()),
+            Some(block) => format!("the network without block {block}"),
+        }
+    }
+}
+
+/// What results must have in common to be put together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// [`PROGRAM`].
+    pub program: String,
+    /// Hash of the pictures, [`crate::data::split::Distinct::hash`].
+    pub data: String,
+    /// All settings.
+    pub settings: Settings,
+}
+
+impl Identity {
+    /// How `other` differs, one line a difference: what it has, and what this one has.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        // By way of text, as numbers read back from a file are, so that equal numbers stay equal.
+        let value = |identity: &Self| -> Value {
+            let text = serde_json::to_string(identity).expect("an identity is always valid JSON");
+            serde_json::from_str(&text).expect("what was just written can be read")
+        };
+        let mut found = Vec::new();
+        differences("", &value(other), &value(self), &mut found);
+        found
+    }
+}
+
+fn differences(path: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
+    match (there, here) {
+        (Value::Object(there), Value::Object(here)) => {
+            for (key, value) in there {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                differences(&path, value, here.get(key).unwrap_or(&Value::Null), found);
+            }
+        }
+        _ if there == here => {}
+        _ => found.push(format!("{path} is {there}, not {here}")),
+    }
+}
+
+/// What a study is about: `study.json` in its folder, written before anything is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Study {
+    /// What all its results have in common.
+    pub identity: Identity,
+    /// Names of the classes, in the order of the logits.
+    pub classes: Vec<String>,
+    /// Distinct pictures that are cross-validated.
+    pub dev_pictures: usize,
+    /// Distinct pictures that are locked away as test set.
+    pub test_pictures: usize,
+    /// Pictures left out because an equal one is in use.
+    pub duplicates: usize,
+    /// Pictures left out because an equal one has another class.
+    pub contradictory: usize,
+}
+
+impl Study {
+    /// Checks that a folder can be this study's: it is, or it is new.
+    ///
+    /// # Errors
+    /// When the folder holds another study, naming what differs, or something else.
+    pub fn check(&self, folder: &RunDir) -> Result<()> {
+        let shown = folder.path().display();
+        if folder.file(STUDY_FILE).exists() {
+            let differences = Self::read(folder)?.identity.differences(&self.identity);
+            if !differences.is_empty() {
+                let differences = differences.join("; ");
+                bail!("--out {shown}: holds another study, in which {differences}; name a new folder");
+            }
+            return Ok(());
+        }
+        // Other processes may be about to write the study's file at this moment.
+        let foreign = |name: &str| !name.starts_with(STUDY_FILE);
+        let taken = fs::read_dir(folder.path()).map_or(folder.path().exists(), |mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| foreign(&entry.file_name().to_string_lossy())))
+        });
+        if taken && !folder.file(STUDY_FILE).exists() {
+            bail!("--out {shown}: exists already and holds no study; name a new folder");
+        }
+        Ok(())
+    }
+
+    /// Makes the folder this study's, unless it is already.
+    ///
+    /// # Errors
+    /// As [`Study::check`], or when the folder cannot be written.
+    pub fn claim(&self, folder: &RunDir) -> Result<()> {
+        self.check(folder)?;
+        if folder.file(STUDY_FILE).exists() {
+            return Ok(());
+        }
+        let path = folder.path();
+        fs::create_dir_all(path).with_context(|| format!("--out {}: cannot be made", path.display()))?;
+        folder.write_json(STUDY_FILE, self)
+    }
+
+    /// Reads what the study in a folder is about.
+    ///
+    /// # Errors
+    /// When there is no study there.
+    pub fn read(folder: &RunDir) -> Result<Self> {
+        let path = folder.file(STUDY_FILE);
+        let shown = path.display();
+        let bytes = fs::read(&path)
+            .with_context(|| format!("{shown}: cannot be read; is this the folder of a study of `convscope depth`?"))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("{shown}: cannot be used"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(ladder: Ladder) -> Settings {
+        Settings {
+            ladder,
+            depths: vec![1, 3, 5],
+            folds: 5,
+            repeats: 2,
+            margin: 1.0,
+            model: Spec::dogs_vs_cats(128, 2),
+            batch: 32,
+            epochs: 10,
+            optimizer: OptimizerName::Adam,
+            lr: 1e-3,
+            momentum: None,
+            weight_decay: 0.0,
+            augment: true,
+            seed: 0,
+            kernels: Kernels::Plain,
+        }
+    }
+
+    #[test]
+    fn truncation_takes_the_first_blocks() {
+        let rungs = settings(Ladder::Truncate).rungs().unwrap();
+        let names: Vec<_> = rungs.iter().map(|rung| rung.name.as_str()).collect();
+        assert_eq!(names, ["d5", "d3", "d1"]);
+        let sizes: Vec<_> = rungs.iter().map(|rung| rung.spec.parameter_count()).collect();
+        assert_eq!(sizes, [409_682, 27_986, 1_682]);
+        assert_eq!(rungs[1].spec.channels, [16, 32, 64]);
+    }
+
+    #[test]
+    fn dropping_leaves_out_one_middle_block() {
+        let rungs = settings(Ladder::Drop).rungs().unwrap();
+        let names: Vec<_> = rungs.iter().map(|rung| rung.name.as_str()).collect();
+        assert_eq!(names, ["d5", "d5-without-4", "d5-without-3", "d5-without-2"]);
+        assert_eq!(rungs[3].spec.channels, [16, 64, 128, 256]);
+    }
+
+    #[test]
+    fn impossible_networks_name_the_options() {
+        let error = |change: &dyn Fn(&mut Settings), ladder| {
+            let mut settings = settings(ladder);
+            change(&mut settings);
+            format!("{:#}", settings.rungs().unwrap_err())
+        };
+        let message = error(&|settings| settings.depths = vec![1, 6], Ladder::Truncate);
+        assert!(message.contains("--depths: depth 6 is more than the 5 blocks"), "{message}");
+        let message = error(&|settings| settings.model.input = [3, 24, 24], Ladder::Truncate);
+        assert!(message.contains("--depths: depth 5 is impossible at --size 24"), "{message}");
+        let message = error(&|settings| settings.model.channels.truncate(2), Ladder::Drop);
+        assert!(message.contains("no middle block"), "{message}");
+        let message = error(
+            &|settings| {
+                settings.batch = 1;
+                settings.model.input = [3, 63, 63];
+            },
+            Ladder::Truncate,
+        );
+        assert!(message.contains("maps of 1 x 1 at --size 63"), "{message}");
+    }
+
+    #[test]
+    fn differences_name_the_setting() {
+        let one = Identity { program: "1".into(), data: "a".into(), settings: settings(Ladder::Truncate) };
+        assert!(one.differences(&one.clone()).is_empty());
+        let mut other = one.clone();
+        other.settings.weight_decay = 0.1;
+        other.settings.model.dropout = 0.2;
+        other.data = "b".into();
+        let differences = one.differences(&other).join("; ");
+        assert!(differences.contains(r#"data is "b", not "a""#), "{differences}");
+        assert!(differences.contains("settings.model.dropout is 0.2, not 0.1"), "{differences}");
+        assert!(differences.contains("settings.weight_decay is 0.1, not 0.0"), "{differences}");
+        assert_eq!(one.differences(&other).len(), 3);
+    }
+}

@@ -1,0 +1,143 @@
+//! The one look at the locked test set.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::unit::Scores;
+use super::{Rung, Study};
+use crate::data::Pictures;
+use crate::run_dir::RunDir;
+use crate::stats::{expected_calibration_error, mcnemar, wilson};
+
+/// Name of the file that records the look. Where it exists, there is no second look.
+pub const TEST_FILE: &str = "test.json";
+/// How often each network is trained anew on all pictures but the test set.
+pub const REFITS: usize = 3;
+/// Confidence of the intervals.
+const LEVEL: f64 = 0.95;
+
+/// What the test set said: `test.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestLook {
+    /// What the study is about.
+    pub study: Study,
+    /// Name of the rung that the study chose.
+    pub chosen: String,
+    /// Name of the reference.
+    pub reference: String,
+    /// Pictures of the test set.
+    pub pictures: usize,
+    /// One entry a network and refit.
+    pub networks: Vec<Network>,
+    /// The chosen against the reference, one entry a refit; empty where they are the same.
+    pub comparisons: Vec<Pair>,
+}
+
+/// One trained network on the test set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Name of its rung.
+    pub rung: String,
+    /// Number of the refit, from 1.
+    pub refit: usize,
+    /// Its error in percent.
+    pub error: f64,
+    /// Wilson's interval of that.
+    pub error_interval: (f64, f64),
+    /// Expected calibration error, 15 bins of equal width.
+    pub calibration_error: f64,
+    /// What it made of each picture.
+    pub scores: Scores,
+}
+
+/// Two networks of the same refit on the same pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Number of the refit, from 1.
+    pub refit: usize,
+    /// Pictures that only the chosen one gets right.
+    pub only_chosen_right: usize,
+    /// Pictures that only the reference gets right.
+    pub only_reference_right: usize,
+    /// McNemar's mid-p value of no difference, two-sided.
+    pub mid_p: f64,
+}
+
+impl Network {
+    /// Judges a network by its logits, (n, classes), of the pictures at `indices`.
+    pub fn new(rung: &Rung, refit: usize, logits: &[f32], indices: &[usize], pictures: &dyn Pictures) -> Self {
+        let scores = Scores::new(logits, indices, pictures);
+        let labels: Vec<usize> = indices.iter().map(|&index| pictures.label(index) as usize).collect();
+        let (low, high) = wilson(scores.wrong, indices.len(), LEVEL);
+        Self {
+            rung: rung.name.clone(),
+            refit,
+            error: scores.error(),
+            error_interval: (100.0 * low, 100.0 * high),
+            calibration_error: expected_calibration_error(logits, &labels),
+            scores,
+        }
+    }
+}
+
+impl TestLook {
+    /// Puts the networks together: for each refit the chosen one and, if it is another, the reference.
+    pub fn new(study: &Study, [chosen, reference]: [&Rung; 2], networks: Vec<Network>) -> Self {
+        let of =
+            |rung: &Rung, refit| networks.iter().find(|network| network.rung == rung.name && network.refit == refit);
+        let pair = |refit| {
+            let (own, other) = (of(chosen, refit)?, of(reference, refit)?);
+            let right = own.scores.correct.iter().zip(&other.scores.correct);
+            let only_chosen_right = right.clone().filter(|(own, other)| **own && !**other).count();
+            let only_reference_right = right.filter(|(own, other)| !**own && **other).count();
+            let mid_p = mcnemar(only_chosen_right, only_reference_right).mid_p;
+            Some(Pair { refit, only_chosen_right, only_reference_right, mid_p })
+        };
+        let refits = if chosen == reference { 0 } else { REFITS };
+        Self {
+            comparisons: (1..=refits).filter_map(pair).collect(),
+            study: study.clone(),
+            chosen: chosen.name.clone(),
+            reference: reference.name.clone(),
+            pictures: study.test_pictures,
+            networks,
+        }
+    }
+
+    /// The look that a study's folder records, if there was one.
+    ///
+    /// # Errors
+    /// When the file cannot be used or belongs to another study. It is not to be removed: the test set has been seen.
+    pub fn recorded(folder: &RunDir, study: &Study) -> Result<Option<Self>> {
+        let path = folder.file(TEST_FILE);
+        let shown = path.display();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = fs::read(&path).with_context(|| format!("{shown}: cannot be read"))?;
+        let look: Self = serde_json::from_slice(&bytes).with_context(|| format!("{shown}: cannot be used"))?;
+        let differences = study.identity.differences(&look.study.identity);
+        ensure!(differences.is_empty(), "{shown}: belongs to another study, in which {}", differences.join("; "));
+        Ok(Some(look))
+    }
+
+    /// What it found, a line a network and a line a comparison.
+    pub fn lines(&self) -> Vec<String> {
+        let network = |network: &Network| {
+            let (low, high) = network.error_interval;
+            format!(
+                "  {:<14} refit {}  error {:5.2} % ({low:.2} to {high:.2})  log-loss {:.4}  calibration error {:.4}",
+                network.rung, network.refit, network.error, network.scores.log_loss, network.calibration_error
+            )
+        };
+        let pair = |pair: &Pair| {
+            format!(
+                "  refit {}: only {} right {}, only {} right {}, McNemar's mid-p {:.3}",
+                pair.refit, self.chosen, pair.only_chosen_right, self.reference, pair.only_reference_right, pair.mid_p
+            )
+        };
+        self.networks.iter().map(network).chain(self.comparisons.iter().map(pair)).collect()
+    }
+}

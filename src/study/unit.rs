@@ -1,0 +1,187 @@
+//! One network trained on all folds but one and scored on that one.
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::{Identity, Rung, Settings};
+use crate::checkpoint::Weights;
+use crate::data::split::{Split, unit_seed};
+use crate::data::{Pictures, Subset};
+use crate::run_dir::RunDir;
+use crate::stats;
+use crate::train::{Progress, Recipe, Trainer, check_all_read};
+
+/// Folder of the units' files.
+pub const UNITS: &str = "units";
+
+/// Which network is trained, and which fold is scored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Name of the network's rung.
+    pub rung: String,
+    /// Number of the repeat, from 1.
+    pub repeat: usize,
+    /// Number of the fold that is scored, from 1.
+    pub fold: usize,
+}
+
+impl Unit {
+    /// All units of a study: repeat by repeat, fold by fold, rung by rung, so that early ones can be compared early.
+    pub fn all(settings: &Settings, rungs: &[Rung]) -> Vec<Self> {
+        let mut units = Vec::new();
+        for repeat in 1..=settings.repeats {
+            for fold in 1..=settings.folds {
+                units.extend(rungs.iter().map(|rung| Self { rung: rung.name.clone(), repeat, fold }));
+            }
+        }
+        units
+    }
+
+    /// Its file below the study's folder.
+    pub fn file(&self) -> String {
+        format!("{UNITS}/{}-r{}-f{}.json", self.rung, self.repeat, self.fold)
+    }
+}
+
+/// What became of a unit: its file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitResult {
+    /// What it was made of and by.
+    pub identity: Identity,
+    /// Which unit it is.
+    pub unit: Unit,
+    /// Seed of initial weights, order, flips and dropout.
+    pub seed: u64,
+    /// Adapter that computed it. Results of several may be put together.
+    pub adapter: String,
+    /// Pictures it learned from.
+    pub learned_from: usize,
+    /// Mean training loss of each epoch.
+    pub train_loss: Vec<f64>,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// What became of the fold's pictures.
+    pub scores: Scores,
+}
+
+/// What a network makes of pictures that it has not learned from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Pictures that it takes for another class.
+    pub wrong: usize,
+    /// Mean of minus the logarithm of the right class's probability.
+    pub log_loss: f64,
+    /// Index of each picture in the whole set.
+    pub pictures: Vec<usize>,
+    /// Whether it takes each for what it is.
+    pub correct: Vec<bool>,
+    /// Log-loss of each.
+    pub losses: Vec<f64>,
+}
+
+impl Scores {
+    /// Scores logits, (n, classes), of the pictures at `indices`.
+    pub fn new(logits: &[f32], indices: &[usize], pictures: &dyn Pictures) -> Self {
+        let classes = logits.len() / indices.len();
+        let mut scores = Self { pictures: indices.to_vec(), ..Self::default() };
+        for (row, &index) in logits.chunks_exact(classes).zip(indices) {
+            let label = [pictures.label(index) as usize];
+            scores.correct.push(stats::accuracy(row, &label) == 1.0);
+            scores.losses.push(stats::log_loss(row, &label));
+        }
+        scores.wrong = scores.correct.iter().filter(|correct| !**correct).count();
+        scores.log_loss = scores.losses.iter().sum::<f64>() / indices.len() as f64;
+        scores
+    }
+
+    /// Share of wrong pictures in percent.
+    pub fn error(&self) -> f64 {
+        100.0 * self.wrong as f64 / self.correct.len() as f64
+    }
+}
+
+/// Trains a network from its first weights for all epochs and leaves it with its last. Returns the mean training loss of
+/// each epoch. `progress` is told how many pictures have been learned from so far.
+///
+/// # Errors
+/// When the device failed, the loss is not finite or a picture cannot be read any more.
+pub fn learn(
+    trainer: &mut Trainer<'_>,
+    rung: &Rung,
+    recipe: Recipe,
+    epochs: usize,
+    pictures: &dyn Pictures,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<f64>> {
+    trainer.restart(&Weights::initial(&rung.spec, recipe.seed), recipe);
+    let mut losses = Vec::with_capacity(epochs);
+    for epoch in 1..=epochs {
+        let before = (epoch - 1) * pictures.len();
+        let mut show = |now: Progress| progress(before + now.pictures);
+        let (metrics, rejected) = trainer.train(pictures, epoch, &mut show)?;
+        check_all_read(&rejected)?;
+        losses.push(metrics.loss());
+    }
+    Ok(losses)
+}
+
+/// Carries a unit out on the pictures of its own folds. `progress` is told how many pictures the device has got so far.
+///
+/// # Errors
+/// As [`learn`].
+pub fn run(
+    trainer: &mut Trainer<'_>,
+    rung: &Rung,
+    unit: &Unit,
+    (identity, adapter): (&Identity, &str),
+    pictures: &dyn Pictures,
+    split: &Split,
+    progress: &mut dyn FnMut(usize),
+) -> Result<UnitResult> {
+    let started = Instant::now();
+    let settings = &identity.settings;
+    let (learned, scored) = split.parts(unit.repeat, unit.fold);
+    let seed = unit_seed(settings.seed, unit.repeat, unit.fold);
+    let learned_from = learned.len();
+    let train_loss =
+        learn(trainer, rung, settings.recipe(seed), settings.epochs, &Subset::new(pictures, learned), progress)?;
+    let before = learned_from * settings.epochs;
+    let logits =
+        trainer.logits(&Subset::new(pictures, scored.clone()), &mut |now: Progress| progress(before + now.pictures))?;
+    Ok(UnitResult {
+        identity: identity.clone(),
+        unit: unit.clone(),
+        seed,
+        adapter: adapter.to_string(),
+        learned_from,
+        train_loss,
+        seconds: started.elapsed().as_secs_f64(),
+        scores: Scores::new(&logits, &scored, pictures),
+    })
+}
+
+/// Reads a unit's result, if it has one.
+///
+/// # Errors
+/// When the file cannot be used, or was made of other data, with other settings or by other code: both name the file.
+pub fn read(folder: &RunDir, identity: &Identity, unit: &Unit) -> Result<Option<UnitResult>> {
+    let path = folder.file(&unit.file());
+    let shown = path.display();
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.with_context(|| format!("{shown}: cannot be read"))?,
+    };
+    let result: UnitResult = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{shown}: cannot be used; remove it to have it made again"))?;
+    let differences = identity.differences(&result.identity);
+    if !differences.is_empty() {
+        let differences = differences.join("; ");
+        bail!("{shown}: belongs to another study, in which {differences}; remove it to have it made again");
+    }
+    let fits = result.unit == *unit && result.scores.correct.len() == result.scores.losses.len();
+    ensure!(fits, "{shown}: holds another unit than its name says; remove it to have it made again");
+    Ok(Some(result))
+}
