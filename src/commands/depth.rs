@@ -37,7 +37,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
         collect(&folder, &study)?;
         match TestLook::recorded(&folder, &study)? {
             Some(look) => show(&look, "recorded earlier"),
-            None => say("\nThe test set has not been looked at: run the study's command without --collect for that."),
+            None => say("\nThe test set has not been looked at; the study's command without --collect does that."),
         }
         return Ok(());
     }
@@ -56,10 +56,12 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     let distinct = Distinct::find(pool.pictures.as_ref(), &pool.classes)?;
     let numbers = [settings.folds, settings.repeats];
     let split = Split::new(pool.pictures.as_ref(), &distinct.kept, &pool.classes, numbers, settings.seed)?;
+    let of_class = |class: u32| split.dev.iter().filter(|&&index| pool.pictures.label(index) == class).count();
     let study = Study {
         identity: Identity { program: PROGRAM.into(), data: distinct.hash.clone(), settings },
         classes: pool.classes.clone(),
         dev_pictures: split.dev.len(),
+        commonest_class: (0..).zip(&pool.classes).map(|(class, _)| of_class(class)).max().unwrap_or_default(),
         test_pictures: split.test.len(),
         duplicates: distinct.duplicates,
         contradictory: distinct.contradictory.len(),
@@ -93,6 +95,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     let findings = collect(&folder, &study)?;
     match TestLook::recorded(&folder, &study)? {
         Some(look) => show(&look, "recorded earlier, and not read again"),
+        None if !findings.conclusive => say("\nThe test set is not looked at: there is nothing to confirm."),
         None => show(&workshop.look(&folder, &findings)?, "looked at now, once and for all"),
     }
     say(format!(

@@ -26,6 +26,11 @@ pub struct Findings {
     pub reference: String,
     /// Name of the smallest rung that was shown to be sufficient, or of the reference.
     pub answer: String,
+    /// Whether the reference was shown to be better than always naming the commonest class. Where it is not, nothing
+    /// follows from being as good as it is, and the answer is the reference for want of another.
+    pub conclusive: bool,
+    /// Error of always naming the commonest class.
+    pub chance_error: f64,
     /// The answer in words.
     pub words: String,
     /// Confidence of all intervals and bounds.
@@ -175,11 +180,16 @@ pub fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
         Ladder::Truncate => Some(one_standard_error(settings, &scored)?),
         Ladder::Drop => None,
     };
+    let conclusive = rows[0].error_interval.1 < study.chance_error();
+    let answer = if conclusive { answer } else { 0 };
+    let words = if conclusive { words(settings, &rungs, answer, &rows) } else { inconclusive(study, &rungs[0]) };
     Ok(Findings {
         study: study.clone(),
         reference: rungs[0].name.clone(),
         answer: rungs[answer].name.clone(),
-        words: words(settings, &rungs, answer, &rows),
+        conclusive,
+        chance_error: study.chance_error(),
+        words,
         level: LEVEL,
         rungs: rows,
         one_standard_error,
@@ -342,6 +352,16 @@ fn one_standard_error(settings: &Settings, scored: &[Scored<'_>]) -> Result<OneS
     })
 }
 
+/// What is said instead of an answer where the reference has learned nothing to speak of.
+fn inconclusive(study: &Study, reference: &Rung) -> String {
+    format!(
+        "Nothing can be concluded: {} was not shown to be better than always naming the commonest class, which errs on \
+         {:.1} % of the pictures. Train for more --epochs or on more pictures.",
+        reference.describe(),
+        study.chance_error()
+    )
+}
+
 /// The answer in plain words.
 fn words(settings: &Settings, rungs: &[Rung], answer: usize, rows: &[Row]) -> String {
     let (margin, reference) = (settings.margin, rungs[0].describe());
@@ -431,5 +451,167 @@ fn line(row: &Row) -> Line<'_> {
         p_difference: comparison.map(|found| found.p_difference),
         decision: comparison.map_or("reference", |found| found.decision),
         stopped_early: row.stopped_early,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::{Identity, tests::settings};
+    use super::unit::{Scores, UNITS};
+    use super::*;
+
+    const PICTURES: usize = 200;
+
+    /// The folder of a study of depths 1, 3 and 5, with 3 folds of 200 pictures.
+    fn study(folder: &RunDir, repeats: usize, ladder: Ladder) -> Study {
+        let settings = Settings { folds: 3, repeats, ..settings(ladder) };
+        fs::create_dir_all(folder.file(UNITS)).unwrap();
+        Study {
+            identity: Identity { program: "1".into(), data: "a".into(), settings },
+            classes: vec!["cat".into(), "dog".into()],
+            dev_pictures: 3 * PICTURES,
+            commonest_class: 3 * PICTURES / 2,
+            test_pictures: 9,
+            duplicates: 0,
+            contradictory: 0,
+        }
+    }
+
+    /// Writes results in which so many of a rung's pictures are wrong, fold by fold, for as many folds as there are.
+    fn write(folder: &RunDir, study: &Study, rung: &str, wrong: &[usize]) {
+        for (index, &wrong) in wrong.iter().enumerate() {
+            let unit = Unit { rung: rung.into(), repeat: index / 3 + 1, fold: index % 3 + 1 };
+            let scores = Scores {
+                wrong,
+                log_loss: 0.5,
+                pictures: (0..PICTURES).map(|picture| 3 * picture + index % 3).collect(),
+                correct: (0..PICTURES).map(|picture| picture >= wrong).collect(),
+                losses: vec![0.5; PICTURES],
+            };
+            let result = UnitResult {
+                identity: study.identity.clone(),
+                unit: unit.clone(),
+                seed: 0,
+                adapter: "none".into(),
+                learned_from: 2 * PICTURES,
+                train_loss: vec![0.5],
+                seconds: index as f64,
+                scores,
+            };
+            folder.write_json(&unit.file(), &result).unwrap();
+        }
+    }
+
+    fn decisions(findings: &Findings) -> Vec<&str> {
+        findings.rungs[1..].iter().map(|row| row.comparison.as_ref().unwrap().decision).collect()
+    }
+
+    #[test]
+    fn the_answer_follows_from_the_files() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 2, Ladder::Truncate);
+        write(&folder, &study, "d5", &[20, 22, 24, 20, 22, 24]);
+        write(&folder, &study, "d3", &[20, 22, 24, 20, 23, 24]);
+        // Worse by 5 points: given up after the first repeat, so that the second is not missed.
+        write(&folder, &study, "d1", &[30, 32, 34]);
+        let findings = collect(&folder, &study).unwrap();
+        assert_eq!(findings.answer, "d3");
+        assert_eq!(decisions(&findings), ["sufficient", "not shown"]);
+        assert!(findings.words.starts_with("3 blocks are enough"), "{}", findings.words);
+        assert!(findings.words.contains("never shown to be worse"), "{}", findings.words);
+
+        let [reference, three, one] = &findings.rungs[..] else { panic!("three rungs") };
+        assert_eq!((reference.mean_error, reference.comparison.is_none()), (11.0, true));
+        // Differences of 0, 0, 0, 0, 0.5 and 0: their deviation is 0.5 / sqrt 6, the corrected factor 1/6 + 1/2.
+        let expected = 0.5 / 6.0 + 2.015_048_372_669_157 * (0.5 / 6f64.sqrt()) * (2f64 / 3.0).sqrt();
+        let found = three.comparison.as_ref().unwrap().upper_bound;
+        assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
+        assert!(one.stopped_early && !three.stopped_early);
+        assert_eq!(one.comparison.as_ref().unwrap().differences, [5.0; 3]);
+
+        findings.write(&folder).unwrap();
+        let table = fs::read_to_string(folder.file("depth.csv")).unwrap();
+        assert_eq!(table.lines().count(), 4, "{table}");
+        let written = fs::read(folder.file("depth.json")).unwrap();
+        // Units of a depth that was given up, made by another process meanwhile, change nothing.
+        write(&folder, &study, "d1", &[30, 32, 34, 0, 0, 0]);
+        collect(&folder, &study).unwrap().write(&folder).unwrap();
+        assert_eq!(fs::read(folder.file("depth.json")).unwrap(), written);
+    }
+
+    #[test]
+    fn a_depth_behind_a_failed_one_is_not_accepted() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 1, Ladder::Truncate);
+        write(&folder, &study, "d5", &[20, 20, 20]);
+        write(&folder, &study, "d3", &[25, 20, 20]);
+        write(&folder, &study, "d1", &[20, 20, 20]);
+        let findings = collect(&folder, &study).unwrap();
+        assert_eq!((findings.answer.as_str(), decisions(&findings)), ("d5", vec!["not shown", "not tested"]));
+    }
+
+    #[test]
+    fn a_middle_block_that_does_nothing_can_go() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 1, Ladder::Drop);
+        write(&folder, &study, "d5", &[20, 20, 20]);
+        write(&folder, &study, "d5-without-4", &[30, 28, 32]);
+        write(&folder, &study, "d5-without-3", &[20, 20, 20]);
+        write(&folder, &study, "d5-without-2", &[19, 19, 19]);
+        let findings = collect(&folder, &study).unwrap();
+        assert_eq!(decisions(&findings), ["not shown", "sufficient", "sufficient"]);
+        assert_eq!(findings.answer, "d5-without-2", "the better of the two");
+        assert!(findings.words.starts_with("Block 2 can go"), "{}", findings.words);
+    }
+
+    #[test]
+    fn nothing_follows_from_a_reference_that_guesses() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 1, Ladder::Truncate);
+        for rung in ["d5", "d3", "d1"] {
+            write(&folder, &study, rung, &[100, 100, 100]);
+        }
+        let findings = collect(&folder, &study).unwrap();
+        assert_eq!((findings.conclusive, findings.answer.as_str()), (false, "d5"));
+        assert!(findings.words.contains("errs on 50.0 %"), "{}", findings.words);
+    }
+
+    #[test]
+    fn what_is_missing_or_foreign_is_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 1, Ladder::Truncate);
+        write(&folder, &study, "d5", &[20, 20, 20]);
+        write(&folder, &study, "d3", &[20, 20, 20]);
+        write(&folder, &study, "d1", &[20, 20]);
+        let error = || format!("{:#}", collect(&folder, &study).unwrap_err());
+        assert!(error().contains("1 of the study's units are missing: units/d1-r1-f3.json"), "{}", error());
+
+        write(&folder, &study, "d1", &[20, 20, 20]);
+        collect(&folder, &study).unwrap();
+        let rewrite = |from: &str, to: &str| {
+            let path = folder.file("units/d3-r1-f2.json");
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "{text}");
+            fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        };
+        for (from, to, what) in [
+            (r#""epochs": 10"#, r#""epochs": 11"#, "settings.epochs is 11, not 10"),
+            (r#""data": "a""#, r#""data": "b""#, r#"data is "b", not "a""#),
+            (r#""program": "1""#, r#""program": "2""#, r#"program is "2", not "1""#),
+            (r#""fold": 2"#, r#""fold": 1"#, "holds another unit"),
+            (r#""pictures": ["#, r#""pictures": [7,"#, "scored different pictures"),
+            ("{", "", "cannot be used"),
+        ] {
+            rewrite(from, to);
+            assert!(error().contains("units/d3-r1-f2.json") && error().contains(what), "{}", error());
+            write(&folder, &study, "d3", &[20, 20, 20]);
+        }
     }
 }

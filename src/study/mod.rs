@@ -220,6 +220,8 @@ pub struct Study {
     pub classes: Vec<String>,
     /// Distinct pictures that are cross-validated.
     pub dev_pictures: usize,
+    /// How many of these are of the commonest class.
+    pub commonest_class: usize,
     /// Distinct pictures that are locked away as test set.
     pub test_pictures: usize,
     /// Pictures left out because an equal one is in use.
@@ -229,6 +231,11 @@ pub struct Study {
 }
 
 impl Study {
+    /// Error of always naming the commonest class, in percent.
+    pub fn chance_error(&self) -> f64 {
+        100.0 * (1.0 - self.commonest_class as f64 / self.dev_pictures as f64)
+    }
+
     /// Checks that a folder can be this study's: it is, or it is new.
     ///
     /// # Errors
@@ -285,7 +292,8 @@ impl Study {
 mod tests {
     use super::*;
 
-    fn settings(ladder: Ladder) -> Settings {
+    /// Depths 1, 3 and 5 of the known network.
+    pub(super) fn settings(ladder: Ladder) -> Settings {
         Settings {
             ladder,
             depths: vec![1, 3, 5],

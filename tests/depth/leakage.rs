@@ -1,0 +1,124 @@
+//! What a unit reads, and what it does not learn from.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use clap::Parser;
+use convscope::checkpoint::Weights;
+use convscope::cli::{Cli, Command};
+use convscope::data::Pictures;
+use convscope::data::drawn::DrawnPets;
+use convscope::data::split::{Distinct, Split};
+use convscope::model::{Keep, Model};
+use convscope::study::Identity;
+use convscope::study::unit::{self, Unit, UnitResult};
+use convscope::train::Trainer;
+use libtest_mimic::Trial;
+
+use crate::common::{self, trial};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        trial("a_unit_reads_no_picture_of_the_test_set", a_unit_reads_no_picture_of_the_test_set),
+        trial("a_unit_learns_nothing_from_the_fold_it_scores", a_unit_learns_nothing_from_the_fold_it_scores),
+    ]
+}
+
+const SIZE: u32 = 24;
+const UNIT: (usize, usize) = (2, 1);
+
+/// Drawn pets that remember which of them were read, some of them with the other class's label or all black.
+struct Watched {
+    pets: DrawnPets,
+    read: Mutex<BTreeSet<usize>>,
+    mislabelled: Vec<usize>,
+    blackened: Vec<usize>,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let pets = DrawnPets::new(0, 0, 60, SIZE, 1 << 20);
+        Self { pets, read: Mutex::default(), mislabelled: Vec::new(), blackened: Vec::new() }
+    }
+
+    fn split(&self) -> Split {
+        let classes = ["cat", "dog"].map(String::from);
+        let distinct = Distinct::find(&self.pets, &classes).unwrap();
+        Split::new(&self.pets, &distinct.kept, &classes, [3, 2], 0).unwrap()
+    }
+}
+
+impl Pictures for Watched {
+    fn len(&self) -> usize {
+        self.pets.len()
+    }
+
+    fn size(&self) -> u32 {
+        SIZE
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        let label = self.pets.label(index);
+        if self.mislabelled.contains(&index) { 1 - label } else { label }
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.pets.name(index)
+    }
+
+    fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
+        self.read.lock().unwrap().insert(index);
+        let pixels = self.pets.pixels(index)?;
+        Ok(if self.blackened.contains(&index) { vec![0; pixels.len()].into() } else { pixels })
+    }
+}
+
+/// Carries out one unit of a small network.
+fn run(pictures: &Watched, split: &Split) -> UnitResult {
+    let gpu = common::opened().as_ref().unwrap();
+    let options = "convscope depth --size 24 --batch 8 --channels 4,6 --epochs 2 --folds 3 --repeats 2";
+    let Command::Depth(arguments) = Cli::parse_from(options.split_whitespace()).command else {
+        unreachable!("the command is depth")
+    };
+    let settings = arguments.settings(2, gpu.kernels());
+    let rung = settings.rungs().unwrap().remove(0);
+    let model = Model::new(gpu, &rung.spec, settings.batch, Keep::Needed).unwrap();
+    let weights = Weights::initial(&rung.spec, 0);
+    let mut trainer = Trainer::new(gpu, &model, &weights, settings.recipe(0), |_, _| {}).unwrap();
+    let unit = Unit { rung: rung.name.clone(), repeat: UNIT.0, fold: UNIT.1 };
+    let identity = Identity { program: String::new(), data: String::new(), settings };
+    unit::run(&mut trainer, &rung, &unit, (&identity, ""), pictures, split, &mut |_| {}).unwrap()
+}
+
+fn a_unit_reads_no_picture_of_the_test_set() {
+    let pictures = Watched::new();
+    let split = pictures.split();
+    pictures.read.lock().unwrap().clear();
+    let result = run(&pictures, &split);
+    let read: Vec<usize> = pictures.read.lock().unwrap().iter().copied().collect();
+    assert_eq!(read, split.dev, "all but the test set, and nothing else");
+    assert_eq!(result.scores.pictures, split.parts(UNIT.0, UNIT.1).1);
+    assert_eq!(result.learned_from + result.scores.pictures.len(), split.dev.len());
+}
+
+/// Other labels and other pixels in the scored fold leave the training as it was, to the last bit.
+fn a_unit_learns_nothing_from_the_fold_it_scores() {
+    let mut pictures = Watched::new();
+    let split = pictures.split();
+    let (learned, scored) = split.parts(UNIT.0, UNIT.1);
+    let honest = run(&pictures, &split);
+
+    pictures.mislabelled = scored.clone();
+    let mislabelled = run(&pictures, &split);
+    let inverted: Vec<bool> = honest.scores.correct.iter().map(|correct| !correct).collect();
+    assert_eq!(mislabelled.scores.correct, inverted, "the same predictions meet the other labels");
+    assert_eq!(mislabelled.train_loss, honest.train_loss);
+
+    pictures.mislabelled.clear();
+    pictures.blackened = scored;
+    assert_eq!(run(&pictures, &split).train_loss, honest.train_loss);
+    // The same change to one picture that is learned from does show.
+    pictures.blackened = learned[..1].to_vec();
+    assert_ne!(run(&pictures, &split).train_loss, honest.train_loss);
+}
