@@ -187,7 +187,7 @@ pub struct Identity {
 impl Identity {
     /// How `other` differs, one line a difference: what it has, and what this one has.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        // By way of text, as numbers read back from a file are, so that equal numbers stay equal.
+        // By way of text, in which a short number stays short.
         let value = |identity: &Self| -> Value {
             let text = serde_json::to_string(identity).expect("an identity is always valid JSON");
             serde_json::from_str(&text).expect("what was just written can be read")
@@ -243,7 +243,7 @@ impl Study {
     pub fn check(&self, folder: &RunDir) -> Result<()> {
         let shown = folder.path().display();
         if folder.file(STUDY_FILE).exists() {
-            let differences = Self::read(folder)?.identity.differences(&self.identity);
+            let differences = self.identity.differences(&Self::read(folder)?.identity);
             if !differences.is_empty() {
                 let differences = differences.join("; ");
                 bail!("--out {shown}: holds another study, in which {differences}; name a new folder");

@@ -255,7 +255,7 @@ fn a_middle_block_can_be_dropped() {
 fn too_few_pictures_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let error = fail(folder.path(), "depth --pictures 9 --size 24 --channels 4,6 --out few");
-    assert!(error.contains("'dog' has 4 distinct pictures") && error.contains("--folds"), "{error}");
+    assert!(error.contains("'cat' has 5 distinct pictures") && error.contains("--folds"), "{error}");
     assert!(!folder.path().join("few").exists());
 }
 
