@@ -13,6 +13,7 @@
 //!    second.
 //! 5. [`checkpoint`]: the weights as PyTorch names them; [`run_dir`]: the folder of a run.
 //! 6. [`inspect`]: what each layer makes of a picture; [`report`]: how that is drawn.
+//! 7. [`study`]: how many blocks are enough, by cross-validation; [`stats`]: the statistics behind it.
 //!
 //! [`reference`](mod@reference) repeats every kernel in plain loops on the processor; the tests hold the kernels against it.
 //! [`mod@bench`] times the step by itself.

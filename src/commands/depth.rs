@@ -98,10 +98,9 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
         None if !findings.conclusive => say("\nThe test set is not looked at: there is nothing to confirm."),
         None => show(&workshop.look(&folder, &findings)?, "looked at now, once and for all"),
     }
-    say(format!(
-        "\nwrote {}: depth.json, depth.csv, {TEST_FILE}; one file a unit in {UNITS}/",
-        folder.path().display()
-    ));
+    let test = if findings.conclusive { format!(", {TEST_FILE}") } else { String::new() };
+    let path = folder.path().display();
+    say(format!("\nwrote {path}: depth.json and depth.csv{test}, one file a unit in {UNITS}/"));
     Ok(())
 }
 

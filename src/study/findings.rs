@@ -87,7 +87,7 @@ pub struct Comparison {
     pub interval: (f64, f64),
     /// Two-sided p-value of no difference, adjusted over all rungs by Holm's method.
     pub p_difference: f64,
-    /// What follows: `sufficient`, `not shown` or `not tested`.
+    /// What follows: `sufficient`, `not shown`, `not tested`, or `inconclusive` where the reference has learned nothing.
     pub decision: &'static str,
 }
 
@@ -169,7 +169,13 @@ pub fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
     let rungs = settings.rungs()?;
     let scored = read_all(folder, study, &rungs)?;
     let reference = scored[0].errors();
-    let (answer, comparisons) = compare(settings, &reference, &scored[1..])?;
+    let (mut answer, mut comparisons) = compare(settings, &reference, &scored[1..])?;
+    let test = PairedT::corrected(&reference, settings.folds)?;
+    let conclusive = test.interval(LEVEL).1 < study.chance_error();
+    if !conclusive {
+        answer = 0;
+        comparisons.iter_mut().for_each(|comparison| comparison.decision = "inconclusive");
+    }
     let comparisons = std::iter::once(None).chain(comparisons.into_iter().map(Some));
     let rows: Vec<Row> = scored
         .iter()
@@ -180,8 +186,6 @@ pub fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
         Ladder::Truncate => Some(one_standard_error(settings, &scored)?),
         Ladder::Drop => None,
     };
-    let conclusive = rows[0].error_interval.1 < study.chance_error();
-    let answer = if conclusive { answer } else { 0 };
     let words = if conclusive { words(settings, &rungs, answer, &rows) } else { inconclusive(study, &rungs[0]) };
     Ok(Findings {
         study: study.clone(),
@@ -579,6 +583,7 @@ mod tests {
         }
         let findings = collect(&folder, &study).unwrap();
         assert_eq!((findings.conclusive, findings.answer.as_str()), (false, "d5"));
+        assert_eq!(decisions(&findings), ["inconclusive"; 2]);
         assert!(findings.words.contains("errs on 50.0 %"), "{}", findings.words);
     }
 

@@ -10,13 +10,15 @@ use convscope::cli::{Cli, Command};
 use convscope::data::Pictures;
 use convscope::data::drawn::DrawnPets;
 use convscope::data::split::{Distinct, Split};
+use convscope::gpu::{AdapterChoice, Gpu};
 use convscope::model::{Keep, Model};
-use convscope::study::Identity;
+use convscope::ops::conv2d::Kernels;
 use convscope::study::unit::{self, Unit, UnitResult};
+use convscope::study::{Identity, Rung};
 use convscope::train::Trainer;
 use libtest_mimic::Trial;
 
-use crate::common::{self, trial};
+use crate::common::trial;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -74,32 +76,48 @@ impl Pictures for Watched {
     }
 }
 
-/// Carries out one unit of a small network.
-fn run(pictures: &Watched, split: &Split) -> UnitResult {
-    let gpu = common::opened().as_ref().unwrap();
+/// Carries out units of a small network, whose trainer they share.
+struct Runner<'a> {
+    rung: &'a Rung,
+    identity: &'a Identity,
+    trainer: Trainer<'a>,
+    split: &'a Split,
+}
+
+impl Runner<'_> {
+    fn run(&mut self, pictures: &Watched) -> UnitResult {
+        let unit = Unit { rung: self.rung.name.clone(), repeat: UNIT.0, fold: UNIT.1 };
+        let made_by = (self.identity, "");
+        unit::run(&mut self.trainer, self.rung, &unit, made_by, pictures, self.split, &mut |_| {}).unwrap()
+    }
+}
+
+/// Makes a runner for `test`. The plain kernels compile fastest.
+fn with_runner(split: &Split, test: impl FnOnce(&mut Runner<'_>)) {
+    let gpu = pollster::block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_kernels(Kernels::Plain).unwrap();
     let options = "convscope depth --size 24 --batch 8 --channels 4,6 --epochs 2 --folds 3 --repeats 2";
     let Command::Depth(arguments) = Cli::parse_from(options.split_whitespace()).command else {
         unreachable!("the command is depth")
     };
-    let settings = arguments.settings(2, gpu.kernels());
+    let settings = arguments.settings(2, Kernels::Plain);
     let rung = settings.rungs().unwrap().remove(0);
-    let model = Model::new(gpu, &rung.spec, settings.batch, Keep::Needed).unwrap();
+    let model = Model::new(&gpu, &rung.spec, settings.batch, Keep::Needed).unwrap();
     let weights = Weights::initial(&rung.spec, 0);
-    let mut trainer = Trainer::new(gpu, &model, &weights, settings.recipe(0), |_, _| {}).unwrap();
-    let unit = Unit { rung: rung.name.clone(), repeat: UNIT.0, fold: UNIT.1 };
+    let trainer = Trainer::new(&gpu, &model, &weights, settings.recipe(0), |_, _| {}).unwrap();
     let identity = Identity { program: String::new(), data: String::new(), settings };
-    unit::run(&mut trainer, &rung, &unit, (&identity, ""), pictures, split, &mut |_| {}).unwrap()
+    test(&mut Runner { rung: &rung, identity: &identity, trainer, split });
 }
 
 fn a_unit_reads_no_picture_of_the_test_set() {
     let pictures = Watched::new();
     let split = pictures.split();
-    pictures.read.lock().unwrap().clear();
-    let result = run(&pictures, &split);
-    let read: Vec<usize> = pictures.read.lock().unwrap().iter().copied().collect();
-    assert_eq!(read, split.dev, "all but the test set, and nothing else");
-    assert_eq!(result.scores.pictures, split.parts(UNIT.0, UNIT.1).1);
-    assert_eq!(result.learned_from + result.scores.pictures.len(), split.dev.len());
+    with_runner(&split, |runner| {
+        let result = runner.run(&pictures);
+        let read: Vec<usize> = pictures.read.lock().unwrap().iter().copied().collect();
+        assert_eq!(read, split.dev, "all but the test set, and nothing else");
+        assert_eq!(result.scores.pictures, split.parts(UNIT.0, UNIT.1).1);
+        assert_eq!(result.learned_from + result.scores.pictures.len(), split.dev.len());
+    });
 }
 
 /// Other labels and other pixels in the scored fold leave the training as it was, to the last bit.
@@ -107,18 +125,22 @@ fn a_unit_learns_nothing_from_the_fold_it_scores() {
     let mut pictures = Watched::new();
     let split = pictures.split();
     let (learned, scored) = split.parts(UNIT.0, UNIT.1);
-    let honest = run(&pictures, &split);
+    with_runner(&split, |runner| {
+        let honest = runner.run(&pictures);
+        let again = runner.run(&pictures);
+        assert_eq!((&again.train_loss, &again.scores), (&honest.train_loss, &honest.scores), "a network starts anew");
 
-    pictures.mislabelled = scored.clone();
-    let mislabelled = run(&pictures, &split);
-    let inverted: Vec<bool> = honest.scores.correct.iter().map(|correct| !correct).collect();
-    assert_eq!(mislabelled.scores.correct, inverted, "the same predictions meet the other labels");
-    assert_eq!(mislabelled.train_loss, honest.train_loss);
+        pictures.mislabelled = scored.clone();
+        let mislabelled = runner.run(&pictures);
+        let inverted: Vec<bool> = honest.scores.correct.iter().map(|correct| !correct).collect();
+        assert_eq!(mislabelled.scores.correct, inverted, "the same predictions meet the other labels");
+        assert_eq!(mislabelled.train_loss, honest.train_loss);
 
-    pictures.mislabelled.clear();
-    pictures.blackened = scored;
-    assert_eq!(run(&pictures, &split).train_loss, honest.train_loss);
-    // The same change to one picture that is learned from does show.
-    pictures.blackened = learned[..1].to_vec();
-    assert_ne!(run(&pictures, &split).train_loss, honest.train_loss);
+        pictures.mislabelled.clear();
+        pictures.blackened = scored;
+        assert_eq!(runner.run(&pictures).train_loss, honest.train_loss);
+        // The same change to one picture that is learned from does show.
+        pictures.blackened = learned[..1].to_vec();
+        assert_ne!(runner.run(&pictures).train_loss, honest.train_loss);
+    });
 }
