@@ -51,7 +51,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
-    if meta.drawn {
+    if meta.drawn && !subjects.is_empty() {
         say(format!("note: {}", super::DRAWN));
     }
     let control = Weights::initial(&meta.spec, CONTROL_SEED);
@@ -88,15 +88,28 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         let pages = Pages::new(&lens, &explanation, &meta.classes, &facts, arguments.scale);
         let written = write(&parent, subject, &weights, &explanation, &pages, &meta.classes);
         match written {
-            Ok(index) => say(format!(
-                "{name}: {decision}\n  {computed:.1} s computing, {:.1} s drawing; open {}",
-                started.elapsed().as_secs_f64() - computed,
-                index.display()
-            )),
+            Ok(index) => {
+                let drawn = started.elapsed().as_secs_f64() - computed;
+                say(format!("{name}: {decision}\n  {}", sums(&explanation)));
+                say(format!("  {computed:.1} s computing, {drawn:.1} s drawing; open {}", index.display()));
+            }
             Err(error) => failed.push(format!("{name}: {error:#}")),
         }
     }
     tell(&failed)
+}
+
+/// How well what should add up does.
+fn sums(explanation: &Explanation) -> String {
+    let ledger = &explanation.ledger;
+    let mut sums = format!(
+        "logit gap {:+.3}: the evidence adds up to it but for {:.0e} of its parts",
+        ledger.logit_gap, ledger.relative_residual
+    );
+    if let Some(completeness) = explanation.findings.iter().find_map(|finding| finding.completeness) {
+        sums.push_str(&format!("; integrated gradients leave {:+.3}", completeness.gap));
+    }
+    sums
 }
 
 /// What the network decided, and whether rightly.

@@ -148,9 +148,11 @@ impl Explanation {
         let mut findings = Vec::with_capacity(found.len());
         for (method, raw, map, score, completeness, seconds) in found {
             let control = method.map(lens, &picture, &untrained, question)?;
+            let constant = |map: &Map| map.values.iter().all(|&value| value == map.values[0]);
             let trust = Trust {
                 values: raw.values.len(),
-                constant: raw.values.iter().all(|&value| value == raw.values[0]),
+                constant: constant(&raw),
+                control_constant: constant(&control),
                 similarity: trust::similarity(&raw.values, &control.values),
                 score,
             };
@@ -177,7 +179,9 @@ impl Finding {
     /// What to make of the map, in one sentence.
     pub fn verdict(&self, baselines: &Baselines) -> String {
         if self.method.pictures_only() {
-            return "A picture only: this method draws much the same whatever the network decides, so it explains nothing.".into();
+            return "A picture only: whatever the scores below, methods of this kind draw the photo's edges even for networks \
+                    whose weights were shuffled (Adebayo et al., 2018)."
+                .into();
         }
         // What is true by its making needs no comparison with an untrained network.
         let found = self.trust.found(baselines);

@@ -50,6 +50,8 @@ pub struct Trust {
     pub values: usize,
     /// Whether they are all the same.
     pub constant: bool,
+    /// Whether those of the untrained network's map are.
+    pub control_constant: bool,
     /// Rank correlation of the magnitudes with those of the same method's map for an untrained network; none where one of
     /// the maps has the same magnitude everywhere.
     pub similarity: Option<f64>,
@@ -145,13 +147,27 @@ fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     (mean, (values.map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt())
 }
 
+impl Baselines {
+    /// Whether a map and all guesses score the same, but for the margin.
+    fn indifferent(&self, score: Score) -> bool {
+        let alike = |part: fn(Score) -> f64| {
+            let all = || self.guesses.iter().map(|guess| guess.score).chain([score]).map(part);
+            all().fold(f64::MIN, f64::max) - all().fold(f64::MAX, f64::min) < self.margin
+        };
+        alike(|score| score.deletion) && alike(|score| score.insertion)
+    }
+}
+
 impl Trust {
     /// What to make of the map, in one sentence.
     pub fn verdict(&self, baselines: &Baselines) -> String {
         // Twice the standard deviation that chance gives the rank correlation of so few values.
         let chance = 2.0 / (self.values.saturating_sub(1).max(1) as f64).sqrt();
         match self.similarity {
-            None => "There is no telling: a map is the same everywhere.".into(),
+            None if self.control_constant && !self.constant => {
+                format!("The untrained network's map is empty, so there is nothing to compare with; {}", self.found(baselines))
+            }
+            None => "There is no telling: the map is the same everywhere.".into(),
             Some(similarity) if similarity >= MUCH_THE_SAME.max(chance) => {
                 "Do not rely on it: an untrained network gives much the same map, so it shows the photo rather than what was \
                  learned."
@@ -168,6 +184,9 @@ impl Trust {
     pub fn found(&self, baselines: &Baselines) -> &'static str {
         if self.constant {
             return "it has one value for the whole picture, so there is nothing to rank.";
+        }
+        if baselines.indifferent(self.score) {
+            return "blurring any part of this picture changes the decision too little to tell what matters.";
         }
         let best = |better: fn(Score, Score) -> f64| {
             baselines.guesses.iter().all(|guess| better(self.score, guess.score) > baselines.margin)
@@ -186,9 +205,7 @@ impl Trust {
                 "restoring what it names helps more than restoring edges, the centre or chance pixels does; blurring it does \
                  not hurt more: half a proof."
             }
-            (false, false) => {
-                "it finds the pixels that matter no better than edges, the centre or chance do: look at it, conclude nothing."
-            }
+            (false, false) => "it finds the pixels that matter no better than edges, the centre or chance do.",
         }
     }
 }
@@ -280,22 +297,26 @@ mod tests {
         let score = |deletion, insertion| Score { deletion, insertion };
         let guesses = vec![Guess { name: "random", score: score(0.5, 0.5) }];
         let baselines = Baselines { guesses, margin: 0.1 };
-        let trust = |values, similarity, score| Trust { values, constant: false, similarity, score };
+        let trust =
+            |values, similarity, score| Trust { values, constant: false, control_constant: false, similarity, score };
         let verdict = |similarity, score| trust(1000, similarity, score).verdict(&baselines);
         assert!(verdict(Some(0.9), score(0.1, 0.9)).contains("an untrained network gives much the same map"));
         assert!(verdict(None, score(0.1, 0.9)).contains("no telling"));
         assert!(verdict(Some(0.1), score(0.1, 0.9)).contains("both tests"));
         assert!(verdict(Some(0.1), score(0.1, 0.4)).contains("blurring what it names hurts more"));
         assert!(verdict(Some(0.1), score(0.6, 0.9)).contains("restoring what it names helps more"));
-        assert!(verdict(Some(0.1), score(0.6, 0.4)).contains("conclude nothing"));
+        assert!(verdict(Some(0.1), score(0.6, 0.4)).contains("no better than"));
         // Better, but by less than chance alone brings.
-        assert!(verdict(Some(0.1), score(0.45, 0.55)).contains("conclude nothing"));
+        assert!(verdict(Some(0.1), score(0.45, 0.3)).contains("no better than"));
         // Nine values reach 0.6 by chance now and then, four anything.
         let of = |values, similarity| trust(values, Some(similarity), score(0.1, 0.9)).verdict(&baselines);
         assert!(of(9, 0.6).contains("9 values are too few"));
         assert!(of(9, 0.8).contains("an untrained network gives much the same map"));
         assert!(of(4, 0.0).contains("4 values are too few"));
         assert!(of(9, 0.1).contains("It depends"));
+        assert!(verdict(Some(0.1), score(0.51, 0.49)).contains("too little to tell"));
+        let empty = Trust { control_constant: true, ..trust(1000, None, score(0.1, 0.9)) };
+        assert!(empty.verdict(&baselines).contains("nothing to compare with; it finds"));
         let constant = Trust { constant: true, ..trust(1, Some(0.0), score(0.1, 0.9)) };
         assert!(constant.found(&baselines).contains("nothing to rank"));
     }

@@ -108,7 +108,12 @@ pub fn index(index: &Index) -> Result<RgbImage, PictureError> {
         page.title("Saliency maps");
         page.note(
             "left: this network; right: the same method, untrained network; each on its own colour scale, whose last colours \
-             the strongest 1 % of pixels share; hatched: the same value everywhere",
+             the strongest 1 % of pixels share; hatched: all 0",
+        );
+        page.note(
+            "the two tests: what a map names is blurred first, which should hurt the decision (deletion), or restored first in a \
+             blurred picture, which should help it (insertion). Maps of single pixels pass more easily than coarse ones, since \
+             single blurred pixels leave speckles that no photo has",
         );
     }
     for method in *methods {

@@ -263,12 +263,12 @@ impl Page {
 
     fn map_at(&mut self, at: (usize, usize), map: &Heat, factor: usize, scale: &Scale) {
         let size = (map.width * factor, map.height * factor);
-        if map.kind() == Kind::Live {
+        if map.kind() == Kind::Dead {
+            self.canvas.hatch(at, size);
+        } else {
             let colour = |x, y| scale.colour(map.values[y * map.width + x]);
             self.canvas.blocks(at, (map.width, map.height), factor, colour);
             self.canvas.border(at, size);
-        } else {
-            self.canvas.hatch(at, size);
         }
     }
 

@@ -103,7 +103,7 @@ pub fn triptych(
     }
     page.note(&format!(
         "{} (rank correlation of the magnitudes: 0 unrelated, 1 the same order); each map has its own colour scale, and its \
-         strongest 1 % of pixels share the last colours; hatched: the same value everywhere",
+         strongest 1 % of pixels share the last colours; hatched: all 0",
         triptych.similar()
     ));
     page.band(20);
