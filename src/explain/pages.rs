@@ -165,7 +165,7 @@ fn coarse(block: &Block, [_, rows, columns]: [usize; 3]) -> String {
     let field = block.receptive_field;
     let unread = match block.unread_border([rows, columns]) {
         [0, 0] => String::new(),
-        [below, right] => format!("; the last {below} rows and {right} columns of the picture are never read"),
+        [below, right] => format!("; {below} px at the bottom and {right} px at the right are never read"),
     };
     format!("{height} x {width} values, each drawn where the {field} x {field} px that it sees are centred{unread}.")
 }

@@ -23,6 +23,8 @@ const MUCH_THE_SAME: f64 = 0.5;
 /// The least difference of two scores that counts.
 const LEAST_MARGIN: f64 = 0.01;
 
+const NO_BETTER: &str = "it finds the pixels that matter no better than edges, the centre or chance do.";
+
 /// Mean probability of the class against the other one, 0 to 1, while pixels go in an order: 1 / (1 + exp(-logit gap)), which
 /// for two classes is the network's.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -176,7 +178,11 @@ impl Trust {
             Some(similarity) if similarity >= MUCH_THE_SAME || chance >= 1.0 => {
                 format!("{} values are too few to tell whether it depends on what was learned; {}", self.values, self.found(baselines))
             }
-            Some(_) => format!("It depends on what was learned, and {}", self.found(baselines)),
+            Some(_) => {
+                let found = self.found(baselines);
+                let and = if found == NO_BETTER { "but" } else { "and" };
+                format!("It depends on what was learned, {and} {found}")
+            }
         }
     }
 
