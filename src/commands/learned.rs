@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use image::RgbImage;
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::LearnedArgs;
 use crate::data::Pictures;
-use crate::explain::learned::{Ascent, Survey, crop, maximise};
+use crate::explain::Lens;
+use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, crop, maximise};
 use crate::report::{self, Filters, PatchRow};
 use crate::run_dir::{self, RunDir};
 use crate::spec::Block;
@@ -32,14 +34,9 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     let survey = super::surveyed(&lens, pictures.as_ref(), usize::MAX, PATCHES)?;
     say(format!("pictures {} for validation, {:.1} s", survey.pictures, started.elapsed().as_secs_f64()));
 
-    let folder = match &arguments.out {
-        Some(out) => RunDir::create(Some(out))?,
-        None => RunDir::at(run_dir::free_folder(&arguments.run, "learned")?),
-    };
-    let facts = [
-        format!("weights {}", super::weights_shown(&arguments.run, arguments.weights, meta.epoch)),
-        format!("{} validation pictures", survey.pictures),
-    ];
+    let shown = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
+    let sheets =
+        Sheets { lens: &lens, survey: &survey, pictures: pictures.as_ref(), weights: format!("weights {shown}") };
     let index = meta.spec.conv_index(0);
     let filters = Filters {
         name: "Block 1",
@@ -47,61 +44,18 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
         height: meta.spec.kernel,
         width: meta.spec.kernel,
     };
-    let mut drawn = vec![("filters.png".into(), report::filters("Filters of block 1", &facts[..1], &filters)?)];
-
-    for (number, (block, surveyed)) in (1..).zip(lens.blocks().iter().zip(&survey.blocks)) {
-        let notes: Vec<String> = surveyed
-            .channels
-            .iter()
-            .map(|channel| match channel {
-                channel if channel.is_dead() => "dead".into(),
-                channel if channel.is_quiet() => format!("quiet: {:.1} %", 100.0 * channel.share),
-                channel => format!("{:.0} %", 100.0 * channel.share),
-            })
-            .collect();
-        let row =
-            |index: usize, patches| PatchRow { name: format!("channel {index}"), note: notes[index].clone(), patches };
-
-        let mut rows = Vec::with_capacity(notes.len());
-        for index in 0..notes.len() {
-            rows.push(row(index, patches(pictures.as_ref(), &survey, number - 1, index, block)?));
-        }
-        let mut told = facts.to_vec();
-        told.push(format!(
-            "the nine pictures that drive a channel up most, each cut to what its strongest value sees ({} px); below, on \
-             how many of the pictures it fires; {} of {} channels are dead (never fire), {} quiet (fire on less than 1 %)",
-            block.receptive_field,
-            surveyed.dead(),
-            notes.len(),
-            surveyed.quiet()
-        ));
-        let title = format!("Block {number}: the strongest patches of each channel");
-        drawn.push((format!("block-{number}-patches.png"), report::patches(&title, &told, &rows, 3)?));
-
-        let climbing = bar("{msg} {pos}/{len} [{bar:30}]", notes.len() as u64)
-            .with_message(format!("driving up the channels of block {number}"));
-        let started = Instant::now();
-        let channels: Vec<usize> = (0..notes.len()).collect();
-        let made =
-            maximise(&lens, number - 1, &channels, &Ascent::default(), |done| climbing.set_position(done as u64))?;
-        climbing.finish_and_clear();
-        say(format!(
-            "block {number}: {} channels, {} dead, {} quiet; pictures that drive them up made in {:.1} s",
-            notes.len(),
-            surveyed.dead(),
-            surveyed.quiet(),
-            started.elapsed().as_secs_f64()
-        ));
-        let rows: Vec<PatchRow> = made.iter().map(|made| row(made.channel, vec![made.image()])).collect();
-        let told = [
-            facts[0].clone(),
-            "pictures only: made from noise to drive one value of a channel as high as it goes. They show what a channel \
-             adds up, not what it is for, and nothing that exists."
-                .into(),
-        ];
-        let title = format!("Block {number}: pictures made to drive each channel up");
-        drawn.push((format!("block-{number}-maximised.png"), report::patches(&title, &told, &rows, 1)?));
+    let facts = [sheets.weights.clone()];
+    let mut drawn = vec![("filters.png".into(), report::filters("Filters of block 1", &facts, &filters)?)];
+    for number in 0..lens.blocks().len() {
+        let block = number + 1;
+        drawn.push((format!("block-{block}-patches.png"), sheets.patches(number)?));
+        drawn.push((format!("block-{block}-maximised.png"), sheets.maximised(number)?));
     }
+    // Whatever cannot be drawn has failed by now, before there is a folder.
+    let folder = match &arguments.out {
+        Some(out) => RunDir::create(Some(out))?,
+        None => RunDir::at(run_dir::free_folder(&arguments.run, "learned")?),
+    };
     super::write_pictures(folder.path(), drawn)?;
     write_channels(&folder.file("channels.csv"), &survey)?;
     write_patches(&folder.file("patches.csv"), &survey, lens.blocks(), pictures.as_ref())?;
@@ -115,22 +69,95 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     Ok(())
 }
 
-/// The strongest patches of a channel.
-fn patches(
-    pictures: &dyn Pictures,
-    survey: &Survey,
-    block: usize,
-    channel: usize,
-    geometry: &Block,
-) -> Result<Vec<image::RgbImage>> {
-    let size = pictures.size() as usize;
-    let places = &survey.blocks[block].channels[channel].strongest;
-    let cut = |place: &crate::explain::learned::Place| {
-        let name = || pictures.name(place.picture);
-        let pixels = pictures.pixels(place.picture).map_err(|reason| anyhow::anyhow!("{}: {reason}", name()))?;
+/// Draws what is known of the channels of a block, counted from 0.
+struct Sheets<'a> {
+    lens: &'a Lens<'a>,
+    survey: &'a Survey,
+    pictures: &'a dyn Pictures,
+    /// A fact on every sheet.
+    weights: String,
+}
+
+impl Sheets<'_> {
+    /// The strongest patches of each channel.
+    fn patches(&self, number: usize) -> Result<RgbImage> {
+        let (geometry, surveyed) = (&self.lens.blocks()[number], &self.survey.blocks[number]);
+        let mut rows = Vec::with_capacity(surveyed.channels.len());
+        for (index, channel) in surveyed.channels.iter().enumerate() {
+            let patches = channel.strongest.iter().map(|place| self.patch(geometry, place));
+            rows.push(row(index, channel, patches.collect::<Result<_>>()?));
+        }
+        let facts = [
+            self.weights.clone(),
+            format!("{} validation pictures", self.survey.pictures),
+            format!(
+                "the nine pictures that drive a channel up most, each cut to what its strongest value sees ({} px); below, on \
+                 how many of the pictures it fires; {} of {} channels are dead (never fire), {} quiet (fire on less than 1 %)",
+                geometry.receptive_field,
+                surveyed.dead(),
+                rows.len(),
+                surveyed.quiet()
+            ),
+        ];
+        let title = format!("Block {}: the strongest patches of each channel", number + 1);
+        Ok(report::patches(&title, &facts, &rows, 3)?)
+    }
+
+    /// What a value sees of its picture.
+    fn patch(&self, geometry: &Block, place: &Place) -> Result<RgbImage> {
+        let size = self.pictures.size() as usize;
+        let pixels = self.pictures.pixels(place.picture);
+        let pixels = pixels.map_err(|reason| anyhow!("{}: {reason}", self.pictures.name(place.picture)))?;
         Ok(crop(&pixels, geometry.receptive_window([place.y, place.x], [size; 2])))
+    }
+
+    /// A picture for each channel that was made to drive it up.
+    fn maximised(&self, number: usize) -> Result<RgbImage> {
+        let (block, surveyed) = (number + 1, &self.survey.blocks[number]);
+        let channels: Vec<usize> = (0..surveyed.channels.len()).collect();
+        let climbing = bar("{msg} {pos}/{len} [{bar:30}]", channels.len() as u64)
+            .with_message(format!("driving up the channels of block {block}"));
+        let started = Instant::now();
+        let progress = |done| climbing.set_position(done as u64);
+        let made = maximise(self.lens, number, &channels, &Ascent::default(), progress)?;
+        climbing.finish_and_clear();
+        say(format!(
+            "block {block}: {} channels, {} dead, {} quiet; pictures that drive them up made in {:.1} s",
+            channels.len(),
+            surveyed.dead(),
+            surveyed.quiet(),
+            started.elapsed().as_secs_f64()
+        ));
+        let row = |made: &Maximised| row(made.channel, &surveyed.channels[made.channel], vec![made.image()]);
+        let rows: Vec<PatchRow> = made.iter().map(row).collect();
+        let facts = [
+            self.weights.clone(),
+            "pictures only: made from noise to drive one value of a channel as high as it goes. They show what a channel adds \
+             up, not what it is for, and nothing that exists. Below, on how many of the validation pictures it fires"
+                .into(),
+        ];
+        Ok(report::patches(&format!("Block {block}: pictures made to drive each channel up"), &facts, &rows, 1)?)
+    }
+}
+
+/// A channel with its pictures.
+fn row(index: usize, channel: &ChannelSurvey, patches: Vec<RgbImage>) -> PatchRow {
+    let share = 100.0 * channel.share;
+    let note = match state(channel) {
+        "live" => format!("{share:.0} %"),
+        "quiet" => format!("quiet: {share:.1} %"),
+        state => state.into(),
     };
-    places.iter().map(cut).collect()
+    PatchRow { name: format!("channel {index}"), note, patches }
+}
+
+/// A channel in a word.
+fn state(channel: &ChannelSurvey) -> &'static str {
+    match channel {
+        channel if channel.is_dead() => "dead",
+        channel if channel.is_quiet() => "quiet",
+        _ => "live",
+    }
 }
 
 fn write_channels(path: &Path, survey: &Survey) -> Result<()> {
@@ -139,14 +166,7 @@ fn write_channels(path: &Path, survey: &Survey) -> Result<()> {
         table.write_record(["block", "channel", "max", "share_of_pictures", "mean", "state"])?;
         for (number, block) in (1..).zip(&survey.blocks) {
             for (index, channel) in block.channels.iter().enumerate() {
-                let state = if channel.is_dead() {
-                    "dead"
-                } else if channel.is_quiet() {
-                    "quiet"
-                } else {
-                    "live"
-                };
-                table.serialize((number, index, channel.max, channel.share, channel.mean, state))?;
+                table.serialize((number, index, channel.max, channel.share, channel.mean, state(channel)))?;
             }
         }
         Ok(table.flush()?)
