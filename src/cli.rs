@@ -44,6 +44,8 @@ pub enum Command {
     Layers(LayersArgs),
     /// Find out how many blocks are enough, by a cross-validated study
     Depth(Box<DepthArgs>),
+    /// Write the report of a run: one HTML page with the answers and what they stand on
+    Report(ReportArgs),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
     /// Time the training step by itself: random weights, and pictures of noise that lie on the device already
@@ -135,9 +137,35 @@ pub struct LayersArgs {
     /// Pictures at once on the device
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
+    /// Do not write the run's report.html anew at the end
+    #[arg(long)]
+    pub no_report: bool,
     /// Folder for the results; must not exist yet [default: a new one below RUN]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What `report` is told.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folder of the run
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Folder of a depth study to answer the third question [default: a fitting one named depth in RUN or beside it]
+    #[arg(long, value_name = "DIR")]
+    pub depth: Option<PathBuf>,
+    /// Where the photos of the run are now [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The page; an older one is replaced [default: RUN/report.html]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Pictures at once on the device
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
     /// On what to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -277,6 +305,9 @@ pub struct TrainArgs {
     /// Folder of the run itself; must not exist yet [default: runs/001 or the next free number]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Do not write report.html at the end
+    #[arg(long)]
+    pub no_report: bool,
     /// On what to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -479,6 +510,66 @@ pub struct Config {
     pub augment: bool,
     /// Decides all that is random.
     pub seed: u64,
+}
+
+impl Config {
+    /// The command that trains like this again, as it is typed in a shell; options that have their default are left out.
+    pub fn command(&self) -> String {
+        let data = self.data.as_deref().map(|data| ["--data", data]);
+        let plain = ["convscope", "train"].into_iter().chain(data.into_iter().flatten());
+        let Command::Train(plain) = Cli::parse_from(plain).command else { unreachable!("the command is train") };
+        let counts = [plain.train_pictures, plain.val_pictures];
+        let plain = plain.config(&self.classes, counts, self.val_share.is_some()).options();
+        let mut words = vec!["convscope".into(), "train".into()];
+        for (option, value) in self.options() {
+            if option == "data" || !plain.contains(&(option, value.clone())) {
+                words.push(format!("--{option} {}", quoted(&value)));
+            }
+        }
+        words.join(" ")
+    }
+
+    /// The options of `train` and their values.
+    fn options(&self) -> Vec<(&'static str, String)> {
+        let named = |value: Option<PossibleValue>| value.map_or(String::new(), |value| value.get_name().to_string());
+        let channels: Vec<String> = self.model.channels.iter().map(usize::to_string).collect();
+        let mut options = Vec::new();
+        match &self.data {
+            Some(data) => {
+                options.push(("data", data.clone()));
+                options.extend(self.val_share.map(|share| ("val-share", share.to_string())));
+            }
+            None => {
+                options.push(("train-pictures", self.train_pictures.to_string()));
+                options.push(("val-pictures", self.val_pictures.to_string()));
+            }
+        }
+        options.extend([
+            ("size", self.model.input[1].to_string()),
+            ("channels", channels.join(",")),
+            ("kernel", self.model.kernel.to_string()),
+            ("stride", self.model.stride.to_string()),
+            ("padding", self.model.padding.to_string()),
+            ("dropout", self.model.dropout.to_string()),
+            ("head", named(self.model.head.to_possible_value())),
+            ("hidden", self.model.hidden.to_string()),
+            ("batch", self.batch.to_string()),
+            ("epochs", self.epochs.to_string()),
+            ("lr", self.lr.to_string()),
+            ("optimizer", named(self.optimizer.to_possible_value())),
+            ("weight-decay", self.weight_decay.to_string()),
+            ("augment", if self.augment { "on" } else { "off" }.into()),
+            ("seed", self.seed.to_string()),
+        ]);
+        options.extend(self.momentum.map(|momentum| ("momentum", momentum.to_string())));
+        options
+    }
+}
+
+/// A word as it is typed in a POSIX shell.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 impl TrainArgs {
@@ -721,6 +812,64 @@ mod tests {
         let arguments = train(&[]).unwrap();
         assert_eq!(arguments.spec(2), Spec::dogs_vs_cats(128, 2));
         assert_eq!(arguments.epochs(), 8);
+    }
+
+    #[test]
+    fn a_run_can_be_typed_again() {
+        let classes = ["cat".to_string(), "dog".to_string()];
+        let cases: [&[&str]; 3] = [
+            &[],
+            &[
+                "--data",
+                "/my photos/it's",
+                "--val-share",
+                "0.3",
+                "--epochs",
+                "3",
+                "--optimizer",
+                "sgd",
+                "--momentum",
+                "0.5",
+            ],
+            &[
+                "--size",
+                "64",
+                "--channels",
+                "8,16",
+                "--head",
+                "flatten",
+                "--augment",
+                "off",
+                "--seed",
+                "7",
+                "--lr",
+                "0.01",
+            ],
+        ];
+        for options in cases {
+            let arguments = train(options).unwrap();
+            let split = arguments.data.is_some();
+            let made = |arguments: &TrainArgs| {
+                arguments.config(&classes, [arguments.train_pictures, arguments.val_pictures], split)
+            };
+            let config = made(&arguments);
+            let typed = config.command();
+            // As a shell takes it apart; the one quote within a word is known.
+            let typed = typed.replace(r"'\''", "\u{1}");
+            let mut words = Vec::new();
+            for (number, part) in typed.split('\'').enumerate() {
+                match number % 2 {
+                    0 => words.extend(part.split_whitespace().map(String::from)),
+                    _ => words.push(part.replace('\u{1}', "'")),
+                }
+            }
+            let Command::Train(again) = Cli::try_parse_from(words).unwrap().command else { panic!("{typed}") };
+            assert_eq!(made(&again), config, "{typed}");
+        }
+        assert_eq!(train(&[]).unwrap().config(&classes, [4000, 1000], false).command().matches("--epochs").count(), 0);
+        assert_eq!(quoted("runs/001"), "runs/001");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("$(x)"), "'$(x)'");
     }
 
     #[test]

@@ -108,6 +108,9 @@ impl RunDir {
     }
 
     /// Writes a file whole or not at all, so that a stop at any moment leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.file(name);
         // Several processes may write the same file at once.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Weights;
 use crate::data::loader::{Batch, Flips, MOST_LOADERS, shuffled, with_batches};
@@ -52,7 +52,7 @@ impl Schedule {
 }
 
 /// One epoch's line in `metrics.jsonl` and `metrics.csv`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Number of the epoch, from 1.
     pub epoch: usize,

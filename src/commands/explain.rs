@@ -1,6 +1,5 @@
 //! `explain`: why the network decided as it did.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -18,13 +17,14 @@ use crate::explain::ledger::Ledger;
 use crate::explain::pages::Pages;
 use crate::explain::saliency::Completeness;
 use crate::explain::trust::{Baselines, Trust};
-use crate::explain::{Explanation, Hover, Lens, Options, Question, methods};
-use crate::inspect::{Stage, softmax};
+use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
+use crate::html::{EXPLAINED, Explained};
+use crate::inspect::Stage;
 use crate::run_dir::{self, RunDir};
 use crate::terminal::say;
 
 /// Seed of the untrained network that maps are compared with.
-const CONTROL_SEED: u64 = 0x00C0_FFEE;
+pub(super) const CONTROL_SEED: u64 = 0x00C0_FFEE;
 /// Validation pictures that the means of the channels are taken over.
 const MOST_FOR_MEANS: usize = 512;
 
@@ -149,61 +149,22 @@ impl Subject {
         let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { name: file.display().to_string(), stem, pixels: prepare::load(file, size)?, truth: None })
     }
-}
 
-/// The validation pictures that tell most: the two mistakes that the network is surest of, the one it is least sure of, and
-/// the two that it gets right and is surest of.
-fn chosen(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Subject>> {
-    let subject = |index: usize| -> Result<Subject> {
+    /// A labelled picture of a run.
+    fn of(pictures: &dyn Pictures, index: usize) -> Result<Self> {
         let name = pictures.name(index);
         let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{name}: {reason}"))?.into_owned();
         let file = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
         // A drawn picture's name says in brackets how it was drawn.
         let stem = file.split(" (drawn").next().unwrap_or_default().replace(' ', "-");
-        Ok(Subject { name, stem, pixels, truth: Some(pictures.label(index) as usize) })
-    };
-    telling(&judge(lens, pictures)?).into_iter().map(subject).collect()
+        Ok(Self { name, stem, pixels, truth: Some(pictures.label(index) as usize) })
+    }
 }
 
-/// What the network makes of one labelled picture.
-#[derive(Clone, Copy)]
-struct Judged {
-    index: usize,
-    right: bool,
-    /// Probability of the predicted class.
-    sure: f64,
-    /// By how much that exceeds the second.
-    margin: f64,
-}
-
-/// The pictures that [`chosen`] takes, by their index.
-fn telling(judged: &[Judged]) -> Vec<usize> {
-    let mut sorted = judged.to_vec();
-    sorted.sort_by(|a, b| b.sure.total_cmp(&a.sure));
-    let surest = |right| sorted.iter().filter(move |judged| judged.right == right).take(2);
-    let closest = judged.iter().min_by(|a, b| a.margin.total_cmp(&b.margin));
-    let mut seen = BTreeSet::new();
-    let indices = surest(false).chain(closest).chain(surest(true)).map(|judged| judged.index);
-    indices.filter(|index| seen.insert(*index)).collect()
-}
-
-fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>> {
-    let mut unreadable = BTreeSet::new();
-    let make = |index: usize, place: &mut [f32]| match pictures.pixels(index) {
-        Ok(pixels) => prepare::to_tensor(&pixels, false, place),
-        Err(_) => drop(unreadable.insert(index)),
-    };
-    let logits = lens.logits(pictures.len(), make)?;
-    let readable = logits.iter().enumerate().filter(|(index, _)| !unreadable.contains(index));
-    Ok(readable
-        .map(|(index, logits)| {
-            let probabilities = softmax(logits);
-            let Question { target, against } = Question::of(logits, None);
-            let sure = probabilities[target];
-            let right = pictures.label(index) as usize == target;
-            Judged { index, right, sure, margin: sure - probabilities[against] }
-        })
-        .collect())
+/// The validation pictures that tell most.
+fn chosen(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Subject>> {
+    let judged = judge(lens, pictures)?;
+    telling(&judged, [2, 1, 2]).into_iter().map(|judged| Subject::of(pictures, judged.index)).collect()
 }
 
 /// The mean of every channel of every block over up to [`MOST_FOR_MEANS`] pictures.
@@ -308,6 +269,7 @@ fn write(
     folder.write_json("saliency.json", &saliency_file(explanation, &slugs))?;
     write_channels(&folder.file("channels.csv"), explanation)?;
     folder.write_compact_json("hover.json", &Hover::new(lens, weights, explanation))?;
+    folder.write_json(EXPLAINED, &Explained::new(lens, explanation, classes, &subject.name, subject.truth)?)?;
     Ok(folder.file("index.png"))
 }
 
@@ -400,16 +362,5 @@ mod tests {
         assert_eq!(looked_at(&[1, 5, 1], 5).unwrap(), [4, 0]);
         assert!(looked_at(&[6], 5).unwrap_err().to_string().contains("blocks 1 to 5"));
         assert!(looked_at(&[0], 5).is_err());
-    }
-
-    #[test]
-    fn the_surest_mistakes_come_first_then_the_closest_call() {
-        let judged = [(true, 0.9, 0.8), (false, 0.6, 0.4), (false, 0.8, 0.7), (true, 0.35, 0.01), (false, 0.5, 0.3)];
-        let judged: Vec<Judged> = judged
-            .into_iter()
-            .enumerate()
-            .map(|(index, (right, sure, margin))| Judged { index, right, sure, margin })
-            .collect();
-        assert_eq!(telling(&judged), [2, 1, 3, 0]);
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::LayersArgs;
+use crate::html::layer_charts;
 use crate::layers::{self, Layer, Layers, ResetVerdict, Subjects};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
@@ -38,10 +39,16 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
         None => RunDir::at(run_dir::free_folder(&arguments.run, "layers")?),
     };
     folder.write_json("layers.json", &table)?;
+    for (name, chart, _) in layer_charts(&table) {
+        folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
+    }
     write_csv(&folder.file("layers.csv"), &table)?;
     print(&table);
     let seconds = started.elapsed().as_secs_f64();
-    say(format!("wrote {}: layers.json, layers.csv; {seconds:.0} s", folder.path().display()));
+    say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
+    if !arguments.no_report {
+        super::report::afterwards(&gpu, run, None, arguments.data.as_deref());
+    }
     Ok(())
 }
 

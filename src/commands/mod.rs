@@ -8,6 +8,7 @@ mod kernels;
 mod layers;
 mod learned;
 pub mod pictures;
+mod report;
 mod train;
 
 use std::path::Path;
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Learned(arguments) => learned::learned(&arguments),
         Command::Layers(arguments) => layers::layers(&arguments),
         Command::Depth(arguments) => depth::depth(&arguments),
+        Command::Report(arguments) => report::report(&arguments),
         Command::Adapters => list_adapters(),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),

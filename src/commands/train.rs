@@ -71,6 +71,9 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let meta = |epoch| Meta { spec: spec.clone(), classes: data.classes.clone(), epoch, drawn };
     let best = learn(arguments, &data, &run, &mut trainer, meta)?;
     model.load(&gpu, &best.weights);
+    if !arguments.no_report {
+        super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None);
+    }
     draw_features(&gpu, &model, data, &run, best.meta.epoch)?;
 
     if let Some(peak) = super::peak_rss_mb() {

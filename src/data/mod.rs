@@ -60,7 +60,7 @@ pub trait Pictures: Sync {
 }
 
 /// A file that cannot be used, and why.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 pub struct Rejected {
     /// Path below the data folder.
     pub file: String,

@@ -117,10 +117,8 @@ impl Explanation {
 
         lens.load(weights);
         let (question, inside) = lens.inside(&picture, |logits| Question::of(logits, options.against))?;
-        let ledger = Ledger::new(spec, weights, question, &inside);
-        let last = lens.blocks().last().expect("there is at least one block");
-        let [_, rows, columns] = last.output;
-        let evidence = Map { values: ledger.evidence.clone(), height: rows, width: columns, signed: true };
+        let maps = &inside.blocks.last().expect("there is at least one block").relu;
+        let ledger = Ledger::new(spec, weights, question, &inside.logits, maps);
         let trial = Trial::new(lens, &picture, &blurred, question);
         let baselines = trial.baselines()?;
 
@@ -161,7 +159,7 @@ impl Explanation {
             findings.push(Finding { method, exact, raw, map, control, trust, completeness, seconds });
         }
         Ok(Self {
-            evidence: evidence.enlarged(last, [height, width]),
+            evidence: ledger.evidence_map(lens),
             probabilities: softmax(&inside.logits),
             input,
             picture,

@@ -7,7 +7,8 @@
 
 use serde::Serialize;
 
-use super::{Inside, Question};
+use super::saliency::Map;
+use super::{Lens, Question};
 use crate::checkpoint::Weights;
 use crate::spec::{Head, Spec};
 
@@ -39,15 +40,14 @@ pub struct Share {
 }
 
 impl Ledger {
-    /// Draws up the ledger of one decision.
+    /// Draws up the ledger of one decision, from the logits and the last block's maps after ReLU, (C, H, W).
     ///
     /// # Panics
     /// When the weights or the values are another network's.
-    pub fn new(spec: &Spec, weights: &Weights, question: Question, inside: &Inside) -> Self {
+    pub fn new(spec: &Spec, weights: &Weights, question: Question, logits: &[f32], maps: &[f32]) -> Self {
         let [channels, height, width] =
             spec.blocks().expect("the network was built from it").pop().expect("a block").output;
         let pixels = height * width;
-        let maps = &inside.blocks.last().expect("there is at least one block").relu;
         let (factors, bias) = head(spec, weights, question);
 
         let mut evidence = vec![0.0; pixels];
@@ -63,7 +63,7 @@ impl Ledger {
                 shares[channel] += part;
             }
         }
-        let logit_gap = question.gap(&inside.logits);
+        let logit_gap = question.gap(logits);
         let residual = logit_gap - bias - shares.iter().sum::<f64>();
         let mut channels: Vec<Share> =
             shares.into_iter().enumerate().map(|(index, share)| Share { index, share }).collect();
@@ -72,6 +72,14 @@ impl Ledger {
         let relative_residual = if residual == 0.0 { 0.0 } else { residual.abs() / size };
         let evidence = evidence.into_iter().map(|part| part as f32).collect();
         Self { logit_gap, bias, channels, residual, relative_residual, evidence }
+    }
+
+    /// The evidence at the picture's resolution; `lens` holds the network.
+    pub fn evidence_map(&self, lens: &Lens) -> Map {
+        let block = lens.blocks().last().expect("there is at least one block");
+        let [_, height, width] = block.output;
+        let [_, rows, columns] = lens.spec().input;
+        Map { values: self.evidence.clone(), height, width, signed: true }.enlarged(block, [rows, columns])
     }
 }
 

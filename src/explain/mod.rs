@@ -5,12 +5,14 @@
 //! - [`ledger`]: the last layer's evidence, which adds up to the decision exactly;
 //! - [`saliency`]: maps that approximate or measure what matters in the picture;
 //! - [`trust`]: what shows whether such a map can be believed;
-//! - [`Explanation`]: all of it for one picture, and [`pages`], which draws it.
+//! - [`Explanation`]: all of it for one picture, and [`pages`], which draws it;
+//! - [`judge()`]: what becomes of labelled pictures, and which of them tell most.
 //!
 //! A decision is explained as the difference of two logits, the [`Question`]: softmax sees nothing else of two classes.
 
 mod explanation;
 mod hover;
+mod judged;
 pub mod learned;
 pub mod ledger;
 mod lens;
@@ -20,6 +22,7 @@ pub mod trust;
 
 pub use explanation::{Channel, Explanation, Finding, Options, methods};
 pub use hover::Hover;
+pub use judged::{Judged, closest, judge, surest, telling, worst};
 pub use lens::{Inside, InsideBlock, Lens};
 
 /// What is explained: why `target` rather than `against`. Both are classes by their number.

@@ -163,8 +163,7 @@ impl Baselines {
 impl Trust {
     /// What to make of the map, in one sentence.
     pub fn verdict(&self, baselines: &Baselines) -> String {
-        // Twice the standard deviation that chance gives the rank correlation of so few values.
-        let chance = 2.0 / (self.values.saturating_sub(1).max(1) as f64).sqrt();
+        let chance = self.chance();
         match self.similarity {
             None if self.control_constant && !self.constant => {
                 format!("The untrained network's map is empty, so there is nothing to compare with; {}", self.found(baselines))
@@ -186,6 +185,24 @@ impl Trust {
         }
     }
 
+    /// Whether the map scores better than every guess, by more than the margin, in deletion and in insertion.
+    pub fn beats(&self, baselines: &Baselines) -> (bool, bool) {
+        let best = |better: fn(Score, Score) -> f64| {
+            baselines.guesses.iter().all(|guess| better(self.score, guess.score) > baselines.margin)
+        };
+        (best(|map, guess| guess.deletion - map.deletion), best(|map, guess| map.insertion - guess.insertion))
+    }
+
+    /// Whether the map is known to differ from the untrained network's.
+    pub fn depends(&self) -> bool {
+        self.similarity.is_some_and(|similarity| similarity < MUCH_THE_SAME) && self.chance() < 1.0
+    }
+
+    /// Twice the standard deviation that chance gives the rank correlation of so few values.
+    fn chance(&self) -> f64 {
+        2.0 / (self.values.saturating_sub(1).max(1) as f64).sqrt()
+    }
+
     /// Whether the map finds the pixels that matter: the end of a sentence.
     pub fn found(&self, baselines: &Baselines) -> &'static str {
         if self.constant {
@@ -194,12 +211,7 @@ impl Trust {
         if baselines.indifferent(self.score) {
             return "blurring any part of this picture changes the decision too little to tell what matters.";
         }
-        let best = |better: fn(Score, Score) -> f64| {
-            baselines.guesses.iter().all(|guess| better(self.score, guess.score) > baselines.margin)
-        };
-        let deletion = best(|map, guess| guess.deletion - map.deletion);
-        let insertion = best(|map, guess| map.insertion - guess.insertion);
-        match (deletion, insertion) {
+        match self.beats(baselines) {
             (true, true) => {
                 "it finds the pixels that matter better than edges, the centre or chance do, in both tests."
             }

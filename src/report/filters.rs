@@ -62,11 +62,7 @@ pub fn filters(title: &str, facts: &[String], filters: &Filters) -> Result<RgbIm
             if limit == 0.0 {
                 page.hatch_at(0, size);
             } else {
-                let colour = |x: u32, y: u32| {
-                    let tap = y as usize * filters.width + x as usize;
-                    Rgb([0, 1, 2].map(|channel| shade(weights[channel * taps + tap], limit)))
-                };
-                page.photo_at(0, &RgbImage::from_fn(filters.width as u32, filters.height as u32, colour), TAP);
+                page.photo_at(0, &filters.picture(weights), TAP);
             }
             page.down(size.1 + SPACE / 2);
             page.note(&Scale::new(limit, true).limits());
@@ -77,6 +73,9 @@ pub fn filters(title: &str, facts: &[String], filters: &Filters) -> Result<RgbIm
 
 /// The brightness of a weight: mid-grey for 0.
 fn shade(weight: f32, limit: f32) -> u8 {
+    if limit == 0.0 {
+        return 128;
+    }
     (127.5 + 127.5 * f64::from(weight) / f64::from(limit)).round() as u8
 }
 
@@ -103,6 +102,25 @@ fn key(page: &mut Page) {
 }
 
 impl Filters<'_> {
+    /// Each filter alone, a pixel a tap, in the colours of [`filters()`]; a filter of zeros is mid-grey.
+    ///
+    /// # Errors
+    /// As [`filters()`].
+    pub fn bare(&self) -> Result<Vec<RgbImage>, PictureError> {
+        self.check()?;
+        Ok(self.weights.chunks(3 * self.height * self.width).map(|weights| self.picture(weights)).collect())
+    }
+
+    /// One filter, a pixel a tap.
+    fn picture(&self, weights: &[f32]) -> RgbImage {
+        let taps = self.height * self.width;
+        let limit = largest(weights);
+        RgbImage::from_fn(self.width as u32, self.height as u32, |x, y| {
+            let tap = y as usize * self.width + x as usize;
+            Rgb([0, 1, 2].map(|channel| shade(weights[channel * taps + tap], limit)))
+        })
+    }
+
     fn check(&self) -> Result<(), PictureError> {
         let Filters { name, weights, height, width } = *self;
         let size = height.saturating_mul(width).saturating_mul(3);

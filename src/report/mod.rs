@@ -33,7 +33,7 @@ pub use grid::{Layer, Order, grid, overview};
 pub use index::{Index, Ledger, index};
 pub use patches::{PatchRow, patches};
 pub use saliency::{Card, CardRow, Triptych, triptych};
-pub use scale::{ScaleBy, Span};
+pub use scale::{Reach, ScaleBy, Span, bare, largest};
 
 /// What to do about a number that is not finite.
 const DAMAGED: &str = "the weights or the image are damaged, or training diverged: try another checkpoint";

@@ -1,7 +1,7 @@
 //! From values to colours, and which values share a scale.
 
 use colorous::{RED_BLUE, VIRIDIS};
-use image::Rgb;
+use image::{Rgb, RgbImage};
 
 use super::text::number;
 use super::{FeatureMaps, Heat, Layer, PictureError};
@@ -154,6 +154,30 @@ impl Scale {
         };
         Rgb(colour.into_array())
     }
+}
+
+/// What the colours of a map that stands alone span.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reach {
+    /// As a saliency map's: its strongest hundredth shares the last colours.
+    Saliency,
+    /// Up to this magnitude.
+    UpTo(f32),
+}
+
+/// A map alone, a pixel a value. `name` begins the error.
+///
+/// # Errors
+/// If a value is not finite, or negative though the map is not signed.
+pub fn bare(name: &str, map: &Heat, reach: Reach) -> Result<RgbImage, PictureError> {
+    map.check(name)?;
+    let scale = match reach {
+        Reach::Saliency => Scale::of_saliency(map),
+        Reach::UpTo(limit) => Scale::new(limit, map.signed),
+    };
+    Ok(RgbImage::from_fn(map.width as u32, map.height as u32, |x, y| {
+        scale.colour(map.values[y as usize * map.width + x as usize])
+    }))
 }
 
 /// The largest magnitude.

@@ -119,7 +119,7 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
                 add(&format!("channel_ablation {number}"), narrow(drops));
             }
         }
-        let ledger = Ledger::new(&golden.spec, &weights, question, &inside);
+        let ledger = Ledger::new(&golden.spec, &weights, question, &inside.logits, &inside.blocks.last().unwrap().relu);
         near("bias", ledger.bias, numbers("bias")[n]);
         assert!(ledger.residual.abs() <= 1e-5 * ledger.logit_gap.abs(), "picture {n}: residual {}", ledger.residual);
         let sum = ledger.bias + ledger.evidence.iter().map(|&part| f64::from(part)).sum::<f64>();

@@ -1,0 +1,116 @@
+//! `report`: one page that tells what a run has shown.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::explain::CONTROL_SEED;
+use crate::checkpoint::{Checkpoint, Weights};
+use crate::cli::{ReportArgs, Which};
+use crate::data::Pictures;
+use crate::explain::{Explanation, Lens, Options, judge, telling};
+use crate::gpu::Gpu;
+use crate::html::{Explained, Looked, METHODS, REPORT, Report};
+use crate::run_dir::{self, RunDir};
+use crate::terminal::say;
+
+/// Memory for the run's pictures, in MiB.
+const CACHE: usize = 256;
+/// Explanations that are shown.
+const MOST_EXPLAINED: usize = 5;
+/// Pictures at once on the device where nothing else is asked for.
+const BATCH: u16 = 32;
+
+pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
+    let ReportArgs { run, out, .. } = arguments;
+    run_dir::read_config(run)?;
+    let started = Instant::now();
+    let mut explained = Explained::newest(run, MOST_EXPLAINED);
+    // Without an adapter or the pictures, a page with less on it is better than none.
+    let looked = super::open(&arguments.device).and_then(|gpu| {
+        super::say_adapter(&gpu);
+        let pictures = super::pictures::validation_of(run, arguments.data.as_deref(), CACHE)?;
+        let station = Station::new(&gpu, run, arguments.batch)?;
+        if explained.is_empty() {
+            explained = station.explain(pictures.as_ref())?;
+        }
+        station.look(run, pictures.as_ref())
+    });
+    let looked = looked.map_err(|error| reason(&error));
+    if let Err(reason) = &looked {
+        say(format!("note: the page goes without pictures: {reason}"));
+    }
+    let path = write(&Report::read(run, arguments.depth.as_deref(), looked, explained)?, out.as_deref())?;
+    say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
+/// there. A failure is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
+pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) {
+    let made = || -> Result<PathBuf> {
+        let found;
+        let pictures = match pictures {
+            Some(pictures) => pictures,
+            None => {
+                found = super::pictures::validation_of(run, data, CACHE)?;
+                found.as_ref()
+            }
+        };
+        let looked = Station::new(gpu, run, BATCH)?.look(run, pictures).map_err(|error| reason(&error));
+        write(&Report::read(run, None, looked, Explained::newest(run, MOST_EXPLAINED))?, None)
+    };
+    match made() {
+        Ok(path) => say(format!("report   {}", path.display())),
+        Err(error) => say(format!("note: no report: {error:#}; `convscope report {}` tries again", run.display())),
+    }
+}
+
+fn reason(error: &anyhow::Error) -> String {
+    format!("{error:#}").trim_end_matches('.').to_string()
+}
+
+/// Writes the page and returns its path.
+fn write(report: &Report, out: Option<&Path>) -> Result<PathBuf> {
+    let path = out.map_or_else(|| report.run.join(REPORT), Path::to_path_buf);
+    let parent = path.parent().unwrap_or(Path::new("")).to_path_buf();
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("--out {}: expected the name of a file", path.display()))?;
+    RunDir::at(parent).write(name, report.page().as_bytes())?;
+    Ok(path)
+}
+
+/// A run's best network, ready to be looked at.
+struct Station<'a> {
+    lens: Lens<'a>,
+    weights: Weights,
+    classes: Vec<String>,
+}
+
+impl<'a> Station<'a> {
+    fn new(gpu: &'a Gpu, run: &Path, batch: u16) -> Result<Self> {
+        let Checkpoint { meta, weights } = run_dir::read_checkpoint(run, Which::Best.file())?;
+        super::square_size(run, &meta.spec)?;
+        Ok(Self { lens: super::lens(gpu, &meta.spec, batch)?, weights, classes: meta.classes })
+    }
+
+    fn look(&self, run: &Path, pictures: &dyn Pictures) -> Result<Looked> {
+        Looked::new(run, &self.lens, &self.weights, pictures)
+    }
+
+    /// Explains a mistake, a close call and a hit.
+    fn explain(&self, pictures: &dyn Pictures) -> Result<Vec<Explained>> {
+        let Self { lens, weights, classes } = self;
+        lens.load(weights);
+        let control = Weights::initial(lens.spec(), CONTROL_SEED);
+        let options = Options { against: None, methods: METHODS.to_vec(), means: None };
+        let explained = telling(&judge(lens, pictures)?, [1, 1, 1]).into_iter().map(|judged| {
+            let name = pictures.name(judged.index);
+            let pixels = pictures.pixels(judged.index).map_err(|reason| anyhow!("{name}: {reason}"))?;
+            let explanation = Explanation::new(lens, weights, &control, &pixels, &options)?;
+            Explained::new(lens, &explanation, classes, &name, Some(judged.truth))
+        });
+        explained.collect()
+    }
+}

@@ -1,0 +1,118 @@
+//! What a network makes of labelled pictures, and which of them tell most.
+
+use std::collections::BTreeSet;
+
+use super::{Lens, Question};
+use crate::data::{Pictures, prepare};
+use crate::gpu::GpuError;
+use crate::inspect::softmax;
+
+/// What the network makes of one labelled picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged {
+    /// The picture.
+    pub index: usize,
+    /// Its class.
+    pub truth: usize,
+    /// The most probable class.
+    pub predicted: usize,
+    /// Probability of that.
+    pub probability: f64,
+    /// Probability of its class.
+    pub of_truth: f64,
+    /// By how much the largest probability exceeds the second.
+    pub margin: f64,
+}
+
+impl Judged {
+    /// Whether the most probable class is the picture's.
+    pub fn right(&self) -> bool {
+        self.predicted == self.truth
+    }
+}
+
+/// Judges all pictures that can still be read with the lens's network.
+///
+/// # Errors
+/// When the device failed.
+pub fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>, GpuError> {
+    let mut unreadable = BTreeSet::new();
+    let make = |index: usize, place: &mut [f32]| match pictures.pixels(index) {
+        Ok(pixels) => prepare::to_tensor(&pixels, false, place),
+        Err(_) => drop(unreadable.insert(index)),
+    };
+    let logits = lens.logits(pictures.len(), make)?;
+    let readable = logits.iter().enumerate().filter(|(index, _)| !unreadable.contains(index));
+    Ok(readable
+        .map(|(index, logits)| {
+            let probabilities = softmax(logits);
+            let Question { target, against } = Question::of(logits, None);
+            let truth = pictures.label(index) as usize;
+            Judged {
+                index,
+                truth,
+                predicted: target,
+                probability: probabilities[target],
+                of_truth: probabilities[truth],
+                margin: probabilities[target] - probabilities[against],
+            }
+        })
+        .collect())
+}
+
+/// Up to `most` mistakes, the surest first.
+pub fn worst(judged: &[Judged], most: usize) -> Vec<Judged> {
+    sorted(judged.iter().filter(|judged| !judged.right()), most, |judged| -judged.probability)
+}
+
+/// Up to `most` pictures, the closest call first.
+pub fn closest(judged: &[Judged], most: usize) -> Vec<Judged> {
+    sorted(judged.iter(), most, |judged| judged.margin)
+}
+
+/// Up to `most` pictures that the network gets right, the surest first.
+pub fn surest(judged: &[Judged], most: usize) -> Vec<Judged> {
+    sorted(judged.iter().filter(|judged| judged.right()), most, |judged| -judged.of_truth)
+}
+
+/// So many of the worst mistakes, of the closest calls and of the surest hits, each picture once.
+pub fn telling(judged: &[Judged], [mistakes, calls, hits]: [usize; 3]) -> Vec<Judged> {
+    let mut all = [worst(judged, mistakes), closest(judged, calls), surest(judged, hits)].concat();
+    let mut seen = BTreeSet::new();
+    all.retain(|judged| seen.insert(judged.index));
+    all
+}
+
+fn sorted<'a>(judged: impl Iterator<Item = &'a Judged>, most: usize, by: fn(&Judged) -> f64) -> Vec<Judged> {
+    let mut sorted: Vec<Judged> = judged.copied().collect();
+    sorted.sort_by(|a, b| by(a).total_cmp(&by(b)));
+    sorted.truncate(most);
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_picture_is_chosen_for_what_it_tells() {
+        // Of class 0, with the probability of class 0.
+        let probabilities = [0.1, 0.9, 0.52, 0.3, 0.99];
+        let judged: Vec<Judged> = (0..)
+            .zip(probabilities)
+            .map(|(index, of_truth): (usize, f64)| Judged {
+                index,
+                truth: 0,
+                predicted: usize::from(of_truth < 0.5),
+                probability: of_truth.max(1.0 - of_truth),
+                of_truth,
+                margin: (2.0 * of_truth - 1.0).abs(),
+            })
+            .collect();
+        let indices = |chosen: Vec<Judged>| chosen.iter().map(|judged| judged.index).collect::<Vec<_>>();
+        assert_eq!(indices(worst(&judged, 5)), [0, 3]);
+        assert_eq!(indices(closest(&judged, 2)), [2, 3]);
+        assert_eq!(indices(surest(&judged, 2)), [4, 1]);
+        assert_eq!(indices(telling(&judged, [1, 2, 3])), [0, 2, 3, 4, 1], "no picture comes twice");
+    }
+}

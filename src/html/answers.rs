@@ -1,0 +1,215 @@
+//! The three questions and their answers, put together from fixed tables of the figures.
+
+use maud::{Markup, html};
+
+use super::words::{count, p_value, plain, signed, tiny};
+use super::{Explained, Report, depth, missing};
+use crate::layers::{Gain, Layer, ResetVerdict};
+
+/// The part of the page.
+pub fn part(report: &Report) -> Markup {
+    html! {
+        (feature_maps(report))
+        (last_layers(report))
+        (depth_answer(report))
+    }
+}
+
+/// A question with its answer: in short, the figures behind it, and what they mean.
+fn answer(question: &str, short: &str, figures: &[(String, String)], text: &Markup) -> Markup {
+    html! {
+        article.answer {
+            h2.question { (question) }
+            p.short { (short) }
+            @if !figures.is_empty() {
+                dl.figures-of-answer { @for (value, label) in figures { div { dd { (value) } dt { (label) } } } }
+            }
+            div.text { (text) }
+        }
+    }
+}
+
+fn feature_maps(report: &Report) -> Markup {
+    let model = &report.config.model;
+    let blocks = model.blocks().unwrap_or_default();
+    let mut figures = Vec::new();
+    let residuals = report.explained.iter().map(|explained| explained.relative_residual);
+    let looked = report.looked.as_ref().ok();
+    if let Some(largest) = residuals.chain(looked.map(|looked| looked.residual)).reduce(f64::max) {
+        figures
+            .push((tiny(largest), "largest share of a decision that the evidence leaves unexplained: rounding".into()));
+    }
+    if let Some(last) = blocks.last() {
+        let [_, height, width] = last.output;
+        figures.push((
+            format!("{height} × {width} places"),
+            format!(
+                "in the last maps, each seeing {0} × {0} px: where is known no better than that",
+                last.receptive_field
+            ),
+        ));
+    }
+    figures.extend(passed(&report.explained));
+    let text = html! {
+        p {
+            "Behind the last block the network is linear. So its maps, weighted and summed over places and channels, with a bias "
+            "make up the difference of the two logits: the evidence maps below are that sum and no approximation. What maps of earlier "
+            "blocks answer to is shown by the patches that drive each channel up most; that is what excites a channel, not "
+            "what it is there for."
+        }
+        @if report.explained.is_empty() {
+            (missing("How far saliency maps of this network can be trusted is not measured yet.", &format!("convscope explain --run {}", report.typed())))
+        } @else {
+            p {
+                "Other maps are to be believed only as far as they pass tests: a map must differ from that of an untrained network, and "
+                "the pixels it names must matter more than edges, the centre and chance. Which did is shown with "
+                a href="#explanations" { "each explanation" } "."
+            }
+        }
+    };
+    answer(
+        "What do the feature maps tell me?",
+        "The last block's maps show exactly where, and by which channels, a decision was made.",
+        &figures,
+        &text,
+    )
+}
+
+/// For each method, on how many pictures its map passed all tests.
+fn passed(explained: &[Explained]) -> Vec<(String, String)> {
+    let mut found: Vec<(&str, usize, usize)> = Vec::new();
+    for map in explained.iter().flat_map(|explained| &explained.maps) {
+        let passed = usize::from(map.depends && map.beats == (true, true));
+        match found.iter_mut().find(|(name, ..)| *name == map.method) {
+            Some((_, passes, of)) => (*passes, *of) = (*passes + passed, *of + 1),
+            None => found.push((&map.method, passed, 1)),
+        }
+    }
+    let line = |(name, passes, of): (&str, usize, usize)| {
+        (format!("{passes} of {of}"), format!("maps by {} that pass all three tests of trust", name.to_lowercase()))
+    };
+    found.into_iter().map(line).collect()
+}
+
+fn last_layers(report: &Report) -> Markup {
+    const QUESTION: &str = "Are the noisy last layers useless?";
+    let Some((_, table)) = &report.layers else {
+        let text = missing("Not measured yet.", &format!("convscope layers --run {}", report.typed()));
+        return answer(QUESTION, "Not answered yet.", &[], &text);
+    };
+    let Some(last) = table.layers.last() else { return html! {} };
+    let [_, height, width] = last.output;
+    let block = last.block;
+    let mut figures = vec![(
+        plain(last.repeatability.trained, 3),
+        format!(
+            "repeatability of block {block}'s maps under changes that nobody sees: 1 signal, 0 noise (untrained {})",
+            plain(last.repeatability.initial, 3)
+        ),
+    )];
+    if let Some(gain) = last.grid.gain {
+        figures.push((
+            format!("{} points", signed(gain.points, 1)),
+            format!(
+                "what a linear probe reads from block {block} against block {} ({} to {}, {})",
+                block - 1,
+                signed(gain.low, 1),
+                signed(gain.high, 1),
+                p_value(gain.p)
+            ),
+        ));
+    }
+    let reset = last.reset;
+    figures.push((
+        format!("{} points", signed(-reset.drop, 1)),
+        format!(
+            "accuracy once block {block} is put back to its start ({} to {}): {}",
+            signed(-reset.high, 1),
+            signed(-reset.low, 1),
+            verdict(reset.verdict)
+        ),
+    ));
+    let robust: Vec<String> = table
+        .layers
+        .iter()
+        .filter(|layer| layer.reset.verdict == ResetVerdict::Robust)
+        .map(|layer| layer.block.to_string())
+        .collect();
+    let text = html! {
+        p {
+            "What looks like noise in small maps is coarseness: block " (block) " has " (height) " × " (width) " values a map, each of which sees "
+            (last.receptive_field) " px. " (read(last.grid.gain, block))
+            @if robust.is_empty() {
+                " No block was found that this network does not need."
+            } @else {
+                " This network does as well with these blocks as they were before training: " (robust.join(", ")) "."
+            }
+        }
+        p.note { "On " (count(table.pictures)) " pictures. " (table.limits) }
+    };
+    answer(QUESTION, &in_short(last), &figures, &text)
+}
+
+/// The answer from the last block's figures.
+fn in_short(last: &Layer) -> String {
+    let noise = match last.repeatability.trained {
+        0.9.. => "No: the last maps are signal, not noise",
+        0.5.. => "The last maps are more signal than noise",
+        _ => "The last maps are mostly noise",
+    };
+    let needed = match last.reset.verdict {
+        ResetVerdict::Critical => "this network needs what the last block has learned",
+        ResetVerdict::Robust => "this network does as well without what the last block has learned",
+        ResetVerdict::Undecided => "whether this network needs the last block is undecided",
+    };
+    let link = match (last.repeatability.trained, last.reset.verdict) {
+        (0.5.., ResetVerdict::Critical) => ", and ",
+        (_, ResetVerdict::Undecided) => "; ",
+        (0.5.., ResetVerdict::Robust) => ", but ",
+        (_, ResetVerdict::Critical) => ", yet ",
+        (_, ResetVerdict::Robust) => ", and ",
+    };
+    format!("{noise}{link}{needed}.")
+}
+
+/// What the probe's gain means.
+fn read(gain: Option<Gain>, block: usize) -> String {
+    match gain {
+        None => String::new(),
+        Some(gain) if gain.p < 0.05 && gain.points > 0.0 => {
+            format!("More of the classes can be read from it than from block {}.", block - 1)
+        }
+        Some(gain) if gain.p < 0.05 => {
+            format!("Less of the classes can be read from it than from block {}.", block - 1)
+        }
+        Some(_) => {
+            format!("It is not shown that more of the classes can be read from it than from block {}.", block - 1)
+        }
+    }
+}
+
+/// The verdict of a reset in a word.
+pub fn verdict(verdict: ResetVerdict) -> &'static str {
+    match verdict {
+        ResetVerdict::Critical => "critical",
+        ResetVerdict::Robust => "robust",
+        ResetVerdict::Undecided => "undecided",
+    }
+}
+
+fn depth_answer(report: &Report) -> Markup {
+    const QUESTION: &str = "How many layers are enough?";
+    let Some((_, study)) = &report.depth else {
+        let text = html! {
+            (missing("No figure of this one network can tell: smaller ones must be trained and compared.", &depth::command(report)))
+        };
+        return answer(QUESTION, "Not answered yet.", &[], &text);
+    };
+    let text = html! {
+        p { (study.words) }
+        @if !study.fits(&report.config) {
+            p.note { "The study was made with another network, other classes or other settings than this run: its answer is about those." }
+        }
+    };
+    answer(QUESTION, &study.in_short(), &study.figures(), &text)
+}

@@ -1,0 +1,233 @@
+//! The table of the layers, its figures, and what each block looks at.
+
+use maud::{Markup, html};
+
+use super::answers::verdict;
+use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
+use super::words::{count, p_value, percent, plain, signed};
+use super::{BlockLook, Looked, Report, figure, missing, picture};
+use crate::layers::{Layer, Layers, Reset};
+use crate::spec::Block;
+
+/// The figures of the table: the name of each, its drawing and what it shows.
+pub fn charts(table: &Layers) -> Vec<(&'static str, Chart, &'static str)> {
+    vec![
+        (
+            "probe",
+            probes(table),
+            "What a linear probe reads from each block's maps, pooled to at most 3 × 3 values or to their means. The controls: the same on \
+             the network before training, and with permuted labels, which must come out at chance.",
+        ),
+        (
+            "reset",
+            resets(table),
+            "What the network loses when one block goes back to its weights before training, or to fresh random ones, with 95 % \
+             intervals. Right of the 1-point line with the whole interval: critical. Left of it: robust.",
+        ),
+        (
+            "repeatability",
+            repeatability(table),
+            "How much of each block's maps outlasts noise and a change of brightness that nobody sees: 1 is signal, 0 is noise.",
+        ),
+        (
+            "ablation",
+            ablation(table),
+            "Accuracy with only some of a block's channels, the most important first; the others are replaced by their means.",
+        ),
+    ]
+}
+
+fn by_block(table: &Layers, name: &str, look: Look, value: fn(&Layer) -> f64) -> Series {
+    let points = table.layers.iter().map(|layer| (layer.block as f64, value(layer)));
+    Series { name: name.into(), points: points.collect(), look }
+}
+
+fn probes(table: &Layers) -> Chart {
+    let series = vec![
+        by_block(table, "permuted labels", Look::Dashed(4), |layer| layer.grid.permuted),
+        by_block(table, "untrained, 3 × 3", Look::Dashed(1), |layer| layer.grid.initial),
+        by_block(table, "trained, means", Look::Solid(2), |layer| layer.pooled.trained),
+        by_block(table, "trained, 3 × 3", Look::Solid(0), |layer| layer.grid.trained),
+    ];
+    LineChart { label: "accuracy of linear probes by block", x: "block", y: "% right", whole: true, series }.draw()
+}
+
+fn repeatability(table: &Layers) -> Chart {
+    let series = vec![
+        by_block(table, "untrained", Look::Dashed(1), |layer| layer.repeatability.initial),
+        by_block(table, "trained", Look::Solid(0), |layer| layer.repeatability.trained),
+    ];
+    LineChart { label: "repeatability by block", x: "block", y: "repeatability", whole: true, series }.draw()
+}
+
+fn resets(table: &Layers) -> Chart {
+    let row =
+        |name: String, Reset { drop, low, high, .. }: Reset, tone| ForestRow { name, middle: drop, low, high, tone };
+    let of = |layer: &Layer| {
+        let block = layer.block;
+        [row(format!("{block}, to start"), layer.reset, 0), row(format!("{block}, redrawn"), layer.redrawn, 1)]
+    };
+    let rows = table.layers.iter().flat_map(of).collect();
+    let marks = vec![(0.0, ""), (1.0, "1 point")];
+    Forest { label: "accuracy lost by resetting each block", axis: "points lost", rows, marks, digits: 1 }.draw()
+}
+
+fn ablation(table: &Layers) -> Chart {
+    let series = table.layers.iter().map(|layer| Series {
+        name: format!("block {}", layer.block),
+        points: layer
+            .ablation
+            .curve
+            .iter()
+            .map(|&(left, accuracy)| (100.0 * left as f64 / layer.output[0] as f64, accuracy))
+            .collect(),
+        look: Look::Solid(layer.block - 1),
+    });
+    let series = series.collect();
+    let label = "accuracy by the share of channels left";
+    LineChart { label, x: "% of the channels left", y: "% right", whole: false, series }.draw()
+}
+
+/// The part of the page.
+pub fn part(report: &Report) -> Markup {
+    let table = report.layers.as_ref().map(|(_, table)| table);
+    html! {
+        @match table {
+            Some(table) => (figures(table)),
+            None => (missing("What each layer is good for is not measured yet.", &format!("convscope layers --run {}", report.typed()))),
+        }
+        @match &report.looked {
+            Ok(looked) => (blocks(report, looked, table)),
+            Err(reason) => (missing(&format!("Maps, filters and patches are not shown: {reason}."), &format!("convscope report {} --data DIR", report.typed()))),
+        }
+    }
+}
+
+fn figures(table: &Layers) -> Markup {
+    html! {
+        p {
+            "On " (count(table.pictures)) " pictures, as many of each class, of which the network gets " (plain(table.accuracy, 1))
+            " % right. Numbers in grey are the controls: the same measure on the network before training, or with permuted labels."
+        }
+        div.scroll {
+            table.layers {
+                thead {
+                    tr {
+                        th.number scope="col" { "block" }
+                        th.number scope="col" { "maps" }
+                        th.number scope="col" { "sees" }
+                        th.number scope="col" { "weights" }
+                        th.number scope="col" { "repeatability" }
+                        th.number scope="col" { "dead, quiet" }
+                        th.number scope="col" { "effective rank" }
+                        th.number scope="col" { "probe" }
+                        th.number scope="col" { "against the block before" }
+                        th.number scope="col" { "reset costs" }
+                        th scope="col" { "verdict" }
+                        th.number scope="col" { "channels needed" }
+                    }
+                }
+                tbody { @for layer in &table.layers { (row(layer)) } }
+            }
+        }
+        div.figures { @for (_, chart, caption) in charts(table) { (figure(&chart, &html! { (caption) })) } }
+        p.note { (table.limits) }
+    }
+}
+
+fn row(layer: &Layer) -> Markup {
+    let [channels, height, width] = layer.output;
+    let control = |text: String| html! { " " span.control { (text) } };
+    html! {
+        tr {
+            th.number scope="row" { (layer.block) }
+            td.number { (channels) " × " (height) " × " (width) }
+            td.number { (layer.receptive_field) " px" }
+            td.number { (count(layer.parameters)) }
+            td.number { (plain(layer.repeatability.trained, 3)) (control(plain(layer.repeatability.initial, 3))) }
+            td.number { (layer.dead) ", " (layer.quiet) }
+            td.number { (plain(layer.effective_rank, 1)) }
+            td.number { (plain(layer.grid.trained, 1)) " %" (control(format!("{:.1}, {:.1}", layer.grid.initial, layer.grid.permuted))) }
+            td.number {
+                @match layer.grid.gain {
+                    Some(gain) => { (signed(gain.points, 1)) (control(format!("{} to {}, {}", signed(gain.low, 1), signed(gain.high, 1), p_value(gain.p)))) }
+                    None => "–",
+                }
+            }
+            td.number { (plain(layer.reset.drop, 1)) (control(format!("{} to {}", plain(layer.reset.low, 1), plain(layer.reset.high, 1)))) }
+            td { span class=(format!("tag {}", verdict(layer.reset.verdict))) { (verdict(layer.reset.verdict)) } }
+            td.number { (layer.ablation.fewest) " of " (channels) }
+        }
+    }
+}
+
+fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
+    let geometry = report.config.model.blocks().unwrap_or_default();
+    let learned = looked.blocks.iter().any(|block| !block.channels.is_empty());
+    html! {
+        h3 { "What each block looks at" }
+        @if let Some(example) = &looked.example {
+            div.example {
+                (picture(&example.photo, &example.name))
+                p {
+                    "Maps of this picture (" (example.name) "), after ReLU: of each block those that contribute most to the decision, dark 0 to "
+                    "bright, one scale a block. Below a map its channel and what it adds to the logit gap, to first order; in the last block exactly."
+                }
+            }
+        }
+        @if learned {
+            p {
+                "Patches: what drives a channel up most in the validation pictures, each cut to exactly what the channel sees there, for the channels "
+                "with the largest mean; below, on how many of the pictures the channel fires."
+            }
+        } @else {
+            (missing("What drives each channel up most has not been looked for yet.", &format!("convscope learned --run {}", report.typed())))
+        }
+        @for (number, (block, geometry)) in (1..).zip(looked.blocks.iter().zip(&geometry)) {
+            @let layer = table.and_then(|table| table.layers.iter().find(|layer| layer.block == number));
+            (strip(number, block, geometry, layer, if number == 1 { &looked.filters } else { &[] }))
+        }
+    }
+}
+
+fn strip(number: usize, look: &BlockLook, block: &Block, layer: Option<&Layer>, filters: &[super::Picture]) -> Markup {
+    let [channels, height, width] = block.output;
+    html! {
+        article.block {
+            h4 { "Block " (number) }
+            p.note {
+                (channels) " maps of " (height) " × " (width) " values; each sees " (block.receptive_field) " px, the next is "
+                (block.stride) " px away." @if let Some(layer) = layer { " " (layer.verdict) }
+            }
+            @if !filters.is_empty() {
+                h5 { "Filters" }
+                div.filters {
+                    @for (channel, filter) in filters.iter().enumerate() { (picture(filter, &format!("filter {channel}"))) }
+                }
+            }
+            h5 { "Maps" }
+            div.strip {
+                @for (channel, contribution, map) in &look.maps {
+                    figure {
+                        @match map {
+                            Some(map) => (picture(map, &format!("map {channel} of block {number}"))),
+                            None => div.dead role="img" aria-label=(format!("map {channel} of block {number}: 0 everywhere")) {},
+                        }
+                        figcaption { (channel) " " span.control { (signed(*contribution, 2)) } }
+                    }
+                }
+            }
+            @if !look.channels.is_empty() {
+                h5 { "Strongest patches" }
+                div.strip.patches {
+                    @for channel in &look.channels {
+                        figure {
+                            @for patch in &channel.patches { (picture(patch, &format!("a patch that excites channel {}", channel.channel))) }
+                            figcaption { (channel.channel) " " span.control { (percent(channel.share)) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

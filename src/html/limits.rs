@@ -1,0 +1,49 @@
+//! What the page does not show, and the commands that make it again.
+
+use maud::{Markup, html};
+
+use super::{Report, depth};
+use crate::cli::quoted;
+
+/// The part of the page.
+pub fn part(report: &Report) -> Markup {
+    html! {
+        ul {
+            li { "One network from one seed. Another seed gives other weights, other channels and other mistakes." }
+            li { "The validation pictures chose the epoch, so the accuracy in the head is a little too good; the galleries show extremes, not the rule." }
+            li { "Evidence tells how much each place and channel of the last maps counts, not what in the picture they answer to." }
+            li { "A saliency map that passes its tests can still mislead; one that fails shows nothing." }
+            li { "A probe shows that information is present, not that it is used. A reset shows that this network uses a block, not that a smaller one trained anew would miss it." }
+            li { "“Not shown to be enough” never means “worse”. Fewer blocks also mean fewer weights and a smaller field of view; the study does not tell these apart." }
+            @if report.config.data.is_none() { li { "The pictures were drawn by the program: what is found here says little of photos." } }
+        }
+        h3 { "The commands" }
+        pre { code { (commands(report).join("\n")) } }
+        p.note {
+            "The same seed on the same adapter, driver and version gives the same weights, bit for bit. This run: convscope " (report.environment.convscope)
+            ", " (report.environment.adapter) ", " (report.environment.driver) " " (report.environment.driver_info) ", " (report.environment.kernels) " kernels."
+        }
+    }
+}
+
+/// In the order in which they are to be run.
+fn commands(report: &Report) -> Vec<String> {
+    let run = report.typed();
+    let kernels = &report.environment.kernels;
+    let kernels = if kernels.is_empty() { String::new() } else { format!(" --kernels {}", quoted(kernels)) };
+    let mut commands = vec![
+        format!("{}{kernels} --out {run}", report.config.command()),
+        format!("convscope layers --run {run}"),
+        format!("convscope learned --run {run}"),
+        format!("convscope explain --run {run}"),
+    ];
+    match &report.depth {
+        Some((folder, _)) => {
+            let folder = quoted(&folder.display().to_string());
+            commands.push(format!("{} --out {folder}", depth::command(report)));
+            commands.push(format!("convscope report {run} --depth {folder}"));
+        }
+        None => commands.push(format!("convscope report {run}")),
+    }
+    commands
+}

@@ -1,0 +1,254 @@
+//! What a run's best weights make of its validation pictures, for the report.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use image::RgbImage;
+use serde::Deserialize;
+
+use super::explained::saliency_picture;
+use super::picture::Picture;
+use super::{newest, read_table};
+use crate::checkpoint::Weights;
+use crate::data::{Pictures, prepare};
+use crate::explain::ledger::Ledger;
+use crate::explain::{Judged, Lens, Question, closest, judge, learned, saliency, surest, worst};
+use crate::report::{self, Filters, Heat, Reach};
+
+/// Pictures of a gallery.
+const SHOTS: usize = 8;
+/// Maps and channels of a block that are shown.
+const CHANNELS: usize = 8;
+/// Patches of a channel.
+const PATCHES: usize = 3;
+
+/// What the network makes of the validation pictures.
+pub struct Looked {
+    /// Pictures by class, then by predicted class.
+    pub confusion: Vec<Vec<usize>>,
+    /// Pictures that tell something.
+    pub galleries: Vec<Gallery>,
+    /// The largest share of a decision in the galleries that its evidence leaves unexplained.
+    pub residual: f64,
+    /// The picture whose maps are shown.
+    pub example: Option<Shot>,
+    /// The filters of the first block.
+    pub filters: Vec<Picture>,
+    /// Of each block, some maps of the example, and what excites some channels.
+    pub blocks: Vec<BlockLook>,
+}
+
+/// Pictures that were chosen for one reason.
+pub struct Gallery {
+    /// Heads it.
+    pub title: &'static str,
+    /// Says why.
+    pub note: &'static str,
+    /// The pictures.
+    pub shots: Vec<Shot>,
+}
+
+/// A picture and what the network made of it.
+pub struct Shot {
+    /// What it is called.
+    pub name: String,
+    /// As the network saw it.
+    pub photo: Picture,
+    /// The evidence for the predicted class against the runner-up.
+    pub evidence: Picture,
+    /// What was found.
+    pub judged: Judged,
+}
+
+/// Some of a block's channels.
+pub struct BlockLook {
+    /// Channel, contribution to the example's decision, and map (none where it is 0 everywhere).
+    pub maps: Vec<(usize, f64, Option<Picture>)>,
+    /// What excites channels, where `learned` has found it.
+    pub channels: Vec<ChannelLook>,
+}
+
+/// What excites a channel.
+pub struct ChannelLook {
+    /// The channel.
+    pub channel: usize,
+    /// Share of the pictures on which it fires.
+    pub share: f64,
+    /// Its strongest patches, the strongest first.
+    pub patches: Vec<Picture>,
+}
+
+impl Looked {
+    /// Runs the network of `weights`, which the lens takes, on the run's validation pictures.
+    ///
+    /// # Errors
+    /// When the device failed, no picture can be read, or a value is not finite.
+    pub fn new(run: &Path, lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Self> {
+        lens.load(weights);
+        let judged = judge(lens, pictures)?;
+        let classes = lens.spec().classes;
+        let mut confusion = vec![vec![0; classes]; classes];
+        for judged in &judged {
+            confusion[judged.truth][judged.predicted] += 1;
+        }
+        let mut residual: f64 = 0.0;
+        let mut gallery = |title, note, chosen: Vec<Judged>| -> Result<Gallery> {
+            let shots = shots(lens, weights, pictures, &chosen, &mut residual)?;
+            Ok(Gallery { title, note, shots })
+        };
+        let galleries = vec![
+            gallery("The worst mistakes", "Wrong, and most sure of it.", worst(&judged, SHOTS))?,
+            gallery("The closest calls", "Least sure, right or wrong.", closest(&judged, SHOTS))?,
+            gallery("The best", "Right, and most sure of it.", surest(&judged, SHOTS))?,
+        ];
+        let example = surest(&judged, 1).into_iter().chain(closest(&judged, 1)).next();
+        let shown = match example {
+            Some(example) => shots(lens, weights, pictures, &[example], &mut residual)?.pop(),
+            None => None,
+        };
+        let mut blocks: Vec<BlockLook> = match example {
+            Some(example) => maps(lens, &tensor(&pixels(pictures, example.index)?))?,
+            None => Vec::new(),
+        };
+        if let Some(found) = excited(run, pictures) {
+            for (block, channels) in blocks.iter_mut().zip(found) {
+                block.channels = channels?;
+            }
+        }
+        Ok(Self { confusion, galleries, residual, example: shown, filters: filters(lens, weights)?, blocks })
+    }
+}
+
+fn pixels(pictures: &dyn Pictures, index: usize) -> Result<Vec<u8>> {
+    let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{}: {reason}", pictures.name(index)))?;
+    Ok(pixels.into_owned())
+}
+
+fn tensor(pixels: &[u8]) -> Vec<f32> {
+    let mut tensor = vec![0.0; pixels.len() / 3 * prepare::CHANNELS];
+    prepare::to_tensor(pixels, false, &mut tensor);
+    tensor
+}
+
+fn photo(pictures: &dyn Pictures, pixels: Vec<u8>) -> RgbImage {
+    RgbImage::from_raw(pictures.size(), pictures.size(), pixels).expect("pictures have their size")
+}
+
+/// The chosen pictures with their evidence; raises `residual` to the largest relative one.
+fn shots(
+    lens: &Lens,
+    weights: &Weights,
+    pictures: &dyn Pictures,
+    chosen: &[Judged],
+    residual: &mut f64,
+) -> Result<Vec<Shot>> {
+    let photos = chosen.iter().map(|judged| pixels(pictures, judged.index)).collect::<Result<Vec<_>>>()?;
+    let last = lens.blocks().len() - 1;
+    let mut made = Vec::new();
+    let make = |index: usize, place: &mut [f32]| prepare::to_tensor(&photos[index], false, place);
+    lens.forward(chosen.len(), make, |range| {
+        made.extend(lens.outputs(last, range.len())?.into_iter().zip(lens.read_logits(range.len())?));
+        Ok(())
+    })?;
+    let shot = |((judged, pixels), (maps, logits)): ((&Judged, Vec<u8>), (Vec<f32>, Vec<f32>))| {
+        let ledger = Ledger::new(lens.spec(), weights, Question::of(&logits, None), &logits, &maps);
+        *residual = residual.max(ledger.relative_residual);
+        let name = pictures.name(judged.index);
+        Ok(Shot {
+            evidence: saliency_picture(&name, &ledger.evidence_map(lens))?,
+            photo: Picture::photo(&photo(pictures, pixels))?,
+            judged: *judged,
+            name,
+        })
+    };
+    chosen.iter().zip(photos).zip(made).map(shot).collect()
+}
+
+/// The maps of every block that contribute most to the decision on a picture.
+fn maps(lens: &Lens, picture: &[f32]) -> Result<Vec<BlockLook>> {
+    let (_, inside) = lens.inside(picture, |logits| Question::of(logits, None))?;
+    let block = |(number, (block, geometry)): (usize, (&crate::explain::InsideBlock, &crate::spec::Block))| {
+        let [channels, height, width] = geometry.output;
+        let contributions = saliency::contributions(block, channels);
+        let mut order: Vec<usize> = (0..channels).collect();
+        order.sort_by(|&a, &b| contributions[b].abs().total_cmp(&contributions[a].abs()));
+        let reach = Reach::UpTo(report::largest(&block.relu));
+        let map = |&channel: &usize| {
+            let values = &block.relu[channel * height * width..][..height * width];
+            let heat = Heat { values, height, width, signed: false };
+            let dead = values.iter().all(|&value| value == 0.0);
+            let name = format!("block {number}, channel {channel}");
+            let picture = if dead { None } else { Some(Picture::map(&report::bare(&name, &heat, reach)?)?) };
+            Ok((channel, contributions[channel], picture))
+        };
+        let maps = order.iter().take(CHANNELS).map(map).collect::<Result<_>>()?;
+        Ok(BlockLook { maps, channels: Vec::new() })
+    };
+    (1..).zip(inside.blocks.iter().zip(lens.blocks())).map(block).collect()
+}
+
+/// The filters of the first block, each a few pixels.
+fn filters(lens: &Lens, weights: &Weights) -> Result<Vec<Picture>> {
+    let spec = lens.spec();
+    let weights = weights.get(&format!("{}.weight", spec.conv_index(0)));
+    let filters = Filters { name: "Block 1", weights, height: spec.kernel, width: spec.kernel };
+    filters.bare()?.iter().map(Picture::map).collect()
+}
+
+/// A row of `channels.csv` of `learned`.
+#[derive(Deserialize)]
+struct ChannelRow {
+    block: usize,
+    channel: usize,
+    share_of_pictures: f64,
+    mean: f64,
+}
+
+/// A row of `patches.csv` of `learned`.
+#[derive(Deserialize)]
+struct PatchRow {
+    block: usize,
+    channel: usize,
+    rank: usize,
+    picture: String,
+    top: usize,
+    left: usize,
+    bottom: usize,
+    right: usize,
+}
+
+/// Of each block, what excites its strongest channels, as `learned` has found it; none where it has not been run.
+fn excited(run: &Path, pictures: &dyn Pictures) -> Option<Vec<Result<Vec<ChannelLook>>>> {
+    let folder = newest(run, "learned", "patches.csv")?;
+    let mut channels: Vec<ChannelRow> = read_table(&folder.join("channels.csv")).ok()?;
+    let patches: Vec<PatchRow> = read_table(&folder.join("patches.csv")).ok()?;
+    channels.sort_by(|a, b| b.mean.total_cmp(&a.mean));
+    let names: HashMap<String, usize> = (0..pictures.len()).map(|index| (pictures.name(index), index)).collect();
+    let blocks = channels.iter().map(|row| row.block).max().unwrap_or(0);
+    let looks = |block: usize| {
+        let strongest = channels.iter().filter(|row| row.block == block).take(CHANNELS);
+        let look = |row: &ChannelRow| {
+            let of = |patch: &&PatchRow| (patch.block, patch.channel) == (block, row.channel) && patch.rank <= PATCHES;
+            let cut = patches.iter().filter(of).filter_map(|patch| Some((patch, *names.get(&patch.picture)?)));
+            Ok(ChannelLook {
+                channel: row.channel,
+                share: row.share_of_pictures,
+                patches: cut.map(|(patch, index)| cut_out(pictures, patch, index)).collect::<Result<_>>()?,
+            })
+        };
+        strongest.map(look).collect::<Result<Vec<_>>>()
+    };
+    Some((1..=blocks).map(looks).collect())
+}
+
+/// Patches this small are kept to the pixel; larger ones are photos.
+const SMALL: u32 = 16;
+
+fn cut_out(pictures: &dyn Pictures, patch: &PatchRow, index: usize) -> Result<Picture> {
+    let size = pictures.size() as usize;
+    let range = |from: usize, to: usize| from.min(size - 1)..to.clamp(from.min(size - 1) + 1, size);
+    let window = [range(patch.top, patch.bottom), range(patch.left, patch.right)];
+    let cut = learned::crop(&pixels(pictures, index)?, window);
+    if cut.width().max(cut.height()) <= SMALL { Picture::map(&cut) } else { Picture::photo(&cut) }
+}

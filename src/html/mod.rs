@@ -1,0 +1,233 @@
+//! The report of a run: one HTML page that needs no network, no scripts and no file beside it.
+//!
+//! [`Report`] holds all that the page tells, read from the run's folder; [`Looked`] is what had to be computed by running the
+//! network. [`Report::page`] writes it, part by part: the three answers first, then what they stand on. What is missing
+//! is named with the command that adds it. All text goes through [`maud`], which escapes it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::cli::{Config, quoted};
+use crate::data::Rejected;
+use crate::layers::Layers;
+use crate::run_dir;
+use crate::train::EpochRecord;
+
+mod answers;
+mod chart;
+mod depth;
+mod explained;
+mod explanations;
+mod layers;
+mod limits;
+mod looked;
+mod picture;
+mod pictures;
+mod training;
+mod words;
+
+pub use chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
+pub use depth::DepthStudy;
+pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, METHODS};
+pub use layers::charts as layer_charts;
+pub use looked::{BlockLook, ChannelLook, Gallery, Looked, Shot};
+pub use picture::Picture;
+
+/// The page's file in the run's folder.
+pub const REPORT: &str = "report.html";
+/// The look of the page.
+const STYLE: &str = include_str!("page.css");
+/// Confidence of the page's own intervals.
+const LEVEL: f64 = 0.95;
+
+/// All that the page tells.
+pub struct Report {
+    /// The run's folder.
+    pub run: PathBuf,
+    /// How it was made.
+    pub config: Config,
+    /// Where it was made.
+    pub environment: Environment,
+    /// The day on which it was trained, in UTC; empty where the system does not tell.
+    pub date: String,
+    /// A line an epoch.
+    pub metrics: Vec<EpochRecord>,
+    /// Files that could not be used.
+    pub rejected: Vec<Rejected>,
+    /// What its best weights make of the validation pictures, or why that is not known.
+    pub looked: Result<Looked, String>,
+    /// The table of its layers, with its folder.
+    pub layers: Option<(PathBuf, Layers)>,
+    /// Explanations of single decisions.
+    pub explained: Vec<Explained>,
+    /// The study of how many blocks are enough, with its folder.
+    pub depth: Option<(PathBuf, DepthStudy)>,
+}
+
+/// What the page tells of `environment.json`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Environment {
+    /// Name of the adapter.
+    pub adapter: String,
+    /// Its interface.
+    pub backend: String,
+    /// Its driver.
+    pub driver: String,
+    /// The driver's version.
+    pub driver_info: String,
+    /// The kernels of the convolutions.
+    pub kernels: String,
+    /// Version of this program.
+    pub convscope: String,
+}
+
+impl Report {
+    /// Reads what lies in a run's folder; of `layers`, `layers-2` and so on the newest counts. `depth` is the folder of a study;
+    /// without it, one is looked for in the run's folder and beside it, and used if it is about the same network and classes.
+    ///
+    /// # Errors
+    /// When there is no such run, or a file of it cannot be used.
+    pub fn read(
+        run: &Path,
+        depth: Option<&Path>,
+        looked: Result<Looked, String>,
+        explained: Vec<Explained>,
+    ) -> Result<Self> {
+        let config = run_dir::read_config(run)?;
+        let metrics = run.join("metrics.csv");
+        let metrics: Vec<EpochRecord> = read_table(&metrics)
+            .with_context(|| format!("{}: cannot be used; is this a finished run?", metrics.display()))?;
+        let layers = newest(run, "layers", "layers.json").map(|folder| {
+            let table = read_json(&folder.join("layers.json"))?;
+            anyhow::Ok((folder, table))
+        });
+        Ok(Self {
+            date: day_of(&run.join("metrics.csv")).unwrap_or_default(),
+            environment: read_json(&run.join("environment.json")).unwrap_or_default(),
+            rejected: read_table(&run.join("rejected.csv")).unwrap_or_default(),
+            layers: layers.transpose()?,
+            depth: DepthStudy::find(run, depth, &config)?,
+            run: run.to_path_buf(),
+            config,
+            metrics,
+            looked,
+            explained,
+        })
+    }
+
+    /// The page.
+    pub fn page(&self) -> String {
+        let title = self.title();
+        let parts = [
+            ("training", "Training", training::part(self)),
+            ("pictures", "Worst, closest, best", pictures::part(self)),
+            ("layers", "Layer by layer", layers::part(self)),
+            ("explanations", "Explanations", explanations::part(self)),
+            ("depth", "How many blocks", depth::part(self)),
+            ("limits", "Limits, and how to make it again", limits::part(self)),
+        ];
+        let body = html! {
+            header {
+                p.over { "convscope report · " (self.run.display().to_string()) }
+                h1 { (title) }
+                (training::summary(self))
+            }
+            section #answers aria-label="Three questions, three answers" { (answers::part(self)) }
+            nav aria-label="Parts of this page" {
+                ul { @for (id, name, _) in &parts { li { a href=(format!("#{id}")) { (name) } } } }
+            }
+            @for (id, name, part) in &parts {
+                section id=(id) { h2 { (name) } (part) }
+            }
+        };
+        document(&title, &body)
+    }
+
+    /// The run's folder as it is typed in a command.
+    fn typed(&self) -> String {
+        quoted(&self.run.display().to_string())
+    }
+
+    fn title(&self) -> String {
+        let blocks = self.config.model.channels.len();
+        let network = format!("{blocks} block{}", if blocks == 1 { "" } else { "s" });
+        match self.config.classes.as_slice() {
+            [one, other] => format!("What a network of {network} learned to tell {one} from {other}"),
+            classes => format!("What a network of {network} learned to tell {} classes apart", classes.len()),
+        }
+    }
+}
+
+/// A page with this title and content, which may load nothing from anywhere.
+fn document(title: &str, body: &Markup) -> String {
+    let style = format!("{}{STYLE}", chart::STYLE);
+    let policy = format!(
+        "default-src 'none'; img-src data:; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
+        words::sha256(&style)
+    );
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content=(concat!("convscope ", env!("CARGO_PKG_VERSION")));
+                title { (title) }
+                style { (PreEscaped(style)) }
+            }
+            body { main { (body) } }
+        }
+    };
+    format!("{}\n", page.into_string())
+}
+
+/// Names what is missing and what adds it.
+fn missing(what: &str, command: &str) -> Markup {
+    html! { p.missing { (what) " To add it: " code { (command) } } }
+}
+
+/// A figure with its caption.
+fn figure(chart: &Chart, caption: &Markup) -> Markup {
+    html! { figure { (chart.inline()) figcaption { (caption) } } }
+}
+
+/// A picture of the page.
+fn picture(picture: &Picture, alt: &str) -> Markup {
+    html! { img src=(picture.uri()) alt=(alt); }
+}
+
+/// The folder `name`, or `name-2` and so on, of the highest number that holds this file.
+fn newest(parent: &Path, name: &str, file: &str) -> Option<PathBuf> {
+    let number = |folder: &str| match folder.strip_prefix(name)? {
+        "" => Some(1),
+        rest => rest.strip_prefix('-')?.parse::<usize>().ok(),
+    };
+    let folders = fs::read_dir(parent).ok()?.flatten().map(|entry| entry.path());
+    let numbered = folders.filter_map(|folder| Some((number(folder.file_name()?.to_str()?)?, folder)));
+    numbered.filter(|(_, folder)| folder.join(file).is_file()).max().map(|(_, folder)| folder)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{}: cannot be used", path.display()))
+}
+
+fn read_table<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    Ok(csv::Reader::from_path(path)?.deserialize().collect::<Result<_, _>>()?)
+}
+
+/// The day on which a file was last written, as 2026-01-31.
+fn day_of(path: &Path) -> Option<String> {
+    let time = jiff::Timestamp::try_from(fs::metadata(path).ok()?.modified().ok()?).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).date().to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Pictures inside the page.
+
+use std::io::Cursor;
+
+use anyhow::{Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{self, FilterType};
+use image::{ImageFormat, RgbImage};
+use serde::{Deserialize, Serialize};
+
+/// Longest side of a picture in the page, in pixels: what is larger is shrunk, so that the page stays small.
+const SIDE: u32 = 224;
+/// Quality of photos, of 100.
+const QUALITY: u8 = 82;
+
+/// A picture as a `data:` URI, which needs no file beside the page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Picture(String);
+
+impl Picture {
+    /// A photo, as JPEG.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn photo(photo: &RgbImage) -> Result<Self> {
+        let mut bytes = Vec::new();
+        JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&fitting(photo))?;
+        Ok(Self(uri("jpeg", &bytes)))
+    }
+
+    /// A map, every pixel as it is where there is room, as PNG.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn map(map: &RgbImage) -> Result<Self> {
+        let mut bytes = Cursor::new(Vec::new());
+        fitting(map).write_to(&mut bytes, ImageFormat::Png)?;
+        Ok(Self(uri("png", bytes.get_ref())))
+    }
+
+    /// The URI.
+    pub fn uri(&self) -> &str {
+        &self.0
+    }
+
+    /// Refuses what is no picture of this kind, for it may come from a file.
+    ///
+    /// # Errors
+    /// When it would have to be fetched from elsewhere.
+    pub fn check(&self) -> Result<()> {
+        let known = ["data:image/jpeg;base64,", "data:image/png;base64,"].iter().any(|start| self.0.starts_with(start));
+        ensure!(known, "a picture is not part of the file");
+        Ok(())
+    }
+}
+
+fn fitting(picture: &RgbImage) -> RgbImage {
+    let longest = picture.width().max(picture.height());
+    if longest <= SIDE {
+        return picture.clone();
+    }
+    let side = |length: u32| (length * SIDE).div_ceil(longest);
+    imageops::resize(picture, side(picture.width()), side(picture.height()), FilterType::Triangle)
+}
+
+fn uri(kind: &str, bytes: &[u8]) -> String {
+    format!("data:image/{kind};base64,{}", STANDARD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_part_of_the_page_and_small() {
+        let large = RgbImage::from_fn(1000, 500, |x, y| image::Rgb([x as u8, y as u8, (x ^ y) as u8]));
+        for picture in [Picture::photo(&large).unwrap(), Picture::map(&large).unwrap()] {
+            picture.check().unwrap();
+            let (_, data) = picture.uri().split_once(',').unwrap();
+            let shrunk = image::load_from_memory(&STANDARD.decode(data).unwrap()).unwrap();
+            assert_eq!((shrunk.width(), shrunk.height()), (224, 112));
+        }
+        assert!(Picture("https://example.org/a.png".into()).check().is_err());
+    }
+
+    #[test]
+    fn small_maps_are_kept_to_the_pixel() {
+        let map = RgbImage::from_fn(3, 3, |x, y| image::Rgb([x as u8, y as u8, 7]));
+        let picture = Picture::map(&map).unwrap();
+        let (_, data) = picture.uri().split_once(',').unwrap();
+        assert_eq!(image::load_from_memory(&STANDARD.decode(data).unwrap()).unwrap().to_rgb8(), map);
+    }
+}

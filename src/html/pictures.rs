@@ -1,0 +1,47 @@
+//! The galleries.
+
+use maud::{Markup, html};
+
+use super::words::percent;
+use super::{Report, Shot, missing, picture};
+
+/// The part of the page.
+pub fn part(report: &Report) -> Markup {
+    let looked = match &report.looked {
+        Ok(looked) => looked,
+        Err(reason) => {
+            let command = format!("convscope report {} --data DIR", report.typed());
+            return missing(&format!("The pictures are not shown: {reason}."), &command);
+        }
+    };
+    html! {
+        p {
+            "Validation pictures, each with its evidence map: what every place of the last maps adds to the predicted class against the "
+            "runner-up. " span.warm { "Warm" } " speaks for the prediction, " span.cold { "cold" }
+            " against it, white for neither; each map has its own scale."
+        }
+        @for gallery in &looked.galleries {
+            h3 { (gallery.title) }
+            p.note { (gallery.note) @if gallery.shots.is_empty() { " There is none." } }
+            div.gallery { @for shot in &gallery.shots { (card(shot, &report.config.classes)) } }
+        }
+    }
+}
+
+fn card(shot: &Shot, classes: &[String]) -> Markup {
+    let (predicted, truth) = (&classes[shot.judged.predicted], &classes[shot.judged.truth]);
+    html! {
+        figure.shot {
+            div.pair {
+                (picture(&shot.photo, &format!("{}, a {truth}", shot.name)))
+                (picture(&shot.evidence, &format!("evidence for {predicted}")))
+            }
+            figcaption {
+                @if shot.judged.right() { span.right { "✓ " } } @else { span.wrong { "✗ " } }
+                strong { (predicted) } " " (percent(shot.judged.probability))
+                @if !shot.judged.right() { ", is " strong { (truth) } }
+                span.file { (shot.name) }
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Numbers and names as they stand in sentences.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+/// The hash by which a content-security policy knows a style sheet.
+pub fn sha256(text: &str) -> String {
+    STANDARD.encode(Sha256::digest(text.as_bytes()))
+}
+
+/// 12,345
+pub fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits")).collect();
+    groups.join(",")
+}
+
+/// +1.5 or −1.5
+pub fn signed(number: f64, digits: usize) -> String {
+    format!("{number:+.digits$}").replace('-', "−")
+}
+
+/// −1.5 or 1.5
+pub fn plain(number: f64, digits: usize) -> String {
+    format!("{number:.digits$}").replace('-', "−")
+}
+
+/// "74.2 %" of a share.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+/// "3 × 10⁻⁷", for numbers that are nearly 0.
+pub fn tiny(number: f64) -> String {
+    if number == 0.0 || !number.is_finite() {
+        return plain(number, 0);
+    }
+    let power = number.abs().log10().floor() as i32;
+    if power >= -3 {
+        return plain(number, 4);
+    }
+    let raised: String = power
+        .abs()
+        .to_string()
+        .chars()
+        .map(|digit| "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().nth(digit as usize - 48).expect("a digit"))
+        .collect();
+    format!("{:.0} × 10⁻{raised}", number / 10f64.powi(power))
+}
+
+/// "p = 0.012" or "p < 0.001"
+pub fn p_value(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".into() } else { format!("p = {p:.3}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([signed(1.26, 1), signed(-0.5, 1), plain(-2.0, 0)], ["+1.3", "−0.5", "−2"]);
+        assert_eq!([tiny(3.1e-7), tiny(0.0), tiny(0.01), tiny(2e-12)], ["3 × 10⁻⁷", "0", "0.0100", "2 × 10⁻¹²"]);
+        assert_eq!([p_value(0.0321), p_value(1e-9)], ["p = 0.032", "p < 0.001"]);
+    }
+
+    #[test]
+    fn the_hash_is_the_known_one() {
+        // Of the empty text, from FIPS 180's examples.
+        assert_eq!(sha256(""), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+    }
+}
