@@ -22,6 +22,7 @@ fn main() {
         trial("decisions_are_explained", decisions_are_explained),
         trial("what_was_learned_is_shown", what_was_learned_is_shown),
         trial("layers_are_measured", layers_are_measured),
+        trial("a_run_is_reported", a_run_is_reported),
         trial("adapters_are_listed", adapters_are_listed),
         trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
         trial("kernels_can_be_chosen", kernels_can_be_chosen),
@@ -332,6 +333,34 @@ fn layers_are_measured() {
     assert_eq!(columns, [27, 27, 27], "{lines}");
     let error = fail(folder.path(), &["layers", "--run", "runs/001", "--pictures", "10"]);
     assert!(error.contains("too few"), "{error}");
+}
+
+fn a_run_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = train_tiny(folder.path(), &["--out", "run"]);
+    assert!(printed.contains("report   run/report.html"), "{printed}");
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    let first = read("run/report.html");
+    assert!(first.contains("data:image/jpeg;base64,"), "shows pictures");
+    for missing in ["convscope explain --run run", "convscope layers --run run", "convscope depth"] {
+        assert!(first.contains(&format!("<code>{missing}")), "{missing}");
+    }
+
+    succeed(folder.path(), &["report", "run", "--out", "page.html"]);
+    assert_eq!(read("run/report.html"), first, "--out leaves the run's own page alone");
+    assert!(!first.contains("Integrated gradients") && read("page.html").contains("Integrated gradients"));
+    succeed(folder.path(), &["explain", "--run", "run"]);
+    succeed(folder.path(), &["report", "run"]);
+    let decisions = |page: &str| page.matches("class=\"decision\"").count();
+    assert!(decisions(&read("run/report.html")) > decisions(&read("page.html")), "takes what explain has left");
+
+    let error = fail(folder.path(), &["report", "nowhere"]);
+    assert!(error.contains("nowhere: there is no such folder"), "{error}");
+    let error = fail(folder.path(), &["report", "run", "--depth", "run"]);
+    assert!(error.contains("--depth run: expected the folder of a finished study"), "{error}");
+
+    train_tiny(folder.path(), &["--out", "quiet", "--no-report"]);
+    assert!(!folder.path().join("quiet/report.html").exists());
 }
 
 fn adapters_are_listed() {

@@ -80,7 +80,10 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         say(format!("memory   {peak:.0} MB at most"));
     }
     say(format!("\nwrote {}", run.path().display()));
-    say("  features/overview.png        what each block makes of one validation image: open this first");
+    if !arguments.no_report {
+        say("  report.html                  everything on one page: open this first");
+    }
+    say("  features/overview.png        what each block makes of one validation image");
     let epoch = best.meta.epoch;
     say(format!(
         "  best.safetensors             weights of epoch {epoch}, also for PyTorch; last.safetensors the last"

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::words::{count, p_value, plain, signed, tiny};
+use super::words::{count, p_value, plain, signed, tiny, with_code};
 use super::{Explained, Report, depth, missing};
 use crate::layers::{Gain, Layer, ResetVerdict};
 
@@ -69,7 +69,7 @@ fn feature_maps(report: &Report) -> Markup {
     };
     answer(
         "What do the feature maps tell me?",
-        "The last block's maps show exactly where, and by which channels, a decision was made.",
+        "The last block's maps add up to the decision exactly: they show which channels made it, and roughly where.",
         &figures,
         &text,
     )
@@ -145,7 +145,7 @@ fn last_layers(report: &Report) -> Markup {
                 " This network does as well with these blocks as they were before training: " (robust.join(", ")) "."
             }
         }
-        p.note { "On " (count(table.pictures)) " pictures. " (table.limits) }
+        p.note { "On " (count(table.pictures)) " pictures. " (with_code(&table.limits)) }
     };
     answer(QUESTION, &in_short(last), &figures, &text)
 }

@@ -5,10 +5,16 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use super::words::{plain, signed};
+
 /// The colours and letters of charts.
 pub const STYLE: &str = include_str!("chart.css");
 /// Width of a chart, in its own units; it is shown as wide as there is room.
-const WIDTH: f64 = 440.0;
+const WIDTH: f64 = 400.0;
+/// Width of a letter, on the safe side.
+const LETTER: f64 = 6.8;
+/// Points up to which the points of a line are marked.
+const DOTS: usize = 12;
 /// Colours in `chart.css`.
 const TONES: usize = 5;
 
@@ -88,6 +94,8 @@ pub struct LineChart<'a> {
     pub y: &'a str,
     /// Whether the horizontal axis counts whole things.
     pub whole: bool,
+    /// Values that the vertical axis must hold beside those of the lines.
+    pub holds: Vec<f64>,
     /// The lines; the last lies on top.
     pub series: Vec<Series>,
 }
@@ -97,7 +105,7 @@ impl LineChart<'_> {
     pub fn draw(&self) -> Chart {
         const PLOT: f64 = 200.0;
         const ROW: f64 = 18.0;
-        let [left, right, gap, below] = [46.0, WIDTH - 12.0, 20.0, 40.0];
+        let [left, right, gap, below] = [44.0, WIDTH - 10.0, 30.0, 40.0];
         let named: Vec<&Series> = self.series.iter().filter(|series| !series.name.is_empty()).collect();
         let legend = legend(&named);
         let rows = legend.last().map_or(0, |(row, _)| row + 1);
@@ -107,19 +115,22 @@ impl LineChart<'_> {
         let points =
             || self.series.iter().flat_map(|series| &series.points).filter(|(x, y)| x.is_finite() && y.is_finite());
         let horizontal = Axis::around(points().map(|point| point.0), left, right, self.whole);
-        let vertical = Axis::around(points().map(|point| point.1), bottom, top, false).rounded();
+        let vertical =
+            Axis::around(points().map(|point| point.1).chain(self.holds.iter().copied()), bottom, top, false).rounded();
         let path = |series: &Series| {
             let finite = series.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite());
             let place = |&(x, y): &(f64, f64)| format!("{:.1},{:.1}", horizontal.place(x), vertical.place(y));
             finite.map(place).collect::<Vec<_>>().join(" ")
         };
+        let coloured = || self.series.iter().filter(|series| series.look != Look::Thin);
+        let dots = coloured().all(|series| series.points.len() <= DOTS);
         let content = html! {
             @for (series, (row, start)) in named.iter().zip(&legend) {
                 @let y = 6.0 + ROW * *row as f64;
                 polyline class=(series.look.class()) points=(format!("{start},{y} {},{y}", start + 20.0)) {}
                 text class="name" x=(start + 26.0) y=(y + 4.0) { (series.name) }
             }
-            text x="0" y=(top - 8.0) { (self.y) }
+            text x="0" y=(top - 14.0) { (self.y) }
             @for tick in vertical.ticks() {
                 @let y = rounded(vertical.place(tick));
                 line class="grid" x1=(left) x2=(right) y1=(y) y2=(y) {}
@@ -134,7 +145,7 @@ impl LineChart<'_> {
             text class="end" x=(right) y=(bottom + 34.0) { (self.x) }
             @for series in &self.series {
                 polyline class=(series.look.class()) points=(path(series)) {}
-                @if series.look != Look::Thin && series.points.len() <= 12 {
+                @if dots && series.look != Look::Thin {
                     @for &(x, y) in series.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite()) {
                         circle class=(format!("dot {}", series.look.class())) cx=(rounded(horizontal.place(x)))
                             cy=(rounded(vertical.place(y))) r="3" {}
@@ -151,8 +162,7 @@ fn legend(named: &[&Series]) -> Vec<(usize, f64)> {
     let (mut row, mut left) = (0, 0.0);
     let mut places = Vec::new();
     for series in named {
-        // Letters are about 6.5 wide.
-        let width = 44.0 + 6.5 * series.name.chars().count() as f64;
+        let width = 44.0 + LETTER * series.name.chars().count() as f64;
         if left > 0.0 && left + width > WIDTH {
             (row, left) = (row + 1, 0.0);
         }
@@ -184,7 +194,7 @@ pub struct Forest<'a> {
     pub axis: &'a str,
     /// The intervals, from top to bottom.
     pub rows: Vec<ForestRow>,
-    /// Values that are marked by a line, with what stands above it.
+    /// Values that are marked by a line, with what stands above it; without a name the line is drawn through.
     pub marks: Vec<(f64, &'a str)>,
     /// Digits behind the point of the numbers to the right.
     pub digits: usize,
@@ -194,13 +204,22 @@ impl Forest<'_> {
     /// Draws it. Rows that are not finite are left out.
     pub fn draw(&self) -> Chart {
         const ROW: f64 = 26.0;
-        let [left, right, top, below] = [104.0, WIDTH - 136.0, 24.0, 40.0];
         let finite = |row: &&ForestRow| row.middle.is_finite() && row.low.is_finite() && row.high.is_finite();
         let rows: Vec<&ForestRow> = self.rows.iter().filter(finite).collect();
+        let digits = self.digits;
+        let numbers = |row: &ForestRow| {
+            let [middle, low, high] = [row.middle, row.low, row.high].map(|value| signed(value, digits));
+            format!("{middle} ({low} to {high})")
+        };
+        let widest = |texts: &mut dyn Iterator<Item = String>| {
+            LETTER * texts.map(|text| text.chars().count()).max().unwrap_or(0) as f64
+        };
+        let left = widest(&mut rows.iter().map(|row| row.name.clone())) + 14.0;
+        let right = WIDTH - widest(&mut rows.iter().map(|row| numbers(row))) - 10.0;
+        let [top, below] = [24.0, 40.0];
         let bottom = top + ROW * rows.len() as f64;
         let ends = rows.iter().flat_map(|row| [row.low, row.high]);
         let axis = Axis::around(ends.chain(self.marks.iter().map(|mark| mark.0)), left, right, false).rounded();
-        let digits = self.digits;
         let content = html! {
             @for tick in axis.ticks() {
                 @let x = rounded(axis.place(tick));
@@ -209,7 +228,7 @@ impl Forest<'_> {
             }
             @for (value, name) in &self.marks {
                 @let x = rounded(axis.place(*value));
-                line class="mark" x1=(x) x2=(x) y1=(top - 4.0) y2=(bottom) {}
+                line class=(if name.is_empty() { "axis" } else { "mark" }) x1=(x) x2=(x) y1=(top - 4.0) y2=(bottom) {}
                 text class="middle" x=(x) y=(top - 10.0) { (name) }
             }
             line class="axis" x1=(left) x2=(right) y1=(bottom) y2=(bottom) {}
@@ -221,7 +240,7 @@ impl Forest<'_> {
                 line class=(Look::Solid(row.tone).class()) x1=(low) x2=(high) y1=(y) y2=(y) {}
                 circle class=(format!("dot tone-{}", row.tone % TONES)) cx=(middle) cy=(y) r="4.5" {}
                 text class="end" x=(WIDTH) y=(y + 4.0) {
-                    (format!("{:+.digits$} ({:+.digits$} to {:+.digits$})", row.middle, row.low, row.high))
+                    (numbers(row))
                 }
             }
         };
@@ -276,8 +295,7 @@ impl Axis {
 
     fn name(&self, tick: f64) -> String {
         let digits = (-self.step.log10().floor()).clamp(0.0, 6.0) as usize;
-        let name = format!("{tick:.digits$}");
-        if tick == 0.0 { "0".into() } else { name }
+        if tick == 0.0 { "0".into() } else { plain(tick, digits) }
     }
 }
 
@@ -301,9 +319,9 @@ mod tests {
             axis.ticks().iter().map(|tick| axis.name(*tick)).collect::<Vec<_>>()
         };
         assert_eq!(names(&[0.45, 0.67]), ["0.45", "0.50", "0.55", "0.60", "0.65", "0.70"]);
-        assert_eq!(names(&[-2.0, 9.3]), ["-5", "0", "5", "10"]);
+        assert_eq!(names(&[-2.0, 9.3]), ["−5", "0", "5", "10"]);
         assert_eq!(names(&[50.0, 100.0]), ["50", "60", "70", "80", "90", "100"]);
-        assert_eq!(axis(&[3.0]).place(3.0), 50.0, "a single value stands in the middle");
+        assert!((axis(&[3.0]).place(3.0) - 50.0).abs() < 1e-9, "a single value stands in the middle");
         assert!(axis(&[]).ticks().len() > 1, "no value makes no broken axis");
         let epochs = Axis::around([1.0, 3.0].into_iter(), 0.0, 1.0, true);
         assert_eq!(epochs.ticks(), [1.0, 2.0, 3.0], "whole things have no halves");
@@ -313,7 +331,9 @@ mod tests {
     fn what_is_not_finite_is_left_out() {
         let series = Series { name: "a".into(), points: vec![(1.0, f64::NAN), (2.0, 1.0)], look: Look::Solid(0) };
         let row = |middle| ForestRow { name: "b".into(), middle, low: 0.0, high: 1.0, tone: 0 };
-        let lines = LineChart { label: "l", x: "x", y: "y", whole: true, series: vec![series] }.draw().file();
+        let lines = LineChart { label: "l", x: "x", y: "y", whole: true, holds: Vec::new(), series: vec![series] }
+            .draw()
+            .file();
         let rows = vec![row(f64::INFINITY), row(0.5)];
         let forest = Forest { label: "l", axis: "x", rows, marks: Vec::new(), digits: 1 }.draw().file();
         for svg in [lines, forest] {
@@ -324,7 +344,9 @@ mod tests {
     #[test]
     fn names_are_escaped() {
         let series = Series { name: "<b>&\"".into(), points: vec![(0.0, 1.0)], look: Look::Thin };
-        let svg = LineChart { label: "<i>", x: "<x>", y: "<y>", whole: false, series: vec![series] }.draw().file();
+        let svg = LineChart { label: "<i>", x: "<x>", y: "<y>", whole: false, holds: Vec::new(), series: vec![series] }
+            .draw()
+            .file();
         assert!(svg.contains("&lt;b&gt;&amp;") && !svg.contains("<b>") && !svg.contains("<i>"), "{svg}");
     }
 }

@@ -232,7 +232,7 @@ impl DepthStudy {
         series.push(line(mean.collect(), "mean", Look::Solid(0)));
         let dropped = self.rungs.iter().any(|rung| rung.left_out.is_some());
         let x = if dropped { "network, in the table's order from below" } else { "blocks" };
-        LineChart { label: "error by number of blocks", x, y: "% wrong", whole: true, series }.draw()
+        LineChart { label: "error by number of blocks", x, y: "% wrong", whole: true, holds: Vec::new(), series }.draw()
     }
 }
 
@@ -254,10 +254,15 @@ impl Rung {
     }
 }
 
-/// The command that makes a study for a run.
+/// The command that makes a study for a run; like the one that was found, if there is one.
 pub fn command(report: &Report) -> String {
     let data = report.config.data.as_ref().map(|data| format!(" --data {}", quoted(data))).unwrap_or_default();
-    format!("convscope depth{data}")
+    let like = report.depth.as_ref().map(|(folder, study)| {
+        let Settings { folds, repeats, margin, epochs, .. } = &study.study.identity.settings;
+        let out = quoted(&folder.display().to_string());
+        format!(" --epochs {epochs} --folds {folds} --repeats {repeats} --margin {margin} --out {out}")
+    });
+    format!("convscope depth{data}{}", like.unwrap_or_default())
 }
 
 /// The part of the page.
@@ -307,7 +312,7 @@ pub fn part(report: &Report) -> Markup {
         @if let Some(rule) = &study.one_standard_error {
             p.note { "The one-standard-error rule would choose " (rule.choice) ": " (rule.note) "." }
         }
-        @if let Some(test) = &study.test { (locked(test)) } @else { p.note { "The locked test set has not been looked at." } }
+        @if let Some(test) = &study.test { (locked(study, test)) } @else { p.note { "The locked test set has not been looked at." } }
     }
 }
 
@@ -327,7 +332,7 @@ fn row(rung: &Rung) -> Markup {
                     td.number { (signed(comparison.mean, 2)) }
                     td.number { (interval(comparison.interval, 2)) " " span.control { (p_value(comparison.p_difference)) } }
                     td.number { (signed(comparison.upper_bound, 2)) }
-                    td { (comparison.decision) @if rung.stopped_early { ", given up after the first repeat" } }
+                    td { (comparison.decision) @if rung.stopped_early { ", stopped early" } }
                 }
                 None => { td.number { "–" } td.number { "–" } td.number { "–" } td { "reference" } }
             }
@@ -335,7 +340,7 @@ fn row(rung: &Rung) -> Markup {
     }
 }
 
-fn locked(test: &TestLook) -> Markup {
+fn locked(study: &DepthStudy, test: &TestLook) -> Markup {
     html! {
         h3 { "The one look at the test set" }
         div.scroll {
@@ -352,7 +357,7 @@ fn locked(test: &TestLook) -> Markup {
                 tbody {
                     @for network in &test.networks {
                         tr {
-                            th scope="row" { (network.rung) }
+                            th scope="row" { (study.rung(&network.rung).map_or(network.rung.clone(), Rung::short)) }
                             td.number { (network.refit) }
                             td.number { (plain(network.error, 1)) " %" }
                             td.number { (plain(network.error_interval.0, 1)) " to " (plain(network.error_interval.1, 1)) }

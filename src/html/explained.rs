@@ -116,7 +116,7 @@ impl Explained {
         })
     }
 
-    /// The newest explanations below a run's folder, at most `most`; files that cannot be used are passed over.
+    /// The newest explanations below a run's folder, at most `most`, in the order in which they were made; files that cannot be used are passed over.
     pub fn newest(run: &Path, most: usize) -> Vec<Self> {
         let Ok(folders) = fs::read_dir(run.join("explain")) else { return Vec::new() };
         let mut files: Vec<_> = folders
@@ -125,7 +125,10 @@ impl Explained {
             .filter_map(|file| Some((fs::metadata(&file).ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH), file)))
             .collect();
         files.sort();
-        files.iter().rev().filter_map(|(_, file)| Self::read(file).ok()).take(most).collect()
+        let mut newest: Vec<Self> =
+            files.iter().rev().filter_map(|(_, file)| Self::read(file).ok()).take(most).collect();
+        newest.reverse();
+        newest
     }
 
     fn read(file: &Path) -> Result<Self> {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::answers::verdict;
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
-use super::words::{count, p_value, percent, plain, signed};
+use super::words::{count, p_value, percent, plain, signed, with_code};
 use super::{BlockLook, Looked, Report, figure, missing, picture};
 use crate::layers::{Layer, Layers, Reset};
 use crate::spec::Block;
@@ -49,7 +49,15 @@ fn probes(table: &Layers) -> Chart {
         by_block(table, "trained, means", Look::Solid(2), |layer| layer.pooled.trained),
         by_block(table, "trained, 3 × 3", Look::Solid(0), |layer| layer.grid.trained),
     ];
-    LineChart { label: "accuracy of linear probes by block", x: "block", y: "% right", whole: true, series }.draw()
+    LineChart {
+        label: "accuracy of linear probes by block",
+        x: "block",
+        y: "% right",
+        whole: true,
+        holds: Vec::new(),
+        series,
+    }
+    .draw()
 }
 
 fn repeatability(table: &Layers) -> Chart {
@@ -57,7 +65,15 @@ fn repeatability(table: &Layers) -> Chart {
         by_block(table, "untrained", Look::Dashed(1), |layer| layer.repeatability.initial),
         by_block(table, "trained", Look::Solid(0), |layer| layer.repeatability.trained),
     ];
-    LineChart { label: "repeatability by block", x: "block", y: "repeatability", whole: true, series }.draw()
+    LineChart {
+        label: "repeatability by block",
+        x: "block",
+        y: "repeatability",
+        whole: true,
+        holds: vec![0.0, 1.0],
+        series,
+    }
+    .draw()
 }
 
 fn resets(table: &Layers) -> Chart {
@@ -85,7 +101,7 @@ fn ablation(table: &Layers) -> Chart {
     });
     let series = series.collect();
     let label = "accuracy by the share of channels left";
-    LineChart { label, x: "% of the channels left", y: "% right", whole: false, series }.draw()
+    LineChart { label, x: "% of the channels left", y: "% right", whole: false, holds: Vec::new(), series }.draw()
 }
 
 /// The part of the page.
@@ -107,7 +123,7 @@ fn figures(table: &Layers) -> Markup {
     html! {
         p {
             "On " (count(table.pictures)) " pictures, as many of each class, of which the network gets " (plain(table.accuracy, 1))
-            " % right. Numbers in grey are the controls: the same measure on the network before training, or with permuted labels."
+            "\u{a0}% right. Numbers in grey are the controls: the same measure on the network before training, or with permuted labels."
         }
         div.scroll {
             table.layers {
@@ -131,7 +147,7 @@ fn figures(table: &Layers) -> Markup {
             }
         }
         div.figures { @for (_, chart, caption) in charts(table) { (figure(&chart, &html! { (caption) })) } }
-        p.note { (table.limits) }
+        p.note { (with_code(&table.limits)) }
     }
 }
 
@@ -147,7 +163,7 @@ fn row(layer: &Layer) -> Markup {
             td.number { (plain(layer.repeatability.trained, 3)) (control(plain(layer.repeatability.initial, 3))) }
             td.number { (layer.dead) ", " (layer.quiet) }
             td.number { (plain(layer.effective_rank, 1)) }
-            td.number { (plain(layer.grid.trained, 1)) " %" (control(format!("{:.1}, {:.1}", layer.grid.initial, layer.grid.permuted))) }
+            td.number { (plain(layer.grid.trained, 1)) "\u{a0}%" (control(format!("{:.1}, {:.1}", layer.grid.initial, layer.grid.permuted))) }
             td.number {
                 @match layer.grid.gain {
                     Some(gain) => { (signed(gain.points, 1)) (control(format!("{} to {}, {}", signed(gain.low, 1), signed(gain.high, 1), p_value(gain.p)))) }

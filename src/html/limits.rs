@@ -40,7 +40,7 @@ fn commands(report: &Report) -> Vec<String> {
     match &report.depth {
         Some((folder, _)) => {
             let folder = quoted(&folder.display().to_string());
-            commands.push(format!("{} --out {folder}", depth::command(report)));
+            commands.push(depth::command(report));
             commands.push(format!("convscope report {run} --depth {folder}"));
         }
         None => commands.push(format!("convscope report {run}")),

@@ -151,8 +151,8 @@ fn shots(
         made.extend(lens.outputs(last, range.len())?.into_iter().zip(lens.read_logits(range.len())?));
         Ok(())
     })?;
-    let shot = |((judged, pixels), (maps, logits)): ((&Judged, Vec<u8>), (Vec<f32>, Vec<f32>))| {
-        let ledger = Ledger::new(lens.spec(), weights, Question::of(&logits, None), &logits, &maps);
+    let mut shot = |judged: &Judged, pixels: Vec<u8>, maps: &[f32], logits: &[f32]| {
+        let ledger = Ledger::new(lens.spec(), weights, Question::of(logits, None), logits, maps);
         *residual = residual.max(ledger.relative_residual);
         let name = pictures.name(judged.index);
         Ok(Shot {
@@ -162,7 +162,8 @@ fn shots(
             name,
         })
     };
-    chosen.iter().zip(photos).zip(made).map(shot).collect()
+    let seen = chosen.iter().zip(photos).zip(made);
+    seen.map(|((judged, pixels), (maps, logits))| shot(judged, pixels, &maps, &logits)).collect()
 }
 
 /// The maps of every block that contribute most to the decision on a picture.

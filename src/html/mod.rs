@@ -198,9 +198,9 @@ fn figure(chart: &Chart, caption: &Markup) -> Markup {
     html! { figure { (chart.inline()) figcaption { (caption) } } }
 }
 
-/// A picture of the page.
+/// A picture of the page. What is drawn larger than it is, is smoothed only if it is a photo.
 fn picture(picture: &Picture, alt: &str) -> Markup {
-    html! { img src=(picture.uri()) alt=(alt); }
+    html! { img.photo[picture.is_photo()] src=(picture.uri()) alt=(alt); }
 }
 
 /// The folder `name`, or `name-2` and so on, of the highest number that holds this file.

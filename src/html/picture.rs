@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 const SIDE: u32 = 224;
 /// Quality of photos, of 100.
 const QUALITY: u8 = 82;
+/// How the URIs of photos begin, and those of maps.
+const JPEG: &str = "data:image/jpeg;base64,";
+const PNG: &str = "data:image/png;base64,";
 
 /// A picture as a `data:` URI, which needs no file beside the page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +30,7 @@ impl Picture {
     pub fn photo(photo: &RgbImage) -> Result<Self> {
         let mut bytes = Vec::new();
         JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&fitting(photo))?;
-        Ok(Self(uri("jpeg", &bytes)))
+        Ok(Self(uri(JPEG, &bytes)))
     }
 
     /// A map, every pixel as it is where there is room, as PNG.
@@ -37,7 +40,7 @@ impl Picture {
     pub fn map(map: &RgbImage) -> Result<Self> {
         let mut bytes = Cursor::new(Vec::new());
         fitting(map).write_to(&mut bytes, ImageFormat::Png)?;
-        Ok(Self(uri("png", bytes.get_ref())))
+        Ok(Self(uri(PNG, bytes.get_ref())))
     }
 
     /// The URI.
@@ -45,12 +48,17 @@ impl Picture {
         &self.0
     }
 
+    /// Whether it is a photo rather than a map.
+    pub fn is_photo(&self) -> bool {
+        self.0.starts_with(JPEG)
+    }
+
     /// Refuses what is no picture of this kind, for it may come from a file.
     ///
     /// # Errors
     /// When it would have to be fetched from elsewhere.
     pub fn check(&self) -> Result<()> {
-        let known = ["data:image/jpeg;base64,", "data:image/png;base64,"].iter().any(|start| self.0.starts_with(start));
+        let known = [JPEG, PNG].iter().any(|start| self.0.starts_with(start));
         ensure!(known, "a picture is not part of the file");
         Ok(())
     }
@@ -65,8 +73,8 @@ fn fitting(picture: &RgbImage) -> RgbImage {
     imageops::resize(picture, side(picture.width()), side(picture.height()), FilterType::Triangle)
 }
 
-fn uri(kind: &str, bytes: &[u8]) -> String {
-    format!("data:image/{kind};base64,{}", STANDARD.encode(bytes))
+fn uri(start: &str, bytes: &[u8]) -> String {
+    format!("{start}{}", STANDARD.encode(bytes))
 }
 
 #[cfg(test)]

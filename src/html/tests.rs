@@ -1,1 +1,293 @@
+use clap::Parser;
+use image::RgbImage;
+use serde_json::json;
+
 use super::*;
+use crate::cli::{Cli, Command};
+use crate::explain::Judged;
+
+/// A class that breaks out of every place that does not escape it.
+const NASTY: &str = "<script>\"&'";
+
+/// Options of `train` for a network of two blocks.
+fn config(classes: &[&str]) -> Config {
+    let options = ["convscope", "train", "--size", "24", "--channels", "4,6", "--data", "/photos/<b>"];
+    let Command::Train(arguments) = Cli::try_parse_from(options).unwrap().command else { unreachable!() };
+    arguments.config(&classes.iter().map(ToString::to_string).collect::<Vec<_>>(), [80, 20], true)
+}
+
+fn metrics() -> Vec<EpochRecord> {
+    let record = |epoch, val_acc| EpochRecord {
+        epoch,
+        train_loss: 0.6,
+        train_acc: 0.7,
+        val_loss: 0.5,
+        val_acc,
+        images_per_s: 100.0,
+        train_seconds: 1.0,
+        val_seconds: 1.0,
+    };
+    vec![record(1, 0.7), record(2, 0.8), record(3, 0.75)]
+}
+
+/// A run of which only training is known.
+fn bare(classes: &[&str]) -> Report {
+    Report {
+        run: "runs/<i>'\"".into(),
+        config: config(classes),
+        environment: Environment { adapter: NASTY.into(), ..Default::default() },
+        date: "2026-01-31".into(),
+        metrics: metrics(),
+        rejected: Vec::new(),
+        looked: Err("there is no adapter".into()),
+        layers: None,
+        explained: Vec::new(),
+        depth: None,
+    }
+}
+
+/// The same with everything, every name of it nasty.
+fn complete() -> Report {
+    let photo = Picture::photo(&RgbImage::new(24, 24)).unwrap();
+    let map = Picture::map(&RgbImage::new(3, 3)).unwrap();
+    let shot = || Shot {
+        name: NASTY.into(),
+        photo: photo.clone(),
+        evidence: map.clone(),
+        judged: Judged { index: 0, truth: 0, predicted: 1, probability: 0.9, of_truth: 0.1, margin: 0.8 },
+    };
+    let block = || BlockLook {
+        maps: vec![(0, 0.5, Some(map.clone())), (1, -0.5, None)],
+        channels: vec![ChannelLook { channel: 3, share: 0.25, patches: vec![map.clone()] }],
+    };
+    let explained = Explained {
+        name: NASTY.into(),
+        target: NASTY.into(),
+        against: "dog".into(),
+        probability: 0.75,
+        truth: Some("dog".into()),
+        relative_residual: 1e-7,
+        photo: photo.clone(),
+        evidence: map.clone(),
+        maps: vec![ExplainedMap {
+            method: "Occlusion".into(),
+            map: map.clone(),
+            control: map.clone(),
+            similarity: Some(0.1),
+            depends: true,
+            beats: (true, true),
+            deletion: 0.1,
+            insertion: 0.9,
+            completeness_gap: Some(0.01),
+            verdict: NASTY.into(),
+        }],
+        baselines: vec![Guess { name: NASTY.into(), deletion: 0.5, insertion: 0.5 }],
+    };
+    let classes = [NASTY, "dog"];
+    let study = depth_json(&config(&classes));
+    Report {
+        rejected: (0..30).map(|_| Rejected { file: NASTY.into(), reason: NASTY.into() }).collect(),
+        looked: Ok(Looked {
+            confusion: vec![vec![8, 2], vec![1, 9]],
+            galleries: vec![Gallery { title: "The worst", note: "Wrong.", shots: vec![shot()] }],
+            residual: 3e-7,
+            example: Some(shot()),
+            filters: vec![map.clone()],
+            blocks: vec![block(), block()],
+        }),
+        layers: Some(("runs/001/layers".into(), serde_json::from_value(layers_json()).unwrap())),
+        explained: vec![explained],
+        depth: Some((NASTY.into(), serde_json::from_value(study).unwrap())),
+        ..bare(&classes)
+    }
+}
+
+/// `layers.json` of two blocks.
+fn layers_json() -> serde_json::Value {
+    let probe = |gain: serde_json::Value| json!({"trained": 80.0, "initial": 60.0, "permuted": 50.0, "gain": gain});
+    let reset = json!({"drop": 5.0, "low": 2.0, "high": 8.0, "verdict": "critical"});
+    let layer = |block: usize, gain: serde_json::Value| {
+        json!({
+            "block": block, "output": [4, 5, 5], "receptive_field": 7, "parameters": 100,
+            "repeatability": {"trained": 0.99, "initial": 0.9}, "dead": 0, "quiet": 1, "effective_rank": 2.5,
+            "pooled": probe(gain.clone()), "grid": probe(gain), "reset": reset, "redrawn": reset,
+            "ablation": {"significant": 1, "fewest": 2, "curve": [[0, 50.0], [4, 80.0]]}, "verdict": NASTY
+        })
+    };
+    let gain = json!({"points": 2.0, "low": 1.0, "high": 3.0, "p": 0.01});
+    let layers = [layer(1, json!(null)), layer(2, gain)];
+    json!({"pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
+}
+
+/// `depth.json` in which one block is found to be enough.
+fn depth_json(config: &Config) -> serde_json::Value {
+    let rung = |name: &str, blocks: usize, comparison: serde_json::Value| {
+        json!({
+            "name": name, "blocks": blocks, "left_out": null, "parameters": 100, "receptive_field": 7,
+            "stopped_early": false, "errors": [10.0, 12.0], "mean_error": 11.0, "error_interval": [9.0, 13.0],
+            "log_loss": 0.4, "comparison": comparison
+        })
+    };
+    let comparison = json!({
+        "mean": 0.1, "upper_bound": 0.8, "interval": [-0.6, 0.8], "p_difference": 0.7, "decision": "sufficient"
+    });
+    json!({
+        "study": {
+            "identity": {"settings": {"folds": 2, "repeats": 1, "margin": 1.0, "epochs": 3, "model": config.model}},
+            "classes": config.classes, "dev_pictures": 80, "test_pictures": 20
+        },
+        "reference": "d2", "answer": "d1", "conclusive": true, "chance_error": 50.0, "words": NASTY,
+        "rungs": [rung("d2", 2, json!(null)), rung("d1", 1, comparison)]
+    })
+}
+
+/// Every element is closed in its turn; returns the elements' names.
+fn elements(page: &str) -> Vec<String> {
+    let (mut open, mut all) = (Vec::<String>::new(), Vec::new());
+    let mut rest = page.strip_prefix("<!DOCTYPE html>").expect("a document type");
+    while let Some(start) = rest.find('<') {
+        let mut quote = false;
+        let end = rest[start..].find(|c| {
+            quote ^= c == '"';
+            c == '>' && !quote
+        });
+        let tag = &rest[start + 1..start + end.expect("a tag ends")];
+        rest = &rest[start + tag.len() + 2..];
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name), "before {}", &rest[..rest.len().min(80)]);
+            continue;
+        }
+        let name = tag.split_whitespace().next().unwrap().to_string();
+        if !["meta", "img", "br"].contains(&name.as_str()) {
+            open.push(name.clone());
+        }
+        all.push(name);
+    }
+    assert!(open.is_empty(), "never closed: {open:?}");
+    all
+}
+
+fn assert_harmless(page: &str) {
+    let elements = elements(page);
+    for name in ["script", "link", "iframe", "object", "i", "b"] {
+        assert!(!elements.iter().any(|element| element == name), "the page has an element <{name}>");
+    }
+    let style = &page[page.find("<style>").unwrap() + 7..page.find("</style>").unwrap()];
+    let policy = format!("default-src 'none'; img-src data:; style-src 'sha256-{}'", words::sha256(style));
+    assert!(page.contains(&format!("content=\"{policy}")), "the policy does not fit the style");
+    assert!(!page.contains(" style="), "the policy forbids styles in elements");
+    for load in ["src=\"", "href=\"", "url("] {
+        for (at, _) in page.match_indices(load) {
+            let target = &page[at + load.len()..];
+            assert!(
+                target.starts_with("data:image/") || target.starts_with('#'),
+                "{}",
+                &target[..60.min(target.len())]
+            );
+        }
+    }
+    assert!(!page.contains("@import") && !page.contains("NaN"));
+}
+
+const QUESTIONS: [&str; 3] =
+    ["What do the feature maps tell me?", "Are the noisy last layers useless?", "How many layers are enough?"];
+
+#[test]
+fn a_bare_run_names_what_is_missing() {
+    let page = bare(&["cat", NASTY]).page();
+    assert_harmless(&page);
+    QUESTIONS.iter().for_each(|question| assert!(page.contains(question), "{question}"));
+    let run = r"'runs/&lt;i&gt;'\''&quot;'";
+    for command in ["explain --run", "layers --run", "depth --data '/photos/&lt;b&gt;'", "report"] {
+        assert!(page.contains(&format!("<code>convscope {command}")), "{command}");
+    }
+    assert!(page.contains(&format!("convscope layers --run {run}")), "the run is quoted for a shell: {run}");
+    assert!(page.contains("80.0\u{a0}% right"), "the best epoch counts");
+    assert!(page.contains("there is no adapter"));
+}
+
+#[test]
+fn a_complete_report_is_harmless_and_small() {
+    let page = complete().page();
+    assert_harmless(&page);
+    assert!(page.len() < 10 << 20);
+    QUESTIONS.iter().for_each(|question| assert!(page.contains(question), "{question}"));
+    assert!(!page.contains("class=\"missing\""), "nothing is missing");
+    assert!(page.contains("&lt;script&gt;") && !page.contains(NASTY));
+    for said in [
+        "85.0\u{a0}% right",
+        "No: the last maps are signal, not noise, and this network needs what the last block has learned.",
+        "1 of 2 blocks are enough.",
+        "the first 20 are listed",
+        "only <code>depth</code> answers that",
+        "3 × 10⁻⁷",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
+}
+
+#[test]
+fn answers_come_first() {
+    let page = complete().page();
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
+    let mut places = QUESTIONS.map(place).to_vec();
+    places.extend(
+        ["training", "pictures", "layers", "explanations", "depth", "limits"]
+            .map(|id| place(&format!("<section id=\"{id}\""))),
+    );
+    assert!(places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn verdicts_follow_the_figures() {
+    let with = |trained: f64, verdict: &str| {
+        let mut table = layers_json();
+        table["layers"][1]["repeatability"]["trained"] = json!(trained);
+        table["layers"][1]["reset"]["verdict"] = json!(verdict);
+        let layers = Some(("layers".into(), serde_json::from_value(table).unwrap()));
+        Report { layers, ..bare(&["cat", "dog"]) }.page()
+    };
+    assert!(with(0.2, "critical").contains("The last maps are mostly noise, yet this network needs"));
+    assert!(with(0.7, "undecided").contains("more signal than noise; whether"));
+    let robust = with(0.95, "robust");
+    assert!(robust.contains("signal, not noise, but this network does as well without"));
+    assert!(robust.contains("with these blocks as they were before training: 2."));
+}
+
+#[test]
+fn the_newest_table_and_a_fitting_study_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("001");
+    let write = |path: &str, value: &serde_json::Value| {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, value.to_string()).unwrap();
+    };
+    let config = config(&["cat", "dog"]);
+    write("001/config.json", &serde_json::to_value(&config).unwrap());
+    let run_dir = crate::run_dir::RunDir::at(run.clone());
+    metrics().iter().for_each(|record| run_dir.append_metrics(record).unwrap());
+    let read = |depth: Option<&Path>| Report::read(&run, depth, Err("unknown".into()), Vec::new());
+
+    let report = read(None).unwrap();
+    assert!(report.layers.is_none() && report.depth.is_none());
+    assert_eq!((report.metrics.len(), report.best(), report.date.len()), (3, 2, 10));
+
+    for (number, name) in [(1, "layers"), (2, "layers-2"), (10, "layers-10"), (99, "layers-old")] {
+        let mut table = layers_json();
+        table["pictures"] = json!(number);
+        write(&format!("001/{name}/layers.json"), &table);
+    }
+    assert_eq!(read(None).unwrap().layers.unwrap().1.pictures, 10);
+
+    let mut other = config.clone();
+    other.model.channels = vec![4];
+    write("depth/depth.json", &depth_json(&other));
+    assert!(read(None).unwrap().depth.is_none(), "a study of another network is not taken for an answer unasked");
+    let beside = folder.path().join("depth");
+    assert!(read(Some(&beside)).unwrap().page().contains("its answer is about those"));
+    write("depth-2/depth.json", &depth_json(&config));
+    assert_eq!(read(None).unwrap().depth.unwrap().0, folder.path().join("depth-2"));
+    let error = format!("{:#}", read(Some(&run)).err().unwrap());
+    assert!(error.contains("--depth") && error.contains("finished study"), "{error}");
+}

@@ -1,5 +1,7 @@
 //! What was trained on what, the curves, data problems and the confusion matrix.
 
+use std::cmp::Reverse;
+
 use maud::{Markup, html};
 
 use super::chart::{LineChart, Look, Series};
@@ -84,16 +86,17 @@ fn curve(report: &Report, what: &str, unit: &str, pick: fn(&EpochRecord) -> (f64
         x: "epoch",
         y: unit,
         whole: true,
+        holds: Vec::new(),
         series: vec![
-            series("training, in training mode", points(|pair| pair.0), Look::Dashed(1)),
-            series("validation, after the epoch", points(|pair| pair.1), Look::Solid(0)),
+            series("training, dropout on", points(|pair| pair.0), Look::Dashed(1)),
+            series("validation", points(|pair| pair.1), Look::Solid(0)),
         ],
     };
     let best = report.metrics.iter().find(|record| record.epoch == report.best()).map(|record| pick(record).1);
-    let digits = if what == "loss" { 3 } else { 1 };
+    let best = best.map(|best| if what == "loss" { plain(best, 3) } else { percent(best / 100.0) });
     let caption = html! {
         (what[..1].to_uppercase()) (what[1..]) " by epoch"
-        @if let Some(best) = best { "; at the best epoch " (plain(best, digits)) " in validation" } "."
+        @if let Some(best) = best { "; in validation " (best) " at the best epoch" } "."
     };
     figure(&chart.draw(), &caption)
 }
@@ -172,7 +175,7 @@ fn most_frequent(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
             }
         }
     }
-    all.sort_by(|a, b| b.0.cmp(&a.0));
+    all.sort_by_key(|(times, ..)| Reverse(*times));
     html! {
         p { "The most frequent confusions:" }
         ul { @for (times, truth, predicted) in all.iter().take(CONFUSIONS) { li { (truth) " taken for " (predicted) ": " (count(*times)) } } }

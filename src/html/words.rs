@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use maud::{Markup, html};
 use sha2::{Digest, Sha256};
 
 /// The hash by which a content-security policy knows a style sheet.
@@ -27,9 +28,18 @@ pub fn plain(number: f64, digits: usize) -> String {
     format!("{number:.digits$}").replace('-', "−")
 }
 
-/// "74.2 %" of a share.
+/// "74.2 %" of a share, kept on one line.
 pub fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+    format!("{:.1}\u{a0}%", 100.0 * share)
+}
+
+/// Text in which what stands between backticks is code.
+pub fn with_code(text: &str) -> Markup {
+    html! {
+        @for (number, part) in text.split('`').enumerate() {
+            @if number % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
 }
 
 /// "3 × 10⁻⁷", for numbers that are nearly 0.
@@ -65,6 +75,11 @@ mod tests {
         assert_eq!([signed(1.26, 1), signed(-0.5, 1), plain(-2.0, 0)], ["+1.3", "−0.5", "−2"]);
         assert_eq!([tiny(3.1e-7), tiny(0.0), tiny(0.01), tiny(2e-12)], ["3 × 10⁻⁷", "0", "0.0100", "2 × 10⁻¹²"]);
         assert_eq!([p_value(0.0321), p_value(1e-9)], ["p = 0.032", "p < 0.001"]);
+    }
+
+    #[test]
+    fn backticks_make_code_and_nothing_else_makes_markup() {
+        assert_eq!(with_code("only `depth` <b>").into_string(), "only <code>depth</code> &lt;b&gt;");
     }
 
     #[test]
