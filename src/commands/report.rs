@@ -49,6 +49,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
 /// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
 /// there. A failure is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
 pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) {
+    let started = Instant::now();
     let made = || -> Result<PathBuf> {
         let found;
         let pictures = match pictures {
@@ -62,7 +63,7 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
         write(&Report::read(run, None, looked, Explained::newest(run, MOST_EXPLAINED))?, None)
     };
     match made() {
-        Ok(path) => say(format!("report   {}", path.display())),
+        Ok(path) => say(format!("report   {}, {:.1} s", path.display(), started.elapsed().as_secs_f64())),
         Err(error) => say(format!("note: no report: {error:#}; `convscope report {}` tries again", run.display())),
     }
 }
