@@ -11,6 +11,8 @@ use super::words::{plain, signed};
 pub const STYLE: &str = include_str!("chart.css");
 /// Width of a chart, in its own units; it is shown as wide as there is room.
 const WIDTH: f64 = 400.0;
+/// Around a chart in a file of its own.
+const MARGIN: f64 = 14.0;
 /// Width of a letter, on the safe side.
 const LETTER: f64 = 6.8;
 /// Points up to which the points of a line are marked.
@@ -39,12 +41,13 @@ impl Chart {
     /// As a file of its own.
     pub fn file(&self) -> String {
         let Self { label, height, content } = self;
-        let view = format!("0 0 {WIDTH} {height}");
+        let [width, height] = [WIDTH + 2.0 * MARGIN, height + 2.0 * MARGIN];
+        let view = format!("-{MARGIN} -{MARGIN} {width} {height}");
         let svg = html! {
-            svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox=(view) width=(2.0 * WIDTH) height=(2.0 * height) {
+            svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox=(view) width=(2.0 * width) height=(2.0 * height) {
                 title { (label) }
                 style { (PreEscaped(STYLE)) }
-                rect width="100%" height="100%" fill="var(--paper)" {}
+                rect x=(-MARGIN) y=(-MARGIN) width=(width) height=(height) fill="var(--paper)" {}
                 (content)
             }
         };

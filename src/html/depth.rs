@@ -202,7 +202,7 @@ impl DepthStudy {
         };
         Forest {
             label: "error of smaller networks less that of the reference",
-            axis: "points of error more than the reference",
+            axis: "points more error",
             rows: self.rungs.iter().filter_map(row).collect(),
             marks: vec![(0.0, ""), (margin, "margin")],
             digits: 2,

@@ -123,7 +123,9 @@ fn figures(table: &Layers) -> Markup {
     html! {
         p {
             "On " (count(table.pictures)) " pictures, as many of each class, of which the network gets " (plain(table.accuracy, 1))
-            "\u{a0}% right. Numbers in grey are the controls: the same measure on the network before training, or with permuted labels."
+            "\u{a0}% right: with the weights of the last epoch, which no picture chose, unless " code { "layers" }
+            " was told otherwise. Numbers in grey are the controls: the same measure on the network before training, or "
+            "with permuted labels."
         }
         div.scroll {
             table.layers {
