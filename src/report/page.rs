@@ -245,7 +245,7 @@ impl Page {
                 let x = MARGIN + i * (sheet.column + gap);
                 let map = maps.map(*channel);
                 self.canvas.text((x, top - Font::Label.line()), label, Font::Label, MUTED);
-                self.map_at((x, top), &map, sheet.factor, &colours.scale(&map));
+                self.map_at((x, top), &map, sheet.factor, &colours.scale(&map), map.kind() != Kind::Live);
                 let note = colours.note(&map).filter(|note| note.chars().count() <= sheet.characters());
                 if let Some(note) = note {
                     self.canvas.text((x, below), &note, Font::Label, MUTED);
@@ -257,13 +257,13 @@ impl Page {
 
     /// Draws one map, or hatches it where it has nothing to show.
     pub fn map(&mut self, map: &Heat, factor: usize, scale: &Scale) {
-        self.map_at((self.x, self.y), map, factor, scale);
+        self.map_at((self.x, self.y), map, factor, scale, map.kind() == Kind::Dead);
         self.y += map.height * factor + SPACE;
     }
 
-    fn map_at(&mut self, at: (usize, usize), map: &Heat, factor: usize, scale: &Scale) {
+    fn map_at(&mut self, at: (usize, usize), map: &Heat, factor: usize, scale: &Scale, hatched: bool) {
         let size = (map.width * factor, map.height * factor);
-        if map.kind() == Kind::Dead {
+        if hatched {
             self.canvas.hatch(at, size);
         } else {
             let colour = |x, y| scale.colour(map.values[y * map.width + x]);
