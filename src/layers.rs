@@ -14,8 +14,8 @@ use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Weights;
-use crate::data::Pictures;
 use crate::data::prepare::{self, CHANNELS};
+use crate::data::{Pictures, spread};
 use crate::explain::{Lens, Question};
 use crate::gpu::GpuError;
 use crate::inspect::softmax;
@@ -611,12 +611,6 @@ fn balanced(pictures: &dyn Pictures, most: usize, classes: usize) -> Result<Vec<
          trained on"
     );
     Ok((0..each).flat_map(|turn| of_class.iter().map(move |indices| indices[turn * indices.len() / each])).collect())
-}
-
-/// `count` of `0..len`, evenly spread, or all.
-fn spread(len: usize, count: usize) -> Vec<usize> {
-    let count = count.min(len);
-    (0..count).map(|i| i * len / count).collect()
 }
 
 #[cfg(test)]

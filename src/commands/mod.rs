@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use image::RgbImage;
 
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs, Which};
-use crate::data::Pictures;
+use crate::data::{Pictures, spread};
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
@@ -87,9 +87,8 @@ fn lens<'a>(gpu: &'a Gpu, spec: &Spec, batch: u16) -> Result<Lens<'a>> {
 
 /// Surveys up to `most` pictures, spread evenly over the set, with a bar.
 fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -> Result<Survey> {
-    let count = pictures.len().min(most);
-    let order: Vec<usize> = (0..count).map(|i| i * pictures.len() / count).collect();
-    let looking = bar("{msg} {pos}/{len} [{bar:30}]", count as u64).with_message("looking at pictures");
+    let order = spread(pictures.len(), most);
+    let looking = bar("{msg} {pos}/{len} [{bar:30}]", order.len() as u64).with_message("looking at pictures");
     let found = survey(lens, pictures, &order, patches, |done| looking.set_position(done as u64))?;
     looking.finish_and_clear();
     if let Some(first) = found.rejected.first() {

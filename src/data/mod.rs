@@ -84,6 +84,12 @@ pub fn write_rejected(path: &Path, rejected: &[Rejected]) -> Result<()> {
     write().with_context(|| format!("cannot write the list of rejected files {}", path.display()))
 }
 
+/// `count` of the indices `0..len`, evenly spread; all where there are fewer.
+pub fn spread(len: usize, count: usize) -> Vec<usize> {
+    let count = count.min(len);
+    (0..count).map(|i| i * len / count).collect()
+}
+
 /// How many threads this machine runs at once, at least 1.
 pub fn threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from)

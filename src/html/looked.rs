@@ -108,7 +108,7 @@ impl Looked {
             None => None,
         };
         let mut blocks: Vec<BlockLook> = match example {
-            Some(example) => maps(lens, &tensor(&pixels(pictures, example.index)?))?,
+            Some(example) => maps(lens, &prepare::tensor(&pixels(pictures, example.index)?))?,
             None => Vec::new(),
         };
         if let Some(found) = excited(run, pictures) {
@@ -123,12 +123,6 @@ impl Looked {
 fn pixels(pictures: &dyn Pictures, index: usize) -> Result<Vec<u8>> {
     let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{}: {reason}", pictures.name(index)))?;
     Ok(pixels.into_owned())
-}
-
-fn tensor(pixels: &[u8]) -> Vec<f32> {
-    let mut tensor = vec![0.0; pixels.len() / 3 * prepare::CHANNELS];
-    prepare::to_tensor(pixels, false, &mut tensor);
-    tensor
 }
 
 fn photo(pictures: &dyn Pictures, pixels: Vec<u8>) -> RgbImage {
