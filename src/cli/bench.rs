@@ -1,0 +1,94 @@
+//! Options of `bench`.
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::DeviceArgs;
+use super::train::{BATCH, check_geometry};
+use crate::data::drawn;
+use crate::spec::Spec;
+
+/// What `bench` times.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Time steps of one size
+    Step(StepArgs),
+    /// Time a few steps each of many batches and picture sizes, to see how the cost grows
+    Scaling(ScalingArgs),
+}
+
+/// Options of `bench step`.
+#[derive(Args, Debug)]
+#[command(allow_negative_numbers = true)]
+pub struct StepArgs {
+    /// Side of the pictures, in pixels
+    #[arg(long, default_value_t = drawn::SIZE)]
+    pub size: usize,
+    /// Pictures a training step
+    #[arg(long, default_value_t = BATCH)]
+    pub batch: usize,
+    /// Steps to time, after a few that are not
+    #[arg(long, default_value_t = 30)]
+    pub steps: usize,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `bench scaling`.
+#[derive(Args, Debug)]
+pub struct ScalingArgs {
+    /// Pictures a step, one after the other, each picture of 128 x 128
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256", value_name = "N,N,..")]
+    pub batches: Vec<usize>,
+    /// Sides of the pictures, one after the other, 32 pictures a step
+    #[arg(long, value_delimiter = ',', default_value = "64,96,128,192,256,384,512", value_name = "N,N,..")]
+    pub sizes: Vec<usize>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl StepArgs {
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// The first option that is out of range, with what would be right.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=1_000_000).contains(&self.steps) {
+            bail!("--steps {}: expected 1 to 1000000", self.steps);
+        }
+        check_geometry(&Spec::dogs_vs_cats(self.size, 2), self.batch)
+    }
+}
+
+/// A batch of pictures to time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Work {
+    /// Side of the pictures.
+    pub size: usize,
+    /// Pictures a step.
+    pub batch: usize,
+}
+
+impl ScalingArgs {
+    /// What to time with growing batches, and what with growing pictures.
+    ///
+    /// # Errors
+    /// The first number that is out of range, with what would be right.
+    pub fn series(&self) -> Result<[Vec<Work>; 2]> {
+        let batches: Vec<_> = self.batches.iter().map(|batch| Work { size: drawn::SIZE, batch: *batch }).collect();
+        let sizes: Vec<_> = self.sizes.iter().map(|size| Work { size: *size, batch: BATCH }).collect();
+        for Work { size, batch } in batches.iter().chain(&sizes) {
+            check_geometry(&Spec::dogs_vs_cats(*size, 2), *batch)?;
+        }
+        Ok([batches, sizes])
+    }
+}

@@ -1,0 +1,153 @@
+//! Options of `depth`.
+
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use super::{OptimizerName, Switch, TrainArgs};
+use crate::data::drawn;
+use crate::ops::conv2d::Kernels;
+use crate::study::{Ladder, Settings};
+
+/// Options of `depth`: those of `train`, which say how every network of the study is trained, and its own.
+#[derive(Args, Debug)]
+#[command(
+    allow_negative_numbers = true,
+    mut_arg("val_share", |option| option.hide(true)),
+    mut_arg("train_pictures", |option| option.hide(true)),
+    mut_arg("val_pictures", |option| option.hide(true)),
+    mut_arg("seed", |option| option.help("Decides the split, initial weights, order, flips, dropout, and the drawn pictures")),
+    mut_arg("out", |option| option.help("Folder of the study; one that was stopped goes on from there [default: runs/depth]"))
+)]
+pub struct DepthArgs {
+    /// How every network is trained.
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Numbers of blocks to compare, as 1..5 or 2,3,5; the largest is the reference [default: from 1 to all --channels]
+    #[arg(long, value_name = "A..B", conflicts_with = "ladder")]
+    pub depths: Option<Depths>,
+    /// What the networks that are compared with the whole one leave out
+    #[arg(long, value_enum, default_value_t = Ladder::Truncate)]
+    pub ladder: Ladder,
+    /// Parts that the pictures are divided into, each scored by networks that learned from the others
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub folds: usize,
+    /// How often they are divided anew
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub repeats: usize,
+    /// Loss of accuracy that is accepted, in percentage points
+    #[arg(long, default_value_t = 1.0, value_name = "POINTS")]
+    pub margin: f64,
+    /// Pictures to draw where there is no --data
+    #[arg(long, default_value_t = drawn::TRAIN_PICTURES + drawn::VAL_PICTURES, value_name = "N", conflicts_with = "data")]
+    pub pictures: usize,
+    /// Train the K-th of N shares of the networks and nothing else, so that N processes carry the study
+    #[arg(long, value_name = "K/N", conflicts_with_all = ["collect", "dry_run"])]
+    pub unit: Option<Share>,
+    /// Put together what was trained elsewhere; needs --out and no other option
+    #[arg(long, requires = "out", conflicts_with = "dry_run")]
+    pub collect: bool,
+    /// Say what would be trained and how long that would take, then stop
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Numbers of blocks, ascending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Depths(pub Vec<usize>);
+
+impl FromStr for Depths {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|number| (1..=10).contains(number));
+        let depths: Option<Vec<usize>> = match text.split_once("..") {
+            Some((first, last)) => number(first).zip(number(last)).map(|(first, last)| (first..=last).collect()),
+            None => text.split(',').map(number).collect(),
+        };
+        let mut depths = depths.unwrap_or_default();
+        depths.sort_unstable();
+        depths.dedup();
+        if depths.len() < 2 {
+            return Err("expected at least two numbers from 1 to 10, as 1..5 or 2,3,5".into());
+        }
+        Ok(Self(depths))
+    }
+}
+
+/// The K-th of N shares, K from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which share.
+    pub number: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parsed {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
+            _ => Err("expected K/N with K from 1 to N, as 3/10".into()),
+        }
+    }
+}
+
+impl DepthArgs {
+    /// Checks every number that needs neither data nor device.
+    ///
+    /// # Errors
+    /// The first option that is out of range, with what would be right.
+    pub fn check(&self) -> Result<()> {
+        self.train.check_numbers()?;
+        let defaults = [drawn::TRAIN_PICTURES, drawn::VAL_PICTURES];
+        if self.train.val_share.is_some() || [self.train.train_pictures, self.train.val_pictures] != defaults {
+            bail!("--val-share, --train-pictures, --val-pictures: `depth` divides all pictures by --folds instead");
+        }
+        if !(2..=100).contains(&self.folds) {
+            bail!("--folds {}: expected 2 to 100", self.folds);
+        }
+        if !(1..=100).contains(&self.repeats) {
+            bail!("--repeats {}: expected 1 to 100", self.repeats);
+        }
+        if !(self.margin > 0.0 && self.margin <= 100.0) {
+            bail!("--margin {}: expected more than 0 and at most 100 percentage points", self.margin);
+        }
+        if !(2..=10_000_000).contains(&self.pictures) {
+            bail!("--pictures {}: expected 2 to 10000000", self.pictures);
+        }
+        self.settings(2, Kernels::Plain).rungs()?;
+        Ok(())
+    }
+
+    /// Numbers of blocks to compare, ascending.
+    pub fn depths(&self) -> Vec<usize> {
+        self.depths.as_ref().map_or_else(|| (1..=self.train.channels.len()).collect(), |depths| depths.0.clone())
+    }
+
+    /// Everything that decides what comes out, given the number of classes.
+    pub fn settings(&self, classes: usize, kernels: Kernels) -> Settings {
+        let TrainArgs { batch, optimizer, lr, weight_decay, seed, .. } = self.train;
+        Settings {
+            ladder: self.ladder,
+            depths: self.depths(),
+            folds: self.folds,
+            repeats: self.repeats,
+            margin: self.margin,
+            model: self.train.spec(classes),
+            batch,
+            epochs: self.train.epochs(),
+            optimizer,
+            lr,
+            momentum: (optimizer == OptimizerName::Sgd).then_some(self.train.momentum()),
+            weight_decay,
+            augment: self.train.augment == Switch::On,
+            seed,
+            kernels,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What was typed, and what it means. Nothing here touches a device or a file.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use clap::builder::PossibleValue;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::gpu::AdapterChoice;
+use crate::inspect::Stage;
+use crate::ops::conv2d::Kernels;
+use crate::report::ScaleBy;
+
+mod bench;
+mod config;
+mod depth;
+mod train;
+
+pub use bench::{BenchCommand, ScalingArgs, StepArgs, Work};
+pub use config::{Config, quoted};
+pub use depth::{DepthArgs, Depths, Share};
+pub use train::{OptimizerName, Switch, TrainArgs};
+
+/// Train a convolutional network on hand-written WGSL kernels, then see what each layer has learned.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The program's commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train the network, on pictures that the program draws itself or on your own
+    Train(Box<TrainArgs>),
+    /// Draw the feature maps of an image with a trained network
+    Features(FeaturesArgs),
+    /// Explain why the network decided as it did on an image: evidence, saliency maps, feature maps
+    Explain(ExplainArgs),
+    /// Show what the channels of a network have learned: filters, strongest patches, pictures that drive them up
+    Learned(LearnedArgs),
+    /// Measure what each layer is good for: signal or noise, what can be read from it, whether the network needs it
+    Layers(LayersArgs),
+    /// Find out how many blocks are enough, by a cross-validated study
+    Depth(Box<DepthArgs>),
+    /// Write the report of a run: one HTML page with the answers and what they stand on
+    Report(ReportArgs),
+    /// List the adapters (GPUs and software drivers) that can be used
+    Adapters,
+    /// Time the training step by itself: random weights, and pictures of noise that lie on the device already
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// Options of `features`.
+#[derive(Args, Debug)]
+pub struct FeaturesArgs {
+    /// The image, JPEG or PNG
+    pub image: PathBuf,
+    /// Folder of the run whose network to use
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Which of the run's weights to use
+    #[arg(long, value_enum, default_value_t = Which::Best)]
+    pub weights: Which,
+    /// Where in a block its maps are taken
+    #[arg(long, value_enum, default_value_t = Stage::Relu)]
+    pub stage: Stage,
+    /// Folder for the pictures; must not exist yet [default: a new one below RUN/features]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What `explain` is told.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Images (JPEG or PNG), folders of images, or text files (.txt) with the path of an image on each line
+    /// [default: five validation pictures of the run: the two worst mistakes, the closest call, the two surest]
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// Folder of the run whose network to explain
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Which of the run's weights to use
+    #[arg(long, value_enum, default_value_t = Which::Best)]
+    pub weights: Which,
+    /// Explain the predicted class against this one, by its name [default: the runner-up]
+    #[arg(long, value_name = "CLASS")]
+    pub against: Option<String>,
+    /// Blocks that Grad-CAM, HiResCAM and LayerCAM look at, by number, as 3,5 [default: the last two]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    pub layers: Vec<usize>,
+    /// What the colours of feature maps span
+    #[arg(long, value_enum, default_value_t)]
+    pub scale: ScaleBy,
+    /// Also draw guided backpropagation and deconvnet, which look sharp and explain nothing
+    #[arg(long)]
+    pub pictures_only: bool,
+    /// Pictures at once on the device
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// Where the photos of the run are now [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Folder for the results, one folder an image; must not exist yet [default: RUN/explain]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What `learned` is told.
+#[derive(Debug, Args)]
+pub struct LearnedArgs {
+    /// Folder of the run whose network to look into
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Which of the run's weights to use
+    #[arg(long, value_enum, default_value_t = Which::Best)]
+    pub weights: Which,
+    /// Where the photos of the run are now [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Pictures at once on the device
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// Folder for the results; must not exist yet [default: a new one below RUN]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What `layers` is told.
+#[derive(Debug, Args)]
+pub struct LayersArgs {
+    /// Folder of the run whose network to look into
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Which of the run's weights to use. The validation pictures chose the best ones, so that figures from these pictures would flatter
+    /// them; for networks of drawn pictures, new pictures are drawn
+    #[arg(long, value_enum, default_value_t = Which::Last)]
+    pub weights: Which,
+    /// The most pictures to use
+    #[arg(long, default_value_t = 2000)]
+    pub pictures: usize,
+    /// Decides folds, resamples, noise and fresh weights
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where the photos of the run are now [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Pictures at once on the device
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// Do not write the run's report.html anew at the end
+    #[arg(long)]
+    pub no_report: bool,
+    /// Folder for the results; must not exist yet [default: a new one below RUN]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What `report` is told.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folder of the run
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Folder of a depth study to answer the third question [default: a fitting one named depth in RUN or beside it]
+    #[arg(long, value_name = "DIR")]
+    pub depth: Option<PathBuf>,
+    /// Where the photos of the run are now [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The page; an older one is replaced [default: RUN/report.html]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Pictures at once on the device
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// On what to compute.
+#[derive(Args, Debug)]
+pub struct DeviceArgs {
+    /// Number or part of the name of an adapter, as `convscope adapters` lists them
+    #[arg(long)]
+    pub adapter: Option<AdapterChoice>,
+    /// Kernels of the convolutions
+    #[arg(long, value_enum, default_value_t)]
+    pub kernels: KernelChoice,
+}
+
+/// Kernels of the convolutions, or none for those that suit the adapter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelChoice(pub Option<Kernels>);
+
+impl ValueEnum for KernelChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: LazyLock<Vec<KernelChoice>> = LazyLock::new(|| {
+            let sets = Kernels::value_variants().iter().copied().map(Some);
+            std::iter::once(None).chain(sets).map(KernelChoice).collect()
+        });
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self.0 {
+            None => Some(PossibleValue::new("auto").help("Those that suit the adapter")),
+            Some(kernels) => kernels.to_possible_value(),
+        }
+    }
+}
+
+/// Which of a run's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// Those of the epoch with the highest validation accuracy.
+    Best,
+    /// Those of the last epoch.
+    Last,
+}
+
+impl Which {
+    /// Name of their file in the run's folder.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Best => "best.safetensors",
+            Self::Last => "last.safetensors",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_set_of_kernels_can_be_chosen() {
+        let kernels = |options: &[&str]| {
+            let cli = Cli::try_parse_from(["convscope", "train"].iter().chain(options)).unwrap();
+            let Command::Train(arguments) = cli.command else { unreachable!("the command is train") };
+            arguments.device.kernels
+        };
+        assert_eq!(kernels(&[]), KernelChoice(None));
+        for set in Kernels::value_variants() {
+            assert_eq!(kernels(&[&format!("--kernels={set}")]), KernelChoice(Some(*set)));
+        }
+    }
+}

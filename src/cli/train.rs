@@ -1,0 +1,290 @@
+//! Options of `train`.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use super::{Config, DeviceArgs};
+use crate::data::drawn;
+use crate::data::folder::VALIDATION_SHARE;
+use crate::model::Optimizer;
+use crate::spec::{Head, Spec};
+use crate::train::{Recipe, Schedule};
+
+/// Pictures a training step, where nothing else is asked for.
+pub(super) const BATCH: usize = 32;
+
+/// A choice between on and off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// Names of the optimisers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerName {
+    /// Adam with PyTorch's defaults.
+    Adam,
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+}
+
+/// Options of `train`.
+#[derive(Args, Debug)]
+#[command(allow_negative_numbers = true)]
+pub struct TrainArgs {
+    /// Folder of your own photos, JPEG or PNG: one folder a class; or files named cat.0.jpg; or train/ and val/ (valid/,
+    /// validation/) with a folder a class each. Without it, cats and dogs that the program draws
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Side of the square that every picture is cropped to, in pixels
+    #[arg(long, default_value_t = drawn::SIZE)]
+    pub size: usize,
+    /// Pictures a training step
+    #[arg(long, default_value_t = BATCH)]
+    pub batch: usize,
+    /// Passes over the training pictures [default: 8 for drawn pictures, 10 for --data]
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Learning rate
+    #[arg(long, default_value_t = 1e-3)]
+    pub lr: f64,
+    /// How the weights move
+    #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
+    pub optimizer: OptimizerName,
+    /// Momentum of --optimizer sgd [default: 0.9]
+    #[arg(long)]
+    pub momentum: Option<f32>,
+    /// Weight decay, added to the gradient as in PyTorch's Adam and SGD
+    #[arg(long, default_value_t = 0.0)]
+    pub weight_decay: f32,
+    /// Decides initial weights, order, flips, dropout, and the drawn pictures
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Output channels of each block, and so the number of blocks
+    #[arg(long, value_delimiter = ',', default_value = "16,32,64,128,256", value_name = "N,N,..")]
+    pub channels: Vec<usize>,
+    /// Height and width of the filters
+    #[arg(long, default_value_t = 3)]
+    pub kernel: usize,
+    /// Stride of the convolutions
+    #[arg(long, default_value_t = 2)]
+    pub stride: usize,
+    /// Zero padding of the convolutions on every side
+    #[arg(long, default_value_t = 0)]
+    pub padding: usize,
+    /// Probability to drop a channel in training
+    #[arg(long, default_value_t = 0.1)]
+    pub dropout: f32,
+    /// What stands between the last block and the linear layers
+    #[arg(long, value_enum, default_value_t = Head::AvgPool)]
+    pub head: Head,
+    /// Outputs of the first linear layer
+    #[arg(long, default_value_t = 64)]
+    pub hidden: usize,
+    /// Flip training pictures left to right at random
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    pub augment: Switch,
+    /// Share of each class set aside for validation where --data has no validation folder [default: 0.2]
+    #[arg(long, value_name = "SHARE", requires = "data")]
+    pub val_share: Option<f64>,
+    /// Drawn pictures to train on
+    #[arg(long, default_value_t = drawn::TRAIN_PICTURES, value_name = "N", conflicts_with = "data")]
+    pub train_pictures: usize,
+    /// Drawn pictures to validate on
+    #[arg(long, default_value_t = drawn::VAL_PICTURES, value_name = "N", conflicts_with = "data")]
+    pub val_pictures: usize,
+    /// Memory for decoded pictures, in MiB; what does not fit is decoded again each time
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    pub cache: usize,
+    /// Folder of the run itself; must not exist yet [default: runs/001 or the next free number]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Do not write report.html at the end
+    #[arg(long)]
+    pub no_report: bool,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+impl TrainArgs {
+    /// Checks every number that needs neither data nor device, and the geometry of the network.
+    ///
+    /// # Errors
+    /// The first option that is out of range, with what would be right.
+    pub fn check(&self) -> Result<()> {
+        self.check_numbers()?;
+        check_geometry(&self.spec(2), self.batch)
+    }
+
+    pub(super) fn check_numbers(&self) -> Result<()> {
+        if !(self.lr.is_finite() && self.lr > 0.0) {
+            bail!("--lr {}: expected a number above 0, such as 0.001", self.lr);
+        }
+        if !(0.0..1.0).contains(&self.momentum()) {
+            bail!("--momentum {}: expected at least 0 and less than 1", self.momentum());
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            bail!("--weight-decay {}: expected a number of at least 0", self.weight_decay);
+        }
+        if !(self.val_share() > 0.0 && self.val_share() < 1.0) {
+            bail!("--val-share {}: expected more than 0 and less than 1", self.val_share());
+        }
+        for (option, pictures) in [("train-pictures", self.train_pictures), ("val-pictures", self.val_pictures)] {
+            if !(2..=10_000_000).contains(&pictures) {
+                bail!("--{option} {pictures}: expected 2 to 10000000");
+            }
+        }
+        if self.momentum.is_some() && self.optimizer != OptimizerName::Sgd {
+            bail!("--momentum: only --optimizer sgd has one");
+        }
+        if !(1..=1_000_000).contains(&self.epochs()) {
+            bail!("--epochs {}: expected 1 to 1000000", self.epochs());
+        }
+        if self.cache > 1 << 24 {
+            bail!("--cache {}: expected at most 16777216 MiB", self.cache);
+        }
+        check_batch(self.batch)
+    }
+
+    /// The network, for so many classes.
+    pub fn spec(&self, classes: usize) -> Spec {
+        Spec {
+            input: [3, self.size, self.size],
+            channels: self.channels.clone(),
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            dropout: self.dropout,
+            head: self.head,
+            hidden: self.hidden,
+            classes,
+        }
+    }
+
+    /// How to train it.
+    pub fn recipe(&self) -> Recipe {
+        let weight_decay = self.weight_decay;
+        Recipe {
+            optimizer: match self.optimizer {
+                OptimizerName::Adam => Optimizer::Adam { weight_decay },
+                OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum(), weight_decay },
+            },
+            lr: self.lr,
+            schedule: Schedule::Constant,
+            seed: self.seed,
+            augment: self.augment == Switch::On,
+        }
+    }
+
+    /// Every choice made, given what the data turned out to be; `split` says whether validation pictures were set aside.
+    pub fn config(&self, classes: &[String], [train_pictures, val_pictures]: [usize; 2], split: bool) -> Config {
+        let sgd = self.optimizer == OptimizerName::Sgd;
+        // Later commands may run in another folder.
+        let absolute = |data: &PathBuf| std::path::absolute(data).unwrap_or_else(|_| data.clone());
+        Config {
+            data: self.data.as_ref().map(|data| absolute(data).display().to_string()),
+            val_share: split.then_some(self.val_share()),
+            classes: classes.to_vec(),
+            train_pictures,
+            val_pictures,
+            model: self.spec(classes.len()),
+            batch: self.batch,
+            epochs: self.epochs(),
+            optimizer: self.optimizer,
+            lr: self.lr,
+            momentum: sgd.then_some(self.momentum()),
+            weight_decay: self.weight_decay,
+            augment: self.augment == Switch::On,
+            seed: self.seed,
+        }
+    }
+
+    pub(super) fn momentum(&self) -> f32 {
+        self.momentum.unwrap_or(0.9)
+    }
+
+    /// Share of each class set aside for validation where the data folder has no validation folder.
+    pub fn val_share(&self) -> f64 {
+        self.val_share.unwrap_or(VALIDATION_SHARE)
+    }
+
+    /// Passes over the training pictures.
+    pub fn epochs(&self) -> usize {
+        self.epochs.unwrap_or(if self.data.is_some() { 10 } else { 8 })
+    }
+}
+
+/// Checks a network's geometry, and whether it can learn from so many pictures a step.
+pub(super) fn check_geometry(spec: &Spec, batch: usize) -> Result<()> {
+    check_batch(batch)?;
+    spec.blocks()?;
+    if batch < spec.least_batch() {
+        bail!("--batch {batch}: batch norm cannot learn from one map of 1 x 1: raise --batch or --size");
+    }
+    Ok(())
+}
+
+fn check_batch(batch: usize) -> Result<()> {
+    if !(1..=60_000).contains(&batch) {
+        bail!("--batch {batch}: expected 1 to 60000");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn train(arguments: &[&str]) -> Result<Box<TrainArgs>> {
+        let cli = Cli::try_parse_from(["convscope", "train"].iter().chain(arguments))?;
+        let Command::Train(arguments) = cli.command else { unreachable!("the command is train") };
+        arguments.check()?;
+        Ok(arguments)
+    }
+
+    #[test]
+    fn without_options_it_is_the_known_network() {
+        let arguments = train(&[]).unwrap();
+        assert_eq!(arguments.spec(2), Spec::dogs_vs_cats(128, 2));
+        assert_eq!(arguments.epochs(), 8);
+    }
+
+    #[test]
+    fn bad_numbers_name_their_option() {
+        let cases = [
+            ("--batch=0", "--batch 0"),
+            ("--epochs=0", "--epochs 0"),
+            ("--lr=0", "--lr 0"),
+            ("--lr=NaN", "--lr NaN"),
+            ("--momentum=1", "--momentum 1"),
+            ("--momentum=0.5", "only --optimizer sgd"),
+            ("--cache=99999999", "--cache 99999999"),
+            ("--weight-decay=-1", "--weight-decay -1"),
+            ("--size=16", "block 4"),
+            ("--size=0", "--size 0"),
+            ("--stride=0", "--stride 0"),
+            ("--kernel=99", "--kernel 99"),
+            ("--dropout=1", "--dropout 1"),
+            ("--channels=8,0", "--channels 8,0"),
+            ("--val-share=0.5", "--data <DIR>"),
+            ("--train-pictures=1", "--train-pictures 1"),
+            ("--optimizer=lion", "possible values: adam, sgd"),
+            ("--kernels=fast", "possible values: auto, plain"),
+        ];
+        for (argument, message) in cases {
+            let error = train(&[argument]).unwrap_err().to_string();
+            assert!(error.contains(message), "{argument}: {error}");
+        }
+    }
+}
