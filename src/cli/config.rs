@@ -1,11 +1,77 @@
 //! What a run or a study was told, every choice made, and how that is typed again.
 
-use clap::builder::PossibleValue;
 use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::{Cli, Command, OptimizerName};
+use crate::model::Optimizer;
+use crate::ops::conv2d::Kernels;
 use crate::spec::Spec;
+use crate::study::{Ladder, Settings};
+use crate::train::{Recipe, Schedule};
+
+/// How a network is built and trained: what `train` and `depth` are both told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// The network.
+    pub model: Spec,
+    /// Pictures a training step.
+    pub batch: usize,
+    /// Passes over the training pictures.
+    pub epochs: usize,
+    /// Name of the optimiser.
+    pub optimizer: OptimizerName,
+    /// Learning rate of the first step.
+    pub lr: f64,
+    /// Momentum, of SGD.
+    pub momentum: Option<f32>,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Whether training pictures are flipped.
+    pub augment: bool,
+    /// Decides all that is random.
+    pub seed: u64,
+}
+
+impl Training {
+    /// How to train, with a seed that may be another than [`Training::seed`].
+    pub fn recipe(&self, schedule: Schedule, seed: u64) -> Recipe {
+        let weight_decay = self.weight_decay;
+        Recipe {
+            optimizer: match self.optimizer {
+                OptimizerName::Adam => Optimizer::Adam { weight_decay },
+                OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum.unwrap_or_default(), weight_decay },
+            },
+            lr: self.lr,
+            schedule,
+            seed,
+            augment: self.augment,
+        }
+    }
+
+    /// The options that say so, and their values.
+    fn options(&self) -> Vec<(&'static str, String)> {
+        let mut options = vec![
+            ("size", self.model.input[1].to_string()),
+            ("channels", listed(&self.model.channels)),
+            ("kernel", self.model.kernel.to_string()),
+            ("stride", self.model.stride.to_string()),
+            ("padding", self.model.padding.to_string()),
+            ("dropout", self.model.dropout.to_string()),
+            ("head", named(&self.model.head)),
+            ("hidden", self.model.hidden.to_string()),
+            ("batch", self.batch.to_string()),
+            ("epochs", self.epochs.to_string()),
+            ("lr", self.lr.to_string()),
+            ("optimizer", named(&self.optimizer)),
+            ("weight-decay", self.weight_decay.to_string()),
+            ("augment", if self.augment { "on" } else { "off" }.into()),
+            ("seed", self.seed.to_string()),
+        ];
+        options.extend(self.momentum.map(|momentum| ("momentum", momentum.to_string())));
+        options
+    }
+}
 
 /// What `train` is to do, every choice made: `config.json` of the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,78 +86,91 @@ pub struct Config {
     pub train_pictures: usize,
     /// Pictures to validate on.
     pub val_pictures: usize,
-    /// The network.
-    pub model: Spec,
-    /// Pictures a training step.
-    pub batch: usize,
-    /// Passes over the training pictures.
-    pub epochs: usize,
-    /// Name of the optimiser.
-    pub optimizer: OptimizerName,
-    /// Learning rate.
-    pub lr: f64,
-    /// Momentum, of SGD.
-    pub momentum: Option<f32>,
-    /// Weight decay.
-    pub weight_decay: f32,
-    /// Whether training pictures are flipped.
-    pub augment: bool,
-    /// Decides all that is random.
-    pub seed: u64,
+    /// The network and how it is trained.
+    #[serde(flatten)]
+    pub training: Training,
 }
 
 impl Config {
     /// The command that trains like this again, as it is typed in a shell; options that have their default are left out.
     pub fn command(&self) -> String {
-        let data = self.data.as_deref().map(|data| ["--data", data]);
-        let plain = ["convscope", "train"].into_iter().chain(data.into_iter().flatten());
-        let Command::Train(plain) = Cli::parse_from(plain).command else { unreachable!("the command is train") };
+        let Command::Train(plain) = plain("train", self.data.as_deref()) else { unreachable!("the command is train") };
         let counts = [plain.train_pictures, plain.val_pictures];
-        let plain = plain.config(&self.classes, counts, self.val_share.is_some()).options();
-        let mut words = vec!["convscope".into(), "train".into()];
-        for (option, value) in self.options() {
-            if option == "data" || !plain.contains(&(option, value.clone())) {
-                words.push(format!("--{option} {}", quoted(&value)));
-            }
-        }
-        words.join(" ")
+        let plain = plain.config(&self.classes, counts, self.val_share.is_some());
+        typed("train", self.data.as_deref(), &self.options(), &plain.options())
     }
 
-    /// The options of `train` and their values.
+    /// The command that studies how many of the network's blocks are enough, on the same pictures.
+    pub fn depth_command(&self) -> String {
+        let data = self.data.as_deref();
+        let Command::Depth(plain) = plain("depth", data) else { unreachable!("the command is depth") };
+        let settings = Settings {
+            depths: (1..=self.training.model.channels.len()).collect(),
+            training: self.training.clone(),
+            ..plain.settings(self.classes.len(), Kernels::Plain)
+        };
+        depth_command(data, self.train_pictures + self.val_pictures, &settings)
+    }
+
+    /// The options of `train` and their values, without the data folder.
     fn options(&self) -> Vec<(&'static str, String)> {
-        let named = |value: Option<PossibleValue>| value.map_or(String::new(), |value| value.get_name().to_string());
-        let channels: Vec<String> = self.model.channels.iter().map(usize::to_string).collect();
-        let mut options = Vec::new();
-        match &self.data {
-            Some(data) => {
-                options.push(("data", data.clone()));
-                options.extend(self.val_share.map(|share| ("val-share", share.to_string())));
-            }
-            None => {
-                options.push(("train-pictures", self.train_pictures.to_string()));
-                options.push(("val-pictures", self.val_pictures.to_string()));
-            }
-        }
-        options.extend([
-            ("size", self.model.input[1].to_string()),
-            ("channels", channels.join(",")),
-            ("kernel", self.model.kernel.to_string()),
-            ("stride", self.model.stride.to_string()),
-            ("padding", self.model.padding.to_string()),
-            ("dropout", self.model.dropout.to_string()),
-            ("head", named(self.model.head.to_possible_value())),
-            ("hidden", self.model.hidden.to_string()),
-            ("batch", self.batch.to_string()),
-            ("epochs", self.epochs.to_string()),
-            ("lr", self.lr.to_string()),
-            ("optimizer", named(self.optimizer.to_possible_value())),
-            ("weight-decay", self.weight_decay.to_string()),
-            ("augment", if self.augment { "on" } else { "off" }.into()),
-            ("seed", self.seed.to_string()),
-        ]);
-        options.extend(self.momentum.map(|momentum| ("momentum", momentum.to_string())));
+        let mut options = match &self.data {
+            Some(_) => self.val_share.map(|share| ("val-share", share.to_string())).into_iter().collect(),
+            None => vec![
+                ("train-pictures", self.train_pictures.to_string()),
+                ("val-pictures", self.val_pictures.to_string()),
+            ],
+        };
+        options.extend(self.training.options());
         options
     }
+}
+
+/// The command that studies depth on the pictures in `data`, or on so many drawn ones, with these settings; options that have
+/// their default are left out.
+pub fn depth_command(data: Option<&str>, pictures: usize, settings: &Settings) -> String {
+    let Command::Depth(plain) = plain("depth", data) else { unreachable!("the command is depth") };
+    let options = |pictures: usize, settings: &Settings| {
+        let mut options = Vec::new();
+        if data.is_none() {
+            options.push(("pictures", pictures.to_string()));
+        }
+        match settings.ladder {
+            Ladder::Truncate => options.push(("depths", listed(&settings.depths))),
+            Ladder::Drop => options.push(("ladder", named(&settings.ladder))),
+        }
+        options.push(("folds", settings.folds.to_string()));
+        options.push(("repeats", settings.repeats.to_string()));
+        options.push(("margin", settings.margin.to_string()));
+        options.extend(settings.training.options());
+        options
+    };
+    let standard = options(plain.pictures, &plain.settings(settings.training.model.classes, settings.kernels));
+    typed("depth", data, &options(pictures, settings), &standard)
+}
+
+/// A command with no option but its data.
+fn plain(command: &str, data: Option<&str>) -> Command {
+    let data = data.map(|data| ["--data", data]);
+    Cli::parse_from(["convscope", command].into_iter().chain(data.into_iter().flatten())).command
+}
+
+/// A command as it is typed, without the options that are among the standard ones.
+fn typed(command: &str, data: Option<&str>, options: &[(&str, String)], standard: &[(&'static str, String)]) -> String {
+    let data = data.map(|data| format!(" --data {}", quoted(data))).unwrap_or_default();
+    let special = options.iter().filter(|option| !standard.contains(option));
+    let special: String = special.map(|(option, value)| format!(" --{option} {}", quoted(value))).collect();
+    format!("convscope {command}{data}{special}")
+}
+
+/// A choice as it is typed.
+fn named(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or(String::new(), |value| value.get_name().to_string())
+}
+
+/// Numbers as they are typed.
+fn listed(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// A word as it is typed in a POSIX shell.
@@ -103,69 +182,85 @@ pub fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::TrainArgs;
+    use crate::cli::{DepthArgs, TrainArgs};
 
-    fn train(options: &[&str]) -> TrainArgs {
-        let cli = Cli::try_parse_from(["convscope", "train"].iter().chain(options)).unwrap();
-        let Command::Train(arguments) = cli.command else { unreachable!("the command is train") };
+    fn parsed<'a>(words: impl IntoIterator<Item = &'a str>) -> Command {
+        Cli::try_parse_from(words).unwrap().command
+    }
+
+    fn train(typed: &str) -> TrainArgs {
+        let words = split(typed);
+        let Command::Train(arguments) = parsed(words.iter().map(String::as_str)) else { panic!("{typed}") };
         *arguments
+    }
+
+    fn depth(typed: &str) -> DepthArgs {
+        let words = split(typed);
+        let Command::Depth(arguments) = parsed(words.iter().map(String::as_str)) else { panic!("{typed}") };
+        *arguments
+    }
+
+    /// As a shell takes it apart; the one quote within a word is known.
+    fn split(typed: &str) -> Vec<String> {
+        let typed = typed.replace(r"'\''", "\u{1}");
+        let mut words = Vec::new();
+        for (number, part) in typed.split('\'').enumerate() {
+            match number % 2 {
+                0 => words.extend(part.split_whitespace().map(String::from)),
+                _ => words.push(part.replace('\u{1}', "'")),
+            }
+        }
+        words
+    }
+
+    const CLASSES: [&str; 2] = ["cat", "dog"];
+
+    fn config(arguments: &TrainArgs) -> Config {
+        let counts = [arguments.train_pictures, arguments.val_pictures];
+        arguments.config(&CLASSES.map(String::from), counts, arguments.data.is_some())
     }
 
     #[test]
     fn a_run_can_be_typed_again() {
-        let classes = ["cat".to_string(), "dog".to_string()];
-        let cases: [&[&str]; 3] = [
-            &[],
-            &[
-                "--data",
-                "/my photos/it's",
-                "--val-share",
-                "0.3",
-                "--epochs",
-                "3",
-                "--optimizer",
-                "sgd",
-                "--momentum",
-                "0.5",
-            ],
-            &[
-                "--size",
-                "64",
-                "--channels",
-                "8,16",
-                "--head",
-                "flatten",
-                "--augment",
-                "off",
-                "--seed",
-                "7",
-                "--lr",
-                "0.01",
-            ],
-        ];
-        for options in cases {
-            let arguments = train(options);
-            let split = arguments.data.is_some();
-            let made = |arguments: &TrainArgs| {
-                arguments.config(&classes, [arguments.train_pictures, arguments.val_pictures], split)
-            };
-            let config = made(&arguments);
-            let typed = config.command();
-            // As a shell takes it apart; the one quote within a word is known.
-            let typed = typed.replace(r"'\''", "\u{1}");
-            let mut words = Vec::new();
-            for (number, part) in typed.split('\'').enumerate() {
-                match number % 2 {
-                    0 => words.extend(part.split_whitespace().map(String::from)),
-                    _ => words.push(part.replace('\u{1}', "'")),
-                }
-            }
-            let Command::Train(again) = Cli::try_parse_from(words).unwrap().command else { panic!("{typed}") };
-            assert_eq!(made(&again), config, "{typed}");
+        for options in [
+            "",
+            r"--data '/my photos/it'\''s' --val-share 0.3 --epochs 3 --optimizer sgd --momentum 0.5",
+            "--size 64 --channels 8,16 --head flatten --augment off --seed 7 --lr 0.01",
+        ] {
+            let made = config(&train(&format!("convscope train {options}")));
+            assert_eq!(config(&train(&made.command())), made, "{}", made.command());
         }
-        assert_eq!(train(&[]).config(&classes, [4000, 1000], false).command().matches("--epochs").count(), 0);
-        assert_eq!(quoted("runs/001"), "runs/001");
-        assert_eq!(quoted("a b"), "'a b'");
-        assert_eq!(quoted("$(x)"), "'$(x)'");
+        assert_eq!(config(&train("convscope train")).command(), "convscope train");
+        assert_eq!(["runs/001", "a b", "$(x)"].map(quoted), ["runs/001", "'a b'", "'$(x)'"]);
+    }
+
+    #[test]
+    fn a_study_can_be_typed_again() {
+        for options in ["", "--data photos --depths 2,4 --margin 0.5 --lr 0.01", "--ladder drop --pictures 90 --seed 3"]
+        {
+            let arguments = depth(&format!("convscope depth {options}"));
+            let settings = |arguments: &DepthArgs| arguments.settings(CLASSES.len(), Kernels::Plain);
+            let data = arguments.train.absolute_data();
+            let typed = depth_command(data.as_deref(), arguments.pictures, &settings(&arguments));
+            let again = depth(&typed);
+            assert_eq!(settings(&again), settings(&arguments), "{typed}");
+            assert_eq!((again.pictures, again.train.absolute_data()), (arguments.pictures, data), "{typed}");
+        }
+    }
+
+    #[test]
+    fn the_study_of_a_run_is_about_its_network() {
+        let made = config(&train("convscope train --channels 8,16,32 --size 64 --lr 0.01 --train-pictures 80"));
+        let study = depth(&made.depth_command());
+        assert_eq!(study.settings(CLASSES.len(), Kernels::Plain).training, made.training);
+        assert_eq!((study.depths(), study.pictures), (vec![1, 2, 3], 80 + made.val_pictures));
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_to_the_last_bit() {
+        let made = config(&train("convscope train --dropout 0.3 --weight-decay 0.0001 --seed 18446744073709551615"));
+        let text = serde_json::to_string(&made).unwrap();
+        assert!(text.contains(r#""weight_decay":0.0001,"#), "short numbers stay short: {text}");
+        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), made);
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{OptimizerName, Switch, TrainArgs};
+use super::TrainArgs;
 use crate::data::drawn;
 use crate::ops::conv2d::Kernels;
 use crate::study::{Ladder, Settings};
@@ -131,22 +131,13 @@ impl DepthArgs {
 
     /// Everything that decides what comes out, given the number of classes.
     pub fn settings(&self, classes: usize, kernels: Kernels) -> Settings {
-        let TrainArgs { batch, optimizer, lr, weight_decay, seed, .. } = self.train;
         Settings {
             ladder: self.ladder,
             depths: self.depths(),
             folds: self.folds,
             repeats: self.repeats,
             margin: self.margin,
-            model: self.train.spec(classes),
-            batch,
-            epochs: self.train.epochs(),
-            optimizer,
-            lr,
-            momentum: (optimizer == OptimizerName::Sgd).then_some(self.train.momentum()),
-            weight_decay,
-            augment: self.train.augment == Switch::On,
-            seed,
+            training: self.train.training(classes),
             kernels,
         }
     }

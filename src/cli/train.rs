@@ -6,12 +6,10 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::{Config, DeviceArgs};
+use super::{Config, DeviceArgs, Training};
 use crate::data::drawn;
 use crate::data::folder::VALIDATION_SHARE;
-use crate::model::Optimizer;
 use crate::spec::{Head, Spec};
-use crate::train::{Recipe, Schedule};
 
 /// Pictures a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
@@ -169,45 +167,41 @@ impl TrainArgs {
         }
     }
 
-    /// How to train it.
-    pub fn recipe(&self) -> Recipe {
-        let weight_decay = self.weight_decay;
-        Recipe {
-            optimizer: match self.optimizer {
-                OptimizerName::Adam => Optimizer::Adam { weight_decay },
-                OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum(), weight_decay },
-            },
-            lr: self.lr,
-            schedule: Schedule::Constant,
-            seed: self.seed,
+    /// The network and how to train it, for so many classes.
+    pub fn training(&self, classes: usize) -> Training {
+        let Self { batch, optimizer, lr, weight_decay, seed, .. } = *self;
+        Training {
+            model: self.spec(classes),
+            batch,
+            epochs: self.epochs(),
+            optimizer,
+            lr,
+            momentum: (optimizer == OptimizerName::Sgd).then_some(self.momentum()),
+            weight_decay,
             augment: self.augment == Switch::On,
+            seed,
         }
     }
 
     /// Every choice made, given what the data turned out to be; `split` says whether validation pictures were set aside.
     pub fn config(&self, classes: &[String], [train_pictures, val_pictures]: [usize; 2], split: bool) -> Config {
-        let sgd = self.optimizer == OptimizerName::Sgd;
-        // Later commands may run in another folder.
-        let absolute = |data: &PathBuf| std::path::absolute(data).unwrap_or_else(|_| data.clone());
         Config {
-            data: self.data.as_ref().map(|data| absolute(data).display().to_string()),
+            data: self.absolute_data(),
             val_share: split.then_some(self.val_share()),
             classes: classes.to_vec(),
             train_pictures,
             val_pictures,
-            model: self.spec(classes.len()),
-            batch: self.batch,
-            epochs: self.epochs(),
-            optimizer: self.optimizer,
-            lr: self.lr,
-            momentum: sgd.then_some(self.momentum()),
-            weight_decay: self.weight_decay,
-            augment: self.augment == Switch::On,
-            seed: self.seed,
+            training: self.training(classes.len()),
         }
     }
 
-    pub(super) fn momentum(&self) -> f32 {
+    /// The data folder from the root on, since later commands may run in another folder.
+    pub fn absolute_data(&self) -> Option<String> {
+        let absolute = |data: &PathBuf| std::path::absolute(data).unwrap_or_else(|_| data.clone());
+        self.data.as_ref().map(|data| absolute(data).display().to_string())
+    }
+
+    fn momentum(&self) -> f32 {
         self.momentum.unwrap_or(0.9)
     }
 

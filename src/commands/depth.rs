@@ -15,6 +15,7 @@ use crate::commands::train::check_apart;
 use crate::data::split::{Distinct, Split, refit_seed};
 use crate::data::{Pictures, Subset, write_rejected};
 use crate::gpu::Gpu;
+use crate::html::{DepthStudy, REPORT};
 use crate::model::{Keep, Model};
 use crate::run_dir::{RUNS, RunDir};
 use crate::study::findings::{self, Findings};
@@ -39,7 +40,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
             Some(look) => show(&look, "recorded earlier"),
             None => say("\nThe test set has not been looked at; the study's command without --collect does that."),
         }
-        return Ok(());
+        return write_pages(&folder, arguments);
     }
     arguments.check()?;
     if let Some(data) = &arguments.train.data {
@@ -55,7 +56,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     let rungs = settings.rungs()?;
     let distinct = Distinct::find(pool.pictures.as_ref(), &pool.classes)?;
     let numbers = [settings.folds, settings.repeats];
-    let split = Split::new(pool.pictures.as_ref(), &distinct.kept, &pool.classes, numbers, settings.seed)?;
+    let split = Split::new(pool.pictures.as_ref(), &distinct.kept, &pool.classes, numbers, settings.training.seed)?;
     let of_class = |class: u32| split.dev.iter().filter(|&&index| pool.pictures.label(index) == class).count();
     let study = Study {
         identity: Identity { program: PROGRAM.into(), data: distinct.hash.clone(), settings },
@@ -65,6 +66,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
         test_pictures: split.test.len(),
         duplicates: distinct.duplicates,
         contradictory: distinct.contradictory.len(),
+        photos: arguments.train.absolute_data(),
     };
     study.check(&folder)?;
     tell(&study, &pool, &distinct);
@@ -98,9 +100,21 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
         None if !findings.conclusive => say("\nThe test set is not looked at: there is nothing to confirm."),
         None => show(&workshop.look(&folder, &findings)?, "looked at now, once and for all"),
     }
-    let test = if findings.conclusive { format!(", {TEST_FILE}") } else { String::new() };
-    let path = folder.path().display();
-    say(format!("\nwrote {path}: depth.json and depth.csv{test}, one file a unit in {UNITS}/"));
+    say(format!("\nwrote {}: depth.json, depth.csv; one file a unit in {UNITS}/", folder.path().display()));
+    write_pages(&folder, arguments)
+}
+
+/// Draws the figures of a finished study and writes its report.
+fn write_pages(folder: &RunDir, arguments: &DepthArgs) -> Result<()> {
+    let study = DepthStudy::read(folder.path())?;
+    for (name, chart, _) in study.charts() {
+        folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
+    }
+    if !arguments.train.no_report {
+        folder.write(REPORT, study.page().as_bytes())?;
+        say(format!("report   {}", folder.file(REPORT).display()));
+        say(format!("         `convscope report RUN --depth {}` puts it on a run's page", folder.path().display()));
+    }
     Ok(())
 }
 
@@ -216,7 +230,7 @@ impl<'a> Workshop<'a> {
         }
         let seconds: f64 = to_do.iter().map(|to_do| self.cost(to_do)).sum();
         say(format!("cost     about {}, less where a network fails in the first repeat", duration(seconds)));
-        if refits && let (Some(largest), epochs) = (&self.stations[0], self.study.identity.settings.epochs) {
+        if refits && let (Some(largest), epochs) = (&self.stations[0], self.study.identity.settings.training.epochs) {
             let refits = (2 * REFITS * epochs * self.split.dev.len()) as f64 * largest.learning;
             say(format!("         and at most {} for the networks that meet the test set", duration(refits)));
         }
@@ -260,7 +274,7 @@ impl<'a> Workshop<'a> {
     fn cost(&self, to_do: &ToDo) -> f64 {
         let (learned, scored) = self.split.parts(to_do.unit.repeat, to_do.unit.fold);
         let station = self.stations[to_do.rung].as_ref().expect("the rung was prepared");
-        (self.study.identity.settings.epochs * learned.len()) as f64 * station.learning
+        (self.study.identity.settings.training.epochs * learned.len()) as f64 * station.learning
             + scored.len() as f64 * station.scoring
     }
 
@@ -290,7 +304,7 @@ impl<'a> Workshop<'a> {
             }
             let (identity, pictures, split) = (&self.study.identity, self.pictures(), self.split);
             let (learned, scored) = split.parts(unit.repeat, unit.fold);
-            let all = (identity.settings.epochs * learned.len() + scored.len()) as f64;
+            let all = (identity.settings.training.epochs * learned.len() + scored.len()) as f64;
             let station = self.stations[*rung].as_mut().expect("the rung was prepared");
             let mut show = |pictures: usize| progress.show(cost * pictures as f64 / all, &name);
             let (trainer, rung) = (&mut station.trainer, &self.rungs[*rung]);
@@ -345,18 +359,18 @@ impl<'a> Workshop<'a> {
         let settings = &self.study.identity.settings;
         let station = self.stations[number].as_mut().expect("the rung was prepared");
         let dev = Subset::new(self.pool.pictures.as_ref(), self.split.dev.clone());
-        let total = (settings.epochs * dev.len()) as u64;
+        let total = (settings.training.epochs * dev.len()) as u64;
         let bar = bar("{msg} [{bar:30}] {rate} images/s  ETA {eta}", total);
         bar.set_message(format!("{} on all but the test set, {refit}/{REFITS}", rung.name));
-        let recipe = settings.recipe(refit_seed(settings.seed, refit));
+        let recipe = settings.recipe(refit_seed(settings.training.seed, refit));
         let mut show = |pictures: usize| bar.set_position(pictures as u64);
-        unit::learn(&mut station.trainer, rung, recipe, settings.epochs, &dev, &mut show)?;
+        unit::learn(&mut station.trainer, rung, recipe, settings.training.epochs, &dev, &mut show)?;
         bar.finish_and_clear();
         let weights = station.trainer.weights()?;
         let meta = Meta {
             spec: rung.spec.clone(),
             classes: self.pool.classes.clone(),
-            epoch: settings.epochs,
+            epoch: settings.training.epochs,
             drawn: self.pool.drawn,
         };
         folder.write_checkpoint(&file, &Checkpoint { meta, weights: weights.clone() })?;

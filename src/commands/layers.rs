@@ -25,7 +25,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     super::say_adapter(&gpu);
     let started = Instant::now();
     let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
-    let initial = Weights::initial(&meta.spec, config.seed);
+    let initial = Weights::initial(&meta.spec, config.training.seed);
     let subjects = Subjects { held_out: data.val.as_ref(), unlabelled: data.train.as_ref(), most: arguments.pictures };
     let doing = bar("{msg}  {elapsed}", 0);
     let table = layers::study(&lens, &weights, &initial, &subjects, arguments.seed, |next| {

@@ -226,8 +226,8 @@ impl<'a> Past<'a> {
             data,
             val_share: config.val_share.unwrap_or(VALIDATION_SHARE),
             drawn: [config.train_pictures, config.val_pictures],
-            seed: config.seed,
-            size: config.model.input[1] as u32,
+            seed: config.training.seed,
+            size: config.training.model.input[1] as u32,
             cache,
         };
         Ok(Self { run, config, source })

@@ -17,7 +17,7 @@ use crate::model::{Keep, Metrics, Model};
 use crate::ops::conv2d::Kernels;
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
-use crate::train::{EpochRecord, Progress, Trainer};
+use crate::train::{EpochRecord, Progress, Schedule, Trainer};
 
 pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     arguments.check()?;
@@ -39,7 +39,8 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         bail!("--val-share: --data {root} has validation pictures of its own; leave the option out");
     }
     let classes = found.as_ref().map_or(pets::CLASSES.len(), |found| found.classes.len());
-    let spec = arguments.spec(classes);
+    let training = arguments.training(classes);
+    let spec = training.model.clone();
     spec.blocks()?;
     let channels: Vec<String> = spec.channels.iter().map(usize::to_string).collect();
     say(format!("network  blocks of {} channels, {} weights", channels.join(", "), spec.parameter_count()));
@@ -60,7 +61,8 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let started = Instant::now();
     let weights = Weights::initial(&spec, arguments.seed);
-    let mut trainer = Trainer::new(&gpu, &model, &weights, arguments.recipe(), |done, all| {
+    let recipe = training.recipe(Schedule::Constant, training.seed);
+    let mut trainer = Trainer::new(&gpu, &model, &weights, recipe, |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
     })?;

@@ -11,12 +11,12 @@ pub fn part(report: &Report) -> Markup {
     html! {
         (feature_maps(report))
         (last_layers(report))
-        (depth_answer(report))
+        (depth::depth_answer(report))
     }
 }
 
 /// A question with its answer: in short, the figures behind it, and what they mean.
-fn answer(question: &str, short: &str, figures: &[(String, String)], text: &Markup) -> Markup {
+pub fn answer(question: &str, short: &str, figures: &[(String, String)], text: &Markup) -> Markup {
     html! {
         article.answer {
             h2.question { (question) }
@@ -30,7 +30,7 @@ fn answer(question: &str, short: &str, figures: &[(String, String)], text: &Mark
 }
 
 fn feature_maps(report: &Report) -> Markup {
-    let model = &report.config.model;
+    let model = &report.config.training.model;
     let blocks = model.blocks().unwrap_or_default();
     let mut figures = Vec::new();
     let residuals = report.explained.iter().map(|explained| explained.relative_residual);
@@ -195,21 +195,4 @@ pub fn verdict(verdict: ResetVerdict) -> &'static str {
         ResetVerdict::Robust => "robust",
         ResetVerdict::Undecided => "undecided",
     }
-}
-
-fn depth_answer(report: &Report) -> Markup {
-    const QUESTION: &str = "How many layers are enough?";
-    let Some((_, study)) = &report.depth else {
-        let text = html! {
-            (missing("No figure of this one network can tell: smaller ones must be trained and compared.", &depth::command(report)))
-        };
-        return answer(QUESTION, "Not answered yet.", &[], &text);
-    };
-    let text = html! {
-        p { (study.words) }
-        @if !study.fits(&report.config) {
-            p.note { "The study was made with another network, other classes or other settings than this run: its answer is about those." }
-        }
-    };
-    answer(QUESTION, &study.in_short(), &study.figures(), &text)
 }

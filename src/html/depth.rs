@@ -4,206 +4,231 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use maud::{Markup, html};
-use serde::Deserialize;
 
+use super::answers::answer;
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::words::{count, p_value, plain, signed};
-use super::{Report, figure, missing, newest, read_json};
+use super::{Report, document, figure, missing, newest, read_json};
 use crate::cli::{Config, quoted};
-use crate::spec::Spec;
+use crate::run_dir::RunDir;
+use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, Row};
+use crate::study::test_look::TestLook;
+use crate::study::{Ladder, Settings, Study};
 
-/// The study's file.
-const DEPTH: &str = "depth.json";
-/// What its locked test set said.
-const TEST: &str = "test.json";
+/// The question that it answers.
+const QUESTION: &str = "How many layers are enough?";
 
-/// What the page tells of a study; percentages and percentage points.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+/// A study as the page tells it.
 pub struct DepthStudy {
-    study: Study,
-    reference: String,
-    answer: String,
-    conclusive: bool,
-    chance_error: f64,
-    /// The answer in words.
-    pub words: String,
-    rungs: Vec<Rung>,
-    one_standard_error: Option<OneStandardError>,
-    #[serde(skip)]
+    /// Its folder.
+    pub folder: PathBuf,
+    findings: Findings,
     test: Option<TestLook>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Study {
-    identity: Identity,
-    classes: Vec<String>,
-    dev_pictures: usize,
-    test_pictures: usize,
-    duplicates: usize,
-    contradictory: usize,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Identity {
-    settings: Settings,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Settings {
-    folds: usize,
-    repeats: usize,
-    margin: f64,
-    epochs: usize,
-    model: Option<Spec>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Rung {
-    name: String,
-    blocks: usize,
-    left_out: Option<usize>,
-    parameters: usize,
-    receptive_field: usize,
-    stopped_early: bool,
-    errors: Vec<f64>,
-    mean_error: f64,
-    error_interval: (f64, f64),
-    log_loss: f64,
-    comparison: Option<Comparison>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Comparison {
-    mean: f64,
-    upper_bound: f64,
-    interval: (f64, f64),
-    p_difference: f64,
-    decision: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct OneStandardError {
-    choice: String,
-    note: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct TestLook {
-    pictures: usize,
-    networks: Vec<Network>,
-    comparisons: Vec<Pair>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Network {
-    rung: String,
-    refit: usize,
-    error: f64,
-    error_interval: (f64, f64),
-    calibration_error: f64,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Pair {
-    refit: usize,
-    only_chosen_right: usize,
-    only_reference_right: usize,
-    mid_p: f64,
-}
-
 impl DepthStudy {
+    /// Reads a finished study.
+    ///
+    /// # Errors
+    /// When a file is not there or cannot be used.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let findings: Findings = read_json(&folder.join(DEPTH_FILE))?;
+        let test = TestLook::recorded(&RunDir::at(folder.to_path_buf()), &findings.study)?;
+        Ok(Self { folder: folder.to_path_buf(), findings, test })
+    }
+
     /// The study in `folder`, or else one in the run's folder or beside it that is about the run's network and classes.
-    pub(super) fn find(run: &Path, folder: Option<&Path>, config: &Config) -> Result<Option<(PathBuf, Self)>> {
+    pub(super) fn find(run: &Path, folder: Option<&Path>, config: &Config) -> Result<Option<Self>> {
         if let Some(folder) = folder {
             let study = Self::read(folder).with_context(|| {
                 format!("--depth {}: expected the folder of a finished study of `convscope depth`", folder.display())
             })?;
-            return Ok(Some((folder.to_path_buf(), study)));
+            return Ok(Some(study));
         }
         let places = [Some(run), run.parent()].into_iter().flatten();
-        let found = places.filter_map(|place| newest(place, "depth", DEPTH));
-        let mut usable = found.filter_map(|folder| Some((Self::read(&folder).ok()?, folder)));
-        Ok(usable.find(|(study, _)| study.fits(config)).map(|(study, folder)| (folder, study)))
-    }
-
-    fn read(folder: &Path) -> Result<Self> {
-        let mut study: Self = read_json(&folder.join(DEPTH))?;
-        study.test = folder.join(TEST).is_file().then(|| read_json(&folder.join(TEST))).transpose()?;
-        Ok(study)
+        let found = places.filter_map(|place| newest(place, "depth", DEPTH_FILE));
+        let mut usable = found.filter_map(|folder| Self::read(&folder).ok());
+        Ok(usable.find(|study| study.fits(config)))
     }
 
     /// Whether it is about a run's network and classes.
-    pub(super) fn fits(&self, config: &Config) -> bool {
-        self.study.classes == config.classes && self.study.identity.settings.model.as_ref() == Some(&config.model)
+    fn fits(&self, config: &Config) -> bool {
+        self.findings.study.classes == config.classes && self.settings().training.model == config.training.model
     }
 
-    fn rung(&self, name: &str) -> Option<&Rung> {
-        self.rungs.iter().find(|rung| rung.name == name)
+    fn settings(&self) -> &Settings {
+        &self.findings.study.identity.settings
+    }
+
+    fn rung(&self, name: &str) -> Option<&Row> {
+        self.findings.rungs.iter().find(|rung| rung.name == name)
+    }
+
+    /// The page of the study alone.
+    pub fn page(&self) -> String {
+        let Study { classes, .. } = &self.findings.study;
+        let training = &self.settings().training;
+        let all = training.model.channels.len();
+        let title = match (self.settings().ladder, classes.as_slice()) {
+            (Ladder::Truncate, [one, other]) => format!("How many of {all} blocks it takes to tell {one} from {other}"),
+            (Ladder::Truncate, classes) => {
+                format!("How many of {all} blocks it takes to tell {} classes apart", classes.len())
+            }
+            (Ladder::Drop, _) => format!("Which of {all} blocks can be left out"),
+        };
+        let [_, height, width] = training.model.input;
+        let others = self.findings.study.photos.as_ref().map(|data| format!(" --data {}", quoted(data)));
+        let body = html! {
+            header {
+                p.over { "convscope depth study · " (self.folder.display().to_string()) }
+                h1 { (title) }
+                dl.facts {
+                    div { dt { "Classes" } dd { (classes.join(", ")) } }
+                    div { dt { "Pictures" } dd { (self.pictures()) ", " (height) " × " (width) " px" } }
+                    div { dt { "Networks" } dd { (self.findings.rungs.len()) ", of up to " (all) " blocks" } }
+                    div { dt { "Trained" } dd { (training.epochs) " epochs each, batches of " (training.batch) } }
+                }
+            }
+            section #answers aria-label="The question and its answer" { (self.answer(None)) }
+            section #depth { h2 { "The study" } (self.part()) }
+            section #limits {
+                h2 { "Limits, and how to make it again" }
+                ul {
+                    li { "One recipe of training: with more epochs or another learning rate the networks may come to stand in another order." }
+                    li { "One set of pictures. Equal pictures are used once, but near doubles, such as two photos of one scene, are not found." }
+                    li { "The corrected intervals are a little too wide rather than too narrow; they take the pictures to be a fair sample." }
+                    li { "What the maps of one network tell and whether its last layers are needed is not asked here: train one, measure its layers and put this study on its page with the commands below." }
+                }
+                h3 { "The commands" }
+                pre { code {
+                    (self.command()) "\n"
+                    "convscope train" (others.unwrap_or_default()) " --out RUN\n"
+                    "convscope layers --run RUN\n"
+                    "convscope report RUN --depth " (quoted(&self.folder.display().to_string()))
+                } }
+            }
+        };
+        document(&title, &body)
+    }
+
+    fn pictures(&self) -> String {
+        let Study { dev_pictures, test_pictures, .. } = self.findings.study;
+        format!("{} cross-validated, {} for the last look", count(dev_pictures), count(test_pictures))
+    }
+
+    /// The question and the answer; `note` says what the reader must know beforehand.
+    pub(super) fn answer(&self, note: Option<&str>) -> Markup {
+        let text = html! {
+            p { (self.findings.words) }
+            @if let Some(note) = note { p.note { (note) } }
+        };
+        answer(QUESTION, &self.in_short(), &self.figures(), &text)
     }
 
     /// The answer in a sentence.
-    pub(super) fn in_short(&self) -> String {
-        let (Some(answer), Some(reference)) = (self.rung(&self.answer), self.rung(&self.reference)) else {
+    fn in_short(&self) -> String {
+        let Findings { answer, reference, conclusive, .. } = &self.findings;
+        let (Some(found), Some(whole)) = (self.rung(answer), self.rung(reference)) else {
             return "The study has no answer.".into();
         };
-        let all = reference.blocks;
-        match answer.left_out {
-            _ if !self.conclusive => "Undecided: the network of the study was not shown to beat guessing.".into(),
-            _ if self.answer == self.reference => {
+        let all = whole.blocks;
+        match found.left_out {
+            _ if !conclusive => "Undecided: the network of the study was not shown to beat guessing.".into(),
+            _ if answer == reference => {
                 format!("All {all}, as far as is shown: no smaller network was shown to be good enough.")
             }
-            Some(block) => format!("{} of {all}: block {block} can be left out.", answer.blocks),
-            None => format!("{} of {all} blocks are enough.", answer.blocks),
+            Some(block) => format!("{} of {all}: block {block} can be left out.", found.blocks),
+            None => format!("{} of {all} blocks are enough.", found.blocks),
         }
     }
 
     /// The figures behind the answer.
-    pub(super) fn figures(&self) -> Vec<(String, String)> {
-        let settings = &self.study.identity.settings;
+    fn figures(&self) -> Vec<(String, String)> {
+        let Settings { folds, repeats, margin, .. } = self.settings();
         let mut figures = Vec::new();
-        let mut names = vec![&self.answer, &self.reference];
+        let mut names = vec![&self.findings.answer, &self.findings.reference];
         names.dedup();
         for rung in names.into_iter().filter_map(|name| self.rung(name)) {
             let (low, high) = rung.error_interval;
             figures.push((
                 format!("{} %", plain(rung.mean_error, 1)),
-                format!("error of {} ({} to {})", rung.words(), plain(low.max(0.0), 1), plain(high.min(100.0), 1)),
+                format!("error of {} ({} to {})", in_sentence(rung), plain(low.max(0.0), 1), plain(high.min(100.0), 1)),
             ));
         }
-        if let Some(comparison) = self.rung(&self.answer).and_then(|rung| rung.comparison.as_ref()) {
-            figures.push((
+        match self.rung(&self.findings.answer).and_then(|rung| rung.comparison.as_ref()) {
+            Some(comparison) => figures.push((
                 format!("≤ {} points", signed(comparison.upper_bound, 2)),
-                format!("lost against the reference, with 95 % confidence; the margin was {}", settings.margin),
-            ));
+                format!("lost against the reference, with 95 % confidence; the margin was {margin}"),
+            )),
+            None => figures.extend(self.closest(*margin)),
         }
         figures.push((
-            format!("{} × {}", settings.folds, settings.repeats),
-            format!("folds and repeats of cross-validation on {} pictures", count(self.study.dev_pictures)),
+            format!("{folds} × {repeats}"),
+            format!("folds and repeats of cross-validation on {} pictures", count(self.findings.study.dev_pictures)),
         ));
         figures
     }
 
+    /// Where no smaller network was enough, what the largest of them loses.
+    fn closest(&self, margin: f64) -> Option<(String, String)> {
+        let rung = self.findings.rungs.get(1)?;
+        let Comparison { mean, upper_bound, .. } = rung.comparison.as_ref()?;
+        let label = format!(
+            "lost by {} against the reference, at most {} with 95 % confidence; the margin was {margin}",
+            in_sentence(rung),
+            signed(*upper_bound, 2)
+        );
+        Some((format!("{} points", signed(*mean, 2)), label))
+    }
+
+    /// The figures: the name of each, its drawing and what it shows.
+    pub fn charts(&self) -> Vec<(&'static str, Chart, String)> {
+        let margin = self.settings().margin;
+        let mut charts = vec![
+            (
+                "difference",
+                self.forest(),
+                format!(
+                    "Error less that of the reference on the same folds, with corrected 95 % intervals. A network is enough if, with \
+                     95 % confidence, it lies left of the margin of {margin} (one-sided bound, “at most” in the table); {}.",
+                    match self.settings().ladder {
+                        Ladder::Truncate => "the search goes from the deepest down and stops at the first that is not",
+                        Ladder::Drop => "as several are tested at once, Holm's method makes each harder to pass",
+                    }
+                ),
+            ),
+            ("error", self.paired(), "Error of each network on each fold; a thin line joins the same fold.".into()),
+        ];
+        if self.findings.rungs.iter().all(|rung| !rung.train_loss.is_empty()) {
+            let caption = "Training loss by epoch, its mean over the folds, measured while the weights move and dropout is on. \
+                           A curve that still falls at its end asks for more epochs.";
+            charts.push(("learning", self.learning(), caption.into()));
+        }
+        charts
+    }
+
+    fn learning(&self) -> Chart {
+        let series = self.findings.rungs.iter().enumerate().map(|(number, rung)| Series {
+            name: short(rung),
+            points: (1..).zip(&rung.train_loss).map(|(epoch, &loss)| (f64::from(epoch), loss)).collect(),
+            look: Look::Solid(number),
+        });
+        let series = series.collect();
+        let label = "training loss by epoch";
+        LineChart { label, x: "epoch", y: "mean loss", whole: true, holds: Vec::new(), series }.draw()
+    }
+
     fn forest(&self) -> Chart {
-        let margin = self.study.identity.settings.margin;
-        let row = |rung: &Rung| {
-            let Comparison { mean, interval: (low, high), ref decision, .. } = *rung.comparison.as_ref()?;
-            let tone = usize::from(decision != "sufficient");
-            Some(ForestRow { name: rung.short(), middle: mean, low, high, tone })
+        let margin = self.settings().margin;
+        let row = |rung: &Row| {
+            let Comparison { mean, interval: (low, high), decision, .. } = *rung.comparison.as_ref()?;
+            let tone = usize::from(decision != Decision::Sufficient);
+            Some(ForestRow { name: short(rung), middle: mean, low, high, tone })
         };
         Forest {
             label: "error of smaller networks less that of the reference",
             axis: "points more error",
-            rows: self.rungs.iter().filter_map(row).collect(),
+            rows: self.findings.rungs.iter().filter_map(row).collect(),
             marks: vec![(0.0, ""), (margin, "margin")],
             digits: 2,
         }
@@ -212,15 +237,15 @@ impl DepthStudy {
 
     /// Error by network, one thin line a fold.
     fn paired(&self) -> Chart {
-        let mut rungs: Vec<&Rung> = self.rungs.iter().collect();
+        let mut rungs: Vec<&Row> = self.findings.rungs.iter().collect();
         rungs.reverse();
         let place =
-            |number: usize, rung: &Rung| if rung.left_out.is_some() { number as f64 + 1.0 } else { rung.blocks as f64 };
+            |number: usize, rung: &Row| if rung.left_out.is_some() { number as f64 + 1.0 } else { rung.blocks as f64 };
         let folds = rungs.iter().map(|rung| rung.errors.len()).max().unwrap_or(0);
         let line = |points: Vec<(f64, f64)>, name: &str, look| Series { name: name.into(), points, look };
         let mut series: Vec<Series> = (0..folds)
             .map(|fold| {
-                let point = |(number, rung): (usize, &&Rung)| Some((place(number, rung), *rung.errors.get(fold)?));
+                let point = |(number, rung): (usize, &&Row)| Some((place(number, rung), *rung.errors.get(fold)?));
                 line(
                     rungs.iter().enumerate().filter_map(point).collect(),
                     if fold == 0 { "one fold" } else { "" },
@@ -230,98 +255,112 @@ impl DepthStudy {
             .collect();
         let mean = rungs.iter().enumerate().map(|(number, rung)| (place(number, rung), rung.mean_error));
         series.push(line(mean.collect(), "mean", Look::Solid(0)));
-        let dropped = self.rungs.iter().any(|rung| rung.left_out.is_some());
+        let dropped = self.findings.rungs.iter().any(|rung| rung.left_out.is_some());
         let x = if dropped { "network, in the table's order from below" } else { "blocks" };
         LineChart { label: "error by number of blocks", x, y: "% wrong", whole: true, holds: Vec::new(), series }.draw()
     }
 }
 
-impl Rung {
-    /// In a sentence.
-    fn words(&self) -> String {
-        match self.left_out {
-            Some(block) => format!("the network without block {block}"),
-            None => format!("{} block{}", self.blocks, if self.blocks == 1 { "" } else { "s" }),
-        }
-    }
-
-    /// In a row.
-    fn short(&self) -> String {
-        match self.left_out {
-            Some(block) => format!("without block {block}"),
-            None => self.words(),
-        }
+/// A network in a sentence.
+fn in_sentence(rung: &Row) -> String {
+    match rung.left_out {
+        Some(block) => format!("the network without block {block}"),
+        None => format!("{} block{}", rung.blocks, if rung.blocks == 1 { "" } else { "s" }),
     }
 }
 
-/// The command that makes a study for a run; like the one that was found, if there is one.
-pub fn command(report: &Report) -> String {
-    let data = report.config.data.as_ref().map(|data| format!(" --data {}", quoted(data))).unwrap_or_default();
-    let like = report.depth.as_ref().map(|(folder, study)| {
-        let Settings { folds, repeats, margin, epochs, .. } = &study.study.identity.settings;
-        let out = quoted(&folder.display().to_string());
-        format!(" --epochs {epochs} --folds {folds} --repeats {repeats} --margin {margin} --out {out}")
-    });
-    format!("convscope depth{data}{}", like.unwrap_or_default())
+/// A network in a row.
+fn short(rung: &Row) -> String {
+    match rung.left_out {
+        Some(block) => format!("without block {block}"),
+        None => in_sentence(rung),
+    }
+}
+
+/// The answer to how many blocks are enough.
+pub fn depth_answer(report: &Report) -> Markup {
+    match &report.depth {
+        Some(study) => {
+            let foreign = "The study was made with another network, other classes or other settings than this run: its answer is about those.";
+            study.answer((!study.fits(&report.config)).then_some(foreign))
+        }
+        None => {
+            let why = "No figure of this one network can tell: smaller ones must be trained and compared.";
+            answer(QUESTION, "Not answered yet.", &[], &missing(why, &report.config.depth_command()))
+        }
+    }
 }
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
-    let Some((folder, study)) = &report.depth else {
-        return missing(
+    match &report.depth {
+        Some(study) => study.part(),
+        None => missing(
             "Whether fewer blocks would do as well is not known: that takes networks trained anew, cross-validated.",
-            &format!("{} --out DIR, then convscope report {} --depth DIR", command(report), report.typed()),
-        );
-    };
-    let Study { identity: Identity { settings }, dev_pictures, test_pictures, duplicates, contradictory, .. } =
-        &study.study;
-    html! {
-        p {
-            "The study in " (folder.display().to_string()) " trained every network anew on " (settings.folds) " folds, "
-            (settings.repeats) " times over, of " (count(*dev_pictures)) " pictures, for " (settings.epochs)
-            " epochs each, and kept " (count(*test_pictures)) " apart. All networks learn from and are judged by the same folds."
-            @if duplicates + contradictory > 0 { " " (count(duplicates + contradictory)) " doubles were left out." }
-            " Always naming the commonest class errs on " (plain(study.chance_error, 1)) " %."
-        }
-        div.scroll {
-            table {
-                thead {
-                    tr {
-                        th scope="col" { "network" }
-                        th.number scope="col" { "weights" }
-                        th.number scope="col" { "sees" }
-                        th.number scope="col" { "error" }
-                        th.number scope="col" { "95 % interval" }
-                        th.number scope="col" { "log-loss" }
-                        th.number scope="col" { "difference" }
-                        th.number scope="col" { "95 % interval" }
-                        th.number scope="col" { "at most" }
-                        th scope="col" { "decision" }
-                    }
-                }
-                tbody { @for rung in &study.rungs { (row(rung)) } }
-            }
-        }
-        div.figures {
-            (figure(&study.forest(), &html! {
-                "Error less that of the reference on the same folds, with corrected 95 % intervals. A network is enough if, with 95 % confidence, it lies left of the margin of "
-                (settings.margin) " (one-sided bound, “at most” in the table); the search goes from the deepest down and stops at the first that is not."
-            }))
-            (figure(&study.paired(), &html! { "Error of each network on each fold; a thin line joins the same fold." }))
-        }
-        @if let Some(rule) = &study.one_standard_error {
-            p.note { "The one-standard-error rule would choose " (rule.choice) ": " (rule.note) "." }
-        }
-        @if let Some(test) = &study.test { (locked(study, test)) } @else { p.note { "The locked test set has not been looked at." } }
+            &format!(
+                "{} --out DIR, then convscope report {} --depth DIR",
+                report.config.depth_command(),
+                report.typed()
+            ),
+        ),
     }
 }
 
-fn row(rung: &Rung) -> Markup {
+impl DepthStudy {
+    /// The command that made it.
+    pub(super) fn command(&self) -> String {
+        let (kernels, out) = (self.settings().kernels, quoted(&self.folder.display().to_string()));
+        format!("{} --kernels {kernels} --out {out}", self.findings.study.command())
+    }
+
+    fn part(&self) -> Markup {
+        let Settings { folds, repeats, training, .. } = self.settings();
+        let Study { dev_pictures, test_pictures, duplicates, contradictory, .. } = &self.findings.study;
+        html! {
+            p {
+                "The study in " (self.folder.display().to_string()) " trained every network anew on " (folds) " folds, "
+                (repeats) " times over, of " (count(*dev_pictures)) " pictures, for " (training.epochs)
+                " epochs each, and kept " (count(*test_pictures)) " apart. All networks learn from and are judged by the same folds."
+                @if duplicates + contradictory > 0 { " " (count(duplicates + contradictory)) " doubles were left out." }
+                " Always naming the commonest class errs on " (plain(self.findings.chance_error, 1)) " %."
+            }
+            div.scroll {
+                table {
+                    thead {
+                        tr {
+                            th scope="col" { "network" }
+                            th.number scope="col" { "weights" }
+                            th.number scope="col" { "sees" }
+                            th.number scope="col" { "error" }
+                            th.number scope="col" { "95 % interval" }
+                            th.number scope="col" { "log-loss" }
+                            th.number scope="col" { "difference" }
+                            th.number scope="col" { "95 % interval" }
+                            th.number scope="col" { "at most" }
+                            th scope="col" { "decision" }
+                        }
+                    }
+                    tbody { @for rung in &self.findings.rungs { (row(rung)) } }
+                }
+            }
+            div.figures { @for (_, chart, caption) in self.charts() { (figure(&chart, &html! { (caption) })) } }
+            @if let Some(rule) = &self.findings.one_standard_error {
+                p.note { "The one-standard-error rule would choose " (rule.choice) ": " (rule.note) "." }
+            }
+            @match &self.test {
+                Some(test) => (locked(self, test)),
+                None => p.note { "The locked test set has not been looked at." },
+            }
+        }
+    }
+}
+
+fn row(rung: &Row) -> Markup {
     let interval = |(low, high): (f64, f64), digits| format!("{} to {}", plain(low, digits), plain(high, digits));
     let (low, high) = rung.error_interval;
     html! {
         tr {
-            th scope="row" { (rung.short()) }
+            th scope="row" { (short(rung)) }
             td.number { (count(rung.parameters)) }
             td.number { (rung.receptive_field) " px" }
             td.number { (plain(rung.mean_error, 1)) " %" }
@@ -332,7 +371,7 @@ fn row(rung: &Rung) -> Markup {
                     td.number { (signed(comparison.mean, 2)) }
                     td.number { (interval(comparison.interval, 2)) " " span.control { (p_value(comparison.p_difference)) } }
                     td.number { (signed(comparison.upper_bound, 2)) }
-                    td { (comparison.decision) @if rung.stopped_early { ", stopped early" } }
+                    td { (comparison.decision.to_string()) @if rung.stopped_early { ", stopped early" } }
                 }
                 None => { td.number { "–" } td.number { "–" } td.number { "–" } td { "reference" } }
             }
@@ -357,7 +396,7 @@ fn locked(study: &DepthStudy, test: &TestLook) -> Markup {
                 tbody {
                     @for network in &test.networks {
                         tr {
-                            th scope="row" { (study.rung(&network.rung).map_or(network.rung.clone(), Rung::short)) }
+                            th scope="row" { (study.rung(&network.rung).map_or(network.rung.clone(), short)) }
                             td.number { (network.refit) }
                             td.number { (plain(network.error, 1)) " %" }
                             td.number { (plain(network.error_interval.0, 1)) " to " (plain(network.error_interval.1, 1)) }

@@ -180,7 +180,7 @@ fn row(layer: &Layer) -> Markup {
 }
 
 fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
-    let geometry = report.config.model.blocks().unwrap_or_default();
+    let geometry = report.config.training.model.blocks().unwrap_or_default();
     let learned = looked.blocks.iter().any(|block| !block.channels.is_empty());
     html! {
         h3 { "What each block looks at" }

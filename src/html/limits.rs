@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{Report, depth};
+use super::Report;
 use crate::cli::quoted;
 
 /// The part of the page.
@@ -38,9 +38,9 @@ fn commands(report: &Report) -> Vec<String> {
         format!("convscope explain --run {run}"),
     ];
     match &report.depth {
-        Some((folder, _)) => {
-            let folder = quoted(&folder.display().to_string());
-            commands.push(depth::command(report));
+        Some(study) => {
+            let folder = quoted(&study.folder.display().to_string());
+            commands.push(study.command());
             commands.push(format!("convscope report {run} --depth {folder}"));
         }
         None => commands.push(format!("convscope report {run}")),

@@ -65,8 +65,8 @@ pub struct Report {
     pub layers: Option<(PathBuf, Layers)>,
     /// Explanations of single decisions.
     pub explained: Vec<Explained>,
-    /// The study of how many blocks are enough, with its folder.
-    pub depth: Option<(PathBuf, DepthStudy)>,
+    /// The study of how many blocks are enough.
+    pub depth: Option<DepthStudy>,
 }
 
 /// What the page tells of `environment.json`.
@@ -155,7 +155,7 @@ impl Report {
     }
 
     fn title(&self) -> String {
-        let blocks = self.config.model.channels.len();
+        let blocks = self.config.training.model.channels.len();
         let network = format!("{blocks} block{}", if blocks == 1 { "" } else { "s" });
         match self.config.classes.as_slice() {
             [one, other] => format!("What a network of {network} learned to tell {one} from {other}"),

@@ -3,16 +3,22 @@ use image::RgbImage;
 use serde_json::json;
 
 use super::*;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Training};
 use crate::explain::Judged;
+use crate::ops::conv2d::Kernels;
+use crate::study::Settings;
 
 /// A class that breaks out of every place that does not escape it.
 const NASTY: &str = "<script>\"&'";
 
+fn plain(options: &[&str]) -> Command {
+    Cli::try_parse_from(["convscope"].iter().chain(options)).unwrap().command
+}
+
 /// Options of `train` for a network of two blocks.
 fn config(classes: &[&str]) -> Config {
-    let options = ["convscope", "train", "--size", "24", "--channels", "4,6", "--data", "/photos/<b>"];
-    let Command::Train(arguments) = Cli::try_parse_from(options).unwrap().command else { unreachable!() };
+    let options = ["train", "--size", "24", "--channels", "4,6", "--data", "/photos/<b>"];
+    let Command::Train(arguments) = plain(&options) else { unreachable!("the command is train") };
     arguments.config(&classes.iter().map(ToString::to_string).collect::<Vec<_>>(), [80, 20], true)
 }
 
@@ -85,6 +91,7 @@ fn complete() -> Report {
     };
     let classes = [NASTY, "dog"];
     let study = depth_json(&config(&classes));
+    let folder = tempfile::tempdir().unwrap();
     Report {
         rejected: (0..30).map(|_| Rejected { file: NASTY.into(), reason: NASTY.into() }).collect(),
         looked: Ok(Looked {
@@ -97,7 +104,7 @@ fn complete() -> Report {
         }),
         layers: Some(("runs/001/layers".into(), serde_json::from_value(layers_json()).unwrap())),
         explained: vec![explained],
-        depth: Some((NASTY.into(), serde_json::from_value(study).unwrap())),
+        depth: Some(DepthStudy::read(&write_study(folder.path(), "<i>&", &study)).unwrap()),
         ..bare(&classes)
     }
 }
@@ -123,22 +130,39 @@ fn layers_json() -> serde_json::Value {
 fn depth_json(config: &Config) -> serde_json::Value {
     let rung = |name: &str, blocks: usize, comparison: serde_json::Value| {
         json!({
-            "name": name, "blocks": blocks, "left_out": null, "parameters": 100, "receptive_field": 7,
+            "name": name, "blocks": blocks, "left_out": null, "parameters": 100, "receptive_field": 7, "last_map": 5,
             "stopped_early": false, "errors": [10.0, 12.0], "mean_error": 11.0, "error_interval": [9.0, 13.0],
-            "log_loss": 0.4, "comparison": comparison
+            "log_loss": 0.4, "train_loss": [0.7, 0.5, 0.4], "comparison": comparison
         })
     };
     let comparison = json!({
-        "mean": 0.1, "upper_bound": 0.8, "interval": [-0.6, 0.8], "p_difference": 0.7, "decision": "sufficient"
+        "differences": [0.1, 0.1], "mean": 0.1, "standard_error": 0.2, "upper_bound": 0.8, "p_margin": 0.01,
+        "interval": [-0.6, 0.8], "p_difference": 0.7, "decision": "sufficient"
     });
+    let Command::Depth(arguments) = plain(&["depth", "--folds", "2", "--repeats", "1", "--epochs", "3"]) else {
+        unreachable!("the command is depth")
+    };
+    let standard = arguments.settings(2, Kernels::Plain);
+    let training = Training { model: config.training.model.clone(), ..standard.training };
+    let settings = Settings { depths: (1..=training.model.channels.len()).collect(), training, ..standard };
     json!({
         "study": {
-            "identity": {"settings": {"folds": 2, "repeats": 1, "margin": 1.0, "epochs": 3, "model": config.model}},
-            "classes": config.classes, "dev_pictures": 80, "test_pictures": 20
+            "identity": {"program": NASTY, "data": NASTY, "settings": settings},
+            "classes": config.classes, "dev_pictures": 80, "commonest_class": 40, "test_pictures": 20, "duplicates": 1,
+            "contradictory": 0, "photos": config.data
         },
-        "reference": "d2", "answer": "d1", "conclusive": true, "chance_error": 50.0, "words": NASTY,
-        "rungs": [rung("d2", 2, json!(null)), rung("d1", 1, comparison)]
+        "reference": "d2", "answer": "d1", "conclusive": true, "chance_error": 50.0, "words": NASTY, "level": 0.95,
+        "rungs": [rung("d2", 2, json!(null)), rung("d1", 1, comparison)],
+        "one_standard_error": {"choice": "d1", "best": "d2", "threshold": 12.0, "note": NASTY}
     })
+}
+
+/// Writes a study's answer and returns its folder.
+fn write_study(parent: &Path, name: &str, study: &serde_json::Value) -> PathBuf {
+    let folder = parent.join(name);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("depth.json"), study.to_string()).unwrap();
+    folder
 }
 
 /// Every element is closed in its turn; returns the elements' names.
@@ -227,6 +251,21 @@ fn a_complete_report_is_harmless_and_small() {
 }
 
 #[test]
+fn a_study_has_a_page_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = depth_json(&config(&[NASTY, "dog"]));
+    let study = DepthStudy::read(&write_study(folder.path(), "<i>&", &study)).unwrap();
+    let page = study.page();
+    assert_harmless(&page);
+    let command = "convscope depth --data '/photos/&lt;b&gt;' --depths 1,2 --folds 2 --repeats 1 --size 24 --channels 4,6 --epochs 3 \
+                   --kernels plain --out ";
+    for said in ["How many layers are enough?", "1 of 2 blocks are enough.", "Training loss by epoch", command] {
+        assert!(page.contains(said), "{said}");
+    }
+    assert_eq!(study.charts().len(), 3);
+}
+
+#[test]
 fn answers_come_first() {
     let page = complete().page();
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
@@ -281,13 +320,13 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     assert_eq!(read(None).unwrap().layers.unwrap().1.pictures, 10);
 
     let mut other = config.clone();
-    other.model.channels = vec![4];
-    write("depth/depth.json", &depth_json(&other));
+    other.training.model.channels = vec![4];
+    write_study(folder.path(), "depth", &depth_json(&other));
     assert!(read(None).unwrap().depth.is_none(), "a study of another network is not taken for an answer unasked");
     let beside = folder.path().join("depth");
     assert!(read(Some(&beside)).unwrap().page().contains("its answer is about those"));
-    write("depth-2/depth.json", &depth_json(&config));
-    assert_eq!(read(None).unwrap().depth.unwrap().0, folder.path().join("depth-2"));
+    write_study(folder.path(), "depth-2", &depth_json(&config));
+    assert_eq!(read(None).unwrap().depth.unwrap().folder, folder.path().join("depth-2"));
     let error = format!("{:#}", read(Some(&run)).err().unwrap());
     assert!(error.contains("--depth") && error.contains("finished study"), "{error}");
 }

@@ -36,14 +36,14 @@ pub fn summary(report: &Report) -> Markup {
         dl.facts {
             div { dt { "Classes" } dd { (config.classes.join(", ")) } }
             div { dt { "Network" } dd { (network(report)) } }
-            div { dt { "Trained" } dd { (report.date) ", " (count(report.metrics.len())) " of " (count(config.epochs)) " epochs; best: epoch " (report.best()) } }
+            div { dt { "Trained" } dd { (report.date) ", " (count(report.metrics.len())) " of " (count(config.training.epochs)) " epochs; best: epoch " (report.best()) } }
             div { dt { "On" } dd { (environment.adapter) " (" (environment.backend) "), " (environment.kernels) " kernels" } }
         }
     }
 }
 
 fn network(report: &Report) -> String {
-    let model = &report.config.model;
+    let model = &report.config.training.model;
     let channels: Vec<String> = model.channels.iter().map(usize::to_string).collect();
     let [_, height, width] = model.input;
     format!(

@@ -1,7 +1,9 @@
 //! The answer of a study, made of the units' files alone.
 
+use std::fmt;
+
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::unit::{self, Unit, UnitResult};
 use super::{Ladder, Rung, Settings, Study};
@@ -16,9 +18,12 @@ pub const LEVEL: f64 = stats::depth::LEVEL;
 /// What a failure means, wherever one is told.
 pub const FAILURE: &str = "\"Not shown\" means not shown to be sufficient, never shown to be worse";
 
+/// Name of the file that holds what a study found.
+pub const DEPTH_FILE: &str = "depth.json";
+
 /// What a study found: `depth.json`. It depends on the units' files alone, but not on when, where and in which order they
 /// were made. Errors and differences are in percentage points.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
     /// What the study is about.
     pub study: Study,
@@ -42,7 +47,7 @@ pub struct Findings {
 }
 
 /// What was found of one rung.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Its name.
     pub name: String,
@@ -66,12 +71,15 @@ pub struct Row {
     pub error_interval: (f64, f64),
     /// Mean over the folds of the mean log-loss.
     pub log_loss: f64,
+    /// Training loss of each epoch, its mean over the folds.
+    #[serde(default)]
+    pub train_loss: Vec<f64>,
     /// How it compares with the reference; none for the reference itself.
     pub comparison: Option<Comparison>,
 }
 
 /// How a rung compares with the reference: all differences are its error less the reference's on the same fold.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Fold by fold.
     pub differences: Vec<f64>,
@@ -87,12 +95,40 @@ pub struct Comparison {
     pub interval: (f64, f64),
     /// Two-sided p-value of no difference, adjusted over all rungs by Holm's method.
     pub p_difference: f64,
-    /// What follows: `sufficient`, `not shown`, `not tested`, or `inconclusive` where the reference has learned nothing.
-    pub decision: &'static str,
+    /// What follows.
+    pub decision: Decision,
+}
+
+/// What becomes of a rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decision {
+    /// It was shown to lose less than the margin.
+    #[serde(rename = "sufficient")]
+    Sufficient,
+    /// It was not, which is not to say that it is worse.
+    #[serde(rename = "not shown")]
+    NotShown,
+    /// A deeper one was not shown sufficient, so the question never came up.
+    #[serde(rename = "not tested")]
+    NotTested,
+    /// The reference has learned nothing to compare with.
+    #[serde(rename = "inconclusive")]
+    Inconclusive,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sufficient => "sufficient",
+            Self::NotShown => "not shown",
+            Self::NotTested => "not tested",
+            Self::Inconclusive => "inconclusive",
+        })
+    }
 }
 
 /// What the one-standard-error rule would choose.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OneStandardError {
     /// The rung.
     pub choice: String,
@@ -101,7 +137,7 @@ pub struct OneStandardError {
     /// That error plus its standard error.
     pub threshold: f64,
     /// What to make of it.
-    pub note: &'static str,
+    pub note: String,
 }
 
 /// A row of `depth.csv`.
@@ -123,7 +159,7 @@ struct Line<'a> {
     difference_low: Option<f64>,
     difference_high: Option<f64>,
     p_difference: Option<f64>,
-    decision: &'a str,
+    decision: String,
     stopped_early: bool,
 }
 
@@ -174,7 +210,7 @@ pub fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
     let conclusive = test.interval(LEVEL).1 < study.chance_error();
     if !conclusive {
         answer = 0;
-        comparisons.iter_mut().for_each(|comparison| comparison.decision = "inconclusive");
+        comparisons.iter_mut().for_each(|comparison| comparison.decision = Decision::Inconclusive);
     }
     let comparisons = std::iter::once(None).chain(comparisons.into_iter().map(Some));
     let rows: Vec<Row> = scored
@@ -271,9 +307,9 @@ fn by_depth(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<(usize
         .zip(choice.rows)
         .map(|(step, row)| {
             let decision = match row.verdict {
-                Verdict::Sufficient => "sufficient",
-                Verdict::NotShown => "not shown",
-                Verdict::NotTested => "not tested",
+                Verdict::Sufficient => Decision::Sufficient,
+                Verdict::NotShown => Decision::NotShown,
+                Verdict::NotTested => Decision::NotTested,
             };
             comparison(settings, step, row.comparison, row.p_difference, decision)
         })
@@ -295,7 +331,7 @@ fn side_by_side(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<(u
         .into_iter()
         .enumerate()
         .map(|(rung, step)| {
-            let decision = if accepted[rung] { "sufficient" } else { "not shown" };
+            let decision = if accepted[rung] { Decision::Sufficient } else { Decision::NotShown };
             let mut made = comparison(settings, step, tests[rung], differences[rung], decision);
             made.p_margin = margins[rung];
             made
@@ -309,7 +345,7 @@ fn comparison(
     step: DepthDifferences,
     test: PairedT,
     p_difference: f64,
-    decision: &'static str,
+    decision: Decision,
 ) -> Comparison {
     Comparison {
         differences: step.differences,
@@ -338,10 +374,17 @@ fn row(settings: &Settings, scored: &Scored<'_>, comparison: Option<Comparison>)
         stopped_early: *stopped_early,
         mean_error: mean.mean,
         error_interval: mean.interval(LEVEL),
-        log_loss: results.iter().map(|result| result.scores.log_loss).sum::<f64>() / results.len() as f64,
+        log_loss: mean_over(results, |result| result.scores.log_loss),
+        train_loss: (0..settings.training.epochs)
+            .map(|epoch| mean_over(results, |result| result.train_loss[epoch]))
+            .collect(),
         errors,
         comparison,
     })
+}
+
+fn mean_over(results: &[UnitResult], value: impl Fn(&UnitResult) -> f64) -> f64 {
+    results.iter().map(value).sum::<f64>() / results.len() as f64
 }
 
 fn one_standard_error(settings: &Settings, scored: &[Scored<'_>]) -> Result<OneStandardError> {
@@ -352,7 +395,7 @@ fn one_standard_error(settings: &Settings, scored: &[Scored<'_>]) -> Result<OneS
         choice: format!("d{}", choice.depth),
         best: format!("d{}", choice.best),
         threshold: choice.threshold,
-        note: "a heuristic: it bounds no probability of error and knows no margin",
+        note: "a heuristic: it bounds no probability of error and knows no margin".into(),
     })
 }
 
@@ -406,7 +449,7 @@ impl Findings {
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, folder: &RunDir) -> Result<()> {
-        folder.write_json("depth.json", self)?;
+        folder.write_json(DEPTH_FILE, self)?;
         let mut table = csv::Writer::from_writer(Vec::new());
         for row in &self.rungs {
             table.serialize(line(row))?;
@@ -453,7 +496,7 @@ fn line(row: &Row) -> Line<'_> {
         difference_low: comparison.map(|found| found.interval.0),
         difference_high: comparison.map(|found| found.interval.1),
         p_difference: comparison.map(|found| found.p_difference),
-        decision: comparison.map_or("reference", |found| found.decision),
+        decision: comparison.map_or("reference".into(), |found| found.decision.to_string()),
         stopped_early: row.stopped_early,
     }
 }
@@ -480,6 +523,7 @@ mod tests {
             test_pictures: 9,
             duplicates: 0,
             contradictory: 0,
+            photos: None,
         }
     }
 
@@ -500,7 +544,7 @@ mod tests {
                 seed: 0,
                 adapter: "none".into(),
                 learned_from: 2 * PICTURES,
-                train_loss: vec![0.5],
+                train_loss: vec![0.5; study.identity.settings.training.epochs],
                 seconds: index as f64,
                 scores,
             };
@@ -508,8 +552,8 @@ mod tests {
         }
     }
 
-    fn decisions(findings: &Findings) -> Vec<&str> {
-        findings.rungs[1..].iter().map(|row| row.comparison.as_ref().unwrap().decision).collect()
+    fn decisions(findings: &Findings) -> Vec<String> {
+        findings.rungs[1..].iter().map(|row| row.comparison.as_ref().unwrap().decision.to_string()).collect()
     }
 
     #[test]
@@ -555,7 +599,10 @@ mod tests {
         write(&folder, &study, "d3", &[25, 20, 20]);
         write(&folder, &study, "d1", &[20, 20, 20]);
         let findings = collect(&folder, &study).unwrap();
-        assert_eq!((findings.answer.as_str(), decisions(&findings)), ("d5", vec!["not shown", "not tested"]));
+        assert_eq!(
+            (findings.answer.as_str(), decisions(&findings)),
+            ("d5", vec!["not shown".into(), "not tested".into()])
+        );
     }
 
     #[test]

@@ -23,8 +23,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cli::OptimizerName;
-use crate::model::Optimizer;
+use crate::cli::{Training, depth_command};
 use crate::ops::conv2d::Kernels;
 use crate::run_dir::RunDir;
 use crate::spec::Spec;
@@ -59,24 +58,10 @@ pub struct Settings {
     pub repeats: usize,
     /// Loss of accuracy that is accepted, in percentage points.
     pub margin: f64,
-    /// The network with all its blocks.
-    pub model: Spec,
-    /// Pictures a training step.
-    pub batch: usize,
-    /// Passes over the training pictures, over which the learning rate falls to zero along a cosine.
-    pub epochs: usize,
-    /// Name of the optimiser.
-    pub optimizer: OptimizerName,
-    /// Learning rate of the first step.
-    pub lr: f64,
-    /// Momentum, of SGD.
-    pub momentum: Option<f32>,
-    /// Weight decay.
-    pub weight_decay: f32,
-    /// Whether training pictures are flipped.
-    pub augment: bool,
-    /// Decides all that is random.
-    pub seed: u64,
+    /// The network with all its blocks, and how each is trained: over the epochs the learning rate falls to zero along a
+    /// cosine.
+    #[serde(flatten)]
+    pub training: Training,
     /// Kernels of the convolutions.
     pub kernels: Kernels,
 }
@@ -84,17 +69,7 @@ pub struct Settings {
 impl Settings {
     /// How the networks are trained, with a seed of their repeat and fold.
     pub fn recipe(&self, seed: u64) -> Recipe {
-        let weight_decay = self.weight_decay;
-        Recipe {
-            optimizer: match self.optimizer {
-                OptimizerName::Adam => Optimizer::Adam { weight_decay },
-                OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum.unwrap_or_default(), weight_decay },
-            },
-            lr: self.lr,
-            schedule: Schedule::Cosine { epochs: self.epochs },
-            seed,
-            augment: self.augment,
-        }
+        self.training.recipe(Schedule::Cosine { epochs: self.training.epochs }, seed)
     }
 
     /// The networks to compare: first the reference, then the others from the deepest down.
@@ -109,13 +84,13 @@ impl Settings {
             Ladder::Drop => self.dropped(),
         }?;
         for rung in &rungs {
-            let (name, size) = (rung.describe(), self.model.input[1]);
+            let (name, size) = (rung.describe(), self.training.model.input[1]);
             let option = match self.ladder {
                 Ladder::Truncate => "--depths",
                 Ladder::Drop => "--ladder drop",
             };
             rung.spec.blocks().with_context(|| format!("{option}: {name} is impossible at --size {size}"))?;
-            if self.batch < rung.spec.least_batch() {
+            if self.training.batch < rung.spec.least_batch() {
                 bail!("{option}: {name} ends in maps of 1 x 1 at --size {size}: raise --batch or --size");
             }
         }
@@ -123,26 +98,26 @@ impl Settings {
     }
 
     fn truncated(&self, depth: usize) -> Result<Rung> {
-        let all = self.model.channels.len();
+        let all = self.training.model.channels.len();
         if depth > all {
             bail!("--depths: depth {depth} is more than the {all} blocks that --channels has");
         }
-        let channels = self.model.channels[..depth].to_vec();
-        Ok(Rung { name: format!("d{depth}"), left_out: None, spec: Spec { channels, ..self.model.clone() } })
+        let channels = self.training.model.channels[..depth].to_vec();
+        Ok(Rung { name: format!("d{depth}"), left_out: None, spec: Spec { channels, ..self.training.model.clone() } })
     }
 
     fn dropped(&self) -> Result<Vec<Rung>> {
-        let all = self.model.channels.len();
+        let all = self.training.model.channels.len();
         if all < 3 {
             bail!("--ladder drop: a network of {all} blocks has no middle block; give --channels at least three");
         }
         let without = |left_out: usize| {
-            let mut channels = self.model.channels.clone();
+            let mut channels = self.training.model.channels.clone();
             channels.remove(left_out - 1);
-            let spec = Spec { channels, ..self.model.clone() };
+            let spec = Spec { channels, ..self.training.model.clone() };
             Rung { name: format!("d{all}-without-{left_out}"), left_out: Some(left_out), spec }
         };
-        let whole = Rung { name: format!("d{all}"), left_out: None, spec: self.model.clone() };
+        let whole = Rung { name: format!("d{all}"), left_out: None, spec: self.training.model.clone() };
         Ok(std::iter::once(whole).chain((2..all).rev().map(without)).collect())
     }
 }
@@ -228,12 +203,20 @@ pub struct Study {
     pub duplicates: usize,
     /// Pictures left out because an equal one has another class.
     pub contradictory: usize,
+    /// The folder of the photos, from the root on, where the study was begun; none for drawn pictures.
+    pub photos: Option<String>,
 }
 
 impl Study {
     /// Error of always naming the commonest class, in percent.
     pub fn chance_error(&self) -> f64 {
         100.0 * (1.0 - self.commonest_class as f64 / self.dev_pictures as f64)
+    }
+
+    /// The command that makes the study, as it is typed in a shell, without the options of the machine.
+    pub fn command(&self) -> String {
+        let pictures = self.dev_pictures + self.test_pictures + self.duplicates + self.contradictory;
+        depth_command(self.photos.as_deref(), pictures, &self.identity.settings)
     }
 
     /// Checks that a folder can be this study's: it is, or it is new.
@@ -291,6 +274,7 @@ impl Study {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::OptimizerName;
 
     /// Depths 1, 3 and 5 of the known network.
     pub(super) fn settings(ladder: Ladder) -> Settings {
@@ -300,15 +284,17 @@ mod tests {
             folds: 5,
             repeats: 2,
             margin: 1.0,
-            model: Spec::dogs_vs_cats(128, 2),
-            batch: 32,
-            epochs: 10,
-            optimizer: OptimizerName::Adam,
-            lr: 1e-3,
-            momentum: None,
-            weight_decay: 0.0,
-            augment: true,
-            seed: 0,
+            training: Training {
+                model: Spec::dogs_vs_cats(128, 2),
+                batch: 32,
+                epochs: 10,
+                optimizer: OptimizerName::Adam,
+                lr: 1e-3,
+                momentum: None,
+                weight_decay: 0.0,
+                augment: true,
+                seed: 0,
+            },
             kernels: Kernels::Plain,
         }
     }
@@ -340,14 +326,14 @@ mod tests {
         };
         let message = error(&|settings| settings.depths = vec![1, 6], Ladder::Truncate);
         assert!(message.contains("--depths: depth 6 is more than the 5 blocks"), "{message}");
-        let message = error(&|settings| settings.model.input = [3, 24, 24], Ladder::Truncate);
+        let message = error(&|settings| settings.training.model.input = [3, 24, 24], Ladder::Truncate);
         assert!(message.contains("--depths: depth 5 is impossible at --size 24"), "{message}");
-        let message = error(&|settings| settings.model.channels.truncate(2), Ladder::Drop);
+        let message = error(&|settings| settings.training.model.channels.truncate(2), Ladder::Drop);
         assert!(message.contains("no middle block"), "{message}");
         let message = error(
             &|settings| {
-                settings.batch = 1;
-                settings.model.input = [3, 63, 63];
+                settings.training.batch = 1;
+                settings.training.model.input = [3, 63, 63];
             },
             Ladder::Truncate,
         );
@@ -359,8 +345,8 @@ mod tests {
         let one = Identity { program: "1".into(), data: "a".into(), settings: settings(Ladder::Truncate) };
         assert!(one.differences(&one.clone()).is_empty());
         let mut other = one.clone();
-        other.settings.weight_decay = 0.1;
-        other.settings.model.dropout = 0.2;
+        other.settings.training.weight_decay = 0.1;
+        other.settings.training.model.dropout = 0.2;
         other.data = "b".into();
         let differences = one.differences(&other).join("; ");
         assert!(differences.contains(r#"data is "b", not "a""#), "{differences}");

@@ -144,11 +144,17 @@ pub fn run(
     let started = Instant::now();
     let settings = &identity.settings;
     let (learned, scored) = split.parts(unit.repeat, unit.fold);
-    let seed = unit_seed(settings.seed, unit.repeat, unit.fold);
+    let seed = unit_seed(settings.training.seed, unit.repeat, unit.fold);
     let learned_from = learned.len();
-    let train_loss =
-        learn(trainer, rung, settings.recipe(seed), settings.epochs, &Subset::new(pictures, learned), progress)?;
-    let before = learned_from * settings.epochs;
+    let train_loss = learn(
+        trainer,
+        rung,
+        settings.recipe(seed),
+        settings.training.epochs,
+        &Subset::new(pictures, learned),
+        progress,
+    )?;
+    let before = learned_from * settings.training.epochs;
     let logits =
         trainer.logits(&Subset::new(pictures, scored.clone()), &mut |now: Progress| progress(before + now.pictures))?;
     Ok(UnitResult {
@@ -181,7 +187,9 @@ pub fn read(folder: &RunDir, identity: &Identity, unit: &Unit) -> Result<Option<
         let differences = differences.join("; ");
         bail!("{shown}: belongs to another study, in which {differences}; remove it to have it made again");
     }
-    let fits = result.unit == *unit && result.scores.correct.len() == result.scores.losses.len();
+    let fits = result.unit == *unit
+        && result.scores.correct.len() == result.scores.losses.len()
+        && result.train_loss.len() == identity.settings.training.epochs;
     ensure!(fits, "{shown}: holds another unit than its name says; remove it to have it made again");
     Ok(Some(result))
 }

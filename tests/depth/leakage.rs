@@ -101,7 +101,7 @@ fn with_runner(split: &Split, test: impl FnOnce(&mut Runner<'_>)) {
     };
     let settings = arguments.settings(2, Kernels::Plain);
     let rung = settings.rungs().unwrap().remove(0);
-    let model = Model::new(&gpu, &rung.spec, settings.batch, Keep::Needed).unwrap();
+    let model = Model::new(&gpu, &rung.spec, settings.training.batch, Keep::Needed).unwrap();
     let weights = Weights::initial(&rung.spec, 0);
     let trainer = Trainer::new(&gpu, &model, &weights, settings.recipe(0), |_, _| {}).unwrap();
     let identity = Identity { program: String::new(), data: String::new(), settings };

@@ -110,6 +110,12 @@ fn a_study_leaves_its_answer() {
     assert_eq!((&study["duplicates"], &study["contradictory"]), (&1.into(), &3.into()), "{study}");
     assert_eq!((&study["dev_pictures"], &study["test_pictures"]), (&33.into(), &6.into()), "{study}");
 
+    let page = fs::read_to_string(folder.join("whole/report.html")).unwrap();
+    assert!(page.contains("How many layers are enough?") && page.contains("--depths 1,2 --folds 2"));
+    for figure in ["difference.svg", "error.svg", "learning.svg"] {
+        assert!(fs::read_to_string(folder.join("whole").join(figure)).unwrap().starts_with("<svg"), "{figure}");
+    }
+
     let look = json(&folder.join("whole/test.json"));
     let refits = if look["chosen"] == look["reference"] { 3 } else { 6 };
     assert_eq!(look["networks"].as_array().unwrap().len(), refits, "{look}");
