@@ -8,6 +8,7 @@ use crate::gpu::Gpu;
 use crate::layout::{padded, unpack_images};
 use crate::model::{Mode, Model};
 use crate::report::{self, FeatureMaps, Layer, Order, ScaleBy};
+use crate::stats;
 
 /// Where in a block its maps are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -76,15 +77,7 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Loo
         maps.push(unpack_images(&values, 1, channels, height * width));
     }
     let logits: Vec<f32> = pollster::block_on(model.activations.logits.read(gpu))?;
-    Ok(Look { maps, probabilities: softmax(&logits[..model.spec().classes]) })
-}
-
-/// The probability of each class.
-pub(crate) fn softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.into_iter().map(|exponential| exponential / sum).collect()
+    Ok(Look { maps, probabilities: stats::probabilities(&logits[..model.spec().classes]) })
 }
 
 /// Draws a look: an overview and one sheet of all maps for each block, as (file name, picture).
@@ -121,16 +114,4 @@ pub fn draw(
         pictures.push((format!("block-{number}.png"), report::grid(layer, by.span(&layers), &input, facts)?));
     }
     Ok(pictures)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::softmax;
-
-    #[test]
-    fn softmax_of_large_logits_stays_finite() {
-        assert_eq!(softmax(&[1000.0, 1000.0]), [0.5, 0.5]);
-        let [small, large] = softmax(&[0.0, 200.0])[..] else { panic!() };
-        assert!(small > 0.0 && small < 1e-80 && large <= 1.0);
-    }
 }

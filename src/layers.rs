@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use anyhow::{Result, anyhow, ensure};
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -18,7 +19,6 @@ use crate::data::prepare::{self, CHANNELS};
 use crate::data::{Pictures, spread};
 use crate::explain::{Lens, Question};
 use crate::gpu::GpuError;
-use crate::inspect::softmax;
 use crate::layout::padded;
 use crate::model::{Mode, Optimizer};
 use crate::stats::{self, PairedT, benjamini_hochberg, effective_rank, holm, mcnemar, paired_bootstrap};
@@ -29,6 +29,8 @@ const REPEATED: usize = 256;
 /// black to white.
 const PIXEL_NOISE: f32 = 2.0 / 255.0;
 const BRIGHTNESS: f32 = 0.02;
+/// Permutations of the labels whose mean is a probe's control.
+const PERMUTATIONS: usize = 5;
 /// Batches that the running statistics are estimated on anew after a reset.
 const STATISTICS_BATCHES: u32 = 10;
 /// Fresh draws of a block's weights.
@@ -50,6 +52,8 @@ const POINT: f64 = 1.0;
 /// The table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Layers {
+    /// File of the weights, in the run's folder.
+    pub weights: String,
     /// Pictures, as many of each class.
     pub pictures: usize,
     /// The network's accuracy on them, in %.
@@ -110,7 +114,7 @@ pub struct ProbeRow {
     pub trained: f64,
     /// On those of the network before training.
     pub initial: f64,
-    /// On the trained network's maps with permuted labels: chance.
+    /// On the trained network's maps with permuted labels, the mean of five permutations: chance.
     pub permuted: f64,
     /// Against the block before, on the same pictures; none for the first block.
     pub gain: Option<Gain>,
@@ -175,13 +179,13 @@ pub struct Subjects<'a> {
     pub most: usize,
 }
 
-/// Makes the table. `progress` is told what comes next.
+/// Makes the table of the `trained` weights, which are named by their file. `progress` is told what comes next.
 ///
 /// # Errors
 /// When there are too few pictures, or the device failed.
 pub fn study(
     lens: &Lens,
-    trained: &Weights,
+    (file, trained): (&str, &Weights),
     initial: &Weights,
     subjects: &Subjects,
     seed: u64,
@@ -241,13 +245,20 @@ pub fn study(
         layers.push(layer);
     }
     lens.load(trained);
-    Ok(Layers { pictures: order.len(), accuracy: percent(&correct), layers, limits: LIMITS.into() })
+    Ok(Layers {
+        weights: file.into(),
+        pictures: order.len(),
+        accuracy: percent(&correct),
+        layers,
+        limits: LIMITS.into(),
+    })
 }
 
 /// How every verdict ends.
-pub const LIMITS: &str = "A probe shows that information is present, not that it is used. A reset shows that this network uses \
-                          a block, not that a smaller network trained anew would miss it: only `depth` answers that. Training with Dropout2d makes the removal \
-                          of single channels look harmless.";
+pub const LIMITS: &str = "Repeatability tells signal from noise, not learned from unlearned: the maps of an untrained block outlast such \
+                          changes too. A probe shows that information is present, not that it is used. A reset shows that this \
+                          network uses a block, not that a smaller network trained anew would miss it: only `depth` answers that. \
+                          Training with Dropout2d makes the removal of single channels look harmless.";
 
 impl Layer {
     /// The verdict, put together from a fixed table.
@@ -376,19 +387,22 @@ fn correct(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
     logits.iter().zip(labels).map(|(logits, &label)| f64::from(Question::of(logits, None).target == label)).collect()
 }
 
-/// Minus the logarithm of the probability of each picture's class.
-fn losses<'a>(logits: impl Iterator<Item = (&'a Vec<f32>, usize)>) -> Vec<f64> {
-    logits.map(|(logits, label)| -softmax(logits)[label].max(f64::MIN_POSITIVE).ln()).collect()
+/// The log-loss of each picture.
+fn losses(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
+    logits.iter().zip(labels).map(|(logits, &label)| stats::log_loss(logits, &[label])).collect()
 }
 
 /// Of each block, the median repeatability of its channels; dead ones do not count.
 fn repeatability(lens: &Lens, pictures: &Loaded, seed: u64) -> Result<Vec<f64>, GpuError> {
     let count = pictures.labels.len().min(REPEATED);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
+    // The pictures come class by class in turn; the one before must be any other, not one of another class.
+    let mut order: Vec<usize> = (0..count).collect();
+    order.shuffle(&mut random);
     let mut sums: Vec<Vec<[f64; 2]>> = lens.blocks().iter().map(|block| vec![[0.0; 2]; block.output[0]]).collect();
     // Each picture, then its repetition.
     let make = |index: usize, place: &mut [f32]| {
-        pictures.fill(index / 2, place);
+        pictures.fill(order[index / 2], place);
         if index % 2 == 1 {
             let brightness = 1.0 + random.random_range(-BRIGHTNESS..BRIGHTNESS);
             for value in place.chunks_mut(CHANNELS).flat_map(|pixel| &mut pixel[..3]) {
@@ -457,11 +471,11 @@ fn ablations(lens: &Lens, pictures: &Loaded, features: &Features) -> Result<Vec<
             replace(place, case / ranked);
         };
         let without = lens.logits_after(number, channels * ranked, make)?;
-        let base = losses(features.logits.iter().zip(pictures.labels.iter().copied()).take(ranked));
+        let base = losses(&features.logits[..ranked], &pictures.labels);
         let mut importance = Vec::with_capacity(channels);
         let mut p_values = Vec::with_capacity(channels);
         for logits in without.chunks(ranked) {
-            let changed = losses(logits.iter().zip(pictures.labels.iter().copied()));
+            let changed = losses(logits, &pictures.labels);
             let changes: Vec<f64> = changed.iter().zip(&base).map(|(without, with)| without - with).collect();
             let test = PairedT::naive(&changes)?;
             importance.push(test.mean);
@@ -505,7 +519,7 @@ fn probes(
     let mut rows = Vec::new();
     let mut before: Option<Vec<bool>> = None;
     for (trained, initial) in trained.iter().zip(initial) {
-        let (probe, permuted) = stats::probe_with_permuted(trained, labels, classes, seed)?;
+        let (probe, controls) = stats::probe_with_permuted(trained, labels, classes, seed, PERMUTATIONS)?;
         let start = stats::probe(initial, labels, classes, seed)?;
         let gain = match &before {
             None => None,
@@ -520,7 +534,8 @@ fn probes(
                 Some(Gain { points, low, high, p: mcnemar(lost, won).exact })
             }
         };
-        let [trained, initial, permuted] = [&probe, &start, &permuted].map(|probe| 100.0 * probe.accuracy);
+        let permuted = controls.iter().map(|control| control.accuracy).sum::<f64>() / controls.len() as f64;
+        let [trained, initial, permuted] = [probe.accuracy, start.accuracy, permuted].map(|share| 100.0 * share);
         rows.push(ProbeRow { trained, initial, permuted, gain });
         before = Some(probe.correct);
     }

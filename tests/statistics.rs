@@ -340,14 +340,18 @@ fn standardised_by(x: &[f64], p: usize, train: &[usize]) -> Vec<f64> {
 #[test]
 fn a_probe_finds_what_is_there_and_nothing_in_noise() {
     let labels = alternating(300, 2);
-    let (probe, permuted) = probe_with_permuted(&features(&labels, 20, 2.0, 1), &labels, 2, 0).unwrap();
+    let (probe, controls) = probe_with_permuted(&features(&labels, 20, 2.0, 1), &labels, 2, 0, 4).unwrap();
     assert!(probe.accuracy > 0.95 && probe.log_loss < 0.2, "{} {}", probe.accuracy, probe.log_loss);
-    // Four standard deviations of 300 tosses.
-    assert_abs_diff_eq!(permuted.accuracy, 0.5, epsilon = 4.0 * 0.5 / 300f64.sqrt());
-    assert_ne!(permuted.labels, labels);
-    for fold in 0..5 {
-        let ones = |of: &[usize]| (0..300).filter(|&i| probe.folds[i] == fold && of[i] == 1).count();
-        assert_eq!(ones(&permuted.labels), ones(&labels));
+    assert_eq!(controls.len(), 4);
+    assert_ne!(controls[0].labels, controls[1].labels);
+    for permuted in controls {
+        // Four standard deviations of 300 tosses.
+        assert_abs_diff_eq!(permuted.accuracy, 0.5, epsilon = 4.0 * 0.5 / 300f64.sqrt());
+        assert_ne!(permuted.labels, labels);
+        for fold in 0..5 {
+            let ones = |of: &[usize]| (0..300).filter(|&i| probe.folds[i] == fold && of[i] == 1).count();
+            assert_eq!(ones(&permuted.labels), ones(&labels));
+        }
     }
     // More features than images: any labels can be learnt by heart, which must not show.
     let noise = probe_two(&features(&labels, 350, 0.0, 2), &labels);

@@ -28,7 +28,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let initial = Weights::initial(&meta.spec, config.training.seed);
     let subjects = Subjects { held_out: data.val.as_ref(), unlabelled: data.train.as_ref(), most: arguments.pictures };
     let doing = bar("{msg}  {elapsed}", 0);
-    let table = layers::study(&lens, &weights, &initial, &subjects, arguments.seed, |next| {
+    let table = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
         doing.set_message(next.to_string());
         doing.tick();
     })?;
@@ -53,7 +53,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
 }
 
 fn print(table: &Layers) {
-    say(format!("{} pictures, accuracy {:.1} %", table.pictures, table.accuracy));
+    say(format!("{} on {} pictures, accuracy {:.1} %", table.weights, table.pictures, table.accuracy));
     say(
         "block  maps            sees  repeats (untrained)  dead  rank   probe (untrained, permuted)  reset costs, points",
     );
@@ -62,7 +62,7 @@ fn print(table: &Layers) {
         let maps = format!("{channels} x {height} x {width}");
         let (repeats, grid, reset) = (layer.repeatability, layer.grid, layer.reset);
         say(format!(
-            "{block:5}  {maps:14} {receptive_field:3} px  {:7.2}     ({:5.2})  {:4}  {:4.1}  {:5.1} % ({:.1}, {:.1})         {:+.1} \
+            "{block:5}  {maps:14} {receptive_field:3} px  {:7.3}    ({:6.3})  {:4}  {:4.1}  {:5.1} % ({:.1}, {:.1})         {:+.1} \
              ({:+.1} .. {:+.1}) {}",
             repeats.trained,
             repeats.initial,

@@ -15,8 +15,6 @@ use crate::html::{Explained, Looked, METHODS, REPORT, Report};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::say;
 
-/// Memory for the run's pictures, in MiB.
-const CACHE: usize = 256;
 /// Explanations that are shown.
 const MOST_EXPLAINED: usize = 5;
 /// Pictures at once on the device where nothing else is asked for.
@@ -30,7 +28,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     // Without an adapter or the pictures, a page with less on it is better than none.
     let looked = super::open(&arguments.device).and_then(|gpu| {
         super::say_adapter(&gpu);
-        let pictures = super::pictures::validation_of(run, arguments.data.as_deref(), CACHE)?;
+        let pictures = super::pictures::validation_of(run, arguments.data.as_deref(), super::CACHE)?;
         let station = Station::new(&gpu, run, arguments.batch)?;
         if explained.is_empty() {
             explained = station.explain(pictures.as_ref())?;
@@ -55,7 +53,7 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
         let pictures = match pictures {
             Some(pictures) => pictures,
             None => {
-                found = super::pictures::validation_of(run, data, CACHE)?;
+                found = super::pictures::validation_of(run, data, super::CACHE)?;
                 found.as_ref()
             }
         };

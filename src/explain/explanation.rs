@@ -11,7 +11,7 @@ use super::{Inside, Lens, Question};
 use crate::checkpoint::Weights;
 use crate::data::prepare;
 use crate::gpu::GpuError;
-use crate::inspect::softmax;
+use crate::stats;
 
 /// What to find out.
 #[derive(Clone, Debug)]
@@ -160,7 +160,7 @@ impl Explanation {
         }
         Ok(Self {
             evidence: ledger.evidence_map(lens),
-            probabilities: softmax(&inside.logits),
+            probabilities: stats::probabilities(&inside.logits),
             input,
             picture,
             question,

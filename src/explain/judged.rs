@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Lens, Question};
 use crate::data::{Pictures, prepare};
 use crate::gpu::GpuError;
-use crate::inspect::softmax;
+use crate::stats;
 
 /// What the network makes of one labelled picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +45,7 @@ pub fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>, GpuErr
     let readable = logits.iter().enumerate().filter(|(index, _)| !unreadable.contains(index));
     Ok(readable
         .map(|(index, logits)| {
-            let probabilities = softmax(logits);
+            let probabilities = stats::probabilities(logits);
             let Question { target, against } = Question::of(logits, None);
             let truth = pictures.label(index) as usize;
             Judged {

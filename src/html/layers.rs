@@ -6,6 +6,7 @@ use super::answers::verdict;
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::words::{count, p_value, percent, plain, signed, with_code};
 use super::{BlockLook, Looked, Report, figure, missing, picture};
+use crate::cli::Which;
 use crate::layers::{Layer, Layers, Reset};
 use crate::spec::Block;
 
@@ -123,8 +124,9 @@ fn figures(table: &Layers) -> Markup {
     html! {
         p {
             "On " (count(table.pictures)) " pictures, as many of each class, of which the network gets " (plain(table.accuracy, 1))
-            "\u{a0}% right: with the weights of the last epoch, which no picture chose, unless " code { "layers" }
-            " was told otherwise. Numbers in grey are the controls: the same measure on the network before training, or "
+            "\u{a0}% right with the weights in " code { (table.weights) }
+            @if table.weights == Which::Last.file() { ", which no picture chose" }
+            ". Numbers in grey are the controls: the same measure on the network before training, or "
             "with permuted labels."
         }
         div.scroll {

@@ -123,7 +123,7 @@ fn layers_json() -> serde_json::Value {
     };
     let gain = json!({"points": 2.0, "low": 1.0, "high": 3.0, "p": 0.01});
     let layers = [layer(1, json!(null)), layer(2, gain)];
-    json!({"pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
+    json!({"weights": NASTY, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
 }
 
 /// `depth.json` in which one block is found to be enough.

@@ -36,7 +36,7 @@ pub use paired_t::{PairedT, t_cdf, t_quantile};
 pub use probe::{Probe, probe, probe_with_permuted};
 pub use proportion::{McNemar, mcnemar, wilson};
 pub use rank::effective_rank;
-pub use scores::{accuracy, expected_calibration_error, log_loss};
+pub use scores::{accuracy, expected_calibration_error, log_loss, probabilities};
 
 /// Data from which a figure cannot be computed.
 #[derive(Debug, Clone, PartialEq, Error)]

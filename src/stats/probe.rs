@@ -66,8 +66,8 @@ pub fn probe<T: Copy + Into<f64>>(
     Ok(probes.remove(0))
 }
 
-/// [`probe`], and beside it the same for permuted labels, where only chance is left. The second costs little, as both share
-/// the features. Labels are permuted within the outer folds, to leave each fold the classes' shares.
+/// [`probe`], and beside it the same for so many sets of permuted labels, where only chance is left. They cost little, as all
+/// share the features. Labels are permuted within the outer folds, to leave each fold the classes' shares.
 ///
 /// # Errors
 /// As [`probe`].
@@ -79,23 +79,31 @@ pub fn probe_with_permuted<T: Copy + Into<f64>>(
     labels: &[usize],
     classes: usize,
     seed: u64,
-) -> Result<(Probe, Probe), StatsError> {
+    permutations: usize,
+) -> Result<(Probe, Vec<Probe>), StatsError> {
     let folds = outer_folds(labels, classes, seed)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    // A stream of its own: the permutation must not depend on what the folds have drawn.
+    // A stream of its own: the permutations must not depend on what the folds have drawn.
     rng.set_stream(1);
+    let mut label_sets = vec![labels.to_vec()];
+    label_sets.extend((0..permutations).map(|_| permuted(labels, &folds, &mut rng)));
+    let mut probes = probe_label_sets(features, &label_sets, classes, &folds, seed)?;
+    let controls = probes.split_off(1);
+    Ok((probes.remove(0), controls))
+}
+
+/// The labels in another order within each fold.
+fn permuted(labels: &[usize], folds: &[usize], rng: &mut ChaCha8Rng) -> Vec<usize> {
     let mut permuted = labels.to_vec();
     for fold in 0..FOLDS {
-        let members = positions(&folds, |member| member == fold);
+        let members = positions(folds, |member| member == fold);
         let mut drawn: Vec<usize> = members.iter().map(|&image| labels[image]).collect();
-        drawn.shuffle(&mut rng);
+        drawn.shuffle(rng);
         for (&image, label) in members.iter().zip(drawn) {
             permuted[image] = label;
         }
     }
-    let mut probes = probe_label_sets(features, &[labels.to_vec(), permuted], classes, &folds, seed)?;
-    let control = probes.remove(1);
-    Ok((probes.remove(0), control))
+    permuted
 }
 
 fn outer_folds(labels: &[usize], classes: usize, seed: u64) -> Result<Vec<usize>, StatsError> {

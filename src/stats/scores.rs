@@ -58,7 +58,14 @@ pub(super) fn argmax(logits: &[f64]) -> usize {
     largest
 }
 
-/// Turns logits into probabilities.
+/// The probability of each class: softmax of the logits.
+pub fn probabilities<T: Copy + Into<f64>>(logits: &[T]) -> Vec<f64> {
+    let mut probabilities: Vec<f64> = logits.iter().map(|&logit| logit.into()).collect();
+    softmax(&mut probabilities);
+    probabilities
+}
+
+/// Turns logits into probabilities in place.
 pub(super) fn softmax(logits: &mut [f64]) {
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut sum = 0.0;

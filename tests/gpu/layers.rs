@@ -78,7 +78,7 @@ fn idle_block(seed: u64) {
     let lens = Lens::new(gpu(), &spec, 32, |_, _| {}).unwrap();
     let (held_out, unlabelled) = (Planted::new(1000 + seed, 300), Planted::new(2000 + seed, 320));
     let subjects = Subjects { held_out: &held_out, unlabelled: &unlabelled, most: 300 };
-    let table = study(&lens, &weights, &initial, &subjects, seed, |_| {}).unwrap();
+    let table = study(&lens, ("last.safetensors", &weights), &initial, &subjects, seed, |_| {}).unwrap();
     let Layers { pictures, accuracy, layers, .. } = &table;
     let resets: Vec<_> = layers.iter().map(|layer| (layer.reset, layer.redrawn.verdict)).collect();
     println!("seed {seed}: accuracy {accuracy:.1} %, resets {resets:.1?}");
