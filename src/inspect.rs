@@ -3,11 +3,13 @@
 use anyhow::{Context, Result};
 use image::RgbImage;
 
+use crate::checkpoint::Weights;
 use crate::data::prepare;
 use crate::gpu::Gpu;
 use crate::layout::{padded, unpack_images};
 use crate::model::{Mode, Model};
-use crate::report::{self, FeatureMaps, Layer, Order, ScaleBy};
+use crate::report::{self, FeatureMaps, Filters, Layer, Order, ScaleBy};
+use crate::spec::Spec;
 use crate::stats;
 
 /// Where in a block its maps are taken.
@@ -78,6 +80,12 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Loo
     }
     let logits: Vec<f32> = pollster::block_on(model.activations.logits.read(gpu))?;
     Ok(Look { maps, probabilities: stats::probabilities(&logits[..model.spec().classes]) })
+}
+
+/// The filters of a network's first block.
+pub fn first_filters<'a>(spec: &Spec, weights: &'a Weights) -> Filters<'a> {
+    let weights = weights.get(&format!("{}.weight", spec.conv_index(0)));
+    Filters { name: "Block 1", weights, height: spec.kernel, width: spec.kernel }
 }
 
 /// Draws a look: an overview and one sheet of all maps for each block, as (file name, picture).

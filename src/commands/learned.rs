@@ -11,7 +11,8 @@ use crate::cli::LearnedArgs;
 use crate::data::Pictures;
 use crate::explain::Lens;
 use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, crop, maximise};
-use crate::report::{self, Filters, PatchRow};
+use crate::inspect::first_filters;
+use crate::report::{self, PatchRow};
 use crate::run_dir::{self, RunDir};
 use crate::spec::Block;
 use crate::terminal::{bar, say};
@@ -37,13 +38,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     let shown = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
     let sheets =
         Sheets { lens: &lens, survey: &survey, pictures: pictures.as_ref(), weights: format!("weights {shown}") };
-    let index = meta.spec.conv_index(0);
-    let filters = Filters {
-        name: "Block 1",
-        weights: weights.get(&format!("{index}.weight")),
-        height: meta.spec.kernel,
-        width: meta.spec.kernel,
-    };
+    let filters = first_filters(&meta.spec, &weights);
     let facts = [sheets.weights.clone()];
     let mut drawn = vec![("filters.png".into(), report::filters("Filters of block 1", &facts, &filters)?)];
     for number in 0..lens.blocks().len() {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::saliency::by_magnitude;
 use super::{Explanation, Lens};
 use crate::checkpoint::Weights;
 use crate::layout::unpack_images;
@@ -67,8 +68,8 @@ impl Hover {
             let taps = input_channels * spec.kernel * spec.kernel;
 
             let parts = &explanation.channels[number];
-            let mut order: Vec<usize> = (0..parts.len()).collect();
-            order.sort_by(|&a, &b| parts[b].contribution.abs().total_cmp(&parts[a].contribution.abs()));
+            let contributions: Vec<f64> = parts.iter().map(|part| part.contribution).collect();
+            let order = by_magnitude(&contributions);
             let values = order.into_iter().take(CHANNELS).map(|channel| {
                 let map = &inside.relu[channel * height * width..][..height * width];
                 let place = (0..map.len()).max_by(|&a, &b| map[a].total_cmp(&map[b])).expect("a map has a value");

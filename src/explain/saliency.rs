@@ -350,6 +350,13 @@ pub fn contributions(block: &InsideBlock, channels: usize) -> Vec<f64> {
     block.relu.chunks(pixels).zip(block.gradient.chunks(pixels)).map(sum).collect()
 }
 
+/// The channels by magnitude of their contributions, the largest first.
+pub fn by_magnitude(contributions: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..contributions.len()).collect();
+    order.sort_by(|&a, &b| contributions[b].abs().total_cmp(&contributions[a].abs()));
+    order
+}
+
 /// The largest magnitude over the colours, for every pixel.
 fn magnitude(gradient: &[f32]) -> Vec<f32> {
     gradient.chunks(CHANNELS).map(|pixel| pixel.iter().fold(0.0, |most: f32, value| most.max(value.abs()))).collect()

@@ -14,7 +14,8 @@ use crate::checkpoint::Weights;
 use crate::data::{Pictures, prepare};
 use crate::explain::ledger::Ledger;
 use crate::explain::{Judged, Lens, Question, closest, judge, learned, saliency, surest, worst};
-use crate::report::{self, Filters, Heat, Reach};
+use crate::inspect::first_filters;
+use crate::report::{self, Heat, Reach};
 
 /// Pictures of a gallery.
 const SHOTS: usize = 8;
@@ -166,8 +167,7 @@ fn maps(lens: &Lens, picture: &[f32]) -> Result<Vec<BlockLook>> {
     let block = |(number, (block, geometry)): (usize, (&crate::explain::InsideBlock, &crate::spec::Block))| {
         let [channels, height, width] = geometry.output;
         let contributions = saliency::contributions(block, channels);
-        let mut order: Vec<usize> = (0..channels).collect();
-        order.sort_by(|&a, &b| contributions[b].abs().total_cmp(&contributions[a].abs()));
+        let order = saliency::by_magnitude(&contributions);
         let reach = Reach::UpTo(report::largest(&block.relu));
         let map = |&channel: &usize| {
             let values = &block.relu[channel * height * width..][..height * width];
@@ -185,10 +185,7 @@ fn maps(lens: &Lens, picture: &[f32]) -> Result<Vec<BlockLook>> {
 
 /// The filters of the first block, each a few pixels.
 fn filters(lens: &Lens, weights: &Weights) -> Result<Vec<Picture>> {
-    let spec = lens.spec();
-    let weights = weights.get(&format!("{}.weight", spec.conv_index(0)));
-    let filters = Filters { name: "Block 1", weights, height: spec.kernel, width: spec.kernel };
-    filters.bare()?.iter().map(Picture::map).collect()
+    first_filters(lens.spec(), weights).bare()?.iter().map(Picture::map).collect()
 }
 
 /// A row of `channels.csv` of `learned`.
