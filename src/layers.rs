@@ -15,13 +15,15 @@ use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Weights;
+use crate::data::Pictures;
 use crate::data::prepare::{self, CHANNELS};
-use crate::data::{Pictures, spread};
 use crate::explain::{Lens, Question};
 use crate::gpu::GpuError;
 use crate::layout::padded;
 use crate::model::{Mode, Optimizer};
-use crate::stats::{self, PairedT, benjamini_hochberg, effective_rank, holm, mcnemar, paired_bootstrap};
+use crate::stats::{
+    self, PairedT, benjamini_hochberg, effective_rank, holm, mcnemar, paired_bootstrap, paired_difference, wilson,
+};
 
 /// Pictures that repeatability is measured on.
 const REPEATED: usize = 256;
@@ -46,6 +48,10 @@ const LEAST: usize = 10;
 const CURVE: usize = 16;
 /// Confidence of intervals.
 const LEVEL: f64 = 0.95;
+/// Repeatability from which maps are called signal.
+pub const MOSTLY_SIGNAL: f64 = 0.9;
+/// Repeatability from which maps are called more signal than noise.
+pub const SOME_SIGNAL: f64 = 0.5;
 /// What counts as a loss of accuracy, in percentage points.
 const POINT: f64 = 1.0;
 
@@ -56,8 +62,14 @@ pub struct Layers {
     pub weights: String,
     /// Pictures, as many of each class.
     pub pictures: usize,
+    /// Decides folds, resamples, noise and fresh weights.
+    pub seed: u64,
     /// The network's accuracy on them, in %.
     pub accuracy: f64,
+    /// The same with running statistics estimated anew: what resets, which need that, are compared with.
+    pub accuracy_anew: f64,
+    /// Whether the network was shown to be better than guessing. Where it was not, nothing follows from a reset.
+    pub conclusive: bool,
     /// A row a block.
     pub layers: Vec<Layer>,
     /// What the figures do not show.
@@ -138,7 +150,7 @@ pub struct Gain {
 pub struct Reset {
     /// Loss of accuracy in percentage points.
     pub drop: f64,
-    /// Lower end of its 95 % bootstrap interval.
+    /// Lower end of its 95 % interval, Tango's.
     pub low: f64,
     /// Upper end.
     pub high: f64,
@@ -210,8 +222,14 @@ pub fn study(
     let pooled = probes(&features.pooled, &before.pooled, &pictures.labels, lens.spec().classes, seed)?;
     let grid = probes(&features.grid, &before.grid, &pictures.labels, lens.spec().classes, seed)?;
 
-    let wanted = lens.batch() * STATISTICS_BATCHES as usize;
-    let statistics = Loaded::new(subjects.unlabelled, &spread(subjects.unlabelled.len(), wanted))?;
+    let wanted = (lens.batch() * STATISTICS_BATCHES as usize).min(subjects.unlabelled.len());
+    // Drawn at random, since photos lie class by class: every batch must hold all classes.
+    let mut unlabelled: Vec<usize> = (0..subjects.unlabelled.len()).collect();
+    let (drawn, _) = unlabelled.partial_shuffle(&mut ChaCha8Rng::seed_from_u64(seed), wanted);
+    let statistics = Loaded::new(subjects.unlabelled, drawn)?;
+    progress("running statistics");
+    let kept = scores(lens, trained, &statistics, &pictures, pictures.labels.len(), seed)?;
+    let conclusive = beats_guessing(&kept, lens.spec().classes);
     let mut layers = Vec::new();
     for (number, block) in lens.blocks().iter().enumerate() {
         progress(&format!("block {} reset", number + 1));
@@ -236,8 +254,8 @@ pub fn study(
             effective_rank: effective_rank(&features.pooled[number], order.len())?,
             pooled: pooled[number],
             grid: grid[number],
-            reset: Reset::new(&correct, &back, seed)?,
-            redrawn: Reset::new(&correct[..few], &redrawn, seed)?,
+            reset: Reset::new(&kept, &back, conclusive),
+            redrawn: Reset::new(&kept[..few], &redrawn, conclusive),
             ablation: ablations[number].clone(),
             verdict: String::new(),
         };
@@ -248,7 +266,10 @@ pub fn study(
     Ok(Layers {
         weights: file.into(),
         pictures: order.len(),
+        seed,
         accuracy: percent(&correct),
+        accuracy_anew: percent(&kept),
+        conclusive,
         layers,
         limits: LIMITS.into(),
     })
@@ -256,7 +277,7 @@ pub fn study(
 
 /// How every verdict ends.
 pub const LIMITS: &str = "Repeatability tells signal from noise, not learned from unlearned: the maps of an untrained block outlast such \
-                          changes too. A probe shows that information is present, not that it is used. A reset shows that this \
+                          changes too. A probe shows that information is present, not that it is used; its intervals hold for these folds. A reset shows that this \
                           network uses a block, not that a smaller network trained anew would miss it: only `depth` answers that. \
                           Training with Dropout2d makes the removal of single channels look harmless.";
 
@@ -265,8 +286,8 @@ impl Layer {
     fn in_words(&self) -> String {
         let Repeatability { trained, .. } = self.repeatability;
         let noise = match trained {
-            0.9.. => "Signal, not noise: its maps outlast changes that nobody sees.",
-            0.5.. => "More signal than noise: its maps change somewhat under changes that nobody sees.",
+            MOSTLY_SIGNAL.. => "Signal, not noise: its maps outlast changes that nobody sees.",
+            SOME_SIGNAL.. => "More signal than noise: its maps change somewhat under changes that nobody sees.",
             _ => "Noisy: most of what its maps say changes under changes that nobody sees.",
         };
         // Of the two probes the one that is fairer to maps that still have places.
@@ -280,7 +301,9 @@ impl Layer {
         };
         let needed = match self.reset.verdict {
             ResetVerdict::Critical => " This network needs what it has learned.",
-            ResetVerdict::Robust => " This network does as well with its weights as they were before training.",
+            ResetVerdict::Robust => {
+                " With its weights as they were before training this network loses less than a point."
+            }
             ResetVerdict::Undecided => " Whether this network needs what it has learned is undecided.",
         };
         format!("{noise}{readable}{needed}")
@@ -288,19 +311,30 @@ impl Layer {
 }
 
 impl Reset {
-    /// From the scores of the same pictures before and after.
-    fn new(before: &[f64], after: &[f64], seed: u64) -> Result<Self> {
-        let interval = paired_bootstrap(after, before, LEVEL, seed)?;
-        let [drop, low, high] = [interval.mean, interval.low, interval.high].map(|share| 100.0 * share);
-        let verdict = if low > POINT {
+    /// From the scores of the same pictures before and after. Nothing follows unless the network is `conclusive`.
+    fn new(before: &[f64], after: &[f64], conclusive: bool) -> Self {
+        let changes = || before.iter().zip(after).map(|(before, after)| before - after);
+        let lost: f64 = changes().map(|change| change.max(0.0)).sum();
+        let won: f64 = changes().map(|change| (-change).max(0.0)).sum();
+        let (low, high) = paired_difference(lost, won, before.len(), LEVEL);
+        let [drop, low, high] = [(lost - won) / before.len() as f64, low, high].map(|share| 100.0 * share);
+        let verdict = if !conclusive {
+            ResetVerdict::Undecided
+        } else if low > POINT {
             ResetVerdict::Critical
         } else if high < POINT {
             ResetVerdict::Robust
         } else {
             ResetVerdict::Undecided
         };
-        Ok(Self { drop, low, high, verdict })
+        Self { drop, low, high, verdict }
     }
+}
+
+/// Whether the share of right pictures, as many of each class, is shown to lie above that of guesses.
+fn beats_guessing(correct: &[f64], classes: usize) -> bool {
+    let right = correct.iter().filter(|&&correct| correct == 1.0).count();
+    wilson(right, correct.len(), LEVEL).0 > 1.0 / classes as f64
 }
 
 /// Pictures in memory.
@@ -412,18 +446,24 @@ fn repeatability(lens: &Lens, pictures: &Loaded, seed: u64) -> Result<Vec<f64>, 
             }
         }
     };
-    let mut others: Vec<Option<Vec<f32>>> = vec![None; lens.blocks().len()];
+    // Of each block the maps of the picture before and of the picture itself, whose repetition comes next.
+    let mut originals: Vec<[Vec<f32>; 2]> = vec![Default::default(); lens.blocks().len()];
     lens.forward(2 * count, make, |range| {
         for (number, block) in lens.blocks().iter().enumerate() {
             let pixels = block.output[1] * block.output[2];
-            let maps = lens.outputs(number, range.len())?;
-            for pair in maps.chunks_exact(2) {
-                let other = others[number].replace(pair[0].clone());
-                let Some(other) = other else { continue };
+            let [other, original] = &mut originals[number];
+            for (index, maps) in range.clone().zip(lens.outputs(number, range.len())?) {
+                if index % 2 == 0 {
+                    *other = std::mem::replace(original, maps);
+                    continue;
+                }
+                if other.is_empty() {
+                    continue;
+                }
                 for (channel, [noise, signal]) in sums[number].iter_mut().enumerate() {
                     for at in channel * pixels..(channel + 1) * pixels {
-                        *noise += f64::from(pair[0][at] - pair[1][at]).powi(2);
-                        *signal += f64::from(pair[0][at] - other[at]).powi(2);
+                        *noise += f64::from(original[at] - maps[at]).powi(2);
+                        *signal += f64::from(original[at] - other[at]).powi(2);
                     }
                 }
             }
@@ -620,6 +660,7 @@ fn balanced(pictures: &dyn Pictures, most: usize, classes: usize) -> Result<Vec<
         of_class[pictures.label(index) as usize].push(index);
     }
     let each = of_class.iter().map(Vec::len).min().unwrap_or(0).min(most / classes);
+    ensure!(most / classes >= LEAST, "--pictures {most}: {classes} classes need at least {}", classes * LEAST);
     ensure!(
         each >= LEAST,
         "{each} pictures of a class are too few for this study: it needs at least {LEAST} of each that the network was not \
@@ -642,14 +683,48 @@ mod tests {
 
     #[test]
     fn resets_are_judged_by_their_intervals() {
-        let verdict = |before: f64, after: f64| Reset::new(&vec![before; 100], &vec![after; 100], 0).unwrap().verdict;
-        assert_eq!(verdict(1.0, 0.9), ResetVerdict::Critical);
-        assert_eq!(verdict(1.0, 1.0), ResetVerdict::Robust);
-        // One picture in a hundred is lost: the interval runs from 0 to 3 points.
-        let mut after = vec![1.0; 100];
-        after[0] = 0.0;
-        let reset = Reset::new(&[1.0; 100], &after, 0).unwrap();
-        assert_eq!(reset.verdict, ResetVerdict::Undecided);
-        assert!((reset.drop - 1.0).abs() < 1e-9 && reset.low == 0.0 && reset.high > 1.0);
+        let verdict = |before: &[f64], after: &[f64]| Reset::new(before, after, true).verdict;
+        let right = |count: usize, wrong: usize| [vec![1.0; count - wrong], vec![0.0; wrong]].concat();
+        assert_eq!(verdict(&right(1000, 0), &right(1000, 100)), ResetVerdict::Critical);
+        assert_eq!(verdict(&right(1000, 0), &right(1000, 0)), ResetVerdict::Robust);
+        assert_eq!(verdict(&right(1000, 0), &right(1000, 10)), ResetVerdict::Undecided);
+        assert_eq!(
+            verdict(&right(100, 0), &right(100, 0)),
+            ResetVerdict::Undecided,
+            "100 pictures cannot show so little"
+        );
+        let reset = Reset::new(&right(1000, 0), &right(1000, 10), true);
+        assert!((reset.drop - 1.0).abs() < 1e-9 && reset.low > 0.0 && reset.low < 1.0 && reset.high > 1.0, "{reset:?}");
+        let of_guesses = Reset::new(&right(1000, 500), &right(1000, 500), false);
+        assert_eq!(
+            of_guesses.verdict,
+            ResetVerdict::Undecided,
+            "a network that guesses needs no block, and shows nothing"
+        );
+    }
+
+    /// Studies of a network that truly loses a point once a block is reset: how many call the block robust.
+    #[test]
+    fn a_block_that_is_needed_is_seldom_called_robust() {
+        const STUDIES: u64 = 4000;
+        for pictures in [40, 200, 1000] {
+            let wrong = (0..STUDIES).filter(|&seed| {
+                let mut random = ChaCha8Rng::seed_from_u64(seed);
+                let before: Vec<f64> = (0..pictures).map(|_| f64::from(random.random_bool(0.9))).collect();
+                let lost = |&right: &f64| if random.random_bool(POINT / 90.0) { 0.0 } else { right };
+                let after: Vec<f64> = before.iter().map(lost).collect();
+                Reset::new(&before, &after, true).verdict == ResetVerdict::Robust
+            });
+            // 2.5 % are nominal; 3.3 % are three standard errors more.
+            let share = wrong.count() as f64 / STUDIES as f64;
+            assert!(share < 0.033, "{share} of the studies with {pictures} pictures");
+        }
+    }
+
+    #[test]
+    fn guesses_are_told_from_knowledge() {
+        assert!(beats_guessing(&[vec![1.0; 600], vec![0.0; 400]].concat(), 2));
+        assert!(!beats_guessing(&[vec![1.0; 510], vec![0.0; 490]].concat(), 2));
+        assert!(beats_guessing(&[vec![1.0; 510], vec![0.0; 490]].concat(), 3));
     }
 }

@@ -57,6 +57,27 @@ fn mcnemar_agrees_with_statsmodels_and_the_definition_of_mid_p() {
 }
 
 #[test]
+fn paired_differences_agree_with_a_search_for_the_likelihood() {
+    for case in golden("paired_difference") {
+        let [first, second, level] = ["first", "second", "level"].map(|name| number(&case[name]));
+        let (low, high) = paired_difference(first, second, count(&case["images"]), level);
+        assert_all_close(&[low, high], &[number(&case["low"]), number(&case["high"])], 1e-7);
+    }
+    // No difference seen keeps a doubt, which falls with the images.
+    let width = |images| paired_difference(0.0, 0.0, images, 0.95).1;
+    assert!(
+        width(10) > 0.25 && width(100) > 0.03 && width(1000) < 0.005,
+        "{} {} {}",
+        width(10),
+        width(100),
+        width(1000)
+    );
+    let (low, high) = paired_difference(7.0, 7.0, 90, 0.95);
+    assert_abs_diff_eq!(low, -high, epsilon = 1e-12);
+    assert_eq!(paired_difference(5.0, 0.0, 5, 0.95).1, 1.0, "no difference is larger than 1");
+}
+
+#[test]
 fn adjusted_p_values_agree_with_statsmodels() {
     for case in golden("multiple") {
         let p_values = numbers(&case["p_values"]);
@@ -221,7 +242,7 @@ fn effective_rank_counts_directions() {
 }
 
 fn step(depth: usize, differences: &[f64]) -> DepthDifferences {
-    DepthDifferences { depth, differences: differences.to_vec(), stopped_early: false }
+    DepthDifferences { depth, differences: differences.to_vec(), least_error: 0.0, stopped_early: false }
 }
 
 #[test]
@@ -489,5 +510,42 @@ fn the_corrected_test_keeps_its_level_where_the_naive_one_does_not() {
         assert!(rates.accepted <= 0.06, "{}", rates.accepted);
         assert!(rates.naive >= naive_at_least, "{}", rates.naive);
         assert!(rates.naive_accepted > rates.accepted);
+    }
+}
+
+/// Studies of a depth that loses exactly the margin, on few pictures that are mostly right anyway, so that many a study sees no
+/// difference at all: how many accept it, with the least standard error and without.
+fn acceptances_at_the_margin(pictures: usize, seed: u64) -> [f64; 2] {
+    const STUDIES: usize = 2000;
+    const FOLDS: usize = 5;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut accepted = [0, 0];
+    for _ in 0..STUDIES {
+        let lost: Vec<f64> = (0..pictures).map(|_| f64::from(rng.random_bool(0.01))).collect();
+        let fold = |fold: usize| {
+            let scored: Vec<f64> = lost.iter().copied().skip(fold).step_by(FOLDS).collect();
+            100.0 * scored.iter().sum::<f64>() / scored.len() as f64
+        };
+        let differences: Vec<f64> = (0..FOLDS).map(fold).collect();
+        let least = 100.0 * sampling_error(lost.iter().sum(), 0.0, pictures);
+        for (accepted, least_error) in accepted.iter_mut().zip([least, 0.0]) {
+            let step =
+                DepthDifferences { depth: 4, differences: differences.clone(), least_error, stopped_early: false };
+            *accepted += usize::from(choose_depth(5, &[step], FOLDS, 1.0).unwrap().answer == 4);
+        }
+    }
+    accepted.map(|accepted| accepted as f64 / STUDIES as f64)
+}
+
+#[test]
+fn differences_too_rare_to_be_seen_are_not_accepted() {
+    for pictures in [60, 100, 200, 300, 500, 1000, 3000] {
+        let [with, without] = acceptances_at_the_margin(pictures, 3);
+        println!("{pictures} pictures: {with:.3} accepted wrongly, {without:.3} without the least standard error");
+        // At a nominal 5 %, three standard errors more.
+        assert!(with < 0.065, "{pictures} pictures: {with}");
+        if pictures == 60 {
+            assert!(without > 0.3, "folds without a difference would leave no doubt: {without}");
+        }
     }
 }

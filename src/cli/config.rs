@@ -149,6 +149,13 @@ pub fn depth_command(data: Option<&str>, pictures: usize, settings: &Settings) -
     typed("depth", data, &options(pictures, settings), &standard)
 }
 
+/// The command that trains like this on the photos in `data`, or on drawn pictures; options that have their default are left
+/// out.
+pub fn train_command(data: Option<&str>, training: &Training) -> String {
+    let Command::Train(plain) = plain("train", data) else { unreachable!("the command is train") };
+    typed("train", data, &training.options(), &plain.training(training.model.classes).options())
+}
+
 /// A command with no option but its data.
 fn plain(command: &str, data: Option<&str>) -> Command {
     let data = data.map(|data| ["--data", data]);

@@ -45,7 +45,7 @@ pub struct DepthArgs {
     /// Train the K-th of N shares of the networks and nothing else, so that N processes carry the study
     #[arg(long, value_name = "K/N", conflicts_with_all = ["collect", "dry_run"])]
     pub unit: Option<Share>,
-    /// Put together what was trained elsewhere; needs --out and no other option
+    /// Put together what was trained elsewhere, as it was set then; needs --out, and looks at no other option
     #[arg(long, requires = "out", conflicts_with = "dry_run")]
     pub collect: bool,
     /// Say what would be trained and how long that would take, then stop
@@ -120,7 +120,9 @@ impl DepthArgs {
         if !(2..=10_000_000).contains(&self.pictures) {
             bail!("--pictures {}: expected 2 to 10000000", self.pictures);
         }
-        self.settings(2, Kernels::Plain).rungs()?;
+        if self.settings(2, Kernels::Plain).rungs()?.len() < 2 {
+            bail!("--channels: a network of one block has nothing to leave out; give at least two blocks");
+        }
         Ok(())
     }
 

@@ -17,7 +17,7 @@ mod depth;
 mod train;
 
 pub use bench::{BenchCommand, ScalingArgs, StepArgs, Work};
-pub use config::{Config, Training, depth_command, quoted};
+pub use config::{Config, Training, depth_command, quoted, train_command};
 pub use depth::{DepthArgs, Depths, Share};
 pub use train::{OptimizerName, Switch, TrainArgs};
 
@@ -157,10 +157,10 @@ pub struct LayersArgs {
     /// Where the photos of the run are now [default: where they were]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Pictures at once on the device
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Pictures at once on the device; also those whose statistics batch norm takes together after a reset
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(8..=1024))]
     pub batch: u16,
-    /// Do not write the run's report.html anew at the end
+    /// Do not write the run's report.html anew at the end, as is done without --out
     #[arg(long)]
     pub no_report: bool,
     /// Folder for the results; must not exist yet [default: a new one below RUN]

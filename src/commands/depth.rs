@@ -35,6 +35,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     let folder = RunDir::at(out);
     if arguments.collect {
         let study = Study::read(&folder)?;
+        study.check_program()?;
         collect(&folder, &study)?;
         match TestLook::recorded(&folder, &study)? {
             Some(look) => show(&look, "recorded earlier"),
@@ -68,7 +69,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
         contradictory: distinct.contradictory.len(),
         photos: arguments.train.absolute_data(),
     };
-    study.check(&folder)?;
+    let study = study.check(&folder)?;
     tell(&study, &pool, &distinct);
 
     let models: Vec<Model> = rungs

@@ -46,7 +46,8 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     print(&table);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
-    if !arguments.no_report {
+    // The report tells of what lies in the run's folder.
+    if arguments.out.is_none() && !arguments.no_report {
         super::report::afterwards(&gpu, run, None, arguments.data.as_deref());
     }
     Ok(())

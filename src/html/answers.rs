@@ -4,7 +4,10 @@ use maud::{Markup, html};
 
 use super::words::{count, p_value, plain, signed, tiny, with_code};
 use super::{Explained, Report, depth, missing};
-use crate::layers::{Gain, Layer, ResetVerdict};
+use crate::layers::{Gain, Layer, Layers, MOSTLY_SIGNAL, ResetVerdict, SOME_SIGNAL};
+
+/// Rows of maps so small that they look like noise.
+const COARSE: usize = 16;
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
@@ -129,47 +132,50 @@ fn last_layers(report: &Report) -> Markup {
             verdict(reset.verdict)
         ),
     ));
-    let robust: Vec<String> = table
-        .layers
-        .iter()
-        .filter(|layer| layer.reset.verdict == ResetVerdict::Robust)
-        .map(|layer| layer.block.to_string())
-        .collect();
+    let blocks = |verdict| {
+        let of = table.layers.iter().filter(|layer| layer.reset.verdict == verdict);
+        of.map(|layer| layer.block.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let [robust, undecided] = [ResetVerdict::Robust, ResetVerdict::Undecided].map(blocks);
     let text = html! {
         p {
-            "What looks like noise in small maps is coarseness: block " (block) " has " (height) " × " (width) " values a map, each of which sees "
-            (last.receptive_field) " px. " (read(last.grid.gain, block))
-            @if robust.is_empty() {
+            @if last.repeatability.trained >= SOME_SIGNAL && height.max(width) <= COARSE {
+                "What looks like noise in small maps is coarseness: block " (block) " has " (height) " × " (width)
+                " values a map, each of which sees " (last.receptive_field) " px. "
+            }
+            (read(last.grid.gain, block))
+            @if !table.conclusive {
+                " Where a network guesses, nothing follows from what a reset costs."
+            } @else if robust.is_empty() && undecided.is_empty() {
                 " No block was found that this network does not need."
             } @else {
-                " This network does as well with these blocks as they were before training: " (robust.join(", ")) "."
+                @if !robust.is_empty() { " The network loses less than a point where one puts these blocks back to their start: " (robust) "." }
+                @if !undecided.is_empty() { " Whether it needs what these blocks have learned was not shown: " (undecided) "." }
             }
         }
         p.note { "On " (count(table.pictures)) " pictures. " (with_code(&table.limits)) }
     };
-    answer(QUESTION, &in_short(last), &figures, &text)
+    answer(QUESTION, &in_short(table, last), &figures, &text)
 }
 
-/// The answer from the last block's figures.
-fn in_short(last: &Layer) -> String {
-    let noise = match last.repeatability.trained {
-        0.9.. => "No: the last maps are signal, not noise",
-        0.5.. => "The last maps are more signal than noise",
-        _ => "The last maps are mostly noise",
-    };
+/// The answer from the last block's figures: whether it is needed, then what its maps are.
+fn in_short(table: &Layers, last: &Layer) -> String {
     let needed = match last.reset.verdict {
-        ResetVerdict::Critical => "this network needs what the last block has learned",
-        ResetVerdict::Robust => "this network does as well without what the last block has learned",
-        ResetVerdict::Undecided => "whether this network needs the last block is undecided",
+        _ if !table.conclusive => "Undecided: this network was not shown to be better than guessing.",
+        ResetVerdict::Critical => "No: this network needs what the last block has learned.",
+        ResetVerdict::Robust => {
+            "For this network, nearly: without what the last block has learned it loses less than a point."
+        }
+        ResetVerdict::Undecided => {
+            "Undecided: whether this network needs what the last block has learned was not shown."
+        }
     };
-    let link = match (last.repeatability.trained, last.reset.verdict) {
-        (0.5.., ResetVerdict::Critical) => ", and ",
-        (_, ResetVerdict::Undecided) => "; ",
-        (0.5.., ResetVerdict::Robust) => ", but ",
-        (_, ResetVerdict::Critical) => ", yet ",
-        (_, ResetVerdict::Robust) => ", and ",
+    let maps = match last.repeatability.trained {
+        MOSTLY_SIGNAL.. => "signal, not noise",
+        SOME_SIGNAL.. => "more signal than noise",
+        _ => "mostly noise",
     };
-    format!("{noise}{link}{needed}.")
+    format!("{needed} Its maps are {maps}.")
 }
 
 /// What the probe's gain means.

@@ -9,7 +9,7 @@ use super::answers::answer;
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::words::{count, p_value, plain, signed};
 use super::{Report, document, figure, missing, newest, read_json};
-use crate::cli::{Config, quoted};
+use crate::cli::{Config, quoted, train_command};
 use crate::run_dir::RunDir;
 use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, Row};
 use crate::study::test_look::TestLook;
@@ -17,6 +17,9 @@ use crate::study::{Ladder, Settings, Study};
 
 /// The question that it answers.
 const QUESTION: &str = "How many layers are enough?";
+
+/// What is said of a network that nothing can be left out of.
+const ONE_BLOCK: &str = "There is one block, and nothing to leave out.";
 
 /// A study as the page tells it.
 pub struct DepthStudy {
@@ -45,15 +48,20 @@ impl DepthStudy {
             })?;
             return Ok(Some(study));
         }
-        let places = [Some(run), run.parent()].into_iter().flatten();
-        let found = places.filter_map(|place| newest(place, "depth", DEPTH_FILE));
+        // The run may be given without its parent, as in `report 001`.
+        let beside = std::path::absolute(run).ok().and_then(|run| Some(run.parent()?.to_path_buf()));
+        let places = std::iter::once(run.to_path_buf()).chain(beside);
+        let found = places.filter_map(|place| newest(&place, "depth", DEPTH_FILE));
         let mut usable = found.filter_map(|folder| Self::read(&folder).ok());
         Ok(usable.find(|study| study.fits(config)))
     }
 
-    /// Whether it is about a run's network and classes.
+    /// Whether it is about a run's network, whole, about its classes and its pictures.
     fn fits(&self, config: &Config) -> bool {
-        self.findings.study.classes == config.classes && self.settings().training.model == config.training.model
+        let Settings { ladder, depths, training, .. } = self.settings();
+        let whole = *ladder == Ladder::Drop || depths.last() == Some(&training.model.channels.len());
+        let Study { classes, photos, .. } = &self.findings.study;
+        whole && *classes == config.classes && *photos == config.data && training.model == config.training.model
     }
 
     fn settings(&self) -> &Settings {
@@ -68,7 +76,7 @@ impl DepthStudy {
     pub fn page(&self) -> String {
         let Study { classes, .. } = &self.findings.study;
         let training = &self.settings().training;
-        let all = training.model.channels.len();
+        let all = self.findings.rungs.iter().map(|rung| rung.blocks).max().unwrap_or_default();
         let title = match (self.settings().ladder, classes.as_slice()) {
             (Ladder::Truncate, [one, other]) => format!("How many of {all} blocks it takes to tell {one} from {other}"),
             (Ladder::Truncate, classes) => {
@@ -77,7 +85,6 @@ impl DepthStudy {
             (Ladder::Drop, _) => format!("Which of {all} blocks can be left out"),
         };
         let [_, height, width] = training.model.input;
-        let others = self.findings.study.photos.as_ref().map(|data| format!(" --data {}", quoted(data)));
         let body = html! {
             header {
                 p.over { "convscope depth study · " (self.folder.display().to_string()) }
@@ -102,7 +109,7 @@ impl DepthStudy {
                 h3 { "The commands" }
                 pre { code {
                     (self.command()) "\n"
-                    "convscope train" (others.unwrap_or_default()) " --out RUN\n"
+                    (train_command(self.findings.study.photos.as_deref(), training)) " --out RUN\n"
                     "convscope layers --run RUN\n"
                     "convscope report RUN --depth " (quoted(&self.folder.display().to_string()))
                 } }
@@ -156,9 +163,11 @@ impl DepthStudy {
             ));
         }
         match self.rung(&self.findings.answer).and_then(|rung| rung.comparison.as_ref()) {
-            Some(comparison) => figures.push((
-                format!("≤ {} points", signed(comparison.upper_bound, 2)),
-                format!("lost against the reference, with 95 % confidence; the margin was {margin}"),
+            Some(Comparison { mean, .. }) => figures.push((
+                format!("{} points", signed(*mean, 2)),
+                format!(
+                    "more error than the reference; shown to be less than the margin of {margin}, with 95 % confidence"
+                ),
             )),
             None => figures.extend(self.closest(*margin)),
         }
@@ -281,9 +290,10 @@ fn short(rung: &Row) -> String {
 pub fn depth_answer(report: &Report) -> Markup {
     match &report.depth {
         Some(study) => {
-            let foreign = "The study was made with another network, other classes or other settings than this run: its answer is about those.";
+            let foreign = "The study is about another network, other classes or another folder of pictures than this run's: so is its answer.";
             study.answer((!study.fits(&report.config)).then_some(foreign))
         }
+        None if report.config.training.model.channels.len() == 1 => answer(QUESTION, ONE_BLOCK, &[], &html! {}),
         None => {
             let why = "No figure of this one network can tell: smaller ones must be trained and compared.";
             answer(QUESTION, "Not answered yet.", &[], &missing(why, &report.config.depth_command()))
@@ -294,6 +304,7 @@ pub fn depth_answer(report: &Report) -> Markup {
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
     match &report.depth {
+        None if report.config.training.model.channels.len() == 1 => html! { p { (ONE_BLOCK) } },
         Some(study) => study.part(),
         None => missing(
             "Whether fewer blocks would do as well is not known: that takes networks trained anew, cross-validated.",

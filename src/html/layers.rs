@@ -22,8 +22,8 @@ pub fn charts(table: &Layers) -> Vec<(&'static str, Chart, &'static str)> {
         (
             "reset",
             resets(table),
-            "What the network loses when one block goes back to its weights before training, or to fresh random ones, with 95 % \
-             intervals. Right of the 1-point line with the whole interval: critical. Left of it: robust.",
+            "What the network loses when one block goes back to its weights before training, or to fresh random ones (mean of ten \
+             draws; the interval is about the pictures, not the draws), with 95 % intervals. Right of the 1-point line with the whole interval: critical. Left of it: robust.",
         ),
         (
             "repeatability",
@@ -126,8 +126,8 @@ fn figures(table: &Layers) -> Markup {
             "On " (count(table.pictures)) " pictures, as many of each class, of which the network gets " (plain(table.accuracy, 1))
             "\u{a0}% right with the weights in " code { (table.weights) }
             @if table.weights == Which::Last.file() { ", which no picture chose" }
-            ". Numbers in grey are the controls: the same measure on the network before training, or "
-            "with permuted labels."
+            ". Numbers in grey are controls, the same measure on the network before training or with permuted labels, and \
+            95 % intervals. Resets need running statistics estimated anew; with those alone the network gets " (plain(table.accuracy_anew, 1)) "\u{a0}%."
         }
         div.scroll {
             table.layers {
@@ -144,7 +144,7 @@ fn figures(table: &Layers) -> Markup {
                         th.number scope="col" { "against the block before" }
                         th.number scope="col" { "reset costs" }
                         th scope="col" { "verdict" }
-                        th.number scope="col" { "channels needed" }
+                        th.number scope="col" { "channels needed, about" }
                     }
                 }
                 tbody { @for layer in &table.layers { (row(layer)) } }

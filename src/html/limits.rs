@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::Report;
-use crate::cli::quoted;
+use crate::cli::{Which, quoted};
+use crate::layers::Layers;
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
@@ -26,14 +27,15 @@ pub fn part(report: &Report) -> Markup {
     }
 }
 
-/// In the order in which they are to be run.
+/// In the order in which they are to be run, for a run beside the one that there is.
 fn commands(report: &Report) -> Vec<String> {
-    let run = report.typed();
+    let run = quoted(&format!("{}-again", report.run.display()));
     let kernels = &report.environment.kernels;
     let kernels = if kernels.is_empty() { String::new() } else { format!(" --kernels {}", quoted(kernels)) };
+    let layers = report.layers.as_ref().map_or_else(String::new, |(_, table)| options(table));
     let mut commands = vec![
         format!("{}{kernels} --out {run}", report.config.command()),
-        format!("convscope layers --run {run}"),
+        format!("convscope layers --run {run}{layers}"),
         format!("convscope learned --run {run}"),
         format!("convscope explain --run {run}"),
     ];
@@ -46,4 +48,11 @@ fn commands(report: &Report) -> Vec<String> {
         None => commands.push(format!("convscope report {run}")),
     }
     commands
+}
+
+/// The options of `layers` that a table was made with.
+fn options(table: &Layers) -> String {
+    let Layers { weights, pictures, seed, .. } = table;
+    let best = if weights == Which::Best.file() { " --weights best" } else { "" };
+    format!("{best} --pictures {pictures} --seed {seed}")
 }

@@ -104,7 +104,9 @@ impl Report {
         let metrics: Vec<EpochRecord> = read_table(&metrics)
             .with_context(|| format!("{}: cannot be used; is this a finished run?", metrics.display()))?;
         let layers = newest(run, "layers", "layers.json").map(|folder| {
-            let table = read_json(&folder.join("layers.json"))?;
+            let table = read_json(&folder.join("layers.json")).with_context(|| {
+                format!("the table of layers is of no use; `convscope layers --run {}` makes a new one", run.display())
+            })?;
             anyhow::Ok((folder, table))
         });
         Ok(Self {

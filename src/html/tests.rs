@@ -123,7 +123,7 @@ fn layers_json() -> serde_json::Value {
     };
     let gain = json!({"points": 2.0, "low": 1.0, "high": 3.0, "p": 0.01});
     let layers = [layer(1, json!(null)), layer(2, gain)];
-    json!({"weights": NASTY, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
+    json!({"weights": NASTY, "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
 }
 
 /// `depth.json` in which one block is found to be enough.
@@ -240,7 +240,7 @@ fn a_complete_report_is_harmless_and_small() {
     assert!(page.contains("&lt;script&gt;") && !page.contains(NASTY));
     for said in [
         "85.0\u{a0}% right",
-        "No: the last maps are signal, not noise, and this network needs what the last block has learned.",
+        "No: this network needs what the last block has learned. Its maps are signal, not noise.",
         "1 of 2 blocks are enough.",
         "the first 20 are listed",
         "only <code>depth</code> answers that",
@@ -257,9 +257,10 @@ fn a_study_has_a_page_of_its_own() {
     let study = DepthStudy::read(&write_study(folder.path(), "<i>&", &study)).unwrap();
     let page = study.page();
     assert_harmless(&page);
+    let again = "convscope train --data '/photos/&lt;b&gt;' --size 24 --channels 4,6 --epochs 3 --out RUN";
     let command = "convscope depth --data '/photos/&lt;b&gt;' --depths 1,2 --folds 2 --repeats 1 --size 24 --channels 4,6 --epochs 3 \
                    --kernels plain --out ";
-    for said in ["How many layers are enough?", "1 of 2 blocks are enough.", "Training loss by epoch", command] {
+    for said in ["How many layers are enough?", "1 of 2 blocks are enough.", "Training loss by epoch", command, again] {
         assert!(page.contains(said), "{said}");
     }
     assert_eq!(study.charts().len(), 3);
@@ -279,18 +280,32 @@ fn answers_come_first() {
 
 #[test]
 fn verdicts_follow_the_figures() {
-    let with = |trained: f64, verdict: &str| {
+    let with = |trained: f64, verdict: &str, conclusive: bool| {
         let mut table = layers_json();
         table["layers"][1]["repeatability"]["trained"] = json!(trained);
         table["layers"][1]["reset"]["verdict"] = json!(verdict);
+        table["conclusive"] = json!(conclusive);
         let layers = Some(("layers".into(), serde_json::from_value(table).unwrap()));
         Report { layers, ..bare(&["cat", "dog"]) }.page()
     };
-    assert!(with(0.2, "critical").contains("The last maps are mostly noise, yet this network needs"));
-    assert!(with(0.7, "undecided").contains("more signal than noise; whether"));
-    let robust = with(0.95, "robust");
-    assert!(robust.contains("signal, not noise, but this network does as well without"));
-    assert!(robust.contains("with these blocks as they were before training: 2."));
+    let noisy = with(0.2, "critical", true);
+    assert!(
+        noisy.contains("No: this network needs what the last block has learned. Its maps are mostly noise."),
+        "{noisy}"
+    );
+    assert!(!noisy.contains("coarseness"), "noise is not explained away");
+    let undecided = with(0.7, "undecided", true);
+    assert!(undecided.contains("Undecided: whether this network needs what the last block has learned was not shown."));
+    assert!(undecided.contains("Whether it needs what these blocks have learned was not shown: 2."));
+    let robust = with(0.95, "robust", true);
+    assert!(
+        robust
+            .contains("For this network, nearly: without what the last block has learned it loses less than a point.")
+    );
+    assert!(robust.contains("puts these blocks back to their start: 2.") && robust.contains("coarseness"));
+    assert!(
+        with(0.95, "undecided", false).contains("Undecided: this network was not shown to be better than guessing.")
+    );
 }
 
 #[test]
@@ -323,8 +338,11 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     other.training.model.channels = vec![4];
     write_study(folder.path(), "depth", &depth_json(&other));
     assert!(read(None).unwrap().depth.is_none(), "a study of another network is not taken for an answer unasked");
+    let drawn = Config { data: None, ..config.clone() };
+    write_study(folder.path(), "depth", &depth_json(&drawn));
+    assert!(read(None).unwrap().depth.is_none(), "nor is one of other pictures");
     let beside = folder.path().join("depth");
-    assert!(read(Some(&beside)).unwrap().page().contains("its answer is about those"));
+    assert!(read(Some(&beside)).unwrap().page().contains("so is its answer"));
     write_study(folder.path(), "depth-2", &depth_json(&config));
     assert_eq!(read(None).unwrap().depth.unwrap().folder, folder.path().join("depth-2"));
     let error = format!("{:#}", read(Some(&run)).err().unwrap());

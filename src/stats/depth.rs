@@ -18,6 +18,8 @@ pub struct DepthDifferences {
     pub depth: usize,
     /// Error less the reference's, fold by fold, in percentage points.
     pub differences: Vec<f64>,
+    /// The standard error, in percentage points, that the choice of pictures alone gives: [`super::sampling_error`].
+    pub least_error: f64,
     /// Whether [`stops_early`] ended it after the first repeat: it then counts as failed.
     pub stopped_early: bool,
 }
@@ -63,8 +65,8 @@ pub struct DepthChoice {
 
 /// Finds the fewest blocks that lose less than `margin` percentage points against the `reference`.
 ///
-/// The depths are tested in the order given, from the deepest down: one is sufficient where the upper bound of
-/// [`PairedT::corrected`] lies below the margin, and the first that is not ends the search. As the order is fixed
+/// The standard error of a depth is [`PairedT::corrected`]'s, but never less than the choice of pictures alone gives: folds
+/// that happen to differ by the same amount, or not at all, would leave no doubt otherwise. The depths are tested in the order given, from the deepest down: one is sufficient where its upper bound lies below the margin, and the first that is not ends the search. As the order is fixed
 /// beforehand, each may be tested at [`LEVEL`], with no adjustment for the number of depths.
 ///
 /// # Errors
@@ -85,7 +87,7 @@ pub fn choose_depth(
     for step in ladder {
         assert!(step.depth < above, "depth {} is listed after {above}", step.depth);
         above = step.depth;
-        let comparison = PairedT::corrected(&step.differences, folds)?;
+        let comparison = PairedT::corrected(&step.differences, folds)?.with_least_error(step.least_error);
         let upper_bound = comparison.upper_bound(LEVEL);
         let verdict = match (open, !step.stopped_early && upper_bound < margin) {
             (false, _) => Verdict::NotTested,

@@ -73,6 +73,11 @@ impl PairedT {
         Ok(Self { mean, sd, standard_error: sd * factor.sqrt(), degrees_of_freedom: count - 1.0 })
     }
 
+    /// The same with at least this standard error.
+    pub fn with_least_error(self, least: f64) -> Self {
+        Self { standard_error: self.standard_error.max(least), ..self }
+    }
+
     /// Two-sided confidence interval of the mean.
     ///
     /// # Panics

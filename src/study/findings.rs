@@ -1,5 +1,6 @@
 //! The answer of a study, made of the units' files alone.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
@@ -85,7 +86,7 @@ pub struct Comparison {
     pub differences: Vec<f64>,
     /// Their mean.
     pub mean: f64,
-    /// Its standard error, corrected for the overlap of training folds.
+    /// Its standard error, corrected for the overlap of training folds, and at least what the choice of pictures alone gives.
     pub standard_error: f64,
     /// One-sided upper bound of the mean.
     pub upper_bound: f64,
@@ -174,6 +175,21 @@ impl Scored<'_> {
     fn errors(&self) -> Vec<f64> {
         self.results.iter().map(|result| result.scores.error()).collect()
     }
+
+    /// Standard error of the difference to the reference's share that the choice of pictures alone gives. Repeats score the same
+    /// pictures again, so their mean counts.
+    fn sampling_error(&self, reference: &Scored<'_>) -> f64 {
+        let pairs = || {
+            let both = self.results.iter().zip(&reference.results);
+            both.flat_map(|(own, other)| own.scores.correct.iter().zip(&other.scores.correct))
+        };
+        let pictures: BTreeSet<usize> =
+            self.results.iter().flat_map(|result| result.scores.pictures.iter().copied()).collect();
+        let repeats = pairs().count() as f64 / pictures.len() as f64;
+        let lost = pairs().filter(|(own, other)| !**own && **other).count() as f64;
+        let won = pairs().filter(|(own, other)| **own && !**other).count() as f64;
+        stats::sampling_error(lost / repeats, won / repeats, pictures.len())
+    }
 }
 
 /// Whether a rung is given up after the first repeat, as far as the files tell. It is then failed, never accepted; what was
@@ -204,9 +220,8 @@ pub fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
     let settings = &study.identity.settings;
     let rungs = settings.rungs()?;
     let scored = read_all(folder, study, &rungs)?;
-    let reference = scored[0].errors();
-    let (mut answer, mut comparisons) = compare(settings, &reference, &scored[1..])?;
-    let test = PairedT::corrected(&reference, settings.folds)?;
+    let (mut answer, mut comparisons) = compare(settings, &scored[0], &scored[1..])?;
+    let test = PairedT::corrected(&scored[0].errors(), settings.folds)?;
     let conclusive = test.interval(LEVEL).1 < study.chance_error();
     if !conclusive {
         answer = 0;
@@ -282,12 +297,13 @@ fn check_paired(scored: &[Scored<'_>]) -> Result<()> {
 }
 
 /// Compares the smaller rungs with the reference, rung 0. Returns the number of the answer's rung and a comparison each.
-fn compare(settings: &Settings, reference: &[f64], smaller: &[Scored<'_>]) -> Result<(usize, Vec<Comparison>)> {
+fn compare(settings: &Settings, reference: &Scored<'_>, smaller: &[Scored<'_>]) -> Result<(usize, Vec<Comparison>)> {
     let ladder: Vec<DepthDifferences> = smaller
         .iter()
         .map(|scored| DepthDifferences {
             depth: scored.rung.blocks(),
-            differences: scored.errors().iter().zip(reference).map(|(own, other)| own - other).collect(),
+            differences: scored.errors().iter().zip(reference.errors()).map(|(own, other)| own - other).collect(),
+            least_error: 100.0 * scored.sampling_error(reference),
             stopped_early: scored.stopped_early,
         })
         .collect();
@@ -320,8 +336,10 @@ fn by_depth(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<(usize
 /// Networks without one middle block have no order, so all are tested, by Holm's method. The answer is the accepted one with
 /// the lowest mean error.
 fn side_by_side(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<(usize, Vec<Comparison>)> {
-    let tests: Vec<PairedT> =
-        ladder.iter().map(|step| PairedT::corrected(&step.differences, settings.folds)).collect::<Result<_, _>>()?;
+    let test = |step: &DepthDifferences| -> Result<PairedT> {
+        Ok(PairedT::corrected(&step.differences, settings.folds)?.with_least_error(step.least_error))
+    };
+    let tests: Vec<PairedT> = ladder.iter().map(test).collect::<Result<_>>()?;
     let margins = holm(&tests.iter().map(|test| test.p_at_least(settings.margin)).collect::<Vec<_>>());
     let differences = holm(&tests.iter().map(PairedT::p_two_sided).collect::<Vec<_>>());
     let accepted: Vec<bool> =
@@ -419,9 +437,13 @@ fn words(settings: &Settings, rungs: &[Rung], answer: usize, rows: &[Row]) -> St
              is the answer."
         ),
         (Ladder::Truncate, Some(comparison)) => format!(
-            "{} blocks are enough: they lose less than {margin} percentage {points} against {reference} (at most {:.2}, with \
-             95 % confidence).",
-            rungs[answer].blocks(),
+            "{} enough: the loss against {reference} is less than {margin} percentage {points} ({:+.2} on average, at most \
+             {:.2} by a 95 % bound of its own).",
+            match rungs[answer].blocks() {
+                1 => "1 block is".into(),
+                blocks => format!("{blocks} blocks are"),
+            },
+            comparison.mean,
             comparison.upper_bound
         ),
         (Ladder::Drop, Some(comparison)) => format!(
@@ -573,8 +595,11 @@ mod tests {
 
         let [reference, three, one] = &findings.rungs[..] else { panic!("three rungs") };
         assert_eq!((reference.mean_error, reference.comparison.is_none()), (11.0, true));
-        // Differences of 0, 0, 0, 0, 0.5 and 0: their deviation is 0.5 / sqrt 6, the corrected factor 1/6 + 1/2.
-        let expected = 0.5 / 6.0 + 2.015_048_372_669_157 * (0.5 / 6f64.sqrt()) * (2f64 / 3.0).sqrt();
+        // Differences of 0, 0, 0, 0, 0.5 and 0: their deviation is 0.5 / sqrt 6, the corrected factor 1/6 + 1/2. That makes an
+        // error of 0.17 points. One of 600 pictures lost in one of two repeats, and one more of each kind, make more.
+        assert!((0.5 / 6f64.sqrt()) * (2f64 / 3.0).sqrt() < 0.17);
+        let error = 100.0 * (2.5 - 0.25 / 602.0f64).sqrt() / 602.0;
+        let expected = 0.5 / 6.0 + 2.015_048_372_669_157 * error;
         let found = three.comparison.as_ref().unwrap().upper_bound;
         assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
         assert!(one.stopped_early && !three.stopped_early);
@@ -609,11 +634,11 @@ mod tests {
     fn a_middle_block_that_does_nothing_can_go() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = RunDir::at(temporary.path().to_path_buf());
-        let study = study(&folder, 1, Ladder::Drop);
-        write(&folder, &study, "d5", &[20, 20, 20]);
-        write(&folder, &study, "d5-without-4", &[30, 28, 32]);
-        write(&folder, &study, "d5-without-3", &[20, 20, 20]);
-        write(&folder, &study, "d5-without-2", &[19, 19, 19]);
+        let study = study(&folder, 2, Ladder::Drop);
+        write(&folder, &study, "d5", &[20; 6]);
+        write(&folder, &study, "d5-without-4", &[30, 28, 32, 30, 28, 32]);
+        write(&folder, &study, "d5-without-3", &[20; 6]);
+        write(&folder, &study, "d5-without-2", &[19; 6]);
         let findings = collect(&folder, &study).unwrap();
         assert_eq!(decisions(&findings), ["not shown", "sufficient", "sufficient"]);
         assert_eq!(findings.answer, "d5-without-2", "the better of the two");

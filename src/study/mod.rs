@@ -19,7 +19,7 @@ pub mod unit;
 
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -219,19 +219,21 @@ impl Study {
         depth_command(self.photos.as_deref(), pictures, &self.identity.settings)
     }
 
-    /// Checks that a folder can be this study's: it is, or it is new.
+    /// Checks that a folder can be this study's: it is, or it is new. Returns the study as the folder holds it, where it may have
+    /// reached the photos by another path.
     ///
     /// # Errors
     /// When the folder holds another study, naming what differs, or something else.
-    pub fn check(&self, folder: &RunDir) -> Result<()> {
+    pub fn check(self, folder: &RunDir) -> Result<Self> {
         let shown = folder.path().display();
         if folder.file(STUDY_FILE).exists() {
-            let differences = self.identity.differences(&Self::read(folder)?.identity);
-            if !differences.is_empty() {
-                let differences = differences.join("; ");
-                bail!("--out {shown}: holds another study, in which {differences}; name a new folder");
-            }
-            return Ok(());
+            let stored = Self::read(folder)?;
+            let differences = self.identity.differences(&stored.identity).join("; ");
+            ensure!(
+                differences.is_empty(),
+                "--out {shown}: holds another study, in which {differences}; name a new folder"
+            );
+            return Ok(stored);
         }
         // Other processes may be about to write the study's file at this moment.
         let foreign = |name: &str| !name.starts_with(STUDY_FILE);
@@ -241,7 +243,7 @@ impl Study {
         if taken && !folder.file(STUDY_FILE).exists() {
             bail!("--out {shown}: exists already and holds no study; name a new folder");
         }
-        Ok(())
+        Ok(self)
     }
 
     /// Makes the folder this study's, unless it is already.
@@ -249,13 +251,27 @@ impl Study {
     /// # Errors
     /// As [`Study::check`], or when the folder cannot be written.
     pub fn claim(&self, folder: &RunDir) -> Result<()> {
-        self.check(folder)?;
+        self.clone().check(folder)?;
         if folder.file(STUDY_FILE).exists() {
             return Ok(());
         }
         let path = folder.path();
         fs::create_dir_all(path).with_context(|| format!("--out {}: cannot be made", path.display()))?;
         folder.write_json(STUDY_FILE, self)
+    }
+
+    /// Checks that this program is the one that the study was begun with.
+    ///
+    /// # Errors
+    /// When it is another.
+    pub fn check_program(&self) -> Result<()> {
+        let made_by = &self.identity.program;
+        ensure!(
+            made_by == PROGRAM,
+            "the study was begun with another program ({made_by}, this is {PROGRAM}): finish it with that one, or begin anew \
+             in a new folder"
+        );
+        Ok(())
     }
 
     /// Reads what the study in a folder is about.

@@ -176,6 +176,12 @@ fn shares_make_the_same_answer() {
     assert!(error.contains("4 of the study's units are missing: units/d2-r1-f1.json"), "{error}");
     succeed(folder, &format!("{TINY} --out shared --unit 1/2"));
     assert!(!folder.join("shared/depth.json").exists(), "a share has no answer");
+    let study = fs::read_to_string(folder.join("shared/study.json")).unwrap();
+    let begun_by = json(&folder.join("shared/study.json"))["identity"]["program"].as_str().unwrap().to_string();
+    fs::write(folder.join("shared/study.json"), study.replace(&begun_by, "0.0.1 older")).unwrap();
+    let error = fail(folder, "depth --collect --out shared");
+    assert!(error.contains("another program (0.0.1 older, this is"), "{error}");
+    fs::write(folder.join("shared/study.json"), study).unwrap();
     let printed = succeed(folder, "depth --collect --out shared");
     assert!(printed.contains("The test set has not been looked at"), "{printed}");
     assert!(!folder.join("shared/test.json").exists());

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import sklearn.metrics
-from scipy import stats
+from scipy import optimize, stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedKFold
 from statsmodels.stats import contingency_tables, multitest, proportion
@@ -144,7 +144,29 @@ def logistic():
         }
 
 
+def paired_difference():
+    """The ends of Tango's interval, from his score statistic with the likelihood maximised by search."""
+
+    def statistic(first, second, n, difference):
+        def minus_log_likelihood(share):
+            cells = [(first, share + difference), (second, share), (n - first - second, 1 - 2 * share - difference)]
+            return -sum(count * np.log(max(probability, 1e-300)) for count, probability in cells if count > 0)
+
+        bounds = (max(0.0, -difference), (1 - difference) / 2)
+        share = optimize.minimize_scalar(minus_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-13}).x
+        return (first - second - n * difference) / np.sqrt(n * (2 * share + difference * (1 - difference)))
+
+    for first, second, n in [(20, 5, 100), (5, 20, 100), (3, 3, 50), (0, 7, 300), (9, 2, 1000), (130, 90, 2000), (12.4, 3.7, 500)]:
+        for level in (0.9, 0.95):
+            z = stats.norm.ppf(0.5 + level / 2)
+            middle = (first - second) / n
+            low = optimize.brentq(lambda d: statistic(first, second, n, d) - z, -0.9, middle - 1e-9, xtol=1e-14)
+            high = optimize.brentq(lambda d: statistic(first, second, n, d) + z, middle + 1e-9, 0.9, xtol=1e-14)
+            yield {"first": first, "second": second, "images": n, "level": level, "low": low, "high": high}
+
+
 groups = [wilson, mcnemar, multiple, t_quantiles, t_probabilities, paired_t, bootstrap, scores, effective_rank, logistic]
+groups += [paired_difference]
 golden = {group.__name__: list(group()) for group in groups}
 path = Path(__file__).with_name("statistics.json")
 lines = (f'"{name}": [\n' + ",\n".join(json.dumps(case) for case in cases) + "\n]" for name, cases in golden.items())
