@@ -1,15 +1,17 @@
 //! The pictures of a run: to learn from and to be judged by, when it is made and ever after.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::cli::{Config, TrainArgs};
 use crate::data::drawn::{DrawnPets, FIRST_VAL_PICTURE};
 use crate::data::folder::{self, Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::photos::Photos;
 use crate::data::{Pictures, Rejected, pets};
-use crate::run_dir;
+use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
 
 /// The pictures to learn from and to be judged by.
@@ -201,11 +203,46 @@ impl Source {
     }
 }
 
+/// The run's list of the photos that were set aside for validation.
+const SET_ASIDE: &str = "validation.csv";
+
+/// A line of [`SET_ASIDE`].
+#[derive(Deserialize, Serialize)]
+struct SetAside {
+    /// Path below the data folder.
+    file: String,
+}
+
+/// Lists the photos that were set aside for validation, so that they are found again when others have come or gone.
+///
+/// # Errors
+/// When the list cannot be written.
+pub fn record_set_aside(run: &RunDir, validation: &dyn Pictures) -> Result<()> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    for index in 0..validation.len() {
+        table.serialize(SetAside { file: validation.name(index) })?;
+    }
+    run.write(SET_ASIDE, &table.into_inner().context("the list is complete")?)
+}
+
+/// Reads the list, if there is one: runs on drawn pictures and on folders with validation photos of their own have none.
+fn recorded_set_aside(run: &Path) -> Result<Option<BTreeSet<String>>> {
+    let path = run.join(SET_ASIDE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let read = || csv::Reader::from_path(&path)?.deserialize().map(|line| line.map(|SetAside { file }| file)).collect();
+    let files: csv::Result<_> = read();
+    files.map(Some).with_context(|| format!("{}: cannot be used", path.display()))
+}
+
 /// A run that was made some time ago.
 struct Past<'a> {
     run: &'a Path,
     config: Config,
     source: Source,
+    /// The photos that were set aside for validation, as far as the run tells.
+    set_aside: Option<BTreeSet<String>>,
 }
 
 impl<'a> Past<'a> {
@@ -230,7 +267,7 @@ impl<'a> Past<'a> {
             size: config.training.model.input[1] as u32,
             cache,
         };
-        Ok(Self { run, config, source })
+        Ok(Self { run, config, source, set_aside: recorded_set_aside(run)? })
     }
 
     fn scan(&self) -> Result<Option<Folder>> {
@@ -242,12 +279,16 @@ impl<'a> Past<'a> {
             let (known, there) = (self.config.classes.join(", "), found.classes.join(", "));
             bail!("the run {run} knows the classes {known}, but {} holds {there}", found.root.display());
         }
-        Ok(found)
+        Ok(found.map(|found| match &self.set_aside {
+            Some(validation) if found.split => found.divided_again(validation),
+            _ => found,
+        }))
     }
 
     /// Whether the folder is divided as it was, into as many validation pictures.
     fn agrees(&self, found: &Folder, val: usize) -> bool {
-        found.split == self.config.val_share.is_some() && val == self.config.val_pictures
+        let divided = self.set_aside.is_some() || found.split == self.config.val_share.is_some();
+        divided && val == self.config.val_pictures
     }
 
     fn all(&self, found: Option<Folder>) -> Result<Data> {
@@ -284,7 +325,6 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::run_dir::RunDir;
 
     const CACHE: usize = 1;
 
@@ -297,7 +337,11 @@ mod tests {
         let split = found.as_ref().is_some_and(|found| found.split);
         let data = source.read(found).unwrap();
         let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
-        RunDir::create(Some(run)).unwrap().write_json("config.json", &config).unwrap();
+        let run = RunDir::create(Some(run)).unwrap();
+        run.write_json("config.json", &config).unwrap();
+        if split {
+            record_set_aside(&run, data.val.as_ref()).unwrap();
+        }
         data
     }
 
@@ -387,24 +431,60 @@ mod tests {
         assert_rebuilt(&run, None, &made);
     }
 
+    fn names(pictures: &dyn Pictures) -> BTreeSet<String> {
+        (0..pictures.len()).map(|index| pictures.name(index)).collect()
+    }
+
+    /// How the run's folder has changed.
+    fn change(run: &Path) -> Option<String> {
+        let past = Past::read(run, None, CACHE).unwrap();
+        let found = past.scan().unwrap();
+        let data = past.source.read(found.clone()).unwrap();
+        past.change(&found.unwrap(), [data.train.len(), data.val.len()])
+    }
+
     #[test]
-    fn a_folder_that_has_changed_is_told() {
+    fn photos_that_come_and_go_leave_the_division_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
         make_photos(&photos, 10);
         let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
         assert_eq!((made.train.len(), made.val.len()), (16, 4));
-        let change = || {
-            let past = Past::read(&run, None, CACHE).unwrap();
-            let found = past.scan().unwrap();
-            let data = past.source.read(found.clone()).unwrap();
-            past.change(&found.unwrap(), [data.train.len(), data.val.len()])
-        };
-        assert_eq!(change(), None);
+        assert_eq!(change(&run), None);
+
+        // As many are set aside of eleven as of ten, but others.
+        for class in ["cat", "dog"] {
+            fs::copy(photos.join(class).join("0.png"), photos.join(class).join("a.png")).unwrap();
+        }
+        let [held, all] = [validation_of(&run, None, CACHE).unwrap(), of_run(&run, None, CACHE).unwrap().val];
+        assert_eq!(
+            names(held.as_ref()),
+            names(made.val.as_ref()),
+            "no photo that was trained on is a validation photo"
+        );
+        assert_eq!(names(all.as_ref()), names(made.val.as_ref()));
+        assert_eq!(of_run(&run, None, CACHE).unwrap().train.len(), 18);
+        assert!(change(&run).unwrap().contains("had 16 + 4 photos"));
+
+        let gone = made.val.name(0);
+        fs::remove_file(photos.join(&gone)).unwrap();
+        let left = names(validation_of(&run, None, CACHE).unwrap().as_ref());
+        assert!(left.len() == 3 && left.is_subset(&names(made.val.as_ref())), "{left:?} without {gone}");
+    }
+
+    #[test]
+    fn a_folder_that_has_changed_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
+        make_photos(&photos, 10);
+        make_run(&run, &["--data", photos.to_str().unwrap()]);
+        // A run from before the list was kept.
+        fs::remove_file(run.join(SET_ASIDE)).unwrap();
+        assert_eq!(change(&run), None);
         for number in 0..5 {
             fs::remove_file(photos.join(format!("cat/{number}.png"))).unwrap();
         }
-        let note = change().unwrap();
+        let note = change(&run).unwrap();
         assert!(note.contains("had 16 + 4 photos") && note.contains("now has 12 + 3"), "{note}");
         assert!(note.contains("may be among those now set aside"), "{note}");
         assert_eq!(validation_of(&run, None, CACHE).unwrap().len(), 3, "fewer pictures are no error");

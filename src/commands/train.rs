@@ -56,6 +56,9 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     if arguments.data.is_some() {
         write_rejected(&run.file("rejected.csv"), &data.rejected)?;
     }
+    if split {
+        super::pictures::record_set_aside(&run, data.val.as_ref())?;
+    }
 
     say("kernels  compiling: the first time this takes a while");
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");

@@ -125,6 +125,18 @@ pub fn scan_without(root: &Path, validation_share: f64, seed: u64, unusable: &[R
 }
 
 impl Folder {
+    /// The folder divided as it once was: the photos of these names are for validation, all others for training, those that have
+    /// come since too.
+    pub fn divided_again(mut self, validation: &BTreeSet<String>) -> Self {
+        let mut files = [self.train, self.val].concat();
+        files.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
+        let held = |file: &LabelledFile| validation.contains(&file.path.display().to_string());
+        (self.val, self.train) = files.into_iter().partition(held);
+        // Nothing is to be set aside in place of what is broken now.
+        self.split = false;
+        self
+    }
+
     /// Checks that every class still has a picture after decoding. `part` names the pictures, training or validation;
     /// `rejected` are the files that failed.
     ///
