@@ -102,6 +102,7 @@ impl DepthStudy {
                 h2 { "Limits, and how to make it again" }
                 ul {
                     li { "One recipe of training: with more epochs or another learning rate the networks may come to stand in another order." }
+                    @if self.settings().ladder == Ladder::Truncate { li { "More than " (all) " blocks were not tried." } }
                     li { "One set of pictures. Equal pictures are used once, but near doubles, such as two photos of one scene, are not found." }
                     li { "The corrected intervals are a little too wide rather than too narrow; they take the pictures to be a fair sample." }
                     li { "What the maps of one network tell and whether its last layers are needed is not asked here: train one, measure its layers and put this study on its page with the commands below." }
@@ -333,7 +334,7 @@ impl DepthStudy {
                 (repeats) " times over, of " (count(*dev_pictures)) " pictures, for " (training.epochs)
                 " epochs each, and kept " (count(*test_pictures)) " apart. All networks learn from and are judged by the same folds."
                 @if duplicates + contradictory > 0 { " " (count(duplicates + contradictory)) " doubles were left out." }
-                " Always naming the commonest class errs on " (plain(self.findings.chance_error, 1)) " %."
+                " Always naming the commonest class errs on " (plain(self.findings.chance_error, 1)) "\u{a0}%."
             }
             div.scroll {
                 table {
