@@ -27,9 +27,11 @@ use crate::stats::{
 
 /// Pictures that repeatability is measured on.
 const REPEATED: usize = 256;
-/// Standard deviation of the pixel noise of a repetition, and the most its brightness changes by: shares of the span from
-/// black to white.
-const PIXEL_NOISE: f32 = 2.0 / 255.0;
+/// Standard deviation of the pixel noise of a repetition, as a share of the span from black to white: one that nobody sees, and
+/// one that everybody does.
+const FAINT_NOISE: f32 = 2.0 / 255.0;
+const STRONG_NOISE: f32 = 32.0 / 255.0;
+/// The most that a repetition's brightness changes by.
 const BRIGHTNESS: f32 = 0.02;
 /// Permutations of the labels whose mean is a probe's control.
 const PERMUTATIONS: usize = 5;
@@ -89,6 +91,8 @@ pub struct Layer {
     pub parameters: usize,
     /// How far its maps outlast a change of the picture that nobody sees.
     pub repeatability: Repeatability,
+    /// The same under noise that everybody sees.
+    pub repeatability_noisy: Repeatability,
     /// Channels that fire on no picture.
     pub dead: usize,
     /// Channels that fire on fewer than 1 % of the pictures.
@@ -207,12 +211,13 @@ pub fn study(
     let pictures = Loaded::new(subjects.held_out, &order)?;
 
     progress("what the network makes of the pictures");
+    let repeated = |noise| repeatability(lens, &pictures, noise, seed);
     lens.load(initial);
     let before = Features::of(lens, &pictures)?;
-    let before_repeated = repeatability(lens, &pictures, seed)?;
+    let [faint_before, strong_before] = [repeated(FAINT_NOISE)?, repeated(STRONG_NOISE)?];
     lens.load(trained);
     let features = Features::of(lens, &pictures)?;
-    let repeated = repeatability(lens, &pictures, seed)?;
+    let [faint, strong] = [repeated(FAINT_NOISE)?, repeated(STRONG_NOISE)?];
     let correct = correct(&features.logits, &pictures.labels);
 
     progress("channels replaced by their means");
@@ -248,7 +253,8 @@ pub fn study(
             output: block.output,
             receptive_field: block.receptive_field,
             parameters: parameters(lens, number),
-            repeatability: Repeatability { trained: repeated[number], initial: before_repeated[number] },
+            repeatability: Repeatability { trained: faint[number], initial: faint_before[number] },
+            repeatability_noisy: Repeatability { trained: strong[number], initial: strong_before[number] },
             dead: features.fired[number].iter().filter(|&&fired| fired == 0).count(),
             quiet: features.fired[number].iter().filter(|&&fired| fired > 0 && fired * 100 < order.len()).count(),
             effective_rank: effective_rank(&features.pooled[number], order.len())?,
@@ -426,8 +432,8 @@ fn losses(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
     logits.iter().zip(labels).map(|(logits, &label)| stats::log_loss(logits, &[label])).collect()
 }
 
-/// Of each block, the median repeatability of its channels; dead ones do not count.
-fn repeatability(lens: &Lens, pictures: &Loaded, seed: u64) -> Result<Vec<f64>, GpuError> {
+/// Of each block, the median repeatability of its channels under this much noise; dead ones do not count.
+fn repeatability(lens: &Lens, pictures: &Loaded, pixel_noise: f32, seed: u64) -> Result<Vec<f64>, GpuError> {
     let count = pictures.labels.len().min(REPEATED);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     // The pictures come class by class in turn; the one before must be any other, not one of another class.
@@ -442,7 +448,7 @@ fn repeatability(lens: &Lens, pictures: &Loaded, seed: u64) -> Result<Vec<f64>, 
             for value in place.chunks_mut(CHANNELS).flat_map(|pixel| &mut pixel[..3]) {
                 let noise: f32 = StandardNormal.sample(&mut random);
                 // From -1 .. 1 to 0 .. 1 and back.
-                *value = 2.0 * ((*value + 1.0) / 2.0 * brightness + PIXEL_NOISE * noise) - 1.0;
+                *value = 2.0 * ((*value + 1.0) / 2.0 * brightness + pixel_noise * noise) - 1.0;
             }
         }
     };

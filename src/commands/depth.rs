@@ -201,8 +201,10 @@ impl<'a> Workshop<'a> {
     fn to_do(&self, folder: &RunDir, share: Option<Share>) -> Result<Vec<ToDo>> {
         let mut to_do = Vec::new();
         for (index, unit) in Unit::all(&self.study.identity.settings, self.rungs).into_iter().enumerate() {
-            let mine = share.is_none_or(|share| index % share.of == share.number - 1);
             let rung = index % self.rungs.len();
+            // Turned by one with each fold, so that no share has the deepest networks alone.
+            let turned = index + index / self.rungs.len();
+            let mine = share.is_none_or(|share| turned % share.of == share.number - 1);
             if mine
                 && !self.given_up(folder, &unit, rung)?
                 && unit::read(folder, &self.study.identity, &unit)?.is_none()

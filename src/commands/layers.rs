@@ -105,6 +105,8 @@ fn write_csv(path: &Path, table: &Layers) -> Result<()> {
             "parameters",
             "repeatability",
             "repeatability_initial",
+            "repeatability_noisy",
+            "repeatability_noisy_initial",
             "dead",
             "quiet",
             "effective_rank",
@@ -131,6 +133,7 @@ fn write_csv(path: &Path, table: &Layers) -> Result<()> {
             file.serialize((
                 (layer.block, layer.output, layer.receptive_field, layer.parameters),
                 (layer.repeatability.trained, layer.repeatability.initial),
+                (layer.repeatability_noisy.trained, layer.repeatability_noisy.initial),
                 (layer.dead, layer.quiet, layer.effective_rank),
                 (probe(&layer.pooled), probe(&layer.grid)),
                 (reset(&layer.reset), reset(&layer.redrawn)),

@@ -28,7 +28,8 @@ pub fn charts(table: &Layers) -> Vec<(&'static str, Chart, &'static str)> {
         (
             "repeatability",
             repeatability(table),
-            "How much of each block's maps outlasts noise and a change of brightness that nobody sees: 1 is signal, 0 is noise.",
+            "How much of each block's maps outlasts a change of the picture, brightness by up to 2 % and noise: faint, which nobody sees \
+             (standard deviation 2 of 255), and strong (32 of 255). 1 is signal, 0 is noise.",
         ),
         (
             "ablation",
@@ -63,8 +64,10 @@ fn probes(table: &Layers) -> Chart {
 
 fn repeatability(table: &Layers) -> Chart {
     let series = vec![
-        by_block(table, "untrained", Look::Dashed(1), |layer| layer.repeatability.initial),
-        by_block(table, "trained", Look::Solid(0), |layer| layer.repeatability.trained),
+        by_block(table, "untrained, strong", Look::Dashed(1), |layer| layer.repeatability_noisy.initial),
+        by_block(table, "trained, strong", Look::Solid(1), |layer| layer.repeatability_noisy.trained),
+        by_block(table, "untrained, faint", Look::Dashed(0), |layer| layer.repeatability.initial),
+        by_block(table, "trained, faint", Look::Solid(0), |layer| layer.repeatability.trained),
     ];
     LineChart {
         label: "repeatability by block",

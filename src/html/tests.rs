@@ -116,7 +116,8 @@ fn layers_json() -> serde_json::Value {
     let layer = |block: usize, gain: serde_json::Value| {
         json!({
             "block": block, "output": [4, 5, 5], "receptive_field": 7, "parameters": 100,
-            "repeatability": {"trained": 0.99, "initial": 0.9}, "dead": 0, "quiet": 1, "effective_rank": 2.5,
+            "repeatability": {"trained": 0.99, "initial": 0.9},
+            "repeatability_noisy": {"trained": 0.9, "initial": 0.5}, "dead": 0, "quiet": 1, "effective_rank": 2.5,
             "pooled": probe(gain.clone()), "grid": probe(gain), "reset": reset, "redrawn": reset,
             "ablation": {"significant": 1, "fewest": 2, "curve": [[0, 50.0], [4, 80.0]]}, "verdict": NASTY
         })

@@ -645,6 +645,25 @@ mod tests {
         assert!(findings.words.starts_with("Block 2 can go"), "{}", findings.words);
     }
 
+    /// Not one of 600 pictures is decided differently. That rules out a loss of a whole point, but not of half a one.
+    #[test]
+    fn pictures_that_do_not_differ_leave_a_doubt() {
+        for (ladder, smaller) in [
+            (Ladder::Truncate, ["d3", "d1"].as_slice()),
+            (Ladder::Drop, ["d5-without-4", "d5-without-3", "d5-without-2"].as_slice()),
+        ] {
+            for (margin, decision) in [(1.0, "sufficient"), (0.4, "not shown")] {
+                let temporary = tempfile::tempdir().unwrap();
+                let folder = RunDir::at(temporary.path().to_path_buf());
+                let mut study = study(&folder, 2, ladder);
+                study.identity.settings.margin = margin;
+                smaller.iter().chain(&["d5"]).for_each(|rung| write(&folder, &study, rung, &[20; 6]));
+                let findings = collect(&folder, &study).unwrap();
+                assert_eq!(decisions(&findings)[0], decision, "{ladder:?}, margin {margin}");
+            }
+        }
+    }
+
     #[test]
     fn nothing_follows_from_a_reference_that_guesses() {
         let temporary = tempfile::tempdir().unwrap();

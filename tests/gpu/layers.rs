@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use convscope::checkpoint::Weights;
 use convscope::data::Pictures;
 use convscope::explain::Lens;
-use convscope::layers::{Layers, ResetVerdict, Subjects, study};
+use convscope::layers::{Layers, Repeatability, ResetVerdict, Subjects, study};
 use convscope::spec::Spec;
 use libtest_mimic::Trial;
 use rand::{RngExt, SeedableRng};
@@ -109,6 +109,8 @@ fn idle_block(seed: u64) {
         for probe in [layer.pooled, layer.grid] {
             assert!((44.0..56.0).contains(&probe.permuted), "block {}: {probe:?}", layer.block);
         }
+        let Repeatability { trained, .. } = layer.repeatability;
+        assert!(trained > 0.9 && layer.repeatability_noisy.trained < trained, "{layer:?}");
         assert_eq!(layer.dead + layer.quiet, 0, "block {}", layer.block);
         let full = layer.ablation.curve.last().unwrap();
         assert_eq!((full.0, full.1 > 95.0), (layer.output[0], true), "{:?}", layer.ablation);
