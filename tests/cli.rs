@@ -330,7 +330,7 @@ fn layers_are_measured() {
     assert_eq!(table["layers"].as_array().unwrap().len(), 2);
     let lines = fs::read_to_string(folder.path().join("runs/001/layers/layers.csv")).unwrap();
     let columns: Vec<usize> = lines.lines().map(|line| line.split(',').count()).collect();
-    assert_eq!(columns, [27, 27, 27], "{lines}");
+    assert_eq!(columns, [29, 29, 29], "{lines}");
     let error = fail(folder.path(), &["layers", "--run", "runs/001", "--pictures", "10"]);
     assert!(error.contains("too few"), "{error}");
 }
@@ -354,6 +354,12 @@ fn a_run_is_reported() {
     let decisions = |page: &str| page.matches("class=\"decision\"").count();
     assert!(decisions(&read("run/report.html")) > decisions(&read("page.html")), "takes what explain has left");
 
+    let weights = fs::read(folder.path().join("run/best.safetensors")).unwrap();
+    let error = fail(folder.path(), &["report", "run", "--out", "run/best.safetensors"]);
+    assert!(error.contains("--out run/best.safetensors: exists already and is no page"), "{error}");
+    assert_eq!(fs::read(folder.path().join("run/best.safetensors")).unwrap(), weights);
+    succeed(folder.path(), &["report", "run/", "--out", "page.html"]);
+    assert!(read("page.html").contains("--out run-again"), "a folder's name may end in a slash");
     let error = fail(folder.path(), &["report", "nowhere"]);
     assert!(error.contains("nowhere: there is no such folder"), "{error}");
     let error = fail(folder.path(), &["report", "run", "--depth", "run"]);

@@ -9,7 +9,7 @@ use indicatif::{HumanDuration, ProgressBar};
 
 use crate::bench::Setting;
 use crate::checkpoint::{Checkpoint, Meta, Weights};
-use crate::cli::{DepthArgs, Share};
+use crate::cli::{DepthArgs, Share, quoted};
 use crate::commands::pictures::{Pool, Source};
 use crate::commands::train::check_apart;
 use crate::data::split::{Distinct, Split, refit_seed};
@@ -27,6 +27,8 @@ use crate::train::Trainer;
 
 /// Folder of the weights of the networks that meet the test set.
 const REFIT_FOLDER: &str = "refit";
+/// What is said of the test set where the study found nothing.
+const NOTHING_TO_CONFIRM: &str = "\nThe test set is not looked at: there is nothing to confirm.";
 /// Batches that are timed for the estimate, after one that is not.
 const TIMED_BATCHES: usize = 3;
 
@@ -36,9 +38,10 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     if arguments.collect {
         let study = Study::read(&folder)?;
         study.check_program()?;
-        collect(&folder, &study)?;
+        let findings = collect(&folder, &study)?;
         match TestLook::recorded(&folder, &study)? {
             Some(look) => show(&look, "recorded earlier"),
+            None if !findings.conclusive => say(NOTHING_TO_CONFIRM),
             None => say("\nThe test set has not been looked at; the study's command without --collect does that."),
         }
         return write_pages(&folder, arguments);
@@ -67,6 +70,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
         test_pictures: split.test.len(),
         duplicates: distinct.duplicates,
         contradictory: distinct.contradictory.len(),
+        rejected: pool.rejected.len(),
         photos: arguments.train.absolute_data(),
     };
     let study = study.check(&folder)?;
@@ -98,7 +102,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     let findings = collect(&folder, &study)?;
     match TestLook::recorded(&folder, &study)? {
         Some(look) => show(&look, "recorded earlier, and not read again"),
-        None if !findings.conclusive => say("\nThe test set is not looked at: there is nothing to confirm."),
+        None if !findings.conclusive => say(NOTHING_TO_CONFIRM),
         None => show(&workshop.look(&folder, &findings)?, "looked at now, once and for all"),
     }
     say(format!("\nwrote {}: depth.json, depth.csv; one file a unit in {UNITS}/", folder.path().display()));
@@ -114,7 +118,8 @@ fn write_pages(folder: &RunDir, arguments: &DepthArgs) -> Result<()> {
     if !arguments.train.no_report {
         folder.write(REPORT, study.page().as_bytes())?;
         say(format!("report   {}", folder.file(REPORT).display()));
-        say(format!("         `convscope report RUN --depth {}` puts it on a run's page", folder.path().display()));
+        let typed = quoted(&folder.path().display().to_string());
+        say(format!("         `convscope report RUN --depth {typed}` puts it on a run's page"));
     }
     Ok(())
 }

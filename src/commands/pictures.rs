@@ -10,6 +10,7 @@ use crate::cli::{Config, TrainArgs};
 use crate::data::drawn::{DrawnPets, FIRST_VAL_PICTURE};
 use crate::data::folder::{self, Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::photos::Photos;
+use crate::data::split::digests;
 use crate::data::{Pictures, Rejected, pets};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
@@ -123,6 +124,17 @@ impl Source {
         }
     }
 
+    /// The same for a new run: none of the photos that it is judged by equals one that it learns from, pixel by pixel.
+    pub(super) fn read_apart(&self, found: Option<Folder>) -> Result<Data> {
+        let data = self.read(found.clone())?;
+        let Some(found) = found else { return Ok(data) };
+        let learned: BTreeSet<_> = digests(data.train.as_ref())?.into_iter().collect();
+        let judged = digests(data.val.as_ref())?.into_iter().enumerate();
+        let doubles: BTreeSet<String> =
+            judged.filter(|(_, digest)| learned.contains(digest)).map(|(index, _)| data.val.name(index)).collect();
+        if doubles.is_empty() { Ok(data) } else { self.read(Some(found.apart(&doubles))) }
+    }
+
     /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn pictures.
     pub(super) fn pool(&self, found: Option<Folder>, count: usize) -> Result<Pool> {
         let Some(found) = found else {
@@ -203,7 +215,7 @@ impl Source {
     }
 }
 
-/// The run's list of the photos that were set aside for validation.
+/// The run's list of its validation photos.
 const SET_ASIDE: &str = "validation.csv";
 
 /// A line of [`SET_ASIDE`].
@@ -213,7 +225,7 @@ struct SetAside {
     file: String,
 }
 
-/// Lists the photos that were set aside for validation, so that they are found again when others have come or gone.
+/// Lists the validation photos, so that they are found again when others have come or gone.
 ///
 /// # Errors
 /// When the list cannot be written.
@@ -225,7 +237,7 @@ pub fn record_set_aside(run: &RunDir, validation: &dyn Pictures) -> Result<()> {
     run.write(SET_ASIDE, &table.into_inner().context("the list is complete")?)
 }
 
-/// Reads the list, if there is one: runs on drawn pictures and on folders with validation photos of their own have none.
+/// Reads the list, if there is one: runs on drawn pictures have none.
 fn recorded_set_aside(run: &Path) -> Result<Option<BTreeSet<String>>> {
     let path = run.join(SET_ASIDE);
     if !path.exists() {
@@ -241,7 +253,7 @@ struct Past<'a> {
     run: &'a Path,
     config: Config,
     source: Source,
-    /// The photos that were set aside for validation, as far as the run tells.
+    /// The validation photos, as far as the run tells.
     set_aside: Option<BTreeSet<String>>,
 }
 
@@ -280,8 +292,8 @@ impl<'a> Past<'a> {
             bail!("the run {run} knows the classes {known}, but {} holds {there}", found.root.display());
         }
         Ok(found.map(|found| match &self.set_aside {
-            Some(validation) if found.split => found.divided_again(validation),
-            _ => found,
+            Some(validation) => found.divided_again(validation),
+            None => found,
         }))
     }
 
@@ -319,6 +331,7 @@ impl<'a> Past<'a> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::ops::Range;
 
     use clap::Parser;
     use image::{Rgb, RgbImage};
@@ -335,21 +348,21 @@ mod tests {
         let source = Source::of(&arguments);
         let found = source.scan().unwrap();
         let split = found.as_ref().is_some_and(|found| found.split);
-        let data = source.read(found).unwrap();
+        let data = source.read_apart(found).unwrap();
         let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
         let run = RunDir::create(Some(run)).unwrap();
         run.write_json("config.json", &config).unwrap();
-        if split {
+        if arguments.data.is_some() {
             record_set_aside(&run, data.val.as_ref()).unwrap();
         }
         data
     }
 
-    /// Two classes of `count` photos each, all different.
-    fn make_photos(root: &Path, count: u8) {
+    /// Two classes of photos of these numbers each, all different.
+    fn make_photos(root: &Path, numbers: Range<u8>) {
         for (class, shade) in [("cat", 0), ("dog", 100)] {
             fs::create_dir_all(root.join(class)).unwrap();
-            for number in 0..count {
+            for number in numbers.clone() {
                 let photo = RgbImage::from_fn(30, 40, |x, y| Rgb([x as u8, y as u8, shade + number]));
                 photo.save(root.join(class).join(format!("{number}.png"))).unwrap();
             }
@@ -392,7 +405,7 @@ mod tests {
     fn photos_are_split_again_as_they_were() {
         let folder = tempfile::tempdir().unwrap();
         let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
-        make_photos(&photos, 10);
+        make_photos(&photos, 0..10);
         fs::write(photos.join("dog/broken.png"), b"no picture").unwrap();
         let made = make_run(&run, &["--seed", "3", "--data", photos.to_str().unwrap(), "--val-share", "0.3"]);
         assert_eq!((made.train.len() + made.val.len(), made.rejected.len()), (20, 1));
@@ -411,7 +424,7 @@ mod tests {
         for seed in ["0", "1", "2", "3"] {
             let folder = tempfile::tempdir().unwrap();
             let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
-            make_photos(&photos, 10);
+            make_photos(&photos, 0..10);
             for number in 0..8 {
                 fs::write(photos.join(format!("cat/{number}.png")), b"no picture").unwrap();
             }
@@ -424,8 +437,8 @@ mod tests {
     fn a_validation_folder_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
-        make_photos(&photos.join("train"), 4);
-        make_photos(&photos.join("val"), 2);
+        make_photos(&photos.join("train"), 0..4);
+        make_photos(&photos.join("val"), 10..12);
         let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
         assert_eq!((made.train.len(), made.val.len()), (8, 4));
         assert_rebuilt(&run, None, &made);
@@ -447,7 +460,7 @@ mod tests {
     fn photos_that_come_and_go_leave_the_division_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
-        make_photos(&photos, 10);
+        make_photos(&photos, 0..10);
         let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
         assert_eq!((made.train.len(), made.val.len()), (16, 4));
         assert_eq!(change(&run), None);
@@ -473,10 +486,57 @@ mod tests {
     }
 
     #[test]
+    fn no_photo_is_learned_from_and_judged_by() {
+        let pixels = |pictures: &dyn Pictures| content(pictures).into_iter().map(|(.., pixels)| pixels).collect();
+        for split in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
+            if split {
+                make_photos(&photos, 0..12);
+                (0..6).for_each(|number| {
+                    let [from, to] = [format!("cat/{number}.png"), format!("cat/{}.png", number + 6)];
+                    fs::copy(photos.join(from), photos.join(to)).unwrap();
+                });
+            } else {
+                make_photos(&photos.join("train"), 0..6);
+                make_photos(&photos.join("val"), 0..8);
+            }
+            let made = make_run(&run, &["--data", photos.to_str().unwrap(), "--val-share", "0.5"]);
+            let [learned, judged]: [BTreeSet<Vec<u8>>; 2] = [pixels(made.train.as_ref()), pixels(made.val.as_ref())];
+            assert!(learned.is_disjoint(&judged), "split: {split}");
+            let expected = if split { (24, 0) } else { (16, 12) };
+            assert_eq!((made.train.len() + made.val.len(), made.rejected.len()), expected, "split: {split}");
+            assert_eq!(names(validation_of(&run, None, CACHE).unwrap().as_ref()), names(made.val.as_ref()));
+        }
+    }
+
+    /// In a folder with validation photos of its own, those that come later may have been trained on.
+    #[test]
+    fn validation_photos_that_come_later_do_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
+        make_photos(&photos.join("train"), 0..4);
+        make_photos(&photos.join("val"), 10..12);
+        let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
+        fs::copy(photos.join("train/cat/0.png"), photos.join("val/cat/9.png")).unwrap();
+        let [held, all] = [validation_of(&run, None, CACHE).unwrap(), of_run(&run, None, CACHE).unwrap().val];
+        assert_eq!(names(held.as_ref()), names(made.val.as_ref()));
+        assert_eq!(names(all.as_ref()), names(made.val.as_ref()));
+        for class in ["cat", "dog"] {
+            for number in 0..2 {
+                fs::remove_file(photos.join(format!("val/{class}/{}.png", number + 10))).unwrap();
+            }
+        }
+        fs::copy(photos.join("train/dog/0.png"), photos.join("val/dog/9.png")).unwrap();
+        let error = error(&run, None);
+        assert!(error.contains("none of the validation pictures of the class 'cat' can be used"), "{error}");
+    }
+
+    #[test]
     fn a_folder_that_has_changed_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
-        make_photos(&photos, 10);
+        make_photos(&photos, 0..10);
         make_run(&run, &["--data", photos.to_str().unwrap()]);
         // A run from before the list was kept.
         fs::remove_file(run.join(SET_ASIDE)).unwrap();

@@ -1,13 +1,15 @@
 //! `report`: one page that tells what a run has shown.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::explain::CONTROL_SEED;
+use super::train::check_apart;
 use crate::checkpoint::{Checkpoint, Weights};
-use crate::cli::{ReportArgs, Which};
+use crate::cli::{ReportArgs, Which, quoted};
 use crate::data::Pictures;
 use crate::explain::{Explanation, Lens, Options, judge, telling};
 use crate::gpu::Gpu;
@@ -21,8 +23,13 @@ const MOST_EXPLAINED: usize = 5;
 const BATCH: u16 = 32;
 
 pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
-    let ReportArgs { run, out, .. } = arguments;
-    run_dir::read_config(run)?;
+    let ReportArgs { out, .. } = arguments;
+    let run = &whole(&arguments.run);
+    let config = run_dir::read_config(run)?;
+    check_replaceable(out.as_deref())?;
+    if let (Some(out), Some(data)) = (out, &config.data) {
+        check_apart(Path::new(data), Some(out))?;
+    }
     let started = Instant::now();
     let mut explained = Explained::newest(run, MOST_EXPLAINED);
     // Without an adapter or the pictures, a page with less on it is better than none.
@@ -39,8 +46,27 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     if let Err(reason) = &looked {
         say(format!("note: the page goes without pictures: {reason}"));
     }
-    let path = write(&Report::read(run, arguments.depth.as_deref(), looked, explained)?, out.as_deref())?;
+    let mut report = Report::read(run, arguments.depth.as_deref(), looked, explained)?;
+    if let Some(data) = &arguments.data {
+        // The commands of the page are to find the photos where they are now.
+        report.config.data = Some(std::path::absolute(data)?.display().to_string());
+    }
+    let path = write(&report, out.as_deref())?;
     say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// The run's folder as the page is to name it: `.` has no name of its own.
+fn whole(run: &Path) -> PathBuf {
+    let tidy: PathBuf = run.components().collect();
+    if tidy.file_name().is_some() { tidy } else { std::path::absolute(run).unwrap_or(tidy) }
+}
+
+/// Checks that what is to be replaced is a page, and not a photo or weights.
+fn check_replaceable(out: Option<&Path>) -> Result<()> {
+    let Some(out) = out.filter(|out| out.is_file()) else { return Ok(()) };
+    let is_page = fs::read(out).is_ok_and(|bytes| bytes.is_empty() || bytes.starts_with(b"<!DOCTYPE html>"));
+    ensure!(is_page, "--out {}: exists already and is no page; name another file", out.display());
     Ok(())
 }
 
@@ -48,7 +74,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
 /// there. A failure is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
 pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) {
     let started = Instant::now();
-    let made = || -> Result<PathBuf> {
+    let made = || -> Result<(PathBuf, bool)> {
         let found;
         let pictures = match pictures {
             Some(pictures) => pictures,
@@ -58,10 +84,17 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
             }
         };
         let looked = Station::new(gpu, run, BATCH)?.look(run, pictures).map_err(|error| reason(&error));
-        write(&Report::read(run, None, looked, Explained::newest(run, MOST_EXPLAINED))?, None)
+        let report = Report::read(run, None, looked, Explained::newest(run, MOST_EXPLAINED))?;
+        Ok((write(&report, None)?, report.explained.is_empty() || report.depth.is_none()))
     };
     match made() {
-        Ok(path) => say(format!("report   {}, {:.1} s", path.display(), started.elapsed().as_secs_f64())),
+        Ok((path, incomplete)) => {
+            say(format!("report   {}, {:.1} s", path.display(), started.elapsed().as_secs_f64()));
+            if incomplete {
+                let run = quoted(&run.display().to_string());
+                say(format!("         `convscope report {run}` adds explanations, with --depth DIR a study of depth"));
+            }
+        }
         Err(error) => say(format!("note: no report: {error:#}; `convscope report {}` tries again", run.display())),
     }
 }

@@ -49,14 +49,14 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let run = RunDir::create(arguments.out.as_deref())?;
     let split = found.as_ref().is_some_and(|found| found.split);
     // A folder with nothing in it yet is no run to keep.
-    let data = source.read(found).inspect_err(|_| drop(fs::remove_dir(run.path())))?;
+    let data = source.read_apart(found).inspect_err(|_| drop(fs::remove_dir(run.path())))?;
     tell(&data, arguments.data.is_none(), split);
     run.write_json("config.json", &arguments.config(&data.classes, [data.train.len(), data.val.len()], split))?;
     run.write_json("environment.json", &Environment::new(&gpu, arguments.seed))?;
     if arguments.data.is_some() {
         write_rejected(&run.file("rejected.csv"), &data.rejected)?;
     }
-    if split {
+    if arguments.data.is_some() {
         super::pictures::record_set_aside(&run, data.val.as_ref())?;
     }
 
@@ -219,7 +219,7 @@ pub(super) fn check_apart(data: &Path, out: Option<&Path>) -> Result<()> {
     let out = std::path::absolute(&out).with_context(|| format!("--out {}", out.display()))?;
     let existing = out.ancestors().find_map(|folder| folder.canonicalize().ok());
     if existing.is_some_and(|folder| folder.starts_with(&data)) {
-        bail!("the run would be written into the --data folder: name another folder with --out");
+        bail!("it would be written into the --data folder: name another place with --out");
     }
     Ok(())
 }

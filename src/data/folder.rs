@@ -125,15 +125,36 @@ pub fn scan_without(root: &Path, validation_share: f64, seed: u64, unusable: &[R
 }
 
 impl Folder {
-    /// The folder divided as it once was: the photos of these names are for validation, all others for training, those that have
-    /// come since too.
+    /// The folder divided as it once was, with the photos of these names for validation. Where validation photos were set aside, all
+    /// others are for training, those that have come since too; in a validation folder others do not count.
     pub fn divided_again(mut self, validation: &BTreeSet<String>) -> Self {
-        let mut files = [self.train, self.val].concat();
-        files.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
         let held = |file: &LabelledFile| validation.contains(&file.path.display().to_string());
-        (self.val, self.train) = files.into_iter().partition(held);
-        // Nothing is to be set aside in place of what is broken now.
-        self.split = false;
+        if self.split {
+            let mut files = [self.train, self.val].concat();
+            files.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
+            (self.val, self.train) = files.into_iter().partition(held);
+            // Nothing is to be set aside in place of what is broken now.
+            self.split = false;
+        } else {
+            self.val.retain(held);
+        }
+        self
+    }
+
+    /// The folder without these validation photos, which equal training photos: those that were set aside go back to training, those
+    /// of a validation folder are rejected.
+    pub fn apart(mut self, doubles: &BTreeSet<String>) -> Self {
+        let (double, val) = self.val.into_iter().partition(|file| doubles.contains(&file.path.display().to_string()));
+        self.val = val;
+        if self.split {
+            self.train.extend::<Vec<LabelledFile>>(double);
+            self.train.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
+        } else {
+            let reason = "equals a training picture, so it cannot judge what was learned";
+            let rejected =
+                |file: LabelledFile| Rejected { file: file.path.display().to_string(), reason: reason.into() };
+            self.rejected.extend(double.into_iter().map(rejected));
+        }
         self
     }
 

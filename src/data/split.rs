@@ -61,7 +61,10 @@ impl Distinct {
 }
 
 /// SHA-256 of every picture's pixels, computed on all threads.
-fn digests(pictures: &dyn Pictures) -> Result<Vec<[u8; 32]>> {
+///
+/// # Errors
+/// When a picture cannot be read.
+pub fn digests(pictures: &dyn Pictures) -> Result<Vec<[u8; 32]>> {
     let digest = |index: usize| -> Result<[u8; 32]> {
         match pictures.pixels(index) {
             Ok(pixels) => Ok(Sha256::digest(&pixels).into()),

@@ -199,8 +199,9 @@ impl DepthStudy {
                 "difference",
                 self.forest(),
                 format!(
-                    "Error less that of the reference on the same folds, with corrected 95 % intervals. A network is enough if, with \
-                     95 % confidence, it lies left of the margin of {margin} (one-sided bound, “at most” in the table); {}.",
+                    "Error less that of the reference on the same folds, with corrected 95 % intervals. A network is enough if the \
+                     one-sided 95 % bound, “at most” in the table and a little left of the interval's end, lies left of the margin of \
+                     {margin}; {}.",
                     match self.settings().ladder {
                         Ladder::Truncate => "the search goes from the deepest down and stops at the first that is not",
                         Ladder::Drop => "as several are tested at once, Holm's method makes each harder to pass",
@@ -297,7 +298,7 @@ pub fn depth_answer(report: &Report) -> Markup {
         None if report.config.training.model.channels.len() == 1 => answer(QUESTION, ONE_BLOCK, &[], &html! {}),
         None => {
             let why = "No figure of this one network can tell: smaller ones must be trained and compared.";
-            answer(QUESTION, "Not answered yet.", &[], &missing(why, &report.config.depth_command()))
+            answer(QUESTION, "Not answered yet.", &[], &missing(why, &report.depth_commands()))
         }
     }
 }
@@ -327,13 +328,15 @@ impl DepthStudy {
 
     fn part(&self) -> Markup {
         let Settings { folds, repeats, training, .. } = self.settings();
-        let Study { dev_pictures, test_pictures, duplicates, contradictory, .. } = &self.findings.study;
+        let Study { dev_pictures, test_pictures, duplicates, contradictory, rejected, .. } = &self.findings.study;
         html! {
             p {
                 "The study in " (self.folder.display().to_string()) " trained every network anew on " (folds) " folds, "
                 (repeats) " times over, of " (count(*dev_pictures)) " pictures, for " (training.epochs)
-                " epochs each, and kept " (count(*test_pictures)) " apart. All networks learn from and are judged by the same folds."
-                @if duplicates + contradictory > 0 { " " (count(duplicates + contradictory)) " doubles were left out." }
+                " epoch" @if training.epochs != 1 { "s" } " each, and kept " (count(*test_pictures)) " apart. All networks learn from and are judged by the same folds."
+                @if *rejected > 0 { " Files that could not be used: " (count(*rejected)) "." }
+                @if *duplicates > 0 { " Left out as doubles of others: " (count(*duplicates)) "." }
+                @if *contradictory > 0 { " Left out because an equal picture has another class: " (count(*contradictory)) "." }
                 " Always naming the commonest class errs on " (plain(self.findings.chance_error, 1)) "\u{a0}%."
             }
             div.scroll {

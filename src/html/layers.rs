@@ -34,7 +34,8 @@ pub fn charts(table: &Layers) -> Vec<(&'static str, Chart, &'static str)> {
         (
             "ablation",
             ablation(table),
-            "Accuracy with only some of a block's channels, the most important first; the others are replaced by their means.",
+            "Accuracy with only some of a block's channels, the most important first; the others are replaced by their means. On those of \
+             the pictures, at most 512, that did not rank the channels.",
         ),
     ]
 }
@@ -130,7 +131,7 @@ fn figures(table: &Layers) -> Markup {
             "\u{a0}% right with the weights in " code { (table.weights) }
             @if table.weights == Which::Last.file() { ", which no picture chose" }
             ". Numbers in grey are controls, the same measure on the network before training or with permuted labels, and \
-            95 % intervals. Resets need running statistics estimated anew; with those alone the network gets " (plain(table.accuracy_anew, 1)) "\u{a0}%."
+            95 % intervals, each for itself; p-values are adjusted for all blocks. Resets need running statistics estimated anew; with those alone the network gets " (plain(table.accuracy_anew, 1)) "\u{a0}%."
         }
         div.scroll {
             table.layers {
@@ -150,7 +151,7 @@ fn figures(table: &Layers) -> Markup {
                         th.number scope="col" { "channels needed, about" }
                     }
                 }
-                tbody { @for layer in &table.layers { (row(layer)) } }
+                tbody { @for layer in &table.layers { (row(layer, table.conclusive)) } }
             }
         }
         div.figures { @for (_, chart, caption) in charts(table) { (figure(&chart, &html! { (caption) })) } }
@@ -158,7 +159,7 @@ fn figures(table: &Layers) -> Markup {
     }
 }
 
-fn row(layer: &Layer) -> Markup {
+fn row(layer: &Layer, conclusive: bool) -> Markup {
     let [channels, height, width] = layer.output;
     let control = |text: String| html! { " " span.control { (text) } };
     html! {
@@ -179,7 +180,7 @@ fn row(layer: &Layer) -> Markup {
             }
             td.number { (plain(layer.reset.drop, 1)) (control(format!("{} to {}", plain(layer.reset.low, 1), plain(layer.reset.high, 1)))) }
             td { span class=(format!("tag {}", verdict(layer.reset.verdict))) { (verdict(layer.reset.verdict)) } }
-            td.number { (layer.ablation.fewest) " of " (channels) }
+            td.number { @if conclusive { (layer.ablation.fewest) " of " (channels) } @else { "–" } }
         }
     }
 }

@@ -63,6 +63,8 @@ pub struct Report {
     pub looked: Result<Looked, String>,
     /// The table of its layers, with its folder.
     pub layers: Option<(PathBuf, Layers)>,
+    /// What could not be read, and why.
+    pub damaged: Vec<String>,
     /// Explanations of single decisions.
     pub explained: Vec<Explained>,
     /// The study of how many blocks are enough.
@@ -103,17 +105,19 @@ impl Report {
         let metrics = run.join("metrics.csv");
         let metrics: Vec<EpochRecord> = read_table(&metrics)
             .with_context(|| format!("{}: cannot be used; is this a finished run?", metrics.display()))?;
-        let layers = newest(run, "layers", "layers.json").map(|folder| {
-            let table = read_json(&folder.join("layers.json")).with_context(|| {
-                format!("the table of layers is of no use; `convscope layers --run {}` makes a new one", run.display())
-            })?;
-            anyhow::Ok((folder, table))
-        });
+        let (mut layers, mut damaged) = (None, Vec::new());
+        if let Some(folder) = newest(run, "layers", "layers.json") {
+            match read_json(&folder.join("layers.json")) {
+                Ok(table) => layers = Some((folder, table)),
+                Err(error) => damaged.push(format!("{error:#}")),
+            }
+        }
         Ok(Self {
             date: day_of(&run.join("metrics.csv")).unwrap_or_default(),
             environment: read_json(&run.join("environment.json")).unwrap_or_default(),
             rejected: read_table(&run.join("rejected.csv")).unwrap_or_default(),
-            layers: layers.transpose()?,
+            layers,
+            damaged,
             depth: DepthStudy::find(run, depth, &config)?,
             run: run.to_path_buf(),
             config,
@@ -139,6 +143,7 @@ impl Report {
                 p.over { "convscope report · " (self.run.display().to_string()) }
                 h1 { (title) }
                 (training::summary(self))
+                @for problem in &self.damaged { p.missing { "Not on this page: " (problem) } }
             }
             section #answers aria-label="Three questions, three answers" { (answers::part(self)) }
             nav aria-label="Parts of this page" {
@@ -149,6 +154,12 @@ impl Report {
             }
         };
         document(&title, &body)
+    }
+
+    /// The commands that put a study of the run's network on its page: one in the run's folder is found unasked.
+    fn depth_commands(&self) -> String {
+        let folder = quoted(&self.run.join("depth").display().to_string());
+        format!("{} --out {folder} && convscope report {}", self.config.depth_command(), self.typed())
     }
 
     /// The run's folder as it is typed in a command.

@@ -47,6 +47,7 @@ fn bare(classes: &[&str]) -> Report {
         rejected: Vec::new(),
         looked: Err("there is no adapter".into()),
         layers: None,
+        damaged: Vec::new(),
         explained: Vec::new(),
         depth: None,
     }
@@ -334,6 +335,13 @@ fn the_newest_table_and_a_fitting_study_are_found() {
         write(&format!("001/{name}/layers.json"), &table);
     }
     assert_eq!(read(None).unwrap().layers.unwrap().1.pictures, 10);
+
+    fs::write(folder.path().join("001/layers-10/layers.json"), b"{}").unwrap();
+    let page = read(None).unwrap().page();
+    assert!(
+        page.contains("layers-10/layers.json: cannot be used: missing field"),
+        "a damaged table costs no more than itself"
+    );
 
     let mut other = config.clone();
     other.training.model.channels = vec![4];

@@ -20,7 +20,10 @@ pub fn count(number: usize) -> String {
 
 /// +1.5 or −1.5
 pub fn signed(number: f64, digits: usize) -> String {
-    format!("{number:+.digits$}").replace('-', "−")
+    // Not −0.0: adding 0 leaves every other number as it is.
+    let scale = 10f64.powi(digits as i32);
+    let rounded = (number * scale).round() / scale + 0.0;
+    format!("{rounded:+.digits$}").replace('-', "−")
 }
 
 /// −1.5 or 1.5
@@ -72,7 +75,10 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([signed(1.26, 1), signed(-0.5, 1), plain(-2.0, 0)], ["+1.3", "−0.5", "−2"]);
+        assert_eq!(
+            [signed(1.26, 1), signed(-0.5, 1), signed(-0.01, 1), plain(-2.0, 0)],
+            ["+1.3", "−0.5", "+0.0", "−2"]
+        );
         assert_eq!([tiny(3.1e-7), tiny(0.0), tiny(0.01), tiny(2e-12)], ["3 × 10⁻⁷", "0", "0.0100", "2 × 10⁻¹²"]);
         assert_eq!([p_value(0.0321), p_value(1e-9)], ["p = 0.032", "p < 0.001"]);
     }

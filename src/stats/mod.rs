@@ -34,7 +34,7 @@ pub use logistic::{LogisticRegression, logistic_regression};
 pub use multiple::{benjamini_hochberg, holm};
 pub use paired_t::{PairedT, t_cdf, t_quantile};
 pub use probe::{Probe, probe, probe_with_permuted};
-pub use proportion::{McNemar, mcnemar, paired_difference, sampling_error, wilson};
+pub use proportion::{McNemar, mcnemar, paired_difference, sampling_error, share_error, wilson};
 pub use rank::effective_rank;
 pub use scores::{accuracy, expected_calibration_error, log_loss, probabilities};
 

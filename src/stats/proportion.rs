@@ -91,6 +91,14 @@ pub fn paired_difference(only_first: f64, only_second: f64, images: usize, level
     (end(found, -1.0), end(found, 1.0))
 }
 
+/// Standard error of the share behind `successes` of `trials`, which may be means over several classifiers, with one success and
+/// one failure more: so it is not 0 where all are the same.
+pub fn share_error(successes: f64, trials: usize) -> f64 {
+    let n = trials as f64 + 2.0;
+    let share = (successes + 1.0) / n;
+    (share * (1.0 - share) / n).sqrt()
+}
+
 /// Standard error of the difference of two classifiers' shares on the same `images` that the choice of these images alone
 /// gives, from the images that only one of them gets right and one more of each kind: so it is not 0 where no image is decided
 /// differently. A. Agresti and Y. Min, Statistics in Medicine 24 (2005) 729-740, add half as much.

@@ -68,7 +68,8 @@ pub struct Row {
     pub errors: Vec<f64>,
     /// Mean of these.
     pub mean_error: f64,
-    /// Two-sided interval of the mean error, corrected for the overlap of training folds.
+    /// Two-sided interval of the mean error, corrected for the overlap of training folds, and at least as wide as the choice of
+    /// pictures alone makes it.
     pub error_interval: (f64, f64),
     /// Mean over the folds of the mean log-loss.
     pub log_loss: f64,
@@ -183,12 +184,27 @@ impl Scored<'_> {
             let both = self.results.iter().zip(&reference.results);
             both.flat_map(|(own, other)| own.scores.correct.iter().zip(&other.scores.correct))
         };
-        let pictures: BTreeSet<usize> =
-            self.results.iter().flat_map(|result| result.scores.pictures.iter().copied()).collect();
-        let repeats = pairs().count() as f64 / pictures.len() as f64;
+        let pictures = self.pictures();
+        let repeats = pairs().count() as f64 / pictures as f64;
         let lost = pairs().filter(|(own, other)| !**own && **other).count() as f64;
         let won = pairs().filter(|(own, other)| **own && !**other).count() as f64;
-        stats::sampling_error(lost / repeats, won / repeats, pictures.len())
+        stats::sampling_error(lost / repeats, won / repeats, pictures)
+    }
+
+    /// The mean error, with the standard error that is corrected for the overlap of training folds, and at least what the choice
+    /// of pictures alone gives.
+    fn mean_error(&self, settings: &Settings) -> Result<PairedT> {
+        let errors = self.errors();
+        let pictures = self.pictures();
+        let wrong = errors.iter().sum::<f64>() / errors.len() as f64 / 100.0 * pictures as f64;
+        let least = 100.0 * stats::share_error(wrong, pictures);
+        Ok(PairedT::corrected(&errors, settings.folds)?.with_least_error(least))
+    }
+
+    /// How many pictures were scored, however often.
+    fn pictures(&self) -> usize {
+        let all = self.results.iter().flat_map(|result| &result.scores.pictures);
+        all.collect::<BTreeSet<_>>().len()
     }
 }
 
@@ -221,8 +237,7 @@ pub fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
     let rungs = settings.rungs()?;
     let scored = read_all(folder, study, &rungs)?;
     let (mut answer, mut comparisons) = compare(settings, &scored[0], &scored[1..])?;
-    let test = PairedT::corrected(&scored[0].errors(), settings.folds)?;
-    let conclusive = test.interval(LEVEL).1 < study.chance_error();
+    let conclusive = scored[0].mean_error(settings)?.interval(LEVEL).1 < study.chance_error();
     if !conclusive {
         answer = 0;
         comparisons.iter_mut().for_each(|comparison| comparison.decision = Decision::Inconclusive);
@@ -380,7 +395,7 @@ fn comparison(
 fn row(settings: &Settings, scored: &Scored<'_>, comparison: Option<Comparison>) -> Result<Row> {
     let Scored { rung, results, stopped_early } = scored;
     let errors = scored.errors();
-    let mean = PairedT::corrected(&errors, settings.folds)?;
+    let mean = scored.mean_error(settings)?;
     let last = rung.spec.blocks()?.pop().context("a network has a block")?;
     Ok(Row {
         name: rung.name.clone(),
@@ -545,6 +560,7 @@ mod tests {
             test_pictures: 9,
             duplicates: 0,
             contradictory: 0,
+            rejected: 0,
             photos: None,
         }
     }
@@ -664,6 +680,21 @@ mod tests {
         }
     }
 
+    /// 285 wrong of 600 are well within what guesses do, though all folds agree.
+    #[test]
+    fn folds_that_agree_do_not_make_a_guess_an_answer() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 1, Ladder::Truncate);
+        for rung in ["d5", "d3", "d1"] {
+            write(&folder, &study, rung, &[95; 3]);
+        }
+        let findings = collect(&folder, &study).unwrap();
+        assert!(!findings.conclusive, "{:?}", findings.rungs[0].error_interval);
+        let (low, high) = findings.rungs[0].error_interval;
+        assert!(low < 45.0 && high > 50.0, "{low} to {high}");
+    }
+
     #[test]
     fn nothing_follows_from_a_reference_that_guesses() {
         let temporary = tempfile::tempdir().unwrap();
@@ -699,7 +730,7 @@ mod tests {
         };
         for (from, to, what) in [
             (r#""epochs": 10"#, r#""epochs": 11"#, "settings.epochs is 11, not 10"),
-            (r#""data": "a""#, r#""data": "b""#, r#"data is "b", not "a""#),
+            (r#""data": "a""#, r#""data": "b""#, "in which the pictures are others"),
             (r#""program": "1""#, r#""program": "2""#, r#"program is "2", not "1""#),
             (r#""fold": 2"#, r#""fold": 1"#, "holds another unit"),
             (r#""pictures": ["#, r#""pictures": [7,"#, "scored different pictures"),

@@ -182,6 +182,7 @@ fn differences(path: &str, there: &Value, here: &Value, found: &mut Vec<String>)
             }
         }
         _ if there == here => {}
+        _ if path == "data" => found.push("the pictures are others".into()),
         _ => found.push(format!("{path} is {there}, not {here}")),
     }
 }
@@ -203,6 +204,9 @@ pub struct Study {
     pub duplicates: usize,
     /// Pictures left out because an equal one has another class.
     pub contradictory: usize,
+    /// Files that could not be used.
+    #[serde(default)]
+    pub rejected: usize,
     /// The folder of the photos, from the root on, where the study was begun; none for drawn pictures.
     pub photos: Option<String>,
 }
@@ -365,7 +369,7 @@ mod tests {
         other.settings.training.model.dropout = 0.2;
         other.data = "b".into();
         let differences = one.differences(&other).join("; ");
-        assert!(differences.contains(r#"data is "b", not "a""#), "{differences}");
+        assert!(differences.contains("the pictures are others"), "{differences}");
         assert!(differences.contains("settings.model.dropout is 0.2, not 0.1"), "{differences}");
         assert!(differences.contains("settings.weight_decay is 0.1, not 0.0"), "{differences}");
         assert_eq!(one.differences(&other).len(), 3);

@@ -1,6 +1,7 @@
 //! One network trained on all folds but one and scored on that one.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -177,7 +178,8 @@ pub fn read(folder: &RunDir, identity: &Identity, unit: &Unit) -> Result<Option<
     let path = folder.file(&unit.file());
     let shown = path.display();
     let bytes = match fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // Not a directory: --out lies below a file, which is told where the folder is made.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         bytes => bytes.with_context(|| format!("{shown}: cannot be read"))?,
     };
     let result: UnitResult = serde_json::from_slice(&bytes)
