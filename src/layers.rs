@@ -666,7 +666,7 @@ fn balanced(pictures: &dyn Pictures, most: usize, classes: usize) -> Result<Vec<
         of_class[pictures.label(index) as usize].push(index);
     }
     let each = of_class.iter().map(Vec::len).min().unwrap_or(0).min(most / classes);
-    ensure!(most / classes >= LEAST, "--pictures {most}: {classes} classes need at least {}", classes * LEAST);
+    ensure!(most / classes >= LEAST, "--pictures {most}: expected at least {} for {classes} classes", classes * LEAST);
     ensure!(
         each >= LEAST,
         "{each} pictures of a class are too few for this study: it needs at least {LEAST} of each that the network was not \

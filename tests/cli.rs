@@ -332,7 +332,7 @@ fn layers_are_measured() {
     let columns: Vec<usize> = lines.lines().map(|line| line.split(',').count()).collect();
     assert_eq!(columns, [29, 29, 29], "{lines}");
     let error = fail(folder.path(), &["layers", "--run", "runs/001", "--pictures", "10"]);
-    assert!(error.contains("too few"), "{error}");
+    assert!(error.contains("--pictures 10: expected at least 20 for 2 classes"), "{error}");
 }
 
 fn a_run_is_reported() {
