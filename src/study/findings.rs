@@ -43,7 +43,7 @@ pub struct Findings {
     pub level: f64,
     /// One row a rung, in the order in which they were tested, the reference first.
     pub rungs: Vec<Row>,
-    /// The one-standard-error rule's choice, for truncated networks.
+    /// The one-standard-error rule's choice, for truncated networks whose reference has learned something.
     pub one_standard_error: Option<OneStandardError>,
 }
 
@@ -249,8 +249,8 @@ pub fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
         .map(|(scored, comparison)| row(settings, scored, comparison))
         .collect::<Result<_>>()?;
     let one_standard_error = match settings.ladder {
-        Ladder::Truncate => Some(one_standard_error(settings, &scored)?),
-        Ladder::Drop => None,
+        Ladder::Truncate if conclusive => Some(one_standard_error(settings, &scored)?),
+        _ => None,
     };
     let words = if conclusive { words(settings, &rungs, answer, &rows) } else { inconclusive(study, &rungs[0]) };
     Ok(Findings {
