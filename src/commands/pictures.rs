@@ -216,11 +216,11 @@ impl Source {
 }
 
 /// The run's list of its validation photos.
-const SET_ASIDE: &str = "validation.csv";
+const VALIDATION: &str = "validation.csv";
 
-/// A line of [`SET_ASIDE`].
+/// A line of [`VALIDATION`].
 #[derive(Deserialize, Serialize)]
-struct SetAside {
+struct ValidationPhoto {
     /// Path below the data folder.
     file: String,
 }
@@ -229,21 +229,22 @@ struct SetAside {
 ///
 /// # Errors
 /// When the list cannot be written.
-pub fn record_set_aside(run: &RunDir, validation: &dyn Pictures) -> Result<()> {
+pub fn record_validation(run: &RunDir, validation: &dyn Pictures) -> Result<()> {
     let mut table = csv::Writer::from_writer(Vec::new());
     for index in 0..validation.len() {
-        table.serialize(SetAside { file: validation.name(index) })?;
+        table.serialize(ValidationPhoto { file: validation.name(index) })?;
     }
-    run.write(SET_ASIDE, &table.into_inner().context("the list is complete")?)
+    run.write(VALIDATION, &table.into_inner().context("the list is complete")?)
 }
 
 /// Reads the list, if there is one: runs on drawn pictures have none.
-fn recorded_set_aside(run: &Path) -> Result<Option<BTreeSet<String>>> {
-    let path = run.join(SET_ASIDE);
+fn recorded_validation(run: &Path) -> Result<Option<BTreeSet<String>>> {
+    let path = run.join(VALIDATION);
     if !path.exists() {
         return Ok(None);
     }
-    let read = || csv::Reader::from_path(&path)?.deserialize().map(|line| line.map(|SetAside { file }| file)).collect();
+    let read =
+        || csv::Reader::from_path(&path)?.deserialize().map(|line| line.map(|ValidationPhoto { file }| file)).collect();
     let files: csv::Result<_> = read();
     files.map(Some).with_context(|| format!("{}: cannot be used", path.display()))
 }
@@ -254,7 +255,7 @@ struct Past<'a> {
     config: Config,
     source: Source,
     /// The validation photos, as far as the run tells.
-    set_aside: Option<BTreeSet<String>>,
+    validation: Option<BTreeSet<String>>,
 }
 
 impl<'a> Past<'a> {
@@ -279,7 +280,7 @@ impl<'a> Past<'a> {
             size: config.training.model.input[1] as u32,
             cache,
         };
-        Ok(Self { run, config, source, set_aside: recorded_set_aside(run)? })
+        Ok(Self { run, config, source, validation: recorded_validation(run)? })
     }
 
     fn scan(&self) -> Result<Option<Folder>> {
@@ -291,7 +292,7 @@ impl<'a> Past<'a> {
             let (known, there) = (self.config.classes.join(", "), found.classes.join(", "));
             bail!("the run {run} knows the classes {known}, but {} holds {there}", found.root.display());
         }
-        Ok(found.map(|found| match &self.set_aside {
+        Ok(found.map(|found| match &self.validation {
             Some(validation) => found.divided_again(validation),
             None => found,
         }))
@@ -299,7 +300,7 @@ impl<'a> Past<'a> {
 
     /// Whether the folder is divided as it was, into as many validation pictures.
     fn agrees(&self, found: &Folder, val: usize) -> bool {
-        let divided = self.set_aside.is_some() || found.split == self.config.val_share.is_some();
+        let divided = self.validation.is_some() || found.split == self.config.val_share.is_some();
         divided && val == self.config.val_pictures
     }
 
@@ -353,7 +354,7 @@ mod tests {
         let run = RunDir::create(Some(run)).unwrap();
         run.write_json("config.json", &config).unwrap();
         if arguments.data.is_some() {
-            record_set_aside(&run, data.val.as_ref()).unwrap();
+            record_validation(&run, data.val.as_ref()).unwrap();
         }
         data
     }
@@ -539,7 +540,7 @@ mod tests {
         make_photos(&photos, 0..10);
         make_run(&run, &["--data", photos.to_str().unwrap()]);
         // A run from before the list was kept.
-        fs::remove_file(run.join(SET_ASIDE)).unwrap();
+        fs::remove_file(run.join(VALIDATION)).unwrap();
         assert_eq!(change(&run), None);
         for number in 0..5 {
             fs::remove_file(photos.join(format!("cat/{number}.png"))).unwrap();

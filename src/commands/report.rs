@@ -27,8 +27,9 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     let run = &whole(&arguments.run);
     let config = run_dir::read_config(run)?;
     check_replaceable(out.as_deref())?;
-    if let (Some(out), Some(data)) = (out, &config.data) {
-        check_apart(Path::new(data), Some(out))?;
+    let data = arguments.data.clone().or(config.data.map(PathBuf::from));
+    if let (Some(out), Some(data)) = (out, &data) {
+        check_apart(data, Some(out))?;
     }
     let started = Instant::now();
     let mut explained = Explained::newest(run, MOST_EXPLAINED);
@@ -87,15 +88,17 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
         let report = Report::read(run, None, looked, Explained::newest(run, MOST_EXPLAINED))?;
         Ok((write(&report, None)?, report.explained.is_empty() || report.depth.is_none()))
     };
+    let typed = quoted(&run.display().to_string());
     match made() {
         Ok((path, incomplete)) => {
             say(format!("report   {}, {:.1} s", path.display(), started.elapsed().as_secs_f64()));
             if incomplete {
-                let run = quoted(&run.display().to_string());
-                say(format!("         `convscope report {run}` adds explanations, with --depth DIR a study of depth"));
+                say(format!(
+                    "         `convscope report {typed}` adds explanations, with --depth DIR a study of depth"
+                ));
             }
         }
-        Err(error) => say(format!("note: no report: {error:#}; `convscope report {}` tries again", run.display())),
+        Err(error) => say(format!("note: no report: {error:#}; `convscope report {typed}` tries again")),
     }
 }
 

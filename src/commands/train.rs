@@ -55,9 +55,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     run.write_json("environment.json", &Environment::new(&gpu, arguments.seed))?;
     if arguments.data.is_some() {
         write_rejected(&run.file("rejected.csv"), &data.rejected)?;
-    }
-    if arguments.data.is_some() {
-        super::pictures::record_set_aside(&run, data.val.as_ref())?;
+        super::pictures::record_validation(&run, data.val.as_ref())?;
     }
 
     say("kernels  compiling: the first time this takes a while");
