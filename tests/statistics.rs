@@ -78,6 +78,21 @@ fn paired_differences_agree_with_a_search_for_the_likelihood() {
 }
 
 #[test]
+fn standard_errors_of_shares_are_never_zero() {
+    // Of 48 with one of each more, 1 of 50: 0.02 * 0.98 / 50.
+    assert_abs_diff_eq!(share_error(0.0, 48), (0.02f64 * 0.98 / 50.0).sqrt(), epsilon = 1e-12);
+    assert_abs_diff_eq!(share_error(48.0, 48), share_error(0.0, 48), epsilon = 1e-12);
+    assert_abs_diff_eq!(sampling_error(0.0, 0.0, 48), 2f64.sqrt() / 50.0, epsilon = 1e-12);
+    // With many, the textbook's.
+    assert_relative_eq!(share_error(3000.0, 10_000), (0.3f64 * 0.7 / 10_000.0).sqrt(), max_relative = 1e-3);
+    assert_relative_eq!(
+        sampling_error(900.0, 500.0, 10_000),
+        (0.14f64 - 0.04 * 0.04).sqrt() / 100.0,
+        max_relative = 2e-3
+    );
+}
+
+#[test]
 fn adjusted_p_values_agree_with_statsmodels() {
     for case in golden("multiple") {
         let p_values = numbers(&case["p_values"]);
