@@ -695,6 +695,11 @@ mod tests {
         assert_eq!(verdict(&right(1000, 0), &right(1000, 0)), ResetVerdict::Robust);
         assert_eq!(verdict(&right(1000, 0), &right(1000, 10)), ResetVerdict::Undecided);
         assert_eq!(
+            verdict(&right(1000, 0), &right(1000, 15)),
+            ResetVerdict::Undecided,
+            "the interval counts, not its middle"
+        );
+        assert_eq!(
             verdict(&right(100, 0), &right(100, 0)),
             ResetVerdict::Undecided,
             "100 pictures cannot show so little"
