@@ -5,6 +5,7 @@
 //! do as well: that is what cross-validation over depths is for.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Range;
 
 use anyhow::{Result, anyhow, ensure};
@@ -27,8 +28,8 @@ use crate::stats::{
 
 /// Pictures that repeatability is measured on.
 const REPEATED: usize = 256;
-/// Standard deviation of the pixel noise of a repetition, as a share of the span from black to white: one that nobody sees, and
-/// one that everybody does.
+/// Standard deviation of the pixel noise of a repetition, as a share of the span from black to white: one that nobody sees,
+/// and one that everybody does.
 const FAINT_NOISE: f32 = 2.0 / 255.0;
 const STRONG_NOISE: f32 = 32.0 / 255.0;
 /// The most that a repetition's brightness changes by.
@@ -172,6 +173,16 @@ pub enum ResetVerdict {
     Robust,
     /// The interval holds both.
     Undecided,
+}
+
+impl fmt::Display for ResetVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Critical => "critical",
+            Self::Robust => "robust",
+            Self::Undecided => "undecided",
+        })
+    }
 }
 
 /// What single channels and many of them are worth.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::LayersArgs;
 use crate::html::layer_charts;
-use crate::layers::{self, Layer, Layers, ResetVerdict, Subjects};
+use crate::layers::{self, Layer, Layers, Subjects};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
 
@@ -75,21 +75,13 @@ fn print(table: &Layers) {
             reset.drop,
             reset.low,
             reset.high,
-            word(reset.verdict)
+            reset.verdict
         ));
     }
     for layer in &table.layers {
         say(format!("block {}: {}", layer.block, layer.verdict));
     }
     say(&table.limits);
-}
-
-fn word(verdict: ResetVerdict) -> &'static str {
-    match verdict {
-        ResetVerdict::Critical => "critical",
-        ResetVerdict::Robust => "robust",
-        ResetVerdict::Undecided => "undecided",
-    }
 }
 
 /// One line a block; layers.json has all figures.
@@ -129,7 +121,7 @@ fn write_csv(path: &Path, table: &Layers) -> Result<()> {
         ])?;
         for layer in &table.layers {
             let probe = |row: &layers::ProbeRow| (row.trained, row.initial, row.permuted);
-            let reset = |row: &layers::Reset| (row.drop, row.low, row.high, word(row.verdict));
+            let reset = |row: &layers::Reset| (row.drop, row.low, row.high, row.verdict);
             file.serialize((
                 (layer.block, layer.output, layer.receptive_field, layer.parameters),
                 (layer.repeatability.trained, layer.repeatability.initial),

@@ -125,8 +125,8 @@ pub fn scan_without(root: &Path, validation_share: f64, seed: u64, unusable: &[R
 }
 
 impl Folder {
-    /// The folder divided as it once was, with the photos of these names for validation. Where validation photos were set aside, all
-    /// others are for training, those that have come since too; in a validation folder others do not count.
+    /// The folder divided as it once was, with the photos of these names for validation. Where validation photos were set
+    /// aside, all others are for training, those that have come since too; in a validation folder others do not count.
     pub fn divided_again(mut self, validation: &BTreeSet<String>) -> Self {
         let held = |file: &LabelledFile| validation.contains(&file.path.display().to_string());
         if self.split {
@@ -141,8 +141,8 @@ impl Folder {
         self
     }
 
-    /// The folder without these validation photos, which equal training photos: those that were set aside go back to training, those
-    /// of a validation folder are rejected.
+    /// The folder without these validation photos, which equal training photos: those that were set aside go back to
+    /// training, those of a validation folder are rejected.
     pub fn apart(mut self, doubles: &BTreeSet<String>) -> Self {
         let (double, val) = self.val.into_iter().partition(|file| doubles.contains(&file.path.display().to_string()));
         self.val = val;

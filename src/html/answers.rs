@@ -129,7 +129,7 @@ fn last_layers(report: &Report) -> Markup {
             "accuracy once block {block} is put back to its start ({} to {}): {}",
             signed(-reset.high, 1),
             signed(-reset.low, 1),
-            verdict(reset.verdict)
+            reset.verdict
         ),
     ));
     let blocks = |verdict| {
@@ -191,14 +191,5 @@ fn read(gain: Option<Gain>, block: usize) -> String {
         Some(_) => {
             format!("It is not shown that more of the classes can be read from it than from block {}.", block - 1)
         }
-    }
-}
-
-/// The verdict of a reset in a word.
-pub fn verdict(verdict: ResetVerdict) -> &'static str {
-    match verdict {
-        ResetVerdict::Critical => "critical",
-        ResetVerdict::Robust => "robust",
-        ResetVerdict::Undecided => "undecided",
     }
 }

@@ -2,7 +2,6 @@
 
 use maud::{Markup, html};
 
-use super::answers::verdict;
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::words::{count, p_value, percent, plain, signed, with_code};
 use super::{BlockLook, Looked, Report, figure, missing, picture};
@@ -179,7 +178,7 @@ fn row(layer: &Layer, conclusive: bool) -> Markup {
                 }
             }
             td.number { (plain(layer.reset.drop, 1)) (control(format!("{} to {}", plain(layer.reset.low, 1), plain(layer.reset.high, 1)))) }
-            td { span class=(format!("tag {}", verdict(layer.reset.verdict))) { (verdict(layer.reset.verdict)) } }
+            td { span class=(format!("tag {}", layer.reset.verdict)) { (layer.reset.verdict.to_string()) } }
             td.number { @if conclusive { (layer.ablation.fewest) " of " (channels) } @else { "–" } }
         }
     }

@@ -24,6 +24,20 @@ pub struct DepthDifferences {
     pub stopped_early: bool,
 }
 
+impl DepthDifferences {
+    /// The t test of the differences, whose standard error is [`PairedT::corrected`]'s, but never less than the choice of pictures
+    /// alone gives: folds that happen to differ by the same amount, or not at all, would leave no doubt otherwise.
+    ///
+    /// # Errors
+    /// When there are fewer than two differences, or one is not finite.
+    ///
+    /// # Panics
+    /// When `folds` is less than 2.
+    pub fn test(&self, folds: usize) -> Result<PairedT, StatsError> {
+        Ok(PairedT::corrected(&self.differences, folds)?.with_least_error(self.least_error))
+    }
+}
+
 /// What became of a depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -65,8 +79,8 @@ pub struct DepthChoice {
 
 /// Finds the fewest blocks that lose less than `margin` percentage points against the `reference`.
 ///
-/// The standard error of a depth is [`PairedT::corrected`]'s, but never less than the choice of pictures alone gives: folds
-/// that happen to differ by the same amount, or not at all, would leave no doubt otherwise. The depths are tested in the order given, from the deepest down: one is sufficient where its upper bound lies below the margin, and the first that is not ends the search. As the order is fixed
+/// The depths are tested in the order given, from the deepest down: one is sufficient where the upper bound of
+/// [`DepthDifferences::test`] lies below the margin, and the first that is not ends the search. As the order is fixed
 /// beforehand, each may be tested at [`LEVEL`], with no adjustment for the number of depths.
 ///
 /// # Errors
@@ -87,7 +101,7 @@ pub fn choose_depth(
     for step in ladder {
         assert!(step.depth < above, "depth {} is listed after {above}", step.depth);
         above = step.depth;
-        let comparison = PairedT::corrected(&step.differences, folds)?.with_least_error(step.least_error);
+        let comparison = step.test(folds)?;
         let upper_bound = comparison.upper_bound(LEVEL);
         let verdict = match (open, !step.stopped_early && upper_bound < margin) {
             (false, _) => Verdict::NotTested,

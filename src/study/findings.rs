@@ -351,10 +351,7 @@ fn by_depth(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<(usize
 /// Networks without one middle block have no order, so all are tested, by Holm's method. The answer is the accepted one with
 /// the lowest mean error.
 fn side_by_side(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<(usize, Vec<Comparison>)> {
-    let test = |step: &DepthDifferences| -> Result<PairedT> {
-        Ok(PairedT::corrected(&step.differences, settings.folds)?.with_least_error(step.least_error))
-    };
-    let tests: Vec<PairedT> = ladder.iter().map(test).collect::<Result<_>>()?;
+    let tests: Vec<PairedT> = ladder.iter().map(|step| step.test(settings.folds)).collect::<Result<_, _>>()?;
     let margins = holm(&tests.iter().map(|test| test.p_at_least(settings.margin)).collect::<Vec<_>>());
     let differences = holm(&tests.iter().map(PairedT::p_two_sided).collect::<Vec<_>>());
     let accepted: Vec<bool> =
