@@ -317,7 +317,7 @@ fn card(deletion: f64, insertion: f64) -> Card {
     let row = |name: &str, deletion, insertion| CardRow { name: name.into(), deletion, insertion };
     Card {
         lines: vec!["It can be trusted.".into(), "Reasons.".into()],
-        rows: vec![row("this map", deletion, insertion), row("random", 0.5, 0.5)],
+        rows: vec![row("this map", deletion, insertion), row("random pixels", 0.5, 0.5)],
     }
 }
 
@@ -362,8 +362,11 @@ fn bars_are_as_long_as_the_scores() {
     let [whole, _] = full[..] else { panic!("{full:?}") };
     assert_eq!(full, [whole; 2]);
     assert_eq!(baseline, [whole / 2; 2]);
-    assert_eq!(lengths(0.25, 0.75).0, [whole / 4, whole / 4 * 3]);
+    assert_eq!(lengths(0.25, 1.0).0, [whole / 4, whole]);
     assert_eq!(lengths(0.0, 1.0).0, [whole]);
+    // The longest bar shows the largest score, and those of both signs share the room.
+    assert_eq!(lengths(4.0, 8.0), (vec![whole / 2, whole], vec![whole / 16; 2]));
+    assert_eq!(lengths(-1.0, 3.0), (vec![whole / 4, whole / 4 * 3], vec![whole / 8; 2]));
 }
 
 #[test]
@@ -385,7 +388,7 @@ fn a_saliency_map_without_a_colour_or_a_card_without_a_meaning_is_refused() {
     for wrong in [Heat { height: 32, width: 128, ..map }, heat(&fine[1..], false)] {
         assert!(refused(method(wrong, map, &sound)).contains("a value for each pixel"));
     }
-    for score in [f64::NAN, 1.5, -0.1] {
+    for score in [f64::NAN, f64::INFINITY] {
         let error = refused(method(map, map, &card(score, 0.5)));
         assert!(error.starts_with(&format!("Occlusion: the deletion score of \"this map\" is {score};")), "{error}");
     }

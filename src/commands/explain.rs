@@ -17,7 +17,8 @@ use crate::explain::ledger::Ledger;
 use crate::explain::pages::Pages;
 use crate::explain::saliency::Completeness;
 use crate::explain::trust::{Baselines, Trust};
-use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
+use crate::explain::verdict::{Standing, Verdict};
+use crate::explain::{Explanation, Hover, Judged, Lens, Options, judge, methods, standing, telling};
 use crate::html::{EXPLAINED, Explained};
 use crate::inspect::Stage;
 use crate::run_dir::{self, RunDir};
@@ -56,15 +57,21 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     }
     let control = Weights::initial(&meta.spec, CONTROL_SEED);
     lens.load(&weights);
-    let validation = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE);
-    match &validation {
-        Ok(validation) if subjects.is_empty() => subjects = chosen(&lens, validation.as_ref())?,
+    let mut options = Options { against, methods, means: None, standing: Standing::NotMeasured };
+    match super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE) {
+        Ok(pictures) => {
+            let judged = judge(&lens, pictures.as_ref())?;
+            options.standing = standing(&judged);
+            options.means = Some(means(&lens, pictures.as_ref())?);
+            if subjects.is_empty() {
+                subjects = chosen(&judged, pictures.as_ref())?;
+            }
+        }
         Err(error) if subjects.is_empty() => bail!("no image was named, and the run's own cannot be had: {error:#}"),
-        Err(error) => say(format!("note: without channel ablation, which needs the run's pictures: {error:#}")),
-        Ok(_) => {}
+        Err(error) => say(format!(
+            "note: without channel ablation and without a comparison with guessing, which need the run's images: {error:#}"
+        )),
     }
-    let means = validation.ok().map(|pictures| means(&lens, pictures.as_ref())).transpose()?;
-    let options = Options { against, methods, means };
 
     let parent = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?.path().to_path_buf(),
@@ -161,10 +168,9 @@ impl Subject {
     }
 }
 
-/// The validation pictures that tell most.
-fn chosen(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Subject>> {
-    let judged = judge(lens, pictures)?;
-    telling(&judged, [2, 1, 2]).into_iter().map(|judged| Subject::of(pictures, judged.index)).collect()
+/// The validation images that tell most.
+fn chosen(judged: &[Judged], pictures: &dyn Pictures) -> Result<Vec<Subject>> {
+    telling(judged, [2, 1, 2]).into_iter().map(|judged| Subject::of(pictures, judged.index)).collect()
 }
 
 /// The mean of every channel of every block over up to [`MOST_FOR_MEANS`] pictures.
@@ -296,19 +302,25 @@ struct MethodRecord<'a> {
     file: &'a str,
     #[serde(flatten)]
     trust: &'a Trust,
-    verdict: String,
+    verdict: Verdict,
+    /// The verdict as it stands on the pages.
+    words: String,
     completeness: Option<Completeness>,
     seconds: f64,
 }
 
 fn saliency_file<'a>(explanation: &'a Explanation, slugs: &'a [String]) -> SaliencyFile<'a> {
-    let records = explanation.findings.iter().zip(slugs).map(|(finding, slug)| MethodRecord {
-        name: finding.method.name(),
-        file: slug,
-        trust: &finding.trust,
-        verdict: finding.verdict(&explanation.baselines),
-        completeness: finding.completeness,
-        seconds: finding.seconds,
+    let records = explanation.findings.iter().zip(slugs).map(|(finding, slug)| {
+        let verdict = explanation.verdict(finding);
+        MethodRecord {
+            name: finding.method.name(),
+            file: slug,
+            trust: &finding.trust,
+            verdict,
+            words: verdict.to_string(),
+            completeness: finding.completeness,
+            seconds: finding.seconds,
+        }
     });
     SaliencyFile { methods: records.collect(), baselines: &explanation.baselines }
 }

@@ -11,9 +11,9 @@ use super::train::check_apart;
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{ReportArgs, Which, quoted};
 use crate::data::Pictures;
-use crate::explain::{Explanation, Lens, Options, judge, telling};
+use crate::explain::{Explanation, Lens, Options, judge, standing, telling};
 use crate::gpu::Gpu;
-use crate::html::{Explained, Looked, METHODS, REPORT, Report};
+use crate::html::{Explained, Looked, METHODS, Newest, REPORT, Report};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::say;
 
@@ -32,7 +32,8 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         check_apart(data, Some(out))?;
     }
     let started = Instant::now();
-    let mut explained = Explained::newest(run, MOST_EXPLAINED);
+    let Newest { mut explained, damaged } = Explained::newest(run, MOST_EXPLAINED);
+    damaged.iter().for_each(|problem| say(format!("note: {problem}")));
     // Without an adapter or the pictures, a page with less on it is better than none.
     let looked = super::open(&arguments.device).and_then(|gpu| {
         super::say_adapter(&gpu);
@@ -48,6 +49,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         say(format!("note: the page goes without pictures: {reason}"));
     }
     let mut report = Report::read(run, arguments.depth.as_deref(), looked, explained)?;
+    report.damaged.extend(damaged);
     if let Some(data) = &arguments.data {
         // The commands of the page are to find the photos where they are now.
         report.config.data = Some(std::path::absolute(data)?.display().to_string());
@@ -85,7 +87,9 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
             }
         };
         let looked = Station::new(gpu, run, BATCH)?.look(run, pictures).map_err(|error| reason(&error));
-        let report = Report::read(run, None, looked, Explained::newest(run, MOST_EXPLAINED))?;
+        let Newest { explained, damaged } = Explained::newest(run, MOST_EXPLAINED);
+        let mut report = Report::read(run, None, looked, explained)?;
+        report.damaged.extend(damaged);
         Ok((write(&report, None)?, report.explained.is_empty() || report.depth.is_none()))
     };
     let typed = quoted(&run.display().to_string());
@@ -139,8 +143,9 @@ impl<'a> Station<'a> {
         let Self { lens, weights, classes } = self;
         lens.load(weights);
         let control = Weights::initial(lens.spec(), CONTROL_SEED);
-        let options = Options { against: None, methods: METHODS.to_vec(), means: None };
-        let explained = telling(&judge(lens, pictures)?, [1, 1, 1]).into_iter().map(|judged| {
+        let judged = judge(lens, pictures)?;
+        let options = Options { against: None, methods: METHODS.to_vec(), means: None, standing: standing(&judged) };
+        let explained = telling(&judged, [1, 1, 1]).into_iter().map(|judged| {
             let name = pictures.name(judged.index);
             let pixels = pictures.pixels(judged.index).map_err(|reason| anyhow!("{name}: {reason}"))?;
             let explanation = Explanation::new(lens, weights, &control, &pixels, &options)?;

@@ -7,6 +7,7 @@ use image::RgbImage;
 use super::ledger::Ledger;
 use super::saliency::{self, Completeness, Map, Method};
 use super::trust::{self, Baselines, Trial, Trust};
+use super::verdict::{Kind, Standing, Verdict};
 use super::{Inside, Lens, Question};
 use crate::checkpoint::Weights;
 use crate::data::prepare;
@@ -22,6 +23,8 @@ pub struct Options {
     pub methods: Vec<Method>,
     /// The mean after ReLU of every channel of every block, over many pictures, for ablation.
     pub means: Option<Vec<Vec<f32>>>,
+    /// Whether the network is known to do better than guessing.
+    pub standing: Standing,
 }
 
 /// What was found out about one decision.
@@ -44,6 +47,8 @@ pub struct Explanation {
     pub findings: Vec<Finding>,
     /// What simple guesses score.
     pub baselines: Baselines,
+    /// Whether the network is known to do better than guessing.
+    pub standing: Standing,
     /// Of each block, each channel.
     pub channels: Vec<Vec<Channel>>,
 }
@@ -113,13 +118,13 @@ impl Explanation {
         let input =
             RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()).expect("pixels of the network's size");
         let picture = prepare::tensor(pixels);
-        let blurred = prepare::tensor(image::imageops::fast_blur(&input, height.min(width) as f32 / 12.0).as_raw());
+        let blurred = trust::blurred(&input);
 
         lens.load(weights);
         let (question, inside) = lens.inside(&picture, |logits| Question::of(logits, options.against))?;
         let maps = &inside.blocks.last().expect("there is at least one block").relu;
         let ledger = Ledger::new(spec, weights, question, &inside.logits, maps);
-        let trial = Trial::new(lens, &picture, &blurred, question);
+        let trial = Trial::new(lens, &picture, &blurred, question)?;
         let baselines = trial.baselines()?;
 
         let at_pixels = |method: Method, map: &Map| match method.block() {
@@ -168,31 +173,25 @@ impl Explanation {
             ledger,
             findings,
             baselines,
+            standing: options.standing,
             channels,
         })
     }
-}
 
-impl Finding {
-    /// What to make of the map, in one sentence.
-    pub fn verdict(&self, baselines: &Baselines) -> String {
-        if self.method.pictures_only() {
-            return "A picture only: whatever the scores below, methods of this kind draw the photo's edges even for networks \
-                    whose weights were shuffled (Adebayo et al., 2018)."
-                .into();
-        }
-        // What is true by its making needs no comparison with an untrained network.
-        let found = self.trust.found(baselines);
-        if self.exact {
-            return format!("Exact: it adds up to the decision, but for the bias. As a ranking of pixels, {found}");
-        }
-        match self.method {
-            Method::Occlusion => {
-                format!(
-                    "Measured: so much did the decision change as patches were covered. As a ranking of pixels, {found}"
-                )
-            }
-            _ => self.trust.verdict(baselines),
+    /// What to make of a finding's map.
+    pub fn verdict(&self, finding: &Finding) -> Verdict {
+        let Finding { method, exact, trust, .. } = finding;
+        let kind = match method {
+            _ if *exact => Kind::Exact,
+            Method::Occlusion => Kind::Measured,
+            _ if method.pictures_only() => Kind::PictureOnly,
+            _ => Kind::Approximate,
+        };
+        Verdict {
+            standing: self.standing,
+            kind,
+            dependence: trust.dependence(),
+            ranking: trust.ranking(&self.baselines),
         }
     }
 }

@@ -4,12 +4,14 @@
 //!
 //! - [`ledger`]: the last layer's evidence, which adds up to the decision exactly;
 //! - [`saliency`]: maps that approximate or measure what matters in the picture;
-//! - [`trust`]: what shows whether such a map can be believed;
+//! - [`trust`]: what shows whether such a map can be believed, and [`verdict`], which says it in words;
 //! - [`Explanation`]: all of it for one picture, and [`pages`], which draws it;
+//! - [`class_means`]: the mean maps of each class;
 //! - [`judge()`]: what becomes of labelled pictures, and which of them tell most.
 //!
 //! A decision is explained as the difference of two logits, the [`Question`]: softmax sees nothing else of two classes.
 
+pub mod class_means;
 mod explanation;
 mod hover;
 mod judged;
@@ -19,10 +21,11 @@ mod lens;
 pub mod pages;
 pub mod saliency;
 pub mod trust;
+pub mod verdict;
 
 pub use explanation::{Channel, Explanation, Finding, Options, methods};
 pub use hover::Hover;
-pub use judged::{Judged, closest, judge, surest, telling, worst};
+pub use judged::{Judged, closest, judge, standing, surest, telling, worst};
 pub use lens::{Inside, InsideBlock, Lens};
 
 /// What is explained: why `target` rather than `against`. Both are classes by their number.
@@ -47,6 +50,16 @@ impl Question {
         Self { target, against: against.filter(|&class| class != target).unwrap_or(order[1]) }
     }
 
+    /// A class against the strongest of the others.
+    ///
+    /// # Panics
+    /// When there are fewer than two logits.
+    pub fn of_class(logits: &[f32], class: usize) -> Self {
+        let others = (0..logits.len()).filter(|&other| other != class);
+        let against = others.max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("there are two classes");
+        Self { target: class, against }
+    }
+
     /// The difference of the two logits.
     pub fn gap(self, logits: &[f32]) -> f64 {
         f64::from(logits[self.target]) - f64::from(logits[self.against])
@@ -65,5 +78,7 @@ mod tests {
         assert_eq!(Question::of(&logits, Some(1)), question(2, 1));
         assert_eq!(Question::of(&logits, Some(2)), question(2, 0));
         assert_eq!(Question::of(&logits, Some(1)).gap(&logits), 3.0);
+        assert_eq!(Question::of_class(&logits, 2), question(2, 0));
+        assert_eq!(Question::of_class(&logits, 1), question(1, 2));
     }
 }

@@ -4,6 +4,7 @@ use image::RgbImage;
 
 use super::ledger::Share;
 use super::saliency::{Completeness, Map, Method};
+use super::trust::Score;
 use super::{Explanation, Finding, Lens};
 use crate::inspect::Stage;
 use crate::report::{self, Card, CardRow, FeatureMaps, Heat, Layer, Order, PictureError, ScaleBy, Triptych};
@@ -172,7 +173,7 @@ fn coarse(block: &Block, [_, rows, columns]: [usize; 3]) -> String {
 
 /// The trust card of a finding.
 fn card(lens: &Lens, explanation: &Explanation, finding: &Finding) -> Card {
-    let mut lines = vec![finding.verdict(&explanation.baselines)];
+    let mut lines = vec![explanation.verdict(finding).to_string()];
     lines.push(finding.method.meaning().into());
     if let Some(Completeness { grey, map, gap }) = finding.completeness {
         let total = explanation.ledger.logit_gap;
@@ -191,15 +192,8 @@ fn card(lens: &Lens, explanation: &Explanation, finding: &Finding) -> Card {
                 .into(),
         );
     }
-    let mut rows = vec![CardRow {
-        name: "this map".into(),
-        deletion: finding.trust.score.deletion,
-        insertion: finding.trust.score.insertion,
-    }];
-    rows.extend(explanation.baselines.guesses.iter().map(|guess| CardRow {
-        name: guess.name.into(),
-        deletion: guess.score.deletion,
-        insertion: guess.score.insertion,
-    }));
+    let row = |name: &str, Score { deletion, insertion }| CardRow { name: name.into(), deletion, insertion };
+    let mut rows = vec![row("this map", finding.trust.score)];
+    rows.extend(explanation.baselines.rows().into_iter().map(|(name, score)| row(&name, score)));
     Card { lines, rows }
 }

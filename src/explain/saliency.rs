@@ -3,6 +3,8 @@
 //! Each [`Method`] makes a [`Map`] for a [`Question`]. Those of single layers are coarse: one value for each position of the
 //! layer's maps. [`Map::enlarged`] gives each pixel the value of the position whose receptive field is centred nearest.
 
+use std::ops::Range;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -146,10 +148,7 @@ impl Method {
             Self::GradCam { block } => cam(lens, inside, block, false, |mean, _| mean),
             Self::HiResCam { block } => cam(lens, inside, block, true, |_, here| here),
             Self::LayerCam { block } => cam(lens, inside, block, false, |_, here| here.max(0.0)),
-            Self::Occlusion => {
-                let [_, height, width] = lens.spec().input;
-                of_pixels(occlusion(lens, picture, question, (height.min(width) / 8).max(2))?, true)
-            }
+            Self::Occlusion => of_pixels(occlusion(lens, picture, question, occlusion_half(lens.spec().input))?, true),
             Self::GuidedBackprop => of_pixels(magnitude(&gradient(Rule::Guided)?), false),
             Self::Deconvnet => of_pixels(magnitude(&gradient(Rule::Deconvnet)?), false),
         })
@@ -275,39 +274,54 @@ fn mean_gradient(
     Ok(sum.into_iter().map(|sum| (sum / count as f64) as f32).collect())
 }
 
-/// By how much the gap falls where squares of `patch` pixels are covered with grey, at every half patch; the mean over the
-/// squares that cover a pixel, (H, W).
+/// By how much the gap falls where squares of `2 * half` pixels are covered with grey, at every `half` pixels; the mean over the
+/// four squares that cover a pixel, (H, W). Squares begin before the first pixel and end behind the last one, so that no
+/// pixel is covered less often than others; what reaches beyond the image is cut off.
 ///
 /// # Errors
 /// When the device failed.
-pub fn occlusion(lens: &Lens, picture: &[f32], question: Question, patch: usize) -> Result<Vec<f32>, GpuError> {
+///
+/// # Panics
+/// When `half` is 0.
+pub fn occlusion(lens: &Lens, picture: &[f32], question: Question, half: usize) -> Result<Vec<f32>, GpuError> {
     let [_, height, width] = lens.spec().input;
-    let starts = |size: usize| (0..size).step_by(patch / 2);
-    let corners: Vec<_> = starts(height).flat_map(|y| starts(width).map(move |x| (y, x))).collect();
-    let rows = |y: usize| y..(y + patch).min(height);
-    let columns = |x: usize| x..(x + patch).min(width);
-    // Case 0 is the picture itself.
+    let columns = covers(width, half);
+    let squares: Vec<_> =
+        covers(height, half).into_iter().flat_map(|rows| columns.iter().map(move |on| (rows.clone(), on))).collect();
+    // Case 0 is the image itself.
     let make = |case: usize, place: &mut [f32]| {
         place.copy_from_slice(picture);
-        if let Some((y, x)) = case.checked_sub(1).map(|case| corners[case]) {
-            for row in rows(y) {
-                let columns = columns(x);
+        if let Some((rows, columns)) = case.checked_sub(1).map(|case| squares[case].clone()) {
+            for row in rows {
                 place[(row * width + columns.start) * CHANNELS..(row * width + columns.end) * CHANNELS].fill(0.0);
             }
         }
     };
-    let gaps: Vec<f64> = lens.logits(1 + corners.len(), make)?.iter().map(|logits| question.gap(logits)).collect();
+    let gaps: Vec<f64> = lens.logits(1 + squares.len(), make)?.iter().map(|logits| question.gap(logits)).collect();
 
-    let mut sums = vec![(0.0, 0u32); height * width];
-    for (&(y, x), gap) in corners.iter().zip(&gaps[1..]) {
-        for row in rows(y) {
-            for (sum, covers) in &mut sums[row * width..][columns(x)] {
-                *sum += gaps[0] - gap;
-                *covers += 1;
-            }
+    let mut sums = vec![0.0; height * width];
+    for ((rows, columns), gap) in squares.into_iter().zip(&gaps[1..]) {
+        for row in rows {
+            sums[row * width..][columns.clone()].iter_mut().for_each(|sum| *sum += gaps[0] - gap);
         }
     }
-    Ok(sums.into_iter().map(|(sum, covers)| (sum / f64::from(covers)) as f32).collect())
+    Ok(sums.into_iter().map(|sum| (sum / 4.0) as f32).collect())
+}
+
+/// Half the side of the squares of [`Method::Occlusion`]: together they are at least an eighth of the image's shorter side.
+pub fn occlusion_half([_, height, width]: [usize; 3]) -> usize {
+    height.min(width).div_ceil(16)
+}
+
+/// Ranges of `2 * half` pixels of a side, one at every `half` pixels, cut off at its ends: every pixel lies in two. They reach
+/// as far beyond the one end as beyond the other, but for a pixel where that cannot be.
+fn covers(side: usize, half: usize) -> Vec<Range<usize>> {
+    let before = half + (side.next_multiple_of(half) - side) / 2;
+    let range = |number: usize| {
+        let start = number * half;
+        start.saturating_sub(before)..(start + 2 * half - before).min(side)
+    };
+    (0..=side.div_ceil(half)).map(range).collect()
 }
 
 /// By how much the gap falls when a channel of block `number`, counted from 0, is replaced everywhere by its mean, for every
@@ -390,6 +404,22 @@ fn cam(lens: &Lens, inside: &Inside, block: usize, signed: bool, factor: impl Fn
 mod tests {
     use super::*;
     use crate::spec::Spec;
+
+    #[test]
+    fn every_pixel_of_every_size_is_covered_twice_along_each_side() {
+        for (side, half) in (1..=65).flat_map(|side| (1..=20).map(move |half| (side, half))) {
+            let covers = covers(side, half);
+            for pixel in 0..side {
+                let count = covers.iter().filter(|cover| cover.contains(&pixel)).count();
+                assert_eq!(count, 2, "pixel {pixel} of {side}, half {half}");
+            }
+            assert!(covers.iter().all(|cover| !cover.is_empty() && cover.len() <= 2 * half), "{side}, {half}");
+            if (side.next_multiple_of(half) - side).is_multiple_of(2) {
+                let mirrored: Vec<_> = covers.iter().rev().map(|cover| side - cover.end..side - cover.start).collect();
+                assert_eq!(covers, mirrored, "{side}, {half}");
+            }
+        }
+    }
 
     #[test]
     fn a_pixel_takes_the_value_whose_field_is_centred_nearest() {

@@ -1,46 +1,65 @@
 //! Whether a saliency map can be believed.
 //!
-//! Two questions are put to every map. Does it depend on what was learned? If an untrained network gives much the same map
-//! (Adebayo et al., 2018), it shows the picture rather than the decision. Does it find the pixels that matter? If blurring
-//! those that it names first lowers the probability of the class faster than blurring by a simple guess does
-//! (deletion), and restoring them first raises it faster (insertion; both Petsiuk et al., 2018), it does.
+//! Two questions are put to every map. Does it differ from what the same method makes of an untrained network? If not (Adebayo et
+//! al., 2018), it shows the image rather than the decision. Does it find the pixels that matter? If blurring those that it names
+//! first weakens the decision faster than blurring by a simple guess does (deletion), and restoring them first brings it back
+//! faster (insertion; both Petsiuk et al., 2018), it does.
+//!
+//! The decision is followed as a difference of two logits. Probabilities would not do: where one is 0.99 without the pixels in
+//! question, no map can gain anything. All scores are in logits, and all differences of scores are judged by the
+//! [span](Baselines::span), what blurring the whole image takes from the decision.
+//!
+//! Scores have no error: the same map of the same image always has the same one. So a map is better than edges or the centre
+//! where its score is, by more than the resolution of the score. Only chance has a spread: the scores of random orders. A
+//! map is better than chance where it beats every one of them. Single pixels in a random order leave speckles everywhere, and
+//! have much the same score each time; squares in a random order come in pieces, as most maps do. A map must beat both.
 
+use image::RgbImage;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::verdict::{Dependence, Ranking};
 use super::{Lens, Question};
-use crate::data::prepare::CHANNELS;
+use crate::data::prepare::{self, CHANNELS};
 use crate::gpu::GpuError;
 
-/// Pictures on the way from all pixels to none.
-const STEPS: usize = 32;
-/// Random orders that are averaged.
-const RANDOM_ORDERS: u64 = 4;
+/// Images on the way from all pixels to none, both ends included. They lie closer together at the start, where a small mark decides.
+const STEPS: usize = 24;
+/// Random orders of each kind. A map of nothing beats all of them in a test with a probability of 1 in 25.
+const RANDOM_ORDERS: u64 = 24;
 /// From this similarity on, two maps are much the same.
 const MUCH_THE_SAME: f64 = 0.5;
+/// The least difference of two scores that counts, as a share of the span: about half of the path's steps where a tenth of
+/// the pixels are gone, which the trapezium rule cannot resolve.
+const LEAST_DIFFERENCE: f64 = 0.02;
+/// The least span from which anything follows, in logits: the odds of the two classes change by half.
+const LEAST_SPAN: f64 = 0.4;
+/// The least span as a share of the decision: of what blurring leaves, the tests say nothing.
+const LEAST_SHARE: f64 = 0.5;
 
-/// The least difference of two scores that counts.
-const LEAST_MARGIN: f64 = 0.01;
+/// An image without its details, as the network's numbers: what takes the place of pixels that are removed.
+pub fn blurred(image: &RgbImage) -> Vec<f32> {
+    prepare::tensor(image::imageops::fast_blur(image, image.width().min(image.height()) as f32 / 12.0).as_raw())
+}
 
-const NO_BETTER: &str = "it finds the pixels that matter no better than edges, the centre or chance do.";
-
-/// Mean probability of the class against the other one, 0 to 1, while pixels go in an order: 1 / (1 + exp(-logit gap)), which
-/// for two classes is the network's.
+/// The mean logit gap while pixels go in an order, in logits.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Score {
     /// While the pixels are blurred, those first that the map calls important: lower is better.
     pub deletion: f64,
-    /// While a blurred picture's pixels are restored, those first: higher is better.
+    /// While a blurred image's pixels are restored, those first: higher is better.
     pub insertion: f64,
 }
 
-/// Puts maps of one picture to the test.
+/// Puts maps of one image to the test.
 pub struct Trial<'a> {
     lens: &'a Lens<'a>,
     picture: &'a [f32],
     blurred: &'a [f32],
     question: Question,
+    /// Logit gaps of the image and of the blurred image.
+    gaps: [f64; 2],
     /// Decides between pixels of equal value.
     lots: Vec<u32>,
 }
@@ -64,10 +83,14 @@ pub struct Trust {
 /// What simple guesses score, to compare with.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Baselines {
-    /// Edges, the centre, and chance.
+    /// The image's logit gap.
+    pub gap: f64,
+    /// That of the blurred image.
+    pub blurred_gap: f64,
+    /// Edges and the centre.
     pub guesses: Vec<Guess>,
-    /// By how much a score must be better to count: twice the standard deviation of random orders, at least 0.01.
-    pub margin: f64,
+    /// Random orders, of single pixels and of squares.
+    pub chance: Vec<Chance>,
 }
 
 /// A map that knows nothing of the network.
@@ -79,13 +102,40 @@ pub struct Guess {
     pub score: Score,
 }
 
+/// What random orders score, in logits. Deletion and insertion have the same scores: restoring in one order passes the same
+/// images as blurring in the opposite order, which is as random.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Chance {
+    /// What comes in a random order.
+    pub name: &'static str,
+    /// How many orders were tried.
+    pub orders: usize,
+    /// Their mean score.
+    pub mean: f64,
+    /// The lowest: no deletion by chance was better.
+    pub lowest: f64,
+    /// The highest: no insertion by chance was better.
+    pub highest: f64,
+}
+
 impl<'a> Trial<'a> {
-    /// A trial of maps that explain the lens's network's answer to the question. `blurred` is the picture
+    /// A trial of maps that explain the lens's network's answer to the question. `blurred` is the image
     /// without its details, which takes the place of what is removed.
-    pub fn new(lens: &'a Lens<'a>, picture: &'a [f32], blurred: &'a [f32], question: Question) -> Self {
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn new(
+        lens: &'a Lens<'a>,
+        picture: &'a [f32],
+        blurred: &'a [f32],
+        question: Question,
+    ) -> Result<Self, GpuError> {
         let mut lots: Vec<u32> = (0..(picture.len() / CHANNELS) as u32).collect();
         lots.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
-        Self { lens, picture, blurred, question, lots }
+        let ends = [picture, blurred];
+        let logits = lens.logits(ends.len(), |end, place| place.copy_from_slice(ends[end]))?;
+        let gaps = [question.gap(&logits[0]), question.gap(&logits[1])];
+        Ok(Self { lens, picture, blurred, question, gaps, lots })
     }
 
     /// The score of a map, one value a pixel, large where it matters.
@@ -93,138 +143,155 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// When the device failed.
     pub fn score(&self, map: &[f32]) -> Result<Score, GpuError> {
-        let mut order: Vec<usize> = (0..map.len()).collect();
-        order.sort_by(|&a, &b| map[b].total_cmp(&map[a]).then(self.lots[a].cmp(&self.lots[b])));
-        Ok(Score {
-            deletion: self.mean_probability(&order, self.picture, self.blurred)?,
-            insertion: self.mean_probability(&order, self.blurred, self.picture)?,
-        })
+        let order = self.order(map);
+        Ok(Score { deletion: self.deletion(&order)?, insertion: self.insertion(&order)? })
     }
 
-    /// The scores of three guesses that know nothing of the network: edges, the centre, and chance.
+    /// The scores of guesses that know nothing of the network: edges, the centre, and chance.
     ///
     /// # Errors
     /// When the device failed.
     pub fn baselines(&self) -> Result<Baselines, GpuError> {
         let [_, height, width] = self.lens.spec().input;
-        let random = |seed| {
-            let mut random = ChaCha8Rng::seed_from_u64(seed);
-            let map: Vec<f32> = (0..height * width).map(|_| (random.next_u32() >> 8) as f32).collect();
-            self.score(&map)
-        };
-        let scores = (0..RANDOM_ORDERS).map(random).collect::<Result<Vec<_>, _>>()?;
-        let [deletion, insertion] = [|score: &Score| score.deletion, |score: &Score| score.insertion]
-            .map(|part| mean_and_deviation(scores.iter().map(part)));
         let guess = |name, map: Vec<f32>| Ok(Guess { name, score: self.score(&map)? });
+        let [gap, blurred_gap] = self.gaps;
         Ok(Baselines {
+            gap,
+            blurred_gap,
             guesses: vec![
                 guess("Sobel edges", sobel(self.picture, height, width))?,
                 guess("centre Gaussian", centre(height, width))?,
-                Guess { name: "random", score: Score { deletion: deletion.0, insertion: insertion.0 } },
             ],
-            margin: LEAST_MARGIN.max(2.0 * deletion.1.max(insertion.1)),
+            chance: vec![
+                self.chance("random pixels", 1)?,
+                self.chance("random squares", (height.min(width) / 8).max(1))?,
+            ],
         })
     }
 
-    /// The mean probability while pixels turn from `before` to `after` in this order (trapezium rule).
-    fn mean_probability(&self, order: &[usize], before: &[f32], after: &[f32]) -> Result<f64, GpuError> {
-        let make = |step: usize, place: &mut [f32]| {
-            place.copy_from_slice(before);
-            for &pixel in &order[..order.len() * step / (STEPS - 1)] {
+    /// The scores of squares of `side` pixels in random orders.
+    fn chance(&self, name: &'static str, side: usize) -> Result<Chance, GpuError> {
+        let [_, height, width] = self.lens.spec().input;
+        let score = |seed| self.deletion(&self.order(&random_squares(height, width, side, seed)));
+        let scores = (0..RANDOM_ORDERS).map(score).collect::<Result<Vec<f64>, _>>()?;
+        Ok(Chance {
+            name,
+            orders: scores.len(),
+            mean: scores.iter().sum::<f64>() / scores.len() as f64,
+            lowest: scores.iter().copied().fold(f64::INFINITY, f64::min),
+            highest: scores.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        })
+    }
+
+    /// The pixels, those with the largest values first.
+    fn order(&self, map: &[f32]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..map.len()).collect();
+        order.sort_by(|&a, &b| map[b].total_cmp(&map[a]).then(self.lots[a].cmp(&self.lots[b])));
+        order
+    }
+
+    fn deletion(&self, order: &[usize]) -> Result<f64, GpuError> {
+        let [gap, blurred_gap] = self.gaps;
+        self.mean_gap(order, (self.picture, gap), (self.blurred, blurred_gap))
+    }
+
+    fn insertion(&self, order: &[usize]) -> Result<f64, GpuError> {
+        let [gap, blurred_gap] = self.gaps;
+        self.mean_gap(order, (self.blurred, blurred_gap), (self.picture, gap))
+    }
+
+    /// The mean gap while pixels turn from `before` to `after` in this order (trapezium rule over the share of the pixels).
+    /// The gaps of the two ends are known.
+    fn mean_gap(&self, order: &[usize], before: (&[f32], f64), after: (&[f32], f64)) -> Result<f64, GpuError> {
+        let pixels = order.len();
+        let turned = |step: usize| (pixels as f64 * (step as f64 / (STEPS - 1) as f64).powi(2)).round() as usize;
+        let make = |inner: usize, place: &mut [f32]| {
+            place.copy_from_slice(before.0);
+            for &pixel in &order[..turned(inner + 1)] {
                 let pixel = pixel * CHANNELS..(pixel + 1) * CHANNELS;
-                place[pixel.clone()].copy_from_slice(&after[pixel]);
+                place[pixel.clone()].copy_from_slice(&after.0[pixel]);
             }
         };
-        let logits = self.lens.logits(STEPS, make)?;
-        let probability = |logits: &Vec<f32>| 1.0 / (1.0 + (-self.question.gap(logits)).exp());
-        let probabilities: Vec<f64> = logits.iter().map(probability).collect();
-        let ends = (probabilities[0] + probabilities[STEPS - 1]) / 2.0;
-        Ok((probabilities.iter().sum::<f64>() - ends) / (STEPS - 1) as f64)
+        let mut gaps = vec![before.1];
+        gaps.extend(self.lens.logits(STEPS - 2, make)?.iter().map(|logits| self.question.gap(logits)));
+        gaps.push(after.1);
+        let areas = (1..STEPS)
+            .map(|step| (turned(step) - turned(step - 1)) as f64 / pixels as f64 * (gaps[step] + gaps[step - 1]) / 2.0);
+        Ok(areas.sum())
     }
 }
 
-fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let count = values.clone().count() as f64;
-    let mean = values.clone().sum::<f64>() / count;
-    (mean, (values.map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt())
+/// A map that gives every square of `side` pixels a random value.
+fn random_squares(height: usize, width: usize, side: usize, seed: u64) -> Vec<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let columns = width.div_ceil(side);
+    let values: Vec<f32> = (0..height.div_ceil(side) * columns).map(|_| (random.next_u32() >> 8) as f32).collect();
+    (0..height * width).map(|i| values[i / width / side * columns + i % width / side]).collect()
+}
+
+impl Chance {
+    /// What is to be beaten: the best of all deletions and the best of all insertions.
+    fn best(&self) -> Score {
+        Score { deletion: self.lowest, insertion: self.highest }
+    }
 }
 
 impl Baselines {
-    /// Whether a map and all guesses score the same, but for the margin.
-    fn indifferent(&self, score: Score) -> bool {
-        let alike = |part: fn(Score) -> f64| {
-            let all = || self.guesses.iter().map(|guess| guess.score).chain([score]).map(part);
-            all().fold(f64::MIN, f64::max) - all().fold(f64::MAX, f64::min) < self.margin
-        };
-        alike(|score| score.deletion) && alike(|score| score.insertion)
+    /// What a map is compared with, by name: the guesses, and the best of the random orders.
+    pub fn rows(&self) -> Vec<(String, Score)> {
+        let guesses = self.guesses.iter().map(|guess| (guess.name.to_string(), guess.score));
+        let chance =
+            self.chance.iter().map(|chance| (format!("{}, best of {}", chance.name, chance.orders), chance.best()));
+        guesses.chain(chance).collect()
+    }
+
+    /// What blurring the whole image takes from the decision, in logits; negative where it adds to it.
+    pub fn span(&self) -> f64 {
+        self.gap - self.blurred_gap
+    }
+
+    /// What a map's score shows, if the map has more than one value.
+    fn ranking(&self, score: Score) -> Ranking {
+        let span = self.span();
+        // Also where the gap is no number.
+        if !(span >= LEAST_SPAN.max(LEAST_SHARE * self.gap)) {
+            return Ranking::TooLittleChange;
+        }
+        let least = LEAST_DIFFERENCE * span;
+        let deletion = self.guesses.iter().all(|guess| guess.score.deletion - score.deletion > least)
+            && self.chance.iter().all(|chance| score.deletion < chance.lowest);
+        let insertion = self.guesses.iter().all(|guess| score.insertion - guess.score.insertion > least)
+            && self.chance.iter().all(|chance| score.insertion > chance.highest);
+        match (deletion, insertion) {
+            (true, true) => Ranking::Better,
+            (true, false) => Ranking::BetterInDeletion,
+            (false, true) => Ranking::BetterInInsertion,
+            (false, false) => Ranking::NotShown,
+        }
     }
 }
 
 impl Trust {
-    /// What to make of the map, in one sentence.
-    pub fn verdict(&self, baselines: &Baselines) -> String {
+    /// Whether the map differs from the untrained network's.
+    pub fn dependence(&self) -> Dependence {
         let chance = self.chance();
         match self.similarity {
-            None if self.control_constant && !self.constant => {
-                format!("The untrained network's map is empty, so there is nothing to compare with; {}", self.found(baselines))
-            }
-            None => "There is no telling: the map is the same everywhere.".into(),
-            Some(similarity) if similarity >= MUCH_THE_SAME.max(chance) => {
-                "Do not rely on it: an untrained network gives much the same map, so it shows the photo rather than what was \
-                 learned."
-                    .into()
-            }
-            Some(similarity) if similarity >= MUCH_THE_SAME || chance >= 1.0 => {
-                format!("{} values are too few to tell whether it depends on what was learned; {}", self.values, self.found(baselines))
-            }
-            Some(_) => {
-                let found = self.found(baselines);
-                let and = if found == NO_BETTER { "but" } else { "and" };
-                format!("It depends on what was learned, {and} {found}")
-            }
+            None if self.control_constant && !self.constant => Dependence::ControlEmpty,
+            None => Dependence::Constant,
+            Some(similarity) if similarity >= MUCH_THE_SAME.max(chance) => Dependence::SameAsUntrained,
+            Some(similarity) if similarity >= MUCH_THE_SAME || chance >= 1.0 => Dependence::TooFewValues,
+            Some(_) => Dependence::Differs,
         }
     }
 
-    /// Whether the map scores better than every guess, by more than the margin, in deletion and in insertion.
-    pub fn beats(&self, baselines: &Baselines) -> (bool, bool) {
-        let best = |better: fn(Score, Score) -> f64| {
-            baselines.guesses.iter().all(|guess| better(self.score, guess.score) > baselines.margin)
-        };
-        (best(|map, guess| guess.deletion - map.deletion), best(|map, guess| map.insertion - guess.insertion))
-    }
-
-    /// Whether the map is known to differ from the untrained network's.
-    pub fn depends(&self) -> bool {
-        self.similarity.is_some_and(|similarity| similarity < MUCH_THE_SAME) && self.chance() < 1.0
+    /// Whether the map finds the pixels that matter.
+    pub fn ranking(&self, baselines: &Baselines) -> Ranking {
+        if self.constant { Ranking::Constant } else { baselines.ranking(self.score) }
     }
 
     /// Twice the standard deviation that chance gives the rank correlation of so few values.
     fn chance(&self) -> f64 {
         2.0 / (self.values.saturating_sub(1).max(1) as f64).sqrt()
-    }
-
-    /// Whether the map finds the pixels that matter: the end of a sentence.
-    pub fn found(&self, baselines: &Baselines) -> &'static str {
-        if self.constant {
-            return "it has one value for the whole picture, so there is nothing to rank.";
-        }
-        if baselines.indifferent(self.score) {
-            return "blurring any part of this picture changes the decision too little to tell what matters.";
-        }
-        match self.beats(baselines) {
-            (true, true) => {
-                "it finds the pixels that matter better than edges, the centre or chance do, in both tests."
-            }
-            (true, false) => {
-                "blurring what it names hurts more than blurring edges, the centre or chance pixels does; restoring it does not \
-                 help more: half a proof."
-            }
-            (false, true) => {
-                "restoring what it names helps more than restoring edges, the centre or chance pixels does; blurring it does \
-                 not hurt more: half a proof."
-            }
-            (false, false) => "it finds the pixels that matter no better than edges, the centre or chance do.",
-        }
     }
 }
 
@@ -310,32 +377,79 @@ mod tests {
         assert_eq!([edges[1], edges[5], edges[9], edges[13]], [0.0, 12.0, 12.0, 0.0]);
     }
 
+    /// Baselines of an image with a gap of 8 logits and of 0 when blurred; edges leave a mean of 2 in deletion and 6 in
+    /// insertion, chance 3 to 5.
+    fn baselines() -> Baselines {
+        Baselines {
+            gap: 8.0,
+            blurred_gap: 0.0,
+            guesses: vec![Guess { name: "Sobel edges", score: Score { deletion: 2.0, insertion: 6.0 } }],
+            chance: vec![Chance { name: "random squares", orders: 24, mean: 4.0, lowest: 3.0, highest: 5.0 }],
+        }
+    }
+
+    fn trust(values: usize, similarity: Option<f64>, deletion: f64, insertion: f64) -> Trust {
+        Trust { values, constant: false, control_constant: false, similarity, score: Score { deletion, insertion } }
+    }
+
     #[test]
-    fn the_verdict_follows_the_figures() {
-        let score = |deletion, insertion| Score { deletion, insertion };
-        let guesses = vec![Guess { name: "random", score: score(0.5, 0.5) }];
-        let baselines = Baselines { guesses, margin: 0.04 };
-        let trust =
-            |values, similarity, score| Trust { values, constant: false, control_constant: false, similarity, score };
-        let verdict = |similarity, score| trust(1000, similarity, score).verdict(&baselines);
-        assert!(verdict(Some(0.9), score(0.1, 0.9)).contains("an untrained network gives much the same map"));
-        assert!(verdict(None, score(0.1, 0.9)).contains("no telling"));
-        assert!(verdict(Some(0.1), score(0.1, 0.9)).contains("both tests"));
-        assert!(verdict(Some(0.1), score(0.1, 0.4)).contains("blurring what it names hurts more"));
-        assert!(verdict(Some(0.1), score(0.6, 0.9)).contains("restoring what it names helps more"));
-        assert!(verdict(Some(0.1), score(0.6, 0.4)).contains("no better than"));
-        // Better, but by less than chance alone brings.
-        assert!(verdict(Some(0.1), score(0.47, 0.3)).contains("no better than"));
+    fn a_map_must_beat_guesses_by_the_resolution_and_every_random_order() {
+        let ranking =
+            |deletion, insertion, baselines: &Baselines| trust(1000, Some(0.1), deletion, insertion).ranking(baselines);
+        let all = baselines();
+        assert_eq!(ranking(0.5, 7.5, &all), Ranking::Better);
+        assert_eq!(ranking(0.5, 5.5, &all), Ranking::BetterInDeletion);
+        assert_eq!(ranking(2.5, 7.5, &all), Ranking::BetterInInsertion);
+        assert_eq!(ranking(2.5, 5.5, &all), Ranking::NotShown);
+        // Better than edges, but by less than a fiftieth of the span.
+        assert_eq!(ranking(1.85, 6.15, &all), Ranking::NotShown);
+        assert_eq!(ranking(1.83, 6.17, &all), Ranking::Better);
+        // Better than the mean of random orders, but not than the best of them.
+        let alone = Baselines { guesses: Vec::new(), ..all };
+        assert_eq!(ranking(3.1, 4.9, &alone), Ranking::NotShown);
+        assert_eq!(ranking(2.9, 5.1, &alone), Ranking::Better);
+        let constant = Trust { constant: true, ..trust(1, Some(0.0), 0.5, 7.5) };
+        assert_eq!(constant.ranking(&alone), Ranking::Constant);
+    }
+
+    #[test]
+    fn nothing_follows_where_blurring_leaves_the_decision() {
+        let with = |gap, blurred_gap| {
+            let baselines = Baselines { gap, blurred_gap, ..baselines() };
+            trust(1000, Some(0.1), -9.0, 9.0).ranking(&baselines)
+        };
+        assert_eq!(with(8.0, 3.9), Ranking::Better);
+        assert_eq!(with(8.0, 4.1), Ranking::TooLittleChange, "half of the decision is left");
+        assert_eq!(with(8.0, 9.0), Ranking::TooLittleChange, "blurring makes the network surer");
+        assert_eq!(with(0.2, -0.1), Ranking::TooLittleChange, "0.3 logits in all");
+        assert_eq!(with(0.2, -0.3), Ranking::Better);
+        assert_eq!(with(f64::NAN, 0.0), Ranking::TooLittleChange);
+    }
+
+    #[test]
+    fn few_values_show_no_dependence() {
+        let of = |values, similarity| trust(values, similarity, 0.0, 0.0).dependence();
+        assert_eq!(of(1000, Some(0.9)), Dependence::SameAsUntrained);
+        assert_eq!(of(1000, Some(0.1)), Dependence::Differs);
+        assert_eq!(of(1000, None), Dependence::Constant);
         // Nine values reach 0.6 by chance now and then, four anything.
-        let of = |values, similarity| trust(values, Some(similarity), score(0.1, 0.9)).verdict(&baselines);
-        assert!(of(9, 0.6).contains("9 values are too few"));
-        assert!(of(9, 0.8).contains("an untrained network gives much the same map"));
-        assert!(of(4, 0.0).contains("4 values are too few"));
-        assert!(of(9, 0.1).contains("It depends"));
-        assert!(verdict(Some(0.1), score(0.51, 0.49)).contains("too little to tell"));
-        let empty = Trust { control_constant: true, ..trust(1000, None, score(0.1, 0.9)) };
-        assert!(empty.verdict(&baselines).contains("nothing to compare with; it finds"));
-        let constant = Trust { constant: true, ..trust(1, Some(0.0), score(0.1, 0.9)) };
-        assert!(constant.found(&baselines).contains("nothing to rank"));
+        assert_eq!(of(9, Some(0.6)), Dependence::TooFewValues);
+        assert_eq!(of(9, Some(0.8)), Dependence::SameAsUntrained);
+        assert_eq!(of(4, Some(0.0)), Dependence::TooFewValues);
+        assert_eq!(of(9, Some(0.1)), Dependence::Differs);
+        let empty = Trust { control_constant: true, ..trust(1000, None, 0.0, 0.0) };
+        assert_eq!(empty.dependence(), Dependence::ControlEmpty);
+    }
+
+    #[test]
+    fn random_squares_are_squares() {
+        let map = random_squares(5, 7, 3, 0);
+        let at = |y: usize, x: usize| map[y * 7 + x];
+        for (y, x) in (0..5).flat_map(|y| (0..7).map(move |x| (y, x))) {
+            assert_eq!(at(y, x), at(y / 3 * 3, x / 3 * 3));
+        }
+        assert_ne!(at(0, 0), at(0, 3));
+        assert_ne!(at(0, 0), at(3, 0));
+        assert_ne!(random_squares(5, 7, 3, 1), map);
     }
 }

@@ -64,8 +64,8 @@ fn feature_maps(report: &Report) -> Markup {
             (missing("How far saliency maps of this network can be trusted is not measured yet.", &format!("convscope explain --run {}", report.typed())))
         } @else {
             p {
-                "Other maps are to be believed only as far as they pass tests: a map must differ from that of an untrained network, and "
-                "the pixels it names must matter more than edges, the centre and chance. Which did is shown with "
+                "Other maps are to be believed only as far as they pass tests: the network must do better than guessing, the map must differ "
+                "from that of an untrained network, and the pixels it names must matter more than edges, the centre and chance. Which did is shown with "
                 a href="#explanations" { "each explanation" } "."
             }
         }
@@ -78,18 +78,18 @@ fn feature_maps(report: &Report) -> Markup {
     )
 }
 
-/// For each method, on how many pictures its map passed all tests.
+/// For each method, on how many images its map passed all tests.
 fn passed(explained: &[Explained]) -> Vec<(String, String)> {
     let mut found: Vec<(&str, usize, usize)> = Vec::new();
     for map in explained.iter().flat_map(|explained| &explained.maps) {
-        let passed = usize::from(map.depends && map.beats == (true, true));
+        let passed = usize::from(map.verdict.passes());
         match found.iter_mut().find(|(name, ..)| *name == map.method) {
             Some((_, passes, of)) => (*passes, *of) = (*passes + passed, *of + 1),
             None => found.push((&map.method, passed, 1)),
         }
     }
     let line = |(name, passes, of): (&str, usize, usize)| {
-        (format!("{passes} of {of}"), format!("maps by {} that pass all three tests of trust", name.to_lowercase()))
+        (format!("{passes} of {of}"), format!("maps by {} that pass all tests of trust", name.to_lowercase()))
     };
     found.into_iter().map(line).collect()
 }

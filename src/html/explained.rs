@@ -4,11 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::picture::Picture;
 use crate::explain::saliency::{Map, Method};
+use crate::explain::trust::Score;
+use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Finding, Lens};
 use crate::report::{self, Heat, Reach};
 
@@ -16,10 +18,14 @@ use crate::report::{self, Heat, Reach};
 pub const EXPLAINED: &str = "explained.json";
 /// The methods that the report shows.
 pub const METHODS: [Method; 2] = [Method::Occlusion, Method::IntegratedGradients];
+/// What the file's figures mean has changed so often.
+const FORMAT: u32 = 2;
 
 /// A decision with its evidence and some saliency maps: `explained.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explained {
+    /// [`FORMAT`] of the program that wrote it.
+    format: u32,
     /// The picture, as it is told.
     pub name: String,
     /// The predicted class.
@@ -40,6 +46,10 @@ pub struct Explained {
     pub maps: Vec<ExplainedMap>,
     /// What guesses that know nothing of the network score.
     pub baselines: Vec<Guess>,
+    /// Logit gap of the image.
+    pub gap: f64,
+    /// Logit gap of the blurred image.
+    pub blurred_gap: f64,
 }
 
 /// A saliency map with what shows how far to trust it.
@@ -53,18 +63,14 @@ pub struct ExplainedMap {
     pub control: Picture,
     /// Rank correlation of the two.
     pub similarity: Option<f64>,
-    /// Whether that is so low that the map depends on what was learned.
-    pub depends: bool,
-    /// Whether it beats all guesses in deletion and in insertion.
-    pub beats: (bool, bool),
-    /// Its score in deletion: lower is better.
+    /// Its score in deletion, in logits: lower is better.
     pub deletion: f64,
-    /// Its score in insertion: higher is better.
+    /// Its score in insertion, in logits: higher is better.
     pub insertion: f64,
     /// What integrated gradients leave unexplained, in logits.
     pub completeness_gap: Option<f64>,
     /// What to make of it.
-    pub verdict: String,
+    pub verdict: Verdict,
 }
 
 /// A guess that maps are compared with.
@@ -72,10 +78,19 @@ pub struct ExplainedMap {
 pub struct Guess {
     /// What is guessed.
     pub name: String,
-    /// Its score in deletion.
+    /// Its score in deletion, in logits.
     pub deletion: f64,
-    /// Its score in insertion.
+    /// Its score in insertion, in logits.
     pub insertion: f64,
+}
+
+/// The newest explanations below a run's folder.
+#[derive(Debug, Default)]
+pub struct Newest {
+    /// In the order in which they were made.
+    pub explained: Vec<Explained>,
+    /// The files that cannot be used, and why.
+    pub damaged: Vec<String>,
 }
 
 impl Explained {
@@ -93,7 +108,10 @@ impl Explained {
         let question = explanation.question;
         let shown = explanation.findings.iter().filter(|finding| METHODS.contains(&finding.method));
         let evidence = explanation.ledger.evidence_map(lens);
+        let baselines = &explanation.baselines;
+        let guess = |(name, Score { deletion, insertion })| Guess { name, deletion, insertion };
         Ok(Self {
+            format: FORMAT,
             name: name.into(),
             target: classes[question.target].clone(),
             against: classes[question.against].clone(),
@@ -103,41 +121,55 @@ impl Explained {
             photo: Picture::photo(&explanation.input)?,
             evidence: saliency_picture("evidence", &evidence)?,
             maps: shown.map(|finding| ExplainedMap::new(explanation, finding)).collect::<Result<_>>()?,
-            baselines: explanation
-                .baselines
-                .guesses
-                .iter()
-                .map(|guess| Guess {
-                    name: guess.name.into(),
-                    deletion: guess.score.deletion,
-                    insertion: guess.score.insertion,
-                })
-                .collect(),
+            baselines: baselines.rows().into_iter().map(guess).collect(),
+            gap: baselines.gap,
+            blurred_gap: baselines.blurred_gap,
         })
     }
 
-    /// The newest explanations below a run's folder, at most `most`, in the order in which they were made; files that cannot be used are passed over.
-    pub fn newest(run: &Path, most: usize) -> Vec<Self> {
-        let Ok(folders) = fs::read_dir(run.join("explain")) else { return Vec::new() };
+    /// The newest explanations below a run's folder, at most `most`, and the files newer than these that cannot be used.
+    pub fn newest(run: &Path, most: usize) -> Newest {
+        let Ok(folders) = fs::read_dir(run.join("explain")) else { return Newest::default() };
         let mut files: Vec<_> = folders
             .flatten()
             .map(|folder| folder.path().join(EXPLAINED))
             .filter_map(|file| Some((fs::metadata(&file).ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH), file)))
             .collect();
         files.sort();
-        let mut newest: Vec<Self> =
-            files.iter().rev().filter_map(|(_, file)| Self::read(file).ok()).take(most).collect();
-        newest.reverse();
+        let mut newest = Newest::default();
+        for (_, file) in files.iter().rev() {
+            if newest.explained.len() == most {
+                break;
+            }
+            match Self::read(file) {
+                Ok(explained) => newest.explained.push(explained),
+                Err(error) => newest.damaged.push(format!("{}: {error:#}", file.display())),
+            }
+        }
+        newest.explained.reverse();
         newest
     }
 
     fn read(file: &Path) -> Result<Self> {
-        let read: Self = serde_json::from_slice(&fs::read(file)?)?;
+        let bytes = fs::read(file).context("cannot be read")?;
+        let Version { format } = serde_json::from_slice(&bytes).context("cannot be used")?;
+        ensure!(
+            format == FORMAT,
+            "was written by another version of convscope, whose figures mean something else; `explain` the image again"
+        );
+        let read: Self = serde_json::from_slice(&bytes).context("cannot be used")?;
         let maps = read.maps.iter().flat_map(|map| [&map.map, &map.control]);
         [&read.photo, &read.evidence].into_iter().chain(maps).try_for_each(Picture::check)?;
         ensure!(read.probability.is_finite(), "the probability is no number");
         Ok(read)
     }
+}
+
+/// What tells how to read the rest of the file; the first version wrote nothing of the kind.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default)]
+    format: u32,
 }
 
 impl ExplainedMap {
@@ -147,12 +179,10 @@ impl ExplainedMap {
             map: saliency_picture(&method, &finding.map)?,
             control: saliency_picture(&method, &finding.control)?,
             similarity: trust.similarity,
-            depends: trust.depends(),
-            beats: trust.beats(&explanation.baselines),
             deletion: trust.score.deletion,
             insertion: trust.score.insertion,
             completeness_gap: finding.completeness.map(|completeness| completeness.gap),
-            verdict: finding.verdict(&explanation.baselines),
+            verdict: explanation.verdict(finding),
             method,
         })
     }

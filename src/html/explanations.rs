@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::words::percent;
+use super::words::{percent, plain, signed};
 use super::{Explained, ExplainedMap, Report, missing, picture};
 
 /// The part of the page.
@@ -15,8 +15,9 @@ pub fn part(report: &Report) -> Markup {
         p {
             "Evidence is exact. The other maps approximate or measure, and each carries what speaks for it or against it: beside it the same "
             "method on an untrained network, which must look different, and its score against guesses that know "
-            "nothing of the network. Deletion: the mean probability while the pixels that the map names are blurred first, lower is better. "
-            "Insertion: while they are restored first, higher is better. Your own pictures: "
+            "nothing of the network. Scores are differences of two logits, the first class less the second, from which the network's decision follows. "
+            "Deletion: the mean while the pixels that the map names are blurred first, lower is better. "
+            "Insertion: the mean while they are restored first, higher is better. Your own images: "
             code { "convscope explain IMAGE --run " (report.typed()) }
         }
         @for explained in &report.explained { (decision(explained)) }
@@ -35,6 +36,10 @@ fn decision(explained: &Explained) -> Markup {
                     Some(truth) => { ", wrongly: it is labelled " (truth) "." }
                     None => ".",
                 }
+            }
+            p.note {
+                "Logits: " (signed(explained.gap, 3)) " for the image, " (signed(explained.blurred_gap, 3))
+                " for the blurred image; scores lie between the two, or a little outside."
             }
             div.methods {
                 section {
@@ -60,25 +65,21 @@ fn method(explained: &Explained, map: &ExplainedMap) -> Markup {
                 figure { (picture(&map.map, &format!("{name} of the network"))) figcaption { "this network" } }
                 figure { (picture(&map.control, &format!("{name} of an untrained network"))) figcaption { "untrained" } }
             }
-            p.verdict { (map.verdict) }
+            p.verdict { (map.verdict.to_string()) }
             table.scores {
                 thead { tr { th { "" } th.number { "deletion ↓" } th.number { "insertion ↑" } } }
                 tbody {
-                    tr { th scope="row" { "this map" } td.number { (score(map.deletion)) } td.number { (score(map.insertion)) } }
+                    tr { th scope="row" { "this map" } td.number { (signed(map.deletion, 3)) } td.number { (signed(map.insertion, 3)) } }
                     @for guess in &explained.baselines {
-                        tr.guess { th scope="row" { (guess.name) } td.number { (score(guess.deletion)) } td.number { (score(guess.insertion)) } }
+                        tr.guess { th scope="row" { (guess.name) } td.number { (signed(guess.deletion, 3)) } td.number { (signed(guess.insertion, 3)) } }
                     }
                 }
             }
             p.note {
                 "Similarity to the untrained network's map: "
-                @match map.similarity { Some(similarity) => (super::words::plain(similarity, 2)), None => "undefined" } "."
-                @if let Some(gap) = map.completeness_gap { " Left unexplained: " (super::words::signed(gap, 3)) " logits." }
+                @match map.similarity { Some(similarity) => (plain(similarity, 2)), None => "undefined" } "."
+                @if let Some(gap) = map.completeness_gap { " Left unexplained: " (signed(gap, 3)) " logits." }
             }
         }
     }
-}
-
-fn score(score: f64) -> String {
-    format!("{score:.3}")
 }

@@ -7,11 +7,13 @@ use anyhow::{Result, anyhow};
 use image::RgbImage;
 use serde::Deserialize;
 
+use super::class_means::MeanMaps;
 use super::explained::saliency_picture;
 use super::picture::Picture;
 use super::{newest, read_table};
 use crate::checkpoint::Weights;
 use crate::data::{Pictures, prepare};
+use crate::explain::class_means::class_means;
 use crate::explain::ledger::Ledger;
 use crate::explain::{Judged, Lens, Question, closest, judge, learned, saliency, surest, worst};
 use crate::inspect::first_filters;
@@ -21,6 +23,8 @@ use crate::report::{self, Heat, Reach};
 const SHOTS: usize = 8;
 /// Maps and channels of a block that are shown.
 const CHANNELS: usize = 8;
+/// Images behind the mean occlusion maps of all classes together: each takes about a third of a second at 128 px on a processor.
+const OCCLUDED: usize = 12;
 /// Patches of a channel.
 const PATCHES: usize = 3;
 
@@ -32,6 +36,8 @@ pub struct Looked {
     pub galleries: Vec<Gallery>,
     /// The largest share of a decision in the galleries that its evidence leaves unexplained.
     pub residual: f64,
+    /// The mean maps of each class.
+    pub class_means: Vec<MeanMaps>,
     /// The picture whose maps are shown.
     pub example: Option<Shot>,
     /// The filters of the first block.
@@ -117,7 +123,10 @@ impl Looked {
                 block.channels = channels?;
             }
         }
-        Ok(Self { confusion, galleries, residual, example: shown, filters: filters(lens, weights)?, blocks })
+        let means = class_means(lens, weights, pictures, OCCLUDED)?;
+        let class_means = means.iter().map(MeanMaps::new).collect::<Result<_>>()?;
+        let filters = filters(lens, weights)?;
+        Ok(Self { confusion, galleries, residual, class_means, example: shown, filters, blocks })
     }
 }
 

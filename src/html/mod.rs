@@ -20,6 +20,7 @@ use crate::train::EpochRecord;
 
 mod answers;
 mod chart;
+mod class_means;
 mod depth;
 mod explained;
 mod explanations;
@@ -32,8 +33,9 @@ mod training;
 mod words;
 
 pub use chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
+pub use class_means::{MeanMap, MeanMaps};
 pub use depth::DepthStudy;
-pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, METHODS};
+pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, METHODS, Newest};
 pub use layers::charts as layer_charts;
 pub use looked::{BlockLook, ChannelLook, Gallery, Looked, Shot};
 pub use picture::Picture;
@@ -133,6 +135,7 @@ impl Report {
         let parts = [
             ("training", "Training", training::part(self)),
             ("pictures", "Worst, closest, best", pictures::part(self)),
+            ("means", "Evidence on average", class_means::part(self)),
             ("layers", "Layer by layer", layers::part(self)),
             ("explanations", "Explanations", explanations::part(self)),
             ("depth", "How many blocks", depth::part(self)),

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::cli::{Cli, Command, Training};
 use crate::explain::Judged;
+use crate::explain::verdict::{Dependence, Kind, Ranking, Standing, Verdict};
 use crate::ops::conv2d::Kernels;
 use crate::study::Settings;
 
@@ -35,6 +36,14 @@ fn metrics() -> Vec<EpochRecord> {
     };
     vec![record(1, 0.7), record(2, 0.8), record(3, 0.75)]
 }
+
+/// The verdict on a map that passes all tests.
+const PASSING: Verdict = Verdict {
+    standing: Standing::BetterThanGuessing,
+    kind: Kind::Measured,
+    dependence: Dependence::Differs,
+    ranking: Ranking::Better,
+};
 
 /// A run of which only training is known.
 fn bare(classes: &[&str]) -> Report {
@@ -67,7 +76,9 @@ fn complete() -> Report {
         maps: vec![(0, 0.5, Some(map.clone())), (1, -0.5, None)],
         channels: vec![ChannelLook { channel: 3, share: 0.25, patches: vec![map.clone()] }],
     };
+    let mean = |images| MeanMap { picture: map.clone(), images, limits: [-0.25, 0.5] };
     let explained = Explained {
+        format: 2,
         name: NASTY.into(),
         target: NASTY.into(),
         against: "dog".into(),
@@ -81,14 +92,14 @@ fn complete() -> Report {
             map: map.clone(),
             control: map.clone(),
             similarity: Some(0.1),
-            depends: true,
-            beats: (true, true),
             deletion: 0.1,
             insertion: 0.9,
             completeness_gap: Some(0.01),
-            verdict: NASTY.into(),
+            verdict: PASSING,
         }],
         baselines: vec![Guess { name: NASTY.into(), deletion: 0.5, insertion: 0.5 }],
+        gap: 7.0,
+        blurred_gap: -1.0,
     };
     let classes = [NASTY, "dog"];
     let study = depth_json(&config(&classes));
@@ -99,6 +110,7 @@ fn complete() -> Report {
             confusion: vec![vec![8, 2], vec![1, 9]],
             galleries: vec![Gallery { title: "The worst", note: "Wrong.", shots: vec![shot()] }],
             residual: 3e-7,
+            class_means: [0, 1].map(|class| MeanMaps { class, evidence: mean(20), occlusion: mean(1) }).into(),
             example: Some(shot()),
             filters: vec![map.clone()],
             blocks: vec![block(), block()],
@@ -247,6 +259,10 @@ fn a_complete_report_is_harmless_and_small() {
         "the first 20 are listed",
         "only <code>depth</code> answers that",
         "3 × 10⁻⁷",
+        "Mean evidence for dog, 20 images: −0.250 to +0.500 logits",
+        "Mean occlusion for dog, 1 image: ",
+        "in both tests.",
+        "1 of 1",
     ] {
         assert!(page.contains(said), "{said}");
     }
@@ -274,7 +290,7 @@ fn answers_come_first() {
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
     let mut places = QUESTIONS.map(place).to_vec();
     places.extend(
-        ["training", "pictures", "layers", "explanations", "depth", "limits"]
+        ["training", "pictures", "means", "layers", "explanations", "depth", "limits"]
             .map(|id| place(&format!("<section id=\"{id}\""))),
     );
     assert!(places.is_sorted(), "{places:?}");

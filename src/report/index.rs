@@ -111,8 +111,8 @@ pub fn index(index: &Index) -> Result<RgbImage, PictureError> {
              the strongest 1 % of pixels share; hatched: all 0",
         );
         page.note(
-            "the two tests: what a map names is blurred first, which should hurt the decision (deletion), or restored first in a \
-             blurred picture, which should help it (insertion). Maps of single pixels pass more easily than coarse ones, since \
+            "the two tests: what a map names is blurred first, which should weaken the decision (deletion), or restored first in a \
+             blurred image, which should bring it back (insertion). Maps of single pixels pass more easily than coarse ones, since \
              single blurred pixels leave speckles that no photo has",
         );
     }

@@ -6,13 +6,13 @@ use super::canvas::{INK, MUTED};
 use super::page::{CONTENT, MARGIN, Page, enlargement};
 use super::scale::Scale;
 use super::text::{Font, shorten};
-use super::{Heat, PictureError};
+use super::{DAMAGED, Heat, PictureError};
 
 /// The three pictures are enlarged as long as they stay within this many pixels.
 const PICTURE: usize = 400;
 /// Narrowest column for one of them, so that its colour bar fits.
 const COLUMN: usize = 300;
-/// Length of the bar for a score of 1.
+/// Length of the bar for the largest difference of scores.
 const BAR: usize = 280;
 /// Room for the name of a row in the table of scores.
 const NAME: usize = 200;
@@ -45,14 +45,14 @@ pub struct Card {
     pub rows: Vec<CardRow>,
 }
 
-/// The scores of one map.
+/// The scores of one map, in logits.
 #[derive(Debug, Clone)]
 pub struct CardRow {
-    /// "this map", "Sobel edges", "centre Gaussian", "random".
+    /// "this map", "Sobel edges", "centre Gaussian", "random squares, mean".
     pub name: String,
-    /// Mean score while the most salient pixels are deleted first, from 0 to 1: lower is better.
+    /// Mean logit gap while the most salient pixels are deleted first: lower is better.
     pub deletion: f64,
-    /// Mean score while they are inserted first, from 0 to 1: higher is better.
+    /// Mean logit gap while they are inserted first: higher is better.
     pub insertion: f64,
 }
 
@@ -63,8 +63,8 @@ pub struct CardRow {
 ///
 /// # Errors
 /// If a map has not one value for each pixel of the input, or one that is not finite, or a negative
-/// one though it is not signed; or if a score is not a number from 0 to 1, or the similarity not
-/// one from -1 to 1. The error names the method.
+/// one though it is not signed; or if a score is not a finite number, or the similarity not one from
+/// -1 to 1. The error names the method.
 pub fn triptych(
     title: &str,
     triptych: &Triptych,
@@ -117,19 +117,20 @@ impl Triptych<'_> {
         let name = self.name;
         self.map.check_beside(name, input.dimensions())?;
         self.control.check_beside(&format!("{name} of the untrained network"), input.dimensions())?;
-        let scores = self.card.rows.iter().flat_map(|row| {
-            let what = |score| format!("{score} of \"{}\"", row.name);
-            [(what("deletion score"), row.deletion, 0.0), (what("insertion score"), row.insertion, 0.0)]
-        });
-        let similarity = self.similarity.map(|value| ("similarity to the control".to_string(), value, -1.0));
-        for (what, value, least) in scores.chain(similarity) {
-            if !(least..=1.0).contains(&value) {
-                return Err(PictureError(format!(
-                    "{name}: the {what} is {value}; it must be a number from {least} to 1"
-                )));
+        for row in &self.card.rows {
+            for (what, value) in [("deletion", row.deletion), ("insertion", row.insertion)] {
+                if !value.is_finite() {
+                    let row = &row.name;
+                    return Err(PictureError(format!("{name}: the {what} score of \"{row}\" is {value}; {DAMAGED}")));
+                }
             }
         }
-        Ok(())
+        match self.similarity {
+            Some(value) if !(-1.0..=1.0).contains(&value) => Err(PictureError(format!(
+                "{name}: the similarity to the control is {value}; it must be a number from -1 to 1"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// How alike the map and its control are, in words.
@@ -146,16 +147,22 @@ impl Card {
             return;
         }
         let columns = [NAME, NAME + SCORE + MARGIN];
-        page.put(columns[0], "deletion: lower is better", Font::Strong, INK);
-        page.put(columns[1], "insertion: higher is better", Font::Strong, INK);
+        page.put(columns[0], "deletion, logits: lower is better", Font::Strong, INK);
+        page.put(columns[1], "insertion, logits: higher is better", Font::Strong, INK);
         page.down(Font::Label.line() + 4);
+        // Bars start at 0, wherever that lies between the lowest and the highest score.
+        let scores = || self.rows.iter().flat_map(|row| [row.deletion, row.insertion]);
+        let [lowest, highest] = [scores().fold(0.0, f64::min), scores().fold(0.0, f64::max)];
+        let reach = if highest > lowest { highest - lowest } else { 1.0 };
+        let at = |score: f64| ((score - lowest) / reach * BAR as f64).round() as usize;
         for (i, row) in self.rows.iter().enumerate() {
             let (font, ink) = if i == 0 { (Font::Strong, INK) } else { (Font::Label, MUTED) };
             page.put(0, &shorten(&row.name, NAME / font.width() - 1), font, ink);
             for (left, score) in columns.into_iter().zip([row.deletion, row.insertion]) {
+                let [from, to] = [at(score.min(0.0)), at(score.max(0.0))];
                 page.outline(left, BAR);
-                page.fill(left, (score * BAR as f64).round() as usize, SCORE_COLOURS[i.min(1)]);
-                page.put(left + BAR + 12, &format!("{score:.3}"), font, ink);
+                page.fill(left + from, to - from, SCORE_COLOURS[i.min(1)]);
+                page.put(left + BAR + 12, &format!("{score:+.3}"), font, ink);
             }
             page.down(Font::Label.line());
         }

@@ -50,9 +50,11 @@ model pools and the element of u[n] at (c, y, x) if it flattens. With bias[n] = 
 and that evidence is "hirescam" of the last block, share is its "contribution" and, if the model pools, Grad-CAM
 before its ReLU is evidence too: g_c is then u_c / (h w) at every position and so is its mean.
 
-Occlusion sets all colours of a square of "patch" pixels to 0. Squares start at the multiples of patch / 2 below the
-height and the width; what reaches beyond the picture is cut off. The value of a square is gap - the gap of the
-occluded picture, the value of a pixel is the mean over the squares that cover it.
+Occlusion sets all colours of a square of "patch" pixels to 0. Squares lie at every patch / 2 pixels, from before the
+first row and column to behind the last, so that four cover every pixel: along a side of s pixels, with e the pixels
+that s is short of a multiple of patch / 2, the first starts at -(patch / 2 + floor(e / 2)). What reaches beyond the
+picture is cut off. The value of a square is gap - the gap of the occluded picture, the value of a pixel is the mean
+over the squares that cover it.
 
 The integrated gradients of "exact" stop at one picture because the paths of all six pass ReLU inputs of less than
 1e-7, which float32 may take for the other sign, and one such ReLU changes the map by up to 0.05 % of its largest
@@ -258,18 +260,25 @@ def channel_ablation(model, number, activation):
     return torch.stack(losses, 1)
 
 
+def patch_slices(side, patch):
+    """The parts of a side that squares cover."""
+    half = patch // 2
+    first = -(half + -side % half // 2)
+    return [slice(max(start, 0), start + patch) for start in range(first, side, half)]
+
+
 def occlusion(model, images, patch):
     """Mean loss of gap over the squares that cover a pixel."""
     gap = class_difference(model(images))
     total = torch.zeros_like(images[:, 0])
     cover = torch.zeros_like(images[0, 0])
-    for top in range(0, images.shape[2], patch // 2):
-        for left in range(0, images.shape[3], patch // 2):
-            rows, columns = slice(top, top + patch), slice(left, left + patch)
+    for rows in patch_slices(images.shape[2], patch):
+        for columns in patch_slices(images.shape[3], patch):
             occluded = images.clone()
             occluded[:, :, rows, columns] = 0
             total[:, rows, columns] += (gap - class_difference(model(occluded)))[:, None, None]
             cover[rows, columns] += 1
+    assert (cover == 4).all()
     return total / cover
 
 

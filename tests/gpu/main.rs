@@ -8,6 +8,7 @@ mod golden;
 mod kernels;
 mod layers;
 mod learned;
+mod trust;
 
 use std::sync::OnceLock;
 
@@ -31,7 +32,14 @@ fn gpu_with(kernels: Kernels) -> &'static Gpu {
 }
 
 fn main() {
-    let tests =
-        [kernels::tests(), engine::tests(), golden::tests(), explain::tests(), layers::tests(), learned::tests()];
+    let tests = [
+        kernels::tests(),
+        engine::tests(),
+        golden::tests(),
+        explain::tests(),
+        layers::tests(),
+        learned::tests(),
+        trust::tests(),
+    ];
     common::run(tests.into_iter().flatten().collect(), vec![]).exit();
 }

@@ -1,0 +1,124 @@
+//! Where a network finds its evidence on average, class by class.
+//!
+//! What all images of a class share in one place, such as a watermark, a border or a date stamp, and what the network has
+//! learned from, stands out in the mean of its maps. What lies elsewhere in every image averages out.
+
+use super::ledger::Ledger;
+use super::saliency::{self, Map};
+use super::{Lens, Question};
+use crate::checkpoint::Weights;
+use crate::data::{Pictures, prepare, spread};
+use crate::gpu::GpuError;
+
+/// The mean maps of one class's images, for the class against the strongest other, whatever the network predicts.
+pub struct ClassMean {
+    /// The class.
+    pub class: usize,
+    /// Images behind the mean evidence.
+    pub images: usize,
+    /// The mean evidence at the images' resolution, in logits.
+    pub evidence: Map,
+    /// Images behind the mean occlusion map: occlusion takes some hundred times as long as evidence.
+    pub occluded: usize,
+    /// The mean occlusion map, in logits.
+    pub occlusion: Map,
+}
+
+/// The mean maps of every class that has a readable image. Evidence is averaged over all images, occlusion over up to
+/// `most_occluded`, as many of each class and at least one, spread evenly over the set. The lens takes the weights.
+///
+/// # Errors
+/// When the device failed.
+///
+/// # Panics
+/// When the weights or the images do not fit the lens's network.
+pub fn class_means(
+    lens: &Lens,
+    weights: &Weights,
+    pictures: &dyn Pictures,
+    most_occluded: usize,
+) -> Result<Vec<ClassMean>, GpuError> {
+    lens.load(weights);
+    let classes = lens.spec().classes;
+    let mut of_classes: Vec<Vec<(usize, Ledger)>> = Vec::new();
+    of_classes.resize_with(classes, Vec::new);
+    for (index, ledger) in ledgers(lens, weights, pictures)? {
+        of_classes[pictures.label(index) as usize].push((index, ledger));
+    }
+    let each = (most_occluded / classes).max(1);
+    let with_images = of_classes.iter().enumerate().filter(|(_, ledgers)| !ledgers.is_empty());
+    with_images.map(|(class, ledgers)| mean_of_class(lens, pictures, class, ledgers, each)).collect()
+}
+
+/// The ledger of every readable image, for its class against the strongest other.
+fn ledgers(lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Vec<(usize, Ledger)>, GpuError> {
+    let last = lens.blocks().len() - 1;
+    let mut readable = vec![true; pictures.len()];
+    let mut made = Vec::with_capacity(pictures.len());
+    let make = |index: usize, place: &mut [f32]| match pictures.pixels(index) {
+        Ok(pixels) => prepare::to_tensor(&pixels, false, place),
+        Err(_) => readable[index] = false,
+    };
+    lens.forward(pictures.len(), make, |range| {
+        let maps = lens.outputs(last, range.len())?;
+        for ((index, maps), logits) in range.clone().zip(maps).zip(lens.read_logits(range.len())?) {
+            let question = Question::of_class(&logits, pictures.label(index) as usize);
+            made.push((index, Ledger::new(lens.spec(), weights, question, &logits, &maps)));
+        }
+        Ok(())
+    })?;
+    made.retain(|&(index, _)| readable[index]);
+    Ok(made)
+}
+
+fn mean_of_class(
+    lens: &Lens,
+    pictures: &dyn Pictures,
+    class: usize,
+    ledgers: &[(usize, Ledger)],
+    most_occluded: usize,
+) -> Result<ClassMean, GpuError> {
+    let [_, height, width] = lens.spec().input;
+    let mut occlusion = Mean::default();
+    for place in spread(ledgers.len(), most_occluded) {
+        // An image that cannot be read any more is left out.
+        let Ok(pixels) = pictures.pixels(ledgers[place].0) else { continue };
+        let picture = prepare::tensor(&pixels);
+        let logits = lens.logits(1, |_, place| place.copy_from_slice(&picture))?.remove(0);
+        let question = Question::of_class(&logits, class);
+        occlusion.add(&saliency::occlusion(lens, &picture, question, saliency::occlusion_half(lens.spec().input))?);
+    }
+    let mut evidence = Mean::default();
+    ledgers.iter().for_each(|(_, ledger)| evidence.add(&ledger.evidence));
+    let block = lens.blocks().last().expect("there is at least one block");
+    let [_, rows, columns] = block.output;
+    let coarse = Map { values: evidence.values(rows * columns), height: rows, width: columns, signed: true };
+    Ok(ClassMean {
+        class,
+        images: ledgers.len(),
+        evidence: coarse.enlarged(block, [height, width]),
+        occluded: occlusion.count,
+        occlusion: Map { values: occlusion.values(height * width), height, width, signed: true },
+    })
+}
+
+/// The mean of maps of one size.
+#[derive(Default)]
+struct Mean {
+    sums: Vec<f64>,
+    count: usize,
+}
+
+impl Mean {
+    fn add(&mut self, map: &[f32]) {
+        self.sums.resize(map.len(), 0.0);
+        self.sums.iter_mut().zip(map).for_each(|(sum, &value)| *sum += f64::from(value));
+        self.count += 1;
+    }
+
+    /// The mean of `len` values; zeros where there was no map.
+    fn values(mut self, len: usize) -> Vec<f32> {
+        self.sums.resize(len, 0.0);
+        self.sums.iter().map(|sum| (sum / self.count.max(1) as f64) as f32).collect()
+    }
+}

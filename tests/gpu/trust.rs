@@ -1,0 +1,429 @@
+//! Verdicts on saliency maps, where there is something to find and where there is nothing.
+//!
+//! In every image lie rectangles, stripes of light and noise. Networks are trained on classes that differ by a small mark in one
+//! corner, by a tint of the whole image, or by nothing.
+
+use std::borrow::Cow;
+
+use convscope::checkpoint::Weights;
+use convscope::data::{Pictures, prepare};
+use convscope::explain::class_means::class_means;
+use convscope::explain::saliency::{Map, Method};
+use convscope::explain::trust::{self, Trust};
+use convscope::explain::verdict::{Ranking, Standing};
+use convscope::explain::{Explanation, Lens, Options, judge, methods, standing};
+use convscope::model::{Keep, Model, Optimizer};
+use convscope::spec::Spec;
+use libtest_mimic::Trial;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::common::trial;
+use crate::gpu;
+
+/// Side of the images, and of the mark.
+const SIDE: usize = 64;
+const MARK: usize = 8;
+/// Images at once.
+const BATCH: usize = 32;
+/// Images by which a network's standing is judged.
+const JUDGED: usize = 200;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        trial("trust::maps_of_a_mark_pass_and_others_do_not", || quick(0)),
+        trial("trust::mean_maps_show_a_mark_that_a_class_shares", mean_maps),
+        // Some minutes: cargo test --test gpu trust -- --ignored --nocapture --test-threads 1
+        trial("trust::ten_marks", ten_marks).with_ignored_flag(true),
+        trial("trust::wrong_claims", wrong_claims).with_ignored_flag(true),
+    ]
+}
+
+/// What the classes of a world differ by.
+#[derive(Clone, Copy, PartialEq)]
+enum Cue {
+    /// A mark of this kind in this corner, on images of class 1.
+    Mark { kind: usize, corner: usize },
+    /// The same mark anywhere.
+    Anywhere { kind: usize },
+    /// The image's tint.
+    Tint,
+    /// Nothing.
+    Nothing,
+}
+
+/// The first row and column of a mark in this corner.
+fn place(corner: usize) -> [usize; 2] {
+    [corner / 2, corner % 2].map(|far| if far == 0 { 3 } else { SIDE - MARK - 3 })
+}
+
+/// RGB bytes of a scene with what its class is known by.
+fn scene(random: &mut ChaCha8Rng, cue: Cue, class: u32) -> Vec<u8> {
+    let mut image = vec![[0.0f32; 3]; SIDE * SIDE];
+    let slope = [0; 2].map(|_| random.random_range(-0.4..0.4) / SIDE as f32);
+    let tint = if cue == Cue::Tint { [0.0, if class == 1 { 0.15 } else { -0.15 }, 0.0] } else { [0.0; 3] };
+    let ground = [0; 3].map(|_| random.random_range(-0.3..0.3));
+    for (i, pixel) in image.iter_mut().enumerate() {
+        let light = slope[0] * (i / SIDE) as f32 + slope[1] * (i % SIDE) as f32;
+        *pixel = std::array::from_fn(|colour| ground[colour] + light + tint[colour] + random.random_range(-0.08..0.08));
+    }
+    for _ in 0..6 {
+        let [height, width] = [0; 2].map(|_| random.random_range(6..24u32) as usize);
+        let [top, left] = [height, width].map(|size| random.random_range(0..(SIDE - size) as u32) as usize);
+        let colour = [0; 3].map(|_| random.random_range(-0.5..0.5));
+        fill(&mut image, [top, left], [height, width], |_, _| colour);
+    }
+    let mark = match cue {
+        Cue::Mark { kind, corner } => Some((kind, place(corner))),
+        Cue::Anywhere { kind } => Some((kind, [0; 2].map(|_| random.random_range(0..(SIDE - MARK) as u32) as usize))),
+        _ => None,
+    };
+    if let Some((kind, corner)) = mark.filter(|_| class == 1) {
+        fill(&mut image, corner, [MARK; 2], |y, x| mark_colour(kind, y, x));
+    }
+    let byte = |value: f32| ((value + 1.0) / 2.0 * 255.0).clamp(0.0, 255.0).round() as u8;
+    image.iter().flatten().map(|&value| byte(value)).collect()
+}
+
+fn fill(
+    image: &mut [[f32; 3]],
+    [top, left]: [usize; 2],
+    [height, width]: [usize; 2],
+    colour: impl Fn(usize, usize) -> [f32; 3],
+) {
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        image[(top + y) * SIDE + left + x] = colour(y, x);
+    }
+}
+
+/// Lying and upright stripes of two colours, and a chequerboard.
+fn mark_colour(kind: usize, y: usize, x: usize) -> [f32; 3] {
+    let odd = match kind {
+        0 => y / 2 % 2 == 1,
+        1 => x / 2 % 2 == 1,
+        _ => (y / 2 + x / 2) % 2 == 1,
+    };
+    if odd { [0.5, -0.5, 0.1] } else { [-0.5, 0.4, 0.1] }
+}
+
+/// Labelled scenes.
+struct Scenes {
+    pixels: Vec<Vec<u8>>,
+    labels: Vec<u32>,
+}
+
+impl Scenes {
+    /// So many scenes, half of each class; with [`Cue::Nothing`] the labels are drawn by lot.
+    fn new(seed: u64, cue: Cue, count: usize) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut scenes = Self { pixels: Vec::new(), labels: Vec::new() };
+        for index in 0..count {
+            let class = if cue == Cue::Nothing { random.random_range(0..2) } else { index as u32 % 2 };
+            scenes.pixels.push(scene(&mut random, cue, class));
+            scenes.labels.push(class);
+        }
+        scenes
+    }
+}
+
+impl Pictures for Scenes {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn size(&self) -> u32 {
+        SIDE as u32
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.labels[index]
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("scene {index}")
+    }
+
+    fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
+        Ok(Cow::Borrowed(&self.pixels[index]))
+    }
+}
+
+fn spec() -> Spec {
+    Spec { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Spec::dogs_vs_cats(SIDE, 2) }
+}
+
+/// Networks, one after the other, on one model and one lens.
+struct Laboratory {
+    model: Model,
+    lens: Lens<'static>,
+    control: Weights,
+}
+
+/// A network that was trained, or was not.
+struct Network {
+    weights: Weights,
+    standing: Standing,
+}
+
+impl Laboratory {
+    fn new() -> Self {
+        Self {
+            model: Model::new(gpu(), &spec(), BATCH, Keep::Needed).unwrap(),
+            lens: Lens::new(gpu(), &spec(), BATCH, |_, _| {}).unwrap(),
+            control: Weights::initial(&spec(), 0x00C0_FFEE),
+        }
+    }
+
+    /// Trains on scenes of which `batch(step)` gives pixels and classes.
+    fn train(&self, seed: u64, steps: u32, mut batch: impl FnMut(u32) -> Vec<(Vec<u8>, u32)>) -> Weights {
+        self.model.load(gpu(), &Weights::initial(&spec(), seed));
+        let adam = Optimizer::Adam { weight_decay: 0.0 };
+        let step = self.model.training_step(gpu(), &adam);
+        for number in 1..=steps {
+            let (pixels, labels): (Vec<_>, Vec<_>) = batch(number).into_iter().unzip();
+            let images: Vec<f32> = pixels.iter().flat_map(|pixels| prepare::tensor(pixels)).collect();
+            self.model.set_batch(gpu(), &images, &labels);
+            self.model.set_step(gpu(), &adam, 2e-3, BATCH, seed as u32, number);
+            step.submit(gpu()).unwrap();
+        }
+        pollster::block_on(self.model.weights(gpu(), steps.into())).unwrap()
+    }
+
+    /// A network that learns a cue from fresh scenes.
+    fn learned(&self, seed: u64, cue: Cue) -> Network {
+        let mut random = ChaCha8Rng::seed_from_u64(1000 + seed);
+        let weights = self.train(seed, 250, |_| {
+            (0..BATCH as u32).map(|index| (scene(&mut random, cue, index % 2), index % 2)).collect()
+        });
+        self.judged(weights, seed, cue)
+    }
+
+    /// A network that learns some scenes by heart, whose labels were drawn by lot.
+    fn memorised(&self, seed: u64) -> (Network, Scenes) {
+        let scenes = Scenes::new(2000 + seed, Cue::Nothing, 2 * BATCH);
+        let weights = self.train(seed, 250, |step| {
+            (0..BATCH)
+                .map(|i| (2 * i + step as usize % 2) % scenes.len())
+                .map(|i| (scenes.pixels[i].clone(), scenes.labels[i]))
+                .collect()
+        });
+        (self.judged(weights, seed, Cue::Nothing), scenes)
+    }
+
+    /// Weights with the standing that fresh scenes give them.
+    fn judged(&self, weights: Weights, seed: u64, cue: Cue) -> Network {
+        self.lens.load(&weights);
+        let judged = judge(&self.lens, &Scenes::new(3000 + seed, cue, JUDGED)).unwrap();
+        let right = judged.iter().filter(|judged| judged.right()).count();
+        let standing = standing(&judged);
+        println!("  seed {seed}: {right} of {JUDGED} right, {standing:?}");
+        Network { weights, standing }
+    }
+
+    fn explain(&self, network: &Network, pixels: &[u8]) -> Explanation {
+        let options =
+            Options { against: None, methods: methods(&[2, 1], false), means: None, standing: network.standing };
+        Explanation::new(&self.lens, &network.weights, &self.control, pixels, &options).unwrap()
+    }
+
+    /// A scene of class 1 which the network gets right.
+    fn right(&self, network: &Network, seed: u64, cue: Cue) -> Explanation {
+        let mut random = ChaCha8Rng::seed_from_u64(4000 + seed);
+        (0..20)
+            .map(|_| self.explain(network, &scene(&mut random, cue, 1)))
+            .find(|explanation| explanation.question.target == 1)
+            .expect("it gets one of twenty right")
+    }
+
+    /// How the maps of untrained networks rank pixels for the network that an explanation is about.
+    fn controls_better(&self, network: &Network, explanation: &Explanation, seed: u64) -> Vec<Method> {
+        let untrained = Network { weights: Weights::initial(&spec(), 5000 + seed), standing: Standing::NotShown };
+        let maps = self.explain(&untrained, explanation.input.as_raw()).findings;
+        self.lens.load(&network.weights);
+        let blurred = trust::blurred(&explanation.input);
+        let trial = trust::Trial::new(&self.lens, &explanation.picture, &blurred, explanation.question).unwrap();
+        let better = |map: &Map| {
+            let score = trial.score(&map.values).unwrap();
+            let values = map.values.len();
+            let trust = Trust { values, constant: false, control_constant: false, similarity: Some(0.0), score };
+            trust.ranking(&explanation.baselines) == Ranking::Better
+        };
+        maps.iter().filter(|finding| better(&finding.map)).map(|finding| finding.method).collect()
+    }
+}
+
+/// Methods whose maps pass all tests; with `ranking` alone, whatever the network's standing and the control's map.
+fn passing(explanation: &Explanation, ranking: bool) -> Vec<Method> {
+    let passes = |finding: &&convscope::explain::Finding| {
+        let verdict = explanation.verdict(finding);
+        if ranking { verdict.ranking == Ranking::Better } else { verdict.passes() }
+    };
+    explanation.findings.iter().filter(passes).map(|finding| finding.method).collect()
+}
+
+fn describe(explanation: &Explanation) {
+    let baselines = &explanation.baselines;
+    println!("  gap {:+.2}, blurred {:+.2}", baselines.gap, baselines.blurred_gap);
+    for (name, score) in baselines.rows() {
+        println!("    {:5.2} {:5.2} {name}", share(explanation, score.deletion), share(explanation, score.insertion));
+    }
+    for finding in &explanation.findings {
+        let (score, verdict) = (finding.trust.score, explanation.verdict(finding));
+        let name = finding.method.name();
+        let [deletion, insertion] = [score.deletion, score.insertion].map(|score| share(explanation, score));
+        println!("    {deletion:5.2} {insertion:5.2} {name}: {:?}, {:?}", verdict.dependence, verdict.ranking);
+    }
+}
+
+/// A score as a share of the span: 0 for the blurred image, 1 for the image.
+fn share(explanation: &Explanation, score: f64) -> f64 {
+    (score - explanation.baselines.blurred_gap) / explanation.baselines.span()
+}
+
+/// The marks of the ten networks.
+fn marks() -> impl Iterator<Item = (u64, Cue)> {
+    (0..10).map(|number: usize| (number as u64, Cue::Mark { kind: number % 3, corner: number % 4 }))
+}
+
+/// A mark is found and an untrained network's maps, noise and random labels are not.
+fn quick(seed: u64) {
+    let laboratory = Laboratory::new();
+    let cue = Cue::Mark { kind: seed as usize % 3, corner: seed as usize % 4 };
+    let network = laboratory.learned(seed, cue);
+    assert_eq!(network.standing, Standing::BetterThanGuessing);
+    let explanation = laboratory.right(&network, seed, cue);
+    describe(&explanation);
+    assert!(passing(&explanation, false).contains(&Method::Occlusion));
+    assert_eq!(laboratory.controls_better(&network, &explanation, seed), []);
+    let noise = laboratory.explain(&network, &noise(seed));
+    describe(&noise);
+    assert_eq!(passing(&noise, false), []);
+
+    let untrained = laboratory.judged(Weights::initial(&spec(), 77), seed, cue);
+    assert_eq!(passing(&laboratory.explain(&untrained, explanation.input.as_raw()), false), []);
+    let (memorised, scenes) = laboratory.memorised(seed);
+    assert_eq!(passing(&laboratory.explain(&memorised, &scenes.pixels[0]), false), []);
+}
+
+/// RGB bytes of noise.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut random = ChaCha8Rng::seed_from_u64(6000 + seed);
+    (0..SIDE * SIDE * 3).map(|_| random.random_range(0..=255u32) as u8).collect()
+}
+
+/// Counts by method, in the order of the explanation.
+#[derive(Default)]
+struct Tally(Vec<(Method, usize)>);
+
+impl Tally {
+    fn add(&mut self, explanation: &Explanation, found: &[Method]) {
+        if self.0.is_empty() {
+            self.0 = explanation.findings.iter().map(|finding| (finding.method, 0)).collect();
+        }
+        for (method, count) in &mut self.0 {
+            *count += usize::from(found.contains(method));
+        }
+    }
+
+    fn of(&self, method: Method) -> usize {
+        self.0.iter().find(|(other, _)| *other == method).map_or(0, |(_, count)| *count)
+    }
+
+    fn total(&self) -> usize {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    fn print(&self, what: &str, of: usize) {
+        let counts: Vec<String> = self.0.iter().map(|(method, count)| format!("{} {count}", method.name())).collect();
+        println!("{what}, of {of}: {}", counts.join(", "));
+    }
+}
+
+/// Ten networks that know a mark in a corner: their maps pass, and those of untrained networks do not.
+fn ten_marks() {
+    let laboratory = Laboratory::new();
+    let [mut passed, mut controls, mut absent] = [(); 3].map(|()| Tally::default());
+    for (seed, cue) in marks() {
+        let network = laboratory.learned(seed, cue);
+        let explanation = laboratory.right(&network, seed, cue);
+        describe(&explanation);
+        passed.add(&explanation, &passing(&explanation, false));
+        controls.add(&explanation, &laboratory.controls_better(&network, &explanation, seed));
+        let without = laboratory.explain(&network, &scene(&mut ChaCha8Rng::seed_from_u64(7000 + seed), cue, 0));
+        absent.add(&without, &passing(&without, false));
+    }
+    passed.print("maps of a mark that pass", 10);
+    controls.print("maps of untrained networks that rank better", 10);
+    absent.print("maps that pass on images without the mark", 10);
+    assert!(passed.of(Method::Occlusion) >= 9);
+    assert_eq!(controls.total(), 0);
+}
+
+/// Where nothing was learned, or nothing is there to be found, hardly a map passes.
+fn wrong_claims() {
+    let laboratory = Laboratory::new();
+    let count = |what: &str, explanations: Vec<Explanation>| {
+        let [mut ranked, mut passed] = [(); 2].map(|()| Tally::default());
+        for explanation in &explanations {
+            ranked.add(explanation, &passing(explanation, true));
+            passed.add(explanation, &passing(explanation, false));
+        }
+        ranked.print(&format!("{what}: rank better"), explanations.len());
+        passed.print(&format!("{what}: pass"), explanations.len());
+        passed.total()
+    };
+    let untrained = (0..20).map(|seed| {
+        let network = laboratory.judged(Weights::initial(&spec(), 8000 + seed), seed, Cue::Tint);
+        laboratory.explain(&network, &scene(&mut ChaCha8Rng::seed_from_u64(seed), Cue::Tint, 1))
+    });
+    let untrained = count("untrained networks", untrained.collect());
+    let by_heart = (0..20).flat_map(|seed| {
+        let (network, scenes) = laboratory.memorised(seed);
+        let fresh = scene(&mut ChaCha8Rng::seed_from_u64(seed), Cue::Nothing, 0);
+        [laboratory.explain(&network, &scenes.pixels[0]), laboratory.explain(&network, &fresh)]
+    });
+    let by_heart = count("random labels", by_heart.collect());
+    let noisy = marks().take(5).flat_map(|(seed, cue)| {
+        let network = laboratory.learned(seed, cue);
+        let explain = |number| laboratory.explain(&network, &noise(10 * seed + number));
+        (0..4).map(explain).collect::<Vec<_>>()
+    });
+    let noisy = count("noise images", noisy.collect());
+    let tinted = (0..5).flat_map(|seed| {
+        let network = laboratory.learned(seed, Cue::Tint);
+        let mut random = ChaCha8Rng::seed_from_u64(9000 + seed);
+        (0..4).map(|class| laboratory.explain(&network, &scene(&mut random, Cue::Tint, class % 2))).collect::<Vec<_>>()
+    });
+    let tinted = count("colour alone", tinted.collect());
+    // Eleven maps of each explanation.
+    assert!(untrained <= 1 && by_heart <= 2 && noisy <= 2 && tinted <= 2, "{untrained} {by_heart} {noisy} {tinted}");
+}
+
+/// The mean maps of a class whose images share a mark have their largest value on it; where it lies elsewhere each time, not.
+fn mean_maps() {
+    let laboratory = Laboratory::new();
+    let kind = 0;
+    let corner = 3;
+    // Whether the largest value of class 1's mean evidence and mean occlusion lies on the corner's mark or next to it.
+    let on_corner = |cue: Cue| {
+        let network = laboratory.learned(1, cue);
+        assert_eq!(network.standing, Standing::BetterThanGuessing);
+        let scenes = Scenes::new(42, cue, 60);
+        let means = class_means(&laboratory.lens, &network.weights, &scenes, 16).unwrap();
+        assert_eq!(
+            means.iter().map(|mean| (mean.class, mean.images, mean.occluded)).collect::<Vec<_>>(),
+            [(0, 30, 8), (1, 30, 8)]
+        );
+        [&means[1].evidence, &means[1].occlusion].map(|map| near(map, place(corner)))
+    };
+    assert_eq!(on_corner(Cue::Mark { kind, corner }), [true, true]);
+    assert_eq!(on_corner(Cue::Anywhere { kind }), [false, false]);
+}
+
+/// Whether a map's largest value lies within a mark's width of the mark.
+fn near(map: &Map, corner: [usize; 2]) -> bool {
+    let largest = (0..map.values.len()).max_by(|&a, &b| map.values[a].total_cmp(&map.values[b])).expect("values");
+    let at = [largest / map.width, largest % map.width];
+    println!("largest value {} at {at:?}, the mark begins at {corner:?}", map.values[largest]);
+    at.iter().zip(corner).all(|(&at, from)| (from.saturating_sub(MARK)..from + 2 * MARK).contains(&at))
+}
