@@ -19,13 +19,13 @@ pub const EXPLAINED: &str = "explained.json";
 /// The methods that the report shows.
 pub const METHODS: [Method; 2] = [Method::Occlusion, Method::IntegratedGradients];
 /// What the file's figures mean has changed so often.
-const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 2;
 
 /// A decision with its evidence and some saliency maps: `explained.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explained {
     /// [`FORMAT`] of the program that wrote it.
-    format: u32,
+    pub(super) format: u32,
     /// The picture, as it is told.
     pub name: String,
     /// The predicted class.

@@ -13,7 +13,7 @@ pub fn part(report: &Report) -> Markup {
             li { "One network from one seed. Another seed gives other weights, other channels and other mistakes." }
             li { "The validation pictures chose the epoch, so the accuracy in the head is a little too good; the galleries show extremes, not the rule." }
             li { "Evidence tells how much each place and channel of the last maps counts, not what in the picture they answer to." }
-            li { "A saliency map that passes its tests can still mislead; one that fails shows nothing." }
+            li { "A saliency map that passes its tests can still mislead; one that does not pass was not shown to be right." }
             li { "A probe shows that information is present, not that it is used. A reset shows that this network uses a block, not that a smaller one trained anew would miss it." }
             li { "“Not shown to be enough” never means “worse”. Fewer blocks also mean fewer weights and a smaller field of view; the study does not tell these apart." }
             @if report.config.data.is_none() { li { "The pictures were drawn by the program: what is found here says little of photos." } }

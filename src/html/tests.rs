@@ -78,7 +78,7 @@ fn complete() -> Report {
     };
     let mean = |images| MeanMap { picture: map.clone(), images, limits: [-0.25, 0.5] };
     let explained = Explained {
-        format: 2,
+        format: explained::FORMAT,
         name: NASTY.into(),
         target: NASTY.into(),
         against: "dog".into(),
@@ -262,10 +262,24 @@ fn a_complete_report_is_harmless_and_small() {
         "Mean evidence for dog, 20 images: −0.250 to +0.500 logits",
         "Mean occlusion for dog, 1 image: ",
         "in both tests.",
-        "1 of 1",
     ] {
         assert!(page.contains(said), "{said}");
     }
+}
+
+#[test]
+fn only_maps_that_pass_are_counted() {
+    let figure = |verdict: Verdict| {
+        let mut report = complete();
+        report.explained[0].maps[0].verdict = verdict;
+        report.page()
+    };
+    let says = |page: &str, count: &str| page.contains(&format!("<dd>{count}</dd><dt>maps by occlusion that pass"));
+    assert!(says(&figure(PASSING), "1 of 1"));
+    let guess = figure(Verdict { standing: Standing::NotShown, ..PASSING });
+    assert!(says(&guess, "0 of 1") && guess.contains("the map explains a guess"));
+    assert!(says(&figure(Verdict { ranking: Ranking::TooLittleChange, ..PASSING }), "0 of 1"));
+    assert!(says(&figure(Verdict { dependence: Dependence::SameAsUntrained, ..PASSING }), "0 of 1"));
 }
 
 #[test]
@@ -324,6 +338,49 @@ fn verdicts_follow_the_figures() {
     assert!(
         with(0.95, "undecided", false).contains("Undecided: this network was not shown to be better than guessing.")
     );
+}
+
+#[test]
+fn explanations_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let sound = complete().explained.remove(0);
+    let write = |name: &str, text: &str| {
+        let folder = folder.path().join("explain").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(EXPLAINED), text).unwrap();
+    };
+    assert!(Explained::newest(folder.path(), 5).damaged.is_empty(), "there is nothing to be read");
+    write("sound", &serde_json::to_string(&sound).unwrap());
+    let newest = Explained::newest(folder.path(), 5);
+    assert_eq!((newest.explained, newest.damaged.len()), (vec![sound.clone()], 0));
+
+    // The first version: no format, probabilities for scores, and a sentence for a verdict.
+    let mut old = serde_json::to_value(&sound).unwrap();
+    old.as_object_mut().unwrap().remove("format");
+    old["maps"][0]["verdict"] = json!("It depends on what was learned.");
+    let mut later = serde_json::to_value(&sound).unwrap();
+    later["format"] = json!(99);
+    let mut misspelt = serde_json::to_value(&sound).unwrap();
+    misspelt["maps"][0]["verdict"]["ranking"] = json!("best");
+    write("old", &old.to_string());
+    write("later", &later.to_string());
+    write("misspelt", &misspelt.to_string());
+    write("broken", "{");
+    let Newest { explained, mut damaged } = Explained::newest(folder.path(), 5);
+    assert_eq!(explained, [sound]);
+    damaged.sort();
+    let told = [
+        ("broken", "cannot be used: "),
+        ("later", "another version of convscope"),
+        ("misspelt", "`best`"),
+        ("old", "another version of convscope"),
+    ];
+    assert_eq!(damaged.len(), told.len());
+    for (damaged, (name, reason)) in damaged.iter().zip(told) {
+        assert!(damaged.contains(&format!("{name}/{EXPLAINED}: ")) && damaged.contains(reason), "{damaged}");
+    }
+    let page = Report { damaged, ..bare(&["cat", "dog"]) }.page();
+    assert!(page.contains("Not on this page: ") && page.contains("another version of convscope"));
 }
 
 #[test]

@@ -48,6 +48,7 @@ pub fn tests() -> Vec<Trial> {
     tests.push(trial("explain::the_batch_changes_nothing", batches));
     tests.push(trial("explain::single_values_add_up", single_values));
     tests.push(trial("explain::smooth_gradient", smooth_gradient));
+    tests.push(trial("explain::occlusion_treats_all_borders_alike", symmetric_occlusion));
     tests
 }
 
@@ -271,6 +272,34 @@ fn silenced_channel() {
     let survey = survey(&lens, &pictures, &order, 1, |_| {}).unwrap();
     assert!(survey.blocks[0].channels[3].is_dead());
     assert_eq!(survey.blocks[0].dead(), 1);
+}
+
+/// Where image and network look the same in a mirror, so does the occlusion map: upside down, and left to right.
+fn symmetric_occlusion() {
+    const SIDE: usize = 63;
+    let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(SIDE, 2) };
+    let mut weights = Weights::initial(&spec, 0);
+    for key in ["1.weight", "5.weight"] {
+        weights.tensors.get_mut(key).unwrap().chunks_mut(9).for_each(|filter| filter.fill(filter[0]));
+    }
+    let lens = Lens::new(gpu(), &spec, 16, |_, _| {}).unwrap();
+    lens.load(&weights);
+    let question = Question { target: 0, against: 1 };
+    let folded = |at: usize| at.min(SIDE - 1 - at) as u32;
+    let pixel = |i: usize| {
+        let place = folded(i / SIDE) * SIDE as u32 + folded(i % SIDE);
+        [formula(place, 0), formula(place, 1), formula(place, 2), 0.0]
+    };
+    let picture: Vec<f32> = (0..SIDE * SIDE).flat_map(pixel).collect();
+    let map = saliency::occlusion(&lens, &picture, question, 3).unwrap();
+    let largest = map.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+    assert!(largest > 0.0);
+    for (i, value) in map.iter().enumerate() {
+        let (y, x) = (i / SIDE, i % SIDE);
+        for mirrored in [map[(SIDE - 1 - y) * SIDE + x], map[y * SIDE + SIDE - 1 - x]] {
+            assert_abs_diff_eq!(*value, mirrored, epsilon = 1e-3 * largest);
+        }
+    }
 }
 
 /// SmoothGrad's noise is in proportion to the span of the colours: of a picture of one colour it is the gradient.
