@@ -253,8 +253,9 @@ impl Baselines {
     /// What a map's score shows, if the map has more than one value.
     fn ranking(&self, score: Score) -> Ranking {
         let span = self.span();
-        // Also where the gap is no number.
-        if !(span >= LEAST_SPAN.max(LEAST_SHARE * self.gap)) {
+        // Not where the gap is no number either.
+        let enough = span >= LEAST_SPAN && span >= LEAST_SHARE * self.gap;
+        if !enough {
             return Ranking::TooLittleChange;
         }
         let least = LEAST_DIFFERENCE * span;

@@ -183,7 +183,7 @@ impl Laboratory {
             let (pixels, labels): (Vec<_>, Vec<_>) = batch(number).into_iter().unzip();
             let images: Vec<f32> = pixels.iter().flat_map(|pixels| prepare::tensor(pixels)).collect();
             self.model.set_batch(gpu(), &images, &labels);
-            self.model.set_step(gpu(), &adam, 2e-3, BATCH, seed as u32, number);
+            self.model.set_step(gpu(), &adam, 2e-3, BATCH, seed, number);
             step.submit(gpu()).unwrap();
         }
         pollster::block_on(self.model.weights(gpu(), steps.into())).unwrap()
