@@ -203,7 +203,8 @@ impl DepthStudy {
             Some(Difference { mean, .. }) => figures.push((
                 format!("{} points", signed(mean, 2)),
                 format!(
-                    "more error than the reference; shown to be less than the margin of {margin}, with 95 % confidence"
+                    "more error than the reference, by what it was accepted for, which flatters a little; shown to be less than the \
+                     margin of {margin}, with 95 % confidence"
                 ),
             )),
             None => figures.extend(self.closest(*margin)),

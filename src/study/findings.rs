@@ -495,7 +495,12 @@ impl Findings {
         let bytes = fs::read(path).with_context(|| format!("{shown}: cannot be read"))?;
         let mut findings: Self = serde_json::from_slice(&bytes).with_context(|| format!("{shown}: cannot be used"))?;
         findings.check().with_context(|| format!("{shown}: cannot be used"))?;
-        // Older versions wrote means of rungs that were stopped early, and other words.
+        // Older versions wrote means of rungs that were stopped early, let the rule choose among them and among guesses, and had
+        // other words.
+        let usable: Vec<String> =
+            findings.rungs.iter().filter(|row| findings.may_be_chosen(row)).map(|row| row.name.clone()).collect();
+        let is_usable = |rule: &OneStandardError| usable.contains(&rule.choice) && usable.contains(&rule.best);
+        findings.one_standard_error = findings.one_standard_error.filter(is_usable);
         for row in findings.rungs.iter_mut().filter(|row| row.stopped_early) {
             row.estimate = None;
             row.comparison.iter_mut().for_each(|comparison| comparison.estimate = None);
@@ -506,6 +511,8 @@ impl Findings {
 
     /// Checks that nothing is missing, and that what was accepted was shown to beat guessing, for which older versions did not ask.
     fn check(&self) -> Result<()> {
+        let folds = self.study.identity.settings.folds;
+        ensure!(folds >= 2, "settings.folds is {folds}, expected at least 2");
         let reference = self.rungs.first().context("it has no rungs")?;
         ensure!(reference.name == self.reference, "the reference {} is not the first of its rungs", self.reference);
         ensure!(
@@ -531,6 +538,11 @@ impl Findings {
             );
         }
         Ok(())
+    }
+
+    /// Whether the one-standard-error rule may choose a rung: it was not stopped early, and beats guessing.
+    fn may_be_chosen(&self, row: &Row) -> bool {
+        !row.stopped_early && row.estimate.is_some_and(|estimate| estimate.error_interval.1 < self.chance_error)
     }
 
     /// What a rung and the reference did in the first repeat, where the rung was stopped after it.
@@ -912,6 +924,12 @@ mod tests {
             Findings::read(&path).map_err(|error| format!("{error:#}"))
         };
         assert_eq!(read(&old).unwrap(), findings);
+        assert!(findings.one_standard_error.is_some());
+        for name in ["choice", "best"] {
+            let mut of_stopped = old.clone();
+            of_stopped["one_standard_error"][name] = "d1".into();
+            assert_eq!(read(&of_stopped).unwrap().one_standard_error, None, "{name}");
+        }
 
         let refused = |change: &dyn Fn(&mut serde_json::Value)| {
             let mut json = new.clone();
@@ -931,6 +949,7 @@ mod tests {
         assert!(error.contains("comparison of d3"), "{error}");
         refused(&|json| json["rungs"] = serde_json::json!([]));
         refused(&|json| json["answer"] = "d4".into());
+        refused(&|json| json["study"]["identity"]["settings"]["folds"] = 0.into());
         refused(&|json| json["reference"] = "d3".into());
         refused(&|json| json["rungs"][2]["errors"] = serde_json::json!([]));
         refused(&|json| json["rungs"][2]["errors"] = vec![1.0; 7].into());
@@ -1153,7 +1172,7 @@ mod tests {
     /// `CONVSCOPE_STUDIES` sets how many studies are simulated of each kind.
     #[test]
     fn guesses_are_accepted_no_more_often_than_nominal() {
-        let studies = std::env::var("CONVSCOPE_STUDIES").map_or(20, |text| text.parse().expect("a number of studies"));
+        let studies = std::env::var("CONVSCOPE_STUDIES").map_or(100, |text| text.parse().expect("a number of studies"));
         let mut by_margin = 0;
         for (ladder, _) in LADDERS {
             for answers in [Answers::Coin, Answers::Surface, Answers::OneClass, Answers::Commonest] {

@@ -107,7 +107,8 @@ impl Findings {
         };
         Some(format!(
             "{smallest}With 95 % confidence {} {} less than {} more than {} (measured: {mean:+.2}, at most {upper_bound:+.2} by a \
-             95 % bound of its own), and less than always naming the commonest class, which errs on {:.1} %.",
+             95 % bound of its own; having been accepted by it, this flatters a little), and less than always naming the commonest \
+             class, which errs on {:.1} %.",
             row.describe(),
             row.verb("errs", "err"),
             points(self.settings().margin),
