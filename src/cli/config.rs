@@ -49,6 +49,19 @@ impl Training {
         }
     }
 
+    /// What it does otherwise than `other`, without the seed: an option, its own value and the other's, "none" where there is none.
+    pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
+        let (own, others) = (self.options(), other.options());
+        let value = |options: &[(&str, String)], name: &str| {
+            let found = options.iter().find(|(option, _)| *option == name);
+            found.map_or("none".into(), |(_, value)| value.clone())
+        };
+        let added = others.iter().filter(|(name, _)| own.iter().all(|(option, _)| option != name));
+        let names = own.iter().chain(added).map(|(name, _)| *name).filter(|name| *name != "seed");
+        let values = names.map(|name| (name, value(&own, name), value(&others, name)));
+        values.filter(|(_, own, other)| own != other).collect()
+    }
+
     /// The options that say so, and their values.
     fn options(&self) -> Vec<(&'static str, String)> {
         let mut options = vec![
@@ -261,6 +274,21 @@ mod tests {
         let study = depth(&made.depth_command());
         assert_eq!(study.settings(CLASSES.len(), Kernels::Plain).training, made.training);
         assert_eq!((study.depths(), study.pictures), (vec![1, 2, 3], 80 + made.val_pictures));
+    }
+
+    #[test]
+    fn differences_of_training_name_the_options() {
+        let training = |options: &str| config(&train(&format!("convscope train {options}"))).training;
+        let plain = training("");
+        assert!(plain.differences(&plain).is_empty());
+        assert!(plain.differences(&training("--seed 7")).is_empty(), "a seed is no recipe");
+        let other = training("--epochs 3 --channels 4,8 --optimizer sgd --momentum 0.5 --augment off");
+        let found = plain.differences(&other);
+        let names: Vec<&str> = found.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(names, ["channels", "epochs", "optimizer", "augment", "momentum"]);
+        assert_eq!(found[4], ("momentum", "none".into(), "0.5".into()));
+        assert_eq!(other.differences(&plain)[4], ("momentum", "0.5".into(), "none".into()));
+        assert_eq!(found[1].2, "3");
     }
 
     #[test]

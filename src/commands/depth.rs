@@ -220,7 +220,7 @@ impl<'a> Workshop<'a> {
         Ok(to_do)
     }
 
-    /// Whether the unit need not be made, because its rung failed in the first repeat.
+    /// Whether the unit need not be made, because its rung was stopped after the first repeat.
     fn given_up(&self, folder: &RunDir, unit: &Unit, rung: usize) -> Result<bool> {
         Ok(unit.repeat > 1 && findings::given_up(folder, self.study, &self.rungs[0], &self.rungs[rung])?)
     }
@@ -237,7 +237,7 @@ impl<'a> Workshop<'a> {
             self.prepare(rung)?;
         }
         let seconds: f64 = to_do.iter().map(|to_do| self.cost(to_do)).sum();
-        say(format!("cost     about {}, less where a network fails in the first repeat", duration(seconds)));
+        say(format!("cost     about {}, less where a network is stopped after the first repeat", duration(seconds)));
         if refits && let (Some(largest), epochs) = (&self.stations[0], self.study.identity.settings.training.epochs) {
             let refits = (2 * REFITS * epochs * self.split.dev.len()) as f64 * largest.learning;
             say(format!("         and at most {} for the networks that meet the test set", duration(refits)));
@@ -306,8 +306,10 @@ impl<'a> Workshop<'a> {
             let ToDo { unit, rung, .. } = to_do;
             let name = format!("{}, repeat {}, fold {}", unit.rung, unit.repeat, unit.fold);
             if self.given_up(folder, unit, *rung)? {
-                progress
-                    .skip(cost, &format!("unit {position:3}/{count}  {name}: not needed, failed in the first repeat"));
+                progress.skip(
+                    cost,
+                    &format!("unit {position:3}/{count}  {name}: not needed, stopped after the first repeat"),
+                );
                 continue;
             }
             let (identity, pictures, split) = (&self.study.identity, self.pictures(), self.split);

@@ -56,7 +56,15 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     }
     let path = write(&report, out.as_deref())?;
     say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));
+    tell_study(&report);
     Ok(())
+}
+
+/// Says which study the page takes for an answer about the run, and how it differs.
+fn tell_study(report: &Report) {
+    if let Some(study) = &report.depth {
+        say(format!("depth    study in {}. {}", study.folder.display(), study.note(&report.config)));
+    }
 }
 
 /// The run's folder as the page is to name it: `.` has no name of its own.
@@ -77,7 +85,7 @@ fn check_replaceable(out: Option<&Path>) -> Result<()> {
 /// there. A failure is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
 pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) {
     let started = Instant::now();
-    let made = || -> Result<(PathBuf, bool)> {
+    let made = || -> Result<(PathBuf, Report)> {
         let found;
         let pictures = match pictures {
             Some(pictures) => pictures,
@@ -90,13 +98,14 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
         let Newest { explained, damaged } = Explained::newest(run, MOST_EXPLAINED);
         let mut report = Report::read(run, None, looked, explained)?;
         report.damaged.extend(damaged);
-        Ok((write(&report, None)?, report.explained.is_empty() || report.depth.is_none()))
+        Ok((write(&report, None)?, report))
     };
     let typed = quoted(&run.display().to_string());
     match made() {
-        Ok((path, incomplete)) => {
+        Ok((path, report)) => {
             say(format!("report   {}, {:.1} s", path.display(), started.elapsed().as_secs_f64()));
-            if incomplete {
+            tell_study(&report);
+            if report.explained.is_empty() || report.depth.is_none() {
                 say(format!(
                     "         `convscope report {typed}` adds explanations, with --depth DIR a study of depth"
                 ));

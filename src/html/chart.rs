@@ -206,6 +206,11 @@ pub struct Forest<'a> {
 impl Forest<'_> {
     /// Draws it. Rows that are not finite are left out.
     pub fn draw(&self) -> Chart {
+        self.draw_with(&[])
+    }
+
+    /// The same with more rows below, of which each has a name and, in place of an interval, why it has none.
+    pub fn draw_with(&self, without: &[(String, &str)]) -> Chart {
         const ROW: f64 = 26.0;
         let finite = |row: &&ForestRow| row.middle.is_finite() && row.low.is_finite() && row.high.is_finite();
         let rows: Vec<&ForestRow> = self.rows.iter().filter(finite).collect();
@@ -217,10 +222,11 @@ impl Forest<'_> {
         let widest = |texts: &mut dyn Iterator<Item = String>| {
             LETTER * texts.map(|text| text.chars().count()).max().unwrap_or(0) as f64
         };
-        let left = widest(&mut rows.iter().map(|row| row.name.clone())) + 14.0;
+        let names = rows.iter().map(|row| &row.name).chain(without.iter().map(|(name, _)| name));
+        let left = widest(&mut names.cloned()) + 14.0;
         let right = WIDTH - widest(&mut rows.iter().map(|row| numbers(row))) - 10.0;
         let [top, below] = [24.0, 40.0];
-        let bottom = top + ROW * rows.len() as f64;
+        let bottom = top + ROW * (rows.len() + without.len()) as f64;
         let ends = rows.iter().flat_map(|row| [row.low, row.high]);
         let axis = Axis::around(ends.chain(self.marks.iter().map(|mark| mark.0)), left, right, false).rounded();
         let content = html! {
@@ -245,6 +251,11 @@ impl Forest<'_> {
                 text class="end" x=(WIDTH) y=(y + 4.0) {
                     (numbers(row))
                 }
+            }
+            @for (number, (name, why)) in (rows.len()..).zip(without) {
+                @let y = top + ROW * (number as f64 + 0.5) + 4.0;
+                text class="name" x="0" y=(y) { (name) }
+                text x=(left) y=(y) { (why) }
             }
         };
         Chart { label: self.label.into(), height: bottom + below, content }

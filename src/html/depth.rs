@@ -8,10 +8,10 @@ use maud::{Markup, html};
 use super::answers::answer;
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::words::{count, p_value, plain, signed};
-use super::{Report, document, figure, missing, newest, read_json};
+use super::{Report, document, figure, missing, newest};
 use crate::cli::{Config, quoted, train_command};
 use crate::run_dir::RunDir;
-use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, Row};
+use crate::study::findings::{DEPTH_FILE, Decision, Difference, ErrorEstimate, Findings, Row};
 use crate::study::test_look::TestLook;
 use crate::study::{Ladder, Settings, Study};
 
@@ -35,7 +35,7 @@ impl DepthStudy {
     /// # Errors
     /// When a file is not there or cannot be used.
     pub fn read(folder: &Path) -> Result<Self> {
-        let findings: Findings = read_json(&folder.join(DEPTH_FILE))?;
+        let findings = Findings::read(&folder.join(DEPTH_FILE))?;
         let test = TestLook::recorded(&RunDir::at(folder.to_path_buf()), &findings.study)?;
         Ok(Self { folder: folder.to_path_buf(), findings, test })
     }
@@ -58,10 +58,63 @@ impl DepthStudy {
 
     /// Whether it is about a run's network, whole, about its classes and its pictures.
     fn fits(&self, config: &Config) -> bool {
-        let Settings { ladder, depths, training, .. } = self.settings();
-        let whole = *ladder == Ladder::Drop || depths.last() == Some(&training.model.channels.len());
         let Study { classes, photos, .. } = &self.findings.study;
-        whole && *classes == config.classes && *photos == config.data && training.model == config.training.model
+        let same_network = self.is_whole() && self.settings().training.model == config.training.model;
+        same_network && *classes == config.classes && *photos == config.data
+    }
+
+    /// What the reader of a run's page must know of the study: that it trains otherwise, and how.
+    pub fn note(&self, config: &Config) -> String {
+        let differences = self.differences(config).join("; ");
+        if self.fits(config) {
+            format!(
+                "The study trains its networks by another recipe than this run, and its answer holds for its own: {differences}."
+            )
+        } else {
+            format!(
+                "The study is about another network, other classes or another folder of images than this run, and so is its \
+                 answer: {differences}."
+            )
+        }
+    }
+
+    /// What differs from a run, the study's side first. Schedule, weights and number of images always do.
+    fn differences(&self, config: &Config) -> Vec<String> {
+        let Study { classes, photos, dev_pictures, .. } = &self.findings.study;
+        let Settings { training, folds, depths, .. } = self.settings();
+        let images = |folder: &Option<String>| folder.clone().unwrap_or_else(|| "drawn by the program".into());
+        let mut sides = vec![
+            ("classes", classes.join(", "), config.classes.join(", ")),
+            ("images", images(photos), images(&config.data)),
+        ];
+        sides.retain(|(_, study, run)| study != run);
+        sides.extend(training.differences(&config.training));
+        if let Some(reference) = depths.last().filter(|_| !self.is_whole()) {
+            sides.push((
+                "blocks of the reference",
+                reference.to_string(),
+                config.training.model.channels.len().to_string(),
+            ));
+        }
+        let learned = format!("about {}", count(dev_pictures * (folds - 1) / folds));
+        let run = [
+            ("learning rate over the epochs", "falls to zero along a cosine".into(), "stays the same".into()),
+            ("weights that count", "of the last epoch".into(), "of the best epoch".into()),
+            ("images to learn from", learned, count(config.train_pictures)),
+        ];
+        let told = |(what, study, run): (&str, String, String)| format!("{what}: {study}, in the run {run}");
+        sides.into_iter().chain(run).map(told).collect()
+    }
+
+    /// Whether its reference is the whole network.
+    fn is_whole(&self) -> bool {
+        let Settings { ladder, depths, training, .. } = self.settings();
+        *ladder == Ladder::Drop || depths.last() == Some(&training.model.channels.len())
+    }
+
+    /// How many blocks its largest network has.
+    fn blocks(&self) -> usize {
+        self.findings.rungs.iter().map(|rung| rung.blocks).max().unwrap_or_default()
     }
 
     fn settings(&self) -> &Settings {
@@ -76,7 +129,7 @@ impl DepthStudy {
     pub fn page(&self) -> String {
         let Study { classes, .. } = &self.findings.study;
         let training = &self.settings().training;
-        let all = self.findings.rungs.iter().map(|rung| rung.blocks).max().unwrap_or_default();
+        let all = self.blocks();
         let title = match (self.settings().ladder, classes.as_slice()) {
             (Ladder::Truncate, [one, other]) => format!("How many of {all} blocks it takes to tell {one} from {other}"),
             (Ladder::Truncate, classes) => {
@@ -127,27 +180,10 @@ impl DepthStudy {
     /// The question and the answer; `note` says what the reader must know beforehand.
     pub(super) fn answer(&self, note: Option<&str>) -> Markup {
         let text = html! {
-            p { (self.findings.words) }
+            p { (self.findings.details()) }
             @if let Some(note) = note { p.note { (note) } }
         };
-        answer(QUESTION, &self.in_short(), &self.figures(), &text)
-    }
-
-    /// The answer in a sentence.
-    fn in_short(&self) -> String {
-        let Findings { answer, reference, conclusive, .. } = &self.findings;
-        let (Some(found), Some(whole)) = (self.rung(answer), self.rung(reference)) else {
-            return "The study has no answer.".into();
-        };
-        let all = whole.blocks;
-        match found.left_out {
-            _ if !conclusive => "Undecided: the network of the study was not shown to beat guessing.".into(),
-            _ if answer == reference => {
-                format!("All {all}, as far as is shown: no smaller network was shown to be good enough.")
-            }
-            Some(block) => format!("{} of {all}: block {block} can be left out.", found.blocks),
-            None => format!("{} of {all} blocks are enough.", found.blocks),
-        }
+        answer(QUESTION, &self.findings.headline(), &self.figures(), &text)
     }
 
     /// The figures behind the answer.
@@ -157,17 +193,18 @@ impl DepthStudy {
         let mut names = vec![&self.findings.answer, &self.findings.reference];
         names.dedup();
         for rung in names.into_iter().filter_map(|name| self.rung(name)) {
-            let (low, high) = rung.error_interval;
+            let Some(ErrorEstimate { mean_error, error_interval: (low, high), .. }) = rung.estimate else { continue };
             figures.push((
-                format!("{} %", plain(rung.mean_error, 1)),
-                format!("error of {} ({} to {})", in_sentence(rung), plain(low.max(0.0), 1), plain(high.min(100.0), 1)),
+                format!("{} %", plain(mean_error, 1)),
+                format!("error of {} ({} to {})", rung.describe(), plain(low.max(0.0), 1), plain(high.min(100.0), 1)),
             ));
         }
-        match self.rung(&self.findings.answer).and_then(|rung| rung.comparison.as_ref()) {
-            Some(Comparison { mean, .. }) => figures.push((
-                format!("{} points", signed(*mean, 2)),
+        match self.rung(&self.findings.answer).and_then(difference) {
+            Some(Difference { mean, .. }) => figures.push((
+                format!("{} points", signed(mean, 2)),
                 format!(
-                    "more error than the reference; shown to be less than the margin of {margin}, with 95 % confidence"
+                    "more error than the reference, by what it was accepted for, which flatters a little; shown to be less than the \
+                     margin of {margin}, with 95 % confidence"
                 ),
             )),
             None => figures.extend(self.closest(*margin)),
@@ -179,16 +216,22 @@ impl DepthStudy {
         figures
     }
 
-    /// Where no smaller network was enough, what the largest of them loses.
+    /// Where no smaller network was enough, what is known of the largest of them.
     fn closest(&self, margin: f64) -> Option<(String, String)> {
         let rung = self.findings.rungs.get(1)?;
-        let Comparison { mean, upper_bound, .. } = rung.comparison.as_ref()?;
+        let name = rung.describe();
+        if let Some(stopped) = self.findings.stopped_in_short(rung) {
+            return Some((
+                "No estimate".into(),
+                format!("of what {name} would lose: {stopped}; the margin was {margin}"),
+            ));
+        }
+        let Difference { mean, upper_bound, .. } = difference(rung)?;
         let label = format!(
-            "lost by {} against the reference, at most {} with 95 % confidence; the margin was {margin}",
-            in_sentence(rung),
-            signed(*upper_bound, 2)
+            "lost by {name} against the reference, at most {} with 95 % confidence; the margin was {margin}",
+            signed(upper_bound, 2)
         );
-        Some((format!("{} points", signed(*mean, 2)), label))
+        Some((format!("{} points", signed(mean, 2)), label))
     }
 
     /// The figures: the name of each, its drawing and what it shows.
@@ -201,18 +244,25 @@ impl DepthStudy {
                 format!(
                     "Error less that of the reference on the same folds, with corrected 95 % intervals. A network is enough if the \
                      one-sided 95 % bound, “at most” in the table and a little left of the interval's end, lies left of the margin of \
-                     {margin}; {}.",
+                     {margin}, and its own error is shown to be below that of always naming the commonest class; {}.",
                     match self.settings().ladder {
                         Ladder::Truncate => "the search goes from the deepest down and stops at the first that is not",
                         Ladder::Drop => "as several are tested at once, Holm's method makes each harder to pass",
                     }
                 ),
             ),
-            ("error", self.paired(), "Error of each network on each fold; a thin line joins the same fold.".into()),
+            (
+                "error",
+                self.paired(),
+                "Error of each network on each fold; a thin line joins the same fold. A network that was stopped early has the folds \
+                 of the first repeat and no mean."
+                    .into(),
+            ),
         ];
         if self.findings.rungs.iter().all(|rung| !rung.train_loss.is_empty()) {
-            let caption = "Training loss by epoch, its mean over the folds, measured while the weights move and dropout is on. \
-                           A curve that still falls at its end asks for more epochs.";
+            let caption = "Training loss by epoch, its mean over the folds that were scored (of the first repeat where a network was \
+                           stopped early), measured while the weights move and dropout is on. A curve that still falls at its end \
+                           asks for more epochs.";
             charts.push(("learning", self.learning(), caption.into()));
         }
         charts
@@ -220,7 +270,7 @@ impl DepthStudy {
 
     fn learning(&self) -> Chart {
         let series = self.findings.rungs.iter().enumerate().map(|(number, rung)| Series {
-            name: short(rung),
+            name: if rung.stopped_early { format!("{} (stopped early)", short(rung)) } else { short(rung) },
             points: (1..).zip(&rung.train_loss).map(|(epoch, &loss)| (f64::from(epoch), loss)).collect(),
             look: Look::Solid(number),
         });
@@ -232,10 +282,11 @@ impl DepthStudy {
     fn forest(&self) -> Chart {
         let margin = self.settings().margin;
         let row = |rung: &Row| {
-            let Comparison { mean, interval: (low, high), decision, .. } = *rung.comparison.as_ref()?;
-            let tone = usize::from(decision != Decision::Sufficient);
+            let Difference { mean, interval: (low, high), .. } = difference(rung)?;
+            let tone = usize::from(rung.decision() != Some(Decision::Sufficient));
             Some(ForestRow { name: short(rung), middle: mean, low, high, tone })
         };
+        let stopped = self.findings.rungs.iter().filter(|rung| rung.stopped_early);
         Forest {
             label: "error of smaller networks less that of the reference",
             axis: "points more error",
@@ -243,7 +294,7 @@ impl DepthStudy {
             marks: vec![(0.0, ""), (margin, "margin")],
             digits: 2,
         }
-        .draw()
+        .draw_with(&stopped.map(|rung| (short(rung), "stopped early: no estimate")).collect::<Vec<_>>())
     }
 
     /// Error by network, one thin line a fold.
@@ -264,19 +315,11 @@ impl DepthStudy {
                 )
             })
             .collect();
-        let mean = rungs.iter().enumerate().map(|(number, rung)| (place(number, rung), rung.mean_error));
-        series.push(line(mean.collect(), "mean", Look::Solid(0)));
+        let mean = |(number, rung): (usize, &&Row)| Some((place(number, rung), rung.estimate?.mean_error));
+        series.push(line(rungs.iter().enumerate().filter_map(mean).collect(), "mean", Look::Solid(0)));
         let dropped = self.findings.rungs.iter().any(|rung| rung.left_out.is_some());
         let x = if dropped { "network, in the table's order from below" } else { "blocks" };
         LineChart { label: "error by number of blocks", x, y: "% wrong", whole: true, holds: Vec::new(), series }.draw()
-    }
-}
-
-/// A network in a sentence.
-fn in_sentence(rung: &Row) -> String {
-    match rung.left_out {
-        Some(block) => format!("the network without block {block}"),
-        None => format!("{} block{}", rung.blocks, if rung.blocks == 1 { "" } else { "s" }),
     }
 }
 
@@ -284,17 +327,19 @@ fn in_sentence(rung: &Row) -> String {
 fn short(rung: &Row) -> String {
     match rung.left_out {
         Some(block) => format!("without block {block}"),
-        None => in_sentence(rung),
+        None => rung.describe(),
     }
+}
+
+/// How a network compares with the reference, as far as that was estimated.
+fn difference(rung: &Row) -> Option<Difference> {
+    rung.comparison.as_ref()?.estimate
 }
 
 /// The answer to how many blocks are enough.
 pub fn depth_answer(report: &Report) -> Markup {
     match &report.depth {
-        Some(study) => {
-            let foreign = "The study is about another network, other classes or another folder of pictures than this run's: so is its answer.";
-            study.answer((!study.fits(&report.config)).then_some(foreign))
-        }
+        Some(study) => study.answer(Some(&study.note(&report.config))),
         None if report.config.training.model.channels.len() == 1 => answer(QUESTION, ONE_BLOCK, &[], &html! {}),
         None => {
             let why = "No figure of this one network can tell: smaller ones must be trained and compared.";
@@ -355,7 +400,14 @@ impl DepthStudy {
                             th scope="col" { "decision" }
                         }
                     }
-                    tbody { @for rung in &self.findings.rungs { (row(rung)) } }
+                    tbody { @for rung in &self.findings.rungs { (self.row(rung)) } }
+                }
+            }
+            @if self.findings.rungs.iter().any(|rung| rung.stopped_early) {
+                p.note {
+                    "A network is stopped because its first repeat came out badly, so that repeat makes it look worse than it is: "
+                    "no mean of a network that was stopped early is shown. What its first repeat gave is beside what the reference gave on "
+                    "the same folds."
                 }
             }
             div.figures { @for (_, chart, caption) in self.charts() { (figure(&chart, &html! { (caption) })) } }
@@ -368,30 +420,36 @@ impl DepthStudy {
             }
         }
     }
-}
 
-fn row(rung: &Row) -> Markup {
-    let interval = |(low, high): (f64, f64), digits| format!("{} to {}", plain(low, digits), plain(high, digits));
-    let (low, high) = rung.error_interval;
-    html! {
-        tr {
-            th scope="row" { (short(rung)) }
-            td.number { (count(rung.parameters)) }
-            td.number { (rung.receptive_field) " px" }
-            td.number { (plain(rung.mean_error, 1)) " %" }
-            td.number { (interval((low.max(0.0), high.min(100.0)), 1)) }
-            td.number { (plain(rung.log_loss, 3)) }
-            @match &rung.comparison {
-                Some(comparison) => {
-                    td.number { (signed(comparison.mean, 2)) }
-                    td.number { (interval(comparison.interval, 2)) " " span.control { (p_value(comparison.p_difference)) } }
-                    td.number { (signed(comparison.upper_bound, 2)) }
-                    td { (comparison.decision.to_string()) @if rung.stopped_early { ", stopped early" } }
+    fn row(&self, rung: &Row) -> Markup {
+        let interval = |(low, high): (f64, f64), digits| format!("{} to {}", plain(low, digits), plain(high, digits));
+        html! {
+            tr {
+                th scope="row" { (short(rung)) }
+                td.number { (count(rung.parameters)) }
+                td.number { (rung.receptive_field) " px" }
+                @if let Some(ErrorEstimate { mean_error, error_interval: (low, high), log_loss }) = rung.estimate {
+                    td.number { (plain(mean_error, 1)) " %" }
+                    td.number { (interval((low.max(0.0), high.min(100.0)), 1)) }
+                    td.number { (plain(log_loss, 3)) }
+                } @else { (unknown()) }
+                @if let Some(difference) = difference(rung) {
+                    td.number { (signed(difference.mean, 2)) }
+                    td.number { (interval(difference.interval, 2)) " " span.control { (p_value(difference.p_difference)) } }
+                    td.number { (signed(difference.upper_bound, 2)) }
+                } @else { (unknown()) }
+                td {
+                    (rung.decision().map_or("reference".into(), |decision| decision.to_string()))
+                    @if let Some(stopped) = self.findings.stopped_in_short(rung) { ", " (stopped) }
                 }
-                None => { td.number { "–" } td.number { "–" } td.number { "–" } td { "reference" } }
             }
         }
     }
+}
+
+/// Three cells of a table without a figure.
+fn unknown() -> Markup {
+    html! { @for _ in 0..3 { td.number { "–" } } }
 }
 
 fn locked(study: &DepthStudy, test: &TestLook) -> Markup {

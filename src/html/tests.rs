@@ -255,7 +255,7 @@ fn a_complete_report_is_harmless_and_small() {
     for said in [
         "85.0\u{a0}% right",
         "No: this network needs what the last block has learned. Its maps are signal, not noise.",
-        "1 of 2 blocks are enough.",
+        "1 of 2 blocks is enough, if a loss of up to 1 percentage point of accuracy is accepted.",
         "the first 20 are listed",
         "only <code>depth</code> answers that",
         "3 × 10⁻⁷",
@@ -292,7 +292,9 @@ fn a_study_has_a_page_of_its_own() {
     let again = "convscope train --data '/photos/&lt;b&gt;' --size 24 --channels 4,6 --epochs 3 --out RUN";
     let command = "convscope depth --data '/photos/&lt;b&gt;' --depths 1,2 --folds 2 --repeats 1 --size 24 --channels 4,6 --epochs 3 \
                    --kernels plain --out ";
-    for said in ["How many layers are enough?", "1 of 2 blocks are enough.", "Training loss by epoch", command, again] {
+    for said in
+        ["How many layers are enough?", "1 of 2 blocks is enough, if a loss", "Training loss by epoch", command, again]
+    {
         assert!(page.contains(said), "{said}");
     }
     assert_eq!(study.charts().len(), 3);
@@ -424,9 +426,101 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     write_study(folder.path(), "depth", &depth_json(&drawn));
     assert!(read(None).unwrap().depth.is_none(), "nor is one of other pictures");
     let beside = folder.path().join("depth");
-    assert!(read(Some(&beside)).unwrap().page().contains("so is its answer"));
+    let page = read(Some(&beside)).unwrap().page();
+    assert!(page.contains("so is its answer: images: drawn by the program, in the run /photos/&lt;b&gt;;"), "{page}");
     write_study(folder.path(), "depth-2", &depth_json(&config));
     assert_eq!(read(None).unwrap().depth.unwrap().folder, folder.path().join("depth-2"));
     let error = format!("{:#}", read(Some(&run)).err().unwrap());
     assert!(error.contains("--depth") && error.contains("finished study"), "{error}");
+}
+
+/// The study of the run's network on its pictures, with this change to how it trains.
+fn study_of(config: &Config, change: impl Fn(&mut serde_json::Value)) -> DepthStudy {
+    let folder = tempfile::tempdir().unwrap();
+    let mut study = depth_json(config);
+    change(&mut study);
+    DepthStudy::read(&write_study(folder.path(), "depth", &study)).unwrap()
+}
+
+#[test]
+fn a_study_with_another_recipe_says_what_differs() {
+    let config = config(&["cat", "dog"]);
+    let settings = |study: &serde_json::Value| study["study"]["identity"]["settings"].clone();
+    let same = |study: &mut serde_json::Value| {
+        study["study"]["identity"]["settings"]["epochs"] = json!(config.training.epochs);
+        study["study"]["dev_pictures"] = json!(2 * config.train_pictures);
+    };
+    let note = study_of(&config, same).note(&config);
+    // What always differs, and nothing else.
+    let always = "its answer holds for its own: learning rate over the epochs: falls to zero along a cosine, in the run stays the \
+                  same; weights that count: of the last epoch, in the run of the best epoch; images to learn from: about 80, in the run \
+                  80.";
+    assert!(note.ends_with(always), "{note}");
+
+    for (name, value, told) in [
+        ("epochs", json!(3), "epochs: 3, in the run "),
+        ("batch", json!(7), "batch: 7, in the run "),
+        ("lr", json!(0.5), "lr: 0.5, in the run "),
+        ("weight_decay", json!(0.25), "weight-decay: 0.25, in the run 0"),
+        ("augment", json!(false), "augment: off, in the run on"),
+        ("optimizer", json!("sgd"), "optimizer: sgd, in the run adam"),
+    ] {
+        let study = study_of(&config, |study| {
+            same(study);
+            assert!(settings(study).get(name).is_some(), "{name}");
+            study["study"]["identity"]["settings"][name] = value.clone();
+        });
+        let note = study.note(&config);
+        assert!(note.contains("another recipe") && note.contains(told), "{name}: {note}");
+        let page = Report { depth: Some(study), ..bare(&["cat", "dog"]) }.page();
+        assert!(page.contains(told), "the page says so too: {name}");
+    }
+
+    for (name, value, told) in [
+        ("dropout", json!(0.5), "dropout: 0.5, in the run "),
+        ("channels", json!([4, 8]), "channels: 4,8, in the run 4,6"),
+        ("input", json!([3, 32, 32]), "size: 32, in the run 24"),
+    ] {
+        let study = study_of(&config, |study| {
+            study["study"]["identity"]["settings"]["model"][name] = value.clone();
+        });
+        let note = study.note(&config);
+        assert!(note.contains("another network") && note.contains(told), "{name}: {note}");
+    }
+    let part = study_of(&config, |study| study["study"]["identity"]["settings"]["depths"] = json!([1]));
+    assert!(part.note(&config).contains("blocks of the reference: 1, in the run 2"), "{}", part.note(&config));
+}
+
+#[test]
+fn a_network_that_was_stopped_early_is_marked_everywhere_and_its_mean_shown_nowhere() {
+    let config = config(&["cat", "dog"]);
+    let stopped = |study: &mut serde_json::Value| {
+        study["study"]["identity"]["settings"]["repeats"] = json!(2);
+        study["answer"] = json!("d2");
+        study["rungs"][0]["errors"] = json!([10.0, 12.0, 4.0, 6.0]);
+        study["rungs"][1]["stopped_early"] = json!(true);
+        study["rungs"][1]["errors"] = json!([17.25, 17.5]);
+        // As an older version wrote it.
+        study["rungs"][1]["mean_error"] = json!(17.375);
+        study["rungs"][1]["comparison"]["mean"] = json!(6.375);
+        study["rungs"][1]["comparison"]["decision"] = json!("not shown");
+    };
+    let study = study_of(&config, stopped);
+    let page = study.page();
+    assert_harmless(&page);
+    let told = "stopped after the first repeat (17.4 % wrong there, the reference 11.0 %)";
+    assert!(page.matches(told).count() == 2, "in the table and beside the answer");
+    for said in [
+        "No smaller network was shown to be enough",
+        "No estimate",
+        "makes it look worse than it is",
+        "1 block (stopped early)",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
+    assert!(!page.contains("+6.3") && !page.contains("+6.4"), "the mean difference of the first repeat is on the page");
+    assert!(study.charts()[0].1.file().contains("stopped early: no estimate"));
+
+    let other = study_of(&config, |_| ()).page();
+    assert!(!other.contains("stopped after") && !other.contains("makes it look worse"), "where nothing was stopped");
 }

@@ -11,7 +11,7 @@ pub const LEVEL: f64 = 0.95;
 /// How far above the margin, in percentage points, the mean of the first repeat must lie to stop a depth early.
 pub const EARLY_STOP_POINTS: f64 = 1.0;
 
-/// The fold differences of one depth.
+/// The fold differences of one depth, and whether it has learned anything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DepthDifferences {
     /// Number of blocks.
@@ -20,7 +20,10 @@ pub struct DepthDifferences {
     pub differences: Vec<f64>,
     /// The standard error, in percentage points, that the choice of pictures alone gives: [`super::sampling_error`].
     pub least_error: f64,
-    /// Whether [`stops_early`] ended it after the first repeat: it then counts as failed.
+    /// p-value of the hypothesis that it errs no less than chance: [`p_guessing`] of its mean error.
+    pub p_guessing: f64,
+    /// Whether [`stops_early`] ended it after the first repeat: it then counts as failed, and its differences estimate
+    /// nothing.
     pub stopped_early: bool,
 }
 
@@ -36,15 +39,42 @@ impl DepthDifferences {
     pub fn test(&self, folds: usize) -> Result<PairedT, StatsError> {
         Ok(PairedT::corrected(&self.differences, folds)?.with_least_error(self.least_error))
     }
+
+    /// p-value of the hypothesis that it is not sufficient: that it loses at least the `margin`, or errs no less than chance. Each
+    /// must be rejected, so the larger p-value counts (an intersection-union test: R. L. Berger, Technometrics 24 (1982)
+    /// 295-300). A depth that was stopped early has failed: 1.
+    pub fn p_sufficient(&self, test: &PairedT, margin: f64) -> f64 {
+        if self.stopped_early { 1.0 } else { test.p_at_least(margin).max(self.p_guessing) }
+    }
+
+    /// Two-sided p-value of no difference. The differences of a depth that was stopped early were selected for being large, so
+    /// they show nothing: 1.
+    pub fn p_difference(&self, test: &PairedT) -> f64 {
+        if self.stopped_early { 1.0 } else { test.p_two_sided() }
+    }
+
+    /// Why it was not accepted: for guessing alone, or not.
+    pub fn failure(&self, test: &PairedT, margin: f64) -> Verdict {
+        let small_loss = !self.stopped_early && test.p_at_least(margin) < 1.0 - LEVEL;
+        if small_loss && self.p_guessing >= 1.0 - LEVEL { Verdict::Guesses } else { Verdict::NotShown }
+    }
+}
+
+/// p-value of the hypothesis that a mean `error` is no lower than that of `chance`. It is below 1 - [`LEVEL`] exactly where the
+/// two-sided interval of the error at [`LEVEL`] lies below chance: guessing passes with half that probability.
+pub fn p_guessing(error: &PairedT, chance: f64) -> f64 {
+    (2.0 * error.p_at_least(chance)).min(1.0)
 }
 
 /// What became of a depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Its upper bound lies below the margin, and so do those of all deeper ones.
+    /// It was shown to lose less than the margin and to err less than chance, and so were all deeper ones.
     Sufficient,
     /// Not shown to be sufficient, which is not to say that it is worse.
     NotShown,
+    /// It loses less than the margin, but was not shown to err less than chance.
+    Guesses,
     /// A deeper one was not shown sufficient, so the question never came up.
     NotTested,
 }
@@ -58,8 +88,8 @@ pub struct DepthRow {
     pub comparison: PairedT,
     /// One-sided upper bound of the mean difference at [`LEVEL`].
     pub upper_bound: f64,
-    /// p-value of the hypothesis that the mean difference is at least the margin.
-    pub p_margin: f64,
+    /// p-value of the hypothesis that it is not sufficient: [`DepthDifferences::p_sufficient`].
+    pub p_sufficient: f64,
     /// Two-sided confidence interval of the mean difference at [`LEVEL`], for this depth alone.
     pub interval: (f64, f64),
     /// Two-sided p-value of no difference, adjusted by [`holm`] over all depths.
@@ -79,9 +109,10 @@ pub struct DepthChoice {
 
 /// Finds the fewest blocks that lose less than `margin` percentage points against the `reference`.
 ///
-/// The depths are tested in the order given, from the deepest down: one is sufficient where the upper bound of
-/// [`DepthDifferences::test`] lies below the margin, and the first that is not ends the search. As the order is fixed
-/// beforehand, each may be tested at [`LEVEL`], with no adjustment for the number of depths.
+/// The depths are tested in the order given, from the deepest down: one is sufficient where [`DepthDifferences::p_sufficient`] is
+/// below 1 - [`LEVEL`], so that the upper bound of [`DepthDifferences::test`] lies below the margin and the interval of its error
+/// below chance, and the first that is not ends the search. As the order is fixed beforehand, each may be tested at [`LEVEL`],
+/// with no adjustment for the number of depths.
 ///
 /// # Errors
 /// When a depth has fewer than two differences, or one that is not finite.
@@ -102,11 +133,11 @@ pub fn choose_depth(
         assert!(step.depth < above, "depth {} is listed after {above}", step.depth);
         above = step.depth;
         let comparison = step.test(folds)?;
-        let upper_bound = comparison.upper_bound(LEVEL);
-        let verdict = match (open, !step.stopped_early && upper_bound < margin) {
+        let p_sufficient = step.p_sufficient(&comparison, margin);
+        let verdict = match (open, p_sufficient < 1.0 - LEVEL) {
             (false, _) => Verdict::NotTested,
             (true, true) => Verdict::Sufficient,
-            (true, false) => Verdict::NotShown,
+            (true, false) => step.failure(&comparison, margin),
         };
         open = verdict == Verdict::Sufficient;
         if open {
@@ -114,10 +145,10 @@ pub fn choose_depth(
         }
         rows.push(DepthRow {
             depth: step.depth,
-            upper_bound,
-            p_margin: comparison.p_at_least(margin),
+            upper_bound: comparison.upper_bound(LEVEL),
+            p_sufficient,
             interval: comparison.interval(LEVEL),
-            p_difference: comparison.p_two_sided(),
+            p_difference: step.p_difference(&comparison),
             comparison,
             verdict,
         });
@@ -130,7 +161,8 @@ pub fn choose_depth(
 }
 
 /// Whether a depth is given up after the first repeat: its mean difference lies more than [`EARLY_STOP_POINTS`] above the
-/// margin. Nothing is ever accepted early, so this cannot raise the chance of a wrong acceptance.
+/// margin. Nothing is ever accepted early, so this cannot raise the chance of a wrong acceptance. But a mean that is large
+/// because it was selected for being large overstates the loss: it is no estimate.
 ///
 /// # Panics
 /// When there are no differences.

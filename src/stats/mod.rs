@@ -28,7 +28,7 @@ pub mod scores;
 pub use bootstrap::{MeanInterval, paired_bootstrap};
 pub use depth::{
     DepthChoice, DepthDifferences, DepthErrors, DepthRow, OneSeChoice, Verdict, choose_depth, one_se_choice,
-    stops_early,
+    p_guessing, stops_early,
 };
 pub use logistic::{LogisticRegression, logistic_regression};
 pub use multiple::{benjamini_hochberg, holm};

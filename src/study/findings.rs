@@ -1,23 +1,21 @@
 //! The answer of a study, made of the units' files alone.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::path::Path;
+use std::{fmt, fs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::unit::{self, Unit, UnitResult};
 use super::{Ladder, Rung, Settings, Study};
 use crate::run_dir::RunDir;
 use crate::stats::{
-    self, DepthDifferences, DepthErrors, PairedT, Verdict, choose_depth, holm, one_se_choice, stops_early,
+    self, DepthDifferences, DepthErrors, PairedT, Verdict, choose_depth, holm, one_se_choice, p_guessing, stops_early,
 };
 
 /// Confidence of all intervals and bounds.
 pub const LEVEL: f64 = stats::depth::LEVEL;
-
-/// What a failure means, wherever one is told.
-pub const FAILURE: &str = "\"Not shown\" means not shown to be sufficient, never shown to be worse";
 
 /// Name of the file that holds what a study found.
 pub const DEPTH_FILE: &str = "depth.json";
@@ -30,14 +28,14 @@ pub struct Findings {
     pub study: Study,
     /// Name of the rung that the others are compared with.
     pub reference: String,
-    /// Name of the smallest rung that was shown to be sufficient, or of the reference.
+    /// Name of the smallest rung, by its weights, that was shown to be sufficient, or of the reference.
     pub answer: String,
     /// Whether the reference was shown to be better than always naming the commonest class. Where it is not, nothing
     /// follows from being as good as it is, and the answer is the reference for want of another.
     pub conclusive: bool,
     /// Error of always naming the commonest class.
     pub chance_error: f64,
-    /// The answer in words.
+    /// The answer in words: [`Findings::headline`] and [`Findings::details`].
     pub words: String,
     /// Confidence of all intervals and bounds.
     pub level: f64,
@@ -62,22 +60,30 @@ pub struct Row {
     pub receptive_field: usize,
     /// Height of its last maps.
     pub last_map: usize,
-    /// Whether it was given up after the first repeat.
+    /// Whether it was given up after the first repeat. Its errors there were selected for being large, so they estimate nothing.
     pub stopped_early: bool,
-    /// Error of each scored fold, repeat by repeat.
+    /// Error of each scored fold, repeat by repeat; of the first repeat alone where it was stopped early.
     pub errors: Vec<f64>,
-    /// Mean of these.
+    /// What these say of other pictures; none where it was stopped early.
+    #[serde(flatten)]
+    pub estimate: Option<ErrorEstimate>,
+    /// Training loss of each epoch, its mean over the folds that were scored.
+    #[serde(default)]
+    pub train_loss: Vec<f64>,
+    /// How it compares with the reference; none for the reference itself.
+    pub comparison: Option<Comparison>,
+}
+
+/// How often a network errs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorEstimate {
+    /// Mean over the folds.
     pub mean_error: f64,
     /// Two-sided interval of the mean error, corrected for the overlap of training folds, and at least as wide as the choice of
     /// pictures alone makes it.
     pub error_interval: (f64, f64),
     /// Mean over the folds of the mean log-loss.
     pub log_loss: f64,
-    /// Training loss of each epoch, its mean over the folds.
-    #[serde(default)]
-    pub train_loss: Vec<f64>,
-    /// How it compares with the reference; none for the reference itself.
-    pub comparison: Option<Comparison>,
 }
 
 /// How a rung compares with the reference: all differences are its error less the reference's on the same fold.
@@ -85,31 +91,53 @@ pub struct Row {
 pub struct Comparison {
     /// Fold by fold.
     pub differences: Vec<f64>,
-    /// Their mean.
+    /// What these say of other pictures; none where the rung was stopped early.
+    #[serde(flatten)]
+    pub estimate: Option<Difference>,
+    /// What follows.
+    pub decision: Decision,
+}
+
+/// How much more a network errs than the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Mean over the folds.
     pub mean: f64,
     /// Its standard error, corrected for the overlap of training folds, and at least what the choice of pictures alone gives.
     pub standard_error: f64,
     /// One-sided upper bound of the mean.
     pub upper_bound: f64,
-    /// p-value of the hypothesis that the mean is at least the margin.
-    pub p_margin: f64,
+    /// p-value of the hypothesis that the mean is at least the margin, or that the rung errs no less than always naming the
+    /// commonest class. Where all rungs are tested, side by side, it is adjusted over them by Holm's method.
+    #[serde(alias = "p_margin")]
+    pub p_sufficient: f64,
     /// Two-sided interval of the mean, for this rung alone.
     pub interval: (f64, f64),
     /// Two-sided p-value of no difference, adjusted over all rungs by Holm's method.
     pub p_difference: f64,
-    /// What follows.
-    pub decision: Decision,
+}
+
+/// The errors of a rung that was stopped early and of the reference on the same folds: what happened, and no estimate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FirstRepeat {
+    /// Mean error of the rung.
+    pub error: f64,
+    /// Mean error of the reference.
+    pub reference_error: f64,
 }
 
 /// What becomes of a rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Decision {
-    /// It was shown to lose less than the margin.
+    /// It was shown to lose less than the margin, and to beat guessing.
     #[serde(rename = "sufficient")]
     Sufficient,
     /// It was not, which is not to say that it is worse.
     #[serde(rename = "not shown")]
     NotShown,
+    /// It loses less than the margin, but was not shown to err less than always naming the commonest class.
+    #[serde(rename = "not shown to beat guessing")]
+    Guesses,
     /// A deeper one was not shown sufficient, so the question never came up.
     #[serde(rename = "not tested")]
     NotTested,
@@ -123,9 +151,21 @@ impl fmt::Display for Decision {
         f.write_str(match self {
             Self::Sufficient => "sufficient",
             Self::NotShown => "not shown",
+            Self::Guesses => "not shown to beat guessing",
             Self::NotTested => "not tested",
             Self::Inconclusive => "inconclusive",
         })
+    }
+}
+
+impl From<Verdict> for Decision {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Sufficient => Self::Sufficient,
+            Verdict::NotShown => Self::NotShown,
+            Verdict::Guesses => Self::Guesses,
+            Verdict::NotTested => Self::NotTested,
+        }
     }
 }
 
@@ -150,19 +190,21 @@ struct Line<'a> {
     parameters: usize,
     receptive_field: usize,
     folds_scored: usize,
-    mean_error: f64,
-    error_low: f64,
-    error_high: f64,
-    log_loss: f64,
+    mean_error: Option<f64>,
+    error_low: Option<f64>,
+    error_high: Option<f64>,
+    log_loss: Option<f64>,
     difference: Option<f64>,
     standard_error: Option<f64>,
     upper_bound: Option<f64>,
-    p_margin: Option<f64>,
+    p_sufficient: Option<f64>,
     difference_low: Option<f64>,
     difference_high: Option<f64>,
     p_difference: Option<f64>,
     decision: String,
     stopped_early: bool,
+    first_repeat_error: Option<f64>,
+    first_repeat_reference_error: Option<f64>,
 }
 
 /// The results of one rung, repeat by repeat and fold by fold.
@@ -233,37 +275,46 @@ pub fn given_up(folder: &RunDir, study: &Study, reference: &Rung, rung: &Rung) -
 /// # Errors
 /// When one is missing, cannot be used, or was made of other data, with other settings or by other code.
 pub fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
+    let rungs = study.identity.settings.rungs()?;
+    conclude(study, &read_all(folder, study, &rungs)?)
+}
+
+/// Makes the answer of the results, those of the reference first.
+fn conclude(study: &Study, scored: &[Scored<'_>]) -> Result<Findings> {
     let settings = &study.identity.settings;
-    let rungs = settings.rungs()?;
-    let scored = read_all(folder, study, &rungs)?;
-    let (mut answer, mut comparisons) = compare(settings, &scored[0], &scored[1..])?;
-    let conclusive = scored[0].mean_error(settings)?.interval(LEVEL).1 < study.chance_error();
+    let chance = study.chance_error();
+    let errors: Vec<PairedT> = scored.iter().map(|scored| scored.mean_error(settings)).collect::<Result<_>>()?;
+    let beats_chance = |rung: usize| errors[rung].interval(LEVEL).1 < chance;
+    let conclusive = beats_chance(0);
+    let (mut answer, mut comparisons) = compare(settings, scored, &errors, chance)?;
     if !conclusive {
         answer = 0;
         comparisons.iter_mut().for_each(|comparison| comparison.decision = Decision::Inconclusive);
     }
     let comparisons = std::iter::once(None).chain(comparisons.into_iter().map(Some));
-    let rows: Vec<Row> = scored
-        .iter()
-        .zip(comparisons)
-        .map(|(scored, comparison)| row(settings, scored, comparison))
-        .collect::<Result<_>>()?;
+    let rows = scored.iter().zip(&errors).zip(comparisons);
+    let rows: Vec<Row> =
+        rows.map(|((scored, error), comparison)| row(settings, scored, *error, comparison)).collect::<Result<_>>()?;
     let one_standard_error = match settings.ladder {
-        Ladder::Truncate if conclusive => Some(one_standard_error(settings, &scored)?),
+        Ladder::Truncate if conclusive => {
+            let usable = (0..scored.len()).filter(|&rung| !scored[rung].stopped_early && beats_chance(rung));
+            Some(one_standard_error(settings, usable.map(|rung| &scored[rung]))?)
+        }
         _ => None,
     };
-    let words = if conclusive { words(settings, &rungs, answer, &rows) } else { inconclusive(study, &rungs[0]) };
-    Ok(Findings {
+    let mut findings = Findings {
         study: study.clone(),
-        reference: rungs[0].name.clone(),
-        answer: rungs[answer].name.clone(),
+        reference: rows[0].name.clone(),
+        answer: rows[answer].name.clone(),
         conclusive,
-        chance_error: study.chance_error(),
-        words,
+        chance_error: chance,
+        words: String::new(),
         level: LEVEL,
         rungs: rows,
         one_standard_error,
-    })
+    };
+    findings.words = findings.in_words();
+    Ok(findings)
 }
 
 /// Reads all results that count.
@@ -311,89 +362,89 @@ fn check_paired(scored: &[Scored<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Compares the smaller rungs with the reference, rung 0. Returns the number of the answer's rung and a comparison each.
-fn compare(settings: &Settings, reference: &Scored<'_>, smaller: &[Scored<'_>]) -> Result<(usize, Vec<Comparison>)> {
-    let ladder: Vec<DepthDifferences> = smaller
-        .iter()
-        .map(|scored| DepthDifferences {
-            depth: scored.rung.blocks(),
-            differences: scored.errors().iter().zip(reference.errors()).map(|(own, other)| own - other).collect(),
-            least_error: 100.0 * scored.sampling_error(reference),
-            stopped_early: scored.stopped_early,
-        })
-        .collect();
-    match settings.ladder {
+/// Compares the smaller rungs with the reference, rung 0, given the mean error of each and that of chance. Returns the number of
+/// the answer's rung and a comparison each.
+fn compare(
+    settings: &Settings,
+    scored: &[Scored<'_>],
+    errors: &[PairedT],
+    chance: f64,
+) -> Result<(usize, Vec<Comparison>)> {
+    let reference = &scored[0];
+    let difference = |(scored, error): (&Scored<'_>, &PairedT)| DepthDifferences {
+        depth: scored.rung.blocks(),
+        differences: scored.errors().iter().zip(reference.errors()).map(|(own, other)| own - other).collect(),
+        least_error: 100.0 * scored.sampling_error(reference),
+        p_guessing: p_guessing(error, chance),
+        stopped_early: scored.stopped_early,
+    };
+    let ladder: Vec<DepthDifferences> = scored.iter().zip(errors).skip(1).map(difference).collect();
+    let comparisons = match settings.ladder {
         Ladder::Truncate => by_depth(settings, ladder),
         Ladder::Drop => side_by_side(settings, ladder),
-    }
+    }?;
+    // Of several the one of the fewest weights: what the folds say of them must not choose, or it would flatter the chosen one.
+    let accepted = (1..).zip(&comparisons).filter(|(_, comparison)| comparison.decision == Decision::Sufficient);
+    let smallest = accepted.map(|(rung, _)| rung).min_by_key(|&rung: &usize| scored[rung].rung.spec.parameter_count());
+    Ok((smallest.unwrap_or(0), comparisons))
 }
 
 /// Truncated networks are tested from the deepest down, each at the full level, until the first failure.
-fn by_depth(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<(usize, Vec<Comparison>)> {
+fn by_depth(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<Vec<Comparison>> {
     let reference = settings.depths.last().copied().context("a study has a depth")?;
     let choice = choose_depth(reference, &ladder, settings.folds, settings.margin)?;
-    let answer = choice.rows.iter().filter(|row| row.verdict == Verdict::Sufficient).count();
-    let comparisons = ladder
-        .into_iter()
-        .zip(choice.rows)
-        .map(|(step, row)| {
-            let decision = match row.verdict {
-                Verdict::Sufficient => Decision::Sufficient,
-                Verdict::NotShown => Decision::NotShown,
-                Verdict::NotTested => Decision::NotTested,
-            };
-            comparison(settings, step, row.comparison, row.p_difference, decision)
-        })
-        .collect();
-    Ok((answer, comparisons))
+    let rows = ladder.into_iter().zip(choice.rows);
+    let made = |(step, row): (DepthDifferences, stats::DepthRow)| {
+        comparison(step, row.comparison, [row.p_sufficient, row.p_difference], row.verdict)
+    };
+    Ok(rows.map(made).collect())
 }
 
-/// Networks without one middle block have no order, so all are tested, by Holm's method. The answer is the accepted one with
-/// the lowest mean error.
-fn side_by_side(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<(usize, Vec<Comparison>)> {
+/// Networks without one middle block have no order, so all are tested, by Holm's method.
+fn side_by_side(settings: &Settings, ladder: Vec<DepthDifferences>) -> Result<Vec<Comparison>> {
+    let margin = settings.margin;
     let tests: Vec<PairedT> = ladder.iter().map(|step| step.test(settings.folds)).collect::<Result<_, _>>()?;
-    let margins = holm(&tests.iter().map(|test| test.p_at_least(settings.margin)).collect::<Vec<_>>());
-    let differences = holm(&tests.iter().map(PairedT::p_two_sided).collect::<Vec<_>>());
-    let accepted: Vec<bool> =
-        ladder.iter().zip(&margins).map(|(step, p)| !step.stopped_early && *p < 1.0 - LEVEL).collect();
-    let best = (0..tests.len()).filter(|&rung| accepted[rung]).min_by(|&a, &b| tests[a].mean.total_cmp(&tests[b].mean));
-    let comparisons = ladder
-        .into_iter()
-        .enumerate()
-        .map(|(rung, step)| {
-            let decision = if accepted[rung] { Decision::Sufficient } else { Decision::NotShown };
-            let mut made = comparison(settings, step, tests[rung], differences[rung], decision);
-            made.p_margin = margins[rung];
-            made
-        })
-        .collect();
-    Ok((best.map_or(0, |rung| rung + 1), comparisons))
+    let steps = || ladder.iter().zip(&tests);
+    let sufficient = holm(&steps().map(|(step, test)| step.p_sufficient(test, margin)).collect::<Vec<_>>());
+    let differences = holm(&steps().map(|(step, test)| step.p_difference(test)).collect::<Vec<_>>());
+    let made = ladder.into_iter().zip(tests).zip(sufficient.into_iter().zip(differences));
+    let made = made.map(|((step, test), (p_sufficient, p_difference))| {
+        let accepted = p_sufficient < 1.0 - LEVEL;
+        let verdict = if accepted { Verdict::Sufficient } else { step.failure(&test, margin) };
+        comparison(step, test, [p_sufficient, p_difference], verdict)
+    });
+    Ok(made.collect())
 }
 
 fn comparison(
-    settings: &Settings,
     step: DepthDifferences,
     test: PairedT,
-    p_difference: f64,
-    decision: Decision,
+    [p_sufficient, p_difference]: [f64; 2],
+    verdict: Verdict,
 ) -> Comparison {
-    Comparison {
-        differences: step.differences,
+    let estimate = Difference {
         mean: test.mean,
         standard_error: test.standard_error,
         upper_bound: test.upper_bound(LEVEL),
-        p_margin: test.p_at_least(settings.margin),
+        p_sufficient,
         interval: test.interval(LEVEL),
         p_difference,
-        decision,
+    };
+    Comparison {
+        differences: step.differences,
+        estimate: (!step.stopped_early).then_some(estimate),
+        decision: verdict.into(),
     }
 }
 
-fn row(settings: &Settings, scored: &Scored<'_>, comparison: Option<Comparison>) -> Result<Row> {
+fn row(settings: &Settings, scored: &Scored<'_>, error: PairedT, comparison: Option<Comparison>) -> Result<Row> {
     let Scored { rung, results, stopped_early } = scored;
-    let errors = scored.errors();
-    let mean = scored.mean_error(settings)?;
     let last = rung.spec.blocks()?.pop().context("a network has a block")?;
+    let estimate = ErrorEstimate {
+        mean_error: error.mean,
+        error_interval: error.interval(LEVEL),
+        log_loss: mean_over(results, |result| result.scores.log_loss),
+    };
     Ok(Row {
         name: rung.name.clone(),
         blocks: rung.blocks(),
@@ -402,13 +453,11 @@ fn row(settings: &Settings, scored: &Scored<'_>, comparison: Option<Comparison>)
         receptive_field: last.receptive_field,
         last_map: last.output[1],
         stopped_early: *stopped_early,
-        mean_error: mean.mean,
-        error_interval: mean.interval(LEVEL),
-        log_loss: mean_over(results, |result| result.scores.log_loss),
+        errors: scored.errors(),
+        estimate: (!stopped_early).then_some(estimate),
         train_loss: (0..settings.training.epochs)
             .map(|epoch| mean_over(results, |result| result.train_loss[epoch]))
             .collect(),
-        errors,
         comparison,
     })
 }
@@ -417,67 +466,92 @@ fn mean_over(results: &[UnitResult], value: impl Fn(&UnitResult) -> f64) -> f64 
     results.iter().map(value).sum::<f64>() / results.len() as f64
 }
 
-fn one_standard_error(settings: &Settings, scored: &[Scored<'_>]) -> Result<OneStandardError> {
+/// The choice among rungs that were neither stopped early nor left at guessing: the mean error of the ones says nothing, and there
+/// is no use for the others.
+fn one_standard_error<'a>(
+    settings: &Settings,
+    scored: impl Iterator<Item = &'a Scored<'a>>,
+) -> Result<OneStandardError> {
     let depths: Vec<DepthErrors> =
-        scored.iter().map(|scored| DepthErrors { depth: scored.rung.blocks(), errors: scored.errors() }).collect();
+        scored.map(|scored| DepthErrors { depth: scored.rung.blocks(), errors: scored.errors() }).collect();
     let choice = one_se_choice(&depths, settings.folds)?;
     Ok(OneStandardError {
         choice: format!("d{}", choice.depth),
         best: format!("d{}", choice.best),
         threshold: choice.threshold,
-        note: "a heuristic: it bounds no probability of error and knows no margin".into(),
+        note: "a heuristic: it bounds no probability of error, knows no margin, and leaves out networks that were stopped \
+               early or not shown to beat guessing"
+            .into(),
     })
 }
 
-/// What is said instead of an answer where the reference has learned nothing to speak of.
-fn inconclusive(study: &Study, reference: &Rung) -> String {
-    format!(
-        "Nothing can be concluded: {} was not shown to be better than always naming the commonest class, which errs on \
-         {:.1} % of the pictures. Train for more --epochs or on more pictures.",
-        reference.describe(),
-        study.chance_error()
-    )
-}
-
-/// The answer in plain words.
-fn words(settings: &Settings, rungs: &[Rung], answer: usize, rows: &[Row]) -> String {
-    let (margin, reference) = (settings.margin, rungs[0].describe());
-    let points = if margin == 1.0 { "point" } else { "points" };
-    let found = match (settings.ladder, rows[answer].comparison.as_ref()) {
-        (_, None) => format!(
-            "No smaller network was shown to lose less than {margin} percentage {points} against {reference}, so {reference} \
-             is the answer."
-        ),
-        (Ladder::Truncate, Some(comparison)) => format!(
-            "{} enough: the loss against {reference} is less than {margin} percentage {points} ({:+.2} on average, at most \
-             {:.2} by a 95 % bound of its own).",
-            match rungs[answer].blocks() {
-                1 => "1 block is".into(),
-                blocks => format!("{blocks} blocks are"),
-            },
-            comparison.mean,
-            comparison.upper_bound
-        ),
-        (Ladder::Drop, Some(comparison)) => format!(
-            "Block {} can go: without it the network loses less than {margin} percentage {points} ({:+.2} on average).",
-            rungs[answer].left_out.expect("only the reference leaves nothing out"),
-            comparison.mean
-        ),
-    };
-    let limits = match settings.ladder {
-        Ladder::Truncate => {
-            "Fewer blocks also mean fewer channels, fewer weights and a smaller receptive field: the study does not tell \
-             these apart."
-        }
-        Ladder::Drop => {
-            "Leaving a block out also halves the receptive field, enlarges the last maps and changes the number of weights: \
-             the study does not tell these apart."
-        }
-    };
-    format!("{found} {FAILURE}. {limits}")
-}
-
 impl Findings {
+    /// Reads `depth.json`, as this version or an older one wrote it.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or accepts a network that this version would not. The file is named.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let bytes = fs::read(path).with_context(|| format!("{shown}: cannot be read"))?;
+        let mut findings: Self = serde_json::from_slice(&bytes).with_context(|| format!("{shown}: cannot be used"))?;
+        findings.check().with_context(|| format!("{shown}: cannot be used"))?;
+        // Older versions wrote means of rungs that were stopped early, let the rule choose among them and among guesses, and had
+        // other words.
+        let usable: Vec<String> =
+            findings.rungs.iter().filter(|row| findings.may_be_chosen(row)).map(|row| row.name.clone()).collect();
+        let is_usable = |rule: &OneStandardError| usable.contains(&rule.choice) && usable.contains(&rule.best);
+        findings.one_standard_error = findings.one_standard_error.filter(is_usable);
+        for row in findings.rungs.iter_mut().filter(|row| row.stopped_early) {
+            row.estimate = None;
+            row.comparison.iter_mut().for_each(|comparison| comparison.estimate = None);
+        }
+        findings.words = findings.in_words();
+        Ok(findings)
+    }
+
+    /// Checks that nothing is missing, and that what was accepted was shown to beat guessing, for which older versions did not ask.
+    fn check(&self) -> Result<()> {
+        let folds = self.study.identity.settings.folds;
+        ensure!(folds >= 2, "settings.folds is {folds}, expected at least 2");
+        let reference = self.rungs.first().context("it has no rungs")?;
+        ensure!(reference.name == self.reference, "the reference {} is not the first of its rungs", self.reference);
+        ensure!(
+            self.rungs.iter().any(|row| row.name == self.answer),
+            "the answer {} is none of its rungs",
+            self.answer
+        );
+        for (number, row) in self.rungs.iter().enumerate() {
+            let name = &row.name;
+            ensure!((1..=reference.errors.len()).contains(&row.errors.len()), "errors of {name}: too few or too many");
+            ensure!(row.comparison.is_some() == (number > 0), "comparison of {name}: missing, or too much");
+            if row.stopped_early {
+                continue;
+            }
+            let estimate =
+                row.estimate.with_context(|| format!("mean_error, error_interval or log_loss of {name}: missing"))?;
+            let Some(comparison) = &row.comparison else { continue };
+            ensure!(comparison.estimate.is_some(), "mean, interval or another figure of {name}'s comparison: missing");
+            ensure!(
+                comparison.decision != Decision::Sufficient || estimate.error_interval.1 < self.chance_error,
+                "it calls {name} sufficient, which was not shown to beat always naming the commonest class; an older version did \
+                 not ask for that. Make the study anew in a new folder"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the one-standard-error rule may choose a rung: it was not stopped early, and beats guessing.
+    fn may_be_chosen(&self, row: &Row) -> bool {
+        !row.stopped_early && row.estimate.is_some_and(|estimate| estimate.error_interval.1 < self.chance_error)
+    }
+
+    /// What a rung and the reference did in the first repeat, where the rung was stopped after it.
+    pub fn first_repeat(&self, row: &Row) -> Option<FirstRepeat> {
+        let mean = |errors: &[f64]| errors.iter().sum::<f64>() / errors.len() as f64;
+        let reference_error = mean(&self.rungs[0].errors[..row.errors.len()]);
+        row.stopped_early.then(|| FirstRepeat { error: mean(&row.errors), reference_error })
+    }
+
     /// Writes `depth.json` and `depth.csv`.
     ///
     /// # Errors
@@ -486,52 +560,37 @@ impl Findings {
         folder.write_json(DEPTH_FILE, self)?;
         let mut table = csv::Writer::from_writer(Vec::new());
         for row in &self.rungs {
-            table.serialize(line(row))?;
+            table.serialize(self.line(row))?;
         }
         folder.write("depth.csv", &table.into_inner().context("the table is complete")?)
     }
 
-    /// The table for a terminal, a line a rung under a line of headings.
-    pub fn table(&self) -> Vec<String> {
-        let heading = "network              error  95 % interval    difference  at most  decision";
-        let mut lines = vec![heading.to_string()];
-        for row in &self.rungs {
-            let (low, high) = row.error_interval;
-            let error =
-                format!("{:<18} {:5.2} %  {:5.2} to {:5.2}", row.name, row.mean_error, low.max(0.0), high.min(100.0));
-            lines.push(match &row.comparison {
-                None => format!("{error}           -        -  reference"),
-                Some(Comparison { mean, upper_bound, decision, .. }) => {
-                    let early = if row.stopped_early { ", stopped after the first repeat" } else { "" };
-                    format!("{error}      {mean:+6.2}   {upper_bound:+6.2}  {decision}{early}")
-                }
-            });
+    fn line<'a>(&self, row: &'a Row) -> Line<'a> {
+        let error = row.estimate;
+        let difference = row.comparison.as_ref().and_then(|comparison| comparison.estimate);
+        let first_repeat = self.first_repeat(row);
+        Line {
+            rung: &row.name,
+            blocks: row.blocks,
+            parameters: row.parameters,
+            receptive_field: row.receptive_field,
+            folds_scored: row.errors.len(),
+            mean_error: error.map(|found| found.mean_error),
+            error_low: error.map(|found| found.error_interval.0),
+            error_high: error.map(|found| found.error_interval.1),
+            log_loss: error.map(|found| found.log_loss),
+            difference: difference.map(|found| found.mean),
+            standard_error: difference.map(|found| found.standard_error),
+            upper_bound: difference.map(|found| found.upper_bound),
+            p_sufficient: difference.map(|found| found.p_sufficient),
+            difference_low: difference.map(|found| found.interval.0),
+            difference_high: difference.map(|found| found.interval.1),
+            p_difference: difference.map(|found| found.p_difference),
+            decision: row.comparison.as_ref().map_or("reference".into(), |found| found.decision.to_string()),
+            stopped_early: row.stopped_early,
+            first_repeat_error: first_repeat.map(|found| found.error),
+            first_repeat_reference_error: first_repeat.map(|found| found.reference_error),
         }
-        lines
-    }
-}
-
-fn line(row: &Row) -> Line<'_> {
-    let comparison = row.comparison.as_ref();
-    Line {
-        rung: &row.name,
-        blocks: row.blocks,
-        parameters: row.parameters,
-        receptive_field: row.receptive_field,
-        folds_scored: row.errors.len(),
-        mean_error: row.mean_error,
-        error_low: row.error_interval.0,
-        error_high: row.error_interval.1,
-        log_loss: row.log_loss,
-        difference: comparison.map(|found| found.mean),
-        standard_error: comparison.map(|found| found.standard_error),
-        upper_bound: comparison.map(|found| found.upper_bound),
-        p_margin: comparison.map(|found| found.p_margin),
-        difference_low: comparison.map(|found| found.interval.0),
-        difference_high: comparison.map(|found| found.interval.1),
-        p_difference: comparison.map(|found| found.p_difference),
-        decision: comparison.map_or("reference".into(), |found| found.decision.to_string()),
-        stopped_early: row.stopped_early,
     }
 }
 
@@ -539,11 +598,17 @@ fn line(row: &Row) -> Line<'_> {
 mod tests {
     use std::fs;
 
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::super::{Identity, tests::settings};
     use super::unit::{Scores, UNITS};
     use super::*;
 
     const PICTURES: usize = 200;
+    /// The names of each ladder's smaller networks.
+    const LADDERS: [(Ladder, &[&str]); 2] =
+        [(Ladder::Truncate, &["d3", "d1"]), (Ladder::Drop, &["d5-without-4", "d5-without-3", "d5-without-2"])];
 
     /// The folder of a study of depths 1, 3 and 5, with 3 folds of 200 pictures.
     fn study(folder: &RunDir, repeats: usize, ladder: Ladder) -> Study {
@@ -573,17 +638,21 @@ mod tests {
                 correct: (0..PICTURES).map(|picture| picture >= wrong).collect(),
                 losses: vec![0.5; PICTURES],
             };
-            let result = UnitResult {
-                identity: study.identity.clone(),
-                unit: unit.clone(),
-                seed: 0,
-                adapter: "none".into(),
-                learned_from: 2 * PICTURES,
-                train_loss: vec![0.5; study.identity.settings.training.epochs],
-                seconds: index as f64,
-                scores,
-            };
+            let result = UnitResult { seconds: index as f64, ..unit_result(study, unit.clone(), scores) };
             folder.write_json(&unit.file(), &result).unwrap();
+        }
+    }
+
+    fn unit_result(study: &Study, unit: Unit, scores: Scores) -> UnitResult {
+        UnitResult {
+            identity: study.identity.clone(),
+            unit,
+            seed: 0,
+            adapter: "none".into(),
+            learned_from: 2 * PICTURES,
+            train_loss: vec![0.5; study.identity.settings.training.epochs],
+            seconds: 0.0,
+            scores,
         }
     }
 
@@ -603,17 +672,21 @@ mod tests {
         let findings = collect(&folder, &study).unwrap();
         assert_eq!(findings.answer, "d3");
         assert_eq!(decisions(&findings), ["sufficient", "not shown"]);
-        assert!(findings.words.starts_with("3 blocks are enough"), "{}", findings.words);
+        assert!(
+            findings.words.starts_with("3 of 5 blocks are enough, if a loss of up to 1 percentage point"),
+            "{}",
+            findings.words
+        );
         assert!(findings.words.contains("never shown to be worse"), "{}", findings.words);
 
         let [reference, three, one] = &findings.rungs[..] else { panic!("three rungs") };
-        assert_eq!((reference.mean_error, reference.comparison.is_none()), (11.0, true));
+        assert_eq!((reference.estimate.unwrap().mean_error, reference.comparison.is_none()), (11.0, true));
         // Differences of 0, 0, 0, 0, 0.5 and 0: their deviation is 0.5 / sqrt 6, the corrected factor 1/6 + 1/2. That makes an
         // error of 0.17 points. One of 600 pictures lost in one of two repeats, and one more of each kind, make more.
         assert!((0.5 / 6f64.sqrt()) * (2f64 / 3.0).sqrt() < 0.17);
         let error = 100.0 * (2.5 - 0.25 / 602.0f64).sqrt() / 602.0;
         let expected = 0.5 / 6.0 + 2.015_048_372_669_157 * error;
-        let found = three.comparison.as_ref().unwrap().upper_bound;
+        let found = three.comparison.as_ref().unwrap().estimate.unwrap().upper_bound;
         assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
         assert!(one.stopped_early && !three.stopped_early);
         assert_eq!(one.comparison.as_ref().unwrap().differences, [5.0; 3]);
@@ -654,17 +727,238 @@ mod tests {
         write(&folder, &study, "d5-without-2", &[19; 6]);
         let findings = collect(&folder, &study).unwrap();
         assert_eq!(decisions(&findings), ["not shown", "sufficient", "sufficient"]);
-        assert_eq!(findings.answer, "d5-without-2", "the better of the two");
-        assert!(findings.words.starts_with("Block 2 can go"), "{}", findings.words);
+        assert_eq!(findings.answer, "d5-without-3", "the smaller of the two, though the other errs less here");
+        assert!(
+            findings.words.starts_with("Any one of blocks 2 and 3 can be left out, if a loss"),
+            "{}",
+            findings.words
+        );
+        assert!(
+            findings.words.contains("The smallest of these networks is the one without block 3."),
+            "{}",
+            findings.words
+        );
+
+        write(&folder, &study, "d5-without-3", &[30, 28, 32, 30, 28, 32]);
+        let words = collect(&folder, &study).unwrap().words;
+        assert!(words.starts_with("Block 2 of 5 can be left out, if a loss") && !words.contains("smallest"), "{words}");
+    }
+
+    /// The reference errs on 40 % of the images, and the others toss coins: 50.2 % wrong, which is within a margin of 18 points.
+    #[test]
+    fn a_guess_within_the_margin_is_not_enough() {
+        for (ladder, smaller) in LADDERS {
+            for repeats in [1, 2] {
+                let temporary = tempfile::tempdir().unwrap();
+                let folder = RunDir::at(temporary.path().to_path_buf());
+                let mut study = study(&folder, repeats, ladder);
+                study.identity.settings.margin = 18.0;
+                write(&folder, &study, "d5", &[80, 81, 79].repeat(repeats));
+                smaller.iter().for_each(|rung| write(&folder, &study, rung, &[100, 101, 100].repeat(repeats)));
+                let findings = collect(&folder, &study).unwrap();
+                assert!(findings.conclusive);
+                assert_eq!(
+                    (findings.answer.as_str(), decisions(&findings)[0].as_str()),
+                    ("d5", "not shown to beat guessing")
+                );
+                assert!(
+                    decisions(&findings).iter().all(|decision| decision != "sufficient"),
+                    "{:?}",
+                    decisions(&findings)
+                );
+                assert!(findings.words.starts_with("No smaller network was shown to be enough"), "{}", findings.words);
+                assert!(
+                    findings.words.contains("Not accepted in spite of a loss below the margin"),
+                    "{}",
+                    findings.words
+                );
+                assert!(findings.words.contains("no less than the 10.0 that 5 blocks gain"), "{}", findings.words);
+
+                // The same with 30 %, which is no guess any more.
+                smaller.iter().for_each(|rung| write(&folder, &study, rung, &[60, 61, 59].repeat(repeats)));
+                let findings = collect(&folder, &study).unwrap();
+                assert!(
+                    decisions(&findings).iter().all(|decision| decision == "sufficient"),
+                    "{:?}",
+                    decisions(&findings)
+                );
+                let answer = if ladder == Ladder::Truncate { "d1" } else { "d5-without-4" };
+                assert_eq!(findings.answer, answer);
+            }
+        }
+    }
+
+    /// Depth 1 does as well as depth 5 to within a standard error, but its folds are too far apart to tell it from a guess; depth 3
+    /// was stopped early.
+    #[test]
+    fn the_one_standard_error_rule_leaves_out_guesses_and_what_was_stopped() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 2, Ladder::Truncate);
+        write(&folder, &study, "d5", &[74, 82, 90, 74, 82, 90]);
+        write(&folder, &study, "d3", &[82, 88, 94]);
+        write(&folder, &study, "d1", &[75, 87, 95, 80, 88, 96]);
+        let findings = collect(&folder, &study).unwrap();
+        assert!(findings.rungs[1].stopped_early && findings.rungs[2].estimate.unwrap().error_interval.1 > 50.0);
+        let rule = findings.one_standard_error.unwrap();
+        assert!(findings.rungs[2].estimate.unwrap().mean_error < rule.threshold, "{rule:?}");
+        assert_eq!((rule.choice.as_str(), rule.best.as_str()), ("d5", "d5"));
+    }
+
+    /// The repeats of the reference differ, so that a mean over both is none to compare the first repeat of another with.
+    #[test]
+    fn what_was_stopped_early_is_marked_and_not_estimated() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 2, Ladder::Truncate);
+        write(&folder, &study, "d5", &[20, 22, 24, 10, 11, 12]);
+        write(&folder, &study, "d3", &[20, 22, 24, 10, 11, 12]);
+        write(&folder, &study, "d1", &[30, 32, 34]);
+        let findings = collect(&folder, &study).unwrap();
+        let one = &findings.rungs[2];
+        assert_eq!((one.stopped_early, one.estimate, one.comparison.as_ref().unwrap().estimate), (true, None, None));
+        assert_eq!(findings.first_repeat(one), Some(FirstRepeat { error: 16.0, reference_error: 11.0 }));
+        assert_eq!(findings.first_repeat(&findings.rungs[1]), None, "it has an estimate instead");
+        let told = "stopped after the first repeat (16.0 % wrong there, the reference 11.0 %)";
+        assert!(findings.table()[3].ends_with(told), "{:?}", findings.table());
+        let words = &findings.words;
+        assert!(words.contains("having erred over 2 percentage points more there than 5 blocks: 1 block."), "{words}");
+        assert!(!words.contains("5.0") && !words.contains("+5"), "the mean of the first repeat is quoted: {words}");
+
+        findings.write(&folder).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&fs::read(folder.file(DEPTH_FILE)).unwrap()).unwrap();
+        let one = &json["rungs"][2];
+        assert_eq!(one["stopped_early"], true);
+        assert!(["mean_error", "error_interval", "log_loss"].iter().all(|name| one.get(name).is_none()), "{one}");
+        assert!(["mean", "interval", "upper_bound"].iter().all(|name| one["comparison"].get(name).is_none()), "{one}");
+        let table = fs::read(folder.file("depth.csv")).unwrap();
+        let mut table = csv::Reader::from_reader(table.as_slice());
+        let headings = table.headers().unwrap().clone();
+        let last = table.records().last().unwrap().unwrap();
+        let cell = |name: &str| &last[headings.iter().position(|heading| heading == name).unwrap()];
+        assert!(
+            ["mean_error", "error_low", "difference", "upper_bound", "p_difference"]
+                .iter()
+                .all(|name| cell(name).is_empty())
+        );
+        assert_eq!(
+            ["stopped_early", "first_repeat_error", "first_repeat_reference_error"].map(cell),
+            ["true", "16.0", "11.0"]
+        );
+    }
+
+    /// Where nothing was stopped, nothing is said of it; with one repeat nothing ever is.
+    #[test]
+    fn nothing_is_marked_where_nothing_was_stopped() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 1, Ladder::Truncate);
+        ["d5", "d3", "d1"].iter().zip([20, 21, 60]).for_each(|(rung, wrong)| write(&folder, &study, rung, &[wrong; 3]));
+        let findings = collect(&folder, &study).unwrap();
+        assert!(findings.rungs.iter().all(|row| row.estimate.is_some() && findings.first_repeat(row).is_none()));
+        let told = format!("{} {:?}", findings.words, findings.table()).to_lowercase();
+        assert!(!told.contains("stopped") && !told.contains("the margin of"), "{told}");
+    }
+
+    /// Margin, recipe and sizes are part of the answer, whatever it is.
+    #[test]
+    fn the_headline_names_what_the_answer_depends_on() {
+        for (reference, smaller) in [(20, 20), (20, 30), (100, 100)] {
+            for (ladder, names) in LADDERS {
+                let temporary = tempfile::tempdir().unwrap();
+                let folder = RunDir::at(temporary.path().to_path_buf());
+                let mut study = study(&folder, 1, ladder);
+                study.identity.settings.margin = 2.5;
+                write(&folder, &study, "d5", &[reference; 3]);
+                names.iter().for_each(|rung| write(&folder, &study, rung, &[smaller; 3]));
+                let findings = collect(&folder, &study).unwrap();
+                let headline = findings.headline();
+                for part in [
+                    "2.5 percentage points",
+                    "10 epochs at 128 x 128 pixels with learning rate 0.001",
+                    "600 images cross-validated, 9 locked away",
+                ] {
+                    assert!(headline.contains(part), "{part}: {headline}");
+                }
+                let details = findings.details();
+                assert!(
+                    details.contains("in batches of 32 by Adam") && details.contains("along a cosine"),
+                    "{details}"
+                );
+                assert_eq!(findings.words, format!("{headline} {details}"));
+            }
+        }
+    }
+
+    /// As versions wrote it that showed means of the first repeat and did not ask whether what they accepted had learned anything.
+    #[test]
+    fn files_of_older_versions_are_read_or_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 2, Ladder::Truncate);
+        write(&folder, &study, "d5", &[20, 22, 24, 20, 22, 24]);
+        write(&folder, &study, "d3", &[20, 22, 24, 20, 23, 24]);
+        write(&folder, &study, "d1", &[30, 32, 34]);
+        let findings = collect(&folder, &study).unwrap();
+        findings.write(&folder).unwrap();
+        let path = folder.file(DEPTH_FILE);
+        assert_eq!(Findings::read(&path).unwrap(), findings);
+
+        let text = fs::read_to_string(&path).unwrap();
+        let new: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut old = new.clone();
+        old["words"] = "1 block errs 5.00 points more.".into();
+        let three = &mut old["rungs"][1]["comparison"];
+        three["p_margin"] = three["p_sufficient"].take();
+        three.as_object_mut().unwrap().remove("p_sufficient");
+        let estimate = new["rungs"][1].clone();
+        for name in ["mean_error", "error_interval", "log_loss"] {
+            old["rungs"][2][name] = estimate[name].clone();
+        }
+        for name in ["mean", "standard_error", "upper_bound", "interval", "p_difference"] {
+            old["rungs"][2]["comparison"][name] = estimate["comparison"][name].clone();
+        }
+        old["rungs"][2]["comparison"]["p_margin"] = 1.0.into();
+        let read = |json: &serde_json::Value| {
+            fs::write(&path, json.to_string()).unwrap();
+            Findings::read(&path).map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(read(&old).unwrap(), findings);
+        assert!(findings.one_standard_error.is_some());
+        for name in ["choice", "best"] {
+            let mut of_stopped = old.clone();
+            of_stopped["one_standard_error"][name] = "d1".into();
+            assert_eq!(read(&of_stopped).unwrap().one_standard_error, None, "{name}");
+        }
+
+        let refused = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut json = new.clone();
+            change(&mut json);
+            let error = read(&json).unwrap_err();
+            assert!(error.contains("depth.json: cannot be used"), "{error}");
+            error
+        };
+        let error = refused(&|json| json["rungs"][1]["error_interval"] = serde_json::json!([40.0, 50.5]));
+        assert!(error.contains("it calls d3 sufficient") && error.contains("Make the study anew"), "{error}");
+        let error = refused(&|json| json["rungs"][1]["mean_error"] = "much".into());
+        assert!(error.contains("mean_error, error_interval or log_loss of d3: missing"), "{error}");
+        let error =
+            refused(&|json| drop(json["rungs"][1]["comparison"].as_object_mut().unwrap().remove("upper_bound")));
+        assert!(error.contains("d3's comparison"), "{error}");
+        let error = refused(&|json| json["rungs"][1]["comparison"] = serde_json::Value::Null);
+        assert!(error.contains("comparison of d3"), "{error}");
+        refused(&|json| json["rungs"] = serde_json::json!([]));
+        refused(&|json| json["answer"] = "d4".into());
+        refused(&|json| json["study"]["identity"]["settings"]["folds"] = 0.into());
+        refused(&|json| json["reference"] = "d3".into());
+        refused(&|json| json["rungs"][2]["errors"] = serde_json::json!([]));
+        refused(&|json| json["rungs"][2]["errors"] = vec![1.0; 7].into());
     }
 
     /// Not one of 600 pictures is decided differently. That rules out a loss of a whole point, but not of half a one.
     #[test]
     fn pictures_that_do_not_differ_leave_a_doubt() {
-        for (ladder, smaller) in [
-            (Ladder::Truncate, ["d3", "d1"].as_slice()),
-            (Ladder::Drop, ["d5-without-4", "d5-without-3", "d5-without-2"].as_slice()),
-        ] {
+        for (ladder, smaller) in LADDERS {
             for (margin, decision) in [(1.0, "sufficient"), (0.4, "not shown")] {
                 let temporary = tempfile::tempdir().unwrap();
                 let folder = RunDir::at(temporary.path().to_path_buf());
@@ -687,8 +981,8 @@ mod tests {
             write(&folder, &study, rung, &[95; 3]);
         }
         let findings = collect(&folder, &study).unwrap();
-        assert!(!findings.conclusive, "{:?}", findings.rungs[0].error_interval);
-        let (low, high) = findings.rungs[0].error_interval;
+        let (low, high) = findings.rungs[0].estimate.unwrap().error_interval;
+        assert!(!findings.conclusive, "{low} to {high}");
         assert!(low < 45.0 && high > 50.0, "{low} to {high}");
     }
 
@@ -737,5 +1031,164 @@ mod tests {
             assert!(error().contains("units/d3-r1-f2.json") && error().contains(what), "{}", error());
             write(&folder, &study, "d3", &[20, 20, 20]);
         }
+    }
+
+    /// How a smaller network of a simulated study answers.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Answers {
+        /// Any class, image by image and repeat by repeat.
+        Coin,
+        /// A class for each image that has nothing to do with its own, the same in every repeat: as by the colour of the ground.
+        Surface,
+        /// One class for all images, another in each fold.
+        OneClass,
+        /// The commonest class.
+        Commonest,
+        /// Right as often as the reference.
+        Learned,
+    }
+
+    /// Studies by their classes, and how they were made.
+    struct Simulated {
+        ladder: Ladder,
+        shares: &'static [f64],
+        repeats: usize,
+        answers: Answers,
+    }
+
+    const SIMULATED_IMAGES: usize = 600;
+    /// How much less the reference errs than always naming the commonest class, and the margin, in points.
+    const LEARNED: f64 = 15.0;
+    const WIDE_MARGIN: f64 = 23.0;
+
+    impl Simulated {
+        /// A study with this many classes of these shares, in which all smaller networks answer alike.
+        fn study(&self, folder: &RunDir) -> Study {
+            let mut study = study(folder, self.repeats, self.ladder);
+            study.identity.settings.folds = 5;
+            study.identity.settings.margin = WIDE_MARGIN;
+            study.classes = (0..self.shares.len()).map(|class| class.to_string()).collect();
+            study.dev_pictures = SIMULATED_IMAGES;
+            study.commonest_class = self.labels().iter().filter(|label| **label == 0).count();
+            study
+        }
+
+        /// The class of each image; the first class is the commonest.
+        fn labels(&self) -> Vec<usize> {
+            let counts = self.shares.iter().map(|share| (share * SIMULATED_IMAGES as f64).round() as usize);
+            let labels = counts.enumerate().flat_map(|(class, count)| vec![class; count]);
+            labels.chain(std::iter::repeat(0)).take(SIMULATED_IMAGES).collect()
+        }
+
+        /// Whether each image is taken for what it is, in each repeat.
+        fn correct(&self, answers: Answers, chance_error: f64, rng: &mut ChaCha8Rng) -> Vec<Vec<bool>> {
+            let labels = self.labels();
+            let classes = self.shares.len();
+            let surface: Vec<usize> = labels.iter().map(|_| rng.random_range(0..classes)).collect();
+            let mut answer = |image: usize| match answers {
+                Answers::Coin => rng.random_range(0..classes) == labels[image],
+                Answers::Surface => surface[image] == labels[image],
+                Answers::OneClass => surface[image % 5] == labels[image],
+                Answers::Commonest => labels[image] == 0,
+                Answers::Learned => rng.random::<f64>() > (chance_error - LEARNED) / 100.0,
+            };
+            (0..self.repeats).map(|_| (0..SIMULATED_IMAGES).map(&mut answer).collect()).collect()
+        }
+
+        /// One study, without files.
+        fn conclude(&self, study: &Study, rungs: &[Rung], rng: &mut ChaCha8Rng) -> Findings {
+            let settings = &study.identity.settings;
+            let mut scored: Vec<Scored<'_>> = Vec::new();
+            for (number, rung) in rungs.iter().enumerate() {
+                let answers = if number == 0 { Answers::Learned } else { self.answers };
+                let correct = self.correct(answers, study.chance_error(), rng);
+                // Images lie class by class, so that every fifth makes stratified folds.
+                let unit = |index: usize| {
+                    let (repeat, fold) = (index / 5, index % 5);
+                    let pictures: Vec<usize> = (fold..SIMULATED_IMAGES).step_by(5).collect();
+                    let correct: Vec<bool> = pictures.iter().map(|&image| correct[repeat][image]).collect();
+                    let wrong = correct.iter().filter(|right| !**right).count();
+                    let scores = Scores { wrong, pictures, correct, ..Scores::default() };
+                    unit_result(study, Unit { rung: rung.name.clone(), repeat: repeat + 1, fold: fold + 1 }, scores)
+                };
+                scored.push(Scored { rung, results: (0..5 * self.repeats).map(unit).collect(), stopped_early: false });
+            }
+            let reference: Vec<f64> = scored[0].errors();
+            for smaller in &mut scored[1..] {
+                let first = smaller.errors().into_iter().zip(&reference).take(5);
+                let differences: Vec<f64> = first.map(|(own, other)| own - other).collect();
+                if self.repeats > 1 && stops_early(&differences, settings.margin) {
+                    smaller.stopped_early = true;
+                    smaller.results.truncate(5);
+                }
+            }
+            conclude(study, &scored).unwrap()
+        }
+    }
+
+    /// How many of some studies accept a network, how many would by the margin alone, and how many are conclusive.
+    #[derive(Clone, Copy, Debug, Default)]
+    struct Accepted {
+        studies: usize,
+        conclusive: usize,
+        by_margin: usize,
+        accepted: usize,
+    }
+
+    impl Accepted {
+        fn count(&mut self, findings: &Findings) {
+            let mut estimates = findings.rungs.iter().filter_map(|row| row.comparison.as_ref()?.estimate);
+            self.studies += 1;
+            self.conclusive += usize::from(findings.conclusive);
+            self.by_margin +=
+                usize::from(findings.conclusive && estimates.any(|found| found.upper_bound < WIDE_MARGIN));
+            let accepted = findings.rungs.iter().any(|row| row.decision() == Some(Decision::Sufficient));
+            assert_eq!(accepted, findings.answer != findings.reference);
+            self.accepted += usize::from(accepted);
+        }
+    }
+
+    /// Two, three, four and ten classes, equal and not.
+    const SHARES: [&[f64]; 5] = [&[0.5, 0.5], &[0.7, 0.3], &[0.34, 0.33, 0.33], &[0.4, 0.3, 0.2, 0.1], &[0.1; 10]];
+
+    /// Counts over studies of all classes and repeats in which the smaller networks answer like this.
+    fn simulate(ladder: Ladder, answers: Answers, studies: usize) -> Accepted {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut all = Accepted::default();
+        for shares in SHARES {
+            for repeats in [1, 2] {
+                let simulated = Simulated { ladder, shares, repeats, answers };
+                let study = simulated.study(&folder);
+                let rungs = study.identity.settings.rungs().unwrap();
+                (0..studies).for_each(|_| all.count(&simulated.conclude(&study, &rungs, &mut rng)));
+            }
+        }
+        println!("{ladder:?}, {answers:?}: {all:?}");
+        all
+    }
+
+    /// `CONVSCOPE_STUDIES` sets how many studies are simulated of each kind.
+    #[test]
+    fn guesses_are_accepted_no_more_often_than_nominal() {
+        let studies = std::env::var("CONVSCOPE_STUDIES").map_or(100, |text| text.parse().expect("a number of studies"));
+        let mut by_margin = 0;
+        for (ladder, _) in LADDERS {
+            for answers in [Answers::Coin, Answers::Surface, Answers::OneClass, Answers::Commonest] {
+                let found = simulate(ladder, answers, studies);
+                by_margin += found.by_margin;
+                // At a nominal 2.5 %, three standard errors more.
+                let (count, nominal) = (found.studies as f64, 0.025);
+                let most = count * nominal + 3.0 * (count * nominal * (1.0 - nominal)).sqrt();
+                assert!(found.accepted as f64 <= most, "{ladder:?}, {answers:?}: {found:?}");
+            }
+            let found = simulate(ladder, Answers::Learned, studies);
+            assert!(
+                found.accepted as f64 > 0.9 * found.studies as f64,
+                "what has learned as much is accepted: {found:?}"
+            );
+        }
+        assert!(by_margin > studies, "the margin alone would accept guesses");
     }
 }

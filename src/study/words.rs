@@ -1,0 +1,251 @@
+//! What a study found, in sentences and in the lines of a table: the one place that words it.
+
+use super::findings::{Comparison, Decision, Difference, ErrorEstimate, Findings, Row};
+use super::{Ladder, Settings, Study};
+use crate::cli::OptimizerName;
+use crate::stats::depth::EARLY_STOP_POINTS;
+
+/// What a failure means, wherever one is told.
+const FAILURE: &str = "\"Not shown\" means not shown to be sufficient, never shown to be worse.";
+
+impl Findings {
+    /// The answer in short, with all that it depends on: margin, recipe and sizes.
+    pub fn headline(&self) -> String {
+        let Study { dev_pictures, test_pictures, .. } = self.study;
+        let Settings { training, .. } = self.settings();
+        let [_, height, width] = training.model.input;
+        format!(
+            "{}. Trained for {} at {height} x {width} pixels with learning rate {}; {dev_pictures} images cross-validated, \
+             {test_pictures} locked away.",
+            self.finding(),
+            counted(training.epochs, "epoch"),
+            training.lr
+        )
+    }
+
+    fn finding(&self) -> String {
+        let reference = self.reference_row();
+        let whole = reference.describe();
+        let margin = points(self.settings().margin);
+        let condition = format!("if a loss of up to {margin} of accuracy is accepted");
+        let answer = self.rungs.iter().find(|row| row.name == self.answer && row.comparison.is_some());
+        match (answer, self.settings().ladder) {
+            _ if !self.conclusive => format!(
+                "Undecided: {whole} {} not shown to beat always naming the commonest class, so nothing follows from losing less \
+                 than {margin} against {}",
+                reference.verb("was", "were"),
+                reference.verb("it", "them")
+            ),
+            (None, _) => format!(
+                "No smaller network was shown to be enough in place of {whole}, where a loss of up to {margin} of accuracy is \
+                 accepted"
+            ),
+            (Some(row), Ladder::Truncate) => {
+                format!("{} of {whole} {} enough, {condition}", row.blocks, row.verb("is", "are"))
+            }
+            (Some(_), Ladder::Drop) => match self.dispensable().split_last() {
+                Some((last, others)) if !others.is_empty() => {
+                    format!("Any one of blocks {} and {last} can be left out, {condition}", others.join(", "))
+                }
+                _ => format!(
+                    "Block {} of {} can be left out, {condition}",
+                    self.dispensable().concat(),
+                    reference.blocks
+                ),
+            },
+        }
+    }
+
+    /// Numbers of the blocks of which each can be left out, ascending.
+    fn dispensable(&self) -> Vec<String> {
+        let sufficient = self.rungs.iter().filter(|row| row.decision() == Some(Decision::Sufficient));
+        let mut blocks: Vec<usize> = sufficient.filter_map(|row| row.left_out).collect();
+        blocks.sort_unstable();
+        blocks.iter().map(usize::to_string).collect()
+    }
+
+    /// What the answer rests on, and what it does not say.
+    pub fn details(&self) -> String {
+        let limits = match self.settings().ladder {
+            Ladder::Truncate => {
+                "Fewer blocks also mean fewer channels, fewer weights and a smaller receptive field: the study does not tell \
+                 these apart."
+            }
+            Ladder::Drop => {
+                "Leaving a block out also halves the receptive field, enlarges the last maps and changes the number of weights: \
+                 the study does not tell these apart."
+            }
+        };
+        let mut told = Vec::new();
+        if self.conclusive {
+            told.extend([self.measured(), self.large_margin(), self.guesses(), self.stopped()].into_iter().flatten());
+            told.push(FAILURE.into());
+        } else {
+            told.push(format!(
+                "Always naming the commonest class errs on {:.1} % of the images. Train for more --epochs or on more images.",
+                self.chance_error
+            ));
+        }
+        told.extend([recipe(self.settings()), limits.into()]);
+        told.join(" ")
+    }
+
+    /// The answer in words.
+    pub(super) fn in_words(&self) -> String {
+        format!("{} {}", self.headline(), self.details())
+    }
+
+    /// What is known of the network that was accepted.
+    fn measured(&self) -> Option<String> {
+        let row = self.rungs.iter().find(|row| row.name == self.answer)?;
+        let Difference { mean, upper_bound, .. } = row.comparison.as_ref()?.estimate?;
+        let smallest = match row.left_out {
+            Some(block) if self.dispensable().len() > 1 => {
+                format!("The smallest of these networks is the one without block {block}. ")
+            }
+            _ => String::new(),
+        };
+        Some(format!(
+            "{smallest}With 95 % confidence {} {} less than {} more than {} (measured: {mean:+.2}, at most {upper_bound:+.2} by a \
+             95 % bound of its own; having been accepted by it, this flatters a little), and less than always naming the commonest \
+             class, which errs on {:.1} %.",
+            row.describe(),
+            row.verb("errs", "err"),
+            points(self.settings().margin),
+            self.reference_row().describe(),
+            self.chance_error
+        ))
+    }
+
+    /// A warning where the margin is all that was learned.
+    fn large_margin(&self) -> Option<String> {
+        let gain = self.chance_error - self.reference_row().estimate?.mean_error;
+        let margin = self.settings().margin;
+        (margin >= gain).then(|| {
+            format!(
+                "The margin of {} is no less than the {gain:.1} that {} {} on always naming the commonest class: to be enough \
+                 then means little more than to beat that.",
+                points(margin),
+                self.reference_row().describe(),
+                self.reference_row().verb("gains", "gain")
+            )
+        })
+    }
+
+    /// What loses little, but was not shown to have learned anything.
+    fn guesses(&self) -> Option<String> {
+        let names = self.names(|row| row.decision() == Some(Decision::Guesses))?;
+        Some(format!(
+            "Not accepted in spite of a loss below the margin, as not shown to beat always naming the commonest class (which errs \
+             on {:.1} %): {names}.",
+            self.chance_error
+        ))
+    }
+
+    /// What was stopped early.
+    fn stopped(&self) -> Option<String> {
+        let names = self.names(|row| row.stopped_early)?;
+        Some(format!(
+            "Stopped after the first repeat, having erred over {} more there than {}: {names}. How much more they err is not \
+             estimated, as a repeat that stops a network overstates it.",
+            points(self.settings().margin + EARLY_STOP_POINTS),
+            self.reference_row().describe()
+        ))
+    }
+
+    /// The networks of which something is true, none where there are none.
+    fn names(&self, of: impl Fn(&Row) -> bool) -> Option<String> {
+        let names: Vec<String> = self.rungs.iter().filter(|row| of(row)).map(Row::describe).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    fn reference_row(&self) -> &Row {
+        &self.rungs[0]
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.study.identity.settings
+    }
+
+    /// The table for a terminal, a line a rung under a line of headings.
+    pub fn table(&self) -> Vec<String> {
+        let heading = "network              error  95 % interval    difference  at most  decision";
+        let line = |row: &Row| {
+            let error = row.estimate.map_or_else(
+                || format!("{:<18}       -               -", row.name),
+                |ErrorEstimate { mean_error, error_interval: (low, high), .. }| {
+                    format!("{:<18} {mean_error:5.2} %  {:5.2} to {:5.2}", row.name, low.max(0.0), high.min(100.0))
+                },
+            );
+            let Some(Comparison { estimate, decision, .. }) = &row.comparison else {
+                return format!("{error}           -        -  reference");
+            };
+            let difference = estimate.map_or_else(
+                || "     -        -".into(),
+                |Difference { mean, upper_bound, .. }| format!("{mean:+6.2}   {upper_bound:+6.2}"),
+            );
+            let early = self.stopped_in_short(row).map(|short| format!(", {short}")).unwrap_or_default();
+            format!("{error}      {difference}  {decision}{early}")
+        };
+        std::iter::once(heading.to_string()).chain(self.rungs.iter().map(line)).collect()
+    }
+
+    /// The mark of a network that was stopped early, with what happened.
+    pub fn stopped_in_short(&self, row: &Row) -> Option<String> {
+        self.first_repeat(row).map(|first| {
+            format!(
+                "stopped after the first repeat ({:.1} % wrong there, the reference {:.1} %)",
+                first.error, first.reference_error
+            )
+        })
+    }
+}
+
+impl Row {
+    /// Its name in sentences.
+    pub fn describe(&self) -> String {
+        match self.left_out {
+            Some(block) => format!("the network without block {block}"),
+            None => counted(self.blocks, "block"),
+        }
+    }
+
+    /// The verb or pronoun that goes with its name.
+    fn verb<'a>(&self, one: &'a str, several: &'a str) -> &'a str {
+        if self.left_out.is_none() && self.blocks != 1 { several } else { one }
+    }
+
+    /// What became of it; none of the reference.
+    pub fn decision(&self) -> Option<Decision> {
+        self.comparison.as_ref().map(|comparison| comparison.decision)
+    }
+}
+
+/// How every network was trained.
+fn recipe(settings: &Settings) -> String {
+    let training = &settings.training;
+    let optimizer = match (training.optimizer, training.momentum) {
+        (OptimizerName::Adam, _) => "Adam".into(),
+        (OptimizerName::Sgd, momentum) => format!("SGD with momentum {}", momentum.unwrap_or_default()),
+    };
+    let flipped = if training.augment { "flipped at random" } else { "not flipped" };
+    format!(
+        "Every network was trained for {} in batches of {} by {optimizer}, with a learning rate that falls from {} to zero along \
+         a cosine, weight decay {}, dropout {}, and images {flipped}; {} and {}.",
+        counted(training.epochs, "epoch"),
+        training.batch,
+        training.lr,
+        training.weight_decay,
+        training.model.dropout,
+        counted(settings.folds, "fold"),
+        counted(settings.repeats, "repeat")
+    )
+}
+
+fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+fn points(margin: f64) -> String {
+    format!("{margin} percentage point{}", if margin == 1.0 { "" } else { "s" })
+}
