@@ -15,7 +15,7 @@ use crate::explain::{Explanation, Lens, Options, judge, telling};
 use crate::gpu::Gpu;
 use crate::html::{Explained, Looked, METHODS, REPORT, Report};
 use crate::run_dir::{self, RunDir};
-use crate::terminal::say;
+use crate::terminal::{one_line, say};
 
 /// Explanations that are shown.
 const MOST_EXPLAINED: usize = 5;
@@ -52,6 +52,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         // The commands of the page are to find the photos where they are now.
         report.config.data = Some(std::path::absolute(data)?.display().to_string());
     }
+    report.disagreements().iter().for_each(|problem| say(format!("note: {problem}")));
     let path = write(&report, out.as_deref())?;
     say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));
     Ok(())
@@ -72,10 +73,13 @@ fn check_replaceable(out: Option<&Path>) -> Result<()> {
 }
 
 /// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
-/// there. A failure is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
-pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) {
+/// there. What keeps a page from being made is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
+///
+/// # Errors
+/// When the page was made and cannot be written.
+pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) -> Result<()> {
     let started = Instant::now();
-    let made = || -> Result<(PathBuf, bool)> {
+    let made = || -> Result<Report> {
         let found;
         let pictures = match pictures {
             Some(pictures) => pictures,
@@ -85,25 +89,26 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
             }
         };
         let looked = Station::new(gpu, run, BATCH)?.look(run, pictures).map_err(|error| reason(&error));
-        let report = Report::read(run, None, looked, Explained::newest(run, MOST_EXPLAINED))?;
-        Ok((write(&report, None)?, report.explained.is_empty() || report.depth.is_none()))
+        Report::read(run, None, looked, Explained::newest(run, MOST_EXPLAINED))
     };
     let typed = quoted(&run.display().to_string());
     match made() {
-        Ok((path, incomplete)) => {
+        Ok(report) => {
+            let path = write(&report, None)?;
             say(format!("report   {}, {:.1} s", path.display(), started.elapsed().as_secs_f64()));
-            if incomplete {
+            if report.explained.is_empty() || report.depth.is_none() {
                 say(format!(
                     "         `convscope report {typed}` adds explanations, with --depth DIR a study of depth"
                 ));
             }
         }
-        Err(error) => say(format!("note: no report: {error:#}; `convscope report {typed}` tries again")),
+        Err(error) => say(format!("note: no report: {}; `convscope report {typed}` tries again", one_line(&error))),
     }
+    Ok(())
 }
 
 fn reason(error: &anyhow::Error) -> String {
-    format!("{error:#}").trim_end_matches('.').to_string()
+    one_line(error).trim_end_matches('.').to_string()
 }
 
 /// Writes the page and returns its path.

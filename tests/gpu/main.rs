@@ -1,5 +1,6 @@
 //! The kernels and the network on a real device.
 
+mod best;
 #[path = "../common/mod.rs"]
 mod common;
 mod engine;
@@ -31,7 +32,14 @@ fn gpu_with(kernels: Kernels) -> &'static Gpu {
 }
 
 fn main() {
-    let tests =
-        [kernels::tests(), engine::tests(), golden::tests(), explain::tests(), layers::tests(), learned::tests()];
+    let tests = [
+        best::tests(),
+        kernels::tests(),
+        engine::tests(),
+        golden::tests(),
+        explain::tests(),
+        layers::tests(),
+        learned::tests(),
+    ];
     common::run(tests.into_iter().flatten().collect(), vec![]).exit();
 }
