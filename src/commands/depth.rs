@@ -159,7 +159,7 @@ fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
     if let Some(rule) = &findings.one_standard_error {
         say(format!("the one-standard-error rule would choose {} ({})", rule.choice, rule.note));
     }
-    say_apart(format!("{}", findings.words));
+    say_apart(&findings.words);
     Ok(findings)
 }
 

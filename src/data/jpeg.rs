@@ -253,7 +253,7 @@ impl File {
         };
         let mut walk = Walk { bits: Bits::new(data), band, end_of_band: 0 };
         for unit in 0..units[0] * units[1] {
-            if self.restart_interval > 0 && unit > 0 && unit % self.restart_interval == 0 {
+            if unit > 0 && unit.is_multiple_of(self.restart_interval) {
                 walk.restart()?;
             }
             let [x, y] = [unit % units[0], unit / units[0]];

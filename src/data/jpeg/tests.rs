@@ -133,7 +133,7 @@ fn encode_scan(form: &Form, scan: &[usize], most: [usize; 2], writer: &mut Write
     };
     let mut means = vec![0; form.factors.len()];
     for unit in 0..units[0] * units[1] {
-        if form.restart_interval > 0 && unit > 0 && unit % form.restart_interval == 0 {
+        if unit > 0 && unit.is_multiple_of(form.restart_interval) {
             writer.align();
             writer.bytes.extend([0xFF, 0xD0 + (unit / form.restart_interval - 1) as u8 % 8]);
             means.fill(0);
