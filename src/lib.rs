@@ -50,6 +50,7 @@
 //! # }
 //! ```
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr))]
 
 pub mod checkpoint;
 pub mod gpu;
@@ -69,6 +70,8 @@ pub mod commands;
 #[cfg(feature = "native")]
 pub mod data;
 #[cfg(feature = "native")]
+mod disk;
+#[cfg(feature = "native")]
 pub mod explain;
 #[cfg(feature = "native")]
 pub mod html;
@@ -85,6 +88,6 @@ pub mod stats;
 #[cfg(feature = "native")]
 pub mod study;
 #[cfg(feature = "native")]
-mod terminal;
+pub mod terminal;
 #[cfg(feature = "native")]
 pub mod train;

@@ -1,16 +1,22 @@
 //! The program `convscope`.
+#![warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use convscope::cli::Cli;
+use convscope::{commands, terminal};
 
 fn main() -> ExitCode {
     quieten_driver();
-    match convscope::commands::run(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return terminal::tell_usage(&error),
+    };
+    match commands::run(cli).and_then(|()| terminal::all_printed()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            terminal::fail(&error);
             ExitCode::FAILURE
         }
     }

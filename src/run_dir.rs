@@ -1,52 +1,105 @@
 //! A run on disk: settings, metrics, weights and pictures, in a folder of its own.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
+use std::io::{Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
+use image::{ImageFormat, RgbImage};
 use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::Config;
+use crate::disk::{self, Claim};
 use crate::train::EpochRecord;
 
 /// Folder of the runs that are given no folder.
 pub const RUNS: &str = "runs";
 
-/// A run's folder.
+/// A run's folder, or another that a command fills.
 pub struct RunDir {
     path: PathBuf,
+    /// Keeps other processes out of a folder that was new.
+    claim: Option<Claim>,
+    /// Whether there was no such folder before.
+    made: bool,
 }
 
 impl RunDir {
-    /// Makes a new folder: `out`, or else the next free number below `runs/`.
+    /// Makes a new folder: `out`, or else the next free number below `runs/`. No other process can make it its own, even if it
+    /// tries at the same moment.
     ///
     /// # Errors
     /// As [`check_free`], or when the folder cannot be made.
     pub fn create(out: Option<&Path>) -> Result<Self> {
         check_free(out)?;
-        let path = match out {
-            Some(out) => {
-                fs::create_dir_all(out).with_context(|| format!("--out {}: cannot be made", out.display()))?;
-                out.to_path_buf()
-            }
-            None => {
-                fs::create_dir_all(RUNS)
-                    .with_context(|| format!("the folder {RUNS}/ cannot be made: use --out elsewhere"))?;
-                // Behind the newest, so that the numbers tell the order even where runs were deleted.
-                let taken = fs::read_dir(RUNS)?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-                let newest: usize = taken.max().unwrap_or(0);
-                free_name(Path::new(RUNS), |number| format!("{:03}", newest.saturating_add(number)))?
-            }
+        let Some(out) = out else {
+            fs::create_dir_all(RUNS)
+                .with_context(|| format!("the folder {RUNS}/ cannot be made: use --out elsewhere"))?;
+            // Behind the newest, so that the numbers tell the order even where runs were deleted.
+            let taken = fs::read_dir(RUNS)?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            let newest: usize = taken.max().unwrap_or(0);
+            return Self::numbered(Path::new(RUNS), |number| format!("{:03}", newest.saturating_add(number)));
         };
-        Ok(Self { path })
+        let cannot = || format!("--out {}: cannot be made", out.display());
+        fs::create_dir_all(out.parent().unwrap_or(out)).with_context(cannot)?;
+        let made = match fs::create_dir(out) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+            result => result.map(|()| true).with_context(cannot)?,
+        };
+        match Claim::of(out).with_context(|| format!("--out {}: cannot be written", out.display()))? {
+            Some(claim) => {
+                disk::sweep(out);
+                Ok(Self { path: out.to_path_buf(), claim: Some(claim), made })
+            }
+            None => bail!("--out {}: another process is writing there; name a new folder", out.display()),
+        }
+    }
+
+    /// Makes the folder `parent/name(number)` for the least number, from 1, that is free.
+    ///
+    /// # Errors
+    /// When the folder cannot be made for another reason than being there.
+    fn numbered(parent: &Path, name: impl Fn(usize) -> String) -> Result<Self> {
+        let mut number = 1;
+        loop {
+            let path = parent.join(name(number));
+            let cannot = || format!("cannot make the folder {}", path.display());
+            number += 1;
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                result => result.with_context(cannot)?,
+            }
+            // Another process may have been given this very folder.
+            if let Some(claim) = Claim::of(&path).with_context(cannot)? {
+                return Ok(Self { path, claim: Some(claim), made: true });
+            }
+        }
+    }
+
+    /// Makes the folder `parent/stem`, or if there is one `parent/stem-2` and so on, and `parent` as needed.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn below(parent: &Path, stem: &str) -> Result<Self> {
+        fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make the folder {}: use --out", parent.display()))?;
+        Self::numbered(parent, |number| if number == 1 { stem.to_string() } else { format!("{stem}-{number}") })
+            .with_context(|| format!("the results cannot be put into {}: use --out", parent.display()))
     }
 
     /// A folder that is there already.
     pub fn at(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, claim: None, made: false }
+    }
+
+    /// Gives a folder up into which nothing was written: if it was not there before, it is removed.
+    pub fn give_up(self) {
+        drop(self.claim);
+        if self.made {
+            // What cannot be removed is an empty folder, which harms nobody.
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// The folder.
@@ -57,6 +110,14 @@ impl RunDir {
     /// Path of a file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Writes a file whole or not at all, so that a stop at any moment leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        disk::write(&self.file(name), bytes)
     }
 
     /// Writes a value as indented JSON.
@@ -76,6 +137,28 @@ impl RunDir {
         self.write(name, &serde_json::to_vec(value)?)
     }
 
+    /// Writes a CSV table.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_table(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&mut csv::Writer<Vec<u8>>) -> csv::Result<()>,
+    ) -> Result<()> {
+        self.write(name, &disk::table(fill)?)
+    }
+
+    /// Writes an image as PNG.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_picture(&self, name: &str, picture: &RgbImage) -> Result<()> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, ImageFormat::Png)?;
+        self.write(name, bytes.get_ref())
+    }
+
     /// Writes a checkpoint.
     ///
     /// # Errors
@@ -84,41 +167,18 @@ impl RunDir {
         self.write(name, &checkpoint.to_bytes())
     }
 
-    /// Appends an epoch to `metrics.jsonl` and `metrics.csv`.
+    /// Writes the epochs so far as `metrics.jsonl` and `metrics.csv`.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn append_metrics(&self, record: &EpochRecord) -> Result<()> {
-        let append = || -> Result<()> {
-            let mut lines = self.append("metrics.jsonl")?;
-            writeln!(lines, "{}", serde_json::to_string(record)?)?;
-            let table = self.append("metrics.csv")?;
-            let is_new = table.metadata()?.len() == 0;
-            let mut table = csv::WriterBuilder::new().has_headers(is_new).from_writer(table);
-            table.serialize(record)?;
-            Ok(table.flush()?)
-        };
-        append().with_context(|| format!("the metrics cannot be written to {}", self.path.display()))
-    }
-
-    fn append(&self, name: &str) -> Result<File> {
-        let path = self.file(name);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        file.with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    /// Writes a file whole or not at all, so that a stop at any moment leaves the old one or the new one.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.file(name);
-        // Several processes may write the same file at once.
-        let moment = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let unfinished = self.file(&format!("{name}.{}-{moment}.unfinished", std::process::id()));
-        fs::write(&unfinished, bytes)
-            .and_then(|()| fs::rename(&unfinished, &path))
-            .with_context(|| format!("cannot write {}", path.display()))
+    pub fn write_metrics(&self, records: &[EpochRecord]) -> Result<()> {
+        let mut lines = String::new();
+        for record in records {
+            lines.push_str(&serde_json::to_string(record)?);
+            lines.push('\n');
+        }
+        self.write("metrics.jsonl", lines.as_bytes())?;
+        self.write_table("metrics.csv", |table| records.iter().try_for_each(|record| table.serialize(record)))
     }
 }
 
@@ -128,39 +188,11 @@ impl RunDir {
 /// When `out` exists and is not an empty folder.
 pub fn check_free(out: Option<&Path>) -> Result<()> {
     match out {
-        Some(out) if fs::read_dir(out).map_or(out.exists(), |mut entries| entries.next().is_some()) => {
+        Some(out) if out.exists() && !disk::is_empty(out).unwrap_or(false) => {
             bail!("--out {}: exists already; name a new folder, an older run is never overwritten", out.display())
         }
         _ => Ok(()),
     }
-}
-
-/// Makes the folder `parent/name(number)` for the least number, from 1, that is free.
-///
-/// # Errors
-/// When the folder cannot be made for another reason than being there.
-pub fn free_name(parent: &Path, name: impl Fn(usize) -> String) -> Result<PathBuf> {
-    let mut number = 1;
-    loop {
-        let path = parent.join(name(number));
-        match fs::create_dir(&path) {
-            Ok(()) => return Ok(path),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot make the folder {}", path.display()));
-            }
-        }
-    }
-}
-
-/// Makes the folder `parent/stem`, or if there is one `parent/stem-2` and so on, and `parent` as needed.
-///
-/// # Errors
-/// As [`free_name`].
-pub fn free_folder(parent: &Path, stem: &str) -> Result<PathBuf> {
-    fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}: use --out", parent.display()))?;
-    free_name(parent, |number| if number == 1 { stem.to_string() } else { format!("{stem}-{number}") })
-        .with_context(|| format!("the results cannot be put into {}: use --out", parent.display()))
 }
 
 /// Reads a checkpoint of a run.
@@ -194,6 +226,10 @@ fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Barrier;
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -205,18 +241,81 @@ mod tests {
         let error = RunDir::create(Some(&out)).err().unwrap().to_string();
         assert!(error.contains("exists already"), "{error}");
         assert_eq!(fs::read_to_string(out.join("config.json")).unwrap(), "1\n");
-        let names = ["001", "002"].map(|name| folder.path().join(name));
-        for expected in names {
-            assert_eq!(free_name(folder.path(), |number| format!("{number:03}")).unwrap(), expected);
+        for expected in ["layers", "layers-2"] {
+            assert_eq!(RunDir::below(folder.path(), "layers").unwrap().path(), folder.path().join(expected));
         }
+    }
+
+    /// Whether the folder is new, or there and empty, or holds what a stopped process has left: of several that are given it at
+    /// the same moment, one has it.
+    #[test]
+    fn a_folder_has_one_owner() {
+        let leave_nothing = |_: &Path| {};
+        let make = |out: &Path| fs::create_dir(out).unwrap();
+        let leave_a_part = |out: &Path| {
+            fs::create_dir(out).unwrap();
+            fs::write(out.join("config.json.7-1.unfinished"), "{").unwrap();
+        };
+        for prepare in [&leave_nothing as &dyn Fn(&Path), &make, &leave_a_part] {
+            for _ in 0..50 {
+                let folder = tempfile::tempdir().unwrap();
+                let out = folder.path().join("deep/run");
+                fs::create_dir(folder.path().join("deep")).unwrap();
+                prepare(&out);
+                let barrier = Barrier::new(4);
+                let results: Vec<_> = thread::scope(|scope| {
+                    let run = |number: usize| {
+                        barrier.wait();
+                        let run = RunDir::create(Some(&out))?;
+                        run.write_json("config.json", &number).map(|()| run)
+                    };
+                    let runs: Vec<_> = (0..4).map(|number| scope.spawn(move || run(number))).collect();
+                    runs.into_iter().map(|run| run.join().unwrap()).collect()
+                });
+                let winners: Vec<usize> = (0..4).filter(|&number| results[number].is_ok()).collect();
+                assert_eq!(winners.len(), 1);
+                for error in results.iter().filter_map(|result| result.as_ref().err()) {
+                    let error = error.to_string();
+                    assert!(error.contains("another process") || error.contains("exists already"), "{error}");
+                }
+                drop(results);
+                let names: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+                assert_eq!(names, ["config.json"]);
+                assert_eq!(fs::read_to_string(out.join("config.json")).unwrap(), format!("{}\n", winners[0]));
+            }
+        }
+    }
+
+    #[test]
+    fn numbered_folders_have_one_owner_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs: Vec<RunDir> = thread::scope(|scope| {
+            let make = || RunDir::below(&folder.path().join("new"), "learned").unwrap();
+            let makers: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+            makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+        });
+        let paths: BTreeSet<_> = runs.iter().map(|run| run.path().to_path_buf()).collect();
+        assert_eq!(paths.len(), 8);
+    }
+
+    #[test]
+    fn a_folder_that_is_given_up_is_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let [new, old] = ["new", "old"].map(|name| folder.path().join(name));
+        fs::create_dir(&old).unwrap();
+        for out in [&new, &old] {
+            RunDir::create(Some(out)).unwrap().give_up();
+        }
+        assert!(!new.exists() && fs::read_dir(&old).unwrap().next().is_none());
     }
 
     #[test]
     fn metrics_make_one_table_with_one_header() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(Some(&folder.path().join("run"))).unwrap();
+        let mut records = Vec::new();
         for epoch in 1..=2 {
-            let record = EpochRecord {
+            records.push(EpochRecord {
                 epoch,
                 train_loss: 0.5,
                 train_acc: 0.75,
@@ -225,8 +324,8 @@ mod tests {
                 images_per_s: 100.0,
                 train_seconds: 2.0,
                 val_seconds: 1.0,
-            };
-            run.append_metrics(&record).unwrap();
+            });
+            run.write_metrics(&records).unwrap();
         }
         let table = fs::read_to_string(run.file("metrics.csv")).unwrap();
         let lines: Vec<_> = table.lines().collect();

@@ -1,21 +1,110 @@
 //! Lines and progress on the terminal.
+//!
+//! All that the program prints goes through here; clippy's `print_stdout` and `print_stderr` forbid the ways around it. Names of
+//! files, classes and devices come from elsewhere and may hold anything, so whatever a terminal would obey instead of show is
+//! made visible here, and no caller can forget it.
 
 use std::fmt::{self, Display};
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-/// Prints a line. Where nobody reads any more, as behind `| head`, the work goes on without.
+/// Why the first line that could not be printed was not.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Prints one line. Where that is impossible the work goes on, and [`all_printed`] tells of it.
 pub fn say(line: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    if let Err(error) = writeln!(io::stdout(), "{}", visible(&line.to_string())) {
+        LOST.lock().expect("no thread panics here").get_or_insert(error);
+    }
+}
+
+/// Prints an empty line and one line.
+pub fn say_apart(line: impl Display) {
+    say("");
+    say(line);
+}
+
+/// Prints one line on standard error, beside results on standard output that another program may read.
+pub fn note(line: impl Display) {
+    // Nothing depends on it, and there is no other place to tell of it.
+    let _ = writeln!(io::stderr(), "{}", visible(&line.to_string()));
+}
+
+/// Whether every line could be printed.
+///
+/// # Errors
+/// Why the first that was lost could not.
+pub fn all_printed() -> Result<()> {
+    let flushed = io::stdout().flush();
+    let lost = LOST.lock().expect("no thread panics here").take();
+    lost.map_or(flushed, Err).context("the output could not be written")
+}
+
+/// Prints an error. Lines after the first are set in, so that none of them looks like another message.
+pub fn fail(error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    let lines: Vec<String> = text.lines().map(visible).collect();
+    let _ = writeln!(io::stderr(), "error: {}", lines.join("\n  "));
+}
+
+/// An error with its causes, as a part of a line.
+pub fn one_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").replace('\n', "; ")
+}
+
+/// Prints what the parser of the command line has to tell, a mistake or the help that was asked for.
+pub fn tell_usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        // It repeats what was typed.
+        let text = error.to_string();
+        let _ = writeln!(io::stderr(), "{}", text.trim_end().lines().map(visible).collect::<Vec<_>>().join("\n"));
+        return ExitCode::from(2);
+    }
+    let printed = error.print().and_then(|()| io::stdout().flush()).context("the output could not be written");
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            fail(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The text as one line that a terminal shows and does not obey. Control characters, line breaks and marks that turn the
+/// direction of writing become JSON's escapes (`\n`, `\u001b`), so that JSON stays what it is.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            _ if character.is_control() || turns_or_breaks(character) => {
+                shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+            }
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// Whether a character is Unicode's line or paragraph separator, one of its twelve marks of direction (UAX #9, section 2),
+/// which can show a name's letters in another order, or the byte-order mark, which is not shown at all.
+fn turns_or_breaks(character: char) -> bool {
+    matches!(character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A progress bar on a terminal; nothing where the output goes elsewhere. Beside the library's own keys, the template knows
 /// `{rate}`, the steps a second.
-pub fn bar(template: &str, len: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+pub fn bar(template: &str, len: u64) -> Bar {
+    if !io::stderr().is_terminal() {
+        return Bar(ProgressBar::hidden());
     }
     let style = ProgressStyle::with_template(template)
         .expect("the template is valid")
@@ -26,5 +115,82 @@ pub fn bar(template: &str, len: u64) -> ProgressBar {
         .progress_chars("=> ");
     let bar = ProgressBar::new(len).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+    Bar(bar)
+}
+
+/// A progress bar whose message is made visible.
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// The same with a message.
+    pub fn with_message(self, message: impl Display) -> Self {
+        self.set_message(message);
+        self
+    }
+
+    /// What is being done.
+    pub fn set_message(&self, message: impl Display) {
+        self.0.set_message(visible(&message.to_string()));
+    }
+
+    /// How many steps there are.
+    pub fn set_length(&self, steps: u64) {
+        self.0.set_length(steps);
+    }
+
+    /// How many steps are done.
+    pub fn set_position(&self, steps: u64) {
+        self.0.set_position(steps);
+    }
+
+    /// Draws the bar anew.
+    pub fn tick(&self) {
+        self.0.tick();
+    }
+
+    /// Takes the bar away while something is printed.
+    pub fn suspend(&self, print: impl FnOnce()) {
+        self.0.suspend(print);
+    }
+
+    /// Takes the bar away for good.
+    pub fn finish_and_clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_made_visible() {
+        for (text, shown) in [
+            ("\x1b[2J\x1b]0;title\x07", "\\u001b[2J\\u001b]0;title\\u0007"),
+            ("a\nb\r\tc\0", "a\\nb\\r\\tc\\u0000"),
+            ("\u{9b}31m\u{7f}\u{85}", "\\u009b31m\\u007f\\u0085"),
+            ("cat\u{202e}gpj.exe\u{2066}\u{200f}\u{61c}", "cat\\u202egpj.exe\\u2066\\u200f\\u061c"),
+            ("a\u{2028}b\u{2029}\u{feff}", "a\\u2028b\\u2029\\ufeff"),
+        ] {
+            assert_eq!(visible(text), shown);
+        }
+    }
+
+    /// Letters of every script stay as they are, joiners too, without which some are misspelt.
+    #[test]
+    fn what_a_terminal_shows_stays_as_it_is() {
+        for text in
+            ["", "Кот 猫 คน कुत्ता", "C:\\photos\\n", "می\u{200c}خواهم", "👩\u{200d}🚀 e\u{301} ~", "{\"a\": \"\\n\"}"]
+        {
+            assert_eq!(visible(text), text);
+        }
+    }
+
+    #[test]
+    fn json_means_the_same_afterwards() {
+        let text = serde_json::to_string("a\u{1b}\u{7f}\u{202e}\n\"\\ é").unwrap();
+        let shown = visible(&text);
+        assert!(!shown.contains('\u{7f}') && !shown.contains('\u{202e}'));
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), serde_json::from_str::<String>(&text).unwrap());
+    }
 }

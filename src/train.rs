@@ -1,12 +1,12 @@
 //! Training: the step, the epoch, the evaluation.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Weights;
+use crate::checkpoint::{Checkpoint, Weights};
 use crate::data::loader::{Batch, Flips, MOST_LOADERS, shuffled, with_batches};
 use crate::data::{Pictures, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
@@ -181,6 +181,23 @@ impl<'a> Trainer<'a> {
         Ok((metrics, rejected))
     }
 
+    /// Judges other weights as [`Trainer::evaluate`] does. Training then goes on as if nothing had been.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn evaluate_others(
+        &self,
+        weights: &Weights,
+        pictures: &dyn Pictures,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Metrics, Vec<Rejected>)> {
+        let own = self.weights()?;
+        self.model.exchange(self.gpu, weights);
+        let judged = self.evaluate(pictures, progress);
+        self.model.exchange(self.gpu, &own);
+        judged
+    }
+
     /// The logits of all pictures in evaluation mode, (pictures, classes), in their order.
     ///
     /// # Errors
@@ -215,6 +232,40 @@ impl<'a> Trainer<'a> {
             ensure!(finite, "the weights {name} are no longer finite numbers: lower --lr (now {})", self.recipe.lr);
         }
         Ok(weights)
+    }
+}
+
+/// The best epoch so far.
+pub struct Best {
+    /// How it did on the validation images.
+    pub val: Metrics,
+    /// Those that could not be read then.
+    pub lost: BTreeSet<String>,
+    /// Its weights.
+    pub checkpoint: Checkpoint,
+}
+
+impl Best {
+    /// Whether a later epoch, whose weights the trainer has, did better: more of the same images right, or as many with a lower
+    /// loss. Where images have come or gone since, the earlier weights are judged anew on those that are there now; if the
+    /// images change once more meanwhile, nothing is shown and the earlier epoch stays.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn is_beaten_by(
+        &mut self,
+        val: &Metrics,
+        lost: &BTreeSet<String>,
+        trainer: &Trainer<'_>,
+        images: &dyn Pictures,
+    ) -> Result<bool> {
+        if self.lost != *lost {
+            let (again, lost_now) = trainer.evaluate_others(&self.checkpoint.weights, images, &mut |_| {})?;
+            self.val = again;
+            self.lost = lost_now.into_iter().map(|lost| lost.file).collect();
+        }
+        let rank = |metrics: &Metrics| (metrics.correct, -metrics.loss_sum);
+        Ok(self.lost == *lost && rank(val) > rank(&self.val))
     }
 }
 

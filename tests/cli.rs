@@ -4,8 +4,9 @@ mod common;
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use common::trial;
 use convscope::checkpoint::Checkpoint;
@@ -30,10 +31,17 @@ fn main() {
         trial("bench_scaling_goes_on_after_what_does_not_fit", bench_scaling_goes_on_after_what_does_not_fit),
         trial("divergence_is_told", divergence_is_told),
         trial("bad_data_folders_name_themselves", bad_data_folders_name_themselves),
+        trial("two_runs_do_not_share_a_folder", two_runs_do_not_share_a_folder),
+        trial("what_a_stopped_command_left_is_removed", what_a_stopped_command_left_is_removed),
+        trial("validation_images_that_vanish_are_told", validation_images_that_vanish_are_told),
+        trial("names_do_not_command_the_terminal", names_do_not_command_the_terminal),
+        trial("typed_names_do_not_command_the_terminal", typed_names_do_not_command_the_terminal),
+        trial("results_that_cannot_be_written_are_an_error", results_that_cannot_be_written_are_an_error),
     ];
     let others = vec![
         trial("bad_options_name_themselves", bad_options_name_themselves),
         trial("without_an_adapter_the_remedy_is_told", without_an_adapter_the_remedy_is_told),
+        trial("help_that_cannot_be_printed_is_an_error", help_that_cannot_be_printed_is_an_error),
     ];
     common::run(needing_gpu, others).exit();
 }
@@ -524,5 +532,238 @@ fn without_an_adapter_the_remedy_is_told() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success());
         assert!(stderr.contains("apt-get install mesa-vulkan-drivers"), "{stderr}");
+    }
+}
+
+fn two_runs_do_not_share_a_folder() {
+    for exists in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        if exists {
+            fs::create_dir(folder.path().join("r")).unwrap();
+        }
+        let start = |seed: &str| {
+            Command::new(env!("CARGO_BIN_EXE_convscope"))
+                .arg("train")
+                .args(TINY)
+                .args(["--out", "r", "--no-report", "--seed", seed])
+                .current_dir(folder.path())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let both = ["1", "2"].map(start).map(|run| run.wait_with_output().unwrap());
+        let winner = both.iter().position(|output| output.status.success()).expect("one of them has the folder");
+        let loser = &both[1 - winner];
+        let error = String::from_utf8_lossy(&loser.stderr);
+        assert!(!loser.status.success() && error.matches("error: ").count() == 1, "{error}");
+        assert!(error.contains("--out r: "), "{error}");
+        let run = folder.path().join("r");
+        assert_eq!(json(&run.join("config.json"))["seed"], 1 + winner);
+        assert_eq!(fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count(), 3);
+        assert_eq!(unfinished(&run), Vec::<String>::new());
+    }
+}
+
+/// Files below a folder that are on their way to their place, or were left there.
+fn unfinished(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if entry.path().is_dir() {
+            found.extend(unfinished(&entry.path()));
+        } else if name.ends_with(".unfinished") {
+            found.push(name);
+        }
+    }
+    found
+}
+
+fn what_a_stopped_command_left_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    // Stopped while it learns.
+    let mut run = Command::new(env!("CARGO_BIN_EXE_convscope"))
+        .args(["train", "--out", "r", "--size", "40", "--channels", "4,6", "--batch", "8", "--epochs", "1000"])
+        .args(["--train-pictures", "20", "--val-pictures", "10"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(run.stdout.take().unwrap()).lines();
+    assert!(lines.map(Result::unwrap).any(|line| line.starts_with("epoch  3/")), "it learns");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let run = folder.path().join("r");
+    assert_eq!(fs::read_dir(&run).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 0);
+    assert!(unfinished(&run).contains(&"claim.unfinished".to_string()), "it had claimed the folder");
+    fs::create_dir(run.join("features")).unwrap();
+    for name in ["best.safetensors.4000000-7.unfinished", "features/overview.png.4000000-12.unfinished"] {
+        fs::write(run.join(name), b"half").unwrap();
+    }
+    fs::write(run.join("notes.unfinished"), b"of the user").unwrap();
+    succeed(folder.path(), &["report", "r"]);
+    assert_eq!(unfinished(&run), ["notes.unfinished"]);
+}
+
+/// The best epoch is chosen on the images that are there, told, and the same in the report.
+fn validation_images_that_vanish_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    make_photos(&photos);
+    let mut run = Command::new(env!("CARGO_BIN_EXE_convscope"))
+        .args(["train", "--data", "photos", "--size", "32", "--batch", "4", "--channels", "4", "--epochs", "60"])
+        .args(["--val-share", "0.4", "--cache", "0", "--out", "r", "--no-report"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("epoch  1/")));
+    let listed = fs::read_to_string(folder.path().join("r/validation.csv")).unwrap();
+    let gone: Vec<&str> = listed.lines().skip(1).take(5).collect();
+    for file in &gone {
+        fs::remove_file(photos.join(file)).unwrap();
+    }
+    let printed: Vec<String> = lines.collect();
+    assert!(run.wait().unwrap().success());
+    let told = printed.iter().any(|line| {
+        line.starts_with("note: images that can no longer be read") && line.contains("of 12 validation images")
+    });
+    assert!(told, "{printed:?}");
+    let rejected = fs::read_to_string(folder.path().join("r/rejected.csv")).unwrap();
+    assert!(gone.iter().all(|file| rejected.contains(file)), "{rejected}");
+
+    let best = Checkpoint::from_bytes(&fs::read(folder.path().join("r/best.safetensors")).unwrap()).unwrap();
+    let last_best = printed
+        .iter()
+        .rfind(|line| line.ends_with("best so far"))
+        .map_or(1, |line| line["epoch ".len()..].split('/').next().unwrap().trim().parse().unwrap());
+    assert_eq!(best.meta.epoch, last_best);
+    succeed(folder.path(), &["report", "r"]);
+    let page = fs::read_to_string(folder.path().join("r/report.html")).unwrap();
+    assert!(page.contains(&format!("best: epoch {last_best}<")), "epoch {last_best}");
+}
+
+/// What would clear a screen, set a title, end a line, or turn the direction of writing.
+const COMMANDS: &str = "x\u{1b}[2J\u{1b}]0;t\u{7}\n\u{9b}1m\u{202e}y";
+const SHOWN: &str = "x\\u001b[2J\\u001b]0;t\\u0007\\n\\u009b1m\\u202ey";
+
+/// Lines without anything that a terminal would obey.
+fn assert_plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let obeyed = |character: char| character != '\n' && (character.is_control() || character == '\u{202e}');
+    assert!(!text.chars().any(obeyed), "{text:?}");
+    text
+}
+
+fn names_do_not_command_the_terminal() {
+    if cfg!(windows) {
+        // No file can have such a name there.
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    make_photos(&photos);
+    // The data folder's own checks refuse some of these in a class.
+    let class = "x\u{1b}[31my\u{202e}z";
+    fs::rename(photos.join("red"), photos.join(class)).unwrap();
+    fs::write(photos.join(format!("blue/{COMMANDS}.png")), b"no picture").unwrap();
+    let run = |arguments: &[&str]| {
+        let output = convscope(folder.path(), arguments);
+        (output.status.success(), assert_plain(&output.stdout), assert_plain(&output.stderr))
+    };
+    let (trained, printed, error) = run(&[
+        "train",
+        "--data",
+        "photos",
+        "--out",
+        "r",
+        "--size",
+        "32",
+        "--batch",
+        "4",
+        "--channels",
+        "4",
+        "--epochs",
+        "1",
+    ]);
+    if trained {
+        assert!(printed.contains("x\\u001b[31my\\u202ez"), "{printed}");
+    } else {
+        assert!(error.contains("\\u001b"), "a class of this name is refused by name: {error}");
+        fs::rename(photos.join(class), photos.join("red")).unwrap();
+        train_tiny(folder.path(), &["--out", "r"]);
+    }
+    let image = format!("{COMMANDS}.png");
+    fs::copy(photos.join("blue/1.png"), folder.path().join(&image)).unwrap();
+    let (done, printed, error) = run(&["features", &image, "--run", "r", "--out", "maps"]);
+    assert!(done && printed.contains(SHOWN), "{printed}{error}");
+    let (done, printed, error) = run(&["explain", &image, "--run", "r", "--out", COMMANDS]);
+    assert!(done && printed.contains(SHOWN), "{printed}{error}");
+    fs::write(folder.path().join(&image), b"no picture").unwrap();
+    for arguments in [["features", &image, "--run", "r"], ["explain", &image, "--run", "r"]] {
+        let (done, _, error) = run(&arguments);
+        assert!(!done && error.contains("x\\u001b[2J"), "{error}");
+    }
+}
+
+fn typed_names_do_not_command_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["train", "--data", COMMANDS][..],
+        &["train", "--out", COMMANDS, "--data", COMMANDS],
+        &["report", COMMANDS],
+        &["train", "--lr", COMMANDS],
+        &["train", COMMANDS],
+        &[COMMANDS],
+    ] {
+        let output = convscope(folder.path(), arguments);
+        assert!(!output.status.success());
+        assert_plain(&output.stdout);
+        let error = assert_plain(&output.stderr);
+        assert!(error.contains("\\u001b[2J") && error.starts_with("error: "), "{error}");
+    }
+}
+
+fn results_that_cannot_be_written_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    train_tiny(folder.path(), &["--out", "r"]);
+    // A folder stands where a file should.
+    fs::remove_file(folder.path().join("r/report.html")).unwrap();
+    fs::create_dir_all(folder.path().join("r/report.html/x")).unwrap();
+    let error = fail(folder.path(), &["report", "r"]);
+    assert!(error.contains("cannot write r/report.html"), "{error}");
+    assert_eq!(unfinished(&folder.path().join("r")), Vec::<String>::new());
+
+    // Nobody reads: the work is done all the same, and one error told.
+    let mut run = Command::new(env!("CARGO_BIN_EXE_convscope"));
+    run.arg("train").args(TINY).args(["--out", "unread", "--no-report"]).current_dir(folder.path());
+    let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(run.stdout.take());
+    assert_one_output_error(&run.wait_with_output().unwrap());
+    assert!(folder.path().join("unread/features/overview.png").exists());
+
+    if let Ok(full) = fs::File::options().write(true).open("/dev/full") {
+        let mut list = Command::new(env!("CARGO_BIN_EXE_convscope"));
+        assert_one_output_error(&list.arg("adapters").stdout(full).output().unwrap());
+    }
+}
+
+fn assert_one_output_error(output: &Output) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.matches("error: ").count() == 1, "{error}");
+    assert!(error.contains("the output could not be written"), "{error}");
+}
+
+fn help_that_cannot_be_printed_is_an_error() {
+    for option in ["--help", "--version"] {
+        if let Ok(full) = fs::File::options().write(true).open("/dev/full") {
+            let mut help = Command::new(env!("CARGO_BIN_EXE_convscope"));
+            assert_one_output_error(&help.arg(option).stdout(full).output().unwrap());
+        }
+        let help = convscope(Path::new("."), &[option]);
+        assert!(
+            help.status.success() && help.stdout.starts_with(b"Train a conv") != help.stdout.starts_with(b"convscope ")
+        );
     }
 }

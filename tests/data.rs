@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -445,6 +445,60 @@ fn pictures_beyond_the_limits_are_rejected_before_they_are_decoded() {
     bomb[header + 5..header + 9].copy_from_slice(&[0x3E, 0x80, 0x3E, 0x80]);
     let reason = load("bomb.jpg", &bomb, 8).unwrap_err();
     assert!(reason.starts_with("is too large: 16000 x 16000 pixels"), "{reason}");
+    // A PNG of one bit a pixel, which takes eight times as much memory when it is decoded, and three times that as RGB.
+    let mut bomb = ONE_BIT_PNG.to_vec();
+    bomb[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
+    let checksum = crc(&bomb[12..29]);
+    bomb[29..33].copy_from_slice(&checksum.to_be_bytes());
+    let reason = load("bomb.png", &bomb, 8).unwrap_err();
+    assert!(reason.starts_with("is too large: 16384 x 16384 pixels, which take 1024 MiB"), "{reason}");
+    assert!(load("small.png", ONE_BIT_PNG, 1).unwrap().pixels().all(|pixel| pixel.0 == WHITE));
+}
+
+/// One white pixel of one bit.
+const ONE_BIT_PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x01\0\0\0\0\x37\x6e\xf9\x24\
+    \0\0\0\x0aIDAT\x78\x9c\x63\x68\0\0\0\x82\0\x81\x77\xcd\x72\xb6\0\0\0\0IEND\xae\x42\x60\x82";
+
+/// The checksum of a PNG's chunk (ISO 3309).
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _: u32| (crc >> 1) ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+/// JPEGs that cjpeg wrote, beside what Pillow makes of them.
+#[test]
+#[ignore = "needs the files that scripts/odd-jpegs.py makes"]
+fn random_jpegs_look_as_pillow_shows_them_or_are_refused() {
+    let folder = std::env::var("CONVSCOPE_JPEGS").expect("CONVSCOPE_JPEGS names the folder of scripts/odd-jpegs.py");
+    let mut outcomes: BTreeMap<String, [usize; 2]> = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "jpg") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let [right, refused] = outcomes.entry(name.rsplit_once('-').unwrap().0.to_string()).or_default();
+        let expected = image::open(path.with_extension("png")).unwrap().into_rgb8();
+        match prepare::load(&path, expected.width()) {
+            Ok(pixels) => {
+                let difference = |(a, b): (&u8, &u8)| f64::from(a.abs_diff(*b));
+                let sum: f64 = pixels.iter().zip(expected.as_raw()).map(difference).sum();
+                let mean = sum / pixels.len() as f64;
+                // Decoders differ in how they smooth chroma that is stored at a lower resolution.
+                assert!(mean < 3.0, "{name} is {mean:.1} grey levels off in the mean");
+                *right += 1;
+            }
+            Err(_) => *refused += 1,
+        }
+    }
+    println!("kind: right, refused; none wrong: {outcomes:#?}");
+    assert!(!outcomes.is_empty());
+    for (kind, [right, refused]) in outcomes {
+        assert!(
+            if kind == "arithmetic" { right == 0 } else { refused == 0 },
+            "{kind}: {right} right, {refused} refused"
+        );
+    }
 }
 
 // The pictures of a folder.

@@ -1,6 +1,6 @@
 //! What was typed, and what it means. Nothing here touches a device or a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use clap::builder::PossibleValue;
@@ -52,6 +52,20 @@ pub enum Command {
     /// Time the training step by itself: random weights, and pictures of noise that lie on the device already
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+impl Command {
+    /// The folder of the run that the command is about, where it is about one that is there.
+    pub fn run(&self) -> Option<&Path> {
+        match self {
+            Self::Features(arguments) => Some(&arguments.run),
+            Self::Explain(arguments) => Some(&arguments.run),
+            Self::Learned(arguments) => Some(&arguments.run),
+            Self::Layers(arguments) => Some(&arguments.run),
+            Self::Report(arguments) => Some(&arguments.run),
+            Self::Train(_) | Self::Depth(_) | Self::Adapters | Self::Bench(_) => None,
+        }
+    }
 }
 
 /// Options of `features`.

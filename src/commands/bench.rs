@@ -9,7 +9,7 @@ use crate::bench::{Bench, Milliseconds, Repeats, Setting};
 use crate::cli::{DeviceArgs, ScalingArgs, StepArgs, Work};
 use crate::gpu::GpuError;
 use crate::model::Keep;
-use crate::terminal::say;
+use crate::terminal::{say, say_apart};
 
 /// A few steps where they are slow, many where a single one says little.
 const SHORT: Repeats = Repeats { warm_up: 1, timed: 200, within: Duration::from_secs(2) };
@@ -111,7 +111,8 @@ pub(super) fn scaling(arguments: &ScalingArgs) -> Result<()> {
     drop(gpu);
     let time_series = |title: &str, series: Vec<Work>| -> Result<Vec<Point>> {
         if !arguments.json {
-            say(format!("\n{title}\n size  batch   images/s    ms a step   ms an image   of the first"));
+            say_apart(title);
+            say(" size  batch   images/s    ms a step   ms an image   of the first");
         }
         let mut base = None;
         let mut points = Vec::new();

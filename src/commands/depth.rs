@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use indicatif::{HumanDuration, ProgressBar};
+use indicatif::HumanDuration;
 
 use crate::bench::Setting;
 use crate::checkpoint::{Checkpoint, Meta, Weights};
@@ -22,13 +22,13 @@ use crate::study::findings::{self, Findings};
 use crate::study::test_look::{Network, REFITS, TEST_FILE, TestLook};
 use crate::study::unit::{self, UNITS, Unit};
 use crate::study::{Identity, PROGRAM, Rung, Study};
-use crate::terminal::{bar, say};
+use crate::terminal::{Bar, bar, say, say_apart};
 use crate::train::Trainer;
 
 /// Folder of the weights of the networks that meet the test set.
 const REFIT_FOLDER: &str = "refit";
 /// What is said of the test set where the study found nothing.
-const NOTHING_TO_CONFIRM: &str = "\nThe test set is not looked at: there is nothing to confirm.";
+const NOTHING_TO_CONFIRM: &str = "The test set is not looked at: there is nothing to confirm.";
 /// Batches that are timed for the estimate, after one that is not.
 const TIMED_BATCHES: usize = 3;
 
@@ -41,8 +41,8 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
         let findings = collect(&folder, &study)?;
         match TestLook::recorded(&folder, &study)? {
             Some(look) => show(&look, "recorded earlier"),
-            None if !findings.conclusive => say(NOTHING_TO_CONFIRM),
-            None => say("\nThe test set has not been looked at; the study's command without --collect does that."),
+            None if !findings.conclusive => say_apart(NOTHING_TO_CONFIRM),
+            None => say_apart("The test set has not been looked at; the study's command without --collect does that."),
         }
         return write_pages(&folder, arguments);
     }
@@ -102,10 +102,10 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     let findings = collect(&folder, &study)?;
     match TestLook::recorded(&folder, &study)? {
         Some(look) => show(&look, "recorded earlier, and not read again"),
-        None if !findings.conclusive => say(NOTHING_TO_CONFIRM),
+        None if !findings.conclusive => say_apart(NOTHING_TO_CONFIRM),
         None => show(&workshop.look(&folder, &findings)?, "looked at now, once and for all"),
     }
-    say(format!("\nwrote {}: depth.json, depth.csv; one file a unit in {UNITS}/", folder.path().display()));
+    say_apart(format!("wrote {}: depth.json, depth.csv; one file a unit in {UNITS}/", folder.path().display()));
     write_pages(&folder, arguments)
 }
 
@@ -159,12 +159,12 @@ fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
     if let Some(rule) = &findings.one_standard_error {
         say(format!("the one-standard-error rule would choose {} ({})", rule.choice, rule.note));
     }
-    say(format!("\n{}", findings.words));
+    say_apart(&findings.words);
     Ok(findings)
 }
 
 fn show(look: &TestLook, when: &str) {
-    say(format!("\ntest set, {} pictures, {when}:", look.pictures));
+    say_apart(format!("test set, {} pictures, {when}:", look.pictures));
     look.lines().iter().for_each(say);
 }
 
@@ -391,7 +391,7 @@ impl<'a> Workshop<'a> {
 
 /// How far all units have come, by the seconds that they were estimated to take.
 struct Progress {
-    bar: ProgressBar,
+    bar: Bar,
     started: Instant,
     done: f64,
     total: f64,

@@ -1,7 +1,6 @@
 //! `explain`: why the network decided as it did.
 
-use std::fs::{self, File};
-use std::io::BufWriter;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -22,7 +21,7 @@ use crate::explain::{Explanation, Hover, Judged, Lens, Options, judge, methods, 
 use crate::html::{EXPLAINED, Explained};
 use crate::inspect::Stage;
 use crate::run_dir::{self, RunDir};
-use crate::terminal::say;
+use crate::terminal::{one_line, say};
 
 /// Seed of the untrained network that maps are compared with.
 pub(super) const CONTROL_SEED: u64 = 0x00C0_FFEE;
@@ -69,15 +68,15 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         }
         Err(error) if subjects.is_empty() => bail!("no image was named, and the run's own cannot be had: {error:#}"),
         Err(error) => say(format!(
-            "note: without channel ablation and without a comparison with guessing, which need the run's images: {error:#}"
+            "note: without channel ablation and without a comparison with guessing, which need the run's images: {}",
+            one_line(&error)
         )),
     }
 
     let parent = match &arguments.out {
-        Some(out) => RunDir::create(Some(out))?.path().to_path_buf(),
-        None => arguments.run.join("explain"),
+        Some(out) => RunDir::create(Some(out))?,
+        None => RunDir::at(arguments.run.join("explain")),
     };
-    fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}: use --out", parent.display()))?;
     let weights_shown = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
     for subject in &subjects {
         let started = Instant::now();
@@ -93,11 +92,12 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
             say(format!("note: {name}: --against is the predicted class itself, so the runner-up takes its place"));
         }
         let pages = Pages::new(&lens, &explanation, &meta.classes, &facts, arguments.scale);
-        let written = write(&parent, subject, &weights, &explanation, &pages, &meta.classes);
+        let written = write(parent.path(), subject, &weights, &explanation, &pages, &meta.classes);
         match written {
             Ok(index) => {
                 let drawn = started.elapsed().as_secs_f64() - computed;
-                say(format!("{name}: {decision}\n  {}", sums(&explanation)));
+                say(format!("{name}: {decision}"));
+                say(format!("  {}", sums(&explanation)));
                 say(format!("  {computed:.1} s computing, {drawn:.1} s drawing; open {}", index.display()));
             }
             Err(error) => failed.push(format!("{name}: {error:#}")),
@@ -250,30 +250,30 @@ fn write(
         }
     }
     // Whatever cannot be drawn has failed by now, before there is a folder.
-    let folder = RunDir::at(run_dir::free_folder(parent, &subject.stem)?);
+    let folder = RunDir::below(parent, &subject.stem)?;
     for part in ["saliency", "maps", "values"] {
         let path = folder.file(part);
         fs::create_dir(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
     }
-    super::write_pictures(folder.path(), pictures)?;
+    super::write_pictures(&folder, pictures)?;
 
     for (number, (block, geometry)) in (1..).zip(explanation.inside.blocks.iter().zip(lens.blocks())) {
         for (values, name) in [(&block.conv, "conv"), (&block.norm, "norm"), (&block.relu, "relu")] {
-            write_npy(&folder.file(&format!("values/block-{number}-{name}.npy")), values, &geometry.output)?;
+            write_npy(&folder, &format!("block-{number}-{name}"), values, &geometry.output)?;
         }
     }
     let [_, height, width] = lens.blocks().last().context("there is at least one block")?.output;
-    write_npy(&folder.file("values/evidence.npy"), &explanation.ledger.evidence, &[height, width])?;
+    write_npy(&folder, "evidence", &explanation.ledger.evidence, &[height, width])?;
     for (slug, finding) in slugs.iter().zip(&explanation.findings) {
         let map = &finding.raw;
-        write_npy(&folder.file(&format!("values/{slug}.npy")), &map.values, &[map.height, map.width])?;
+        write_npy(&folder, slug, &map.values, &[map.height, map.width])?;
     }
 
     let class = |index: usize| classes[index].as_str();
     let [target, against] = [explanation.question.target, explanation.question.against].map(class);
     folder.write_json("ledger.json", &LedgerFile { class: target, against, ledger: &explanation.ledger })?;
     folder.write_json("saliency.json", &saliency_file(explanation, &slugs))?;
-    write_channels(&folder.file("channels.csv"), explanation)?;
+    write_channels(&folder, explanation)?;
     folder.write_compact_json("hover.json", &Hover::new(lens, weights, explanation))?;
     folder.write_json(EXPLAINED, &Explained::new(lens, explanation, classes, &subject.name, subject.truth)?)?;
     Ok(folder.file("index.png"))
@@ -326,29 +326,26 @@ fn saliency_file<'a>(explanation: &'a Explanation, slugs: &'a [String]) -> Salie
 }
 
 /// One line a channel of a block: its part in the decision.
-fn write_channels(path: &Path, explanation: &Explanation) -> Result<()> {
-    let write = || -> csv::Result<()> {
-        let mut table = csv::Writer::from_path(path)?;
+fn write_channels(folder: &RunDir, explanation: &Explanation) -> Result<()> {
+    folder.write_table("channels.csv", |table| {
         table.write_record(["block", "channel", "contribution", "ablation", "maximum"])?;
         for (number, channels) in (1..).zip(&explanation.channels) {
             for (index, channel) in channels.iter().enumerate() {
                 table.serialize((number, index, channel.contribution, channel.ablation, channel.maximum))?;
             }
         }
-        Ok(table.flush()?)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+        Ok(())
+    })
 }
 
-fn write_npy(path: &Path, values: &[f32], shape: &[usize]) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let shape: Vec<u64> = shape.iter().map(|&size| size as u64).collect();
-        let file = BufWriter::new(File::create(path)?);
-        let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
-        writer.extend(values.iter().copied())?;
-        writer.finish()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+/// Writes an array of this shape as `values/NAME.npy`.
+fn write_npy(folder: &RunDir, name: &str, values: &[f32], shape: &[usize]) -> Result<()> {
+    let shape: Vec<u64> = shape.iter().map(|&size| size as u64).collect();
+    let mut bytes = Vec::new();
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
+    writer.extend(values.iter().copied())?;
+    writer.finish()?;
+    folder.write(&format!("values/{name}.npy"), &bytes)
 }
 
 /// A name as it can stand in a file's name: "Grad-CAM, block 5" is grad-cam-block-5.

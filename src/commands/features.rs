@@ -1,7 +1,5 @@
 //! `features`: the maps of a new image with the network of a run.
 
-use std::path::PathBuf;
-
 use anyhow::{Result, anyhow};
 
 use crate::checkpoint::Checkpoint;
@@ -37,14 +35,14 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
 
     let predicted = look.predicted();
     say(format!("{shown}: {} ({:.1} %)", meta.classes[predicted], 100.0 * look.probabilities[predicted]));
-    say(format!("wrote {}: overview.png, and block-1.png to block-{}.png", folder.display(), look.maps.len()));
+    say(format!("wrote {}: overview.png, and block-1.png to block-{}.png", folder.path().display(), look.maps.len()));
     Ok(())
 }
 
 /// Makes the folder for the pictures: `--out`, or a new one named after the image below the run's `features/`.
-fn folder(arguments: &FeaturesArgs) -> Result<PathBuf> {
+fn folder(arguments: &FeaturesArgs) -> Result<RunDir> {
     if let Some(out) = &arguments.out {
-        return Ok(RunDir::create(Some(out))?.path().to_path_buf());
+        return RunDir::create(Some(out));
     }
     let parent = arguments.run.join("features");
     let mut stem = arguments.image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -56,5 +54,5 @@ fn folder(arguments: &FeaturesArgs) -> Result<PathBuf> {
     if arguments.weights == Which::Last {
         stem.push_str("-last");
     }
-    run_dir::free_folder(&parent, &stem)
+    RunDir::below(&parent, &stem)
 }

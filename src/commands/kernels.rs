@@ -7,8 +7,10 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::bench::{self, Setting};
+use crate::disk;
 use crate::gpu::Gpu;
 use crate::ops::conv2d::Kernels;
+use crate::terminal::note;
 
 /// What may be the fastest on a GPU. The tiles of the subgroup kernels are made for processors.
 const ON_GPUS: [Kernels; 2] = [Kernels::Tiled, Kernels::Plain];
@@ -25,7 +27,7 @@ pub(super) fn choose(gpu: Gpu) -> Result<Gpu> {
         return Ok(gpu.with_kernels(kernels)?);
     }
     // Not to standard output, which may have to be one JSON object.
-    eprintln!("kernels  measuring which are the fastest on this adapter: once, a few seconds");
+    note("kernels  measuring which are the fastest on this adapter: once, a few seconds");
     let (gpu, kernels) = bench::fastest(gpu, &ON_GPUS)?;
     if let Some(file) = file {
         remember(&file, key, kernels);
@@ -41,12 +43,12 @@ fn read(file: &Path) -> BTreeMap<String, Kernels> {
 fn remember(file: &Path, key: String, kernels: Kernels) {
     let mut known = read(file);
     known.insert(key, kernels);
-    let written = file
-        .parent()
-        .map_or(Ok(()), fs::create_dir_all)
-        .and_then(|()| fs::write(file, serde_json::to_string_pretty(&known)?));
-    if let Err(error) = written {
-        eprintln!("note: {} cannot be written ({error}): the kernels will be measured again", file.display());
+    let write = || {
+        file.parent().map_or(Ok(()), fs::create_dir_all)?;
+        disk::write(file, serde_json::to_string_pretty(&known)?.as_bytes())
+    };
+    if let Err(error) = write() {
+        note(format!("note: the kernels will be measured again: {error:#}"));
     }
 }
 

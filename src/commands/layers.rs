@@ -1,9 +1,8 @@
 //! `layers`: what each layer of a network is good for.
 
-use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::LayersArgs;
@@ -36,19 +35,19 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
 
     let folder = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?,
-        None => RunDir::at(run_dir::free_folder(&arguments.run, "layers")?),
+        None => RunDir::below(&arguments.run, "layers")?,
     };
     folder.write_json("layers.json", &table)?;
     for (name, chart, _) in layer_charts(&table) {
         folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
     }
-    write_csv(&folder.file("layers.csv"), &table)?;
+    write_csv(&folder, &table)?;
     print(&table);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
     if arguments.out.is_none() && !arguments.no_report {
-        super::report::afterwards(&gpu, run, None, arguments.data.as_deref());
+        super::report::afterwards(&gpu, run, None, arguments.data.as_deref())?;
     }
     Ok(())
 }
@@ -85,9 +84,8 @@ fn print(table: &Layers) {
 }
 
 /// One line a block; layers.json has all figures.
-fn write_csv(path: &Path, table: &Layers) -> Result<()> {
-    let write = || -> csv::Result<()> {
-        let mut file = csv::Writer::from_path(path)?;
+fn write_csv(folder: &RunDir, table: &Layers) -> Result<()> {
+    folder.write_table("layers.csv", |file| {
         file.write_record([
             "block",
             "channels",
@@ -132,7 +130,6 @@ fn write_csv(path: &Path, table: &Layers) -> Result<()> {
                 (layer.ablation.significant, layer.ablation.fewest),
             ))?;
         }
-        Ok(file.flush()?)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+        Ok(())
+    })
 }

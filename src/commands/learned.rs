@@ -1,9 +1,8 @@
 //! `learned`: what each channel of a network has learned.
 
-use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use image::RgbImage;
 
 use crate::checkpoint::Checkpoint;
@@ -49,11 +48,11 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     // Whatever cannot be drawn has failed by now, before there is a folder.
     let folder = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?,
-        None => RunDir::at(run_dir::free_folder(&arguments.run, "learned")?),
+        None => RunDir::below(&arguments.run, "learned")?,
     };
-    super::write_pictures(folder.path(), drawn)?;
-    write_channels(&folder.file("channels.csv"), &survey)?;
-    write_patches(&folder.file("patches.csv"), &survey, lens.blocks(), pictures.as_ref())?;
+    super::write_pictures(&folder, drawn)?;
+    write_channels(&folder, &survey)?;
+    write_patches(&folder, &survey, lens.blocks(), pictures.as_ref())?;
     say(format!("wrote {}", folder.path().display()));
     say("  filters.png                  the filters of block 1 in colour");
     say("  block-N-patches.png          the nine strongest patches of each channel; patches.csv names their files");
@@ -155,25 +154,22 @@ fn state(channel: &ChannelSurvey) -> &'static str {
     }
 }
 
-fn write_channels(path: &Path, survey: &Survey) -> Result<()> {
-    let write = || -> csv::Result<()> {
-        let mut table = csv::Writer::from_path(path)?;
+fn write_channels(folder: &RunDir, survey: &Survey) -> Result<()> {
+    folder.write_table("channels.csv", |table| {
         table.write_record(["block", "channel", "max", "share_of_pictures", "mean", "state"])?;
         for (number, block) in (1..).zip(&survey.blocks) {
             for (index, channel) in block.channels.iter().enumerate() {
                 table.serialize((number, index, channel.max, channel.share, channel.mean, state(channel)))?;
             }
         }
-        Ok(table.flush()?)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+        Ok(())
+    })
 }
 
 /// Where each patch comes from: rows and columns of the picture as the network sees it.
-fn write_patches(path: &Path, survey: &Survey, blocks: &[Block], pictures: &dyn Pictures) -> Result<()> {
+fn write_patches(folder: &RunDir, survey: &Survey, blocks: &[Block], pictures: &dyn Pictures) -> Result<()> {
     let size = pictures.size() as usize;
-    let write = || -> csv::Result<()> {
-        let mut table = csv::Writer::from_path(path)?;
+    folder.write_table("patches.csv", |table| {
         table.write_record(["block", "channel", "rank", "picture", "value", "top", "left", "bottom", "right"])?;
         for (number, (block, geometry)) in (1..).zip(survey.blocks.iter().zip(blocks)) {
             for (index, channel) in block.channels.iter().enumerate() {
@@ -184,7 +180,6 @@ fn write_patches(path: &Path, survey: &Survey, blocks: &[Block], pictures: &dyn 
                 }
             }
         }
-        Ok(table.flush()?)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+        Ok(())
+    })
 }

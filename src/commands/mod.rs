@@ -13,15 +13,17 @@ mod train;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use image::RgbImage;
 
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs, Which};
 use crate::data::{Pictures, spread};
+use crate::disk;
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::inspect::Look;
+use crate::run_dir::RunDir;
 use crate::spec::Spec;
 use crate::terminal::{bar, say};
 
@@ -35,6 +37,9 @@ const DRAWN: &str = "this network was trained on drawn pictures only: what it sa
 /// # Errors
 /// One error with its remedy.
 pub fn run(cli: Cli) -> Result<()> {
+    if let Some(run) = cli.command.run() {
+        disk::sweep(run);
+    }
     match cli.command {
         Command::Train(arguments) => train::train(&arguments),
         Command::Features(arguments) => features::features(&arguments),
@@ -132,10 +137,6 @@ fn facts(image: &str, look: &Look, classes: &[String], weights: &str) -> Vec<Str
     vec![format!("{image}; the network says {} ({probability:.1} %)", classes[predicted]), format!("weights {weights}")]
 }
 
-fn write_pictures(folder: &Path, pictures: Vec<(String, RgbImage)>) -> Result<()> {
-    for (name, picture) in pictures {
-        let path = folder.join(name);
-        picture.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+fn write_pictures(folder: &RunDir, pictures: Vec<(String, RgbImage)>) -> Result<()> {
+    pictures.iter().try_for_each(|(name, picture)| folder.write_picture(name, picture))
 }

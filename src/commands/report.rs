@@ -15,7 +15,7 @@ use crate::explain::{Explanation, Lens, Options, judge, standing, telling};
 use crate::gpu::Gpu;
 use crate::html::{Explained, Looked, METHODS, Newest, REPORT, Report};
 use crate::run_dir::{self, RunDir};
-use crate::terminal::say;
+use crate::terminal::{one_line, say};
 
 /// Explanations that are shown.
 const MOST_EXPLAINED: usize = 5;
@@ -54,6 +54,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         // The commands of the page are to find the photos where they are now.
         report.config.data = Some(std::path::absolute(data)?.display().to_string());
     }
+    report.disagreements().iter().for_each(|problem| say(format!("note: {problem}")));
     let path = write(&report, out.as_deref())?;
     say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));
     tell_study(&report);
@@ -82,10 +83,13 @@ fn check_replaceable(out: Option<&Path>) -> Result<()> {
 }
 
 /// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
-/// there. A failure is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
-pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) {
+/// there. What keeps a page from being made is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
+///
+/// # Errors
+/// When the page was made and cannot be written.
+pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) -> Result<()> {
     let started = Instant::now();
-    let made = || -> Result<(PathBuf, Report)> {
+    let made = || -> Result<Report> {
         let found;
         let pictures = match pictures {
             Some(pictures) => pictures,
@@ -98,11 +102,12 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
         let Newest { explained, damaged } = Explained::newest(run, MOST_EXPLAINED);
         let mut report = Report::read(run, None, looked, explained)?;
         report.damaged.extend(damaged);
-        Ok((write(&report, None)?, report))
+        Ok(report)
     };
     let typed = quoted(&run.display().to_string());
     match made() {
-        Ok((path, report)) => {
+        Ok(report) => {
+            let path = write(&report, None)?;
             say(format!("report   {}, {:.1} s", path.display(), started.elapsed().as_secs_f64()));
             tell_study(&report);
             if report.explained.is_empty() || report.depth.is_none() {
@@ -111,12 +116,13 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
                 ));
             }
         }
-        Err(error) => say(format!("note: no report: {error:#}; `convscope report {typed}` tries again")),
+        Err(error) => say(format!("note: no report: {}; `convscope report {typed}` tries again", one_line(&error))),
     }
+    Ok(())
 }
 
 fn reason(error: &anyhow::Error) -> String {
-    format!("{error:#}").trim_end_matches('.').to_string()
+    one_line(error).trim_end_matches('.').to_string()
 }
 
 /// Writes the page and returns its path.

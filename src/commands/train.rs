@@ -1,6 +1,6 @@
 //! `train`: from pictures to a run's folder.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,11 +13,11 @@ use crate::commands::pictures::{Data, Source};
 use crate::data::{pets, write_rejected};
 use crate::gpu::Gpu;
 use crate::inspect::{self, Stage};
-use crate::model::{Keep, Metrics, Model};
+use crate::model::{Keep, Model};
 use crate::ops::conv2d::Kernels;
 use crate::run_dir::{self, RunDir};
-use crate::terminal::{bar, say};
-use crate::train::{EpochRecord, Progress, Schedule, Trainer};
+use crate::terminal::{bar, say, say_apart};
+use crate::train::{Best, EpochRecord, Progress, Schedule, Trainer};
 
 pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     arguments.check()?;
@@ -48,8 +48,13 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
 
     let run = RunDir::create(arguments.out.as_deref())?;
     let split = found.as_ref().is_some_and(|found| found.split);
-    // A folder with nothing in it yet is no run to keep.
-    let data = source.read_apart(found).inspect_err(|_| drop(fs::remove_dir(run.path())))?;
+    let data = match source.read_apart(found) {
+        Ok(data) => data,
+        Err(error) => {
+            run.give_up();
+            return Err(error);
+        }
+    };
     tell(&data, arguments.data.is_none(), split);
     run.write_json("config.json", &arguments.config(&data.classes, [data.train.len(), data.val.len()], split))?;
     run.write_json("environment.json", &Environment::new(&gpu, arguments.seed))?;
@@ -74,15 +79,18 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let meta = |epoch| Meta { spec: spec.clone(), classes: data.classes.clone(), epoch, drawn };
     let best = learn(arguments, &data, &run, &mut trainer, meta)?;
     model.load(&gpu, &best.weights);
-    if !arguments.no_report {
-        super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None);
-    }
+    let reported = if arguments.no_report {
+        Ok(())
+    } else {
+        super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None)
+    };
     draw_features(&gpu, &model, data, &run, best.meta.epoch)?;
+    reported?;
 
     if let Some(peak) = super::peak_rss_mb() {
         say(format!("memory   {peak:.0} MB at most"));
     }
-    say(format!("\nwrote {}", run.path().display()));
+    say_apart(format!("wrote {}", run.path().display()));
     if !arguments.no_report {
         say("  report.html                  everything on one page: open this first");
     }
@@ -122,7 +130,8 @@ fn learn(
 ) -> Result<Checkpoint> {
     let epochs = arguments.epochs();
     let mut rejected = data.rejected.clone();
-    let mut best: Option<(Metrics, Checkpoint)> = None;
+    let mut records = Vec::with_capacity(epochs);
+    let mut best: Option<Best> = None;
     let pictures = (data.train.len() + data.val.len()) as u64;
     let bar = bar("{msg} [{bar:30}] {percent} %  {rate} images/s  ETA {eta}", pictures * epochs as u64);
     for epoch in 1..=epochs {
@@ -136,19 +145,21 @@ fn learn(
         };
         bar.set_message(format!("epoch {epoch}/{epochs}"));
         let started = Instant::now();
-        let (train, mut vanished) = trainer.train(data.train.as_ref(), epoch, &mut show)?;
+        let (train, vanished) = trainer.train(data.train.as_ref(), epoch, &mut show)?;
         let train_seconds = started.elapsed().as_secs_f64();
 
         let started = Instant::now();
         let before = before + data.train.len() as u64;
         let mut show = |progress: Progress| bar.set_position(before + progress.pictures as u64);
-        let (val, more_vanished) = trainer.evaluate(data.val.as_ref(), &mut show)?;
-        vanished.extend(more_vanished);
-        if !vanished.is_empty() {
-            rejected.extend(vanished);
-            rejected.sort();
-            rejected.dedup();
+        let (val, lost) = trainer.evaluate(data.val.as_ref(), &mut show)?;
+        let known = rejected.len();
+        rejected.extend(vanished.into_iter().chain(lost.iter().cloned()));
+        rejected.sort();
+        rejected.dedup();
+        if rejected.len() > known {
             write_rejected(&run.file("rejected.csv"), &rejected)?;
+            let lost = [rejected.len() - known, lost.len(), data.val.len()];
+            bar.suspend(|| say(line_of_lost(lost)));
         }
 
         let checkpoint = Checkpoint { meta: meta(epoch), weights: trainer.weights()? };
@@ -162,19 +173,33 @@ fn learn(
             train_seconds,
             val_seconds: started.elapsed().as_secs_f64(),
         };
-        run.append_metrics(&record)?;
+        let lost: BTreeSet<String> = lost.into_iter().map(|lost| lost.file).collect();
+        let better = match &mut best {
+            Some(best) => best.is_beaten_by(&val, &lost, trainer, data.val.as_ref())?,
+            None => true,
+        };
+        // The weights first, so that after a stop no line speaks of weights that are not there.
         run.write_checkpoint(Which::Last.file(), &checkpoint)?;
-        let better =
-            best.as_ref().is_none_or(|(best, _)| (val.correct, -val.loss_sum) > (best.correct, -best.loss_sum));
-        bar.suspend(|| say(line(&record, epochs, better)));
         if better {
             run.write_checkpoint(Which::Best.file(), &checkpoint)?;
-            best = Some((val, checkpoint));
+            best = Some(Best { val, lost, checkpoint });
         }
+        bar.suspend(|| say(line(&record, epochs, better)));
+        records.push(record);
+        run.write_metrics(&records)?;
     }
     bar.finish_and_clear();
-    let (_, checkpoint) = best.expect("there is at least one epoch");
-    Ok(checkpoint)
+    Ok(best.expect("there is at least one epoch").checkpoint)
+}
+
+/// Tells of images that can no longer be read: how many more than before, and how many of the validation images are missing.
+fn line_of_lost([more, lost, val]: [usize; 3]) -> String {
+    let judged = if lost > 0 {
+        format!("; this epoch is judged by {} of {val} validation images", val - lost)
+    } else {
+        String::new()
+    };
+    format!("note: images that can no longer be read: {more} more, named in rejected.csv{judged}")
 }
 
 fn line(record: &EpochRecord, epochs: usize, better: bool) -> String {
@@ -202,8 +227,7 @@ fn draw_features(gpu: &Gpu, model: &Model, data: Data, run: &RunDir, epoch: usiz
     let look = inspect::look(gpu, model, &pixels, Stage::Relu)?;
     let weights = super::weights_shown(run.path(), Which::Best, epoch);
     let facts = super::facts(&image, &look, &classes, &weights);
-    let folder = run.file("features");
-    fs::create_dir(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let folder = RunDir::below(run.path(), "features")?;
     super::write_pictures(&folder, inspect::draw(&look, model, &pixels, Stage::Relu, "Feature maps", &facts)?)
 }
 

@@ -13,6 +13,7 @@
 mod cache;
 pub mod drawn;
 pub mod folder;
+mod jpeg;
 pub mod loader;
 pub mod pets;
 pub mod photos;
@@ -24,9 +25,11 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+
+use crate::disk;
 
 pub use subset::Subset;
 
@@ -73,15 +76,11 @@ pub struct Rejected {
 /// # Errors
 /// If the table cannot be written.
 pub fn write_rejected(path: &Path, rejected: &[Rejected]) -> Result<()> {
-    let write = || -> csv::Result<()> {
-        let mut table = csv::Writer::from_path(path)?;
+    let table = disk::table(|table| {
         table.write_record(["file", "reason"])?;
-        for Rejected { file, reason } in rejected {
-            table.write_record([file, reason])?;
-        }
-        Ok(table.flush()?)
-    };
-    write().with_context(|| format!("cannot write the list of rejected files {}", path.display()))
+        rejected.iter().try_for_each(|Rejected { file, reason }| table.write_record([file, reason]))
+    })?;
+    disk::write(path, &table)
 }
 
 /// `count` of the indices `0..len`, evenly spread; all where there are fewer.

@@ -10,7 +10,9 @@ use std::path::Path;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
+
+use super::jpeg::{self, Layout};
 
 /// Mean of the normalisation, the same for each colour.
 pub const MEAN: f32 = 0.5;
@@ -22,9 +24,11 @@ pub const CHANNELS: usize = 4;
 
 /// Longest side of a picture that is read, in pixels.
 const MAX_SIDE: u32 = 16_384;
-/// Most bytes of a file, and of its decoded picture. A real photo stays far below; a few malicious
-/// bytes can claim more.
+/// Most bytes of a file. A real photo stays far below.
 const MAX_BYTES: u64 = 256 << 20;
+/// Most bytes of memory that it takes to decode a file and make RGB of it, in each thread that does so. A few malicious
+/// bytes can claim more.
+const MAX_MEMORY: u64 = 512 << 20;
 
 /// Reads a JPEG or PNG picture as `size * size` pixels: RGB bytes, row-major.
 ///
@@ -113,58 +117,64 @@ fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
         }
         Err(_) => return Err("is no JPEG or PNG picture".into()),
     };
-    // The decoder takes a JPEG that breaks off for a whole one and fills the rest with grey. A PNG
-    // that breaks off it reports by itself.
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
-        return Err("is cut short: the JPEG's end-of-image marker is missing".into());
+    let (image, orientation) = match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes)?,
+        _ => decode_with(bytes, format)?,
+    };
+    let mut image = DynamicImage::from(to_rgb(image));
+    image.apply_orientation(orientation);
+    Ok(image.into_rgb8())
+}
+
+/// Decodes a JPEG that has all of its image, and says how it is to be turned.
+fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
+    match jpeg::inspect(bytes)? {
+        Layout::Common => decode_with(bytes, ImageFormat::Jpeg),
+        Layout::Uncommon => {
+            let (image, exif) = jpeg::decode_uncommon(bytes)?;
+            let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
+            Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
+        }
     }
+}
+
+/// Decodes with the usual decoder of a format.
+fn decode_with(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), String> {
     let undecodable = |error| format!("cannot be decoded: {error}");
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_BYTES);
+    limits.max_alloc = Some(MAX_MEMORY);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(undecodable)?;
-    let (width, height) = decoder.dimensions();
-    // The JPEG decoder ignores the limit on allocations, so the picture's size is checked here for
-    // both formats.
-    if width.max(height) > MAX_SIDE || decoder.total_bytes() > MAX_BYTES {
-        return Err(format!(
-            "is too large: {width} x {height} pixels; at most {MAX_SIDE} a side and {} MiB \
-             decoded are read",
-            MAX_BYTES >> 20
-        ));
-    }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
-    image.apply_orientation(orientation);
-    Ok(to_rgb(image))
+    if format == ImageFormat::Png {
+        let (width, height) = decoder.dimensions();
+        let turned = orientation != Orientation::NoTransforms;
+        check_size(width, height, png_memory(decoder.dimensions(), decoder.color_type(), turned))?;
+    }
+    Ok((DynamicImage::from_decoder(decoder).map_err(undecodable)?, orientation))
 }
 
-/// Whether a JPEG goes on to its own end-of-image marker (FF D9).
-///
-/// Walks from marker to marker and skips the content of segments, since an EXIF segment may hold a
-/// thumbnail, a JPEG with an end of its own. Bytes after the end do not matter: some cameras and
-/// phones append things.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    // A marker is FF and a code. FF 00 is a byte FF of picture data, and a further FF before the
-    // code is padding.
-    let is_marker = |pair: &[u8]| pair[0] == 0xFF && pair[1] != 0x00 && pair[1] != 0xFF;
-    let mut rest = bytes;
-    while let Some(start) = rest.windows(2).position(is_marker) {
-        let code = rest[start + 1];
-        rest = &rest[start + 2..];
-        let has_length = matches!(code, 0xC0..=0xCF | 0xDA..=0xFE);
-        if code == 0xD9 {
-            return true;
-        } else if has_length {
-            let Some(&[high, low]) = rest.first_chunk() else {
-                return false;
-            };
-            let length = u16::from_be_bytes([high, low]);
-            rest = rest.get(usize::from(length)..).unwrap_or_default();
-        }
+/// Bytes that are needed at most to decode a PNG, to make RGB of it and to turn it.
+fn png_memory((width, height): (u32, u32), colour: ColorType, turned: bool) -> u64 {
+    let rgba = if colour.has_alpha() && colour != ColorType::Rgba8 { 4 } else { 0 };
+    let rgb = if colour == ColorType::Rgb8 { 0 } else { 3 };
+    let copy = if turned { 3 } else { 0 };
+    u64::from(width) * u64::from(height) * (u64::from(colour.bytes_per_pixel()) + rgba + rgb + copy)
+}
+
+/// Refuses an image that is beyond all measure. `memory` is what it takes to decode it, in bytes.
+pub(super) fn check_size(width: u32, height: u32, memory: u64) -> Result<(), String> {
+    if width.max(height) > MAX_SIDE || memory > MAX_MEMORY {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        return Err(format!(
+            "is too large: {width} x {height} pixels, which take {} MiB to decode; at most {MAX_SIDE} a side and {} MiB are \
+             read",
+            mib(memory),
+            mib(MAX_MEMORY)
+        ));
     }
-    false
+    Ok(())
 }
 
 /// Converts to 8-bit RGB; what is transparent becomes white.
@@ -300,21 +310,15 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_is_complete_at_its_own_end_marker_only() {
-        let start = [0xFF, 0xD8];
-        let end = [0xFF, 0xD9];
-        // A segment of 6 bytes, its length included, that holds an end marker.
-        let thumbnail = [0xFF, 0xE1, 0, 6, 0xFF, 0xD9, 1, 2];
-        let scan = [0xFF, 0xDA, 0, 3, 7];
-        // A stuffed FF, a restart marker and padding, as found among picture data.
-        let data = [5, 0xFF, 0x00, 0xD9, 0xFF, 0xD3, 8, 0xFF, 0xFF];
-        let whole = |parts: &[&[u8]]| jpeg_is_complete(&parts.concat());
-        assert!(whole(&[&start, &thumbnail, &scan, &data, &end]));
-        assert!(whole(&[&start, &thumbnail, &scan, &data, &end, b"appended by a camera"]));
-        assert!(!whole(&[&start, &thumbnail, &scan, &data]));
-        assert!(!whole(&[&start, &thumbnail, &scan, &data, &[0xFF]]));
-        assert!(!whole(&[&start, &thumbnail[..7]]));
-        assert!(!whole(&[&start, &thumbnail[..3]]));
-        assert!(!whole(&[&start]));
+    fn memory_is_counted_with_what_conversion_takes() {
+        let side = (16_384, 16_384);
+        // One bit a pixel is decoded to a byte and becomes three.
+        assert_eq!(png_memory(side, ColorType::L8, false), 4 << 28);
+        assert_eq!(png_memory(side, ColorType::Rgb8, false), 3 << 28);
+        assert_eq!(png_memory(side, ColorType::Rgb8, true), 6 << 28);
+        assert_eq!(png_memory(side, ColorType::Rgba8, false), 7 << 28);
+        assert_eq!(png_memory(side, ColorType::La16, true), (4 + 4 + 3 + 3) << 28);
+        assert!(check_size(16_384, 16_384, MAX_MEMORY).is_ok() && check_size(10, 10, MAX_MEMORY + 1).is_err());
+        assert!(check_size(16_385, 1, 3).is_err());
     }
 }

@@ -12,7 +12,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::cli::{Config, quoted};
+use crate::cli::{Config, Which, quoted};
 use crate::data::Rejected;
 use crate::layers::Layers;
 use crate::run_dir;
@@ -59,6 +59,8 @@ pub struct Report {
     pub date: String,
     /// A line an epoch.
     pub metrics: Vec<EpochRecord>,
+    /// Epochs of the best and of the last weights, as their files say; `None` where a file cannot be used.
+    pub kept: [Option<usize>; 2],
     /// Files that could not be used.
     pub rejected: Vec<Rejected>,
     /// What its best weights make of the validation pictures, or why that is not known.
@@ -123,6 +125,8 @@ impl Report {
             depth: DepthStudy::find(run, depth, &config)?,
             run: run.to_path_buf(),
             config,
+            kept: [Which::Best, Which::Last]
+                .map(|which| Some(run_dir::read_checkpoint(run, which.file()).ok()?.meta.epoch)),
             metrics,
             looked,
             explained,
@@ -147,6 +151,7 @@ impl Report {
                 h1 { (title) }
                 (training::summary(self))
                 @for problem in &self.damaged { p.missing { "Not on this page: " (problem) } }
+                @for problem in &self.disagreements() { p.missing { (problem) } }
             }
             section #answers aria-label="Three questions, three answers" { (answers::part(self)) }
             nav aria-label="Parts of this page" {

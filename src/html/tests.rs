@@ -3,10 +3,12 @@ use image::RgbImage;
 use serde_json::json;
 
 use super::*;
+use crate::checkpoint::{Checkpoint, Meta, Weights};
 use crate::cli::{Cli, Command, Training};
 use crate::explain::Judged;
 use crate::explain::verdict::{Dependence, Kind, Ranking, Standing, Verdict};
 use crate::ops::conv2d::Kernels;
+use crate::spec::Spec;
 use crate::study::Settings;
 
 /// A class that breaks out of every place that does not escape it.
@@ -53,6 +55,7 @@ fn bare(classes: &[&str]) -> Report {
         environment: Environment { adapter: NASTY.into(), ..Default::default() },
         date: "2026-01-31".into(),
         metrics: metrics(),
+        kept: [None; 2],
         rejected: Vec::new(),
         looked: Err("there is no adapter".into()),
         layers: None,
@@ -397,12 +400,31 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     let config = config(&["cat", "dog"]);
     write("001/config.json", &serde_json::to_value(&config).unwrap());
     let run_dir = crate::run_dir::RunDir::at(run.clone());
-    metrics().iter().for_each(|record| run_dir.append_metrics(record).unwrap());
+    run_dir.write_metrics(&metrics()).unwrap();
     let read = |depth: Option<&Path>| Report::read(&run, depth, Err("unknown".into()), Vec::new());
 
     let report = read(None).unwrap();
     assert!(report.layers.is_none() && report.depth.is_none());
     assert_eq!((report.metrics.len(), report.best(), report.date.len()), (3, 2, 10));
+    assert!(report.disagreements().is_empty(), "there are no weights that could disagree");
+
+    // The weights that were kept decide what is best, not the table.
+    let keep = |which: Which, epoch| {
+        let spec = Spec { channels: vec![4], ..Spec::dogs_vs_cats(20, 2) };
+        let weights = Weights::initial(&spec, 0);
+        let meta = Meta { spec, classes: config.classes.clone(), epoch, drawn: true };
+        run_dir.write_checkpoint(which.file(), &Checkpoint { meta, weights }).unwrap();
+        read(None).unwrap()
+    };
+    assert_eq!(keep(Which::Best, 3).best(), 3);
+    assert!(keep(Which::Last, 3).disagreements().is_empty());
+    let stopped = keep(Which::Last, 4);
+    assert_eq!(stopped.best(), 3);
+    assert!(stopped.page().contains("last.safetensors has the weights of epoch 4, but metrics.csv ends with epoch 3."));
+    let stopped = keep(Which::Best, 4);
+    assert!(stopped.page().contains("best.safetensors has the weights of epoch 4, of which metrics.csv has no line."));
+    keep(Which::Best, 2);
+    keep(Which::Last, 3);
 
     for (number, name) in [(1, "layers"), (2, "layers-2"), (10, "layers-10"), (99, "layers-old")] {
         let mut table = layers_json();

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::chart::{LineChart, Look, Series};
 use super::words::{count, percent, plain};
 use super::{LEVEL, Report, figure, missing};
+use crate::cli::Which;
 use crate::stats::wilson;
 use crate::train::EpochRecord;
 
@@ -183,12 +184,36 @@ fn most_frequent(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
 }
 
 impl Report {
-    /// The epoch of the best weights: the highest validation accuracy, and of equal ones the lowest loss.
+    /// The epoch of the best weights, as their file says. Where there is none, the epoch of the highest validation accuracy, and of
+    /// equal ones the lowest loss.
     pub(super) fn best(&self) -> usize {
         let order = |a: &&EpochRecord, b: &&EpochRecord| {
             a.val_acc.total_cmp(&b.val_acc).then(b.val_loss.total_cmp(&a.val_loss)).then(b.epoch.cmp(&a.epoch))
         };
-        self.metrics.iter().max_by(order).map_or(0, |record| record.epoch)
+        self.kept[0].unwrap_or_else(|| self.metrics.iter().max_by(order).map_or(0, |record| record.epoch))
+    }
+
+    /// Where metrics and weights speak of different epochs, as after a stop between the two.
+    pub fn disagreements(&self) -> Vec<String> {
+        let last_line = self.metrics.iter().map(|record| record.epoch).max().unwrap_or(0);
+        let mut problems = Vec::new();
+        if let Some(best) = self.kept[0]
+            && !self.metrics.iter().any(|record| record.epoch == best)
+        {
+            let file = Which::Best.file();
+            problems.push(format!("{file} has the weights of epoch {best}, of which metrics.csv has no line."));
+        }
+        if let Some(last) = self.kept[1]
+            && last != last_line
+        {
+            let file = Which::Last.file();
+            problems
+                .push(format!("{file} has the weights of epoch {last}, but metrics.csv ends with epoch {last_line}."));
+        }
+        if !problems.is_empty() {
+            problems.push("The run was stopped, or its files are of different runs.".into());
+        }
+        problems
     }
 
     /// Validation pictures that the best weights get right, and all of them: counted now, or else as training recorded.

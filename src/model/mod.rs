@@ -553,16 +553,24 @@ impl Model {
     /// # Panics
     /// When a tensor is missing or has another length than the network's.
     pub fn load(&self, gpu: &Gpu, weights: &Weights) {
+        self.exchange(gpu, weights);
+        for moments in &self.moments {
+            moments.write(gpu, &vec![0.0f32; moments.len()]);
+        }
+        self.clear_metrics(gpu);
+    }
+
+    /// Uploads weights and running statistics alone: the optimiser's memory stays.
+    ///
+    /// # Panics
+    /// As [`Model::load`].
+    pub fn exchange(&self, gpu: &Gpu, weights: &Weights) {
         let trained = self.parameters.iter().cloned().zip(self.trained.iter().map(|trained| &trained.value));
         for (parameter, tensor) in trained.chain(self.statistics()) {
             let values = weights.get(&parameter.name);
             assert_eq!(values.len(), parameter.layout.len(), "{}", parameter.name);
             tensor.write(gpu, &parameter.layout.pack(values));
         }
-        for moments in &self.moments {
-            moments.write(gpu, &vec![0.0f32; moments.len()]);
-        }
-        self.clear_metrics(gpu);
     }
 
     /// Reads weights and running statistics back. `batches` is how many batches these have seen.

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cli::{Training, depth_command};
+use crate::disk;
 use crate::ops::conv2d::Kernels;
 use crate::run_dir::RunDir;
 use crate::spec::Spec;
@@ -262,7 +263,13 @@ impl Study {
         }
         let path = folder.path();
         fs::create_dir_all(path).with_context(|| format!("--out {}: cannot be made", path.display()))?;
-        folder.write_json(STUDY_FILE, self)
+        disk::sweep(path);
+        let text = format!("{}\n", serde_json::to_string_pretty(self)?);
+        if !disk::write_new(&folder.file(STUDY_FILE), text.as_bytes())? {
+            // Another process was faster: it must be about the same study.
+            self.clone().check(folder)?;
+        }
+        Ok(())
     }
 
     /// Checks that this program is the one that the study was begun with.

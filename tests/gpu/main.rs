@@ -1,5 +1,6 @@
 //! The kernels and the network on a real device.
 
+mod best;
 #[path = "../common/mod.rs"]
 mod common;
 mod engine;
@@ -33,6 +34,7 @@ fn gpu_with(kernels: Kernels) -> &'static Gpu {
 
 fn main() {
     let tests = [
+        best::tests(),
         kernels::tests(),
         engine::tests(),
         golden::tests(),

@@ -1,0 +1,146 @@
+//! Which epoch is the best, where images come and go between epochs.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use convscope::checkpoint::{Checkpoint, Meta, Weights};
+use convscope::data::Pictures;
+use convscope::model::{Keep, Model, Optimizer};
+use convscope::ops::conv2d::Kernels;
+use convscope::spec::Spec;
+use convscope::train::{Best, Recipe, Schedule, Trainer};
+use libtest_mimic::Trial;
+
+use crate::common::trial;
+use crate::gpu_with;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        trial("best::epochs_are_compared_on_the_same_images", epochs_are_compared_on_the_same_images),
+        trial("best::judging_other_weights_leaves_training_alone", judging_other_weights_leaves_training_alone),
+    ]
+}
+
+const SIDE: usize = 20;
+
+/// Images of noise, the first `cats` of class 0 and the rest of class 1, some of which have gone.
+struct Images {
+    cats: usize,
+    count: usize,
+    gone: Mutex<BTreeSet<usize>>,
+}
+
+impl Images {
+    fn new(cats: usize, count: usize) -> Self {
+        Self { cats, count, gone: Mutex::new(BTreeSet::new()) }
+    }
+
+    fn only(&self, present: impl Fn(usize) -> bool) {
+        *self.gone.lock().unwrap() = (0..self.count).filter(|&index| !present(index)).collect();
+    }
+}
+
+impl Pictures for Images {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn size(&self) -> u32 {
+        SIDE as u32
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        (index >= self.cats).into()
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("{index}.png")
+    }
+
+    fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
+        if self.gone.lock().unwrap().contains(&index) {
+            return Err("has gone".into());
+        }
+        let noise = |place: usize| ((place * 7919 + index * 104_729) * 31 % 251) as u8;
+        Ok((0..SIDE * SIDE * 3).map(noise).collect())
+    }
+}
+
+fn spec() -> Spec {
+    Spec { channels: vec![4, 4], ..Spec::dogs_vs_cats(SIDE, 2) }
+}
+
+/// Runs a test with a trainer.
+fn with_trainer(test: impl FnOnce(&mut Trainer)) {
+    let gpu = gpu_with(Kernels::Plain);
+    let model = Model::new(gpu, &spec(), 5, Keep::Needed).unwrap();
+    let recipe = Recipe {
+        optimizer: Optimizer::Adam { weight_decay: 0.0 },
+        lr: 0.01,
+        schedule: Schedule::Constant,
+        seed: 1,
+        augment: false,
+    };
+    test(&mut Trainer::new(gpu, &model, &Weights::initial(&spec(), 1), recipe, |_, _| {}).unwrap());
+}
+
+/// Weights of a network that always names one class.
+fn always(class: usize) -> Checkpoint {
+    let mut weights = Weights::initial(&spec(), 3);
+    let bias = weights.tensors.values_mut().rfind(|values| values.len() == 2).expect("the last layer has a bias");
+    *bias = vec![0.0; 2];
+    bias[class] = 100.0;
+    let meta = Meta { spec: spec(), classes: vec!["cat".into(), "dog".into()], epoch: 1, drawn: true };
+    Checkpoint { meta, weights }
+}
+
+fn epochs_are_compared_on_the_same_images() {
+    let images = Images::new(8, 12);
+    with_trainer(|trainer| {
+        let later = Cell::new(0);
+        // Whether a network that always names `then` takes the place of one that always names a cat, when only some of the
+        // images are there any more.
+        let beaten = |then: usize, present: &dyn Fn(usize) -> bool| {
+            images.only(|_| true);
+            let first = always(0);
+            let (val, _) = trainer.evaluate_others(&first.weights, &images, &mut |_| {}).unwrap();
+            assert_eq!((val.correct, val.seen), (8, 12));
+            images.only(present);
+            let (val_then, lost) = trainer.evaluate_others(&always(then).weights, &images, &mut |_| {}).unwrap();
+            let lost = lost.into_iter().map(|lost| lost.file).collect();
+            later.set(val_then.correct);
+            let mut best = Best { val, lost: BTreeSet::new(), checkpoint: first };
+            best.is_beaten_by(&val_then, &lost, trainer, &images).unwrap()
+        };
+        assert!(!beaten(1, &|_| true), "4 of 12 are less than 8");
+        assert!(!beaten(0, &|_| true), "the same is no better");
+        // 4 of the 6 that are left against 2 of them, though 4 are less than the 8 of before.
+        assert!(beaten(1, &|index| index >= 6));
+        assert_eq!(later.get(), 4);
+        // 8 of 8 against 8 of 12 before, but against 8 of the same 8.
+        assert!(!beaten(0, &|index| index < 8));
+        assert_eq!(later.get(), 8);
+        assert!(!beaten(1, &|index| index < 8), "0 of 8");
+    });
+}
+
+fn judging_other_weights_leaves_training_alone() {
+    let images = Images::new(7, 14);
+    let train = |judge_between: bool| {
+        let mut weights = None;
+        with_trainer(|trainer| {
+            for epoch in 1..=3 {
+                trainer.train(&images, epoch, &mut |_| {}).unwrap();
+                if judge_between {
+                    let (val, _) = trainer.evaluate_others(&always(1).weights, &images, &mut |_| {}).unwrap();
+                    assert_eq!((val.correct, val.seen), (7, 14));
+                }
+            }
+            weights = Some(trainer.weights().unwrap());
+        });
+        weights.unwrap()
+    };
+    assert_eq!(train(true), train(false));
+}
