@@ -1,10 +1,10 @@
-//! What each layer is good for: the figures behind "are the last layers only noise?", each with its control.
+//! What each layer is good for: the figures behind "are the noisy last layers useless?", each with its control.
 //!
 //! [`study`] takes a trained network, the weights it started from, and labelled pictures that neither trained it nor chose
 //! its checkpoint. Every figure of a block answers one question, and none answers whether a smaller network trained anew would
 //! do as well: that is what cross-validation over depths is for.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -13,23 +13,25 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Weights;
 use crate::data::Pictures;
 use crate::explain::{Lens, Question};
-use crate::stats::{self, effective_rank};
+use crate::stats::{self, effective_rank, paired_difference};
 
 mod channels;
 mod features;
 mod probes;
 mod repeatability;
 mod reset;
+mod verdict;
 
-pub use channels::Ablation;
+pub use channels::{Ablation, Enough};
 pub use probes::{Gain, ProbeRow};
 pub use repeatability::Repeatability;
-pub use reset::{Reset, ResetVerdict};
+pub use reset::Reset;
+pub use verdict::{LIMITS, Other, Reading, ResetVerdict, Steadiness};
 
 use channels::ablations;
 use features::{Features, Loaded};
 use probes::probes;
-use repeatability::{FAINT_NOISE, STRONG_NOISE, repeatability};
+use repeatability::{FAINT_NOISE, STRONG_NOISE, changes};
 use reset::{STATISTICS_BATCHES, beats_guessing, reset, scores};
 
 /// Fresh draws of a block's weights.
@@ -40,16 +42,17 @@ const REDRAWN: usize = 500;
 const LEAST: usize = 10;
 /// Confidence of intervals.
 const LEVEL: f64 = 0.95;
-/// Repeatability from which maps are called signal.
-pub const MOSTLY_SIGNAL: f64 = 0.9;
-/// Repeatability from which maps are called more signal than noise.
-pub const SOME_SIGNAL: f64 = 0.5;
 /// What counts as a loss of accuracy, in percentage points.
 const POINT: f64 = 1.0;
+
+/// Number of the format of `layers.json`: it changes with what its figures mean.
+const FORMAT: u32 = 2;
 
 /// The table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Layers {
+    /// Number of the format.
+    pub format: u32,
     /// File of the weights, in the run's folder.
     pub weights: String,
     /// Pictures, as many of each class.
@@ -60,7 +63,7 @@ pub struct Layers {
     pub accuracy: f64,
     /// The same with running statistics estimated anew: what resets, which need that, are compared with.
     pub accuracy_anew: f64,
-    /// Whether the network was shown to be better than guessing. Where it was not, nothing follows from a reset.
+    /// Whether both were shown to be better than guessing. Where they were not, nothing follows from a reset or an ablation.
     pub conclusive: bool,
     /// A row a block.
     pub layers: Vec<Layer>,
@@ -79,7 +82,7 @@ pub struct Layer {
     pub receptive_field: usize,
     /// Trained numbers.
     pub parameters: usize,
-    /// How far its maps outlast a change of the picture that nobody sees.
+    /// How far its maps outlast a change of the image that nobody sees: near 1 for every network.
     pub repeatability: Repeatability,
     /// The same under noise that everybody sees.
     pub repeatability_noisy: Repeatability,
@@ -129,7 +132,7 @@ pub fn study(
     let pictures = Loaded::new(subjects.held_out, &order)?;
 
     progress("what the network makes of the pictures");
-    let repeated = |noise| repeatability(lens, &pictures, noise, seed);
+    let repeated = |noise| changes(lens, &pictures, noise, seed);
     lens.load(initial);
     let before = Features::of(lens, &pictures)?;
     let [faint_before, strong_before] = [repeated(FAINT_NOISE)?, repeated(STRONG_NOISE)?];
@@ -137,9 +140,6 @@ pub fn study(
     let features = Features::of(lens, &pictures)?;
     let [faint, strong] = [repeated(FAINT_NOISE)?, repeated(STRONG_NOISE)?];
     let correct = correct(&features.logits, &pictures.labels);
-
-    progress("channels replaced by their means");
-    let ablations = ablations(lens, &pictures, &features)?;
 
     progress("linear probes");
     let pooled = probes(&features.pooled, &before.pooled, &pictures.labels, lens.spec().classes, seed)?;
@@ -152,7 +152,13 @@ pub fn study(
     let statistics = Loaded::new(subjects.unlabelled, drawn)?;
     progress("running statistics");
     let kept = scores(lens, trained, &statistics, &pictures, pictures.labels.len(), seed)?;
-    let conclusive = beats_guessing(&kept, lens.spec().classes);
+    // As it is, and as resets, which need new statistics, are compared with.
+    let conclusive = [&correct, &kept].iter().all(|scores| beats_guessing(scores, lens.spec().classes));
+
+    progress("channels replaced by their means");
+    lens.load(trained);
+    let ablations = ablations(lens, &pictures, &features, conclusive)?;
+
     let mut layers = Vec::new();
     for (number, block) in lens.blocks().iter().enumerate() {
         progress(&format!("block {} reset", number + 1));
@@ -171,8 +177,8 @@ pub fn study(
             output: block.output,
             receptive_field: block.receptive_field,
             parameters: parameters(lens, number),
-            repeatability: Repeatability { trained: faint[number], initial: faint_before[number] },
-            repeatability_noisy: Repeatability { trained: strong[number], initial: strong_before[number] },
+            repeatability: Repeatability::new(&faint[number], &faint_before[number], seed),
+            repeatability_noisy: Repeatability::new(&strong[number], &strong_before[number], seed),
             dead: features.fired[number].iter().filter(|&&fired| fired == 0).count(),
             quiet: features.fired[number].iter().filter(|&&fired| fired > 0 && fired * 100 < order.len()).count(),
             effective_rank: effective_rank(&features.pooled[number], order.len())?,
@@ -183,11 +189,12 @@ pub fn study(
             ablation: ablations[number].clone(),
             verdict: String::new(),
         };
-        layer.verdict = layer.in_words();
+        layer.verdict = layer.in_words(conclusive);
         layers.push(layer);
     }
     lens.load(trained);
     Ok(Layers {
+        format: FORMAT,
         weights: file.into(),
         pictures: order.len(),
         seed,
@@ -199,38 +206,41 @@ pub fn study(
     })
 }
 
-/// How every verdict ends.
-pub const LIMITS: &str = "Repeatability tells signal from noise, not learned from unlearned: the maps of an untrained block outlast such \
-                          changes too. A probe shows that information is present, not that it is used; its intervals hold for these folds. A reset shows that this \
-                          network uses a block, not that a smaller network trained anew would miss it: only `depth` answers that. \
-                          Training with Dropout2d makes the removal of single channels look harmless.";
+impl Layers {
+    /// Reads what a file `layers.json` holds.
+    ///
+    /// # Errors
+    /// When it is no such table, or another version's.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(default)]
+            format: u32,
+        }
+        const UNUSABLE: &str = "cannot be used";
+        let Head { format } = serde_json::from_slice(json).context(UNUSABLE)?;
+        ensure!(format == FORMAT, "was written by another version of convscope; run `convscope layers` again");
+        serde_json::from_slice(json).context(UNUSABLE)
+    }
+}
 
-impl Layer {
-    /// The verdict, put together from a fixed table.
-    fn in_words(&self) -> String {
-        let Repeatability { trained, .. } = self.repeatability;
-        let noise = match trained {
-            MOSTLY_SIGNAL.. => "Signal, not noise: its maps outlast changes that nobody sees.",
-            SOME_SIGNAL.. => "More signal than noise: its maps change somewhat under changes that nobody sees.",
-            _ => "Noisy: most of what its maps say changes under changes that nobody sees.",
-        };
-        // Of the two probes the one that is fairer to maps that still have places.
-        let readable = match self.grid.gain {
-            None => "",
-            Some(Gain { p, points, .. }) if p < 0.05 && points > 0.0 => {
-                " More of the classes can be read from it than from the block before."
-            }
-            Some(Gain { p, .. }) if p < 0.05 => " Less of the classes can be read from it than from the block before.",
-            Some(_) => " It is not shown that more can be read from it than from the block before.",
-        };
-        let needed = match self.reset.verdict {
-            ResetVerdict::Critical => " This network needs what it has learned.",
-            ResetVerdict::Robust => {
-                " With its weights as they were before training this network loses less than a point."
-            }
-            ResetVerdict::Undecided => " Whether this network needs what it has learned is undecided.",
-        };
-        format!("{noise}{readable}{needed}")
+/// A loss of accuracy on the same images, in percentage points, with its 95 % interval (Tango's).
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    drop: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Loss {
+    /// From the scores of the same images before and after: 1 where right, or means over several networks.
+    fn new(before: &[f64], after: &[f64]) -> Self {
+        let changes = || before.iter().zip(after).map(|(before, after)| before - after);
+        let lost: f64 = changes().map(|change| change.max(0.0)).sum();
+        let won: f64 = changes().map(|change| (-change).max(0.0)).sum();
+        let (low, high) = paired_difference(lost, won, before.len(), LEVEL);
+        let [drop, low, high] = [(lost - won) / before.len() as f64, low, high].map(|share| 100.0 * share);
+        Self { drop, low, high }
     }
 }
 

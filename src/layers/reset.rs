@@ -1,17 +1,16 @@
 //! What a network loses when a block's weights go back to where they started.
 
-use std::fmt;
-
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::features::Loaded;
-use super::{LEVEL, POINT, correct};
+use super::verdict::ResetVerdict;
+use super::{LEVEL, Loss, POINT, correct};
 use crate::checkpoint::Weights;
 use crate::explain::Lens;
 use crate::gpu::GpuError;
 use crate::model::{Mode, Optimizer};
-use crate::stats::{paired_difference, wilson};
+use crate::stats::wilson;
 
 /// Batches that the running statistics are estimated on anew after a reset.
 pub(super) const STATISTICS_BATCHES: u32 = 10;
@@ -29,42 +28,16 @@ pub struct Reset {
     pub verdict: ResetVerdict,
 }
 
-/// Whether the network needs what a block has learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ResetVerdict {
-    /// More than a point is lost, even at the lower end.
-    Critical,
-    /// Less than a point is lost, even at the upper end.
-    Robust,
-    /// The interval holds both.
-    Undecided,
-}
-
-impl fmt::Display for ResetVerdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Critical => "critical",
-            Self::Robust => "robust",
-            Self::Undecided => "undecided",
-        })
-    }
-}
-
 impl Reset {
     /// From the scores of the same pictures before and after. Nothing follows unless the network is `conclusive`.
     pub(super) fn new(before: &[f64], after: &[f64], conclusive: bool) -> Self {
-        let changes = || before.iter().zip(after).map(|(before, after)| before - after);
-        let lost: f64 = changes().map(|change| change.max(0.0)).sum();
-        let won: f64 = changes().map(|change| (-change).max(0.0)).sum();
-        let (low, high) = paired_difference(lost, won, before.len(), LEVEL);
-        let [drop, low, high] = [(lost - won) / before.len() as f64, low, high].map(|share| 100.0 * share);
+        let Loss { drop, low, high } = Loss::new(before, after);
         let verdict = if !conclusive {
             ResetVerdict::Undecided
         } else if low > POINT {
-            ResetVerdict::Critical
+            ResetVerdict::InUse
         } else if high < POINT {
-            ResetVerdict::Robust
+            ResetVerdict::NotMissed
         } else {
             ResetVerdict::Undecided
         };
@@ -146,8 +119,8 @@ mod tests {
     fn resets_are_judged_by_their_intervals() {
         let verdict = |before: &[f64], after: &[f64]| Reset::new(before, after, true).verdict;
         let right = |count: usize, wrong: usize| [vec![1.0; count - wrong], vec![0.0; wrong]].concat();
-        assert_eq!(verdict(&right(1000, 0), &right(1000, 100)), ResetVerdict::Critical);
-        assert_eq!(verdict(&right(1000, 0), &right(1000, 0)), ResetVerdict::Robust);
+        assert_eq!(verdict(&right(1000, 0), &right(1000, 100)), ResetVerdict::InUse);
+        assert_eq!(verdict(&right(1000, 0), &right(1000, 0)), ResetVerdict::NotMissed);
         assert_eq!(verdict(&right(1000, 0), &right(1000, 10)), ResetVerdict::Undecided);
         assert_eq!(
             verdict(&right(1000, 0), &right(1000, 15)),
@@ -165,13 +138,13 @@ mod tests {
         assert_eq!(
             of_guesses.verdict,
             ResetVerdict::Undecided,
-            "a network that guesses needs no block, and shows nothing"
+            "a network that guesses uses no block, and shows nothing"
         );
     }
 
-    /// Studies of a network that truly loses a point once a block is reset: how many call the block robust.
+    /// Studies of a network that truly loses a point once a block is reset: how many call the block not missed.
     #[test]
-    fn a_block_that_is_needed_is_seldom_called_robust() {
+    fn a_block_that_is_used_is_seldom_called_not_missed() {
         const STUDIES: u64 = 4000;
         for pictures in [40, 200, 1000] {
             let wrong = (0..STUDIES).filter(|&seed| {
@@ -179,7 +152,7 @@ mod tests {
                 let before: Vec<f64> = (0..pictures).map(|_| f64::from(random.random_bool(0.9))).collect();
                 let lost = |&right: &f64| if random.random_bool(POINT / 90.0) { 0.0 } else { right };
                 let after: Vec<f64> = before.iter().map(lost).collect();
-                Reset::new(&before, &after, true).verdict == ResetVerdict::Robust
+                Reset::new(&before, &after, true).verdict == ResetVerdict::NotMissed
             });
             // 2.5 % are nominal; 3.3 % are three standard errors more.
             let share = wrong.count() as f64 / STUDIES as f64;
