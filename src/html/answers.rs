@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::words::{count, p_value, plain, signed, tiny, with_code};
+use super::layers::doubt;
+use super::words::{count, plain, signed, tiny, with_code};
 use super::{Explained, Report, depth, missing};
 use crate::layers::{Gain, Other, ResetVerdict};
 
@@ -138,7 +139,7 @@ fn last_layers(report: &Report) -> Markup {
             }
             "Of block " (block) ": " (last.grid.learned.verdict.words(Other::Untrained)) "; " (strong.verdict.words()) "."
             @if !table.conclusive {
-                " Where a network guesses, nothing follows from what a reset costs."
+                " Where a network is not shown to be better than guessing, nothing follows from what a reset costs."
             } @else if not_missed.is_empty() && undecided.is_empty() {
                 " The network uses what every one of its blocks has learned."
             } @else {
@@ -153,14 +154,6 @@ fn last_layers(report: &Report) -> Markup {
 
 /// The figure of one probe against another, and what it is.
 fn reads(block: usize, other: &str, gain: Gain) -> (String, String) {
-    let Gain { points, low, high, p, .. } = gain;
-    (
-        format!("{} points", signed(points, 1)),
-        format!(
-            "what a linear probe reads from block {block} against {other} ({} to {}, {})",
-            signed(low, 1),
-            signed(high, 1),
-            p_value(p)
-        ),
-    )
+    let what = format!("what a linear probe reads from block {block} against {other} ({})", doubt(gain));
+    (format!("{} points", signed(gain.points, 1)), what)
 }

@@ -6,7 +6,7 @@ use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::words::{count, p_value, percent, plain, signed, with_code};
 use super::{BlockLook, Looked, Report, figure, missing, picture};
 use crate::cli::Which;
-use crate::layers::{Enough, Gain, Layer, Layers, Reset, ResetVerdict};
+use crate::layers::{Enough, Gain, Layer, Layers, Reading, Reset, ResetVerdict};
 use crate::spec::Block;
 
 /// The figures of the table: the name of each, its drawing and what it shows.
@@ -164,12 +164,17 @@ fn figures(table: &Layers) -> Markup {
     }
 }
 
+/// The interval of a difference between two probes, and its p-value where there is something to compare.
+pub fn doubt(gain: Gain) -> String {
+    let Gain { low, high, p, verdict, .. } = gain;
+    let sure = if verdict == Reading::Chance { "neither beats chance".into() } else { p_value(p) };
+    format!("{} to {}, {sure}", signed(low, 1), signed(high, 1))
+}
+
 fn row(layer: &Layer) -> Markup {
     let [channels, height, width] = layer.output;
     let control = |text: String| html! { " " span.control { (text) } };
-    let gain = |Gain { points, low, high, p, .. }: Gain| {
-        html! { (signed(points, 1)) (control(format!("{} to {}, {}", signed(low, 1), signed(high, 1), p_value(p)))) }
-    };
+    let gain = |gain: Gain| html! { (signed(gain.points, 1)) (control(doubt(gain))) };
     let tone = match layer.reset.verdict {
         ResetVerdict::InUse => "used",
         ResetVerdict::NotMissed => "spare",
@@ -184,7 +189,7 @@ fn row(layer: &Layer) -> Markup {
             td.number { (plain(layer.repeatability.trained, 3)) (control(plain(layer.repeatability.initial, 3))) }
             td.number { (layer.dead) ", " (layer.quiet) }
             td.number { (plain(layer.effective_rank, 1)) }
-            td.number { (plain(layer.grid.trained, 1)) "\u{a0}%" (control(format!("{:.1}, {:.1}", layer.grid.initial, layer.grid.permuted))) }
+            td.number { (plain(layer.grid.trained, 1)) "\u{a0}%" (control(format!("{:.1} to {:.1}; {:.1}, {:.1}", layer.grid.low, layer.grid.high, layer.grid.initial, layer.grid.permuted))) }
             td.number {
                 @match layer.grid.gain {
                     Some(found) => (gain(found)),

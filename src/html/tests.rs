@@ -325,7 +325,8 @@ fn verdicts_follow_the_figures() {
         "Undecided: this network is not shown to be better than guessing; no probe is shown to read anything from it or from \
          block 1. Whether",
     );
-    says(&guessing, "Where a network guesses, nothing follows from what a reset costs.");
+    says(&guessing, "is not shown to be better than guessing, nothing follows from what a reset costs.");
+    says(&guessing, "(+1.0 to +3.0, neither beats chance)");
     for page in [used, undecided, spare, guessing] {
         assert!(!page.contains("signal, not noise") && !page.contains("critical"), "{page}");
     }
