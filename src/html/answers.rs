@@ -137,7 +137,7 @@ fn last_layers(report: &Report) -> Markup {
                 "Block " (block) " has " (height) " × " (width) " values a map, each of which sees " (last.receptive_field)
                 " px: so few values look like noise, whatever they hold. "
             }
-            "Of block " (block) ": " (last.grid.learned.verdict.words(Other::Untrained)) "; " (strong.verdict.words()) "."
+            "Of block " (block) ": " (last.grid.learned.verdict.words(Other::Untrained)) "."
             @if !table.conclusive {
                 " Where a network is not shown to be better than guessing, nothing follows from what a reset costs."
             } @else if not_missed.is_empty() && undecided.is_empty() {

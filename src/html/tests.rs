@@ -244,7 +244,7 @@ fn a_complete_report_is_harmless_and_small() {
     assert!(page.contains("&lt;script&gt;") && !page.contains(NASTY));
     for said in [
         "85.0\u{a0}% right",
-        "In use: with block 2 as before training this network loses more than a point; a probe reads more from it than from block 1. Whether",
+        "In use: put back to its start, it costs more than a point; a probe reads more from it than from block 1. Whether",
         "2 to 3 of 4",
         "1 of 4",
         "1 of 2 blocks are enough.",
@@ -304,7 +304,7 @@ fn verdicts_follow_the_figures() {
     let used = with("in-use", "not-shown", "less", true);
     says(
         &used,
-        "In use: with block 2 as before training this network loses more than a point; a probe is not shown to read more from \
+        "In use: put back to its start, it costs more than a point; a probe is not shown to read more from \
          it than from block 1; under strong noise its maps are less steady than before training. Whether fewer blocks would do, \
          only a study of depth can tell.",
     );
@@ -317,7 +317,7 @@ fn verdicts_follow_the_figures() {
     );
     says(&undecided, "Whether it uses what these blocks have learned is not shown: 2.");
     let spare = with("not-missed", "more", "not-shown", true);
-    says(&spare, "Not missed: with block 2 as before training this network loses less than a point;");
+    says(&spare, "Not missed: put back to its start, it costs less than a point;");
     says(&spare, "puts these blocks back to their start: 2.");
     let guessing = with("undecided", "chance", "not-shown", false);
     says(

@@ -100,7 +100,7 @@ impl Steadiness {
 impl Layer {
     /// The verdict in full.
     pub(super) fn in_words(&self, conclusive: bool) -> String {
-        let mut sentences = vec![self.use_in_words(conclusive)];
+        let mut sentences: Vec<String> = vec![self.use_in_words(conclusive).into()];
         // Of the two probes the one that is fairer to maps that still have places.
         sentences.extend(self.grid.gain.map(|gain| gain.verdict.words(Other::Block(self.block - 1))));
         sentences.push(self.grid.learned.verdict.words(Other::Untrained));
@@ -110,16 +110,12 @@ impl Layer {
     }
 
     /// Whether the network uses the block, without a full stop.
-    fn use_in_words(&self, conclusive: bool) -> String {
+    fn use_in_words(&self, conclusive: bool) -> &'static str {
         match self.reset.verdict {
-            _ if !conclusive => "undecided: this network is not shown to be better than guessing".into(),
-            ResetVerdict::InUse => {
-                format!("in use: with block {} as before training this network loses more than a point", self.block)
-            }
-            ResetVerdict::NotMissed => {
-                format!("not missed: with block {} as before training this network loses less than a point", self.block)
-            }
-            ResetVerdict::Undecided => "undecided: whether this network uses it is not shown".into(),
+            _ if !conclusive => "undecided: this network is not shown to be better than guessing",
+            ResetVerdict::InUse => "in use: put back to its start, it costs more than a point",
+            ResetVerdict::NotMissed => "not missed: put back to its start, it costs less than a point",
+            ResetVerdict::Undecided => "undecided: whether this network uses it is not shown",
         }
     }
 }
@@ -128,7 +124,7 @@ impl Layers {
     /// Whether the last block is useless, in short; none where there is no block.
     pub fn answer(&self) -> Option<String> {
         let last = self.layers.last()?;
-        let mut answer = capitalised(&last.use_in_words(self.conclusive));
+        let mut answer = capitalised(last.use_in_words(self.conclusive));
         if let Some(gain) = last.grid.gain {
             answer += &format!("; {}", gain.verdict.words(Other::Block(last.block - 1)));
         }
