@@ -154,6 +154,6 @@ fn last_layers(report: &Report) -> Markup {
 
 /// The figure of one probe against another, and what it is.
 fn reads(block: usize, other: &str, gain: Gain) -> (String, String) {
-    let what = format!("what a linear probe reads from block {block} against {other} ({})", doubt(gain));
+    let what = format!("what a linear probe reads from block {block} against {other} ({})", doubt(gain).join(", "));
     (format!("{} points", signed(gain.points, 1)), what)
 }

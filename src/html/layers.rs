@@ -153,7 +153,6 @@ fn figures(table: &Layers) -> Markup {
                         th.number scope="col" { "reset costs" }
                         th scope="col" { "verdict" }
                         th.number scope="col" { "channels enough" }
-                        th.number scope="col" { "channels missed" }
                     }
                 }
                 tbody { @for layer in &table.layers { (row(layer)) } }
@@ -164,17 +163,17 @@ fn figures(table: &Layers) -> Markup {
     }
 }
 
-/// The interval of a difference between two probes, and its p-value where there is something to compare.
-pub fn doubt(gain: Gain) -> String {
+/// The interval of a difference between two probes, then its p-value where there is something to compare.
+pub fn doubt(gain: Gain) -> [String; 2] {
     let Gain { low, high, p, verdict, .. } = gain;
     let sure = if verdict == Reading::Chance { "neither beats chance".into() } else { p_value(p) };
-    format!("{} to {}, {sure}", signed(low, 1), signed(high, 1))
+    [format!("{} to {}", signed(low, 1), signed(high, 1)), sure]
 }
 
 fn row(layer: &Layer) -> Markup {
     let [channels, height, width] = layer.output;
     let control = |text: String| html! { " " span.control { (text) } };
-    let gain = |gain: Gain| html! { (signed(gain.points, 1)) (control(doubt(gain))) };
+    let gain = |gain: Gain| html! { (signed(gain.points, 1)) @for line in doubt(gain) { (control(line)) } };
     let tone = match layer.reset.verdict {
         ResetVerdict::InUse => "used",
         ResetVerdict::NotMissed => "spare",
@@ -189,7 +188,7 @@ fn row(layer: &Layer) -> Markup {
             td.number { (plain(layer.repeatability.trained, 3)) (control(plain(layer.repeatability.initial, 3))) }
             td.number { (layer.dead) ", " (layer.quiet) }
             td.number { (plain(layer.effective_rank, 1)) }
-            td.number { (plain(layer.grid.trained, 1)) "\u{a0}%" (control(format!("{:.1} to {:.1}; {:.1}, {:.1}", layer.grid.low, layer.grid.high, layer.grid.initial, layer.grid.permuted))) }
+            td.number { (plain(layer.grid.trained, 1)) "\u{a0}%" (control(format!("{:.1} to {:.1}", layer.grid.low, layer.grid.high))) (control(format!("{:.1}, {:.1}", layer.grid.initial, layer.grid.permuted))) }
             td.number {
                 @match layer.grid.gain {
                     Some(found) => (gain(found)),
@@ -204,12 +203,7 @@ fn row(layer: &Layer) -> Markup {
                     Some(Enough { at_least, at_most }) => { (at_least) " to " (at_most) " of " (channels) }
                     None => "–",
                 }
-            }
-            td.number {
-                @match layer.ablation.missed {
-                    Some(missed) => { (missed) " of " (channels) }
-                    None => "–",
-                }
+                @if let Some(missed) = layer.ablation.missed { (control(format!("{missed} missed"))) }
             }
         }
     }

@@ -246,7 +246,7 @@ fn a_complete_report_is_harmless_and_small() {
         "85.0\u{a0}% right",
         "In use: put back to its start, it costs more than a point; a probe reads more from it than from block 1. Whether",
         "2 to 3 of 4",
-        "1 of 4",
+        "1 missed",
         "1 of 2 blocks are enough.",
         "the first 20 are listed",
         "only <code>depth</code> answers that",
