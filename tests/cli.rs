@@ -338,7 +338,7 @@ fn layers_are_measured() {
     assert_eq!(table["layers"].as_array().unwrap().len(), 2);
     let lines = fs::read_to_string(folder.path().join("runs/001/layers/layers.csv")).unwrap();
     let columns: Vec<usize> = lines.lines().map(|line| line.split(',').count()).collect();
-    assert_eq!(columns, [29, 29, 29], "{lines}");
+    assert_eq!(columns, [30, 30, 30], "{lines}");
     let error = fail(folder.path(), &["layers", "--run", "runs/001", "--pictures", "10"]);
     assert!(error.contains("--pictures 10: expected at least 20 for 2 classes"), "{error}");
 }

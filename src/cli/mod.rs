@@ -41,7 +41,7 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show what the channels of a network have learned: filters, strongest patches, pictures that drive them up
     Learned(LearnedArgs),
-    /// Measure what each layer is good for: signal or noise, what can be read from it, whether the network needs it
+    /// Measure what each layer is good for: what can be read from it, whether this network uses it
     Layers(LayersArgs),
     /// Find out how many blocks are enough, by a cross-validated study
     Depth(Box<DepthArgs>),

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::LayersArgs;
 use crate::html::layer_charts;
-use crate::layers::{self, Layer, Layers, Subjects};
+use crate::layers::{self, Ablation, Layer, Layers, Subjects};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
 
@@ -80,6 +80,9 @@ fn print(table: &Layers) {
     for layer in &table.layers {
         say(format!("block {}: {}", layer.block, layer.verdict));
     }
+    if let Some(answer) = table.answer() {
+        say(format!("Is the last block useless? {answer}"));
+    }
     say(&table.limits);
 }
 
@@ -114,12 +117,14 @@ fn write_csv(folder: &RunDir, table: &Layers) -> Result<()> {
             "redrawn_low",
             "redrawn_high",
             "redrawn",
-            "significant_channels",
-            "fewest_channels",
+            "channels_enough_low",
+            "channels_enough_high",
+            "channels_missed",
         ])?;
         for layer in &table.layers {
             let probe = |row: &layers::ProbeRow| (row.trained, row.initial, row.permuted);
             let reset = |row: &layers::Reset| (row.drop, row.low, row.high, row.verdict);
+            let Ablation { enough, missed, .. } = layer.ablation;
             file.serialize((
                 (layer.block, layer.output, layer.receptive_field, layer.parameters),
                 (layer.repeatability.trained, layer.repeatability.initial),
@@ -127,7 +132,7 @@ fn write_csv(folder: &RunDir, table: &Layers) -> Result<()> {
                 (layer.dead, layer.quiet, layer.effective_rank),
                 (probe(&layer.pooled), probe(&layer.grid)),
                 (reset(&layer.reset), reset(&layer.redrawn)),
-                (layer.ablation.significant, layer.ablation.fewest),
+                (enough.map(|enough| enough.at_least), enough.map(|enough| enough.at_most), missed),
             ))?;
         }
         Ok(())

@@ -2,9 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::words::{count, p_value, plain, signed, tiny, with_code};
+use super::layers::doubt;
+use super::words::{count, plain, signed, tiny, with_code};
 use super::{Explained, Report, depth, missing};
-use crate::layers::{Gain, Layer, Layers, MOSTLY_SIGNAL, ResetVerdict, SOME_SIGNAL};
+use crate::layers::{Gain, Other, ResetVerdict};
 
 /// Rows of maps so small that they look like noise.
 const COARSE: usize = 16;
@@ -100,30 +101,11 @@ fn last_layers(report: &Report) -> Markup {
         let text = missing("Not measured yet.", &format!("convscope layers --run {}", report.typed()));
         return answer(QUESTION, "Not answered yet.", &[], &text);
     };
-    let Some(last) = table.layers.last() else { return html! {} };
+    let (Some(last), Some(short)) = (table.layers.last(), table.answer()) else { return html! {} };
     let [_, height, width] = last.output;
     let block = last.block;
-    let mut figures = vec![(
-        plain(last.repeatability.trained, 3),
-        format!(
-            "repeatability of block {block}'s maps under changes that nobody sees: 1 signal, 0 noise (untrained {})",
-            plain(last.repeatability.initial, 3)
-        ),
-    )];
-    if let Some(gain) = last.grid.gain {
-        figures.push((
-            format!("{} points", signed(gain.points, 1)),
-            format!(
-                "what a linear probe reads from block {block} against block {} ({} to {}, {})",
-                block - 1,
-                signed(gain.low, 1),
-                signed(gain.high, 1),
-                p_value(gain.p)
-            ),
-        ));
-    }
     let reset = last.reset;
-    figures.push((
+    let mut figures = vec![(
         format!("{} points", signed(-reset.drop, 1)),
         format!(
             "accuracy once block {block} is put back to its start ({} to {}): {}",
@@ -131,65 +113,47 @@ fn last_layers(report: &Report) -> Markup {
             signed(-reset.low, 1),
             reset.verdict
         ),
+    )];
+    figures.extend(last.grid.gain.map(|gain| reads(block, &format!("block {}", block - 1), gain)));
+    figures.push(reads(block, "the same block before training", last.grid.learned));
+    let strong = last.repeatability_noisy;
+    figures.push((
+        plain(strong.trained, 2),
+        format!(
+            "of block {block}'s maps outlasts strong noise, {} before training (difference {} to {})",
+            plain(strong.initial, 2),
+            signed(strong.low, 2),
+            signed(strong.high, 2)
+        ),
     ));
     let blocks = |verdict| {
         let of = table.layers.iter().filter(|layer| layer.reset.verdict == verdict);
         of.map(|layer| layer.block.to_string()).collect::<Vec<_>>().join(", ")
     };
-    let [robust, undecided] = [ResetVerdict::Robust, ResetVerdict::Undecided].map(blocks);
+    let [not_missed, undecided] = [ResetVerdict::NotMissed, ResetVerdict::Undecided].map(blocks);
     let text = html! {
         p {
-            @if last.repeatability.trained >= SOME_SIGNAL && height.max(width) <= COARSE {
-                "What looks like noise in small maps is coarseness: block " (block) " has " (height) " × " (width)
-                " values a map, each of which sees " (last.receptive_field) " px. "
+            @if height.max(width) <= COARSE {
+                "Block " (block) " has " (height) " × " (width) " values a map, each of which sees " (last.receptive_field)
+                " px: so few values look like noise, whatever they hold. "
             }
-            (read(last.grid.gain, block))
+            "Of block " (block) ": " (last.grid.learned.verdict.words(Other::Untrained)) "."
             @if !table.conclusive {
-                " Where a network guesses, nothing follows from what a reset costs."
-            } @else if robust.is_empty() && undecided.is_empty() {
-                " No block was found that this network does not need."
+                " Where a network is not shown to be better than guessing, nothing follows from what a reset costs."
+            } @else if not_missed.is_empty() && undecided.is_empty() {
+                " The network uses what every one of its blocks has learned."
             } @else {
-                @if !robust.is_empty() { " The network loses less than a point where one puts these blocks back to their start: " (robust) "." }
-                @if !undecided.is_empty() { " Whether it needs what these blocks have learned was not shown: " (undecided) "." }
+                @if !not_missed.is_empty() { " The network loses less than a point where one puts these blocks back to their start: " (not_missed) "." }
+                @if !undecided.is_empty() { " Whether it uses what these blocks have learned is not shown: " (undecided) "." }
             }
         }
-        p.note { "On " (count(table.pictures)) " pictures. " (with_code(&table.limits)) }
+        p.note { "On " (count(table.pictures)) " images. " (with_code(&table.limits)) }
     };
-    answer(QUESTION, &in_short(table, last), &figures, &text)
+    answer(QUESTION, &short, &figures, &text)
 }
 
-/// The answer from the last block's figures: whether it is needed, then what its maps are.
-fn in_short(table: &Layers, last: &Layer) -> String {
-    let needed = match last.reset.verdict {
-        _ if !table.conclusive => "Undecided: this network was not shown to be better than guessing.",
-        ResetVerdict::Critical => "No: this network needs what the last block has learned.",
-        ResetVerdict::Robust => {
-            "For this network, nearly: without what the last block has learned it loses less than a point."
-        }
-        ResetVerdict::Undecided => {
-            "Undecided: whether this network needs what the last block has learned was not shown."
-        }
-    };
-    let maps = match last.repeatability.trained {
-        MOSTLY_SIGNAL.. => "signal, not noise",
-        SOME_SIGNAL.. => "more signal than noise",
-        _ => "mostly noise",
-    };
-    format!("{needed} Its maps are {maps}.")
-}
-
-/// What the probe's gain means.
-fn read(gain: Option<Gain>, block: usize) -> String {
-    match gain {
-        None => String::new(),
-        Some(gain) if gain.p < 0.05 && gain.points > 0.0 => {
-            format!("More of the classes can be read from it than from block {}.", block - 1)
-        }
-        Some(gain) if gain.p < 0.05 => {
-            format!("Less of the classes can be read from it than from block {}.", block - 1)
-        }
-        Some(_) => {
-            format!("It is not shown that more of the classes can be read from it than from block {}.", block - 1)
-        }
-    }
+/// The figure of one probe against another, and what it is.
+fn reads(block: usize, other: &str, gain: Gain) -> (String, String) {
+    let what = format!("what a linear probe reads from block {block} against {other} ({})", doubt(gain).join(", "));
+    (format!("{} points", signed(gain.points, 1)), what)
 }

@@ -6,7 +6,7 @@ use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::words::{count, p_value, percent, plain, signed, with_code};
 use super::{BlockLook, Looked, Report, figure, missing, picture};
 use crate::cli::Which;
-use crate::layers::{Layer, Layers, Reset};
+use crate::layers::{Enough, Gain, Layer, Layers, Reading, Reset, ResetVerdict};
 use crate::spec::Block;
 
 /// The figures of the table: the name of each, its drawing and what it shows.
@@ -22,19 +22,20 @@ pub fn charts(table: &Layers) -> Vec<(&'static str, Chart, &'static str)> {
             "reset",
             resets(table),
             "What the network loses when one block goes back to its weights before training, or to fresh random ones (mean of ten \
-             draws; the interval is about the pictures, not the draws), with 95 % intervals. Right of the 1-point line with the whole interval: critical. Left of it: robust.",
+             draws; the interval is about the pictures, not the draws), with 95 % intervals. Right of the 1-point line with the whole interval: in use. Left of it: not missed.",
         ),
         (
             "repeatability",
             repeatability(table),
-            "How much of each block's maps outlasts a change of the picture, brightness by up to 2 % and noise: faint, which nobody sees \
-             (standard deviation 2 of 255), and strong (32 of 255). 1 is signal, 0 is noise.",
+            "How much of each block's maps outlasts a change of the image, brightness by up to 2 % and noise: faint, which nobody sees \
+             (standard deviation 2 of 255), and strong (32 of 255). At 1 the maps do not change; at 0 they change as much as from one \
+             image to another. Under faint noise every network comes out near 1, untrained ones too.",
         ),
         (
             "ablation",
             ablation(table),
             "Accuracy with only some of a block's channels, the most important first; the others are replaced by their means. On those of \
-             the pictures, at most 512, that did not rank the channels.",
+             the images, at most 576, that did not rank the channels.",
         ),
     ]
 }
@@ -130,7 +131,10 @@ fn figures(table: &Layers) -> Markup {
             "\u{a0}% right with the weights in " code { (table.weights) }
             @if table.weights == Which::Last.file() { ", which no picture chose" }
             ". Numbers in grey are controls, the same measure on the network before training or with permuted labels, and \
-            95 % intervals, each for itself; p-values are adjusted for all blocks. Resets need running statistics estimated anew; with those alone the network gets " (plain(table.accuracy_anew, 1)) "\u{a0}%."
+            95 % intervals, each for itself; p-values are adjusted for all blocks. Channels enough: so many of the most important ones keep the \
+            accuracy within a point, and fewer lose more, as far as that is shown (95 % interval). Channels missed: those without which, \
+            one at a time, the network's loss is shown to rise. Both are judged on images that did not rank the channels, and only \
+            where the network is shown to be better than guessing. Resets need running statistics estimated anew; with those alone the network gets " (plain(table.accuracy_anew, 1)) "\u{a0}%."
         }
         div.scroll {
             table.layers {
@@ -145,12 +149,13 @@ fn figures(table: &Layers) -> Markup {
                         th.number scope="col" { "effective rank" }
                         th.number scope="col" { "probe" }
                         th.number scope="col" { "against the block before" }
+                        th.number scope="col" { "against untrained" }
                         th.number scope="col" { "reset costs" }
                         th scope="col" { "verdict" }
-                        th.number scope="col" { "channels needed, about" }
+                        th.number scope="col" { "channels enough" }
                     }
                 }
-                tbody { @for layer in &table.layers { (row(layer, table.conclusive)) } }
+                tbody { @for layer in &table.layers { (row(layer)) } }
             }
         }
         div.figures { @for (_, chart, caption) in charts(table) { (figure(&chart, &html! { (caption) })) } }
@@ -158,9 +163,22 @@ fn figures(table: &Layers) -> Markup {
     }
 }
 
-fn row(layer: &Layer, conclusive: bool) -> Markup {
+/// The interval of a difference between two probes, then its p-value where there is something to compare.
+pub fn doubt(gain: Gain) -> [String; 2] {
+    let Gain { low, high, p, verdict, .. } = gain;
+    let sure = if verdict == Reading::Chance { "neither beats chance".into() } else { p_value(p) };
+    [format!("{} to {}", signed(low, 1), signed(high, 1)), sure]
+}
+
+fn row(layer: &Layer) -> Markup {
     let [channels, height, width] = layer.output;
     let control = |text: String| html! { " " span.control { (text) } };
+    let gain = |gain: Gain| html! { (signed(gain.points, 1)) @for line in doubt(gain) { (control(line)) } };
+    let tone = match layer.reset.verdict {
+        ResetVerdict::InUse => "used",
+        ResetVerdict::NotMissed => "spare",
+        ResetVerdict::Undecided => "undecided",
+    };
     html! {
         tr {
             th.number scope="row" { (layer.block) }
@@ -170,16 +188,23 @@ fn row(layer: &Layer, conclusive: bool) -> Markup {
             td.number { (plain(layer.repeatability.trained, 3)) (control(plain(layer.repeatability.initial, 3))) }
             td.number { (layer.dead) ", " (layer.quiet) }
             td.number { (plain(layer.effective_rank, 1)) }
-            td.number { (plain(layer.grid.trained, 1)) "\u{a0}%" (control(format!("{:.1}, {:.1}", layer.grid.initial, layer.grid.permuted))) }
+            td.number { (plain(layer.grid.trained, 1)) "\u{a0}%" (control(format!("{:.1} to {:.1}", layer.grid.low, layer.grid.high))) (control(format!("{:.1}, {:.1}", layer.grid.initial, layer.grid.permuted))) }
             td.number {
                 @match layer.grid.gain {
-                    Some(gain) => { (signed(gain.points, 1)) (control(format!("{} to {}, {}", signed(gain.low, 1), signed(gain.high, 1), p_value(gain.p)))) }
+                    Some(found) => (gain(found)),
                     None => "–",
                 }
             }
+            td.number { (gain(layer.grid.learned)) }
             td.number { (plain(layer.reset.drop, 1)) (control(format!("{} to {}", plain(layer.reset.low, 1), plain(layer.reset.high, 1)))) }
-            td { span class=(format!("tag {}", layer.reset.verdict)) { (layer.reset.verdict.to_string()) } }
-            td.number { @if conclusive { (layer.ablation.fewest) " of " (channels) } @else { "–" } }
+            td { span class=(format!("tag {tone}")) { (layer.reset.verdict.to_string()) } }
+            td.number {
+                @match layer.ablation.enough {
+                    Some(Enough { at_least, at_most }) => { (at_least) " to " (at_most) " of " (channels) }
+                    None => "–",
+                }
+                @if let Some(missed) = layer.ablation.missed { (control(format!("{missed} missed"))) }
+            }
         }
     }
 }

@@ -111,7 +111,7 @@ impl Report {
             .with_context(|| format!("{}: cannot be used; is this a finished run?", metrics.display()))?;
         let (mut layers, mut damaged) = (None, Vec::new());
         if let Some(folder) = newest(run, "layers", "layers.json") {
-            match read_json(&folder.join("layers.json")) {
+            match read_layers(&folder.join("layers.json")) {
                 Ok(table) => layers = Some((folder, table)),
                 Err(error) => damaged.push(format!("{error:#}")),
             }
@@ -233,6 +233,11 @@ fn newest(parent: &Path, name: &str, file: &str) -> Option<PathBuf> {
     let folders = fs::read_dir(parent).ok()?.flatten().map(|entry| entry.path());
     let numbered = folders.filter_map(|folder| Some((number(folder.file_name()?.to_str()?)?, folder)));
     numbered.filter(|(_, folder)| folder.join(file).is_file()).max().map(|(_, folder)| folder)
+}
+
+fn read_layers(path: &Path) -> Result<Layers> {
+    let json = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    Layers::from_json(&json).with_context(|| path.display().to_string())
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {

@@ -127,20 +127,22 @@ fn complete() -> Report {
 
 /// `layers.json` of two blocks.
 fn layers_json() -> serde_json::Value {
-    let probe = |gain: serde_json::Value| json!({"trained": 80.0, "initial": 60.0, "permuted": 50.0, "gain": gain});
-    let reset = json!({"drop": 5.0, "low": 2.0, "high": 8.0, "verdict": "critical"});
+    let learned = json!({"points": 20.0, "low": 10.0, "high": 30.0, "p": 0.001, "verdict": "more"});
+    let probe = |gain: serde_json::Value| json!({"trained": 80.0, "low": 70.0, "high": 90.0, "initial": 60.0, "permuted": 50.0, "gain": gain, "learned": learned});
+    let repeats =
+        |trained: f64| json!({"trained": trained, "initial": 0.9, "low": -0.1, "high": 0.1, "verdict": "not-shown"});
+    let reset = json!({"drop": 5.0, "low": 2.0, "high": 8.0, "verdict": "in-use"});
     let layer = |block: usize, gain: serde_json::Value| {
         json!({
             "block": block, "output": [4, 5, 5], "receptive_field": 7, "parameters": 100,
-            "repeatability": {"trained": 0.99, "initial": 0.9},
-            "repeatability_noisy": {"trained": 0.9, "initial": 0.5}, "dead": 0, "quiet": 1, "effective_rank": 2.5,
+            "repeatability": repeats(0.99), "repeatability_noisy": repeats(0.9), "dead": 0, "quiet": 1, "effective_rank": 2.5,
             "pooled": probe(gain.clone()), "grid": probe(gain), "reset": reset, "redrawn": reset,
-            "ablation": {"significant": 1, "fewest": 2, "curve": [[0, 50.0], [4, 80.0]]}, "verdict": NASTY
+            "ablation": {"missed": 1, "enough": {"at_least": 2, "at_most": 3}, "curve": [[0, 50.0], [4, 80.0]]}, "verdict": NASTY
         })
     };
-    let gain = json!({"points": 2.0, "low": 1.0, "high": 3.0, "p": 0.01});
+    let gain = json!({"points": 2.0, "low": 1.0, "high": 3.0, "p": 0.01, "verdict": "more"});
     let layers = [layer(1, json!(null)), layer(2, gain)];
-    json!({"weights": NASTY, "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
+    json!({"format": 2, "weights": NASTY, "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
 }
 
 /// `depth.json` in which one block is found to be enough.
@@ -257,7 +259,9 @@ fn a_complete_report_is_harmless_and_small() {
     assert!(page.contains("&lt;script&gt;") && !page.contains(NASTY));
     for said in [
         "85.0\u{a0}% right",
-        "No: this network needs what the last block has learned. Its maps are signal, not noise.",
+        "In use: put back to its start, it costs more than a point; a probe reads more from it than from block 1. Whether",
+        "2 to 3 of 4",
+        "1 missed",
         "1 of 2 blocks is enough, if a loss of up to 1 percentage point of accuracy is accepted.",
         "the first 20 are listed",
         "only <code>depth</code> answers that",
@@ -317,32 +321,63 @@ fn answers_come_first() {
 
 #[test]
 fn verdicts_follow_the_figures() {
-    let with = |trained: f64, verdict: &str, conclusive: bool| {
+    let with = |reset: &str, gain: &str, steadiness: &str, conclusive: bool| {
         let mut table = layers_json();
-        table["layers"][1]["repeatability"]["trained"] = json!(trained);
-        table["layers"][1]["reset"]["verdict"] = json!(verdict);
+        let last = &mut table["layers"][1];
+        last["reset"]["verdict"] = json!(reset);
+        last["grid"]["gain"]["verdict"] = json!(gain);
+        last["repeatability_noisy"]["verdict"] = json!(steadiness);
+        if !conclusive {
+            last["ablation"]["missed"] = json!(null);
+            last["ablation"]["enough"] = json!(null);
+        }
         table["conclusive"] = json!(conclusive);
         let layers = Some(("layers".into(), serde_json::from_value(table).unwrap()));
         Report { layers, ..bare(&["cat", "dog"]) }.page()
     };
-    let noisy = with(0.2, "critical", true);
-    assert!(
-        noisy.contains("No: this network needs what the last block has learned. Its maps are mostly noise."),
-        "{noisy}"
+    let says = |page: &str, text: &str| assert!(page.contains(text), "{text}: {page}");
+    let used = with("in-use", "not-shown", "less", true);
+    says(
+        &used,
+        "In use: put back to its start, it costs more than a point; a probe is not shown to read more from \
+         it than from block 1; under strong noise its maps are less steady than before training. Whether fewer blocks would do, \
+         only a study of depth can tell.",
     );
-    assert!(!noisy.contains("coarseness"), "noise is not explained away");
-    let undecided = with(0.7, "undecided", true);
-    assert!(undecided.contains("Undecided: whether this network needs what the last block has learned was not shown."));
-    assert!(undecided.contains("Whether it needs what these blocks have learned was not shown: 2."));
-    let robust = with(0.95, "robust", true);
-    assert!(
-        robust
-            .contains("For this network, nearly: without what the last block has learned it loses less than a point.")
+    says(&used, "so few values look like noise, whatever they hold");
+    says(&used, "The network uses what every one of its blocks has learned.");
+    let undecided = with("undecided", "less", "more", true);
+    says(
+        &undecided,
+        "Undecided: whether this network uses it is not shown; a probe reads less from it than from block 1. Whether",
     );
-    assert!(robust.contains("puts these blocks back to their start: 2.") && robust.contains("coarseness"));
-    assert!(
-        with(0.95, "undecided", false).contains("Undecided: this network was not shown to be better than guessing.")
+    says(&undecided, "Whether it uses what these blocks have learned is not shown: 2.");
+    let spare = with("not-missed", "more", "not-shown", true);
+    says(&spare, "Not missed: put back to its start, it costs less than a point;");
+    says(&spare, "puts these blocks back to their start: 2.");
+    let guessing = with("undecided", "chance", "not-shown", false);
+    says(
+        &guessing,
+        "Undecided: this network is not shown to be better than guessing; no probe is shown to read anything from it or from \
+         block 1. Whether",
     );
+    says(&guessing, "is not shown to be better than guessing, nothing follows from what a reset costs.");
+    says(&guessing, "(+1.0 to +3.0, neither beats chance)");
+    for page in [used, undecided, spare, guessing] {
+        assert!(!page.contains("signal, not noise") && !page.contains("critical"), "{page}");
+    }
+}
+
+#[test]
+fn a_table_of_another_version_is_named_and_left_out() {
+    let mut old = layers_json();
+    old.as_object_mut().unwrap().remove("format");
+    for table in [old, json!({"format": 3})] {
+        let error = Layers::from_json(table.to_string().as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, "was written by another version of convscope; run `convscope layers` again");
+    }
+    let error = Layers::from_json(b"{\"format\": 2}").unwrap_err();
+    assert!(format!("{error:#}").contains("cannot be used: missing field"), "{error:#}");
+    assert!(format!("{:#}", Layers::from_json(b"[").unwrap_err()).contains("cannot be used: "));
 }
 
 #[test]
@@ -436,7 +471,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     fs::write(folder.path().join("001/layers-10/layers.json"), b"{}").unwrap();
     let page = read(None).unwrap().page();
     assert!(
-        page.contains("layers-10/layers.json: cannot be used: missing field"),
+        page.contains("layers-10/layers.json: was written by another version of convscope"),
         "a damaged table costs no more than itself"
     );
 

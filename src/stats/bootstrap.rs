@@ -1,52 +1,36 @@
-//! The paired bootstrap.
+//! The bootstrap over images.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{StatsError, assert_level, check_count, check_finite};
+use super::assert_level;
 
-/// Resamples of [`paired_bootstrap`].
-pub const RESAMPLES: usize = 10_000;
-
-/// A mean with its confidence interval.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MeanInterval {
-    /// The mean of the data as given.
-    pub mean: f64,
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
-
-/// Percentile bootstrap interval, at a two-sided confidence `level`, for the mean of `second - first`, two scores of the
-/// same images (n each: 0 and 1, or a loss).
+/// Percentile bootstrap interval, at a two-sided confidence `level`, for a statistic of `images` images.
 ///
-/// Images are drawn with replacement, [`RESAMPLES`] times; the ends are quantiles of the means, between two of them by
-/// linear interpolation. Formula: B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
-///
-/// # Errors
-/// When there are fewer than two pairs, or a score is not finite.
+/// Images are drawn with replacement, `resamples` times. `statistic` is told how many times each was drawn (n numbers, whose sum is n);
+/// the interval's ends are quantiles of what it returns, between two of them by linear interpolation. Formula: B. Efron and
+/// R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
 ///
 /// # Panics
-/// When the two differ in length, or `level` is not between 0 and 1.
-pub fn paired_bootstrap(first: &[f64], second: &[f64], level: f64, seed: u64) -> Result<MeanInterval, StatsError> {
-    assert_eq!(first.len(), second.len(), "scores of the same images");
+/// When there are no images or resamples, or `level` is not between 0 and 1.
+pub fn bootstrap(
+    images: usize,
+    resamples: usize,
+    level: f64,
+    seed: u64,
+    mut statistic: impl FnMut(&[f64]) -> f64,
+) -> (f64, f64) {
+    assert!(images > 0 && resamples > 0, "{resamples} resamples of {images} images");
     assert_level(level);
-    check_count("paired scores", first.len(), 2)?;
-    let differences: Vec<f64> = first.iter().zip(second).map(|(first, second)| second - first).collect();
-    check_finite("paired scores", &differences)?;
-
-    let n = differences.len();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut resampled_mean = || (0..n).map(|_| differences[rng.random_range(0..n)]).sum::<f64>() / n as f64;
-    let mut means: Vec<f64> = (0..RESAMPLES).map(|_| resampled_mean()).collect();
-    means.sort_by(f64::total_cmp);
-    Ok(MeanInterval {
-        mean: differences.iter().sum::<f64>() / n as f64,
-        low: quantile(&means, (1.0 - level) / 2.0),
-        high: quantile(&means, (1.0 + level) / 2.0),
-    })
+    let mut resampled = || {
+        let mut times = vec![0.0; images];
+        (0..images).for_each(|_| times[rng.random_range(0..images)] += 1.0);
+        statistic(&times)
+    };
+    let mut found: Vec<f64> = (0..resamples).map(|_| resampled()).collect();
+    found.sort_by(f64::total_cmp);
+    (quantile(&found, (1.0 - level) / 2.0), quantile(&found, (1.0 + level) / 2.0))
 }
 
 /// Quantile of ascending values, by linear interpolation.

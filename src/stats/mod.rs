@@ -2,7 +2,7 @@
 //!
 //! - [`proportion`]: intervals for a share, and the paired comparison of two classifiers on the same images.
 //! - [`multiple`]: adjustment of p-values for having asked several questions.
-//! - [`bootstrap`]: an interval for a mean difference that assumes no distribution.
+//! - [`mod@bootstrap`]: an interval that assumes no distribution.
 //! - [`paired_t`]: the t test of paired differences, plain and corrected for overlapping training sets.
 //! - [`depth`]: the rules by which a depth is found sufficient, or stopped early.
 //! - [`scores`]: accuracy, log-loss and calibration error of logits.
@@ -25,7 +25,7 @@ pub mod proportion;
 pub mod rank;
 pub mod scores;
 
-pub use bootstrap::{MeanInterval, paired_bootstrap};
+pub use bootstrap::bootstrap;
 pub use depth::{
     DepthChoice, DepthDifferences, DepthErrors, DepthRow, OneSeChoice, Verdict, choose_depth, one_se_choice,
     p_guessing, stops_early,

@@ -106,6 +106,11 @@ impl PairedT {
         t_cdf(self.statistic(margin), self.degrees_of_freedom)
     }
 
+    /// One-sided p-value of the hypothesis that the mean is at most `bound`.
+    pub fn p_at_most(&self, bound: f64) -> f64 {
+        t_cdf(-self.statistic(bound), self.degrees_of_freedom)
+    }
+
     /// Distance of the mean from `null` in standard errors; infinite where all differences are equal, and not `null`.
     fn statistic(&self, null: f64) -> f64 {
         let distance = self.mean - null;
