@@ -11,6 +11,7 @@ use super::train::check_apart;
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{ReportArgs, Which, quoted};
 use crate::data::Pictures;
+use crate::data::folder::recordable;
 use crate::explain::{Explanation, Lens, Options, judge, telling};
 use crate::gpu::Gpu;
 use crate::html::{Explained, Looked, METHODS, REPORT, Report};
@@ -50,7 +51,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     let mut report = Report::read(run, arguments.depth.as_deref(), looked, explained)?;
     if let Some(data) = &arguments.data {
         // The commands of the page are to find the photos where they are now.
-        report.config.data = Some(std::path::absolute(data)?.display().to_string());
+        report.config.data = Some(recordable("--data", data)?);
     }
     let path = write(&report, out.as_deref())?;
     say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));

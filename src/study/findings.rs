@@ -559,6 +559,7 @@ mod tests {
             contradictory: 0,
             rejected: 0,
             photos: None,
+            folders: Default::default(),
         }
     }
 
