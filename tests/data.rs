@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use convscope::data::folder::{self, Choices, Folder, LabelledFile, VALIDATION_SHARE, Why};
+use convscope::data::folder::{self, Choices, Folder, LabelledFile, Why};
 use convscope::data::loader::{Batch, Flips, shuffled, with_batches};
 use convscope::data::photos::Photos;
 use convscope::data::{Pictures, Rejected, prepare, write_rejected};
@@ -187,7 +187,7 @@ fn folders_are_read_as_people_have_them() {
     const VAL_BESIDE: &[&str] = &["cat/1.jpg", "dog/1.jpg", "val/cat/2.jpg", "val/dog/2.jpg"];
     const BOTH: &[&str] = &["cat.0.jpg", "dog.0.jpg", "more/cat/1.jpg", "other/dog/1.jpg"];
     const KAGGLE: &[&str] = &["train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg", "test1/2.jpg"];
-    let cases: [LayoutCase; 49] = [
+    let cases: &[LayoutCase] = &[
         // torchvision's ImageFolder.
         ("image folder", &["cat/1.jpg", "cat/b/c/2.jpg", "dog/1.jpg"], "", "cat 2 dog 1"),
         ("train and val", &["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg"], "", "a 1 + 1 b 1 + 1"),
@@ -217,7 +217,7 @@ fn folders_are_read_as_people_have_them() {
         ("classes within years", YEARS, "--class-level 2", "2019 2 2020 2"),
         ("different folders", &["cat/a/1.jpg", "cat/b/1.jpg", "dog/a/1.jpg"], "", "cat 2 dog 1"),
         ("images beside folders", &["cat/a/1.jpg", "cat/1.jpg", "dog/a/1.jpg", "dog/2.jpg"], "", "cat 2 dog 2"),
-        ("Cat and cat", &["Cat/1.jpg", "cat/1.jpg", "dog/1.jpg"], "", "Cat 2 dog 1"),
+        ("Cat and cat", &["Cat/1.jpg", "cat/2.jpg", "dog/1.jpg"], "", "Cat 2 dog 1"),
         // A class named like a part of a split.
         ("a class of trains", TRAINS, "", "error: --data ROOT: train/ is named like training images, but car/ beside it"),
         ("a class of trains, settled", TRAINS, "--class-level 1", "car 1 plane 1 train 2"),
@@ -229,8 +229,8 @@ fn folders_are_read_as_people_have_them() {
         ("val as a class", VAL_BESIDE, "--class-level 1", "cat 1 dog 1 val 2"),
         ("a test set beside classes", &["cat/1.jpg", "dog/1.jpg", "test/1.jpg"], "", "cat 1 dog 1 [test 1]"),
         ("a test set as a class", &["cat/1.jpg", "dog/1.jpg", "test/1.jpg"], "--class-level 1", "cat 1 dog 1 test 1"),
-        ("val alone", &["val/a/1.jpg", "val/b/1.jpg"], "", "error: --data ROOT: val/ has no train/ beside it"),
-        ("test and pred alone", &["seg_test/a/1.jpg", "seg_pred/1.jpg"], "", "error: --data ROOT: seg_pred/, seg_test/ has no train/"),
+        ("val alone", &["val/a/1.jpg", "val/b/1.jpg"], "", "error: --data ROOT: there is no train/ beside val/; to train on val/"),
+        ("test and pred alone", &["seg_test/a/1.jpg", "seg_pred/1.jpg"], "", "error: --data ROOT: there is no train/ beside seg_pred/, seg_test/;"),
         ("two for validation", &["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"], "", "error: --data ROOT: val/ and valid/ seem to"),
         ("two to train on", &["train/a/1.jpg", "train/b/1.jpg", "train2/a/1.jpg"], "", "error: --data ROOT: train/ and train2/ seem to"),
         ("another val named", &["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "test/a/2.jpg", "test/b/1.jpg"], "--val test", "a 1 + 1 b 1 + 1 [val 1]"),
@@ -245,7 +245,7 @@ fn folders_are_read_as_people_have_them() {
         ("a class of webp", &["cat/1.jpg", "dog/1.jpg", "owl/1.webp"], "", "error: --data ROOT: the class 'owl' has no usable image"),
         ("labels", &["cat/1.jpg", "dog/1.jpg", "labels/1.txt"], "", "cat 1 dog 1 [labels 0]"),
     ];
-    for (name, paths, options, expected) in cases {
+    for &(name, paths, options, expected) in cases {
         let root = folder_with(paths.iter().copied());
         let found = understood(root.path(), &typed_choices(root.path(), options));
         match expected.starts_with("error") {
@@ -258,7 +258,7 @@ fn folders_are_read_as_people_have_them() {
 /// What an error advises to type works: every pair of `--data` and other options in it is tried.
 #[test]
 fn the_advice_of_errors_can_be_followed() {
-    let cases: [(&[&str], &[&str]); 6] = [
+    let cases: [(&[&str], &[&str]); 7] = [
         (&["car/1.jpg", "plane/1.jpg", "train/b/1.jpg", "train/a/1.jpg"], &["a 1 b 1", "car 1 plane 1 train 2"]),
         (
             &["cat/1.jpg", "dog/1.jpg", "val/cat/2.jpg", "val/dog/2.jpg"],
@@ -267,7 +267,11 @@ fn the_advice_of_errors_can_be_followed() {
         (&["my pets/val/a/1.jpg", "my pets/val/b/1.jpg", "my pets/test/1.jpg"], &["test 1 val 2"]),
         (&["val/a/1.jpg", "val/b/1.jpg"], &["a 1 b 1"]),
         (&["cat.0.jpg", "dog.0.jpg", "x/1.jpg", "y/1.jpg"], &["x 1 y 1 2 rejected", "cat 1 dog 1 [x 1] [y 1]"]),
-        (&["train/a/1.jpg", "train/b/1.jpg", "training/a/2.jpg"], &["train 2 training 1"]),
+        (&["train/a/1.jpg", "train/b/1.jpg", "training/a/2.jpg"], &["a 1 b 1", "train 2 training 1"]),
+        (
+            &["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg", "valid/a/2.jpg"],
+            &["a 1 + 1 b 1 + 1", "train 2 val 2 valid 1"],
+        ),
     ];
     for (paths, expected) in cases {
         let root = folder_with(paths.iter().copied());
@@ -312,8 +316,8 @@ fn what_was_taken_for_what_is_told() {
         "training    seg_train/seg_train/, 3 images",
         "validation  set aside from these",
         "classes     sea 2, street 1",
-        "not read    seg_pred/, 1 images (named like images without classes)",
-        "not read    seg_test/, 1 images (named like a test set, which is never used; --val DIR takes it for validation)",
+        "not read    seg_pred/, 1 image (named like images without classes)",
+        "not read    seg_test/, 1 image (named like a test set, which is never used; --val DIR takes it for validation)",
     ];
     assert_eq!(scan(&root).told(), expected);
     let root = folder_with(["2019/cat/1.jpg", "2019/dog/1.jpg", "2020/cat/1.jpg", "2020/dog/1.jpg"]);
@@ -368,7 +372,7 @@ fn system_folders_are_neither_classes_nor_fatal_at_any_level() {
                 #[cfg(unix)]
                 fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
             }
-            for name in ["Thumbs.db", "desktop.ini", ".DS_Store", "Icon\r", "._1.jpg"] {
+            for name in ["Thumbs.db", "desktop.ini", ".DS_Store", "._1.jpg"] {
                 fs::write(root.path().join(&level).join(name), b"of the system").unwrap();
             }
         }
@@ -487,7 +491,8 @@ fn every_unusable_folder_gets_one_error_that_names_it_and_the_remedy() {
     for (pictures, others, expected) in cases {
         let root = folder_with(pictures.iter().copied());
         for other in others {
-            write(root.path(), other, if other.ends_with("png") { b"" } else { b"some bytes" });
+            let bytes: &[u8] = if other.ends_with("png") { b"" } else { b"some bytes" };
+            write(root.path(), other, bytes);
         }
         let message = error(root.path());
         assert!(message.starts_with(&format!("--data {}", root.path().display())), "{message}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 pub use super::layout::{Unread, Why};
-use super::layout::Decider;
+use super::layout::{Decider, counted};
 use super::names::{class_in_name, class_key, class_name, is_image, is_readable, name_of, path_text};
 use super::tree::Tree;
 use super::{Pictures, Rejected, prepare};
@@ -173,9 +173,9 @@ impl Folder {
             text => format!("{text}/"),
         };
         let (train, val) = &self.parts;
-        let mut lines = vec![format!("training    {}, {} images", folder(train), self.train.len())];
+        let mut lines = vec![format!("training    {}, {}", folder(train), counted(self.train.len()))];
         lines.push(match (val, &self.val) {
-            (Some(path), Some(files)) => format!("validation  {}, {} images", folder(path), files.len()),
+            (Some(path), Some(files)) => format!("validation  {}, {}", folder(path), counted(files.len())),
             _ => "validation  set aside from these".into(),
         });
         lines.push(format!("classes     {}", self.counted_classes()));

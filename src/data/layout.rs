@@ -90,7 +90,7 @@ impl Display for Unread {
         let folder = path_text(&self.folder);
         match self.images {
             0 => write!(f, "{folder}/ ({why})"),
-            images => write!(f, "{folder}/, {images} images ({why})"),
+            images => write!(f, "{folder}/, {} ({why})", counted(images)),
         }
     }
 }
@@ -201,12 +201,13 @@ impl Decider<'_> {
             if let [first, second, ..] = same[..]
                 && matters
             {
+                let val = if same[0].path == training.path { String::new() } else { format!(" --val {}", self.typed(first)) };
                 bail!(
-                    "{}: {} and {} seem to serve the same purpose; choose with --data {} and --val DIR, or, if every folder \
-                     is a class, {}",
+                    "{}: {} and {} seem to serve the same purpose; to choose {}, use --data {}{val}; if every folder is a class, {}",
                     self.data(at),
                     shown(first),
                     shown(second),
+                    shown(first),
                     self.typed(training),
                     self.literal(at, 1)
                 );
@@ -246,10 +247,10 @@ impl Decider<'_> {
         if all_parts {
             let names: Vec<_> = holding.iter().map(|folder| shown(folder)).collect();
             bail!(
-                "{}: {} has no train/ beside it; name the folder of training images, such as --data {}, or, if every folder \
-                 is a class, {}",
+                "{}: there is no train/ beside {}; to train on {}, use --data {}; if every folder is a class, {}",
                 self.data(at),
                 names.join(", "),
+                names[0],
                 self.typed(holding[0]),
                 self.literal(at, 1)
             );
@@ -275,13 +276,17 @@ impl Decider<'_> {
     /// How errors name a folder below the data folder, or the validation folder where that lies elsewhere.
     pub(super) fn data(&self, at: &Tree) -> String {
         let option = if at.path.is_absolute() { "--val" } else { "--data" };
-        format!("{option} {}", self.root.join(&at.path).display())
+        format!("{option} {}", self.whole(at).display())
     }
 
     /// A folder's path as it is typed.
     pub(super) fn typed(&self, at: &Tree) -> String {
-        let path: PathBuf = self.root.join(&at.path).components().collect();
-        quoted(&path_text(&path))
+        quoted(&self.whole(at).display().to_string())
+    }
+
+    /// A folder's path, the data folder's own without a slash at its end.
+    fn whole(&self, at: &Tree) -> PathBuf {
+        self.root.join(&at.path).components().collect()
     }
 
     /// The options that take `at` as it is.
@@ -298,6 +303,11 @@ fn names_classes(at: &Tree) -> bool {
 /// Whether images lie in a folder, none of which names its class.
 fn holds_unnamed(at: &Tree) -> bool {
     at.files.iter().any(|file| super::names::is_image(file)) && !names_classes(at)
+}
+
+/// A number of images in words.
+pub(super) fn counted(images: usize) -> String {
+    format!("{images} {}", if images == 1 { "image" } else { "images" })
 }
 
 /// How errors name a folder below another.
