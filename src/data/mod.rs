@@ -99,7 +99,7 @@ pub(crate) fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> Result<
     let part = |part: &[usize]| part.iter().map(|&index| work(index)).collect::<Result<Vec<_>>>();
     thread::scope(|scope| {
         let parts = indices.chunks(count.div_ceil(threads()).max(1));
-        let workers: Vec<_> = parts.map(|indices| scope.spawn(|| part(indices))).collect();
+        let workers: Vec<_> = parts.map(|indices| scope.spawn(move || part(indices))).collect();
         let mut all = Vec::with_capacity(count);
         for worker in workers {
             all.extend(worker.join().expect("a worker has panicked, see its message above")?);

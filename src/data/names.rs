@@ -52,10 +52,12 @@ pub fn path_text(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
-            match c {
-                MAIN_SEPARATOR => text.push('/'),
-                '\\' => text.push_str(r"\\"),
-                _ => text.push(c),
+            if c == MAIN_SEPARATOR {
+                text.push('/');
+            } else if c == '\\' {
+                text.push_str(r"\\");
+            } else {
+                text.push(c);
             }
         }
         for byte in chunk.invalid() {

@@ -109,7 +109,7 @@ pub fn file_digest(path: &Path) -> Result<Digest> {
 fn decode_all(store: &Store, progress: &dyn Fn(usize)) -> Vec<Result<Digest, String>> {
     let next = AtomicUsize::new(0);
     let (sender, outcomes) = mpsc::channel();
-    let decode = |file: usize| store.pixels(file).map(|pixels| Sha256::digest(&pixels).into());
+    let decode = |file: usize| -> Result<Digest, String> { Ok(Sha256::digest(&store.pixels(file)?).into()) };
     let work = |sender: mpsc::Sender<_>| {
         loop {
             let file = next.fetch_add(1, Ordering::Relaxed);
