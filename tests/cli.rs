@@ -191,7 +191,7 @@ fn train_on_photos_of_three_classes() {
     ];
     let printed =
         succeed(folder.path(), &[&arguments[..], &["--head", "flatten", "--padding", "1", "--out", "run"]].concat());
-    assert!(printed.contains("files that cannot be used: 1"), "{printed}");
+    assert!(printed.contains("files that are not used: 1"), "{printed}");
     let run = folder.path().join("run");
     let rejected = fs::read_to_string(run.join("rejected.csv")).unwrap();
     assert!(rejected.contains("broken.jpg"), "{rejected}");
@@ -221,7 +221,7 @@ fn broken_validation_photos_are_replaced() {
         let arguments =
             ["--data", "photos", "--size", "32", "--batch", "4", "--channels", "4", "--epochs", "1", "--out", "run"];
         let printed = succeed(folder.path(), &[&["train", "--seed", seed], &arguments[..]].concat());
-        assert!(printed.contains("files that cannot be used: 8"), "{printed}");
+        assert!(printed.contains("files that are not used: 8"), "{printed}");
         let rejected = fs::read_to_string(folder.path().join("run/rejected.csv")).unwrap();
         assert_eq!(rejected.lines().count(), 9, "{rejected}");
     }

@@ -1,9 +1,12 @@
 //! What a run or a study was told, every choice made, and how that is typed again.
 
+use std::path::Path;
+
 use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::{Cli, Command, OptimizerName};
+use crate::data::folder::Choices;
 use crate::model::Optimizer;
 use crate::ops::conv2d::Kernels;
 use crate::spec::Spec;
@@ -86,11 +89,41 @@ impl Training {
     }
 }
 
+/// What was said of the data folder where it does not speak for itself, as a run or a study records it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Folders {
+    /// The folder of the validation images, `--val`: its path below the data folder, or from the root on where it lies
+    /// elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val: Option<String>,
+    /// `--class-level`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_level: Option<u8>,
+}
+
+impl Folders {
+    /// The same, of a data folder that may have moved.
+    pub fn choices(&self, data: &Path) -> Choices {
+        Choices { val: self.val.as_ref().map(|val| data.join(val)), class_level: self.class_level.map(usize::from) }
+    }
+
+    /// The options that say so, and their values.
+    fn options(&self, data: Option<&str>) -> Vec<(&'static str, String)> {
+        let choices = self.choices(Path::new(data.unwrap_or_default()));
+        let val = choices.val.map(|val| ("val", val.display().to_string()));
+        let level = choices.class_level.map(|level| ("class-level", level.to_string()));
+        val.into_iter().chain(level).collect()
+    }
+}
+
 /// What `train` is to do, every choice made: `config.json` of the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// The data folder, from the root on, or none for drawn pictures.
     pub data: Option<String>,
+    /// How its folders are read, where that was said.
+    #[serde(flatten)]
+    pub folders: Folders,
     /// Share of each class set aside for validation, if it was.
     pub val_share: Option<f64>,
     /// Names of the classes, in the order of the logits.
@@ -122,13 +155,16 @@ impl Config {
             training: self.training.clone(),
             ..plain.settings(self.classes.len(), Kernels::Plain)
         };
-        depth_command(data, self.train_pictures + self.val_pictures, &settings)
+        depth_command(data, &self.folders, self.train_pictures + self.val_pictures, &settings)
     }
 
     /// The options of `train` and their values, without the data folder.
     fn options(&self) -> Vec<(&'static str, String)> {
         let mut options = match &self.data {
-            Some(_) => self.val_share.map(|share| ("val-share", share.to_string())).into_iter().collect(),
+            Some(data) => {
+                let share = self.val_share.map(|share| ("val-share", share.to_string()));
+                self.folders.options(Some(data)).into_iter().chain(share).collect()
+            }
             None => vec![
                 ("train-pictures", self.train_pictures.to_string()),
                 ("val-pictures", self.val_pictures.to_string()),
@@ -141,10 +177,10 @@ impl Config {
 
 /// The command that studies depth on the pictures in `data`, or on so many drawn ones, with these settings; options that have
 /// their default are left out.
-pub fn depth_command(data: Option<&str>, pictures: usize, settings: &Settings) -> String {
+pub fn depth_command(data: Option<&str>, folders: &Folders, pictures: usize, settings: &Settings) -> String {
     let Command::Depth(plain) = plain("depth", data) else { unreachable!("the command is depth") };
-    let options = |pictures: usize, settings: &Settings| {
-        let mut options = Vec::new();
+    let options = |folders: &Folders, pictures: usize, settings: &Settings| {
+        let mut options = folders.options(data);
         if data.is_none() {
             options.push(("pictures", pictures.to_string()));
         }
@@ -158,15 +194,17 @@ pub fn depth_command(data: Option<&str>, pictures: usize, settings: &Settings) -
         options.extend(settings.training.options());
         options
     };
-    let standard = options(plain.pictures, &plain.settings(settings.training.model.classes, settings.kernels));
-    typed("depth", data, &options(pictures, settings), &standard)
+    let standard = plain.settings(settings.training.model.classes, settings.kernels);
+    let standard = options(&Folders::default(), plain.pictures, &standard);
+    typed("depth", data, &options(folders, pictures, settings), &standard)
 }
 
 /// The command that trains like this on the photos in `data`, or on drawn pictures; options that have their default are left
 /// out.
-pub fn train_command(data: Option<&str>, training: &Training) -> String {
+pub fn train_command(data: Option<&str>, folders: &Folders, training: &Training) -> String {
     let Command::Train(plain) = plain("train", data) else { unreachable!("the command is train") };
-    typed("train", data, &training.options(), &plain.training(training.model.classes).options())
+    let options = [folders.options(data), training.options()].concat();
+    typed("train", data, &options, &plain.training(training.model.classes).options())
 }
 
 /// A command with no option but its data.
@@ -245,6 +283,8 @@ mod tests {
         for options in [
             "",
             r"--data '/my photos/it'\''s' --val-share 0.3 --epochs 3 --optimizer sgd --momentum 0.5",
+            "--data /photos --val /photos/the/rest --class-level 2",
+            "--data photos --val elsewhere",
             "--size 64 --channels 8,16 --head flatten --augment off --seed 7 --lr 0.01",
         ] {
             let made = config(&train(&format!("convscope train {options}")));
@@ -256,13 +296,19 @@ mod tests {
 
     #[test]
     fn a_study_can_be_typed_again() {
-        for options in ["", "--data photos --depths 2,4 --margin 0.5 --lr 0.01", "--ladder drop --pictures 90 --seed 3"]
-        {
+        for options in [
+            "",
+            "--data photos --depths 2,4 --margin 0.5 --lr 0.01",
+            "--data photos --val photos/val --class-level 1",
+            "--ladder drop --pictures 90 --seed 3",
+        ] {
             let arguments = depth(&format!("convscope depth {options}"));
             let settings = |arguments: &DepthArgs| arguments.settings(CLASSES.len(), Kernels::Plain);
             let data = arguments.train.absolute_data();
-            let typed = depth_command(data.as_deref(), arguments.pictures, &settings(&arguments));
+            let folders = arguments.train.folders();
+            let typed = depth_command(data.as_deref(), &folders, arguments.pictures, &settings(&arguments));
             let again = depth(&typed);
+            assert_eq!(again.train.folders(), folders, "{typed}");
             assert_eq!(settings(&again), settings(&arguments), "{typed}");
             assert_eq!((again.pictures, again.train.absolute_data()), (arguments.pictures, data), "{typed}");
         }

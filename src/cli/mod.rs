@@ -17,7 +17,7 @@ mod depth;
 mod train;
 
 pub use bench::{BenchCommand, ScalingArgs, StepArgs, Work};
-pub use config::{Config, Training, depth_command, quoted, train_command};
+pub use config::{Config, Folders, Training, depth_command, quoted, train_command};
 pub use depth::{DepthArgs, Depths, Share};
 pub use train::{OptimizerName, Switch, TrainArgs};
 

@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::{Config, DeviceArgs, Training};
+use super::{Config, DeviceArgs, Folders, Training};
 use crate::data::drawn;
-use crate::data::folder::VALIDATION_SHARE;
+use crate::data::folder::{Choices, VALIDATION_SHARE};
 use crate::spec::{Head, Spec};
 
 /// Pictures a training step, where nothing else is asked for.
@@ -37,10 +37,19 @@ pub enum OptimizerName {
 #[derive(Args, Debug)]
 #[command(allow_negative_numbers = true)]
 pub struct TrainArgs {
-    /// Folder of your own photos, JPEG or PNG: one folder a class; or files named cat.0.jpg; or train/ and val/ (valid/,
-    /// validation/) with a folder a class each. Without it, cats and dogs that the program draws
+    /// Folder of your own photos, JPEG or PNG: one folder a class; or files named cat.0.jpg; or train/ and val/ (also
+    /// training_set/, seg_train/, valid/, validation/, dev/) laid out like that. Without it, cats and dogs that the program
+    /// draws
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Folder of the validation images, laid out like --data [default: a folder such as val/ beside train/; where there is
+    /// none, a share of the training images is set aside]
+    #[arg(long, value_name = "DIR", requires = "data")]
+    pub val: Option<PathBuf>,
+    /// Which folders name the classes: 1 for those in --data (and in --val), 2 for those in these, and so on; 0 for the names
+    /// of the files. Folders such as train/ then mean nothing special [default: found out]
+    #[arg(long, value_name = "N", requires = "data", value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub class_level: Option<u8>,
     /// Side of the square that every picture is cropped to, in pixels
     #[arg(long, default_value_t = drawn::SIZE)]
     pub size: usize,
@@ -187,6 +196,7 @@ impl TrainArgs {
     pub fn config(&self, classes: &[String], [train_pictures, val_pictures]: [usize; 2], split: bool) -> Config {
         Config {
             data: self.absolute_data(),
+            folders: self.folders(),
             val_share: split.then_some(self.val_share()),
             classes: classes.to_vec(),
             train_pictures,
@@ -195,10 +205,27 @@ impl TrainArgs {
         }
     }
 
-    /// The data folder from the root on, since later commands may run in another folder.
+    /// The data folder from the root on, since later commands may run in another folder. That it is valid Unicode is checked
+    /// when it is scanned.
     pub fn absolute_data(&self) -> Option<String> {
         let absolute = |data: &PathBuf| std::path::absolute(data).unwrap_or_else(|_| data.clone());
         self.data.as_ref().map(|data| absolute(data).display().to_string())
+    }
+
+    /// What is said of the data folder, as it is recorded.
+    pub fn folders(&self) -> Folders {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let data = self.data.as_ref().map(absolute).unwrap_or_default();
+        let val = self.val.as_ref().map(|val| {
+            let val = absolute(val);
+            val.strip_prefix(data).unwrap_or(&val).display().to_string()
+        });
+        Folders { val, class_level: self.class_level }
+    }
+
+    /// What is said of the data folder.
+    pub fn choices(&self) -> Choices {
+        Choices { val: self.val.clone(), class_level: self.class_level.map(usize::from) }
     }
 
     fn momentum(&self) -> f32 {

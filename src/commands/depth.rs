@@ -55,6 +55,9 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
 
     let source = Source::of(&arguments.train);
     let found = source.scan()?;
+    if let Some(found) = &found {
+        super::pictures::tell_folders(found);
+    }
     let pool = source.pool(found, arguments.pictures)?;
     let settings = arguments.settings(pool.classes.len(), gpu.kernels());
     let rungs = settings.rungs()?;
@@ -72,6 +75,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
         contradictory: distinct.contradictory.len(),
         rejected: pool.rejected.len(),
         photos: arguments.train.absolute_data(),
+        folders: arguments.train.folders(),
     };
     let study = study.check(&folder)?;
     tell(&study, &pool, &distinct);
@@ -139,7 +143,7 @@ fn tell(study: &Study, pool: &Pool, distinct: &Distinct) {
         study.classes.join(", ")
     ));
     if !pool.rejected.is_empty() {
-        say(format!("         files that cannot be used: {}; rejected.csv names them and why", pool.rejected.len()));
+        say(format!("         files that are not used: {}; rejected.csv names them and why", pool.rejected.len()));
     }
     if study.duplicates > 0 {
         say(format!("         left out: {} doubles, the first of equal pictures is kept", study.duplicates));

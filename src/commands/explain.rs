@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::ExplainArgs;
+use crate::data::names::{class_key, path_text};
 use crate::data::{Pictures, folder, prepare};
 use crate::explain::learned::BlockSurvey;
 use crate::explain::ledger::Ledger;
@@ -153,8 +154,8 @@ struct Subject {
 
 impl Subject {
     fn read(file: &Path, size: u32) -> Result<Self, String> {
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name: file.display().to_string(), stem, pixels: prepare::load(file, size)?, truth: None })
+        let stem = path_text(Path::new(file.file_stem().unwrap_or_default()));
+        Ok(Self { name: path_text(file), stem, pixels: prepare::load(file, size)?, truth: None })
     }
 
     /// A labelled picture of a run.
@@ -182,7 +183,7 @@ fn means(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Vec<f32>>> {
 
 /// The number of the class with this name.
 fn class(name: &str, classes: &[String]) -> Result<usize> {
-    let found = classes.iter().position(|class| class.to_lowercase() == name.to_lowercase());
+    let found = classes.iter().position(|class| class_key(class) == class_key(name));
     found.with_context(|| format!("--against {name}: expected one of the network's classes: {}", classes.join(", ")))
 }
 
@@ -215,7 +216,9 @@ fn files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
             }
             images.extend(found);
         } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) {
-            let list = fs::read_to_string(path).map_err(|error| anyhow!("{shown}: cannot be read: {error}"))?;
+            let bytes = fs::read(path).map_err(|error| anyhow!("{shown}: cannot be read: {error}"))?;
+            let list =
+                text(&bytes).with_context(|| format!("{shown}: is no text in UTF-8 or UTF-16; save it as UTF-8"))?;
             let lines: Vec<PathBuf> =
                 list.lines().map(str::trim).filter(|line| !line.is_empty()).map(PathBuf::from).collect();
             if lines.is_empty() {
@@ -227,6 +230,21 @@ fn files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(images)
+}
+
+/// The text of a file that a user wrote: UTF-8 with or without a byte-order mark, or UTF-16 with one, as Windows writes it.
+fn text(bytes: &[u8]) -> Option<String> {
+    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        let units: Vec<u16> = pairs.iter().copied().map(unit).collect();
+        rest.is_empty().then(|| String::from_utf16(&units).ok()).flatten()
+    };
+    match bytes {
+        [0xEF, 0xBB, 0xBF, text @ ..] => String::from_utf8(text.to_vec()).ok(),
+        [0xFF, 0xFE, text @ ..] => utf16(text, u16::from_le_bytes),
+        [0xFE, 0xFF, text @ ..] => utf16(text, u16::from_be_bytes),
+        text => String::from_utf8(text.to_vec()).ok(),
+    }
 }
 
 /// Writes everything about one decision into a folder of its own below `parent`. Returns the page to open first.
@@ -362,6 +380,33 @@ mod tests {
     #[test]
     fn names_of_files_are_plain() {
         assert_eq!(slug("Grad-CAM, block 5"), "grad-cam-block-5");
+    }
+
+    #[test]
+    fn lists_may_begin_with_a_byte_order_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list.TXT");
+        let text = "cat.jpg\r\n\r\n some/d\u{e9}j\u{e0} vu.png\n";
+        let utf16 = |unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+        for (mark, text) in [
+            (&b""[..], text.as_bytes().to_vec()),
+            (b"\xEF\xBB\xBF", text.as_bytes().to_vec()),
+            (b"\xFF\xFE", utf16(u16::to_le_bytes)),
+            (b"\xFE\xFF", utf16(u16::to_be_bytes)),
+        ] {
+            fs::write(&list, [mark, &text].concat()).unwrap();
+            let found = files(std::slice::from_ref(&list)).unwrap();
+            assert_eq!(found, ["cat.jpg", "some/d\u{e9}j\u{e0} vu.png"].map(PathBuf::from), "mark {mark:x?}");
+        }
+        for (bytes, message) in [
+            (&b"caf\xE9.jpg"[..], "is no text in UTF-8 or UTF-16"),
+            (b"\xFF\xFEa", "is no text in UTF-8 or UTF-16"),
+            (b"\xEF\xBB\xBF\n", "names no image"),
+        ] {
+            fs::write(&list, bytes).unwrap();
+            let error = files(std::slice::from_ref(&list)).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The pictures of a run: to learn from and to be judged by, when it is made and ever after.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{Config, TrainArgs};
 use crate::data::drawn::{DrawnPets, FIRST_VAL_PICTURE};
-use crate::data::folder::{self, Folder, LabelledFile, VALIDATION_SHARE};
-use crate::data::photos::Photos;
-use crate::data::split::digests;
-use crate::data::{Pictures, Rejected, pets};
+use crate::data::folder::{self, Choices, Folder, LabelledFile, VALIDATION_SHARE};
+use crate::data::names::{class_key, path_text};
+use crate::data::photos::{Photos, file_digest};
+use crate::data::split::{self, Unfit, hexadecimal};
+use crate::data::{Pictures, Rejected, in_parallel, pets};
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
 
@@ -21,10 +22,14 @@ pub struct Data {
     pub classes: Vec<String>,
     /// The pictures to learn from.
     pub train: Box<dyn Pictures>,
-    /// The pictures to be judged by.
+    /// The pictures to be judged by. None equals one to learn from or another of these.
     pub val: Box<dyn Pictures>,
-    /// Files that cannot be used.
+    /// Of pictures to learn from whose equal ones have other classes, the first of each.
+    pub contradictory: Vec<String>,
+    /// Files that are not used.
     pub rejected: Vec<Rejected>,
+    /// What is recorded of the validation photos of a new run.
+    list: Vec<ValidationPhoto>,
 }
 
 /// All pictures of a study.
@@ -39,12 +44,18 @@ pub(super) struct Pool {
     pub(super) drawn: bool,
 }
 
-/// The pictures that a run was trained on and judged by, with the same split. Photos are read from `data`, or else from
-/// the folder that the run names; up to `cache` MiB of pictures are kept in memory. Says so
-/// where the folder holds another number of photos; that some were exchanged for others goes unnoticed.
+/// Says which of a data folder's folders were taken for what.
+pub(super) fn tell_folders(found: &Folder) {
+    say(format!("data     {}", found.root.display()));
+    found.told().iter().for_each(|line| say(format!("         {line}")));
+}
+
+/// The pictures that a run was trained on and judged by, told apart by the run's own list. Photos are read from `data`, or
+/// else from the folder that the run names; up to `cache` MiB of pictures are kept in memory. Says so where the folder holds
+/// another number of photos.
 ///
 /// # Errors
-/// When the run has no usable `config.json`, or its photos are gone or of other classes, with the remedy.
+/// When the run has no usable `config.json` or `validation.csv`, or its photos are gone or of other classes, with the remedy.
 pub fn of_run(run: &Path, data: Option<&Path>, cache: usize) -> Result<Data> {
     let past = Past::read(run, data, cache)?;
     past.all(past.scan()?)
@@ -56,17 +67,7 @@ pub fn of_run(run: &Path, data: Option<&Path>, cache: usize) -> Result<Data> {
 /// As [`of_run`].
 pub fn validation_of(run: &Path, data: Option<&Path>, cache: usize) -> Result<Box<dyn Pictures>> {
     let past = Past::read(run, data, cache)?;
-    let found = past.scan()?;
-    if let Some(found) = &found {
-        let mut rejected = found.rejected.clone();
-        let [val] = past.source.decode(&found.root, [&found.val], &mut rejected);
-        let complete = found.check_decoded("validation", &val, &rejected).is_ok();
-        if complete && past.agrees(found, val.len()) {
-            return Ok(Box::new(val));
-        }
-    }
-    // Which photos are validation photos may depend on which of the others can be read.
-    Ok(past.all(found)?.val)
+    past.validation(past.scan()?)
 }
 
 /// The pictures that a run was trained on, and up to `count` labelled ones that it was not: those it was judged by, or for
@@ -88,6 +89,8 @@ pub fn held_out_of(run: &Path, data: Option<&Path>, count: usize, cache: usize) 
 pub(super) struct Source {
     /// The data folder, or none for drawn pictures.
     data: Option<PathBuf>,
+    /// How the data folder is read, where that was said.
+    choices: Choices,
     /// Share of each class set aside for validation where the folder has no validation pictures.
     val_share: f64,
     /// Drawn pictures to train on and to validate on.
@@ -103,6 +106,7 @@ impl Source {
     pub(super) fn of(arguments: &TrainArgs) -> Self {
         Self {
             data: arguments.data.clone(),
+            choices: arguments.choices(),
             val_share: arguments.val_share(),
             drawn: [arguments.train_pictures, arguments.val_pictures],
             seed: arguments.seed,
@@ -113,26 +117,36 @@ impl Source {
 
     /// What the data folder holds, if there is one. Cheap: no photo is read.
     pub(super) fn scan(&self) -> Result<Option<Folder>> {
-        self.data.as_deref().map(|root| folder::scan(root, self.val_share, self.seed)).transpose()
+        self.data.as_deref().map(|root| folder::scan(root, &self.choices)).transpose()
     }
 
-    /// Reads the photos that the scan found, or draws.
-    pub(super) fn read(&self, found: Option<Folder>) -> Result<Data> {
-        match found {
-            Some(found) => self.read_photos(found),
-            None => Ok(self.draw_pets()),
-        }
-    }
-
-    /// The same for a new run: none of the photos that it is judged by equals one that it learns from, pixel by pixel.
-    pub(super) fn read_apart(&self, found: Option<Folder>) -> Result<Data> {
-        let data = self.read(found.clone())?;
-        let Some(found) = found else { return Ok(data) };
-        let learned: BTreeSet<_> = digests(data.train.as_ref())?.into_iter().collect();
-        let judged = digests(data.val.as_ref())?.into_iter().enumerate();
-        let doubles: BTreeSet<String> =
-            judged.filter(|(_, digest)| learned.contains(digest)).map(|(index, _)| data.val.name(index)).collect();
-        if doubles.is_empty() { Ok(data) } else { self.read(Some(found.apart(&doubles))) }
+    /// The pictures of a new run: the photos that the scan found, or drawn ones. No photo that it is judged by equals one that
+    /// it learns from, pixel by pixel, nor another that it is judged by.
+    ///
+    /// # Errors
+    /// When a class has no photo to learn from or to be judged by.
+    pub(super) fn divide(&self, found: Option<Folder>) -> Result<Data> {
+        let Some(mut found) = found else { return Ok(self.draw_pets()) };
+        let mut rejected = std::mem::take(&mut found.rejected);
+        let (train, val) = match &found.val {
+            None => {
+                let [all] = self.decode(&found.root, [&found.train], &mut rejected);
+                found.check_decoded("given", &all, &rejected)?;
+                let halves = split::set_aside(&all, all.digests(), &found.classes, self.val_share, self.seed)
+                    .with_context(|| format!("--data {}", found.root.display()))?;
+                let double =
+                    |&(index, first): &(usize, usize)| unfit(all.name(index), Unfit::Double(first), &all, &all);
+                rejected.extend(halves.doubles.iter().map(double));
+                (all.only(&halves.train), all.only(&halves.val))
+            }
+            Some(val) => {
+                let [train, val] = self.decode(&found.root, [&found.train, val], &mut rejected);
+                let val = judges(&train, &val, &mut rejected);
+                (train, val)
+            }
+        };
+        let list = list(&val)?;
+        Ok(Data { list, ..Data::of_photos(found, train, val, rejected)? })
     }
 
     /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn pictures.
@@ -142,8 +156,8 @@ impl Source {
             let classes = pets::CLASSES.map(String::from).to_vec();
             return Ok(Pool { classes, pictures: Box::new(pets), rejected: Vec::new(), drawn: true });
         };
-        // In an order that does not depend on how they were split.
-        let mut files = [&found.train[..], &found.val].concat();
+        // In an order that does not depend on how they were divided.
+        let mut files = [&found.train[..], found.val.as_deref().unwrap_or_default()].concat();
         files.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
         let mut rejected = found.rejected.clone();
         let [photos] = self.decode(&found.root, [&files], &mut rejected);
@@ -162,28 +176,10 @@ impl Source {
             classes: pets::CLASSES.map(String::from).to_vec(),
             train: draw(0, train),
             val: draw(FIRST_VAL_PICTURE, val),
+            list: Vec::new(),
+            contradictory: Vec::new(),
             rejected: Vec::new(),
         }
-    }
-
-    /// Reads all photos. Where a class lost all its validation pictures to broken files, others are set aside.
-    fn read_photos(&self, found: Folder) -> Result<Data> {
-        let mut rejected = found.rejected.clone();
-        let [train, val] = self.decode(&found.root, [&found.train, &found.val], &mut rejected);
-        let complete = found
-            .check_decoded("training", &train, &rejected)
-            .and_then(|()| found.check_decoded("validation", &val, &rejected));
-        let (found, train, val) = match complete {
-            Err(_) if found.split => {
-                let found = folder::scan_without(&found.root, self.val_share, self.seed, &rejected)?;
-                let [train, val] = self.decode(&found.root, [&found.train, &found.val], &mut rejected);
-                (found, train, val)
-            }
-            complete => complete.map(|()| (found, train, val))?,
-        };
-        rejected.sort();
-        rejected.dedup();
-        Ok(Data { classes: found.classes, train: Box::new(train), val: Box::new(val), rejected })
     }
 
     /// Decodes lists of photos; those that cannot be used join `rejected`.
@@ -215,38 +211,98 @@ impl Source {
     }
 }
 
+/// Those of `val` that can judge what was learned from `train`; the others join `rejected`.
+fn judges(train: &Photos, val: &Photos, rejected: &mut Vec<Rejected>) -> Photos {
+    let (fit, others) = split::fit_to_judge(train.digests(), val, val.digests());
+    rejected.extend(others.into_iter().map(|(index, why)| unfit(val.name(index), why, train, val)));
+    val.only(&fit)
+}
+
+/// Those of `train` that equal none of `val`; the others join `rejected`.
+fn without_copies(train: &Photos, val: &Photos, rejected: &mut Vec<Rejected>) -> Photos {
+    let judging: BTreeMap<_, _> = val.digests().iter().zip(0..).collect();
+    let equal = |index: &usize| judging.get(&train.digests()[*index]).copied();
+    let (copies, others): (Vec<_>, Vec<_>) = (0..train.len()).partition(|index| equal(index).is_some());
+    let copies = copies.into_iter().filter_map(|index| Some((index, Unfit::Double(equal(&index)?))));
+    rejected.extend(copies.map(|(index, why)| unfit(train.name(index), why, train, val)));
+    train.only(&others)
+}
+
+/// The rejection of a photo that cannot judge.
+fn unfit(file: String, why: Unfit, train: &Photos, val: &Photos) -> Rejected {
+    let reason = match why {
+        Unfit::Learned(index) => {
+            format!("equals the training image {}, so it cannot judge what was learned", train.name(index))
+        }
+        Unfit::Double(index) => format!("equals the validation image {}, and each is counted once", val.name(index)),
+        Unfit::Contradiction(index) => {
+            format!("equals the image {} of another class, so it cannot judge what was learned", val.name(index))
+        }
+    };
+    Rejected { file, reason }
+}
+
 /// The run's list of its validation photos.
 const VALIDATION: &str = "validation.csv";
 
 /// A line of [`VALIDATION`].
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct ValidationPhoto {
-    /// Path below the data folder.
+    /// Path below the data folder, or from the root on where the photo lies outside, as [`path_text`] writes it.
     file: String,
+    /// SHA-256 of the file, by which another photo of that name is told; older runs have none.
+    sha256: Option<String>,
 }
 
-/// Lists the validation photos, so that they are found again when others have come or gone.
-///
-/// # Errors
-/// When the list cannot be written.
-pub fn record_validation(run: &RunDir, validation: &dyn Pictures) -> Result<()> {
-    let mut table = csv::Writer::from_writer(Vec::new());
-    for index in 0..validation.len() {
-        table.serialize(ValidationPhoto { file: validation.name(index) })?;
+/// The list of validation photos.
+fn list(val: &Photos) -> Result<Vec<ValidationPhoto>> {
+    let digests = val.file_digests()?.into_iter().enumerate();
+    let photo = |(index, digest)| ValidationPhoto { file: val.name(index), sha256: Some(hexadecimal(&digest)) };
+    Ok(digests.map(photo).collect())
+}
+
+impl Data {
+    /// The photos of a folder.
+    fn of_photos(found: Folder, train: Photos, val: Photos, mut rejected: Vec<Rejected>) -> Result<Self> {
+        rejected.sort();
+        found.check_decoded("training", &train, &rejected)?;
+        found.check_decoded("validation", &val, &rejected)?;
+        let contradictory = split::contradictions(&train, train.digests()).into_iter().map(|index| train.name(index));
+        Ok(Self {
+            contradictory: contradictory.collect(),
+            classes: found.classes,
+            train: Box::new(train),
+            val: Box::new(val),
+            list: Vec::new(),
+            rejected,
+        })
     }
-    run.write(VALIDATION, &table.into_inner().context("the list is complete")?)
+
+    /// Lists the validation photos of a run, so that they are found again when others have come or gone.
+    ///
+    /// # Errors
+    /// When the list cannot be written.
+    pub fn record_validation(&self, run: &RunDir) -> Result<()> {
+        let mut table = csv::Writer::from_writer(Vec::new());
+        for photo in &self.list {
+            table.serialize(photo)?;
+        }
+        run.write(VALIDATION, &table.into_inner().context("the list is complete")?)
+    }
 }
 
-/// Reads the list, if there is one: runs on drawn pictures have none.
-fn recorded_validation(run: &Path) -> Result<Option<BTreeSet<String>>> {
+/// Reads the list of a run on photos: the SHA-256 of each file, where it is recorded.
+fn recorded_validation(run: &Path) -> Result<BTreeMap<String, Option<String>>> {
     let path = run.join(VALIDATION);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let read =
-        || csv::Reader::from_path(&path)?.deserialize().map(|line| line.map(|ValidationPhoto { file }| file)).collect();
-    let files: csv::Result<_> = read();
-    files.map(Some).with_context(|| format!("{}: cannot be used", path.display()))
+    let read = || -> csv::Result<_> {
+        let lines = csv::Reader::from_path(&path)?.into_deserialize();
+        lines.map(|line| line.map(|ValidationPhoto { file, sha256 }| (file, sha256))).collect()
+    };
+    let unusable = || {
+        let shown = path.display();
+        format!("{shown}: cannot be used, so it is not known which photos the run was judged by; train it anew")
+    };
+    read().with_context(unusable)
 }
 
 /// A run that was made some time ago.
@@ -254,8 +310,8 @@ struct Past<'a> {
     run: &'a Path,
     config: Config,
     source: Source,
-    /// The validation photos, as far as the run tells.
-    validation: Option<BTreeSet<String>>,
+    /// The validation photos, by file.
+    validation: BTreeMap<String, Option<String>>,
 }
 
 impl<'a> Past<'a> {
@@ -272,7 +328,9 @@ impl<'a> Past<'a> {
             ),
             (Some(recorded), None) => Some(PathBuf::from(recorded)),
         };
+        let validation = if data.is_some() { recorded_validation(run)? } else { BTreeMap::new() };
         let source = Source {
+            choices: data.as_deref().map(|data| config.folders.choices(data)).unwrap_or_default(),
             data,
             val_share: config.val_share.unwrap_or(VALIDATION_SHARE),
             drawn: [config.train_pictures, config.val_pictures],
@@ -280,62 +338,107 @@ impl<'a> Past<'a> {
             size: config.training.model.input[1] as u32,
             cache,
         };
-        Ok(Self { run, config, source, validation: recorded_validation(run)? })
+        Ok(Self { run, config, source, validation })
     }
 
     fn scan(&self) -> Result<Option<Folder>> {
         let run = self.run.display();
         let found = self.source.scan().with_context(|| format!("the photos of the run {run} cannot be found again"))?;
-        if let Some(found) = &found
-            && found.classes != self.config.classes
-        {
+        let Some(mut found) = found else { return Ok(None) };
+        let keys = |classes: &[String]| classes.iter().map(|class| class_key(class)).collect::<Vec<_>>();
+        if keys(&found.classes) != keys(&self.config.classes) {
             let (known, there) = (self.config.classes.join(", "), found.classes.join(", "));
             bail!("the run {run} knows the classes {known}, but {} holds {there}", found.root.display());
         }
-        Ok(found.map(|found| match &self.validation {
-            Some(validation) => found.divided_again(validation),
-            None => found,
-        }))
+        found.classes.clone_from(&self.config.classes);
+        Ok(Some(found))
     }
 
-    /// Whether the folder is divided as it was, into as many validation pictures.
-    fn agrees(&self, found: &Folder, val: usize) -> bool {
-        let divided = self.validation.is_some() || found.split == self.config.val_share.is_some();
-        divided && val == self.config.val_pictures
+    /// The photos that the run was judged by and is to be judged by again, and those that it may have learned from. Photos of
+    /// a validation folder that are not on the list are neither. What is no longer the photo that was on the list is rejected.
+    fn told_apart(&self, found: &mut Folder) -> Result<[Vec<LabelledFile>; 2]> {
+        let listed = |file: &LabelledFile| self.validation.contains_key(&path_text(&file.path));
+        let (mut held, train): (Vec<_>, Vec<_>) = std::mem::take(&mut found.train).into_iter().partition(listed);
+        held.extend(found.val.take().unwrap_or_default().into_iter().filter(listed));
+        let same = in_parallel(held.len(), |index| Ok(self.is_same(&found.root, &held[index])))?;
+        let (mut val, mut changed) = (Vec::new(), Vec::new());
+        for (file, same) in held.into_iter().zip(same) {
+            if same { val.push(file) } else { changed.push(path_text(&file.path)) }
+        }
+        let reason = "is not the file any more that the network was judged by";
+        found.rejected.extend(changed.into_iter().map(|file| Rejected { file, reason: reason.into() }));
+        Ok([val, train])
+    }
+
+    /// Whether a file of the list is still what it was, as far as is known.
+    fn is_same(&self, root: &Path, file: &LabelledFile) -> bool {
+        match self.validation.get(&path_text(&file.path)) {
+            // What cannot be read is rejected when it is decoded.
+            Some(Some(sha256)) => file_digest(&root.join(&file.path)).map_or(true, |now| hexadecimal(&now) == *sha256),
+            _ => true,
+        }
+    }
+
+    /// Whether the list tells what the validation photos were: then they differ from all that was learned from.
+    fn is_certain(&self) -> bool {
+        self.validation.values().all(Option::is_some)
     }
 
     fn all(&self, found: Option<Folder>) -> Result<Data> {
-        let folder = found.clone();
-        let data = self.source.read(found)?;
-        if let Some(change) = folder.and_then(|found| self.change(&found, [data.train.len(), data.val.len()])) {
+        let Some(mut found) = found else { return Ok(self.source.draw_pets()) };
+        let [val, train] = self.told_apart(&mut found)?;
+        let mut rejected = std::mem::take(&mut found.rejected);
+        let [train, val] = self.source.decode(&found.root, [&train, &val], &mut rejected);
+        let (train, val) = match self.is_certain() {
+            true => (without_copies(&train, &val, &mut rejected), val),
+            false => {
+                let val = judges(&train, &val, &mut rejected);
+                (train, val)
+            }
+        };
+        if let Some(change) = self.change(&found, [train.len(), val.len()]) {
             say(format!("note: {change}"));
         }
-        Ok(data)
+        Data::of_photos(found, train, val, rejected)
+    }
+
+    fn validation(&self, found: Option<Folder>) -> Result<Box<dyn Pictures>> {
+        let Some(mut found) = found else { return Ok(self.source.draw_pets().val) };
+        if !self.is_certain() {
+            return Ok(self.all(Some(found))?.val);
+        }
+        let [val, _] = self.told_apart(&mut found)?;
+        let mut rejected = std::mem::take(&mut found.rejected);
+        let [val] = self.source.decode(&found.root, [&val], &mut rejected);
+        found.check_decoded("validation", &val, &rejected)?;
+        let (judged, left, run, root) = (self.config.val_pictures, val.len(), self.run.display(), found.root.display());
+        if left != judged {
+            say(format!("note: the run {run} was judged by {judged} photos, of which {left} are left in {root}"));
+        }
+        Ok(Box::new(val))
     }
 
     /// How the folder differs from what it was, as far as the run tells.
     fn change(&self, found: &Folder, [train, val]: [usize; 2]) -> Option<String> {
         let Config { train_pictures, val_pictures, .. } = self.config;
-        if self.agrees(found, val) && train == train_pictures {
-            return None;
-        }
         let (run, root) = (self.run.display(), found.root.display());
-        let mut change =
-            format!("the run {run} had {train_pictures} + {val_pictures} photos, {root} now has {train} + {val}");
-        if found.split {
-            change.push_str("; photos that it was trained on may be among those now set aside for validation");
-        }
-        Some(change)
+        let changed = [train, val] != [train_pictures, val_pictures];
+        changed.then(|| {
+            format!("the run {run} had {train_pictures} + {val_pictures} photos, {root} now has {train} + {val}")
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs;
     use std::ops::Range;
 
     use clap::Parser;
     use image::{Rgb, RgbImage};
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
 
     use super::*;
     use crate::cli::{Cli, Command};
@@ -344,19 +447,23 @@ mod tests {
 
     /// Makes the folder of a run as training does, without training.
     fn make_run(run: &Path, options: &[&str]) -> Data {
+        try_to_make_run(run, options).unwrap()
+    }
+
+    fn try_to_make_run(run: &Path, options: &[&str]) -> Result<Data> {
         let cli = Cli::try_parse_from(["convscope", "train", "--size", "24"].iter().chain(options));
         let Command::Train(arguments) = cli.unwrap().command else { unreachable!("the command is train") };
         let source = Source::of(&arguments);
-        let found = source.scan().unwrap();
-        let split = found.as_ref().is_some_and(|found| found.split);
-        let data = source.read_apart(found).unwrap();
+        let found = source.scan()?;
+        let split = found.as_ref().is_some_and(|found| found.val.is_none());
+        let data = source.divide(found)?;
         let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
         let run = RunDir::create(Some(run)).unwrap();
         run.write_json("config.json", &config).unwrap();
         if arguments.data.is_some() {
-            record_validation(&run, data.val.as_ref()).unwrap();
+            data.record_validation(&run).unwrap();
         }
-        data
+        Ok(data)
     }
 
     /// Two classes of photos of these numbers each, all different.
@@ -453,7 +560,7 @@ mod tests {
     fn change(run: &Path) -> Option<String> {
         let past = Past::read(run, None, CACHE).unwrap();
         let found = past.scan().unwrap();
-        let data = past.source.read(found.clone()).unwrap();
+        let data = past.all(found.clone()).unwrap();
         past.change(&found.unwrap(), [data.train.len(), data.val.len()])
     }
 
@@ -467,9 +574,7 @@ mod tests {
         assert_eq!(change(&run), None);
 
         // As many are set aside of eleven as of ten, but others.
-        for class in ["cat", "dog"] {
-            fs::copy(photos.join(class).join("0.png"), photos.join(class).join("a.png")).unwrap();
-        }
+        make_photos(&photos, 10..11);
         let [held, all] = [validation_of(&run, None, CACHE).unwrap(), of_run(&run, None, CACHE).unwrap().val];
         assert_eq!(
             names(held.as_ref()),
@@ -486,29 +591,295 @@ mod tests {
         assert!(left.len() == 3 && left.is_subset(&names(made.val.as_ref())), "{left:?} without {gone}");
     }
 
+    fn contents(pictures: &dyn Pictures) -> BTreeSet<Vec<u8>> {
+        content(pictures).into_iter().map(|(.., pixels)| pixels).collect()
+    }
+
+    /// Checks what must hold whatever a folder holds.
+    fn assert_apart(data: &Data, case: &str) {
+        let [learned, judged] = [data.train.as_ref(), data.val.as_ref()].map(contents);
+        assert!(learned.is_disjoint(&judged), "{case}: a content is on both sides");
+        assert_eq!(judged.len(), data.val.len(), "{case}: a content judges twice");
+        for class in 0..data.classes.len() as u32 {
+            let has = |pictures: &dyn Pictures| (0..pictures.len()).any(|index| pictures.label(index) == class);
+            assert!(has(data.train.as_ref()) && has(data.val.as_ref()), "{case}: a class is missing on one side");
+        }
+    }
+
+    /// A photo whose content is that of all photos of its number; broken for number 0.
+    fn write_photo(path: &Path, number: u8) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match number {
+            0 => fs::write(path, b"no picture").unwrap(),
+            _ => RgbImage::from_fn(6, 5, |x, y| Rgb([x as u8, y as u8, number])).save(path).unwrap(),
+        }
+    }
+
+    /// Names as people have them, some of which cannot be told from others where bytes that are no Unicode are dropped.
+    fn photo_name(number: usize) -> PathBuf {
+        #[cfg(target_os = "linux")]
+        if number.is_multiple_of(3) {
+            use std::os::unix::ffi::OsStringExt;
+            let ending = format!("{}.png", number / 16);
+            let name = [b"foto".as_slice(), &[0xE0 + (number % 16) as u8], ending.as_bytes()];
+            return std::ffi::OsString::from_vec(name.concat()).into();
+        }
+        match number % 3 {
+            1 => format!("below/it's {number}.png").into(),
+            _ => format!(r"a\{number}.png").into(),
+        }
+    }
+
+    /// Fills a folder with few or many photos, doubles within and across classes and parts, and broken files; returns the
+    /// number of files.
+    fn fill_at_random(root: &Path, rng: &mut ChaCha8Rng) -> usize {
+        let parts: &[&str] = if rng.random_bool(0.5) { &[""] } else { &["train", "val"] };
+        let contents = rng.random_range(10..=200);
+        let mut files = 0;
+        let classes = rng.random_range(2..=5);
+        for part in parts {
+            for class in 0..classes {
+                let broken = if rng.random_bool(0.1) { 0.8 } else { 0.05 };
+                for photo in 0..rng.random_range(2..=12) {
+                    let number = if rng.random_bool(broken) { 0 } else { rng.random_range(1..=contents) };
+                    write_photo(&root.join(part).join(format!("class {class}")).join(photo_name(photo)), number);
+                    files += 1;
+                }
+            }
+        }
+        files
+    }
+
+    /// Replaces some photos by others, adds copies and removes some.
+    fn change_at_random(root: &Path, rng: &mut ChaCha8Rng) {
+        let files = folder::pictures_below(root).unwrap();
+        let any = |rng: &mut ChaCha8Rng| files[rng.random_range(0..files.len())].clone();
+        for number in 0..rng.random_range(0..8) {
+            let [from, to] = [any(rng), any(rng)];
+            let _ = match rng.random_range(0..4) {
+                0 => fs::copy(from, to).map(|_| ()),
+                1 => fs::copy(&from, to.with_file_name(format!("new {number}.png"))).map(|_| ()),
+                2 => fs::remove_file(to),
+                _ => fs::rename(from, to),
+            };
+        }
+    }
+
+    /// No content is both learned from and judged by, in a new run and whenever the run is looked into, however the folder has
+    /// changed by then.
     #[test]
-    fn no_photo_is_learned_from_and_judged_by() {
-        let pixels = |pictures: &dyn Pictures| content(pictures).into_iter().map(|(.., pixels)| pixels).collect();
-        for split in [true, false] {
+    fn no_content_is_on_both_sides_whatever_a_folder_holds() {
+        let mut made_runs = 0;
+        let mut seen = BTreeSet::new();
+        for seed in 0..100 {
+            let case = format!("folder {seed}");
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let folder = tempfile::tempdir().unwrap();
             let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
-            if split {
-                make_photos(&photos, 0..12);
-                (0..6).for_each(|number| {
-                    let [from, to] = [format!("cat/{number}.png"), format!("cat/{}.png", number + 6)];
-                    fs::copy(photos.join(from), photos.join(to)).unwrap();
-                });
-            } else {
-                make_photos(&photos.join("train"), 0..6);
-                make_photos(&photos.join("val"), 0..8);
+            let files = fill_at_random(&photos, &mut rng);
+            let data = ["--data", photos.to_str().unwrap(), "--seed", "1"];
+            let made = match try_to_make_run(&run, &data) {
+                Ok(made) => made,
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    let expected = ["too few different images", "images of the class", "has no usable image"];
+                    assert!(expected.iter().any(|part| error.contains(part)), "{case}: {error}");
+                    continue;
+                }
+            };
+            made_runs += 1;
+            let kinds = ["is no JPEG", "equals the training", "counted once", "of another class"];
+            let told = |kind: &&str| made.rejected.iter().any(|file| file.reason.contains(kind));
+            seen.extend(kinds.into_iter().filter(told));
+            seen.extend((!made.contradictory.is_empty()).then_some("in two classes"));
+            assert_apart(&made, &case);
+            assert_eq!(made.train.len() + made.val.len() + made.rejected.len(), files, "{case}: every file is told");
+            let again = of_run(&run, None, CACHE).unwrap();
+            assert_eq!(content(again.train.as_ref()), content(made.train.as_ref()), "{case}");
+            assert_eq!(content(again.val.as_ref()), content(made.val.as_ref()), "{case}");
+            assert_eq!(
+                content(validation_of(&run, None, CACHE).unwrap().as_ref()),
+                content(made.val.as_ref()),
+                "{case}"
+            );
+
+            let [learned, judged] = [made.train.as_ref(), made.val.as_ref()].map(contents);
+            drop(made);
+            change_at_random(&photos, &mut rng);
+            if let Ok(later) = of_run(&run, None, CACHE) {
+                assert_apart(&later, &case);
+                let still = contents(later.val.as_ref());
+                assert!(still.is_subset(&judged) && still.is_disjoint(&learned), "{case}: others judge after a change");
+                assert_eq!(contents(validation_of(&run, None, CACHE).unwrap().as_ref()), still, "{case}");
+                assert_apart(&held_out_of(&run, None, 5, CACHE).unwrap(), &case);
             }
-            let made = make_run(&run, &["--data", photos.to_str().unwrap(), "--val-share", "0.5"]);
-            let [learned, judged]: [BTreeSet<Vec<u8>>; 2] = [pixels(made.train.as_ref()), pixels(made.val.as_ref())];
-            assert!(learned.is_disjoint(&judged), "split: {split}");
-            let expected = if split { (24, 0) } else { (16, 12) };
-            assert_eq!((made.train.len() + made.val.len(), made.rejected.len()), expected, "split: {split}");
-            assert_eq!(names(validation_of(&run, None, CACHE).unwrap().as_ref()), names(made.val.as_ref()));
         }
+        assert!(made_runs > 30 && seen.len() == 5, "only {made_runs} of the folders could be used, with {seen:?}");
+    }
+
+    /// The cases of [`no_content_is_on_both_sides_whatever_a_folder_holds`] that were wrong once.
+    #[test]
+    fn doubles_stay_together_where_a_class_has_few_photos() {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = folder.path().join("photos");
+        make_photos(&photos, 0..30);
+        for class in ["cat", "dog"] {
+            for number in 0..10 {
+                let photo = photos.join(class).join(format!("{number}.png"));
+                fs::copy(&photo, photo.with_file_name(format!("copy {number}.png"))).unwrap();
+            }
+        }
+        let options = ["--data", photos.to_str().unwrap()];
+        let made = make_run(&folder.path().join("copies"), &options);
+        assert_apart(&made, "copies");
+        assert_eq!(made.val.len(), 12, "a fifth of 30 contents in each class");
+        assert_eq!(made.train.len() + made.val.len() + made.rejected.len(), 80);
+        assert!(
+            made.rejected.iter().all(|file| file.reason.contains("and each is counted once")),
+            "{:?}",
+            made.rejected
+        );
+
+        // A class with one photo, stored twice, cannot be on both sides.
+        write_photo(&photos.join("owl/1.png"), 200);
+        write_photo(&photos.join("owl/2.png"), 200);
+        let error = try_to_make_run(&folder.path().join("owl"), &options).err().unwrap();
+        let error = format!("{error:#}");
+        assert!(
+            error.contains("different images of the class 'owl' (1, without copies") && error.contains("--val"),
+            "{error}"
+        );
+        // With another photo it can.
+        write_photo(&photos.join("owl/3.png"), 201);
+        assert_apart(&make_run(&folder.path().join("owls"), &options), "owls");
+        // A class of broken files has nothing to be set aside.
+        fs::write(photos.join("owl/3.png"), b"no picture").unwrap();
+        let error = format!("{:#}", try_to_make_run(&folder.path().join("broken"), &options).err().unwrap());
+        assert!(error.contains("'owl' (1, without copies"), "{error}");
+    }
+
+    #[test]
+    fn images_of_two_classes_are_only_learned_from_and_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
+        make_photos(&photos, 0..6);
+        assert_eq!(
+            make_run(&folder.path().join("plain"), &["--data", photos.to_str().unwrap()]).contradictory,
+            [""; 0]
+        );
+        fs::copy(photos.join("cat/2.png"), photos.join("dog/also.png")).unwrap();
+        let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
+        assert_eq!(made.contradictory, ["cat/2.png"]);
+        let learned = names(made.train.as_ref());
+        assert!(learned.contains("cat/2.png") && learned.contains("dog/also.png"), "{learned:?}");
+        assert_rebuilt(&run, None, &made);
+    }
+
+    #[test]
+    fn a_validation_folder_judges_with_what_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
+        make_photos(&photos.join("train"), 0..6);
+        make_photos(&photos.join("val"), 4..9);
+        let copy = |from: &str, to: &str| fs::copy(photos.join(from), photos.join(to)).unwrap();
+        copy("val/cat/8.png", "val/cat/again.png");
+        copy("val/cat/7.png", "val/dog/also.png");
+        let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
+        assert_apart(&made, "a validation folder");
+        let reasons: Vec<_> = made.rejected.iter().map(|file| format!("{} {}", file.file, file.reason)).collect();
+        assert_eq!(
+            reasons,
+            [
+                "val/cat/4.png equals the training image train/cat/4.png, so it cannot judge what was learned",
+                "val/cat/5.png equals the training image train/cat/5.png, so it cannot judge what was learned",
+                "val/cat/7.png equals the image val/dog/also.png of another class, so it cannot judge what was learned",
+                "val/cat/again.png equals the validation image val/cat/8.png, and each is counted once",
+                "val/dog/4.png equals the training image train/dog/4.png, so it cannot judge what was learned",
+                "val/dog/5.png equals the training image train/dog/5.png, so it cannot judge what was learned",
+                "val/dog/also.png equals the image val/cat/7.png of another class, so it cannot judge what was learned",
+            ]
+        );
+        assert_eq!(names(validation_of(&run, None, CACHE).unwrap().as_ref()), names(made.val.as_ref()));
+    }
+
+    /// Runs from before the list had sums: what was learned from does not judge, though it is on the list.
+    #[test]
+    fn an_older_list_is_not_trusted_blindly() {
+        let folder = tempfile::tempdir().unwrap();
+        let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
+        make_photos(&photos, 0..10);
+        let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
+        let list: String = (0..made.val.len()).map(|index| format!("{}\n", made.val.name(index))).collect();
+        // With the mark that some editors put in front.
+        fs::write(run.join(VALIDATION), format!("\u{feff}file\n{list}")).unwrap();
+        assert_rebuilt(&run, None, &made);
+        let [learned, judged] = [made.train.name(0), made.val.name(0)];
+        fs::copy(photos.join(&learned), photos.join(&judged)).unwrap();
+        for left in [of_run(&run, None, CACHE).unwrap().val, validation_of(&run, None, CACHE).unwrap()] {
+            assert_eq!((left.len(), names(left.as_ref()).contains(&judged)), (made.val.len() - 1, false));
+        }
+        fs::remove_file(run.join(VALIDATION)).unwrap();
+        let error = error(&run, None);
+        assert!(error.contains("not known which photos the run was judged by; train it anew"), "{error}");
+    }
+
+    #[test]
+    fn the_division_follows_the_seed_and_the_share() {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = folder.path().join("photos");
+        make_photos(&photos, 0..10);
+        let data = photos.to_str().unwrap();
+        let val = |number: usize, seed: &str, share: &str| {
+            let run = folder.path().join(number.to_string());
+            names(make_run(&run, &["--data", data, "--seed", seed, "--val-share", share]).val.as_ref())
+        };
+        let shares = [("0.2", 4), ("0.5", 10), ("0.001", 2), ("0.999", 18)];
+        for (number, (share, count)) in shares.into_iter().enumerate() {
+            assert_eq!(val(number, "0", share).len(), count, "share {share}");
+        }
+        assert_eq!(val(10, "5", "0.2"), val(11, "5", "0.2"));
+        assert_ne!(val(12, "5", "0.2"), val(13, "6", "0.2"));
+    }
+
+    #[test]
+    fn what_was_said_of_the_folders_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let [photos, moved] = ["photos", "moved"].map(|name| folder.path().join(name));
+        make_photos(&photos.join("some/train"), 0..4);
+        make_photos(&photos.join("more"), 10..12);
+        make_photos(&folder.path().join("elsewhere"), 20..22);
+        let [inside, outside] = [photos.join("more"), folder.path().join("elsewhere")];
+        let runs = [
+            ("inside", "", ["--val", inside.to_str().unwrap()], (8, 4)),
+            ("outside", "some", ["--val", outside.to_str().unwrap()], (8, 4)),
+            ("level", "", ["--class-level", "3"], (6, 2)),
+        ];
+        let made = runs.map(|(name, below, options, expected)| {
+            let data = photos.join(below);
+            let made = make_run(&folder.path().join(name), &[["--data", data.to_str().unwrap()], options].concat());
+            assert_eq!((made.train.len(), made.val.len()), expected, "{name}");
+            assert_rebuilt(&folder.path().join(name), None, &made);
+            made
+        });
+        fs::rename(&photos, &moved).unwrap();
+        for ((name, below, ..), made) in runs.iter().zip(&made) {
+            assert_rebuilt(&folder.path().join(name), Some(&moved.join(below)), made);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_data_folder_whose_path_cannot_be_recorded_is_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let photos = folder.path().join(std::ffi::OsStr::from_bytes(b"fotos\xe0"));
+        make_photos(&photos, 0..4);
+        let error = folder::scan(&photos, &Choices::default()).unwrap_err().to_string();
+        assert!(error.starts_with("--data: the path ") && error.contains(r"fotos\xE0 is not valid Unicode"), "{error}");
+        let val = Choices { val: Some(photos.clone()), class_level: None };
+        make_photos(&folder.path().join("photos"), 4..8);
+        let error = folder::scan(&folder.path().join("photos"), &val).unwrap_err().to_string();
+        assert!(error.starts_with("--val: the path "), "{error}");
     }
 
     /// In a folder with validation photos of its own, those that come later may have been trained on.
@@ -530,7 +901,7 @@ mod tests {
         }
         fs::copy(photos.join("train/dog/0.png"), photos.join("val/dog/9.png")).unwrap();
         let error = error(&run, None);
-        assert!(error.contains("none of the validation pictures of the class 'cat' can be used"), "{error}");
+        assert!(error.contains("none of the validation images of the class 'cat' can be used"), "{error}");
     }
 
     #[test]
@@ -538,16 +909,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
         make_photos(&photos, 0..10);
-        make_run(&run, &["--data", photos.to_str().unwrap()]);
-        // A run from before the list was kept.
-        fs::remove_file(run.join(VALIDATION)).unwrap();
+        let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
         assert_eq!(change(&run), None);
-        for number in 0..5 {
-            fs::remove_file(photos.join(format!("cat/{number}.png"))).unwrap();
+        for name in [made.train.name(0), made.val.name(0)] {
+            fs::remove_file(photos.join(name)).unwrap();
         }
         let note = change(&run).unwrap();
-        assert!(note.contains("had 16 + 4 photos") && note.contains("now has 12 + 3"), "{note}");
-        assert!(note.contains("may be among those now set aside"), "{note}");
+        assert!(note.contains("had 16 + 4 photos") && note.contains("now has 15 + 3"), "{note}");
         assert_eq!(validation_of(&run, None, CACHE).unwrap().len(), 3, "fewer pictures are no error");
 
         fs::rename(photos.join("cat"), photos.join("bird")).unwrap();

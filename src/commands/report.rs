@@ -11,6 +11,7 @@ use super::train::check_apart;
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{ReportArgs, Which, quoted};
 use crate::data::Pictures;
+use crate::data::folder::recordable;
 use crate::explain::{Explanation, Lens, Options, judge, standing, telling};
 use crate::gpu::Gpu;
 use crate::html::{Explained, Looked, METHODS, Newest, REPORT, Report};
@@ -52,7 +53,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     report.damaged.extend(damaged);
     if let Some(data) = &arguments.data {
         // The commands of the page are to find the photos where they are now.
-        report.config.data = Some(std::path::absolute(data)?.display().to_string());
+        report.config.data = Some(recordable("--data", data)?);
     }
     report.disagreements().iter().for_each(|problem| say(format!("note: {problem}")));
     let path = write(&report, out.as_deref())?;

@@ -33,10 +33,13 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let found = source.scan()?;
     if let Some(found) = &found
         && arguments.val_share.is_some()
-        && !found.split
+        && found.val.is_some()
     {
         let root = found.root.display();
-        bail!("--val-share: --data {root} has validation pictures of its own; leave the option out");
+        bail!("--val-share: --data {root} has validation images of its own; leave the option out");
+    }
+    if let Some(found) = &found {
+        super::pictures::tell_folders(found);
     }
     let classes = found.as_ref().map_or(pets::CLASSES.len(), |found| found.classes.len());
     let training = arguments.training(classes);
@@ -47,8 +50,8 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let model = Model::new(&gpu, &spec, arguments.batch, Keep::Needed)?;
 
     let run = RunDir::create(arguments.out.as_deref())?;
-    let split = found.as_ref().is_some_and(|found| found.split);
-    let data = match source.read_apart(found) {
+    let split = found.as_ref().is_some_and(|found| found.val.is_none());
+    let data = match source.divide(found) {
         Ok(data) => data,
         Err(error) => {
             run.give_up();
@@ -60,7 +63,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     run.write_json("environment.json", &Environment::new(&gpu, arguments.seed))?;
     if arguments.data.is_some() {
         write_rejected(&run.file("rejected.csv"), &data.rejected)?;
-        super::pictures::record_validation(&run, data.val.as_ref())?;
+        data.record_validation(&run)?;
     }
 
     say("kernels  compiling: the first time this takes a while");
@@ -116,7 +119,11 @@ fn tell(data: &Data, drawn: bool, split: bool) {
     let how = if split { ", validation set aside at random" } else { "" };
     say(format!("data     {train} + {val} photos of {}{how}", data.classes.join(", ")));
     if !data.rejected.is_empty() {
-        say(format!("         files that cannot be used: {}; rejected.csv names them and why", data.rejected.len()));
+        say(format!("         files that are not used: {}; rejected.csv names them and why", data.rejected.len()));
+    }
+    if let Some(first) = data.contradictory.first() {
+        let count = data.contradictory.len();
+        say(format!("         {count} images are in several classes, such as {first}; these are only learned from"));
     }
 }
 

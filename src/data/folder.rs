@@ -1,13 +1,16 @@
-//! Which pictures a data folder holds, of which classes, for training and for validation.
+//! Which images a data folder holds, of which classes, for training and for validation.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use rand::seq::SliceRandom;
 
-use super::{Pictures, Rejected, prepare, random};
+use super::layout::{Decider, counted};
+pub use super::layout::{Unread, Why};
+use super::names::{class_in_name, class_key, class_name, is_image, is_readable, name_of, path_text};
+use super::tree::Tree;
+use super::{Pictures, Rejected, prepare};
 
 /// Share of each class that is set aside for validation when the data folder has no validation
 /// folder.
@@ -15,11 +18,21 @@ pub const VALIDATION_SHARE: f64 = 0.2;
 
 /// The layouts, as an error tells them; [`scan`] documents them in full.
 const LAYOUTS: &str = "\
-Pictures are .jpg, .jpeg or .png files in one of these layouts, in the data folder or in its train/:
+Images are .jpg, .jpeg or .png files in one of these layouts, in the data folder or in its train/:
   one folder a class:          cat/anything.jpg   dog/anything.jpg
   the class in the file name:  cat.0.jpg   dog.0.jpg
-Beside train/ there may be one of val/, valid/ or validation/, in either layout; without it a share
-of the training pictures is set aside. test/ is never used. At least two classes are needed.";
+Beside train/ there may be a validation folder, as val/, in either layout; without it a share of the training images is set
+aside. A test set is never used. At least two classes are needed. --val and --class-level settle what is not clear.";
+
+/// What the user says of a data folder, where it does not speak for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// The folder of the validation images, `--val`.
+    pub val: Option<PathBuf>,
+    /// How many folders below the data folder those of the classes lie, from 1; 0 where the files' names tell the classes.
+    /// `--class-level`.
+    pub class_level: Option<usize>,
+}
 
 /// What [`scan`] found.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,146 +41,174 @@ pub struct Folder {
     pub root: PathBuf,
     /// Names of the classes, sorted without regard to case.
     pub classes: Vec<String>,
-    /// Training pictures, sorted by class and path.
+    /// Training images, sorted by class and path.
     pub train: Vec<LabelledFile>,
-    /// Validation pictures, sorted by class and path.
-    pub val: Vec<LabelledFile>,
-    /// Whether `val` was set aside from the training pictures, there being no validation folder.
-    pub split: bool,
+    /// Validation images, sorted by class and path; none where they are to be set aside from the training images.
+    pub val: Option<Vec<LabelledFile>>,
+    /// The folders of training and of validation images, below the data folder.
+    pub parts: (PathBuf, Option<PathBuf>),
+    /// Folders that are not read, sorted by path.
+    pub unread: Vec<Unread>,
+    /// What else could be meant, and the options that say so.
+    pub note: Option<String>,
     /// Files that cannot be used, sorted by path. None of them has been decoded yet, so more may
     /// follow.
     pub rejected: Vec<Rejected>,
 }
 
-/// A picture's file and its class.
+/// An image's file and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelledFile {
-    /// Path below the data folder.
+    /// Path below the data folder; from the root on where the file lies outside, as with [`Choices::val`] it may.
     pub path: PathBuf,
     /// Index into the classes.
     pub class: u32,
 }
 
-/// Finds the labelled pictures of a data folder, which is only read, never written to.
+/// Finds the labelled images of a data folder, which is only read, never written to.
 ///
-/// The training pictures are in `train/` or, without it, in the data folder itself; the validation
-/// pictures are in one of `val/`, `valid/` and `validation/` beside `train/`. Each of these is laid
-/// out in one of two ways:
-/// - one folder a class, named after it; pictures may lie in folders further down;
-/// - pictures directly inside, named `cat.0.jpg`: the class is what comes before the first dot.
+/// 1. A folder that holds all images of the data folder is walked into, again and again.
+/// 2. Where a folder's name has a word such as `train` or `training`, it holds the training images; one beside it with a word
+///    such as `val`, `valid`, `validation` or `dev` holds the validation images. Test sets and images without classes
+///    (`test`, `pred`) are never read.
+/// 3. In the folder that is left each folder is a class, with all images in it and below; without folders, what comes before
+///    the first dot of a file's name is its class: `cat.0.jpg`.
 ///
-/// Without a validation folder, `validation_share` of each class, drawn with `seed`, is set aside
-/// for validation. Nothing is read from `test/`, nor from what else lies beside `train/`. Names are
-/// compared without regard to case, for classes too. Hidden files and folders are ignored (those
-/// whose names start with a dot, and `__MACOSX`); other files that cannot be used are listed in
-/// [`Folder::rejected`]. Links to folders are followed down to the class folders, not below.
-///
-/// # Errors
-/// If there are not at least two classes with pictures, the same for training and validation; if
-/// there is more than one way to understand the folder; if it cannot be read; or if
-/// `validation_share` does not lie between 0 and 1.
-pub fn scan(root: &Path, validation_share: f64, seed: u64) -> Result<Folder> {
-    scan_without(root, validation_share, seed, &[])
-}
-
-/// As [`scan`], but passes over files that are known to be unusable, so that the validation pictures are set aside from
-/// the usable ones.
+/// [`Choices`] settle what this does not: with `val` that is the validation folder, and with `class_level` the data folder
+/// is taken literally, without steps 1 and 2. What lies beside the folders that are read is listed in [`Folder::unread`] and
+/// [`Folder::rejected`]; where both readings are likely, there is an error. Names of classes are compared without regard to
+/// case and to how accents are stored. Hidden files and folders, and those that systems make by themselves, are passed over.
+/// Links to folders are followed, but not back.
 ///
 /// # Errors
-/// As [`scan`].
-pub fn scan_without(root: &Path, validation_share: f64, seed: u64, unusable: &[Rejected]) -> Result<Folder> {
-    ensure!(
-        validation_share > 0.0 && validation_share < 1.0,
-        "the share set aside for validation must lie between 0 and 1, but is {validation_share}"
-    );
-    let shown = root.display();
-    ensure!(root.exists(), "--data {shown}: there is no such folder; check the path");
-    ensure!(root.is_dir(), "--data {shown} is a file; give the folder that holds the pictures");
-
-    let unusable = unusable.iter().map(|rejected| rejected.file.as_str()).collect();
-    let mut scanner = Scanner { root, unusable, rejected: Vec::new() };
-    let (mut folders, files) = scanner.list(Path::new(""))?;
-    let train_folder = scanner.one_of(&folders, &["train"])?;
-    let val_folder = scanner.one_of(&folders, &["val", "valid", "validation"])?;
-    let (train, val) = match (train_folder, val_folder) {
-        (Some(train), val) => {
-            let val = val.map(|val| scanner.part(val)).transpose()?;
-            (scanner.part(train)?, val)
+/// If there are not at least two classes with images, the same for training and validation; if there is more than one way
+/// to understand the folder, with the options that choose one; if it cannot be read; or if its path is not valid Unicode.
+pub fn scan(root: &Path, choices: &Choices) -> Result<Folder> {
+    check_folder("--data", root)?;
+    let mut rejected = Vec::new();
+    let mut top = Tree::read(root, Path::new(""), &mut rejected)?;
+    let named_val = match &choices.val {
+        Some(val) => {
+            let path = check_val(root, val)?;
+            top.remove(&path);
+            Some(Tree::read(root, &path, &mut rejected)?)
         }
-        (None, Some(val)) => {
-            bail!("--data {shown}: {}/ has no train/ beside it; put training pictures there\n{LAYOUTS}", val.display())
-        }
-        (None, None) => {
-            folders.retain(|folder| !has_name(folder, "test"));
-            (scanner.classes(Path::new(""), folders, files)?, None)
-        }
+        None => None,
     };
+    let decider = Decider { root, val_named: named_val.is_some() };
+    let mut scanner = Scanner { decider, level: choices.class_level, unread: Vec::new(), rejected };
+    let (train_tree, val_tree) = scanner.parts(&top, named_val.as_ref())?;
+    let train = scanner.classes(train_tree)?;
+    let val = val_tree.map(|tree| scanner.classes(tree)).transpose()?;
     if let Some(val) = &val {
         scanner.check_same_classes(&train, val)?;
     }
-
-    let names = train.values().map(|class| class.name.clone()).collect();
-    let split = val.is_none();
-    let files = |classes: Classes| classes.into_values().map(|class| class.files).collect();
-    let (train, val) = match val {
-        Some(val) => (files(train), files(val)),
-        None => scanner.set_aside(train, validation_share, seed)?,
-    };
-    scanner.rejected.sort();
+    let note = scanner.other_reading(train_tree, val_tree);
+    let Scanner { mut unread, mut rejected, .. } = scanner;
+    unread.sort();
+    unread.dedup();
+    rejected.sort();
+    rejected.dedup();
     Ok(Folder {
         root: root.to_path_buf(),
-        classes: names,
+        classes: train.values().map(|class| class.name.clone()).collect(),
         train: label(train),
-        val: label(val),
-        split,
-        rejected: scanner.rejected,
+        val: val.map(label),
+        parts: (train_tree.path.clone(), val_tree.map(|tree| tree.path.clone())),
+        unread,
+        note,
+        rejected,
     })
 }
 
+/// Checks that an option names a folder whose path can be recorded.
+///
+/// # Errors
+/// If it does not.
+fn check_folder(option: &str, folder: &Path) -> Result<()> {
+    let shown = folder.display();
+    ensure!(folder.exists(), "{option} {shown}: there is no such folder; check the path");
+    ensure!(folder.is_dir(), "{option} {shown} is a file; give the folder that holds the images");
+    recordable(option, folder).map(|_| ())
+}
+
+/// A folder's path from the root on, as it is recorded for later commands.
+///
+/// # Errors
+/// If it is not valid Unicode.
+pub fn recordable(option: &str, folder: &Path) -> Result<String> {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    whole.into_os_string().into_string().map_err(|whole| {
+        let whole = path_text(Path::new(&whole));
+        anyhow::anyhow!("{option}: the path {whole} is not valid Unicode, so it cannot be recorded; rename the folder")
+    })
+}
+
+/// The path of the validation folder: below the data folder if it lies in there, or else from the root on.
+///
+/// # Errors
+/// If it is no folder that can be told from the training images.
+fn check_val(root: &Path, val: &Path) -> Result<PathBuf> {
+    check_folder("--val", val)?;
+    let real = |option: &str, path: &Path| {
+        path.canonicalize().with_context(|| format!("{option} {}: this folder cannot be found", path.display()))
+    };
+    let (inner, outer) = (real("--val", val)?, real("--data", root)?);
+    ensure!(
+        !outer.starts_with(&inner),
+        "--val {}: holds the --data folder; give a folder with validation images alone",
+        val.display()
+    );
+    match inner.strip_prefix(&outer) {
+        Ok(below) => Ok(below.to_path_buf()),
+        Err(_) => Ok(std::path::absolute(val).unwrap_or(inner)),
+    }
+}
+
 impl Folder {
-    /// The folder divided as it once was, with the photos of these names for validation. Where validation photos were set
-    /// aside, all others are for training, those that have come since too; in a validation folder others do not count.
-    pub fn divided_again(mut self, validation: &BTreeSet<String>) -> Self {
-        let held = |file: &LabelledFile| validation.contains(&file.path.display().to_string());
-        if self.split {
-            let mut files = [self.train, self.val].concat();
-            files.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
-            (self.val, self.train) = files.into_iter().partition(held);
-            // Nothing is to be set aside in place of what is broken now.
-            self.split = false;
-        } else {
-            self.val.retain(held);
-        }
-        self
+    /// What was taken for what, line by line.
+    pub fn told(&self) -> Vec<String> {
+        let folder = |path: &Path| match path_text(path) {
+            text if text.is_empty() => "the folder itself".into(),
+            text => format!("{text}/"),
+        };
+        let (train, val) = &self.parts;
+        let mut lines = vec![format!("training    {}, {}", folder(train), counted(self.train.len()))];
+        lines.push(match (val, &self.val) {
+            (Some(path), Some(files)) => format!("validation  {}, {}", folder(path), counted(files.len())),
+            _ => "validation  set aside from these".into(),
+        });
+        lines.push(format!("classes     {}", self.counted_classes()));
+        lines.extend(self.unread.iter().map(|unread| format!("not read    {unread}")));
+        lines.extend(self.note.iter().map(|note| format!("note        {note}")));
+        lines
     }
 
-    /// The folder without these validation photos, which equal training photos: those that were set aside go back to
-    /// training, those of a validation folder are rejected.
-    pub fn apart(mut self, doubles: &BTreeSet<String>) -> Self {
-        let (double, val) = self.val.into_iter().partition(|file| doubles.contains(&file.path.display().to_string()));
-        self.val = val;
-        if self.split {
-            self.train.extend::<Vec<LabelledFile>>(double);
-            self.train.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
-        } else {
-            let reason = "equals a training picture, so it cannot judge what was learned";
-            let rejected =
-                |file: LabelledFile| Rejected { file: file.path.display().to_string(), reason: reason.into() };
-            self.rejected.extend(double.into_iter().map(rejected));
+    /// The classes and their numbers of images, training and validation apart.
+    fn counted_classes(&self) -> String {
+        let count = |files: &[LabelledFile], class: u32| files.iter().filter(|file| file.class == class).count();
+        let counted = (0..).zip(&self.classes).take(MOST_SHOWN).map(|(class, name)| {
+            let train = count(&self.train, class);
+            let val = self.val.as_ref().map(|val| format!(" + {}", count(val, class)));
+            format!("{name} {train}{}", val.unwrap_or_default())
+        });
+        let mut shown: Vec<String> = counted.collect();
+        if self.classes.len() > MOST_SHOWN {
+            shown.push(format!("and {} more", self.classes.len() - MOST_SHOWN));
         }
-        self
+        shown.join(", ")
     }
 
-    /// Checks that every class still has a picture after decoding. `part` names the pictures, training or validation;
-    /// `rejected` are the files that failed.
+    /// Checks that every class still has an image after decoding. `part` names the images, training or validation;
+    /// `rejected` are the files that are not used.
     ///
     /// # Errors
-    /// If a class has no picture left.
+    /// If a class has no image left.
     pub fn check_decoded(&self, part: &str, pictures: &dyn Pictures, rejected: &[Rejected]) -> Result<()> {
         for (class, name) in (0..).zip(&self.classes) {
             if (0..pictures.len()).all(|index| pictures.label(index) != class) {
                 bail!(
-                    "--data {}: none of the {part} pictures of the class '{name}' can be used; replace or add some{}",
+                    "--data {}: none of the {part} images of the class '{name}' can be used; replace or add some{}",
                     self.root.display(),
                     first_reason(rejected)
                 );
@@ -177,17 +218,19 @@ impl Folder {
     }
 }
 
-/// All pictures in a folder and the folders in it, by their names' endings, sorted; hidden ones are passed over.
+/// Classes that are told one by one.
+const MOST_SHOWN: usize = 20;
+
+/// All images in a folder and the folders in it, by their names' endings, sorted; hidden ones are passed over.
 ///
 /// # Errors
 /// When a folder cannot be read.
 pub fn pictures_below(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut scanner = Scanner { root, unusable: BTreeSet::new(), rejected: Vec::new() };
-    let files = scanner.files_below(Path::new(""))?;
-    Ok(files.into_iter().filter(|path| has_picture_name(path)).map(|path| root.join(path)).collect())
+    let tree = Tree::read(root, Path::new(""), &mut Vec::new())?;
+    Ok(tree.all_files().into_iter().filter(|path| is_readable(path)).map(|path| root.join(path)).collect())
 }
 
-/// The classes of one part, training or validation, by name in lower case.
+/// The classes of one part, training or validation, by what their spellings have in common.
 type Classes = BTreeMap<String, Class>;
 
 struct Class {
@@ -196,179 +239,190 @@ struct Class {
     files: Vec<PathBuf>,
 }
 
-/// Walks a data folder. All paths it takes and gives are relative to `root`.
+/// Makes classes of folders and files.
 struct Scanner<'a> {
-    root: &'a Path,
-    /// Files to pass over.
-    unusable: BTreeSet<&'a str>,
+    decider: Decider<'a>,
+    /// [`Choices::class_level`].
+    level: Option<usize>,
+    unread: Vec<Unread>,
     rejected: Vec<Rejected>,
 }
 
 impl Scanner<'_> {
-    /// Folders and files directly inside `folder`, sorted by name, without the hidden ones.
-    fn list(&self, folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-        let names = fs::read_dir(self.root.join(folder))
-            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>())
-            .with_context(|| format!("{}: cannot read this folder", self.data(folder)))?;
-        let hidden = |name: &str| name.starts_with('.') || name == "__MACOSX";
-        let mut paths: Vec<PathBuf> =
-            names.iter().filter(|name| !hidden(&name.to_string_lossy())).map(|name| folder.join(name)).collect();
-        paths.sort();
-        Ok(paths.into_iter().partition(|path| self.root.join(path).is_dir()))
-    }
-
-    /// The folder that has one of `names`, if there is one.
-    fn one_of<'f>(&self, folders: &'f [PathBuf], names: &[&str]) -> Result<Option<&'f Path>> {
-        let named = |folder: &&PathBuf| names.iter().any(|name| has_name(folder, name));
-        let mut found = folders.iter().filter(named);
-        let first = found.next();
-        if let (Some(first), Some(second)) = (first, found.next()) {
-            bail!(
-                "{}: {}/ and {}/ serve the same purpose; keep one of them",
-                self.data(Path::new("")),
-                first.display(),
-                second.display()
-            );
+    /// The folders that hold the classes of the training and the validation images.
+    fn parts<'t>(&mut self, top: &'t Tree, named_val: Option<&'t Tree>) -> Result<(&'t Tree, Option<&'t Tree>)> {
+        if self.level.is_some() {
+            return Ok((top, named_val));
         }
-        Ok(first.map(PathBuf::as_path))
+        let mut layout = self.decider.decide(top)?;
+        let val = named_val.map(|val| self.decider.walk(val, &mut layout.unread, &mut layout.loose)).or(layout.val);
+        self.unread.extend(layout.unread);
+        self.reject_loose(layout.loose);
+        Ok((layout.train, val))
     }
 
-    /// The classes in `folder`.
-    fn part(&mut self, folder: &Path) -> Result<Classes> {
-        let (folders, files) = self.list(folder)?;
-        self.classes(folder, folders, files)
-    }
-
-    /// The classes in `part`, given the folders and files directly inside it.
-    fn classes(&mut self, part: &Path, folders: Vec<PathBuf>, files: Vec<PathBuf>) -> Result<Classes> {
-        let (named, unnamed): (Vec<_>, Vec<_>) = files.into_iter().partition(|path| class_in_name(path).is_some());
-        if let (Some(folder), Some(file)) = (folders.first(), named.first()) {
-            bail!(
-                "{}: both the folder {} and the file {} could stand for a class; keep either \
-                 folders named after the classes or pictures named like cat.0.jpg, and move the \
-                 others away",
-                self.data(part),
-                folder.display(),
-                file.display()
-            );
-        }
-        let lost = if folders.is_empty() {
-            "has no class in its name, as cat.0.jpg has"
-        } else {
-            "lies outside the class folders"
+    /// The classes in a part.
+    fn classes(&mut self, at: &Tree) -> Result<Classes> {
+        let classes = match self.level {
+            Some(0) => {
+                let holding = at.folders.iter().filter(|folder| folder.holds_images());
+                self.unread.extend(holding.map(|folder| Unread::new(folder, Why::FileNames)));
+                self.of_names(at)?
+            }
+            Some(level) => {
+                let (folders, empty): (Vec<_>, Vec<_>) =
+                    at.below(level).into_iter().partition(|folder| folder.holds_images());
+                self.unread.extend(empty.into_iter().map(|folder| Unread::new(folder, Why::NoImage)));
+                (0..level).flat_map(|above| at.below(above)).for_each(|folder| self.reject_loose(&folder.files));
+                self.of_folders(at, &folders)?
+            }
+            None => {
+                let (folders, beside) = self.decider.class_folders(at);
+                self.unread.extend(beside);
+                match folders[..] {
+                    [] => self.of_names(at)?,
+                    [first, ..] => {
+                        self.check_no_names(at, first)?;
+                        self.reject_loose(&at.files);
+                        self.of_folders(at, &folders)?
+                    }
+                }
+            }
         };
-        for path in unnamed {
-            let reason = self.refusal(&path).unwrap_or(lost.into());
-            self.reject(&path, reason);
-        }
-
-        self.check_no_split(part, &folders)?;
-        let mut classes = Classes::new();
-        let mut add = |name: String, files: Vec<PathBuf>| {
-            let key = name.to_lowercase();
-            let empty = Class { name, files: Vec::new() };
-            classes.entry(key).or_insert(empty).files.extend(files);
-        };
-        for path in named {
-            let name = class_in_name(&path).unwrap_or_default();
-            add(name, self.usable(vec![path]));
-        }
-        for folder in folders {
-            ensure!(
-                folder.to_str().is_some(),
-                "{}: the name of the folder {} is not valid UTF-8; rename it, for it names a class",
-                self.data(part),
-                folder.display()
-            );
-            let files = self.files_below(&folder)?;
-            add(name_of(&folder), self.usable(files));
-        }
-        self.check(part, &classes)?;
+        self.check(at, &classes)?;
         Ok(classes)
     }
 
-    /// Refuses folders that look like parts of a split, not like classes: without pictures of their own, each with the same
-    /// folders inside, such as training_set/cats, training_set/dogs, test_set/cats and test_set/dogs.
-    fn check_no_split(&self, part: &Path, folders: &[PathBuf]) -> Result<()> {
-        let mut inside = Vec::new();
-        for folder in folders {
-            let (below, files) = self.list(folder)?;
-            if below.is_empty() || files.iter().any(|file| has_picture_name(file)) {
-                return Ok(());
-            }
-            inside.push(below.iter().map(|folder| name_of(folder).to_lowercase()).collect::<Vec<_>>());
+    /// The classes that the names of files in a folder tell.
+    fn of_names(&mut self, at: &Tree) -> Result<Classes> {
+        let mut classes = Classes::new();
+        for path in &at.files {
+            let Some(name) = class_in_name(path) else {
+                self.reject_or(path, "has no class in its name, as cat.0.jpg has");
+                continue;
+            };
+            let name = str::from_utf8(name).with_context(|| self.nameless(at, "file", path))?;
+            let usable = self.usable([path]);
+            add(&mut classes, name, usable);
         }
-        if let [first, second, ..] = folders
-            && inside.windows(2).all(|pair| pair[0] == pair[1])
-        {
+        Ok(classes)
+    }
+
+    /// The classes that folders stand for.
+    fn of_folders(&mut self, at: &Tree, folders: &[&Tree]) -> Result<Classes> {
+        let mut classes = Classes::new();
+        for folder in folders {
+            let name = folder.path.file_name().and_then(OsStr::to_str);
+            let name = name.with_context(|| self.nameless(at, "folder", &folder.path))?;
+            let usable = self.usable(folder.all_files());
+            add(&mut classes, name, usable);
+        }
+        Ok(classes)
+    }
+
+    /// Why the name of a file or folder cannot be a class's.
+    fn nameless(&self, at: &Tree, kind: &str, path: &Path) -> String {
+        let name = name_of(path);
+        format!(
+            "{}: the name of the {kind} {name} is not valid Unicode; rename it, for it names a class",
+            self.decider.data(at)
+        )
+    }
+
+    /// Refuses a folder where both folders and files could stand for classes.
+    fn check_no_names(&self, at: &Tree, folder: &Tree) -> Result<()> {
+        if let Some(file) = at.files.iter().find(|file| class_in_name(file).is_some()) {
             bail!(
-                "{}: {}/ and {}/ hold the same folders, as if they were parts of a split and not classes; name the \
-                 training pictures' folder train/ and the validation pictures' val/",
-                self.data(part),
-                first.display(),
-                second.display()
+                "{}: both the folder {} and the file {} could stand for a class; for the folders, {}; for the names of the \
+                 files, {}",
+                self.decider.data(at),
+                folder.name(),
+                name_of(file),
+                self.decider.literal(at, 1),
+                self.decider.literal(at, 0)
             );
         }
         Ok(())
     }
 
-    /// All files in `folder` and in the folders below it.
-    fn files_below(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
-        let (folders, mut files) = self.list(folder)?;
-        for folder in folders {
-            // A link could lead back up and make this walk endless.
-            if self.root.join(&folder).is_symlink() {
-                self.reject(&folder, "is a link to a folder, which is not followed here".into());
-            } else {
-                files.extend(self.files_below(&folder)?);
+    /// What to say where folders were taken for classes that all hold the same folders, which may be the classes.
+    fn other_reading(&self, train: &Tree, val: Option<&Tree>) -> Option<String> {
+        if self.level.is_some() {
+            return None;
+        }
+        let (folders, _) = self.decider.class_folders(train);
+        let inside = |folder: &&Tree| -> Option<Vec<String>> {
+            let below = folder.folders.iter().filter(|folder| folder.holds_images());
+            let only_folders = !folder.files.iter().any(|file| is_image(file));
+            only_folders.then(|| below.map(|folder| class_key(&folder.name())).collect())
+        };
+        let inside: Vec<_> = folders.iter().map(inside).collect::<Option<_>>()?;
+        if inside.len() < 2 || inside.windows(2).any(|pair| pair[0] != pair[1]) {
+            return None;
+        }
+        let names: Vec<_> = inside[0].iter().take(MOST_SHOWN).map(String::as_str).collect();
+        let val = val.map(|val| format!(" --val {}", self.decider.typed(val))).unwrap_or_default();
+        Some(format!(
+            "each class folder holds the same folders ({}); if these are the classes, {}{val}",
+            names.join(", "),
+            self.decider.literal(train, 2)
+        ))
+    }
+
+    /// Those of `files` that may be images; the others are rejected.
+    fn usable<'t>(&mut self, files: impl IntoIterator<Item = &'t PathBuf>) -> Vec<PathBuf> {
+        let mut usable = Vec::new();
+        for path in files {
+            match self.refusal(path) {
+                None => usable.push(path.clone()),
+                Some(reason) => self.reject(path, reason),
             }
         }
-        Ok(files)
+        usable
     }
 
-    /// Those of `files` that may be pictures; the others are rejected.
-    fn usable(&mut self, mut files: Vec<PathBuf>) -> Vec<PathBuf> {
-        files.retain(|path| !self.unusable.contains(path.display().to_string().as_str()));
-        files.retain(|path| match self.refusal(path) {
-            None => true,
-            Some(reason) => {
-                self.reject(path, reason);
-                false
-            }
-        });
-        files
-    }
-
-    /// Why a file is certainly no picture, judged without opening it.
+    /// Why a file is certainly no image, judged without opening it.
     fn refusal(&self, path: &Path) -> Option<String> {
-        if !has_picture_name(path) {
+        if !is_readable(path) {
             return Some("is not named .jpg, .jpeg or .png".into());
         }
-        prepare::check_file(&self.root.join(path)).err()
+        prepare::check_file(&self.decider.root.join(path)).err()
+    }
+
+    /// Rejects files that lie beside the class folders.
+    fn reject_loose<'t>(&mut self, files: impl IntoIterator<Item = &'t PathBuf>) {
+        files.into_iter().for_each(|path| self.reject_or(path, "lies outside the class folders"));
+    }
+
+    /// Rejects a file because it is no image, or else for this reason.
+    fn reject_or(&mut self, path: &Path, reason: &str) {
+        let reason = self.refusal(path).unwrap_or(reason.into());
+        self.reject(path, reason);
     }
 
     fn reject(&mut self, path: &Path, reason: String) {
-        self.rejected.push(Rejected { file: path.display().to_string(), reason });
+        self.rejected.push(Rejected { file: path_text(path), reason });
     }
 
-    /// Checks that `part` has at least two classes, each with a picture.
-    fn check(&self, part: &Path, classes: &Classes) -> Result<()> {
-        let data = self.data(part);
+    /// Checks that a part has at least two classes, each with an image.
+    fn check(&self, at: &Tree, classes: &Classes) -> Result<()> {
+        let data = self.decider.data(at);
         ensure!(
             classes.values().any(|class| !class.files.is_empty()),
-            "{data}: no usable picture was found{}\n{LAYOUTS}",
+            "{data}: no usable image was found{}\n{LAYOUTS}",
             first_reason(&self.rejected)
         );
         for Class { name, files } in classes.values() {
+            let unread: Vec<String> = self.unread.iter().map(Unread::to_string).collect();
+            let unread = if unread.is_empty() { String::new() } else { format!("; not read: {}", unread.join("; ")) };
             ensure!(
                 classes.len() > 1,
-                "{data}: only one class was found, '{name}'; give the folder that holds a folder for \
-                 each class, perhaps one level further down or up\n{LAYOUTS}"
+                "{data}: only one class was found, '{name}'{unread}; give the folder that holds a folder for each class, \
+                 perhaps one level further down or up\n{LAYOUTS}"
             );
             ensure!(
                 !files.is_empty(),
-                "{data}: the class '{name}' has no usable picture; add some, or remove it if it is \
-                 no class{}",
+                "{data}: the class '{name}' has no usable image; add some, or move it away if it is no class{}",
                 first_reason(&self.rejected)
             );
         }
@@ -380,73 +434,29 @@ impl Scanner<'_> {
         for (here, there, missing) in [(val, train, "training"), (train, val, "validation")] {
             if let Some((_, class)) = here.iter().find(|(key, _)| !there.contains_key(*key)) {
                 bail!(
-                    "{}: the class '{}' has no {missing} pictures; give training and validation \
-                     the same classes",
-                    self.data(Path::new("")),
+                    "--data {}: the class '{}' has no {missing} images; give training and validation the same classes",
+                    self.decider.root.display(),
                     class.name
                 );
             }
         }
         Ok(())
     }
-
-    /// Sets aside a share of each class: the training and the validation files, class by class.
-    fn set_aside(&self, classes: Classes, share: f64, seed: u64) -> Result<(ByClass, ByClass)> {
-        let mut train = ByClass::new();
-        let mut val = ByClass::new();
-        for (number, Class { name, mut files }) in (0..).zip(classes.into_values()) {
-            let count = files.len();
-            ensure!(
-                count > 1,
-                "{}: the class '{name}' has a single picture, so none can be set aside for \
-                 validation; add pictures, or a folder val/ beside train/",
-                self.data(Path::new(""))
-            );
-            files.shuffle(&mut random("split", seed, number));
-            let aside = (count as f64 * share).round() as usize;
-            val.push(files.split_off(count - aside.clamp(1, count - 1)));
-            train.push(files);
-        }
-        Ok((train, val))
-    }
-
-    /// How errors name a folder below the data folder.
-    fn data(&self, folder: &Path) -> String {
-        format!("--data {}", self.root.join(folder).display())
-    }
 }
 
-/// The files of each class, in the order of the classes.
-type ByClass = Vec<Vec<PathBuf>>;
+fn add(classes: &mut Classes, name: &str, files: Vec<PathBuf>) {
+    let empty = Class { name: class_name(name), files: Vec::new() };
+    classes.entry(class_key(name)).or_insert(empty).files.extend(files);
+}
 
-/// Sorts each class's files and pairs them with the class's number.
-fn label(classes: ByClass) -> Vec<LabelledFile> {
+/// Pairs the files with their classes' numbers, sorted.
+fn label(classes: Classes) -> Vec<LabelledFile> {
     let mut labelled = Vec::new();
-    for (class, mut files) in (0..).zip(classes) {
+    for (class, Class { mut files, .. }) in (0..).zip(classes.into_values()) {
         files.sort();
         labelled.extend(files.into_iter().map(|path| LabelledFile { path, class }));
     }
     labelled
-}
-
-/// The class that a picture's own name tells: `cat` for `cat.0.jpg`, none for `holiday.jpg`.
-fn class_in_name(path: &Path) -> Option<String> {
-    let stem = path.file_stem()?.to_string_lossy();
-    let (class, _) = stem.split_once('.')?;
-    (has_picture_name(path) && !class.is_empty()).then(|| class.to_owned())
-}
-
-fn has_picture_name(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default();
-    ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
-}
-
-fn has_name(path: &Path, name: &str) -> bool {
-    name_of(path).eq_ignore_ascii_case(name)
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The end of an error: what became of the first rejected file, if there is one.

@@ -1,10 +1,10 @@
 //! From a folder of photos to batches for the GPU.
 //!
-//! The way of a picture: [`folder::scan`] finds the files, their classes and the split into
-//! training and validation; [`prepare::load`] turns one file into a small square of RGB bytes;
-//! [`photos::Photos`] does so for all files and keeps the results; [`loader::shuffled`] orders them
-//! anew for each epoch; [`loader::with_batches`] flips and normalises them into [`loader::Batch`]es
-//! ahead of need. Without photos, [`drawn::DrawnPets`] takes the place of [`photos::Photos`].
+//! The way of a picture: [`folder::scan`] finds the files and their classes; [`prepare::load`] turns one file into a small
+//! square of RGB bytes; [`photos::Photos`] does so for all files and keeps the results; [`split`] decides which of them are
+//! learned from and which are judged by; [`loader::shuffled`] orders them anew for each epoch; [`loader::with_batches`] flips
+//! and normalises them into [`loader::Batch`]es ahead of need. Without photos, [`drawn::DrawnPets`] takes the place of
+//! [`photos::Photos`].
 //!
 //! Everything random here is keyed by a seed and by what it decides (the split of a class, the
 //! order of an epoch, the flip of one picture), never by which thread comes first, so equal
@@ -14,12 +14,15 @@ mod cache;
 pub mod drawn;
 pub mod folder;
 mod jpeg;
+mod layout;
 pub mod loader;
+pub mod names;
 pub mod pets;
 pub mod photos;
 pub mod prepare;
 pub mod split;
 mod subset;
+mod tree;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -49,8 +52,8 @@ pub trait Pictures: Sync {
     /// Class of a picture, an index into the sorted class names.
     fn label(&self, index: usize) -> u32;
 
-    /// What to call a picture: its file's path below the data folder, or for a drawn one `cat 17
-    /// (drawn, seed 0)`.
+    /// What to call a picture: its file's path below the data folder as [`names::path_text`] writes it, or for a drawn one
+    /// `cat 17 (drawn, seed 0)`.
     fn name(&self, index: usize) -> String;
 
     /// Pixels of a picture: `size * size * 3` bytes, RGB, row-major. Borrowed when the picture is
@@ -62,10 +65,10 @@ pub trait Pictures: Sync {
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String>;
 }
 
-/// A file that cannot be used, and why.
+/// A file that is not used, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 pub struct Rejected {
-    /// Path below the data folder.
+    /// Path below the data folder, as [`names::path_text`] writes it.
     pub file: String,
     /// The reason, worded to follow the file's name: "is empty (0 bytes)".
     pub reason: String,
@@ -87,6 +90,21 @@ pub fn write_rejected(path: &Path, rejected: &[Rejected]) -> Result<()> {
 pub fn spread(len: usize, count: usize) -> Vec<usize> {
     let count = count.min(len);
     (0..count).map(|i| i * len / count).collect()
+}
+
+/// `work` done for each of `0..count` on all threads, in order; the first error where there is one.
+pub(crate) fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let indices: Vec<usize> = (0..count).collect();
+    let part = |part: &[usize]| part.iter().map(|&index| work(index)).collect::<Result<Vec<_>>>();
+    thread::scope(|scope| {
+        let parts = indices.chunks(count.div_ceil(threads()).max(1));
+        let workers: Vec<_> = parts.map(|indices| scope.spawn(move || part(indices))).collect();
+        let mut all = Vec::with_capacity(count);
+        for worker in workers {
+            all.extend(worker.join().expect("a worker has panicked, see its message above")?);
+        }
+        Ok(all)
+    })
 }
 
 /// How many threads this machine runs at once, at least 1.

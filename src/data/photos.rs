@@ -1,25 +1,44 @@
 //! The photos of a folder as a set of pictures.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
+
+use anyhow::{Context, Result};
+use sha2::{Digest as _, Sha256};
 
 use super::cache::Cache;
 use super::folder::LabelledFile;
-use super::{Pictures, Rejected, prepare, threads};
+use super::names::path_text;
+use super::split::Digest;
+use super::{Pictures, Rejected, in_parallel, prepare, threads};
 
 /// Photos from files, each decoded once up front, so that a file that cannot be used is known
 /// before training starts.
 pub struct Photos {
+    store: Arc<Store>,
+    /// Indices into the store's files of the photos of this set.
+    chosen: Vec<usize>,
+    /// SHA-256 of the pixels of each of them.
+    digests: Vec<Digest>,
+}
+
+/// The files of one or more sets of photos, and the pixels of some.
+struct Store {
     root: PathBuf,
     files: Vec<LabelledFile>,
-    /// Indices into `files` of the photos that can be used.
-    usable: Vec<usize>,
     size: u32,
     cache: Cache,
+}
+
+impl Store {
+    fn pixels(&self, file: usize) -> Result<Cow<'_, [u8]>, String> {
+        let load = || prepare::load(&self.root.join(&self.files[file].path), self.size);
+        self.cache.picture(file, load)
+    }
 }
 
 impl Photos {
@@ -36,62 +55,95 @@ impl Photos {
         cache_bytes: usize,
         progress: &dyn Fn(usize),
     ) -> (Photos, Vec<Rejected>) {
-        let mut photos = Photos {
-            root: root.to_path_buf(),
-            usable: (0..files.len()).collect(),
-            size,
-            cache: Cache::new(files.len(), size, cache_bytes),
-            files,
-        };
-        let reasons = photos.decode_all(progress);
-        let reject =
-            |(&index, reason): (&usize, &String)| Rejected { file: photos.name(index), reason: reason.clone() };
-        let rejected = reasons.iter().map(reject).collect();
-        photos.usable.retain(|index| !reasons.contains_key(index));
+        let cache = Cache::new(files.len(), size, cache_bytes);
+        let store = Arc::new(Store { root: root.to_path_buf(), files, size, cache });
+        let mut photos = Photos { store: store.clone(), chosen: Vec::new(), digests: Vec::new() };
+        let mut rejected = Vec::new();
+        for (file, outcome) in decode_all(&store, progress).into_iter().enumerate() {
+            match outcome {
+                Ok(digest) => {
+                    photos.chosen.push(file);
+                    photos.digests.push(digest);
+                }
+                Err(reason) => rejected.push(Rejected { file: path_text(&store.files[file].path), reason }),
+            }
+        }
         (photos, rejected)
     }
 
-    /// Decodes every file in parallel and returns, by index, why those that failed did.
-    fn decode_all(&self, progress: &dyn Fn(usize)) -> BTreeMap<usize, String> {
-        let next = AtomicUsize::new(0);
-        let (sender, outcomes) = mpsc::channel();
-        let work = |sender: mpsc::Sender<_>| {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= self.len() || sender.send((index, self.pixels(index).err())).is_err() {
-                    break;
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..threads() {
-                let sender = sender.clone();
-                scope.spawn(|| work(sender));
-            }
-            // The workers' clones alone now keep the channel open, so it closes when the last of
-            // them is done.
-            drop(sender);
-            let mut reasons = BTreeMap::new();
-            for (done, (index, reason)) in (1..).zip(outcomes) {
-                progress(done);
-                reasons.extend(reason.map(|reason| (index, reason)));
-            }
-            reasons
-        })
+    /// SHA-256 of the pixels of each photo, as they were when the set was read.
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
+    }
+
+    /// Some of the photos as a set of their own, in the order given; what is kept in memory is shared.
+    pub fn only(&self, indices: &[usize]) -> Photos {
+        let chosen = indices.iter().map(|&index| self.chosen[index]).collect();
+        let digests = indices.iter().map(|&index| self.digests[index]).collect();
+        Photos { store: self.store.clone(), chosen, digests }
+    }
+
+    /// SHA-256 of the bytes of each photo's file.
+    ///
+    /// # Errors
+    /// When a file cannot be read any more.
+    pub fn file_digests(&self) -> Result<Vec<Digest>> {
+        in_parallel(self.chosen.len(), |index| file_digest(&self.store.root.join(&self.file(index).path)))
     }
 
     fn file(&self, index: usize) -> &LabelledFile {
-        &self.files[self.usable[index]]
+        &self.store.files[self.chosen[index]]
     }
+}
+
+/// SHA-256 of a file's bytes.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn file_digest(path: &Path) -> Result<Digest> {
+    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    Ok(Sha256::digest(&bytes).into())
+}
+
+/// Decodes every file in parallel: the digest of its pixels, or why it failed.
+fn decode_all(store: &Store, progress: &dyn Fn(usize)) -> Vec<Result<Digest, String>> {
+    let next = AtomicUsize::new(0);
+    let (sender, outcomes) = mpsc::channel();
+    let decode = |file: usize| -> Result<Digest, String> { Ok(Sha256::digest(&store.pixels(file)?).into()) };
+    let work = |sender: mpsc::Sender<_>| {
+        loop {
+            let file = next.fetch_add(1, Ordering::Relaxed);
+            if file >= store.files.len() || sender.send((file, decode(file))).is_err() {
+                break;
+            }
+        }
+    };
+    let mut all = thread::scope(|scope| {
+        for _ in 0..threads() {
+            let sender = sender.clone();
+            scope.spawn(|| work(sender));
+        }
+        // The workers' clones alone now keep the channel open, so it closes when the last of
+        // them is done.
+        drop(sender);
+        let mut all: Vec<(usize, _)> = Vec::with_capacity(store.files.len());
+        for (done, outcome) in (1..).zip(outcomes) {
+            progress(done);
+            all.push(outcome);
+        }
+        all
+    });
+    all.sort_unstable_by_key(|(file, _)| *file);
+    all.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 impl Pictures for Photos {
     fn len(&self) -> usize {
-        self.usable.len()
+        self.chosen.len()
     }
 
     fn size(&self) -> u32 {
-        self.size
+        self.store.size
     }
 
     fn label(&self, index: usize) -> u32 {
@@ -99,11 +151,10 @@ impl Pictures for Photos {
     }
 
     fn name(&self, index: usize) -> String {
-        self.file(index).path.display().to_string()
+        path_text(&self.file(index).path)
     }
 
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
-        let load = || prepare::load(&self.root.join(&self.file(index).path), self.size);
-        self.cache.picture(self.usable[index], load)
+        self.store.pixels(self.chosen[index])
     }
 }

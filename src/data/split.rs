@@ -1,17 +1,24 @@
 //! Which pictures a study learns from, which it scores, and which it locks away.
 
 use std::collections::BTreeMap;
-use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use rand::Rng;
 use rand::seq::SliceRandom;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
-use super::{Pictures, random, threads};
+use super::{Pictures, random};
 
 /// Share of each class that is locked away as test set.
 pub const TEST_SHARE: f64 = 0.15;
+
+/// SHA-256 of a picture's pixels or a file's bytes.
+pub type Digest = [u8; 32];
+
+/// A digest as text.
+pub fn hexadecimal(digest: &Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// The pictures of a set that have no double, found by the SHA-256 of their pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,20 +40,17 @@ impl Distinct {
     /// When a picture cannot be read.
     pub fn find(pictures: &dyn Pictures, classes: &[String]) -> Result<Self> {
         let digests = digests(pictures)?;
-        let mut groups: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
         let mut whole = Sha256::new();
         for class in classes {
             whole.update(format!("{class}\n"));
         }
-        for (index, digest) in digests.into_iter().enumerate() {
+        for (index, digest) in digests.iter().enumerate() {
             whole.update(format!("{} {}\n", pictures.label(index), pictures.name(index)));
             whole.update(digest);
-            groups.entry(digest).or_default().push(index);
         }
         let (mut kept, mut contradictory, mut duplicates) = (Vec::new(), Vec::new(), 0);
-        for group in groups.into_values() {
-            let label = pictures.label(group[0]);
-            if group.iter().all(|&index| pictures.label(index) == label) {
+        for group in groups(&digests).into_values() {
+            if agree(pictures, &group) {
                 kept.push(group[0]);
                 duplicates += group.len() - 1;
             } else {
@@ -55,7 +59,7 @@ impl Distinct {
         }
         kept.sort_unstable();
         contradictory.sort_unstable();
-        let hash = whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hexadecimal(&whole.finalize().into());
         Ok(Self { kept, duplicates, contradictory, hash })
     }
 }
@@ -64,24 +68,126 @@ impl Distinct {
 ///
 /// # Errors
 /// When a picture cannot be read.
-pub fn digests(pictures: &dyn Pictures) -> Result<Vec<[u8; 32]>> {
-    let digest = |index: usize| -> Result<[u8; 32]> {
-        match pictures.pixels(index) {
-            Ok(pixels) => Ok(Sha256::digest(&pixels).into()),
-            Err(reason) => bail!("{} {reason}", pictures.name(index)),
-        }
-    };
-    let indices: Vec<usize> = (0..pictures.len()).collect();
-    thread::scope(|scope| {
-        let work = |part: &[usize]| part.iter().map(|&index| digest(index)).collect::<Result<Vec<_>>>();
-        let parts = indices.chunks(indices.len().div_ceil(threads()).max(1));
-        let workers: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
-        let mut all = Vec::with_capacity(pictures.len());
-        for worker in workers {
-            all.extend(worker.join().expect("a worker that hashes pictures has panicked, see its message above")?);
-        }
-        Ok(all)
+pub fn digests(pictures: &dyn Pictures) -> Result<Vec<Digest>> {
+    super::in_parallel(pictures.len(), |index| match pictures.pixels(index) {
+        Ok(pixels) => Ok(Sha256::digest(&pixels).into()),
+        Err(reason) => bail!("{} {reason}", pictures.name(index)),
     })
+}
+
+/// Which pictures of a set have each content, ascending.
+fn groups(digests: &[Digest]) -> BTreeMap<Digest, Vec<usize>> {
+    let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (index, digest) in digests.iter().enumerate() {
+        groups.entry(*digest).or_default().push(index);
+    }
+    groups
+}
+
+/// Whether pictures have one class.
+fn agree(pictures: &dyn Pictures, group: &[usize]) -> bool {
+    group.iter().all(|&index| pictures.label(index) == pictures.label(group[0]))
+}
+
+/// Of pictures whose equal ones have other classes, the first of each content, ascending.
+pub fn contradictions(pictures: &dyn Pictures, digests: &[Digest]) -> Vec<usize> {
+    let groups = groups(digests).into_values().filter(|group| !agree(pictures, group));
+    let mut first: Vec<usize> = groups.map(|group| group[0]).collect();
+    first.sort_unstable();
+    first
+}
+
+/// Pictures to learn from and pictures to be judged by, such that no content is among both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halves {
+    /// Indices of the pictures to learn from, ascending.
+    pub train: Vec<usize>,
+    /// Indices of the pictures to be judged by, ascending. Each content is among them once.
+    pub val: Vec<usize>,
+    /// Pictures that are in neither, and the picture in `val` that each equals.
+    pub doubles: Vec<(usize, usize)>,
+}
+
+/// Sets aside a share of each class's contents for validation, drawn with `seed`; of equal pictures the first stands for all.
+/// Contents that several classes have are learned from, since nothing can be judged by them. `digests` are those of the
+/// pictures' pixels.
+///
+/// # Errors
+/// When a class has fewer than two contents of its own.
+pub fn set_aside(
+    pictures: &dyn Pictures,
+    digests: &[Digest],
+    classes: &[String],
+    share: f64,
+    seed: u64,
+) -> Result<Halves> {
+    let mut halves = Halves { train: Vec::new(), val: Vec::new(), doubles: Vec::new() };
+    let mut by_class = vec![Vec::new(); classes.len()];
+    for group in groups(digests).into_values() {
+        match agree(pictures, &group) {
+            true => by_class[pictures.label(group[0]) as usize].push(group),
+            false => halves.train.extend(group),
+        }
+    }
+    for ((number, class), mut groups) in (0..).zip(classes).zip(by_class) {
+        let count = groups.len();
+        ensure!(
+            count > 1,
+            "too few different images of the class '{class}' ({count}, without copies and without images that another class \
+             has too) to set one aside for validation: add images, or name a folder of validation images with --val"
+        );
+        groups.sort_unstable();
+        groups.shuffle(&mut random("split", seed, number));
+        let aside = ((count as f64 * share).round() as usize).clamp(1, count - 1);
+        for group in groups.split_off(count - aside) {
+            halves.doubles.extend(group[1..].iter().map(|&double| (double, group[0])));
+            halves.val.push(group[0]);
+        }
+        halves.train.extend(groups.concat());
+    }
+    halves.train.sort_unstable();
+    halves.val.sort_unstable();
+    halves.doubles.sort_unstable();
+    Ok(halves)
+}
+
+/// Why a picture cannot judge what was learned from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It equals this picture that is learned from.
+    Learned(usize),
+    /// It equals this picture that judges already.
+    Double(usize),
+    /// It equals this picture of another class.
+    Contradiction(usize),
+}
+
+/// Which pictures can judge what was learned from others, ascending, and why the rest cannot. The digests are those of the
+/// pixels of the pictures that were learned from, and of those that are to judge.
+pub fn fit_to_judge(
+    learned: &[Digest],
+    judges: &dyn Pictures,
+    digests: &[Digest],
+) -> (Vec<usize>, Vec<(usize, Unfit)>) {
+    let learned: BTreeMap<_, _> = learned.iter().enumerate().rev().map(|(index, digest)| (digest, index)).collect();
+    let (mut fit, mut unfit) = (Vec::new(), Vec::new());
+    for (digest, group) in groups(digests) {
+        if let Some(&equal) = learned.get(&digest) {
+            unfit.extend(group.into_iter().map(|index| (index, Unfit::Learned(equal))));
+        } else if agree(judges, &group) {
+            fit.push(group[0]);
+            unfit.extend(group[1..].iter().map(|&index| (index, Unfit::Double(group[0]))));
+        } else {
+            let of_other_class = |index: usize| {
+                let mut others = group.iter().copied().filter(|&other| judges.label(other) != judges.label(index));
+                others.next().expect("the group's classes differ")
+            };
+            unfit.extend(group.iter().map(|&index| (index, Unfit::Contradiction(of_other_class(index)))));
+        }
+    }
+    fit.sort_unstable();
+    unfit.sort_unstable_by_key(|(index, _)| *index);
+    (fit, unfit)
 }
 
 /// Pictures divided into a locked test set and, anew in every repeat, into folds. All are stratified: each holds the
@@ -231,6 +337,67 @@ mod tests {
         other[0].1 = 99;
         assert_ne!(Distinct::find(&Shades(other), &classes()).unwrap().hash, distinct.hash);
         assert_eq!(Distinct::find(&pictures, &classes()).unwrap().hash, distinct.hash);
+    }
+
+    fn halves(pictures: &Shades, share: f64, seed: u64) -> Result<Halves> {
+        set_aside(pictures, &digests(pictures)?, &classes(), share, seed)
+    }
+
+    /// Without doubles, the last of each class's pictures in a shuffled order are set aside, as they were when contents were
+    /// not compared: so a seed means the same.
+    #[test]
+    fn without_doubles_the_seed_alone_decides() {
+        let pictures = Shades((0..50).map(|shade| (u32::from(shade >= 39), shade)).collect());
+        for (share, seed) in [(0.2, 0), (0.2, 7), (0.5, 1), (0.001, 2), (0.999, 3)] {
+            let mut expected = Vec::new();
+            for (number, class) in [(0, 0..39), (1, 39..50)] {
+                let mut indices: Vec<usize> = class.collect();
+                indices.shuffle(&mut random("split", seed, number));
+                let aside = ((indices.len() as f64 * share).round() as usize).clamp(1, indices.len() - 1);
+                expected.extend(indices.split_off(indices.len() - aside));
+            }
+            expected.sort_unstable();
+            let halves = halves(&pictures, share, seed).unwrap();
+            assert_eq!((halves.val, halves.doubles), (expected, vec![]), "share {share}, seed {seed}");
+        }
+    }
+
+    #[test]
+    fn contents_are_set_aside_whole_and_judge_once() {
+        // Cats of three shades, one of them three times; dogs of two; a shade that is both.
+        let pictures = Shades(vec![(0, 1), (0, 2), (0, 1), (0, 1), (0, 3), (1, 4), (1, 5), (0, 6), (1, 6), (1, 6)]);
+        let mut judged = BTreeSet::new();
+        for seed in 0..20 {
+            let Halves { train, val, doubles } = halves(&pictures, 0.2, seed).unwrap();
+            assert!(shades(&pictures, &train).is_disjoint(&shades(&pictures, &val)));
+            assert!([7, 8, 9].iter().all(|index| train.contains(index)), "what is both judges nothing");
+            let expected = if val[0] == 0 { vec![(2, 0), (3, 0)] } else { vec![] };
+            assert_eq!((val.len(), doubles), (2, expected), "one of each class");
+            assert_eq!(train.len() + val.len() + if val[0] == 0 { 2 } else { 0 }, 10);
+            judged.extend(val);
+        }
+        assert_eq!(judged, BTreeSet::from([0, 1, 4, 5, 6]), "any content may be set aside, by its first picture");
+        assert_eq!(contradictions(&pictures, &digests(&pictures).unwrap()), [7]);
+        let error = halves(&Shades(vec![(0, 1), (0, 1), (1, 2), (1, 3)]), 0.2, 0).unwrap_err().to_string();
+        assert!(error.contains("class 'cat' (1, without copies"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_judge_is_told() {
+        let learned = digests(&Shades(vec![(0, 1), (1, 2), (0, 1)])).unwrap();
+        let judges = Shades(vec![(0, 1), (0, 7), (1, 8), (1, 7), (1, 9), (1, 9), (0, 2)]);
+        let (fit, unfit) = fit_to_judge(&learned, &judges, &digests(&judges).unwrap());
+        assert_eq!(fit, [2, 4]);
+        let expected = [
+            (0, Unfit::Learned(0)),
+            (1, Unfit::Contradiction(3)),
+            (3, Unfit::Contradiction(1)),
+            (5, Unfit::Double(4)),
+            (6, Unfit::Learned(1)),
+        ];
+        assert_eq!(unfit, expected);
+        let none = Shades(vec![(0, 5), (1, 6)]);
+        assert_eq!(fit_to_judge(&learned, &none, &digests(&none).unwrap()), (vec![0, 1], vec![]));
     }
 
     /// No content is both learned from and scored, nor is any in the test set and elsewhere, though the set holds doubles.

@@ -161,9 +161,10 @@ impl DepthStudy {
                     li { "What the maps of one network tell and whether its last layers are needed is not asked here: train one, measure its layers and put this study on its page with the commands below." }
                 }
                 h3 { "The commands" }
+                @let Study { photos, folders, .. } = &self.findings.study;
                 pre { code {
                     (self.command()) "\n"
-                    (train_command(self.findings.study.photos.as_deref(), training)) " --out RUN\n"
+                    (train_command(photos.as_deref(), folders, training)) " --out RUN\n"
                     "convscope layers --run RUN\n"
                     "convscope report RUN --depth " (quoted(&self.folder.display().to_string()))
                 } }

@@ -624,6 +624,7 @@ mod tests {
             contradictory: 0,
             rejected: 0,
             photos: None,
+            folders: Default::default(),
         }
     }
 

@@ -24,7 +24,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cli::{Training, depth_command};
+use crate::cli::{Folders, Training, depth_command};
 use crate::disk;
 use crate::ops::conv2d::Kernels;
 use crate::run_dir::RunDir;
@@ -211,6 +211,9 @@ pub struct Study {
     pub rejected: usize,
     /// The folder of the photos, from the root on, where the study was begun; none for drawn pictures.
     pub photos: Option<String>,
+    /// How the folders of the photos were read, where that was said.
+    #[serde(flatten)]
+    pub folders: Folders,
 }
 
 impl Study {
@@ -222,7 +225,7 @@ impl Study {
     /// The command that makes the study, as it is typed in a shell, without the options of the machine.
     pub fn command(&self) -> String {
         let pictures = self.dev_pictures + self.test_pictures + self.duplicates + self.contradictory;
-        depth_command(self.photos.as_deref(), pictures, &self.identity.settings)
+        depth_command(self.photos.as_deref(), &self.folders, pictures, &self.identity.settings)
     }
 
     /// Checks that a folder can be this study's: it is, or it is new. Returns the study as the folder holds it, where it may have
