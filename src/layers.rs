@@ -22,8 +22,9 @@ use crate::explain::{Lens, Question};
 use crate::gpu::GpuError;
 use crate::layout::padded;
 use crate::model::{Mode, Optimizer};
+use crate::standing::{Standing, Verdict};
 use crate::stats::{
-    self, PairedT, benjamini_hochberg, effective_rank, holm, mcnemar, paired_bootstrap, paired_difference, wilson,
+    self, PairedT, benjamini_hochberg, effective_rank, holm, mcnemar, paired_bootstrap, paired_difference,
 };
 
 /// Pictures that repeatability is measured on.
@@ -351,7 +352,8 @@ impl Reset {
 /// Whether the share of right pictures, as many of each class, is shown to lie above that of guesses.
 fn beats_guessing(correct: &[f64], classes: usize) -> bool {
     let right = correct.iter().filter(|&&correct| correct == 1.0).count();
-    wilson(right, correct.len(), LEVEL).0 > 1.0 / classes as f64
+    let commonest = Some(correct.len() / classes);
+    Standing { right, images: correct.len(), commonest, epochs: 1 }.verdict() == Verdict::Better
 }
 
 /// Pictures in memory.

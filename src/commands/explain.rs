@@ -48,6 +48,9 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         return tell(&failed);
     }
 
+    let validation = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE);
+    let at_hand = validation.as_ref().ok().map(AsRef::as_ref);
+    let caution = super::say_standing(&arguments.run, arguments.weights, meta.epoch, at_hand);
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
@@ -56,7 +59,6 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     }
     let control = Weights::initial(&meta.spec, CONTROL_SEED);
     lens.load(&weights);
-    let validation = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE);
     match &validation {
         Ok(validation) if subjects.is_empty() => subjects = chosen(&lens, validation.as_ref())?,
         Err(error) if subjects.is_empty() => bail!("no image was named, and the run's own cannot be had: {error:#}"),
@@ -64,7 +66,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         Ok(_) => {}
     }
     let means = validation.ok().map(|pictures| means(&lens, pictures.as_ref())).transpose()?;
-    let options = Options { against, methods, means };
+    let options = Options { against, methods, means, guesses: caution.is_some() };
 
     let parent = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?.path().to_path_buf(),
@@ -79,6 +81,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         let decision = decision(&explanation, subject, &meta.classes);
         let name = &subject.name;
         let mut facts = vec![format!("image {name}; the network says {decision}"), format!("weights {weights_shown}")];
+        facts.splice(0..0, caution.clone());
         if meta.drawn && subject.truth.is_none() {
             facts.push(super::DRAWN.into());
         }

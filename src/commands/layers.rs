@@ -10,6 +10,7 @@ use crate::cli::LayersArgs;
 use crate::html::layer_charts;
 use crate::layers::{self, Layer, Layers, Subjects};
 use crate::run_dir::{self, RunDir};
+use crate::standing::{self, Standing};
 use crate::terminal::{bar, say};
 
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
@@ -43,7 +44,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
         folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
     }
     write_csv(&folder.file("layers.csv"), &table)?;
-    print(&table);
+    print(&table, meta.spec.classes);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
@@ -53,8 +54,12 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     Ok(())
 }
 
-fn print(table: &Layers) {
-    say(format!("{} on {} pictures, accuracy {:.1} %", table.weights, table.pictures, table.accuracy));
+fn print(table: &Layers, classes: usize) {
+    let right = (table.accuracy / 100.0 * table.pictures as f64).round() as usize;
+    let commonest = Some(table.pictures / classes);
+    let standing = Standing { right, images: table.pictures, commonest, epochs: 1 };
+    standing::caution(Some(&standing)).iter().for_each(|caution| say(format!("note: {caution}")));
+    say(format!("{} on as many images of each class: {standing}", table.weights));
     say(
         "block  maps            sees  repeats (untrained)  dead  rank   probe (untrained, permuted)  reset costs, points",
     );

@@ -23,6 +23,7 @@ use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::inspect::Look;
 use crate::spec::Spec;
+use crate::standing::{self, Standing};
 use crate::terminal::{bar, say};
 
 /// Memory for the pictures of a run that is looked into, in MiB.
@@ -96,6 +97,19 @@ fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -
         say(format!("note: {count} pictures can no longer be read and are left out; the first: {file}: {reason}"));
     }
     Ok(found)
+}
+
+/// Says how a run's weights do beside always naming the commonest class, before anything else is said of them. Returns
+/// what pages are to say first, where there is a reason for caution.
+fn say_standing(run: &Path, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Option<String> {
+    let standing = Standing::of_run(run, which, epoch, validation);
+    let caution = standing::caution(standing.as_ref());
+    if let Some(caution) = &caution {
+        say(format!("note: {caution}"));
+    } else if let Some(standing) = standing {
+        say(format!("network  {}: {standing}", which.file()));
+    }
+    caution
 }
 
 /// The weights as captions name them.

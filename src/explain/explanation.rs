@@ -11,6 +11,7 @@ use super::{Inside, Lens, Question};
 use crate::checkpoint::Weights;
 use crate::data::prepare;
 use crate::gpu::GpuError;
+use crate::standing;
 use crate::stats;
 
 /// What to find out.
@@ -22,6 +23,8 @@ pub struct Options {
     pub methods: Vec<Method>,
     /// The mean after ReLU of every channel of every block, over many pictures, for ablation.
     pub means: Option<Vec<Vec<f32>>>,
+    /// Whether the network was not shown to do better than guessing: its maps are then not judged.
+    pub guesses: bool,
 }
 
 /// What was found out about one decision.
@@ -62,6 +65,8 @@ pub struct Finding {
     pub control: Map,
     /// How far to believe it.
     pub trust: Trust,
+    /// Whether the decision is no more than a guess, as far as was shown.
+    pub of_guess: bool,
     /// Of integrated gradients, what the map adds up to.
     pub completeness: Option<Completeness>,
     /// How long the map took.
@@ -156,7 +161,8 @@ impl Explanation {
             };
             let control = at_pixels(method, &control);
             let exact = method == Method::HiResCam { block: lens.blocks().len() - 1 };
-            findings.push(Finding { method, exact, raw, map, control, trust, completeness, seconds });
+            let of_guess = options.guesses;
+            findings.push(Finding { method, exact, raw, map, control, trust, of_guess, completeness, seconds });
         }
         Ok(Self {
             evidence: ledger.evidence_map(lens),
@@ -180,6 +186,9 @@ impl Finding {
             return "A picture only: whatever the scores below, methods of this kind draw the photo's edges even for networks \
                     whose weights were shuffled (Adebayo et al., 2018)."
                 .into();
+        }
+        if self.of_guess {
+            return standing::NOT_JUDGED.into();
         }
         // What is true by its making needs no comparison with an untrained network.
         let found = self.trust.found(baselines);

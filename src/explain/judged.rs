@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Lens, Question};
 use crate::data::{Pictures, prepare};
 use crate::gpu::GpuError;
+use crate::predictions::Prediction;
 use crate::stats;
 
 /// What the network makes of one labelled picture.
@@ -25,6 +26,20 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// What follows from a prediction.
+    pub fn new(Prediction { index, truth, logits }: &Prediction) -> Self {
+        let probabilities = stats::probabilities(logits);
+        let Question { target, against } = Question::of(logits, None);
+        Self {
+            index: *index,
+            truth: *truth,
+            predicted: target,
+            probability: probabilities[target],
+            of_truth: probabilities[*truth],
+            margin: probabilities[target] - probabilities[against],
+        }
+    }
+
     /// Whether the most probable class is the picture's.
     pub fn right(&self) -> bool {
         self.predicted == self.truth
@@ -36,28 +51,23 @@ impl Judged {
 /// # Errors
 /// When the device failed.
 pub fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>, GpuError> {
+    Ok(predict(lens, pictures)?.iter().map(Judged::new).collect())
+}
+
+/// What the lens's network says of all pictures that can still be read.
+///
+/// # Errors
+/// When the device failed.
+pub fn predict(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Prediction>, GpuError> {
     let mut unreadable = BTreeSet::new();
     let make = |index: usize, place: &mut [f32]| match pictures.pixels(index) {
         Ok(pixels) => prepare::to_tensor(&pixels, false, place),
         Err(_) => drop(unreadable.insert(index)),
     };
     let logits = lens.logits(pictures.len(), make)?;
-    let readable = logits.iter().enumerate().filter(|(index, _)| !unreadable.contains(index));
-    Ok(readable
-        .map(|(index, logits)| {
-            let probabilities = stats::probabilities(logits);
-            let Question { target, against } = Question::of(logits, None);
-            let truth = pictures.label(index) as usize;
-            Judged {
-                index,
-                truth,
-                predicted: target,
-                probability: probabilities[target],
-                of_truth: probabilities[truth],
-                margin: probabilities[target] - probabilities[against],
-            }
-        })
-        .collect())
+    let readable = logits.into_iter().enumerate().filter(|(index, _)| !unreadable.contains(index));
+    let predicted = |(index, logits)| Prediction { index, truth: pictures.label(index) as usize, logits };
+    Ok(readable.map(predicted).collect())
 }
 
 /// Up to `most` mistakes, the surest first.

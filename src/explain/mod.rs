@@ -22,7 +22,7 @@ pub mod trust;
 
 pub use explanation::{Channel, Explanation, Finding, Options, methods};
 pub use hover::Hover;
-pub use judged::{Judged, closest, judge, surest, telling, worst};
+pub use judged::{Judged, closest, judge, predict, surest, telling, worst};
 pub use lens::{Inside, InsideBlock, Lens};
 
 /// What is explained: why `target` rather than `against`. Both are classes by their number.

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::words::percent;
 use super::{Explained, ExplainedMap, Report, missing, picture};
+use crate::standing::{self, Verdict};
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
@@ -19,11 +20,13 @@ pub fn part(report: &Report) -> Markup {
             "Insertion: while they are restored first, higher is better. Your own pictures: "
             code { "convscope explain IMAGE --run " (report.typed()) }
         }
-        @for explained in &report.explained { (decision(explained)) }
+        @let judged = standing::verdict(report.standing().as_ref()) == Verdict::Better;
+        @for explained in &report.explained { (decision(explained, judged)) }
     }
 }
 
-fn decision(explained: &Explained) -> Markup {
+/// `judged` is whether the network is more than a guess, so that its maps can be judged.
+fn decision(explained: &Explained, judged: bool) -> Markup {
     let Explained { name, target, against, probability, truth, .. } = explained;
     html! {
         article.decision {
@@ -45,13 +48,13 @@ fn decision(explained: &Explained) -> Markup {
                     }
                     p.verdict { "Exact: but for the bias, its places add up to the decision." }
                 }
-                @for map in &explained.maps { (method(explained, map)) }
+                @for map in &explained.maps { (method(explained, map, judged)) }
             }
         }
     }
 }
 
-fn method(explained: &Explained, map: &ExplainedMap) -> Markup {
+fn method(explained: &Explained, map: &ExplainedMap, judged: bool) -> Markup {
     let name = &map.method;
     html! {
         section {
@@ -60,7 +63,7 @@ fn method(explained: &Explained, map: &ExplainedMap) -> Markup {
                 figure { (picture(&map.map, &format!("{name} of the network"))) figcaption { "this network" } }
                 figure { (picture(&map.control, &format!("{name} of an untrained network"))) figcaption { "untrained" } }
             }
-            p.verdict { (map.verdict) }
+            p.verdict { @if judged { (map.verdict) } @else { (standing::NOT_JUDGED) } }
             table.scores {
                 thead { tr { th { "" } th.number { "deletion ↓" } th.number { "insertion ↑" } } }
                 tbody {

@@ -257,7 +257,7 @@ fn silenced_channel() {
     }
     let lens = Lens::new(gpu(), &spec, 2, |_, _| {}).unwrap();
     let pixels: Vec<u8> = (0..20 * 20 * 3).map(|i| ((formula(i, 7) + 1.0) * 127.0) as u8).collect();
-    let options = Options { against: None, methods: vec![], means: None };
+    let options = Options { against: None, methods: vec![], means: None, guesses: false };
     let explanation = Explanation::new(&lens, &weights, &Weights::initial(&spec, 1), &pixels, &options).unwrap();
     let dead: Vec<bool> = explanation.channels[0].iter().map(|channel| channel.maximum == 0.0).collect();
     assert_eq!(dead, [false, false, false, true, false]);
@@ -306,7 +306,7 @@ fn single_values() {
     }
     let lens = Lens::new(gpu(), &spec, 4, |_, _| {}).unwrap();
     let pixels: Vec<u8> = (0..24 * 24 * 3).map(|i| ((formula(i, 7) + 1.0) * 127.0) as u8).collect();
-    let options = Options { against: None, methods: vec![Method::Gradient], means: None };
+    let options = Options { against: None, methods: vec![Method::Gradient], means: None, guesses: false };
     let explanation = Explanation::new(&lens, &weights, &Weights::initial(&spec, 1), &pixels, &options).unwrap();
     let hover = serde_json::to_value(Hover::new(&lens, &weights, &explanation)).unwrap();
     let mut checked = 0;
