@@ -16,6 +16,8 @@ use crate::train::EpochRecord;
 const NAMED: usize = 20;
 /// Classes up to which all confusions are a table.
 const MATRIX: usize = 16;
+/// Classes up to which their names stand level above the table.
+const FEW: usize = 5;
 /// Confusions that are listed where there are more classes.
 const CONFUSIONS: usize = 20;
 
@@ -160,11 +162,11 @@ fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
     };
     html! {
         div.scroll {
-            table.confusion {
+            table.confusion.many[matrix && classes.len() > FEW] {
                 thead {
                     tr {
                         th scope="col" { "is ↓ taken for →" }
-                        @if matrix { @for class in classes { th.number scope="col" { (class) } } }
+                        @if matrix { @for class in classes { th.number.class scope="col" { (class) } } }
                         th.number scope="col" { "pictures" }
                         th.number scope="col" { "recall" }
                         th.number scope="col" { "precision" }
