@@ -326,7 +326,7 @@ fn layers_are_measured() {
     let folder = tempfile::tempdir().unwrap();
     train_tiny(folder.path(), &[]);
     let printed = succeed(folder.path(), &["layers", "--run", "runs/001", "--pictures", "60"]);
-    assert!(printed.contains("60 pictures") && printed.contains("block 2: "), "{printed}");
+    assert!(printed.contains("60 images") && printed.contains("block 2: "), "{printed}");
     assert!(printed.contains("only `depth` answers that"), "{printed}");
     let table = json(&folder.path().join("runs/001/layers/layers.json"));
     assert_eq!(table["layers"].as_array().unwrap().len(), 2);
@@ -443,7 +443,7 @@ fn a_network_that_knows_is_told_so() {
         ["--data", "photos", "--size", "32", "--batch", "4", "--channels", "4,6", "--epochs", "8", "--lr", "0.01"];
     let head = ["--head", "flatten", "--padding", "1", "--out", "run"];
     let printed = succeed(folder.path(), &[&["train"], &options[..], &head[..]].concat());
-    let said = "100.0 % of 6 images right (95 % interval 44.3 to 100.0 %, allowing for the choice of the best of 8 epochs); always naming the \
+    let said = "100.0 % of 6 images right (95 % interval 44.5 to 100.0 %, allowing for the choice of the best of 8 epochs); always naming the \
                 commonest class: 33.3 %";
     assert!(printed.contains(said) && !printed.contains("note: "), "{printed}");
 

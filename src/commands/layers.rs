@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::checkpoint::{Checkpoint, Weights};
-use crate::cli::LayersArgs;
+use crate::cli::{LayersArgs, Which};
 use crate::html::layer_charts;
 use crate::layers::{self, Layer, Layers, Subjects};
 use crate::run_dir::{self, RunDir};
@@ -44,7 +44,9 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
         folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
     }
     write_csv(&folder.file("layers.csv"), &table)?;
-    print(&table, meta.spec.classes);
+    // Photos that chose the best epoch judge it too; drawn images are new.
+    let epochs = if arguments.weights == Which::Best && config.data.is_some() { config.training.epochs } else { 1 };
+    print(&table, meta.spec.classes, epochs);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
@@ -54,10 +56,11 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     Ok(())
 }
 
-fn print(table: &Layers, classes: usize) {
+/// `epochs` is from how many epochs these images chose the network.
+fn print(table: &Layers, classes: usize, epochs: usize) {
     let right = (table.accuracy / 100.0 * table.pictures as f64).round() as usize;
     let commonest = Some(table.pictures / classes);
-    let standing = Standing { right, images: table.pictures, commonest, epochs: 1 };
+    let standing = Standing { right, images: table.pictures, commonest, epochs };
     standing::caution(Some(&standing)).iter().for_each(|caution| say(format!("note: {caution}")));
     say(format!("{} on as many images of each class: {standing}", table.weights));
     say(

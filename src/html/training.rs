@@ -93,7 +93,7 @@ pub fn part(report: &Report) -> Markup {
     }
 }
 
-/// `guessing` is the share of validation pictures that always naming the commonest class gets right, for a curve of accuracy.
+/// `guessing` is the share of validation images that always naming the commonest class gets right, for a curve of accuracy.
 fn curve(
     report: &Report,
     what: &str,
@@ -167,7 +167,7 @@ fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
                     tr {
                         th scope="col" { "is ↓ taken for →" }
                         @if matrix { @for class in classes { th.number.class scope="col" { (class) } } }
-                        th.number scope="col" { "pictures" }
+                        th.number scope="col" { "images" }
                         th.number scope="col" { "recall" }
                         th.number scope="col" { "precision" }
                         th.number scope="col" { "F1" }
@@ -223,13 +223,13 @@ fn share(part: usize, whole: usize) -> Markup {
 fn calibration(looked: &Looked) -> Markup {
     let Looked { calibration, log_loss, confusion, .. } = looked;
     let of_class: Vec<usize> = confusion.iter().map(|row| row.iter().sum()).collect();
-    let pictures: usize = of_class.iter().sum();
+    let images: usize = of_class.iter().sum();
     let [error, by_chance, most] =
         [calibration.error, calibration.by_chance, calibration.most_by_chance].map(|share| plain(share, 3));
     let sure = if calibration.excess() > 0.0 { "too sure" } else { "not sure enough" };
     let caption = html! {
-        "Of the pictures that the network is so sure of, how many it gets right, in 15 bins of equal width, with 95 % intervals after Wilson. On the "
-        "dashed line the two are the same. Below, how many pictures each bin has."
+        "Of the images that the network is so sure of, how many it gets right, in 15 bins of equal width, with 95 % intervals after Wilson. On the "
+        "dashed line the two are the same. Below, how many images each bin has."
     };
     html! {
         div.figures {
@@ -242,7 +242,7 @@ fn calibration(looked: &Looked) -> Markup {
                     }
                     div {
                         dd { (plain(*log_loss, 3)) }
-                        dt { "log-loss in nats; giving each class its share of the pictures would get " (plain(log_loss_of_shares(&of_class), 3)) }
+                        dt { "log-loss in nats; giving each class its share of the images would get " (plain(log_loss_of_shares(&of_class), 3)) }
                     }
                 }
                 p {
@@ -253,13 +253,13 @@ fn calibration(looked: &Looked) -> Markup {
                     } @else {
                         "It was not shown that the network's probabilities are off: were they exact, an error of " (by_chance)
                         " on average, and up to " (most) " with 95 % probability, would come of chance alone on "
-                        (count(pictures)) " pictures."
+                        (count(images)) " images."
                     }
                 }
                 p.note {
-                    "ECE after C. Guo et al. (ICML 2017): pictures are put in 15 bins of equal width by the largest probability; the mean over "
-                    "pictures of the distance between accuracy and mean probability in the bin, 0 at best. What chance gives is found by drawing "
-                    "every picture's outcome 1,000 times with its own probability."
+                    "ECE after C. Guo et al. (ICML 2017): images are put in 15 bins of equal width by the largest probability; the mean over "
+                    "images of the distance between accuracy and mean probability in the bin, 0 at best. What chance gives is found by drawing "
+                    "every image's outcome 1,000 times with its own probability."
                 }
             }
         }
@@ -272,7 +272,7 @@ fn reliability(calibration: &Calibration) -> Chart {
         let middle = bin.right as f64 / bin.images as f64;
         bin.mean_confidence().map(|confidence| ReliabilityBin { images: bin.images, confidence, middle, low, high })
     };
-    let label = "share of pictures that are right, by how sure the network is";
+    let label = "share of images that are right, by how sure the network is";
     Reliability { label, bins: calibration.bins.iter().filter_map(row).collect() }.draw()
 }
 
