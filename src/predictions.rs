@@ -48,7 +48,8 @@ pub fn confusion(predictions: &[Prediction], classes: usize) -> Vec<Vec<usize>> 
 /// # Errors
 /// When the table cannot be written.
 pub fn write(run: &RunDir, predictions: &[Prediction], pictures: &dyn Pictures, classes: &[String]) -> Result<()> {
-    let table = table(predictions, |index| pictures.name(index), classes).context("the table of predictions cannot be made")?;
+    let table =
+        table(predictions, |index| pictures.name(index), classes).context("the table of predictions cannot be made")?;
     run.write(PREDICTIONS, &table)
 }
 
