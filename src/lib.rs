@@ -80,9 +80,13 @@ pub mod inspect;
 #[cfg(feature = "native")]
 pub mod layers;
 #[cfg(feature = "native")]
+pub mod predictions;
+#[cfg(feature = "native")]
 pub mod report;
 #[cfg(feature = "native")]
 pub mod run_dir;
+#[cfg(feature = "native")]
+pub mod standing;
 #[cfg(feature = "native")]
 pub mod stats;
 #[cfg(feature = "native")]

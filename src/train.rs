@@ -12,6 +12,7 @@ use crate::data::{Pictures, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
 use crate::layout::padded;
 use crate::model::{Metrics, Mode, Model, Optimizer};
+use crate::predictions::Prediction;
 
 /// How a network is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -203,22 +204,40 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the device failed, a picture cannot be read any more, or a logit is not finite.
     pub fn logits(&self, pictures: &dyn Pictures, progress: &mut dyn FnMut(Progress)) -> Result<Vec<f32>> {
+        let (predictions, rejected) = self.predict(pictures, progress)?;
+        check_all_read(&rejected)?;
+        Ok(predictions.into_iter().flat_map(|prediction| prediction.logits).collect())
+    }
+
+    /// What the model says of all pictures in evaluation mode, in their order. Returns the pictures that had become unreadable as
+    /// well.
+    ///
+    /// # Errors
+    /// When the device failed, or a logit is not finite.
+    pub fn predict(
+        &self,
+        pictures: &dyn Pictures,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
         let order: Vec<usize> = (0..pictures.len()).collect();
         let classes = self.model.spec().classes;
-        let mut logits: Vec<f32> = Vec::with_capacity(order.len() * classes);
+        let mut predictions = Vec::with_capacity(order.len());
         let mut submit = |batch: &Batch| {
             self.model.set_live(self.gpu, batch.indices.len());
             let submission = self.evaluation.submit(self.gpu)?;
             let padded_rows: Vec<f32> = pollster::block_on(self.model.activations.logits.read(self.gpu))?;
-            let rows = padded_rows.chunks_exact(padded(classes)).take(batch.indices.len());
-            logits.extend(rows.flat_map(|row| &row[..classes]));
+            let rows = padded_rows.chunks_exact(padded(classes));
+            predictions.extend(batch.indices.iter().zip(rows).map(|(&index, row)| Prediction {
+                index,
+                truth: pictures.label(index) as usize,
+                logits: row[..classes].to_vec(),
+            }));
             Ok(submission)
         };
         let (_, rejected) = run(self.gpu, self.model, pictures, &order, None, &mut submit, progress)?;
-        check_all_read(&rejected)?;
-        let finite = logits.iter().all(|logit| logit.is_finite());
+        let finite = predictions.iter().flat_map(|prediction| &prediction.logits).all(|logit| logit.is_finite());
         ensure!(finite, "the network's outputs are not finite numbers: lower --lr (now {})", self.recipe.lr);
-        Ok(logits)
+        Ok((predictions, rejected))
     }
 
     /// The weights as they are now.

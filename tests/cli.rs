@@ -24,6 +24,8 @@ fn main() {
         trial("what_was_learned_is_shown", what_was_learned_is_shown),
         trial("layers_are_measured", layers_are_measured),
         trial("a_run_is_reported", a_run_is_reported),
+        trial("a_network_that_guesses_is_told_so_first", a_network_that_guesses_is_told_so_first),
+        trial("a_network_that_knows_is_told_so", a_network_that_knows_is_told_so),
         trial("adapters_are_listed", adapters_are_listed),
         trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
         trial("kernels_can_be_chosen", kernels_can_be_chosen),
@@ -332,7 +334,7 @@ fn layers_are_measured() {
     let folder = tempfile::tempdir().unwrap();
     train_tiny(folder.path(), &[]);
     let printed = succeed(folder.path(), &["layers", "--run", "runs/001", "--pictures", "60"]);
-    assert!(printed.contains("60 pictures") && printed.contains("block 2: "), "{printed}");
+    assert!(printed.contains("60 images") && printed.contains("block 2: "), "{printed}");
     assert!(printed.contains("only `depth` answers that"), "{printed}");
     let table = json(&folder.path().join("runs/001/layers/layers.json"));
     assert_eq!(table["layers"].as_array().unwrap().len(), 2);
@@ -375,6 +377,120 @@ fn a_run_is_reported() {
 
     train_tiny(folder.path(), &["--out", "quiet", "--no-report"]);
     assert!(!folder.path().join("quiet/report.html").exists());
+}
+
+/// Two classes of noise, one twice as common: there is nothing to learn but which is the commoner.
+fn make_noise(root: &Path) {
+    let mut state = 1u32;
+    for (class, count) in [("common", 100), ("rare, \"odd\"", 50)] {
+        fs::create_dir_all(root.join(class)).unwrap();
+        for number in 0..count {
+            let noise = image::RgbImage::from_fn(24, 24, |_, _| {
+                image::Rgb([(); 3].map(|()| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 24) as u8
+                }))
+            });
+            noise.save(root.join(class).join(format!("{number}.png"))).unwrap();
+        }
+    }
+}
+
+const NO_BETTER: &str = "note: This network was not shown to do better than always naming the commonest class: ";
+
+fn a_network_that_guesses_is_told_so_first() {
+    let folder = tempfile::tempdir().unwrap();
+    make_noise(&folder.path().join("noise"));
+    let options =
+        ["--data", "noise", "--size", "24", "--batch", "8", "--channels", "4,6", "--epochs", "2", "--out", "run"];
+    let printed = succeed(folder.path(), &[&["train"], &options[..]].concat());
+    let place = |text: &str| printed.find(text).unwrap_or_else(|| panic!("{text}: {printed}"));
+    assert!(place("epoch  2/2") < place(NO_BETTER) && place(NO_BETTER) < place("wrote "), "{printed}");
+    let epochs: Vec<&str> = printed.lines().filter(|line| line.starts_with("epoch ")).collect();
+    assert!(epochs.iter().all(|line| line.matches("% (66.7)").count() == 2), "beside both accuracies: {printed}");
+
+    for command in [
+        &["features", "noise/common/0.png", "--run", "run"][..],
+        &["explain", "noise/common/0.png", "--run", "run"],
+        &["learned", "--run", "run"],
+    ] {
+        let printed = succeed(folder.path(), command);
+        assert!(
+            printed.starts_with(NO_BETTER) && printed.contains("always naming the commonest class: 66.7 %"),
+            "{printed}"
+        );
+    }
+    let saliency = json(&folder.path().join("run/explain/0/saliency.json"));
+    for method in saliency["methods"].as_array().unwrap() {
+        let verdict = method["verdict"].as_str().unwrap();
+        assert!(verdict.starts_with("Not judged: this network was not shown to do better"), "{method}");
+    }
+    let printed = succeed(folder.path(), &["layers", "--run", "run"]);
+    let table = [printed.find(NO_BETTER), printed.find("last.safetensors on as many images of each class")];
+    assert!(table[0].is_some() && table[0] < table[1], "{printed}");
+    assert!(!printed.contains("needs what it has learned"), "{printed}");
+    let printed = succeed(folder.path(), &["report", "run"]);
+    assert!(printed.contains(NO_BETTER), "{printed}");
+    let page = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
+    assert!(page.contains("class=\"caution\"") && !page.contains("It depends on what was learned"));
+
+    // A run of an older version: the classes of its validation images are counted where these are at hand.
+    let mut config = json(&folder.path().join("run/config.json"));
+    assert_eq!(config["val_of_class"], serde_json::json!([20, 10]));
+    config.as_object_mut().unwrap().remove("val_of_class");
+    fs::write(folder.path().join("run/config.json"), config.to_string()).unwrap();
+    let printed = succeed(folder.path(), &["features", "noise/common/0.png", "--run", "run"]);
+    assert!(printed.starts_with("note: It is not known whether this network does better"), "{printed}");
+    assert!(succeed(folder.path(), &["learned", "--run", "run"]).starts_with(NO_BETTER));
+}
+
+fn a_network_that_knows_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    make_photos(&folder.path().join("photos"));
+    let options =
+        ["--data", "photos", "--size", "32", "--batch", "4", "--channels", "4,6", "--epochs", "8", "--lr", "0.01"];
+    let head = ["--head", "flatten", "--padding", "1", "--out", "run"];
+    let printed = succeed(folder.path(), &[&["train"], &options[..], &head[..]].concat());
+    let said = "100.0 % of 6 images right (95 % interval 44.5 to 100.0 %, allowing for the choice of the best of 8 epochs); always naming the \
+                commonest class: 33.3 %";
+    assert!(printed.contains(said) && !printed.contains("note: "), "{printed}");
+
+    // Every validation image has a row, whose columns are named once.
+    let path = folder.path().join("run/predictions.csv");
+    let first = fs::read_to_string(&path).unwrap();
+    let rows: Vec<&str> = first.lines().collect();
+    assert_eq!(rows[0], "file,label,predicted,probability_blue,probability_green,probability_red,loss");
+    assert_eq!(rows.len(), 7);
+    let files: HashSet<&str> = rows[1..].iter().map(|row| row.split(',').next().unwrap()).collect();
+    let validation = fs::read_to_string(folder.path().join("run/validation.csv")).unwrap();
+    assert_eq!(files, validation.lines().skip(1).collect());
+    for row in &rows[1..] {
+        let fields: Vec<&str> = row.split(',').collect();
+        assert!(fields[0].starts_with(fields[1]) && fields[2] == fields[1], "{row}");
+        let numbers: Vec<f64> = fields[3..].iter().map(|field| field.parse().unwrap()).collect();
+        assert!((numbers[..3].iter().sum::<f64>() - 1.0).abs() < 1e-9, "{row}");
+        let of_label = numbers[["blue", "green", "red"].iter().position(|class| *class == fields[1]).unwrap()];
+        assert!((numbers[3] + of_label.ln()).abs() < 1e-6, "{row}");
+    }
+    for command in [
+        &["features", "photos/red/0.png", "--run", "run"][..],
+        &["explain", "photos/red/0.png", "--run", "run"],
+        &["learned", "--run", "run"],
+    ] {
+        let printed = succeed(folder.path(), command);
+        assert!(printed.starts_with(&format!("network  best.safetensors: {said}")), "{printed}");
+    }
+
+    // A run that was stopped has no such table; `report` adds it.
+    fs::remove_file(&path).unwrap();
+    let printed = succeed(folder.path(), &["report", "run"]);
+    assert!(printed.contains(said) && !printed.contains("note: "), "{printed}");
+    let again = fs::read_to_string(&path).unwrap();
+    let names =
+        |table: &str| table.lines().map(|row| row.split(',').take(3).collect::<Vec<_>>().join(",")).collect::<Vec<_>>();
+    assert_eq!(names(&again), names(&first));
+    let page = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
+    assert!(page.contains("expected calibration error (ECE)") && !page.contains("class=\"caution\""));
 }
 
 fn adapters_are_listed() {

@@ -172,6 +172,49 @@ fn scores_agree_with_scikit_learn() {
 }
 
 #[test]
+fn calibration_agrees_with_scikit_learn() {
+    for case in golden("calibration") {
+        let (logits, labels) = (numbers(&case["logits"]), counts(&case["labels"]));
+        let found = Calibration::new(&logits, &labels, 0.95, 0).unwrap();
+        assert_eq!(found.bins.len(), 15);
+        let bins: Vec<&CalibrationBin> = found.bins.iter().filter(|bin| bin.images > 0).collect();
+        assert_eq!(bins.iter().map(|bin| bin.images).collect::<Vec<_>>(), counts(&case["images"]));
+        let right: Vec<f64> = bins.iter().map(|bin| bin.right as f64 / bin.images as f64).collect();
+        let confidence: Vec<f64> = bins.iter().map(|bin| bin.mean_confidence().unwrap()).collect();
+        assert_all_close(&right, &numbers(&case["right"]), 1e-12);
+        assert_all_close(&confidence, &numbers(&case["confidence"]), 1e-12);
+        assert_abs_diff_eq!(found.error, number(&case["error"]), epsilon = 1e-12);
+        assert_abs_diff_eq!(expected_calibration_error(&logits, &labels), found.error);
+        let of_class: Vec<usize> = (0..logits.len() / labels.len())
+            .map(|class| labels.iter().filter(|&&label| label == class).count())
+            .collect();
+        assert_abs_diff_eq!(log_loss_of_shares(&of_class), number(&case["log_loss_of_shares"]), epsilon = 1e-12);
+    }
+}
+
+#[test]
+fn scores_of_classes_agree_with_scikit_learn() {
+    for case in golden("confusion") {
+        let confusion: Vec<Vec<usize>> = case["confusion"].as_array().unwrap().iter().map(counts).collect();
+        let classes = ClassCounts::of(&confusion);
+        let scores: [fn(&ClassCounts) -> Option<f64>; 3] =
+            [ClassCounts::precision, ClassCounts::recall, ClassCounts::f1];
+        let macros = numbers(&case["macro"]);
+        for (position, (score, name)) in scores.into_iter().zip(["precision", "recall", "f1"]).enumerate() {
+            let found: Vec<f64> = classes.iter().map(|class| score(class).unwrap_or(0.0)).collect();
+            assert_all_close(&found, &numbers(&case[name]), 1e-12);
+            assert_abs_diff_eq!(macro_mean(&classes, score), macros[position], epsilon = 1e-12);
+        }
+    }
+    // What has no value is told from what is 0.
+    let [never_predicted, without_images] =
+        [[1, 0], [0, 1]].map(|[actual, predicted]| ClassCounts { right: 0, actual, predicted });
+    assert_eq!((never_predicted.recall(), never_predicted.precision()), (Some(0.0), None));
+    assert_eq!((without_images.recall(), without_images.precision()), (None, Some(0.0)));
+    assert_eq!(ClassCounts::default().f1(), None);
+}
+
+#[test]
 fn effective_rank_agrees_with_numpy() {
     for case in golden("effective_rank") {
         let found = effective_rank(&numbers(&case["features"]), count(&case["n"])).unwrap();
@@ -484,6 +527,57 @@ fn a_probe_refuses_what_it_cannot_fold_or_read() {
 }
 
 // Simulated studies.
+
+/// How often probabilities are called off, of `studies` networks whose logits are `stretch` times what they should be.
+fn called_off(classes: usize, images: usize, stretch: f64, studies: u64) -> f64 {
+    let off = (0..studies).filter(|&seed| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let (mut logits, mut labels) = (Vec::new(), Vec::new());
+        for _ in 0..images {
+            let row: Vec<f64> = (0..classes).map(|_| rng.random_range(-2.0..2.0)).collect();
+            let (mut left, mut label) = (rng.random::<f64>(), 0);
+            for (class, probability) in probabilities(&row).into_iter().enumerate() {
+                if left >= 0.0 {
+                    label = class;
+                }
+                left -= probability;
+            }
+            labels.push(label);
+            logits.extend(row.iter().map(|logit| stretch * logit));
+        }
+        Calibration::new(&logits, &labels, 0.95, seed).unwrap().is_off()
+    });
+    off.count() as f64 / studies as f64
+}
+
+#[test]
+fn exact_probabilities_are_seldom_called_off() {
+    const CASES: u64 = 400;
+    for (classes, images) in [(2, 30), (2, 400), (6, 100)] {
+        let share = called_off(classes, images, 1.0, CASES);
+        // 5 % are nominal; 8.3 % are three standard errors more.
+        assert!(share < 0.083, "{share} of the networks on {images} images of {classes} classes");
+    }
+}
+
+#[test]
+fn probabilities_that_are_too_sure_are_called_off() {
+    for stretch in [0.3, 3.0] {
+        let share = called_off(2, 400, stretch, 50);
+        assert!(share > 0.95, "{share} of the networks with logits {stretch} times what they should be");
+    }
+    let logits = [0.0, 1.0].repeat(100);
+    let labels: Vec<usize> = (0..100).map(|image| usize::from(image % 5 > 0)).collect();
+    let found = Calibration::new(&logits, &labels, 0.95, 0).unwrap();
+    assert_abs_diff_eq!(found.excess(), 1.0 / (1.0 + (-1f64).exp()) - 0.8, epsilon = 1e-12);
+    assert!(found.by_chance > 0.0 && found.by_chance < found.most_by_chance, "{found:?}");
+}
+
+#[test]
+fn calibration_refuses_what_is_no_probability() {
+    assert!(matches!(Calibration::new(&[] as &[f64], &[], 0.95, 0), Err(StatsError::TooFew { .. })));
+    assert!(matches!(Calibration::new(&[0.0, f64::NAN], &[0], 0.95, 0), Err(StatsError::NotFinite { .. })));
+}
 
 /// Share of two-sided rejections, naive and corrected, and of one-sided acceptances at the margin, naive and corrected.
 struct Rates {

@@ -132,6 +132,9 @@ pub struct Config {
     pub train_pictures: usize,
     /// Pictures to validate on.
     pub val_pictures: usize,
+    /// How many of them each class has; empty in runs of older versions.
+    #[serde(default)]
+    pub val_of_class: Vec<usize>,
     /// The network and how it is trained.
     #[serde(flatten)]
     pub training: Training,

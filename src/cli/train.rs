@@ -201,6 +201,7 @@ impl TrainArgs {
             classes: classes.to_vec(),
             train_pictures,
             val_pictures,
+            val_of_class: Vec::new(),
             training: self.training(classes.len()),
         }
     }

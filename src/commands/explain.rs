@@ -17,11 +17,12 @@ use crate::explain::ledger::Ledger;
 use crate::explain::pages::Pages;
 use crate::explain::saliency::Completeness;
 use crate::explain::trust::{Baselines, Trust};
-use crate::explain::verdict::{Standing, Verdict};
-use crate::explain::{Explanation, Hover, Judged, Lens, Options, judge, methods, standing, telling};
+use crate::explain::verdict::Verdict;
+use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
 use crate::html::{EXPLAINED, Explained};
 use crate::inspect::Stage;
 use crate::run_dir::{self, RunDir};
+use crate::standing;
 use crate::terminal::{one_line, say};
 
 /// Seed of the untrained network that maps are compared with.
@@ -49,6 +50,9 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         return tell(&failed);
     }
 
+    let validation = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE);
+    let at_hand = validation.as_ref().ok().map(AsRef::as_ref);
+    let standing = super::say_standing(&arguments.run, arguments.weights, meta.epoch, at_hand);
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
@@ -57,21 +61,18 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     }
     let control = Weights::initial(&meta.spec, CONTROL_SEED);
     lens.load(&weights);
-    let mut options = Options { against, methods, means: None, standing: Standing::NotMeasured };
-    match super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE) {
+    let mut options = Options { against, methods, means: None, standing: standing::verdict(standing.as_ref()) };
+    match &validation {
         Ok(pictures) => {
-            let judged = judge(&lens, pictures.as_ref())?;
-            options.standing = standing(&judged);
             options.means = Some(means(&lens, pictures.as_ref())?);
             if subjects.is_empty() {
-                subjects = chosen(&judged, pictures.as_ref())?;
+                subjects = chosen(&lens, pictures.as_ref())?;
             }
         }
         Err(error) if subjects.is_empty() => bail!("no image was named, and the run's own cannot be had: {error:#}"),
-        Err(error) => say(format!(
-            "note: without channel ablation and without a comparison with guessing, which need the run's images: {}",
-            one_line(&error)
-        )),
+        Err(error) => {
+            say(format!("note: without channel ablation, which needs the run's images: {}", one_line(error)));
+        }
     }
 
     let parent = match &arguments.out {
@@ -86,6 +87,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         let decision = decision(&explanation, subject, &meta.classes);
         let name = &subject.name;
         let mut facts = vec![format!("image {name}; the network says {decision}"), format!("weights {weights_shown}")];
+        facts.splice(0..0, standing::caution(standing.as_ref()));
         if meta.drawn && subject.truth.is_none() {
             facts.push(super::DRAWN.into());
         }
@@ -170,8 +172,8 @@ impl Subject {
 }
 
 /// The validation images that tell most.
-fn chosen(judged: &[Judged], pictures: &dyn Pictures) -> Result<Vec<Subject>> {
-    telling(judged, [2, 1, 2]).into_iter().map(|judged| Subject::of(pictures, judged.index)).collect()
+fn chosen(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Subject>> {
+    telling(&judge(lens, pictures)?, [2, 1, 2]).into_iter().map(|judged| Subject::of(pictures, judged.index)).collect()
 }
 
 /// The mean of every channel of every block over up to [`MOST_FOR_MEANS`] pictures.

@@ -8,6 +8,7 @@ use crate::data::prepare;
 use crate::inspect::{self, Stage};
 use crate::model::{Keep, Model};
 use crate::run_dir::{self, RunDir};
+use crate::standing;
 use crate::terminal::say;
 
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
@@ -18,6 +19,8 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let shown = arguments.image.display();
     let pixels = prepare::load(&arguments.image, size).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
+    let standing = super::say_standing(&arguments.run, arguments.weights, meta.epoch, None);
+    let caution = standing::caution(standing.as_ref());
     let gpu = super::open(&arguments.device)?;
     let model = Model::new(&gpu, &meta.spec, 1, Keep::Everything)?;
     model.load(&gpu, &weights);
@@ -25,6 +28,7 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
 
     let weights = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
     let mut facts = super::facts(&format!("image {shown}"), &look, &meta.classes, &weights);
+    facts.splice(0..0, caution);
     if meta.drawn {
         facts.push(super::DRAWN.into());
         say(format!("note: {}", super::DRAWN));

@@ -5,10 +5,11 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::checkpoint::{Checkpoint, Weights};
-use crate::cli::LayersArgs;
+use crate::cli::{LayersArgs, Which};
 use crate::html::layer_charts;
 use crate::layers::{self, Ablation, Layer, Layers, Subjects};
 use crate::run_dir::{self, RunDir};
+use crate::standing::{self, Standing};
 use crate::terminal::{bar, say};
 
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
@@ -42,7 +43,9 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
         folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
     }
     write_csv(&folder, &table)?;
-    print(&table);
+    // Photos that chose the best epoch judge it too; drawn images are new.
+    let epochs = if arguments.weights == Which::Best && config.data.is_some() { config.training.epochs } else { 1 };
+    print(&table, meta.spec.classes, epochs);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
@@ -52,8 +55,13 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     Ok(())
 }
 
-fn print(table: &Layers) {
-    say(format!("{} on {} pictures, accuracy {:.1} %", table.weights, table.pictures, table.accuracy));
+/// `epochs` is from how many epochs these images chose the network.
+fn print(table: &Layers, classes: usize, epochs: usize) {
+    let right = (table.accuracy / 100.0 * table.pictures as f64).round() as usize;
+    let commonest = Some(table.pictures / classes);
+    let standing = Standing { right, images: table.pictures, commonest, epochs };
+    standing::caution(Some(&standing)).iter().for_each(|caution| say(format!("note: {caution}")));
+    say(format!("{} on as many images of each class: {standing}", table.weights));
     say(
         "block  maps            sees  repeats (untrained)  dead  rank   probe (untrained, permuted)  reset costs, points",
     );

@@ -14,6 +14,7 @@ use crate::inspect::first_filters;
 use crate::report::{self, PatchRow};
 use crate::run_dir::{self, RunDir};
 use crate::spec::Block;
+use crate::standing;
 use crate::terminal::{bar, say};
 
 /// Patches of each channel: a square of them.
@@ -26,6 +27,8 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     super::square_size(&arguments.run, &meta.spec)?;
     let pictures = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE)?;
 
+    let standing = super::say_standing(&arguments.run, arguments.weights, meta.epoch, Some(pictures.as_ref()));
+    let caution = standing::caution(standing.as_ref());
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
@@ -35,11 +38,14 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     say(format!("pictures {} for validation, {:.1} s", survey.pictures, started.elapsed().as_secs_f64()));
 
     let shown = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
-    let sheets =
-        Sheets { lens: &lens, survey: &survey, pictures: pictures.as_ref(), weights: format!("weights {shown}") };
+    let sheets = Sheets {
+        lens: &lens,
+        survey: &survey,
+        pictures: pictures.as_ref(),
+        facts: caution.into_iter().chain([format!("weights {shown}")]).collect(),
+    };
     let filters = first_filters(&meta.spec, &weights);
-    let facts = [sheets.weights.clone()];
-    let mut drawn = vec![("filters.png".into(), report::filters("Filters of block 1", &facts, &filters)?)];
+    let mut drawn = vec![("filters.png".into(), report::filters("Filters of block 1", &sheets.facts, &filters)?)];
     for number in 0..lens.blocks().len() {
         let block = number + 1;
         drawn.push((format!("block-{block}-patches.png"), sheets.patches(number)?));
@@ -68,8 +74,8 @@ struct Sheets<'a> {
     lens: &'a Lens<'a>,
     survey: &'a Survey,
     pictures: &'a dyn Pictures,
-    /// A fact on every sheet.
-    weights: String,
+    /// What is said on every sheet.
+    facts: Vec<String>,
 }
 
 impl Sheets<'_> {
@@ -81,8 +87,8 @@ impl Sheets<'_> {
             let patches = channel.strongest.iter().map(|place| self.patch(geometry, place));
             rows.push(row(index, channel, patches.collect::<Result<_>>()?));
         }
-        let facts = [
-            self.weights.clone(),
+        let mut facts = self.facts.clone();
+        facts.extend([
             format!("{} validation pictures", self.survey.pictures),
             format!(
                 "the nine pictures that drive a channel up most, each cut to what its strongest value sees ({} px); below, on \
@@ -92,7 +98,7 @@ impl Sheets<'_> {
                 rows.len(),
                 surveyed.quiet()
             ),
-        ];
+        ]);
         let title = format!("Block {}: the strongest patches of each channel", number + 1);
         Ok(report::patches(&title, &facts, &rows, 3)?)
     }
@@ -124,12 +130,12 @@ impl Sheets<'_> {
         ));
         let row = |made: &Maximised| row(made.channel, &surveyed.channels[made.channel], vec![made.image()]);
         let rows: Vec<PatchRow> = made.iter().map(row).collect();
-        let facts = [
-            self.weights.clone(),
+        let mut facts = self.facts.clone();
+        facts.push(
             "pictures only: made from noise to drive one value of a channel as high as it goes. They show what a channel adds \
              up, not what it is for, and nothing that exists. Below, on how many of the validation pictures it fires"
                 .into(),
-        ];
+        );
         Ok(report::patches(&format!("Block {block}: pictures made to drive each channel up"), &facts, &rows, 1)?)
     }
 }

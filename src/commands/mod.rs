@@ -25,6 +25,7 @@ use crate::gpu::{Gpu, GpuError, adapters};
 use crate::inspect::Look;
 use crate::run_dir::RunDir;
 use crate::spec::Spec;
+use crate::standing::{self, Standing};
 use crate::terminal::{bar, say};
 
 /// Memory for the pictures of a run that is looked into, in MiB.
@@ -101,6 +102,18 @@ fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -
         say(format!("note: {count} pictures can no longer be read and are left out; the first: {file}: {reason}"));
     }
     Ok(found)
+}
+
+/// Says how a run's weights do beside always naming the commonest class, before anything else is said of them. Returns
+/// how they do, as far as it is known.
+fn say_standing(run: &Path, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Option<Standing> {
+    let standing = Standing::of_run(run, which, epoch, validation);
+    if let Some(caution) = standing::caution(standing.as_ref()) {
+        say(format!("note: {caution}"));
+    } else if let Some(standing) = &standing {
+        say(format!("network  {}: {standing}", which.file()));
+    }
+    standing
 }
 
 /// The weights as captions name them.

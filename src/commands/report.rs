@@ -12,10 +12,12 @@ use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{ReportArgs, Which, quoted};
 use crate::data::Pictures;
 use crate::data::folder::recordable;
-use crate::explain::{Explanation, Lens, Options, judge, standing, telling};
+use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
 use crate::gpu::Gpu;
 use crate::html::{Explained, Looked, METHODS, Newest, REPORT, Report};
+use crate::predictions::{self, PREDICTIONS};
 use crate::run_dir::{self, RunDir};
+use crate::standing::{self, Standing};
 use crate::terminal::{one_line, say};
 
 /// Explanations that are shown.
@@ -41,7 +43,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         let pictures = super::pictures::validation_of(run, arguments.data.as_deref(), super::CACHE)?;
         let station = Station::new(&gpu, run, arguments.batch)?;
         if explained.is_empty() {
-            explained = station.explain(pictures.as_ref())?;
+            explained = station.explain(run, pictures.as_ref())?;
         }
         station.look(run, pictures.as_ref())
     });
@@ -56,6 +58,11 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         report.config.data = Some(recordable("--data", data)?);
     }
     report.disagreements().iter().for_each(|problem| say(format!("note: {problem}")));
+    let standing = report.standing();
+    match standing::caution(standing.as_ref()) {
+        Some(caution) => say(format!("note: {caution}")),
+        None => standing.iter().for_each(|standing| say(format!("network  {}: {standing}", Which::Best.file()))),
+    }
     let path = write(&report, out.as_deref())?;
     say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));
     tell_study(&report);
@@ -141,27 +148,44 @@ struct Station<'a> {
     lens: Lens<'a>,
     weights: Weights,
     classes: Vec<String>,
+    epoch: usize,
 }
 
 impl<'a> Station<'a> {
     fn new(gpu: &'a Gpu, run: &Path, batch: u16) -> Result<Self> {
         let Checkpoint { meta, weights } = run_dir::read_checkpoint(run, Which::Best.file())?;
         super::square_size(run, &meta.spec)?;
-        Ok(Self { lens: super::lens(gpu, &meta.spec, batch)?, weights, classes: meta.classes })
+        Ok(Self { lens: super::lens(gpu, &meta.spec, batch)?, weights, classes: meta.classes, epoch: meta.epoch })
     }
 
+    /// What the weights make of the validation pictures; the table of that is written where the run has none, as when it was
+    /// stopped.
     fn look(&self, run: &Path, pictures: &dyn Pictures) -> Result<Looked> {
-        Looked::new(run, &self.lens, &self.weights, pictures)
+        self.lens.load(&self.weights);
+        let predictions = predict(&self.lens, pictures)?;
+        if !run.join(PREDICTIONS).exists()
+            && let Err(error) =
+                predictions::write(&RunDir::at(run.to_path_buf()), &predictions, pictures, &self.classes)
+        {
+            // The page can do without.
+            say(format!("note: {error:#}"));
+        }
+        Looked::new(run, &self.lens, &self.weights, pictures, &predictions)
     }
 
     /// Explains a mistake, a close call and a hit.
-    fn explain(&self, pictures: &dyn Pictures) -> Result<Vec<Explained>> {
-        let Self { lens, weights, classes } = self;
+    fn explain(&self, run: &Path, pictures: &dyn Pictures) -> Result<Vec<Explained>> {
+        let Self { lens, weights, classes, epoch } = self;
+        let standing = Standing::of_run(run, Which::Best, *epoch, Some(pictures));
         lens.load(weights);
         let control = Weights::initial(lens.spec(), CONTROL_SEED);
-        let judged = judge(lens, pictures)?;
-        let options = Options { against: None, methods: METHODS.to_vec(), means: None, standing: standing(&judged) };
-        let explained = telling(&judged, [1, 1, 1]).into_iter().map(|judged| {
+        let options = Options {
+            against: None,
+            methods: METHODS.to_vec(),
+            means: None,
+            standing: standing::verdict(standing.as_ref()),
+        };
+        let explained = telling(&judge(lens, pictures)?, [1, 1, 1]).into_iter().map(|judged| {
             let name = pictures.name(judged.index);
             let pixels = pictures.pixels(judged.index).map_err(|reason| anyhow!("{name}: {reason}"))?;
             let explanation = Explanation::new(lens, weights, &control, &pixels, &options)?;

@@ -8,14 +8,16 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Meta, Weights};
-use crate::cli::{TrainArgs, Which};
+use crate::cli::{Config, TrainArgs, Which};
 use crate::commands::pictures::{Data, Source};
 use crate::data::{pets, write_rejected};
 use crate::gpu::Gpu;
 use crate::inspect::{self, Stage};
 use crate::model::{Keep, Model};
 use crate::ops::conv2d::Kernels;
+use crate::predictions::{self, PREDICTIONS};
 use crate::run_dir::{self, RunDir};
+use crate::standing::{self, Standing, commonest_share};
 use crate::terminal::{bar, say, say_apart};
 use crate::train::{Best, EpochRecord, Progress, Schedule, Trainer};
 
@@ -59,7 +61,9 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         }
     };
     tell(&data, arguments.data.is_none(), split);
-    run.write_json("config.json", &arguments.config(&data.classes, [data.train.len(), data.val.len()], split))?;
+    let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
+    let val_of_class = standing::of_class(data.val.as_ref(), classes);
+    run.write_json("config.json", &Config { val_of_class, ..config })?;
     run.write_json("environment.json", &Environment::new(&gpu, arguments.seed))?;
     if arguments.data.is_some() {
         write_rejected(&run.file("rejected.csv"), &data.rejected)?;
@@ -82,12 +86,13 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let meta = |epoch| Meta { spec: spec.clone(), classes: data.classes.clone(), epoch, drawn };
     let best = learn(arguments, &data, &run, &mut trainer, meta)?;
     model.load(&gpu, &best.weights);
+    let caution = tell_standing(&data, &run, &trainer, arguments.epochs(), best.meta.epoch)?;
     let reported = if arguments.no_report {
         Ok(())
     } else {
         super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None)
     };
-    draw_features(&gpu, &model, data, &run, best.meta.epoch)?;
+    draw_features(&gpu, &model, data, &run, best.meta.epoch, caution)?;
     reported?;
 
     if let Some(peak) = super::peak_rss_mb() {
@@ -102,6 +107,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     say(format!(
         "  best.safetensors             weights of epoch {epoch}, also for PyTorch; last.safetensors the last"
     ));
+    say(format!("  {PREDICTIONS}              what these weights say of every validation image"));
     say("  metrics.csv, metrics.jsonl   one line an epoch; config.json and environment.json say how it was made");
     Ok(())
 }
@@ -127,6 +133,26 @@ fn tell(data: &Data, drawn: bool, split: bool) {
     }
 }
 
+/// Writes down what the best weights, which the model has taken, say of every validation image, and says how good that is.
+/// Returns what is to be said first of the network, where there is a reason for caution.
+fn tell_standing(
+    data: &Data,
+    run: &RunDir,
+    trainer: &Trainer<'_>,
+    epochs: usize,
+    best: usize,
+) -> Result<Option<String>> {
+    let (predictions, _) = trainer.predict(data.val.as_ref(), &mut |_| {})?;
+    predictions::write(run, &predictions, data.val.as_ref(), &data.classes)?;
+    let standing = Standing::of_confusion(&predictions::confusion(&predictions, data.classes.len()), epochs);
+    if let Some(standing) = standing {
+        say(format!("best     epoch {best}: {standing}"));
+    }
+    let caution = standing::caution(standing.as_ref());
+    caution.iter().for_each(|caution| say(format!("note: {caution}")));
+    Ok(caution)
+}
+
 /// Trains for all epochs and returns the checkpoint with the highest validation accuracy.
 fn learn(
     arguments: &TrainArgs,
@@ -140,14 +166,18 @@ fn learn(
     let mut records = Vec::with_capacity(epochs);
     let mut best: Option<Best> = None;
     let pictures = (data.train.len() + data.val.len()) as u64;
+    let guessing = [&data.train, &data.val]
+        .map(|images| commonest_share(&standing::of_class(images.as_ref(), data.classes.len())));
+    say("         in brackets: what always naming the commonest class would get right");
     let bar = bar("{msg} [{bar:30}] {percent} %  {rate} images/s  ETA {eta}", pictures * epochs as u64);
     for epoch in 1..=epochs {
         let before = pictures * (epoch as u64 - 1);
         let mut show = |progress: Progress| {
             bar.set_position(before + progress.pictures as u64);
             if let Some(metrics) = progress.metrics {
-                let (loss, accuracy) = (metrics.loss(), 100.0 * metrics.accuracy());
-                bar.set_message(format!("epoch {epoch}/{epochs}  loss {loss:.4}  acc {accuracy:5.1} %"));
+                let loss = metrics.loss();
+                let accuracy = beside(metrics.accuracy(), guessing[0]);
+                bar.set_message(format!("epoch {epoch}/{epochs}  loss {loss:.4}  acc {accuracy}"));
             }
         };
         bar.set_message(format!("epoch {epoch}/{epochs}"));
@@ -191,7 +221,7 @@ fn learn(
             run.write_checkpoint(Which::Best.file(), &checkpoint)?;
             best = Some(Best { val, lost, checkpoint });
         }
-        bar.suspend(|| say(line(&record, epochs, better)));
+        bar.suspend(|| say(line(&record, epochs, guessing, better)));
         records.push(record);
         run.write_metrics(&records)?;
     }
@@ -209,22 +239,35 @@ fn line_of_lost([more, lost, val]: [usize; 3]) -> String {
     format!("note: images that can no longer be read: {more} more, named in rejected.csv{judged}")
 }
 
-fn line(record: &EpochRecord, epochs: usize, better: bool) -> String {
+/// `guessing` is the share that always naming the commonest class gets right, of the images to train on and to validate on.
+fn line(record: &EpochRecord, epochs: usize, guessing: [f64; 2], better: bool) -> String {
     format!(
-        "epoch {:2}/{epochs}  train loss {:.4}  acc {:5.1} %   val loss {:.4}  acc {:5.1} %   {:.0} images/s{}",
+        "epoch {:2}/{epochs}  train loss {:.4}  acc {}   val loss {:.4}  acc {}   {:.0} images/s{}",
         record.epoch,
         record.train_loss,
-        100.0 * record.train_acc,
+        beside(record.train_acc, guessing[0]),
         record.val_loss,
-        100.0 * record.val_acc,
+        beside(record.val_acc, guessing[1]),
         record.images_per_s,
         if better { "  best so far" } else { "" }
     )
 }
 
+/// An accuracy with that of guessing: " 98.2 % (50.0)".
+fn beside(accuracy: f64, guessing: f64) -> String {
+    format!("{:5.1} % ({:.1})", 100.0 * accuracy, 100.0 * guessing)
+}
+
 /// Draws the feature maps of the first validation picture that can still be read. Needs memory of its own, so it takes
 /// the data, whose kept pictures have done their service.
-fn draw_features(gpu: &Gpu, model: &Model, data: Data, run: &RunDir, epoch: usize) -> Result<()> {
+fn draw_features(
+    gpu: &Gpu,
+    model: &Model,
+    data: Data,
+    run: &RunDir,
+    epoch: usize,
+    caution: Option<String>,
+) -> Result<()> {
     let readable = (0..data.val.len()).find_map(|index| Some((index, data.val.pixels(index).ok()?.into_owned())));
     let (index, pixels) = readable.context("none of the validation pictures can be read any more")?;
     let truth = &data.classes[data.val.label(index) as usize];
@@ -233,7 +276,8 @@ fn draw_features(gpu: &Gpu, model: &Model, data: Data, run: &RunDir, epoch: usiz
     drop(data);
     let look = inspect::look(gpu, model, &pixels, Stage::Relu)?;
     let weights = super::weights_shown(run.path(), Which::Best, epoch);
-    let facts = super::facts(&image, &look, &classes, &weights);
+    let mut facts = super::facts(&image, &look, &classes, &weights);
+    facts.splice(0..0, caution);
     let folder = RunDir::below(run.path(), "features")?;
     super::write_pictures(&folder, inspect::draw(&look, model, &pixels, Stage::Relu, "Feature maps", &facts)?)
 }

@@ -7,11 +7,12 @@ use image::RgbImage;
 use super::ledger::Ledger;
 use super::saliency::{self, Completeness, Map, Method};
 use super::trust::{self, Baselines, Trial, Trust};
-use super::verdict::{Kind, Standing, Verdict};
+use super::verdict::{Kind, Verdict};
 use super::{Inside, Lens, Question};
 use crate::checkpoint::Weights;
 use crate::data::prepare;
 use crate::gpu::GpuError;
+use crate::standing;
 use crate::stats;
 
 /// What to find out.
@@ -24,7 +25,7 @@ pub struct Options {
     /// The mean after ReLU of every channel of every block, over many pictures, for ablation.
     pub means: Option<Vec<Vec<f32>>>,
     /// Whether the network is known to do better than guessing.
-    pub standing: Standing,
+    pub standing: standing::Verdict,
 }
 
 /// What was found out about one decision.
@@ -48,7 +49,7 @@ pub struct Explanation {
     /// What simple guesses score.
     pub baselines: Baselines,
     /// Whether the network is known to do better than guessing.
-    pub standing: Standing,
+    pub standing: standing::Verdict,
     /// Of each block, each channel.
     pub channels: Vec<Vec<Channel>>,
 }

@@ -1,15 +1,12 @@
 //! What a network makes of labelled pictures, and which of them tell most.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::verdict::Standing;
 use super::{Lens, Question};
 use crate::data::{Pictures, prepare};
 use crate::gpu::GpuError;
-use crate::stats::{self, paired_difference};
-
-/// Confidence of the interval that decides whether a network does better than guessing.
-const LEVEL: f64 = 0.95;
+use crate::predictions::Prediction;
+use crate::stats;
 
 /// What the network makes of one labelled picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +26,20 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// What follows from a prediction.
+    pub fn new(Prediction { index, truth, logits }: &Prediction) -> Self {
+        let probabilities = stats::probabilities(logits);
+        let Question { target, against } = Question::of(logits, None);
+        Self {
+            index: *index,
+            truth: *truth,
+            predicted: target,
+            probability: probabilities[target],
+            of_truth: probabilities[*truth],
+            margin: probabilities[target] - probabilities[against],
+        }
+    }
+
     /// Whether the most probable class is the picture's.
     pub fn right(&self) -> bool {
         self.predicted == self.truth
@@ -40,45 +51,23 @@ impl Judged {
 /// # Errors
 /// When the device failed.
 pub fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>, GpuError> {
+    Ok(predict(lens, pictures)?.iter().map(Judged::new).collect())
+}
+
+/// What the lens's network says of all pictures that can still be read.
+///
+/// # Errors
+/// When the device failed.
+pub fn predict(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Prediction>, GpuError> {
     let mut unreadable = BTreeSet::new();
     let make = |index: usize, place: &mut [f32]| match pictures.pixels(index) {
         Ok(pixels) => prepare::to_tensor(&pixels, false, place),
         Err(_) => drop(unreadable.insert(index)),
     };
     let logits = lens.logits(pictures.len(), make)?;
-    let readable = logits.iter().enumerate().filter(|(index, _)| !unreadable.contains(index));
-    Ok(readable
-        .map(|(index, logits)| {
-            let probabilities = stats::probabilities(logits);
-            let Question { target, against } = Question::of(logits, None);
-            let truth = pictures.label(index) as usize;
-            Judged {
-                index,
-                truth,
-                predicted: target,
-                probability: probabilities[target],
-                of_truth: probabilities[truth],
-                margin: probabilities[target] - probabilities[against],
-            }
-        })
-        .collect())
-}
-
-/// Whether the network is shown to be right more often than naming the commonest class of the same images would be: the
-/// interval of the difference, both being asked about the same images, lies above zero.
-pub fn standing(judged: &[Judged]) -> Standing {
-    if judged.is_empty() {
-        return Standing::NotMeasured;
-    }
-    let mut counts = BTreeMap::new();
-    judged.iter().for_each(|judged| *counts.entry(judged.truth).or_insert(0usize) += 1);
-    let commonest = counts.into_iter().max_by_key(|&(_, count)| count).map(|(class, _)| class);
-    let only = |network: bool| {
-        let decided = |judged: &&Judged| judged.right() == network && (Some(judged.truth) == commonest) != network;
-        judged.iter().filter(decided).count() as f64
-    };
-    let (low, _) = paired_difference(only(true), only(false), judged.len(), LEVEL);
-    if low > 0.0 { Standing::BetterThanGuessing } else { Standing::NotShown }
+    let readable = logits.into_iter().enumerate().filter(|(index, _)| !unreadable.contains(index));
+    let predicted = |(index, logits)| Prediction { index, truth: pictures.label(index) as usize, logits };
+    Ok(readable.map(predicted).collect())
 }
 
 /// Up to `most` mistakes, the surest first.
@@ -114,34 +103,6 @@ fn sorted<'a>(judged: impl Iterator<Item = &'a Judged>, most: usize, by: fn(&Jud
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// So many images of each class, of which so many are right, the others being taken for the next class.
-    fn judgements(classes: &[(usize, usize)]) -> Vec<Judged> {
-        let of = |(truth, &(count, right)): (usize, &(usize, usize))| {
-            (0..count).map(move |i| Judged {
-                index: i,
-                truth,
-                predicted: if i < right { truth } else { truth + 1 },
-                probability: 0.6,
-                of_truth: 0.6,
-                margin: 0.2,
-            })
-        };
-        classes.iter().enumerate().flat_map(of).collect()
-    }
-
-    #[test]
-    fn a_network_must_beat_the_commonest_class() {
-        assert_eq!(standing(&[]), Standing::NotMeasured);
-        assert_eq!(standing(&judgements(&[(100, 70), (100, 70)])), Standing::BetterThanGuessing);
-        assert_eq!(standing(&judgements(&[(100, 53), (100, 52)])), Standing::NotShown);
-        assert_eq!(standing(&judgements(&[(100, 30), (100, 30)])), Standing::NotShown);
-        assert_eq!(standing(&judgements(&[(5, 5), (5, 4)])), Standing::NotShown, "too few");
-        // 90 % right, but so is whoever always names the first class.
-        assert_eq!(standing(&judgements(&[(900, 900), (100, 0)])), Standing::NotShown);
-        assert_eq!(standing(&judgements(&[(900, 890), (100, 60)])), Standing::BetterThanGuessing);
-        assert_eq!(standing(&judgements(&[(50, 40), (30, 20), (20, 10)])), Standing::BetterThanGuessing);
-    }
 
     #[test]
     fn each_picture_is_chosen_for_what_it_tells() {

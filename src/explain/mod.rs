@@ -25,7 +25,7 @@ pub mod verdict;
 
 pub use explanation::{Channel, Explanation, Finding, Options, methods};
 pub use hover::Hover;
-pub use judged::{Judged, closest, judge, standing, surest, telling, worst};
+pub use judged::{Judged, closest, judge, predict, surest, telling, worst};
 pub use lens::{Inside, InsideBlock, Lens};
 
 /// What is explained: why `target` rather than `against`. Both are classes by their number.

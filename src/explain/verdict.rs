@@ -4,18 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a network is known to do better than always naming the commonest class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// The interval of the difference lies above zero.
-    BetterThanGuessing,
-    /// It does not.
-    NotShown,
-    /// No labelled images were at hand.
-    #[default]
-    NotMeasured,
-}
+use crate::standing;
 
 /// What stands behind a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +58,7 @@ pub enum Ranking {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Whether the network that is explained is known to do better than guessing.
-    pub standing: Standing,
+    pub standing: standing::Verdict,
     /// What stands behind the map.
     pub kind: Kind,
     /// Whether it differs from an untrained network's.
@@ -82,7 +71,7 @@ impl Verdict {
     /// Whether the map passes all tests: it is one of a network that does better than guessing, it differs from an untrained
     /// network's, and it finds the pixels that matter better than edges, the centre and chance do, in deletion and in insertion.
     pub fn passes(&self) -> bool {
-        self.standing == Standing::BetterThanGuessing
+        self.standing == standing::Verdict::Better
             && self.kind != Kind::PictureOnly
             && self.dependence == Dependence::Differs
             && self.ranking == Ranking::Better
@@ -129,13 +118,13 @@ impl fmt::Display for Verdict {
             );
         }
         match self.standing {
-            Standing::BetterThanGuessing => f.write_str(&self.map()),
-            Standing::NotShown => f.write_str(
+            standing::Verdict::Better => f.write_str(&self.map()),
+            standing::Verdict::NotShown => f.write_str(
                 "Do not rely on it: this network was not shown to do better than always naming the commonest class, so the map \
                  explains a guess.",
             ),
-            Standing::NotMeasured => {
-                write!(f, "{} Whether this network does better than guessing was not measured.", self.map())
+            standing::Verdict::Unknown => {
+                write!(f, "{} Whether this network does better than guessing is not known.", self.map())
             }
         }
     }
@@ -172,7 +161,7 @@ mod tests {
     use super::*;
 
     const GOOD: Verdict = Verdict {
-        standing: Standing::BetterThanGuessing,
+        standing: standing::Verdict::Better,
         kind: Kind::Approximate,
         dependence: Dependence::Differs,
         ranking: Ranking::Better,
@@ -185,7 +174,7 @@ mod tests {
             assert!(Verdict { kind, ..GOOD }.passes());
         }
         assert!(!Verdict { kind: Kind::PictureOnly, ..GOOD }.passes());
-        for standing in [Standing::NotShown, Standing::NotMeasured] {
+        for standing in [standing::Verdict::NotShown, standing::Verdict::Unknown] {
             assert!(!Verdict { standing, ..GOOD }.passes());
         }
         use Dependence::{Constant, ControlEmpty, SameAsUntrained, TooFewValues};
@@ -218,8 +207,8 @@ mod tests {
         says(Verdict { dependence: Dependence::TooFewValues, ..GOOD }, "too few values");
         says(Verdict { dependence: Dependence::ControlEmpty, ..GOOD }, "nothing to compare with; it finds");
         says(Verdict { dependence: Dependence::Constant, ..GOOD }, "the same everywhere");
-        says(Verdict { standing: Standing::NotMeasured, ..GOOD }, "better than guessing was not measured");
-        let guess = Verdict { standing: Standing::NotShown, ..GOOD };
+        says(Verdict { standing: standing::Verdict::Unknown, ..GOOD }, "better than guessing is not known");
+        let guess = Verdict { standing: standing::Verdict::NotShown, ..GOOD };
         says(guess, "explains a guess");
         assert!(!guess.to_string().contains("finds the pixels"), "a guess is not called a finding");
         says(Verdict { kind: Kind::PictureOnly, ..guess }, "A picture only");
@@ -228,7 +217,7 @@ mod tests {
     #[test]
     fn a_verdict_is_read_as_it_was_written() {
         let written = serde_json::to_string(&GOOD).unwrap();
-        assert!(written.contains(r#""standing":"better_than_guessing""#), "{written}");
+        assert!(written.contains(r#""standing":"better""#), "{written}");
         assert_eq!(serde_json::from_str::<Verdict>(&written).unwrap(), GOOD);
     }
 }

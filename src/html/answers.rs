@@ -6,6 +6,7 @@ use super::layers::doubt;
 use super::words::{count, plain, signed, tiny, with_code};
 use super::{Explained, Report, depth, missing};
 use crate::layers::{Gain, Other, ResetVerdict};
+use crate::standing::{self, Verdict};
 
 /// Rows of maps so small that they look like noise.
 const COARSE: usize = 16;
@@ -53,7 +54,10 @@ fn feature_maps(report: &Report) -> Markup {
             ),
         ));
     }
-    figures.extend(passed(&report.explained));
+    let verdict = standing::verdict(report.standing().as_ref());
+    if verdict == Verdict::Better {
+        figures.extend(passed(&report.explained));
+    }
     let text = html! {
         p {
             "Behind the last block the network is linear. So its maps, weighted and summed over places and channels, with a bias "
@@ -73,7 +77,18 @@ fn feature_maps(report: &Report) -> Markup {
     };
     answer(
         "What do the feature maps tell me?",
-        "The last block's maps add up to the decision exactly: they show which channels made it, and roughly where.",
+        match verdict {
+            Verdict::Better => {
+                "The last block's maps add up to the decision exactly: they show which channels made it, and roughly where."
+            }
+            Verdict::NotShown => {
+                "Nothing but guesses: this network was not shown to do better than always naming the commonest class. Its last \
+                 block's maps add up to each guess exactly, and that is all they show."
+            }
+            Verdict::Unknown => {
+                "The last block's maps add up to the decision exactly; whether that is more than a guess is not known."
+            }
+        },
         &figures,
         &text,
     )

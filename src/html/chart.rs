@@ -262,6 +262,69 @@ impl Forest<'_> {
     }
 }
 
+/// Images of similar confidence. All shares are 0 to 1.
+pub struct ReliabilityBin {
+    /// How many there are.
+    pub images: usize,
+    /// Their mean confidence.
+    pub confidence: f64,
+    /// The share of them that is right.
+    pub middle: f64,
+    /// Lower end of its interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// How often a classifier is right, by how sure it is, with a strip below that shows how many images stand behind each point.
+pub struct Reliability<'a> {
+    /// What it shows, for those who cannot see it.
+    pub label: &'a str,
+    /// The points, from left to right.
+    pub bins: Vec<ReliabilityBin>,
+}
+
+impl Reliability<'_> {
+    /// Draws it.
+    pub fn draw(&self) -> Chart {
+        const PLOT: f64 = 250.0;
+        const STRIP: f64 = 44.0;
+        let [left, right, top, gap, below] = [44.0, WIDTH - 10.0, 24.0, 12.0, 40.0];
+        let [bottom, floor] = [top + PLOT, top + PLOT + gap + STRIP];
+        let whole = [0.0, 100.0].into_iter();
+        let horizontal = Axis::around(whole.clone(), left, right, false);
+        let vertical = Axis::around(whole, bottom, top, false);
+        let most = self.bins.iter().map(|bin| bin.images).max().unwrap_or(1);
+        let content = html! {
+            text x="0" y="12" { "% right" }
+            @for tick in vertical.ticks() {
+                @let y = rounded(vertical.place(tick));
+                line class="grid" x1=(left) x2=(right) y1=(y) y2=(y) {}
+                text class="end" x=(left - 8.0) y=(y + 4.0) { (vertical.name(tick)) }
+            }
+            line class="mark" x1=(left) x2=(right) y1=(bottom) y2=(top) {}
+            @for bin in &self.bins {
+                @let x = rounded(horizontal.place(100.0 * bin.confidence));
+                @let [low, middle, high] = [bin.low, bin.middle, bin.high].map(|share| rounded(vertical.place(100.0 * share)));
+                @let height = rounded((STRIP * bin.images as f64 / most as f64).max(1.0));
+                line class=(Look::Solid(0).class()) x1=(x) x2=(x) y1=(low) y2=(high) {}
+                circle class="dot tone-0" cx=(x) cy=(middle) r="4" {}
+                rect class="bar" x=(x - 4.0) width="8" y=(floor - height) height=(height) {
+                    title { (bin.images) " images" }
+                }
+            }
+            line class="axis" x1=(left) x2=(right) y1=(bottom) y2=(bottom) {}
+            text class="end" x=(left - 8.0) y=(floor - STRIP + 10.0) { (most) }
+            line class="axis" x1=(left) x2=(right) y1=(floor) y2=(floor) {}
+            @for tick in horizontal.ticks() {
+                text class="middle" x=(rounded(horizontal.place(tick))) y=(floor + 17.0) { (horizontal.name(tick)) }
+            }
+            text class="end" x=(right) y=(floor + 34.0) { "how sure it is, %" }
+        };
+        Chart { label: self.label.into(), height: floor + below, content }
+    }
+}
+
 /// Places of values between two ends on the page.
 struct Axis {
     least: f64,
@@ -353,6 +416,18 @@ mod tests {
         for svg in [lines, forest] {
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
+    }
+
+    #[test]
+    fn points_lie_where_sureness_and_share_are_the_same() {
+        let bin = |share| ReliabilityBin { images: 3, confidence: share, middle: share, low: 0.0, high: 1.0 };
+        let svg = Reliability { label: "l", bins: vec![bin(0.0), bin(1.0)] }.draw().file();
+        // The dashed line's ends.
+        assert!(svg.contains(r#"<line class="mark" x1="44" x2="390" y1="274" y2="24">"#), "{svg}");
+        for ends in [r#"cx="44" cy="274""#, r#"cx="390" cy="24""#] {
+            assert!(svg.contains(ends), "{ends}: {svg}");
+        }
+        assert!(!Reliability { label: "l", bins: Vec::new() }.draw().file().contains("NaN"));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use maud::{Markup, html};
 
 use super::words::{percent, plain, signed};
 use super::{Explained, ExplainedMap, Report, missing, picture};
+use crate::explain::verdict::Verdict;
+use crate::standing;
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
@@ -20,11 +22,13 @@ pub fn part(report: &Report) -> Markup {
             "Insertion: the mean while they are restored first, higher is better. Your own images: "
             code { "convscope explain IMAGE --run " (report.typed()) }
         }
-        @for explained in &report.explained { (decision(explained)) }
+        @let standing = standing::verdict(report.standing().as_ref());
+        @for explained in &report.explained { (decision(explained, standing)) }
     }
 }
 
-fn decision(explained: &Explained) -> Markup {
+/// `standing` is how the network does beside guessing, as far as it is known now.
+fn decision(explained: &Explained, standing: standing::Verdict) -> Markup {
     let Explained { name, target, against, probability, truth, .. } = explained;
     html! {
         article.decision {
@@ -50,14 +54,16 @@ fn decision(explained: &Explained) -> Markup {
                     }
                     p.verdict { "Exact: but for the bias, its places add up to the decision." }
                 }
-                @for map in &explained.maps { (method(explained, map)) }
+                @for map in &explained.maps { (method(explained, map, standing)) }
             }
         }
     }
 }
 
-fn method(explained: &Explained, map: &ExplainedMap) -> Markup {
+fn method(explained: &Explained, map: &ExplainedMap, standing: standing::Verdict) -> Markup {
     let name = &map.method;
+    // What is known now of a network that guesses outweighs what was known when it was explained.
+    let verdict = if standing == standing::Verdict::Better { map.verdict } else { Verdict { standing, ..map.verdict } };
     html! {
         section {
             h4 { (name) }
@@ -65,7 +71,7 @@ fn method(explained: &Explained, map: &ExplainedMap) -> Markup {
                 figure { (picture(&map.map, &format!("{name} of the network"))) figcaption { "this network" } }
                 figure { (picture(&map.control, &format!("{name} of an untrained network"))) figcaption { "untrained" } }
             }
-            p.verdict { (map.verdict.to_string()) }
+            p.verdict { (verdict.to_string()) }
             table.scores {
                 thead { tr { th { "" } th.number { "deletion ↓" } th.number { "insertion ↑" } } }
                 tbody {

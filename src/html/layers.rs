@@ -114,7 +114,7 @@ pub fn part(report: &Report) -> Markup {
     let table = report.layers.as_ref().map(|(_, table)| table);
     html! {
         @match table {
-            Some(table) => (figures(table)),
+            Some(table) => (figures(table, report.config.classes.len())),
             None => (missing("What each layer is good for is not measured yet.", &format!("convscope layers --run {}", report.typed()))),
         }
         @match &report.looked {
@@ -124,11 +124,12 @@ pub fn part(report: &Report) -> Markup {
     }
 }
 
-fn figures(table: &Layers) -> Markup {
+fn figures(table: &Layers, classes: usize) -> Markup {
     html! {
         p {
             "On " (count(table.pictures)) " pictures, as many of each class, of which the network gets " (plain(table.accuracy, 1))
-            "\u{a0}% right with the weights in " code { (table.weights) }
+            "\u{a0}% right, where naming one class always gets " (plain(100.0 / classes as f64, 1))
+            "\u{a0}%, with the weights in " code { (table.weights) }
             @if table.weights == Which::Last.file() { ", which no picture chose" }
             ". Numbers in grey are controls, the same measure on the network before training or with permuted labels, and \
             95 % intervals, each for itself; p-values are adjusted for all blocks. Channels enough: so many of the most important ones keep the \

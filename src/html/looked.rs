@@ -10,14 +10,16 @@ use serde::Deserialize;
 use super::class_means::MeanMaps;
 use super::explained::saliency_picture;
 use super::picture::Picture;
-use super::{newest, read_table};
+use super::{LEVEL, newest, read_table};
 use crate::checkpoint::Weights;
 use crate::data::{Pictures, prepare};
 use crate::explain::class_means::class_means;
 use crate::explain::ledger::Ledger;
-use crate::explain::{Judged, Lens, Question, closest, judge, learned, saliency, surest, worst};
+use crate::explain::{Judged, Lens, Question, closest, learned, saliency, surest, worst};
 use crate::inspect::first_filters;
+use crate::predictions::{self, Prediction};
 use crate::report::{self, Heat, Reach};
+use crate::stats::{self, Calibration};
 
 /// Pictures of a gallery.
 const SHOTS: usize = 8;
@@ -32,6 +34,10 @@ const PATCHES: usize = 3;
 pub struct Looked {
     /// Pictures by class, then by predicted class.
     pub confusion: Vec<Vec<usize>>,
+    /// Mean of minus the natural logarithm of the probability of a picture's class.
+    pub log_loss: f64,
+    /// Whether the probabilities mean what they say.
+    pub calibration: Calibration,
     /// Pictures that tell something.
     pub galleries: Vec<Gallery>,
     /// The largest share of a decision in the galleries that its evidence leaves unexplained.
@@ -87,18 +93,22 @@ pub struct ChannelLook {
 }
 
 impl Looked {
-    /// Runs the network of `weights`, which the lens takes, on the run's validation pictures.
+    /// Looks at what the network of `weights`, which the lens takes, said of the run's validation pictures.
     ///
     /// # Errors
     /// When the device failed, no picture can be read, or a value is not finite.
-    pub fn new(run: &Path, lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Self> {
+    pub fn new(
+        run: &Path,
+        lens: &Lens,
+        weights: &Weights,
+        pictures: &dyn Pictures,
+        predictions: &[Prediction],
+    ) -> Result<Self> {
         lens.load(weights);
-        let judged = judge(lens, pictures)?;
-        let classes = lens.spec().classes;
-        let mut confusion = vec![vec![0; classes]; classes];
-        for judged in &judged {
-            confusion[judged.truth][judged.predicted] += 1;
-        }
+        let judged: Vec<Judged> = predictions.iter().map(Judged::new).collect();
+        let labels: Vec<usize> = predictions.iter().map(|prediction| prediction.truth).collect();
+        let logits: Vec<f32> = predictions.iter().flat_map(|prediction| &prediction.logits).copied().collect();
+        let calibration = Calibration::new(&logits, &labels, LEVEL, 0)?;
         let mut residual: f64 = 0.0;
         let mut gallery = |title, note, chosen: Vec<Judged>| -> Result<Gallery> {
             let shots = shots(lens, weights, pictures, &chosen, &mut residual)?;
@@ -124,9 +134,17 @@ impl Looked {
             }
         }
         let means = class_means(lens, weights, pictures, OCCLUDED)?;
-        let class_means = means.iter().map(MeanMaps::new).collect::<Result<_>>()?;
-        let filters = filters(lens, weights)?;
-        Ok(Self { confusion, galleries, residual, class_means, example: shown, filters, blocks })
+        Ok(Self {
+            confusion: predictions::confusion(predictions, lens.spec().classes),
+            log_loss: stats::log_loss(&logits, &labels),
+            calibration,
+            galleries,
+            residual,
+            class_means: means.iter().map(MeanMaps::new).collect::<Result<_>>()?,
+            example: shown,
+            filters: filters(lens, weights)?,
+            blocks,
+        })
     }
 }
 

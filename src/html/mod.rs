@@ -16,6 +16,7 @@ use crate::cli::{Config, Which, quoted};
 use crate::data::Rejected;
 use crate::layers::Layers;
 use crate::run_dir;
+use crate::standing::{self, Verdict};
 use crate::train::EpochRecord;
 
 mod answers;
@@ -32,7 +33,7 @@ mod pictures;
 mod training;
 mod words;
 
-pub use chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
+pub use chart::{Chart, Forest, ForestRow, LineChart, Look, Reliability, ReliabilityBin, Series};
 pub use class_means::{MeanMap, MeanMaps};
 pub use depth::DepthStudy;
 pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, METHODS, Newest};
@@ -149,6 +150,7 @@ impl Report {
             header {
                 p.over { "convscope report · " (self.run.display().to_string()) }
                 h1 { (title) }
+                @if let Some(caution) = standing::caution(self.standing().as_ref()) { p.caution { strong { (caution) } } }
                 (training::summary(self))
                 @for problem in &self.damaged { p.missing { "Not on this page: " (problem) } }
                 @for problem in &self.disagreements() { p.missing { (problem) } }
@@ -178,9 +180,14 @@ impl Report {
     fn title(&self) -> String {
         let blocks = self.config.training.model.channels.len();
         let network = format!("{blocks} block{}", if blocks == 1 { "" } else { "s" });
-        match self.config.classes.as_slice() {
-            [one, other] => format!("What a network of {network} learned to tell {one} from {other}"),
-            classes => format!("What a network of {network} learned to tell {} classes apart", classes.len()),
+        let told = match self.config.classes.as_slice() {
+            [one, other] => format!("{one} from {other}"),
+            classes => format!("{} classes apart", classes.len()),
+        };
+        match standing::verdict(self.standing().as_ref()) {
+            Verdict::Better => format!("What a network of {network} learned to tell {told}"),
+            Verdict::NotShown => format!("A network of {network} that was not shown to tell {told}"),
+            Verdict::Unknown => format!("A network of {network} that was trained to tell {told}"),
         }
     }
 }

@@ -6,9 +6,10 @@ use super::*;
 use crate::checkpoint::{Checkpoint, Meta, Weights};
 use crate::cli::{Cli, Command, Training};
 use crate::explain::Judged;
-use crate::explain::verdict::{Dependence, Kind, Ranking, Standing, Verdict};
+use crate::explain::verdict::{Dependence, Kind, Ranking, Verdict};
 use crate::ops::conv2d::Kernels;
 use crate::spec::Spec;
+use crate::stats::Calibration;
 use crate::study::Settings;
 
 /// A class that breaks out of every place that does not escape it.
@@ -41,7 +42,7 @@ fn metrics() -> Vec<EpochRecord> {
 
 /// The verdict on a map that passes all tests.
 const PASSING: Verdict = Verdict {
-    standing: Standing::BetterThanGuessing,
+    standing: standing::Verdict::Better,
     kind: Kind::Measured,
     dependence: Dependence::Differs,
     ranking: Ranking::Better,
@@ -111,6 +112,8 @@ fn complete() -> Report {
         rejected: (0..30).map(|_| Rejected { file: NASTY.into(), reason: NASTY.into() }).collect(),
         looked: Ok(Looked {
             confusion: vec![vec![8, 2], vec![1, 9]],
+            log_loss: 0.4,
+            calibration: Calibration::new(&[0.0f32, 1.0, 2.0, 0.0], &[1, 0], 0.95, 0).unwrap(),
             galleries: vec![Gallery { title: "The worst", note: "Wrong.", shots: vec![shot()] }],
             residual: 3e-7,
             class_means: [0, 1].map(|class| MeanMaps { class, evidence: mean(20), occlusion: mean(1) }).into(),
@@ -246,6 +249,11 @@ fn a_bare_run_names_what_is_missing() {
     }
     assert!(page.contains(&format!("convscope layers --run {run}")), "the run is quoted for a shell: {run}");
     assert!(page.contains("80.0\u{a0}% right"), "the best epoch counts");
+    assert!(
+        page.contains("A network of 2 blocks that was trained to tell cat from"),
+        "older runs do not say what guessing gets"
+    );
+    assert!(page.contains("It is not known whether this network does better"));
     assert!(page.contains("there is no adapter"));
 }
 
@@ -256,6 +264,7 @@ fn a_complete_report_is_harmless_and_small() {
     assert!(page.len() < 10 << 20);
     QUESTIONS.iter().for_each(|question| assert!(page.contains(question), "{question}"));
     assert!(!page.contains("class=\"missing\""), "nothing is missing");
+    assert!(!page.contains("class=\"caution\"") && page.contains("What a network of 2 blocks learned to tell"));
     assert!(page.contains("&lt;script&gt;") && !page.contains(NASTY));
     for said in [
         "85.0\u{a0}% right",
@@ -283,10 +292,75 @@ fn only_maps_that_pass_are_counted() {
     };
     let says = |page: &str, count: &str| page.contains(&format!("<dd>{count}</dd><dt>maps by occlusion that pass"));
     assert!(says(&figure(PASSING), "1 of 1"));
-    let guess = figure(Verdict { standing: Standing::NotShown, ..PASSING });
+    let guess = figure(Verdict { standing: standing::Verdict::NotShown, ..PASSING });
     assert!(says(&guess, "0 of 1") && guess.contains("the map explains a guess"));
     assert!(says(&figure(Verdict { ranking: Ranking::TooLittleChange, ..PASSING }), "0 of 1"));
     assert!(says(&figure(Verdict { dependence: Dependence::SameAsUntrained, ..PASSING }), "0 of 1"));
+}
+
+#[test]
+fn a_network_that_guesses_is_told_so_first_and_throughout() {
+    // 52.5 % of equal classes, one that always names the commonest of unequal ones, and one worse than that.
+    for confusion in [[[55, 45], [50, 50]], [[140, 0], [60, 0]], [[90, 50], [40, 20]]] {
+        let confusion: Vec<Vec<usize>> = confusion.iter().map(|row| row.to_vec()).collect();
+        let complete = complete();
+        let report = Report { looked: complete.looked.map(|looked| Looked { confusion, ..looked }), ..complete };
+        let page = report.page();
+        assert_harmless(&page);
+        let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
+        let caution = "This network was not shown to do better than always naming the commonest class";
+        let first = [place("that was not shown to tell"), place(caution), place("class=\"lead\""), place(QUESTIONS[0])];
+        assert!(first.is_sorted(), "{first:?}");
+        assert!(page.contains("Nothing but guesses: this network was not shown to do better"));
+        assert!(page.contains("so the map explains a guess"), "maps are not judged");
+        for claim in ["network of 2 blocks learned", "add up to the decision exactly", "pass all three tests"] {
+            assert!(!page.contains(claim), "{claim}");
+        }
+    }
+}
+
+#[test]
+fn what_guessing_gets_stands_beside_every_accuracy() {
+    let complete = complete();
+    let confusion = vec![vec![69, 1], vec![2, 28]];
+    let report = Report { looked: complete.looked.map(|looked| Looked { confusion, ..looked }), ..complete };
+    let page = report.page();
+    for said in [
+        "Always naming the commonest class would get <strong>70.0\u{a0}%</strong> right",
+        "where always naming the commonest class gets 70.0\u{a0}%",
+        "always the commonest class</text>",
+        "where naming one class always gets 50.0\u{a0}%",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
+}
+
+#[test]
+fn classes_have_recall_precision_and_f1() {
+    let complete = complete();
+    let confusion = vec![vec![8, 2], vec![0, 0]];
+    let report = Report { looked: complete.looked.map(|looked| Looked { confusion, ..looked }), ..complete };
+    let page = report.page();
+    let row = &page[page.find("mean of the classes").unwrap()..];
+    let row = &row[..row.find("</tr>").unwrap()];
+    for mean in ["10 in all", ">40.0\u{a0}%<", ">50.0\u{a0}%<", ">0.444<"] {
+        assert!(row.contains(mean), "{mean}: {row}");
+    }
+    assert!(page.contains(">–<"), "a class without images has no recall");
+}
+
+#[test]
+fn the_page_says_whether_probabilities_are_off() {
+    let with = |logits: &[f32], labels: &[usize]| {
+        let calibration = Calibration::new(logits, labels, 0.95, 0).unwrap();
+        let complete = complete();
+        Report { looked: complete.looked.map(|looked| Looked { calibration, ..looked }), ..complete }.page()
+    };
+    let labels: Vec<usize> = (0..100).map(|image| usize::from(image % 2 == 0)).collect();
+    assert!(with(&[0.0, 3.0].repeat(100), &labels).contains("it is too sure, by 45.3 points"));
+    assert!(
+        with(&[0.0, 0.001].repeat(100), &labels).contains("It was not shown that the network's probabilities are off")
+    );
 }
 
 #[test]

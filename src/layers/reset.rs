@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::features::Loaded;
 use super::verdict::ResetVerdict;
-use super::{LEVEL, Loss, POINT, correct};
+use super::{Loss, POINT, correct};
 use crate::checkpoint::Weights;
 use crate::explain::Lens;
 use crate::gpu::GpuError;
 use crate::model::{Mode, Optimizer};
-use crate::stats::wilson;
+use crate::standing::{Standing, Verdict};
 
 /// Batches that the running statistics are estimated on anew after a reset.
 pub(super) const STATISTICS_BATCHES: u32 = 10;
@@ -48,7 +48,8 @@ impl Reset {
 /// Whether the share of right pictures, as many of each class, is shown to lie above that of guesses.
 pub(super) fn beats_guessing(correct: &[f64], classes: usize) -> bool {
     let right = correct.iter().filter(|&&correct| correct == 1.0).count();
-    wilson(right, correct.len(), LEVEL).0 > 1.0 / classes as f64
+    let commonest = Some(correct.len() / classes);
+    Standing { right, images: correct.len(), commonest, epochs: 1 }.verdict() == Verdict::Better
 }
 
 /// The trained weights, but those of block `number`, counted from 0, from `other`.

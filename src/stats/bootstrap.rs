@@ -34,7 +34,7 @@ pub fn bootstrap(
 }
 
 /// Quantile of ascending values, by linear interpolation.
-fn quantile(ascending: &[f64], probability: f64) -> f64 {
+pub(super) fn quantile(ascending: &[f64], probability: f64) -> f64 {
     let position = probability * (ascending.len() - 1) as f64;
     let below = ascending[position.floor() as usize];
     let above = ascending[position.ceil() as usize];

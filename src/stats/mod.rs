@@ -5,7 +5,9 @@
 //! - [`mod@bootstrap`]: an interval that assumes no distribution.
 //! - [`paired_t`]: the t test of paired differences, plain and corrected for overlapping training sets.
 //! - [`depth`]: the rules by which a depth is found sufficient, or stopped early.
-//! - [`scores`]: accuracy, log-loss and calibration error of logits.
+//! - [`scores`]: accuracy and log-loss of logits.
+//! - [`calibration`]: whether probabilities mean what they say.
+//! - [`confusion`]: precision, recall and F1 of each class.
 //! - [`rank`]: the effective rank of a set of features.
 //! - [`logistic`] and [`mod@probe`]: the linear probe and its cross-validation.
 //!
@@ -16,6 +18,8 @@
 use thiserror::Error;
 
 pub mod bootstrap;
+pub mod calibration;
+pub mod confusion;
 pub mod depth;
 pub mod logistic;
 pub mod multiple;
@@ -26,6 +30,8 @@ pub mod rank;
 pub mod scores;
 
 pub use bootstrap::bootstrap;
+pub use calibration::{Calibration, CalibrationBin, expected_calibration_error};
+pub use confusion::{ClassCounts, log_loss_of_shares, macro_mean};
 pub use depth::{
     DepthChoice, DepthDifferences, DepthErrors, DepthRow, OneSeChoice, Verdict, choose_depth, one_se_choice,
     p_guessing, stops_early,
@@ -36,7 +42,7 @@ pub use paired_t::{PairedT, t_cdf, t_quantile};
 pub use probe::{Probe, probe, probe_with_permuted};
 pub use proportion::{McNemar, mcnemar, paired_difference, sampling_error, share_error, wilson};
 pub use rank::effective_rank;
-pub use scores::{accuracy, expected_calibration_error, log_loss, probabilities};
+pub use scores::{accuracy, log_loss, probabilities};
 
 /// Data from which a figure cannot be computed.
 #[derive(Debug, Clone, PartialEq, Error)]

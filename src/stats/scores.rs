@@ -1,8 +1,5 @@
 //! Scores of logits: (n, classes) in row-major order, against n labels.
 
-/// Bins of [`expected_calibration_error`].
-pub const CALIBRATION_BINS: usize = 15;
-
 /// Share of rows whose largest logit is the label's; of equal ones the first counts.
 ///
 /// # Panics
@@ -20,27 +17,7 @@ pub fn log_loss<T: Copy + Into<f64>>(logits: &[T], labels: &[usize]) -> f64 {
     rows(logits, labels).map(|(row, label)| row_loss(&row, label)).sum::<f64>() / labels.len() as f64
 }
 
-/// Expected calibration error: rows are binned by confidence, the largest softmax probability, into
-/// [`CALIBRATION_BINS`] bins of equal width, each closed above; the result is the mean over rows of the distance between
-/// accuracy and mean confidence in the row's bin. Formula: C. Guo et al., ICML 2017, equation 3.
-///
-/// # Panics
-/// As [`accuracy`].
-pub fn expected_calibration_error<T: Copy + Into<f64>>(logits: &[T], labels: &[usize]) -> f64 {
-    // Of each bin, hits less confidence, summed.
-    let mut gaps = [0.0; CALIBRATION_BINS];
-    for (mut row, label) in rows(logits, labels) {
-        assert!(row.iter().all(|logit| logit.is_finite()), "logits are finite numbers");
-        let predicted = argmax(&row);
-        softmax(&mut row);
-        let confidence = row[predicted];
-        let bin = (confidence * CALIBRATION_BINS as f64).ceil() as usize - 1;
-        gaps[bin.min(CALIBRATION_BINS - 1)] += f64::from(predicted == label) - confidence;
-    }
-    gaps.iter().map(|gap| gap.abs()).sum::<f64>() / labels.len() as f64
-}
-
-fn rows<T: Copy + Into<f64>>(logits: &[T], labels: &[usize]) -> impl Iterator<Item = (Vec<f64>, usize)> {
+pub(super) fn rows<T: Copy + Into<f64>>(logits: &[T], labels: &[usize]) -> impl Iterator<Item = (Vec<f64>, usize)> {
     assert!(!labels.is_empty() && !logits.is_empty(), "scores of no images");
     assert!(logits.len().is_multiple_of(labels.len()), "{} logits for {} labels", logits.len(), labels.len());
     let classes = logits.len() / labels.len();

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import sklearn.metrics
+import sklearn.calibration
 from scipy import optimize, stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedKFold
@@ -165,8 +166,50 @@ def paired_difference():
             yield {"first": first, "second": second, "images": n, "level": level, "low": low, "high": high}
 
 
+def calibration():
+    """The points of scikit-learn's reliability curve, and the expected calibration error that follows from them."""
+    for classes, n, scale in [(2, 300, 3.0), (5, 120, 1.5), (3, 40, 0.5)]:
+        logits = np.round(rng.normal(0, scale, (n, classes)), 3)
+        labels = rng.integers(0, classes, n)
+        probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        confidence, hit = probabilities.max(1), probabilities.argmax(1) == labels
+        right, mean = sklearn.calibration.calibration_curve(hit, confidence, n_bins=15, strategy="uniform")
+        images = np.histogram(confidence, bins=15, range=(0, 1))[0]
+        images = images[images > 0]
+        shares = [(labels == label).mean() for label in range(classes)]
+        yield {
+            "logits": logits.ravel().tolist(),
+            "labels": labels.tolist(),
+            "images": images.tolist(),
+            "right": right.tolist(),
+            "confidence": mean.tolist(),
+            "error": (images / n * abs(right - mean)).sum(),
+            "log_loss_of_shares": sklearn.metrics.log_loss(labels, np.tile(shares, (n, 1)), labels=range(classes)),
+        }
+
+
+def confusion():
+    """Of the last case one class is never predicted, and another has no images."""
+    for classes, n, absent in [(2, 50, []), (4, 200, []), (7, 90, []), (5, 60, [1, 3])]:
+        labels, predicted = rng.integers(0, classes, (2, n))
+        labels, predicted = np.where(rng.random(n) < 0.5, predicted, labels), predicted
+        if absent:
+            predicted[predicted == absent[0]] = 0
+            labels[labels == absent[1]] = 0
+        named = {"labels": range(classes), "zero_division": 0}
+        precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(labels, predicted, **named)
+        means = sklearn.metrics.precision_recall_fscore_support(labels, predicted, average="macro", **named)
+        yield {
+            "confusion": sklearn.metrics.confusion_matrix(labels, predicted, labels=range(classes)).tolist(),
+            "precision": precision.tolist(),
+            "recall": recall.tolist(),
+            "f1": f1.tolist(),
+            "macro": list(means[:3]),
+        }
+
+
 groups = [wilson, mcnemar, multiple, t_quantiles, t_probabilities, paired_t, bootstrap, scores, effective_rank, logistic]
-groups += [paired_difference]
+groups += [paired_difference, calibration, confusion]
 golden = {group.__name__: list(group()) for group in groups}
 path = Path(__file__).with_name("statistics.json")
 lines = (f'"{name}": [\n' + ",\n".join(json.dumps(case) for case in cases) + "\n]" for name, cases in golden.items())

@@ -9,13 +9,13 @@ use convscope::explain::learned::survey;
 use convscope::explain::ledger::Ledger;
 use convscope::explain::saliency::{self, Map, Method};
 use convscope::explain::trust;
-use convscope::explain::verdict::Standing;
 use convscope::explain::{Explanation, Hover, Inside, Lens, Options, Question};
 use convscope::gpu::Gpu;
 use convscope::layout::{padded, unpack_images};
 use convscope::model::{Keep, Model, Optimizer};
 use convscope::ops::relu::Rule;
 use convscope::spec::{Head, Spec};
+use convscope::standing;
 use libtest_mimic::Trial;
 use pollster::block_on;
 use rand::{Rng, RngExt, SeedableRng};
@@ -259,7 +259,7 @@ fn silenced_channel() {
     }
     let lens = Lens::new(gpu(), &spec, 2, |_, _| {}).unwrap();
     let pixels: Vec<u8> = (0..20 * 20 * 3).map(|i| ((formula(i, 7) + 1.0) * 127.0) as u8).collect();
-    let options = Options { against: None, methods: vec![], means: None, standing: Standing::NotMeasured };
+    let options = Options { against: None, methods: vec![], means: None, standing: standing::Verdict::Unknown };
     let explanation = Explanation::new(&lens, &weights, &Weights::initial(&spec, 1), &pixels, &options).unwrap();
     let dead: Vec<bool> = explanation.channels[0].iter().map(|channel| channel.maximum == 0.0).collect();
     assert_eq!(dead, [false, false, false, true, false]);
@@ -337,7 +337,7 @@ fn single_values() {
     let lens = Lens::new(gpu(), &spec, 4, |_, _| {}).unwrap();
     let pixels: Vec<u8> = (0..24 * 24 * 3).map(|i| ((formula(i, 7) + 1.0) * 127.0) as u8).collect();
     let options =
-        Options { against: None, methods: vec![Method::Gradient], means: None, standing: Standing::NotMeasured };
+        Options { against: None, methods: vec![Method::Gradient], means: None, standing: standing::Verdict::Unknown };
     let explanation = Explanation::new(&lens, &weights, &Weights::initial(&spec, 1), &pixels, &options).unwrap();
     let hover = serde_json::to_value(Hover::new(&lens, &weights, &explanation)).unwrap();
     let mut checked = 0;

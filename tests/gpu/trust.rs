@@ -10,10 +10,12 @@ use convscope::data::{Pictures, prepare};
 use convscope::explain::class_means::class_means;
 use convscope::explain::saliency::{Map, Method};
 use convscope::explain::trust::{self, Trust};
-use convscope::explain::verdict::{Ranking, Standing};
-use convscope::explain::{Explanation, Finding, Lens, Options, judge, standing};
+use convscope::explain::verdict::Ranking;
+use convscope::explain::{Explanation, Finding, Lens, Options, predict};
 use convscope::model::{Keep, Model, Optimizer};
+use convscope::predictions::confusion;
 use convscope::spec::Spec;
+use convscope::standing::{self, Standing};
 use libtest_mimic::Trial;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -181,7 +183,7 @@ struct Laboratory {
 /// A network that was trained, or was not.
 struct Network {
     weights: Weights,
-    standing: Standing,
+    standing: standing::Verdict,
 }
 
 impl Laboratory {
@@ -232,11 +234,10 @@ impl Laboratory {
     /// Weights with the standing that fresh scenes give them.
     fn judged(&self, weights: Weights, seed: u64, cue: Cue) -> Network {
         self.lens.load(&weights);
-        let judged = judge(&self.lens, &Scenes::new(3000 + seed, cue, JUDGED)).unwrap();
-        let right = judged.iter().filter(|judged| judged.right()).count();
-        let standing = standing(&judged);
-        println!("  seed {seed}: {right} of {JUDGED} right, {standing:?}");
-        Network { weights, standing }
+        let predictions = predict(&self.lens, &Scenes::new(3000 + seed, cue, JUDGED)).unwrap();
+        let standing = Standing::of_confusion(&confusion(&predictions, 2), 1).unwrap();
+        println!("  seed {seed}: {standing}");
+        Network { weights, standing: standing.verdict() }
     }
 
     fn explain(&self, network: &Network, pixels: &[u8]) -> Explanation {
@@ -311,7 +312,7 @@ fn quick(seed: u64) {
     let (kind, corner) = (seed as usize % 3, seed as usize % 4);
     let cue = Cue::Mark { kind, corner };
     let network = laboratory.learned(seed, cue);
-    assert_eq!(network.standing, Standing::BetterThanGuessing);
+    assert_eq!(network.standing, standing::Verdict::Better);
     let explanation = laboratory.right(&network, seed, cue);
     describe(&explanation);
     for method in [Method::Occlusion, Method::IntegratedGradients, Method::HiResCam { block: 2 }] {
@@ -425,7 +426,7 @@ fn mean_maps() {
     // Whether the largest value of class 1's mean evidence and mean occlusion lies on the corner's mark or next to it.
     let on_corner = |cue: Cue| {
         let network = laboratory.learned(1, cue);
-        assert_eq!(network.standing, Standing::BetterThanGuessing);
+        assert_eq!(network.standing, standing::Verdict::Better);
         let scenes = Scenes::new(42, cue, 60);
         let means = class_means(&laboratory.lens, &network.weights, &scenes, 16).unwrap();
         assert_eq!(

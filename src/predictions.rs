@@ -1,0 +1,111 @@
+//! What a network says of labelled images, image by image.
+
+use anyhow::{Context, Result};
+
+use crate::data::Pictures;
+use crate::explain::Question;
+use crate::run_dir::RunDir;
+use crate::stats;
+
+/// The run's table of its validation images and what its best weights say of them.
+pub const PREDICTIONS: &str = "predictions.csv";
+
+/// What a network says of one labelled image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Number of the image in its set.
+    pub index: usize,
+    /// Its class.
+    pub truth: usize,
+    /// A logit for each class.
+    pub logits: Vec<f32>,
+}
+
+impl Prediction {
+    /// The most probable class; of equal ones the first.
+    pub fn predicted(&self) -> usize {
+        Question::of(&self.logits, None).target
+    }
+
+    /// Minus the natural logarithm of the probability of the image's class.
+    pub fn loss(&self) -> f64 {
+        stats::log_loss(&self.logits, &[self.truth])
+    }
+}
+
+/// Counts of images, by class and then by predicted class.
+pub fn confusion(predictions: &[Prediction], classes: usize) -> Vec<Vec<usize>> {
+    let mut confusion = vec![vec![0; classes]; classes];
+    for prediction in predictions {
+        confusion[prediction.truth][prediction.predicted()] += 1;
+    }
+    confusion
+}
+
+/// Writes [`PREDICTIONS`]: a row an image with its name, its class, the predicted class, a probability for each class, and the
+/// loss. `pictures` is the set that was predicted.
+///
+/// # Errors
+/// When the table cannot be written.
+pub fn write(run: &RunDir, predictions: &[Prediction], pictures: &dyn Pictures, classes: &[String]) -> Result<()> {
+    let table =
+        table(predictions, |index| pictures.name(index), classes).context("the table of predictions cannot be made")?;
+    run.write(PREDICTIONS, &table)
+}
+
+fn table(predictions: &[Prediction], name: impl Fn(usize) -> String, classes: &[String]) -> Result<Vec<u8>> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    let probabilities = classes.iter().map(|class| format!("probability_{class}"));
+    let columns = ["file", "label", "predicted"].map(String::from).into_iter().chain(probabilities);
+    table.write_record(columns.chain(["loss".into()]))?;
+    for prediction in predictions {
+        let [label, predicted] = [prediction.truth, prediction.predicted()].map(|class| &classes[class]);
+        let probabilities = stats::probabilities(&prediction.logits);
+        table.serialize((name(prediction.index), label, predicted, probabilities, prediction.loss()))?;
+    }
+    Ok(table.into_inner()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn predictions() -> Vec<Prediction> {
+        let of = |index, truth, logits: [f32; 3]| Prediction { index, truth, logits: logits.to_vec() };
+        vec![of(0, 0, [1.0, 2.0, -1.0]), of(2, 2, [0.5, 0.5, 0.5]), of(3, 1, [-200.0, 0.0, 0.0])]
+    }
+
+    #[test]
+    fn every_image_has_a_row_that_reads_back() {
+        let classes = ["cat, \"tabby\"", "dog\nlarge", "=1+1"].map(String::from);
+        let name = |index| format!("a \"b\", {index}\n.jpg");
+        let bytes = table(&predictions(), name, &classes).unwrap();
+        let mut reader = csv::Reader::from_reader(&bytes[..]);
+        let header: Vec<String> = reader.headers().unwrap().iter().map(String::from).collect();
+        assert_eq!(header[..3], ["file", "label", "predicted"]);
+        assert_eq!(header[3..6], classes.clone().map(|class| format!("probability_{class}")));
+        assert_eq!(header[6..], ["loss"]);
+        let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+        assert_eq!(rows.len(), 3);
+        for (row, prediction) in rows.iter().zip(predictions()) {
+            assert_eq!(row[0], name(prediction.index));
+            assert_eq!([&row[1], &row[2]], [prediction.truth, prediction.predicted()].map(|class| &classes[class][..]));
+            let number = |column: usize| row[column].parse::<f64>().unwrap();
+            let probabilities: Vec<f64> = (3..6).map(number).collect();
+            assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{probabilities:?}");
+            assert!((number(6) + probabilities[prediction.truth].ln()).abs() < 1e-9, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_class_that_is_all_but_excluded_has_a_finite_loss() {
+        let certain = Prediction { index: 0, truth: 0, logits: vec![-2000.0, 0.0] };
+        assert_eq!((certain.loss(), certain.predicted()), (2000.0, 1));
+    }
+
+    #[test]
+    fn all_images_are_counted_once() {
+        assert_eq!(confusion(&predictions(), 3), [[0, 1, 0], [0, 1, 0], [1, 0, 0]]);
+        assert_eq!(confusion(&[], 2), [[0, 0], [0, 0]]);
+    }
+}
