@@ -417,31 +417,49 @@ fn wrong_claims() {
     assert!(by_heart <= METHODS.len() && absent <= 2, "{by_heart} {absent}");
 }
 
-/// The mean maps of a class whose images share a mark have their largest value on it; where it lies elsewhere each time, not.
+/// The mean maps of a class whose images share a mark have their largest value on it, and most of what speaks for the class
+/// lies around it; where the mark lies elsewhere each time, it does not.
 fn mean_maps() {
     let laboratory = Laboratory::new();
-    let kind = 0;
-    let corner = 3;
-    // Whether the largest value of class 1's mean evidence and mean occlusion lies on the corner's mark or next to it.
-    let on_corner = |cue: Cue| {
+    let (kind, corner) = (0, 3);
+    let of = |cue: Cue| {
         let network = laboratory.learned(1, cue);
         assert_eq!(network.standing, Standing::BetterThanGuessing);
         let scenes = Scenes::new(42, cue, 60);
-        let means = class_means(&laboratory.lens, &network.weights, &scenes, 16).unwrap();
-        assert_eq!(
-            means.iter().map(|mean| (mean.class, mean.images, mean.occluded)).collect::<Vec<_>>(),
-            [(0, 30, 8), (1, 30, 8)]
-        );
-        [&means[1].evidence, &means[1].occlusion].map(|map| near(map, place(corner)))
+        let means = class_means(&laboratory.lens, &network.weights, &scenes, 40).unwrap();
+        let counts: Vec<_> = means.iter().map(|mean| (mean.class, mean.images, mean.occluded)).collect();
+        assert_eq!(counts, [(0, 30, 20), (1, 30, 20)]);
+        let marked = &means[1];
+        [&marked.evidence, &marked.occlusion]
+            .map(|map| (largest_near(map, place(corner)), times_near(map, place(corner))))
     };
-    assert_eq!(on_corner(Cue::Mark { kind, corner }), [true, true]);
-    assert_eq!(on_corner(Cue::Anywhere { kind }), [false, false]);
+    for (largest, times) in of(Cue::Mark { kind, corner }) {
+        assert!(largest && times >= 5.0, "{largest}, {times}");
+    }
+    for (_, times) in of(Cue::Anywhere { kind }) {
+        assert!(times < 3.0, "{times}");
+    }
 }
 
-/// Whether a map's largest value lies within a mark's width of the mark.
-fn near(map: &Map, corner: [usize; 2]) -> bool {
+/// Whether a pixel lies within a mark's width of the mark that begins at `corner`.
+fn near(map: &Map, pixel: usize, corner: [usize; 2]) -> bool {
+    let at = [pixel / map.width, pixel % map.width];
+    at.iter().zip(corner).all(|(at, from)| (from.saturating_sub(MARK)..from + 2 * MARK).contains(at))
+}
+
+/// Whether a map's largest value lies near the mark.
+fn largest_near(map: &Map, corner: [usize; 2]) -> bool {
     let largest = (0..map.values.len()).max_by(|&a, &b| map.values[a].total_cmp(&map.values[b])).expect("values");
-    let at = [largest / map.width, largest % map.width];
-    println!("largest value {} at {at:?}, the mark begins at {corner:?}", map.values[largest]);
-    at.iter().zip(corner).all(|(&at, from)| (from.saturating_sub(MARK)..from + 2 * MARK).contains(&at))
+    near(map, largest, corner)
+}
+
+/// How many times as much of what speaks for the class lies near the mark as on the same area on average.
+fn times_near(map: &Map, corner: [usize; 2]) -> f64 {
+    let positive = |i: usize| f64::from(map.values[i].max(0.0));
+    let all: f64 = (0..map.values.len()).map(positive).sum();
+    let inside: Vec<usize> = (0..map.values.len()).filter(|&pixel| near(map, pixel, corner)).collect();
+    let times =
+        inside.iter().map(|&i| positive(i)).sum::<f64>() / all / (inside.len() as f64 / map.values.len() as f64);
+    println!("  {times:.1} times as much near the mark");
+    times
 }
