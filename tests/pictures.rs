@@ -365,7 +365,7 @@ fn bars_are_as_long_as_the_scores() {
     assert_eq!(lengths(0.25, 1.0).0, [whole / 4, whole]);
     assert_eq!(lengths(0.0, 1.0).0, [whole]);
     // The longest bar shows the largest score, and those of both signs share the room.
-    assert_eq!(lengths(4.0, 8.0), (vec![whole / 2, whole], vec![whole / 16; 2]));
+    assert_eq!(lengths(1.0, 2.0), (vec![whole / 2, whole], vec![whole / 4; 2]));
     assert_eq!(lengths(-1.0, 3.0), (vec![whole / 4, whole / 4 * 3], vec![whole / 8; 2]));
 }
 

@@ -27,7 +27,7 @@ use crate::gpu::GpuError;
 /// Images on the way from all pixels to none, both ends included. They lie closer together at the start, where a small mark decides.
 const STEPS: usize = 24;
 /// Random orders of each kind. A map of nothing beats all of them in a test with a probability of 1 in 25.
-const RANDOM_ORDERS: u64 = 24;
+pub const RANDOM_ORDERS: u64 = 24;
 /// From this similarity on, two maps are much the same.
 const MUCH_THE_SAME: f64 = 0.5;
 /// The least difference of two scores that counts, as a share of the span: about half of the path's steps where a tenth of
@@ -240,8 +240,7 @@ impl Baselines {
     /// What a map is compared with, by name: the guesses, and the best of the random orders.
     pub fn rows(&self) -> Vec<(String, Score)> {
         let guesses = self.guesses.iter().map(|guess| (guess.name.to_string(), guess.score));
-        let chance =
-            self.chance.iter().map(|chance| (format!("{}, best of {}", chance.name, chance.orders), chance.best()));
+        let chance = self.chance.iter().map(|chance| (format!("{}, best", chance.name), chance.best()));
         guesses.chain(chance).collect()
     }
 

@@ -65,9 +65,7 @@ pub fn part(report: &Report) -> Markup {
         }
         div.gallery {
             @for means in &looked.class_means {
-                @let class = &report.config.classes[means.class];
-                (figure(&means.evidence, &format!("evidence for {class}")))
-                (figure(&means.occlusion, &format!("occlusion for {class}")))
+                (figure(means, &report.config.classes[means.class]))
             }
         }
         p.note {
@@ -77,14 +75,22 @@ pub fn part(report: &Report) -> Markup {
     }
 }
 
-fn figure(map: &MeanMap, name: &str) -> Markup {
-    let [low, high] = map.limits.map(|limit| signed(f64::from(limit), 3));
+fn figure(means: &MeanMaps, class: &str) -> Markup {
     html! {
-        figure {
-            (picture(&map.picture, &format!("mean {name}")))
+        figure.shot {
+            div.pair {
+                (picture(&means.evidence.picture, &format!("mean evidence for {class}")))
+                (picture(&means.occlusion.picture, &format!("mean occlusion for {class}")))
+            }
             figcaption {
-                "Mean " (name) ", " (count(map.images)) " image" @if map.images != 1 { "s" } ": " (low) " to " (high) " logits"
+                strong { (class) } ": evidence, the mean of " (behind(&means.evidence)) "; occlusion, the mean of " (behind(&means.occlusion))
             }
         }
     }
+}
+
+/// How many images are behind a map, and its limits.
+fn behind(map: &MeanMap) -> Markup {
+    let [low, high] = map.limits.map(|limit| signed(f64::from(limit), 3));
+    html! { (count(map.images)) " image" @if map.images != 1 { "s" } " (" (low) " to " (high) " logits)" }
 }

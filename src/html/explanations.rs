@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::words::{percent, plain, signed};
 use super::{Explained, ExplainedMap, Report, missing, picture};
+use crate::explain::trust::RANDOM_ORDERS;
 use crate::explain::verdict::Verdict;
 use crate::standing;
 
@@ -19,7 +20,7 @@ pub fn part(report: &Report) -> Markup {
             "method on an untrained network, which must look different, and its score against guesses that know "
             "nothing of the network. Scores are differences of two logits, the first class less the second, from which the network's decision follows. "
             "Deletion: the mean while the pixels that the map names are blurred first, lower is better. "
-            "Insertion: the mean while they are restored first, higher is better. Your own images: "
+            "Insertion: the mean while they are restored first, higher is better. Of " (RANDOM_ORDERS) " random orders the best is shown. Your own images: "
             code { "convscope explain IMAGE --run " (report.typed()) }
         }
         @let standing = standing::verdict(report.standing().as_ref());
@@ -43,7 +44,7 @@ fn decision(explained: &Explained, standing: standing::Verdict) -> Markup {
             }
             p.note {
                 "Logits: " (signed(explained.gap, 3)) " for the image, " (signed(explained.blurred_gap, 3))
-                " for the blurred image; scores lie between the two, or a little outside."
+                " for the blurred image. Scores go beyond the two where some parts of the image speak for the class and others against it."
             }
             div.methods {
                 section {

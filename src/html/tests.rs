@@ -275,8 +275,7 @@ fn a_complete_report_is_harmless_and_small() {
         "the first 20 are listed",
         "only <code>depth</code> answers that",
         "3 × 10⁻⁷",
-        "Mean evidence for dog, 20 images: −0.250 to +0.500 logits",
-        "Mean occlusion for dog, 1 image: ",
+        "evidence, the mean of 20 images (−0.250 to +0.500 logits); occlusion, the mean of 1 image (",
         "in both tests.",
     ] {
         assert!(page.contains(said), "{said}");
