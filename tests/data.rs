@@ -128,7 +128,8 @@ fn a_validation_folder_is_used_and_a_test_folder_never() {
         assert_eq!(list(&found.train), ["cat/1.jpg=0", "cat/2.jpg=0", "dog/1.jpg=1"].map(|f| format!("{train}/{f}")));
         assert_eq!(list(&found.val.unwrap()), ["Cat/9.jpg=0", "dog/9.jpg=1"].map(|f| format!("{val}/{f}")));
         assert_eq!(found.rejected, []);
-        let unread: Vec<_> = found.unread.iter().map(|unread| (unread.folder.to_str(), unread.images, unread.why)).collect();
+        let unread: Vec<_> =
+            found.unread.iter().map(|unread| (unread.folder.to_str(), unread.images, unread.why)).collect();
         assert_eq!(unread, [(Some("test"), 1, Why::Test)]);
     }
 }
@@ -193,14 +194,29 @@ fn folders_are_read_as_people_have_them() {
         ("train and val", &["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg"], "", "a 1 + 1 b 1 + 1"),
         ("train and dev", &["train/a/1.jpg", "train/b/1.jpg", "dev/a/2.jpg", "dev/b/2.jpg"], "", "a 1 + 1 b 1 + 1"),
         ("train alone", &["train/a/1.jpg", "train/b/1.jpg"], "", "a 1 b 1"),
-        ("COCO's names", &["train2017/a/1.jpg", "train2017/b/1.jpg", "val2017/a/2.jpg", "val2017/b/2.jpg"], "", "a 1 + 1 b 1 + 1"),
+        (
+            "COCO's names",
+            &["train2017/a/1.jpg", "train2017/b/1.jpg", "val2017/a/2.jpg", "val2017/b/2.jpg"],
+            "",
+            "a 1 + 1 b 1 + 1",
+        ),
         // Kaggle: dogs vs. cats, as downloaded and unpacked.
         ("dogs vs cats", KAGGLE, "", "cat 1 dog 1 [test1 2]"),
         ("flat", &["cat.0.jpg", "dog.0.jpg"], "", "cat 1 dog 1"),
         ("flat, with a test set", &["cat.0.jpg", "dog.0.jpg", "test/1.jpg"], "", "cat 1 dog 1 [test 1]"),
-        ("nested archives", &["dogs-vs-cats/train/train/cat.0.jpg", "dogs-vs-cats/train/train/dog.0.jpg"], "", "cat 1 dog 1"),
+        (
+            "nested archives",
+            &["dogs-vs-cats/train/train/cat.0.jpg", "dogs-vs-cats/train/train/dog.0.jpg"],
+            "",
+            "cat 1 dog 1",
+        ),
         ("PetImages", &["PetImages/Cat/1.jpg", "PetImages/Dog/1.jpg"], "", "Cat 1 Dog 1"),
-        ("PetImages and papers", &["PetImages/Cat/1.jpg", "PetImages/Dog/1.jpg", "cover.jpg"], "", "Cat 1 Dog 1 1 rejected"),
+        (
+            "PetImages and papers",
+            &["PetImages/Cat/1.jpg", "PetImages/Dog/1.jpg", "cover.jpg"],
+            "",
+            "Cat 1 Dog 1 1 rejected",
+        ),
         ("cats and dogs", &["cats/1.jpg", "dogs/1.jpg"], "", "cats 1 dogs 1"),
         // Kaggle: Intel scenes.
         ("scenes", SCENES, "", "sea 2 street 1 [seg_pred 2] [seg_test 2]"),
@@ -219,9 +235,19 @@ fn folders_are_read_as_people_have_them() {
         ("images beside folders", &["cat/a/1.jpg", "cat/1.jpg", "dog/a/1.jpg", "dog/2.jpg"], "", "cat 2 dog 2"),
         ("Cat and cat", &["Cat/1.jpg", "cat/2.jpg", "dog/1.jpg"], "", "Cat 2 dog 1"),
         // A class named like a part of a split.
-        ("a class of trains", TRAINS, "", "error: --data ROOT: train/ is named like training images, but car/ beside it"),
+        (
+            "a class of trains",
+            TRAINS,
+            "",
+            "error: --data ROOT: train/ is named like training images, but car/ beside it",
+        ),
         ("a class of trains, settled", TRAINS, "--class-level 1", "car 1 plane 1 train 2"),
-        ("a class of trains with dev", &["car/1.jpg", "train/a/1.jpg", "train/b/1.jpg", "dev/a/2.jpg", "dev/b/3.jpg"], "", "a 1 + 1 b 1 + 1 [car 1]"),
+        (
+            "a class of trains with dev",
+            &["car/1.jpg", "train/a/1.jpg", "train/b/1.jpg", "dev/a/2.jpg", "dev/b/3.jpg"],
+            "",
+            "a 1 + 1 b 1 + 1 [car 1]",
+        ),
         ("test tubes", &["test tube/1.jpg", "flask/1.jpg"], "", "flask 1 test tube 1"),
         ("trains by name", &["trains/1.jpg", "cars/1.jpg"], "", "cars 1 trains 1"),
         ("classes beside val", VAL_BESIDE, "", "error: --data ROOT: val/ has no train/ beside it, but other images"),
@@ -229,20 +255,60 @@ fn folders_are_read_as_people_have_them() {
         ("val as a class", VAL_BESIDE, "--class-level 1", "cat 1 dog 1 val 2"),
         ("a test set beside classes", &["cat/1.jpg", "dog/1.jpg", "test/1.jpg"], "", "cat 1 dog 1 [test 1]"),
         ("a test set as a class", &["cat/1.jpg", "dog/1.jpg", "test/1.jpg"], "--class-level 1", "cat 1 dog 1 test 1"),
-        ("val alone", &["val/a/1.jpg", "val/b/1.jpg"], "", "error: --data ROOT: there is no train/ beside val/; to train on val/"),
-        ("test and pred alone", &["seg_test/a/1.jpg", "seg_pred/1.jpg"], "", "error: --data ROOT: there is no train/ beside seg_pred/, seg_test/;"),
-        ("two for validation", &["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"], "", "error: --data ROOT: val/ and valid/ seem to"),
-        ("two to train on", &["train/a/1.jpg", "train/b/1.jpg", "train2/a/1.jpg"], "", "error: --data ROOT: train/ and train2/ seem to"),
-        ("another val named", &["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "test/a/2.jpg", "test/b/1.jpg"], "--val test", "a 1 + 1 b 1 + 1 [val 1]"),
+        (
+            "val alone",
+            &["val/a/1.jpg", "val/b/1.jpg"],
+            "",
+            "error: --data ROOT: there is no train/ beside val/; to train on val/",
+        ),
+        (
+            "test and pred alone",
+            &["seg_test/a/1.jpg", "seg_pred/1.jpg"],
+            "",
+            "error: --data ROOT: there is no train/ beside seg_pred/, seg_test/;",
+        ),
+        (
+            "two for validation",
+            &["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"],
+            "",
+            "error: --data ROOT: val/ and valid/ seem to",
+        ),
+        (
+            "two to train on",
+            &["train/a/1.jpg", "train/b/1.jpg", "train2/a/1.jpg"],
+            "",
+            "error: --data ROOT: train/ and train2/ seem to",
+        ),
+        (
+            "another val named",
+            &["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "test/a/2.jpg", "test/b/1.jpg"],
+            "--val test",
+            "a 1 + 1 b 1 + 1 [val 1]",
+        ),
         // Files that name classes beside folders.
-        ("files and folders", BOTH, "", "error: --data ROOT: both the folder more and the file cat.0.jpg could stand for"),
+        (
+            "files and folders",
+            BOTH,
+            "",
+            "error: --data ROOT: both the folder more and the file cat.0.jpg could stand for",
+        ),
         ("files, settled", BOTH, "--class-level 0", "cat 1 dog 1 [more 1] [other 1]"),
         ("folders, settled", BOTH, "--class-level 1", "more 1 other 1 2 rejected"),
         ("folders within, settled", BOTH, "--class-level 2", "cat 1 dog 1 2 rejected"),
-        ("files beside train and val", &["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg", "x.1.jpg"], "", "a 1 + 1 b 1 + 1 1 rejected"),
+        (
+            "files beside train and val",
+            &["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg", "x.1.jpg"],
+            "",
+            "a 1 + 1 b 1 + 1 1 rejected",
+        ),
         ("scenes without classes", SCENES, "--class-level 4", "error: --data ROOT: no usable image was found"),
         // What cannot be read is no folder without images.
-        ("a class of webp", &["cat/1.jpg", "dog/1.jpg", "owl/1.webp"], "", "error: --data ROOT: the class 'owl' has no usable image"),
+        (
+            "a class of webp",
+            &["cat/1.jpg", "dog/1.jpg", "owl/1.webp"],
+            "",
+            "error: --data ROOT: the class 'owl' has no usable image",
+        ),
         ("labels", &["cat/1.jpg", "dog/1.jpg", "labels/1.txt"], "", "cat 1 dog 1 [labels 0]"),
     ];
     for &(name, paths, options, expected) in cases {
@@ -260,10 +326,7 @@ fn folders_are_read_as_people_have_them() {
 fn the_advice_of_errors_can_be_followed() {
     let cases: [(&[&str], &[&str]); 7] = [
         (&["car/1.jpg", "plane/1.jpg", "train/b/1.jpg", "train/a/1.jpg"], &["a 1 b 1", "car 1 plane 1 train 2"]),
-        (
-            &["cat/1.jpg", "dog/1.jpg", "val/cat/2.jpg", "val/dog/2.jpg"],
-            &["cat 1 + 1 dog 1 + 1", "cat 1 dog 1 val 2"],
-        ),
+        (&["cat/1.jpg", "dog/1.jpg", "val/cat/2.jpg", "val/dog/2.jpg"], &["cat 1 + 1 dog 1 + 1", "cat 1 dog 1 val 2"]),
         (&["my pets/val/a/1.jpg", "my pets/val/b/1.jpg", "my pets/test/1.jpg"], &["test 1 val 2"]),
         (&["val/a/1.jpg", "val/b/1.jpg"], &["a 1 b 1"]),
         (&["cat.0.jpg", "dog.0.jpg", "x/1.jpg", "y/1.jpg"], &["x 1 y 1 2 rejected", "cat 1 dog 1 [x 1] [y 1]"]),
@@ -276,9 +339,13 @@ fn the_advice_of_errors_can_be_followed() {
     for (paths, expected) in cases {
         let root = folder_with(paths.iter().copied());
         let message = error(root.path());
-        let advised: Vec<String> = message.split("use --data ").skip(1).map(|advice| advised(root.path(), advice)).collect();
+        let advised: Vec<String> =
+            message.split("use --data ").skip(1).map(|advice| advised(root.path(), advice)).collect();
         for expected in expected {
-            assert!(advised.iter().any(|found| found == expected), "{expected:?} is not among {advised:?} of {message}");
+            assert!(
+                advised.iter().any(|found| found == expected),
+                "{expected:?} is not among {advised:?} of {message}"
+            );
         }
     }
 }
@@ -353,13 +420,29 @@ fn a_validation_folder_can_lie_elsewhere_and_must_be_one() {
 }
 
 const SYSTEM: [&str; 16] = [
-    "@eaDir", "$RECYCLE.BIN", "lost+found", "System Volume Information", "__MACOSX", ".AppleDouble", "#recycle", "@Recycle",
-    ".Trash-1000", ".ipynb_checkpoints", "__pycache__", ".Spotlight-V100", ".fseventsd", "RECYCLER", "FOUND.000", ".git",
+    "@eaDir",
+    "$RECYCLE.BIN",
+    "lost+found",
+    "System Volume Information",
+    "__MACOSX",
+    ".AppleDouble",
+    "#recycle",
+    "@Recycle",
+    ".Trash-1000",
+    ".ipynb_checkpoints",
+    "__pycache__",
+    ".Spotlight-V100",
+    ".fseventsd",
+    "RECYCLER",
+    "FOUND.000",
+    ".git",
 ];
 
 #[test]
 fn system_folders_are_neither_classes_nor_fatal_at_any_level() {
-    for layout in [["cat/1.jpg", "cat/2.jpg", "dog/1.jpg"], ["in/train/cat/1.jpg", "in/train/cat/2.jpg", "in/train/dog/1.jpg"]] {
+    for layout in
+        [["cat/1.jpg", "cat/2.jpg", "dog/1.jpg"], ["in/train/cat/1.jpg", "in/train/cat/2.jpg", "in/train/dog/1.jpg"]]
+    {
         let root = folder_with(layout);
         let expected = scan(&root);
         let levels: BTreeSet<PathBuf> =
@@ -399,7 +482,8 @@ fn a_class_is_one_however_its_accents_are_stored() {
     for [one, other] in [[composed, decomposed], [decomposed, composed]] {
         let folders = folder_with(["a/1.jpg", &format!("{one}/1.jpg"), &format!("{other}/2.jpg")]);
         let files = folder_with(["a.1.jpg", &format!("{one}.1.jpg"), &format!("{other}.2.jpg")]);
-        let parts = folder_with(["train/a/1.jpg", &format!("train/{one}/1.jpg"), "val/a/1.jpg", &format!("val/{other}/2.jpg")]);
+        let parts =
+            folder_with(["train/a/1.jpg", &format!("train/{one}/1.jpg"), "val/a/1.jpg", &format!("val/{other}/2.jpg")]);
         for (root, images) in [(folders, 2), (files, 2), (parts, 1)] {
             let found = scan(&root);
             assert_eq!(found.classes, ["a", composed]);

@@ -211,7 +211,8 @@ fn files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
             images.extend(found);
         } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) {
             let bytes = fs::read(path).map_err(|error| anyhow!("{shown}: cannot be read: {error}"))?;
-            let list = text(&bytes).with_context(|| format!("{shown}: is no text in UTF-8 or UTF-16; save it as UTF-8"))?;
+            let list =
+                text(&bytes).with_context(|| format!("{shown}: is no text in UTF-8 or UTF-16; save it as UTF-8"))?;
             let lines: Vec<PathBuf> =
                 list.lines().map(str::trim).filter(|line| !line.is_empty()).map(PathBuf::from).collect();
             if lines.is_empty() {

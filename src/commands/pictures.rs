@@ -134,7 +134,8 @@ impl Source {
                 found.check_decoded("given", &all, &rejected)?;
                 let halves = split::set_aside(&all, all.digests(), &found.classes, self.val_share, self.seed)
                     .with_context(|| format!("--data {}", found.root.display()))?;
-                let double = |&(index, first): &(usize, usize)| unfit(all.name(index), Unfit::Double(first), &all, &all);
+                let double =
+                    |&(index, first): &(usize, usize)| unfit(all.name(index), Unfit::Double(first), &all, &all);
                 rejected.extend(halves.doubles.iter().map(double));
                 (all.only(&halves.train), all.only(&halves.val))
             }
@@ -410,8 +411,7 @@ impl<'a> Past<'a> {
         let mut rejected = std::mem::take(&mut found.rejected);
         let [val] = self.source.decode(&found.root, [&val], &mut rejected);
         found.check_decoded("validation", &val, &rejected)?;
-        let (judged, left, run, root) =
-            (self.config.val_pictures, val.len(), self.run.display(), found.root.display());
+        let (judged, left, run, root) = (self.config.val_pictures, val.len(), self.run.display(), found.root.display());
         if left != judged {
             say(format!("note: the run {run} was judged by {judged} photos, of which {left} are left in {root}"));
         }
@@ -696,7 +696,11 @@ mod tests {
             let again = of_run(&run, None, CACHE).unwrap();
             assert_eq!(content(again.train.as_ref()), content(made.train.as_ref()), "{case}");
             assert_eq!(content(again.val.as_ref()), content(made.val.as_ref()), "{case}");
-            assert_eq!(content(validation_of(&run, None, CACHE).unwrap().as_ref()), content(made.val.as_ref()), "{case}");
+            assert_eq!(
+                content(validation_of(&run, None, CACHE).unwrap().as_ref()),
+                content(made.val.as_ref()),
+                "{case}"
+            );
 
             let [learned, judged] = [made.train.as_ref(), made.val.as_ref()].map(contents);
             drop(made);
@@ -729,14 +733,21 @@ mod tests {
         assert_apart(&made, "copies");
         assert_eq!(made.val.len(), 12, "a fifth of 30 contents in each class");
         assert_eq!(made.train.len() + made.val.len() + made.rejected.len(), 80);
-        assert!(made.rejected.iter().all(|file| file.reason.contains("and each is counted once")), "{:?}", made.rejected);
+        assert!(
+            made.rejected.iter().all(|file| file.reason.contains("and each is counted once")),
+            "{:?}",
+            made.rejected
+        );
 
         // A class with one photo, stored twice, cannot be on both sides.
         write_photo(&photos.join("owl/1.png"), 200);
         write_photo(&photos.join("owl/2.png"), 200);
         let error = try_to_make_run(&folder.path().join("owl"), &options).err().unwrap();
         let error = format!("{error:#}");
-        assert!(error.contains("different images of the class 'owl' (1, without copies") && error.contains("--val"), "{error}");
+        assert!(
+            error.contains("different images of the class 'owl' (1, without copies") && error.contains("--val"),
+            "{error}"
+        );
         // With another photo it can.
         write_photo(&photos.join("owl/3.png"), 201);
         assert_apart(&make_run(&folder.path().join("owls"), &options), "owls");
@@ -751,7 +762,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
         make_photos(&photos, 0..6);
-        assert_eq!(make_run(&folder.path().join("plain"), &["--data", photos.to_str().unwrap()]).contradictory, [""; 0]);
+        assert_eq!(
+            make_run(&folder.path().join("plain"), &["--data", photos.to_str().unwrap()]).contradictory,
+            [""; 0]
+        );
         fs::copy(photos.join("cat/2.png"), photos.join("dog/also.png")).unwrap();
         let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
         assert_eq!(made.contradictory, ["cat/2.png"]);
@@ -772,15 +786,18 @@ mod tests {
         let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
         assert_apart(&made, "a validation folder");
         let reasons: Vec<_> = made.rejected.iter().map(|file| format!("{} {}", file.file, file.reason)).collect();
-        assert_eq!(reasons, [
-            "val/cat/4.png equals the training image train/cat/4.png, so it cannot judge what was learned",
-            "val/cat/5.png equals the training image train/cat/5.png, so it cannot judge what was learned",
-            "val/cat/7.png equals the image val/dog/also.png of another class, so it cannot judge what was learned",
-            "val/cat/again.png equals the validation image val/cat/8.png, and each is counted once",
-            "val/dog/4.png equals the training image train/dog/4.png, so it cannot judge what was learned",
-            "val/dog/5.png equals the training image train/dog/5.png, so it cannot judge what was learned",
-            "val/dog/also.png equals the image val/cat/7.png of another class, so it cannot judge what was learned",
-        ]);
+        assert_eq!(
+            reasons,
+            [
+                "val/cat/4.png equals the training image train/cat/4.png, so it cannot judge what was learned",
+                "val/cat/5.png equals the training image train/cat/5.png, so it cannot judge what was learned",
+                "val/cat/7.png equals the image val/dog/also.png of another class, so it cannot judge what was learned",
+                "val/cat/again.png equals the validation image val/cat/8.png, and each is counted once",
+                "val/dog/4.png equals the training image train/dog/4.png, so it cannot judge what was learned",
+                "val/dog/5.png equals the training image train/dog/5.png, so it cannot judge what was learned",
+                "val/dog/also.png equals the image val/cat/7.png of another class, so it cannot judge what was learned",
+            ]
+        );
         assert_eq!(names(validation_of(&run, None, CACHE).unwrap().as_ref()), names(made.val.as_ref()));
     }
 
@@ -838,8 +855,7 @@ mod tests {
         ];
         let made = runs.map(|(name, below, options, expected)| {
             let data = photos.join(below);
-            let made =
-                make_run(&folder.path().join(name), &[["--data", data.to_str().unwrap()], options].concat());
+            let made = make_run(&folder.path().join(name), &[["--data", data.to_str().unwrap()], options].concat());
             assert_eq!((made.train.len(), made.val.len()), expected, "{name}");
             assert_rebuilt(&folder.path().join(name), None, &made);
             made

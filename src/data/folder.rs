@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-pub use super::layout::{Unread, Why};
 use super::layout::{Decider, counted};
+pub use super::layout::{Unread, Why};
 use super::names::{class_in_name, class_key, class_name, is_image, is_readable, name_of, path_text};
 use super::tree::Tree;
 use super::{Pictures, Rejected, prepare};
@@ -323,7 +323,10 @@ impl Scanner<'_> {
     /// Why the name of a file or folder cannot be a class's.
     fn nameless(&self, at: &Tree, kind: &str, path: &Path) -> String {
         let name = name_of(path);
-        format!("{}: the name of the {kind} {name} is not valid Unicode; rename it, for it names a class", self.decider.data(at))
+        format!(
+            "{}: the name of the {kind} {name} is not valid Unicode; rename it, for it names a class",
+            self.decider.data(at)
+        )
     }
 
     /// Refuses a folder where both folders and files could stand for classes.

@@ -138,12 +138,7 @@ impl Decider<'_> {
     }
 
     /// The folder that holds the classes of a part: `part` itself, or one inside it that holds all its images.
-    pub(super) fn walk<'t>(
-        &self,
-        part: &'t Tree,
-        unread: &mut Vec<Unread>,
-        loose: &mut Vec<&'t PathBuf>,
-    ) -> &'t Tree {
+    pub(super) fn walk<'t>(&self, part: &'t Tree, unread: &mut Vec<Unread>, loose: &mut Vec<&'t PathBuf>) -> &'t Tree {
         let mut at = part;
         while let Some(next) = self.step(at, unread, loose) {
             at = next;
@@ -201,7 +196,8 @@ impl Decider<'_> {
             if let [first, second, ..] = same[..]
                 && matters
             {
-                let val = if same[0].path == training.path { String::new() } else { format!(" --val {}", self.typed(first)) };
+                let val =
+                    if same[0].path == training.path { String::new() } else { format!(" --val {}", self.typed(first)) };
                 bail!(
                     "{}: {} and {} seem to serve the same purpose; to choose {}, use --data {}{val}; if every folder is a class, {}",
                     self.data(at),
@@ -322,7 +318,10 @@ mod tests {
     #[test]
     fn roles_are_told_by_whole_words() {
         for (names, role) in [
-            (&["train", "Train", "seg_train", "training_set", "train2017", "Training Data", "TRAIN-1"][..], Role::Training),
+            (
+                &["train", "Train", "seg_train", "training_set", "train2017", "Training Data", "TRAIN-1"][..],
+                Role::Training,
+            ),
             (&["val", "VALID", "validation", "seg_val", "dev", "val2017", "my.eval.images"], Role::Validation),
             (&["test", "test1", "test_set", "seg_test", "Testing"], Role::Test),
             (&["seg_pred", "unlabeled", "predictions"], Role::Unlabelled),

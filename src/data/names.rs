@@ -166,9 +166,12 @@ mod tests {
 
     #[test]
     fn classes_are_one_whatever_the_case_and_the_accents() {
-        for (one, other) in
-            [("cat", "CAT"), ("caf\u{e9}", "Cafe\u{301}"), ("\u{d55c}", "\u{1112}\u{1161}\u{11ab}"), ("ÅS", "a\u{30a}s")]
-        {
+        for (one, other) in [
+            ("cat", "CAT"),
+            ("caf\u{e9}", "Cafe\u{301}"),
+            ("\u{d55c}", "\u{1112}\u{1161}\u{11ab}"),
+            ("ÅS", "a\u{30a}s"),
+        ] {
             assert_eq!(class_key(one), class_key(other));
             assert_eq!(class_name(one).to_lowercase(), class_name(other).to_lowercase());
         }
@@ -178,7 +181,9 @@ mod tests {
 
     #[test]
     fn what_systems_make_is_known_and_nothing_else() {
-        for name in [".DS_Store", "@eaDir", "$RECYCLE.BIN", "Thumbs.db", "FOUND.001", "lost+found", "__MACOSX", ".Trash-1000"] {
+        for name in
+            [".DS_Store", "@eaDir", "$RECYCLE.BIN", "Thumbs.db", "FOUND.001", "lost+found", "__MACOSX", ".Trash-1000"]
+        {
             assert!(is_system(OsStr::new(name)), "{name}");
         }
         for name in ["cat", "lost", "#1", "@home", "found.me", "found.0001", "recycle", "tmp", "macosx", "$5"] {

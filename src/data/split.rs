@@ -164,7 +164,11 @@ pub enum Unfit {
 
 /// Which pictures can judge what was learned from others, ascending, and why the rest cannot. The digests are those of the
 /// pixels of the pictures that were learned from, and of those that are to judge.
-pub fn fit_to_judge(learned: &[Digest], judges: &dyn Pictures, digests: &[Digest]) -> (Vec<usize>, Vec<(usize, Unfit)>) {
+pub fn fit_to_judge(
+    learned: &[Digest],
+    judges: &dyn Pictures,
+    digests: &[Digest],
+) -> (Vec<usize>, Vec<(usize, Unfit)>) {
     let learned: BTreeMap<_, _> = learned.iter().enumerate().rev().map(|(index, digest)| (digest, index)).collect();
     let (mut fit, mut unfit) = (Vec::new(), Vec::new());
     for (digest, group) in groups(digests) {
