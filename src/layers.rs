@@ -22,6 +22,7 @@ use crate::explain::{Lens, Question};
 use crate::gpu::GpuError;
 use crate::layout::padded;
 use crate::model::{Mode, Optimizer};
+use crate::spec::Block;
 use crate::stats::{
     self, PairedT, benjamini_hochberg, effective_rank, holm, mcnemar, paired_bootstrap, paired_difference, wilson,
 };
@@ -175,6 +176,17 @@ pub enum ResetVerdict {
     Undecided,
 }
 
+impl ResetVerdict {
+    /// What follows from the interval of the loss. Nothing does unless the network is `conclusive`.
+    pub(crate) fn of((low, high): (f64, f64), conclusive: bool) -> Self {
+        match conclusive {
+            true if low > POINT => Self::Critical,
+            true if high < POINT => Self::Robust,
+            _ => Self::Undecided,
+        }
+    }
+}
+
 impl fmt::Display for ResetVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -263,7 +275,7 @@ pub fn study(
             block: number + 1,
             output: block.output,
             receptive_field: block.receptive_field,
-            parameters: parameters(lens, number),
+            parameters: parameters(block, lens.spec().kernel),
             repeatability: Repeatability { trained: faint[number], initial: faint_before[number] },
             repeatability_noisy: Repeatability { trained: strong[number], initial: strong_before[number] },
             dead: features.fired[number].iter().filter(|&&fired| fired == 0).count(),
@@ -335,16 +347,7 @@ impl Reset {
         let won: f64 = changes().map(|change| (-change).max(0.0)).sum();
         let (low, high) = paired_difference(lost, won, before.len(), LEVEL);
         let [drop, low, high] = [(lost - won) / before.len() as f64, low, high].map(|share| 100.0 * share);
-        let verdict = if !conclusive {
-            ResetVerdict::Undecided
-        } else if low > POINT {
-            ResetVerdict::Critical
-        } else if high < POINT {
-            ResetVerdict::Robust
-        } else {
-            ResetVerdict::Undecided
-        };
-        Self { drop, low, high, verdict }
+        Self { drop, low, high, verdict: ResetVerdict::of((low, high), conclusive) }
     }
 }
 
@@ -659,10 +662,8 @@ fn with_own_statistics(lens: &Lens, weights: &Weights, pictures: &Loaded, seed: 
     Ok(weights)
 }
 
-/// Trained numbers of a block.
-fn parameters(lens: &Lens, number: usize) -> usize {
-    let block = &lens.blocks()[number];
-    let kernel = lens.spec().kernel;
+/// Trained numbers of a block with filters of this height and width.
+pub(crate) fn parameters(block: &Block, kernel: usize) -> usize {
     block.output[0] * (block.input[0] * kernel * kernel + 2)
 }
 

@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
-use crate::cli::Config;
 use crate::train::EpochRecord;
 
 /// Folder of the runs that are given no folder.
@@ -161,35 +160,6 @@ pub fn free_folder(parent: &Path, stem: &str) -> Result<PathBuf> {
     fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}: use --out", parent.display()))?;
     free_name(parent, |number| if number == 1 { stem.to_string() } else { format!("{stem}-{number}") })
         .with_context(|| format!("the results cannot be put into {}: use --out", parent.display()))
-}
-
-/// Reads a checkpoint of a run.
-///
-/// # Errors
-/// When there is no such run or the file cannot be used, with the remedy.
-pub fn read_checkpoint(run: &Path, name: &str) -> Result<Checkpoint> {
-    let bytes = read(run, name)?;
-    Checkpoint::from_bytes(&bytes).with_context(|| format!("{}: cannot be used", run.join(name).display()))
-}
-
-/// Reads how a run was made, from its `config.json`.
-///
-/// # Errors
-/// As [`read_checkpoint`].
-pub fn read_config(run: &Path) -> Result<Config> {
-    let name = "config.json";
-    let bytes = read(run, name)?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{}: cannot be used", run.join(name).display()))
-}
-
-fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
-    if !run.is_dir() {
-        let what = if run.exists() { "is a file" } else { "there is no such folder" };
-        bail!("--run {}: {what}; name the folder that `convscope train` made, such as runs/001", run.display());
-    }
-    fs::read(run.join(name)).with_context(|| {
-        format!("--run {}: {name} cannot be read; is this a finished run of `convscope train`?", run.display())
-    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::explain::trust::{Baselines, Trust};
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
 use crate::html::{EXPLAINED, Explained};
 use crate::inspect::Stage;
+use crate::reading::Run;
 use crate::run_dir::{self, RunDir};
 use crate::terminal::say;
 
@@ -30,16 +31,15 @@ const MOST_FOR_MEANS: usize = 512;
 
 pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
-    let file = arguments.weights.file();
-    let Checkpoint { meta, weights } = run_dir::read_checkpoint(&arguments.run, file)?;
-    let size = super::square_size(&arguments.run, &meta.spec)?;
+    let run = Run::open(&arguments.run)?;
+    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
     let blocks = meta.spec.blocks()?;
     let against = arguments.against.as_ref().map(|name| class(name, &meta.classes)).transpose()?;
     let methods = methods(&looked_at(&arguments.layers, blocks.len())?, arguments.pictures_only);
     let mut subjects = Vec::new();
     let mut failed = Vec::new();
     for file in files(&arguments.images)? {
-        match Subject::read(&file, size) {
+        match Subject::read(&file, run.size()) {
             Ok(subject) => subjects.push(subject),
             Err(reason) => failed.push(format!("{}: {reason}", file.display())),
         }
@@ -50,13 +50,12 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
 
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
-    let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
+    let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
     if meta.drawn && !subjects.is_empty() {
         say(format!("note: {}", super::DRAWN));
     }
     let control = Weights::initial(&meta.spec, CONTROL_SEED);
-    lens.load(&weights);
-    let validation = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE);
+    let validation = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE);
     match &validation {
         Ok(validation) if subjects.is_empty() => subjects = chosen(&lens, validation.as_ref())?,
         Err(error) if subjects.is_empty() => bail!("no image was named, and the run's own cannot be had: {error:#}"),

@@ -16,13 +16,14 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use image::RgbImage;
 
+use crate::checkpoint::Weights;
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs, Which};
 use crate::data::{Pictures, spread};
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::inspect::Look;
-use crate::spec::Spec;
+use crate::reading::{Run, unusable};
 use crate::terminal::{bar, say};
 
 /// Memory for the pictures of a run that is looked into, in MiB.
@@ -74,14 +75,19 @@ pub fn open(device: &DeviceArgs) -> Result<Gpu> {
     }
 }
 
-/// A lens on a network, with a bar while its kernels are compiled.
-fn lens<'a>(gpu: &'a Gpu, spec: &Spec, batch: u16) -> Result<Lens<'a>> {
+/// A lens on a run's network with these weights, with a bar while its kernels are compiled.
+///
+/// # Errors
+/// When the device failed, or the weights make no finite numbers, naming their file.
+fn lens<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16) -> Result<Lens<'a>> {
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
-    let lens = Lens::new(gpu, spec, batch.into(), |done, all| {
+    let lens = Lens::new(gpu, &run.config().training.model, batch.into(), |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
     })?;
     compiling.finish_and_clear();
+    lens.load(weights);
+    lens.check_finite().with_context(|| unusable(&run.folder().join(which.file())))?;
     Ok(lens)
 }
 
@@ -101,16 +107,6 @@ fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -
 /// The weights as captions name them.
 fn weights_shown(run: &Path, which: Which, epoch: usize) -> String {
     format!("{}, epoch {epoch}", run.join(which.file()).display())
-}
-
-/// The side of the pictures that a run's network takes.
-fn square_size(run: &Path, spec: &Spec) -> Result<u32> {
-    let [_, height, width] = spec.input;
-    if height != width {
-        let run = run.display();
-        bail!("--run {run}: its network takes {height} x {width} pictures, but only square ones can be made");
-    }
-    Ok(height as u32)
 }
 
 /// The most memory that this process has had so far, in millions of bytes, where the system tells (Linux).

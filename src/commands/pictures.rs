@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::cli::{Config, TrainArgs};
 use crate::data::drawn::{DrawnPets, FIRST_VAL_PICTURE};
@@ -12,7 +12,8 @@ use crate::data::folder::{self, Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::photos::Photos;
 use crate::data::split::digests;
 use crate::data::{Pictures, Rejected, pets};
-use crate::run_dir::{self, RunDir};
+use crate::reading::{Run, VALIDATION};
+use crate::run_dir::RunDir;
 use crate::terminal::{bar, say};
 
 /// The pictures to learn from and to be judged by.
@@ -44,8 +45,8 @@ pub(super) struct Pool {
 /// where the folder holds another number of photos; that some were exchanged for others goes unnoticed.
 ///
 /// # Errors
-/// When the run has no usable `config.json`, or its photos are gone or of other classes, with the remedy.
-pub fn of_run(run: &Path, data: Option<&Path>, cache: usize) -> Result<Data> {
+/// When the list of its validation photos cannot be used, or its photos are gone or of other classes, with the remedy.
+pub fn of_run(run: &Run, data: Option<&Path>, cache: usize) -> Result<Data> {
     let past = Past::read(run, data, cache)?;
     past.all(past.scan()?)
 }
@@ -54,7 +55,7 @@ pub fn of_run(run: &Path, data: Option<&Path>, cache: usize) -> Result<Data> {
 ///
 /// # Errors
 /// As [`of_run`].
-pub fn validation_of(run: &Path, data: Option<&Path>, cache: usize) -> Result<Box<dyn Pictures>> {
+pub fn validation_of(run: &Run, data: Option<&Path>, cache: usize) -> Result<Box<dyn Pictures>> {
     let past = Past::read(run, data, cache)?;
     let found = past.scan()?;
     if let Some(found) = &found {
@@ -74,7 +75,7 @@ pub fn validation_of(run: &Path, data: Option<&Path>, cache: usize) -> Result<Bo
 ///
 /// # Errors
 /// As [`of_run`].
-pub fn held_out_of(run: &Path, data: Option<&Path>, count: usize, cache: usize) -> Result<Data> {
+pub fn held_out_of(run: &Run, data: Option<&Path>, count: usize, cache: usize) -> Result<Data> {
     let past = Past::read(run, data, cache)?;
     let mut all = past.all(past.scan()?)?;
     if let Source { data: None, drawn: [_, judged], seed, size, .. } = past.source {
@@ -215,11 +216,8 @@ impl Source {
     }
 }
 
-/// The run's list of its validation photos.
-const VALIDATION: &str = "validation.csv";
-
 /// A line of [`VALIDATION`].
-#[derive(Deserialize, Serialize)]
+#[derive(Serialize)]
 struct ValidationPhoto {
     /// Path below the data folder.
     file: String,
@@ -237,38 +235,26 @@ pub fn record_validation(run: &RunDir, validation: &dyn Pictures) -> Result<()> 
     run.write(VALIDATION, &table.into_inner().context("the list is complete")?)
 }
 
-/// Reads the list, if there is one: runs on drawn pictures have none.
-fn recorded_validation(run: &Path) -> Result<Option<BTreeSet<String>>> {
-    let path = run.join(VALIDATION);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let read =
-        || csv::Reader::from_path(&path)?.deserialize().map(|line| line.map(|ValidationPhoto { file }| file)).collect();
-    let files: csv::Result<_> = read();
-    files.map(Some).with_context(|| format!("{}: cannot be used", path.display()))
-}
-
 /// A run that was made some time ago.
 struct Past<'a> {
     run: &'a Path,
-    config: Config,
+    config: &'a Config,
     source: Source,
     /// The validation photos, as far as the run tells.
     validation: Option<BTreeSet<String>>,
 }
 
 impl<'a> Past<'a> {
-    fn read(run: &'a Path, data: Option<&Path>, cache: usize) -> Result<Self> {
-        let config = run_dir::read_config(run)?;
-        let shown = run.display();
+    fn read(run: &'a Run, data: Option<&Path>, cache: usize) -> Result<Self> {
+        let config = run.config();
+        let shown = run.folder().display();
         let data = match (&config.data, data) {
             (None, Some(_)) => bail!("--data: the run {shown} was trained on drawn pictures; leave the option out"),
             (None, None) => None,
             (Some(_), Some(given)) => Some(given.to_path_buf()),
             (Some(recorded), None) if !Path::new(recorded).exists() => bail!(
-                "the photos of the run {shown} were in {recorded}, which is not there any more: give their folder with \
-                 --data"
+                "by the data of {shown}/config.json, its photos were in {recorded}, which is not there any more: give their \
+                 folder with --data"
             ),
             (Some(recorded), None) => Some(PathBuf::from(recorded)),
         };
@@ -277,10 +263,10 @@ impl<'a> Past<'a> {
             val_share: config.val_share.unwrap_or(VALIDATION_SHARE),
             drawn: [config.train_pictures, config.val_pictures],
             seed: config.training.seed,
-            size: config.training.model.input[1] as u32,
+            size: run.size(),
             cache,
         };
-        Ok(Self { run, config, source, validation: recorded_validation(run)? })
+        Ok(Self { run: run.folder(), config, source, validation: run.validation()? })
     }
 
     fn scan(&self) -> Result<Option<Folder>> {
@@ -315,7 +301,7 @@ impl<'a> Past<'a> {
 
     /// How the folder differs from what it was, as far as the run tells.
     fn change(&self, found: &Folder, [train, val]: [usize; 2]) -> Option<String> {
-        let Config { train_pictures, val_pictures, .. } = self.config;
+        let Config { train_pictures, val_pictures, .. } = *self.config;
         if self.agrees(found, val) && train == train_pictures {
             return None;
         }
@@ -379,6 +365,7 @@ mod tests {
     }
 
     fn assert_rebuilt(run: &Path, data: Option<&Path>, made: &Data) {
+        let run = &opened(run);
         let again = of_run(run, data, CACHE).unwrap();
         assert_eq!(again.classes, made.classes);
         assert_eq!(again.rejected, made.rejected);
@@ -387,8 +374,13 @@ mod tests {
         assert_eq!(content(validation_of(run, data, CACHE).unwrap().as_ref()), content(made.val.as_ref()));
     }
 
+    fn opened(run: &Path) -> Run {
+        Run::open(run).unwrap()
+    }
+
     fn error(run: &Path, data: Option<&Path>) -> String {
-        format!("{:#}", validation_of(run, data, CACHE).err().expect("there is an error"))
+        let opened = Run::open(run).and_then(|run| validation_of(&run, data, CACHE));
+        format!("{:#}", opened.err().expect("there is an error"))
     }
 
     #[test]
@@ -451,7 +443,8 @@ mod tests {
 
     /// How the run's folder has changed.
     fn change(run: &Path) -> Option<String> {
-        let past = Past::read(run, None, CACHE).unwrap();
+        let run = opened(run);
+        let past = Past::read(&run, None, CACHE).unwrap();
         let found = past.scan().unwrap();
         let data = past.source.read(found.clone()).unwrap();
         past.change(&found.unwrap(), [data.train.len(), data.val.len()])
@@ -470,19 +463,20 @@ mod tests {
         for class in ["cat", "dog"] {
             fs::copy(photos.join(class).join("0.png"), photos.join(class).join("a.png")).unwrap();
         }
-        let [held, all] = [validation_of(&run, None, CACHE).unwrap(), of_run(&run, None, CACHE).unwrap().val];
+        let [held, all] =
+            [validation_of(&opened(&run), None, CACHE).unwrap(), of_run(&opened(&run), None, CACHE).unwrap().val];
         assert_eq!(
             names(held.as_ref()),
             names(made.val.as_ref()),
             "no photo that was trained on is a validation photo"
         );
         assert_eq!(names(all.as_ref()), names(made.val.as_ref()));
-        assert_eq!(of_run(&run, None, CACHE).unwrap().train.len(), 18);
+        assert_eq!(of_run(&opened(&run), None, CACHE).unwrap().train.len(), 18);
         assert!(change(&run).unwrap().contains("had 16 + 4 photos"));
 
         let gone = made.val.name(0);
         fs::remove_file(photos.join(&gone)).unwrap();
-        let left = names(validation_of(&run, None, CACHE).unwrap().as_ref());
+        let left = names(validation_of(&opened(&run), None, CACHE).unwrap().as_ref());
         assert!(left.len() == 3 && left.is_subset(&names(made.val.as_ref())), "{left:?} without {gone}");
     }
 
@@ -507,7 +501,7 @@ mod tests {
             assert!(learned.is_disjoint(&judged), "split: {split}");
             let expected = if split { (24, 0) } else { (16, 12) };
             assert_eq!((made.train.len() + made.val.len(), made.rejected.len()), expected, "split: {split}");
-            assert_eq!(names(validation_of(&run, None, CACHE).unwrap().as_ref()), names(made.val.as_ref()));
+            assert_eq!(names(validation_of(&opened(&run), None, CACHE).unwrap().as_ref()), names(made.val.as_ref()));
         }
     }
 
@@ -520,7 +514,8 @@ mod tests {
         make_photos(&photos.join("val"), 10..12);
         let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
         fs::copy(photos.join("train/cat/0.png"), photos.join("val/cat/9.png")).unwrap();
-        let [held, all] = [validation_of(&run, None, CACHE).unwrap(), of_run(&run, None, CACHE).unwrap().val];
+        let [held, all] =
+            [validation_of(&opened(&run), None, CACHE).unwrap(), of_run(&opened(&run), None, CACHE).unwrap().val];
         assert_eq!(names(held.as_ref()), names(made.val.as_ref()));
         assert_eq!(names(all.as_ref()), names(made.val.as_ref()));
         for class in ["cat", "dog"] {
@@ -548,7 +543,7 @@ mod tests {
         let note = change(&run).unwrap();
         assert!(note.contains("had 16 + 4 photos") && note.contains("now has 12 + 3"), "{note}");
         assert!(note.contains("may be among those now set aside"), "{note}");
-        assert_eq!(validation_of(&run, None, CACHE).unwrap().len(), 3, "fewer pictures are no error");
+        assert_eq!(validation_of(&opened(&run), None, CACHE).unwrap().len(), 3, "fewer pictures are no error");
 
         fs::rename(photos.join("cat"), photos.join("bird")).unwrap();
         let error = error(&run, None);

@@ -14,7 +14,8 @@ use crate::data::Pictures;
 use crate::explain::{Explanation, Lens, Options, judge, telling};
 use crate::gpu::Gpu;
 use crate::html::{Explained, Looked, METHODS, REPORT, Report};
-use crate::run_dir::{self, RunDir};
+use crate::reading::Run;
+use crate::run_dir::RunDir;
 use crate::terminal::say;
 
 /// Explanations that are shown.
@@ -24,22 +25,21 @@ const BATCH: u16 = 32;
 
 pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     let ReportArgs { out, .. } = arguments;
-    let run = &whole(&arguments.run);
-    let config = run_dir::read_config(run)?;
+    let run = &Run::open(&whole(&arguments.run))?;
     check_replaceable(out.as_deref())?;
-    let data = arguments.data.clone().or(config.data.map(PathBuf::from));
+    let data = arguments.data.clone().or(run.config().data.as_ref().map(PathBuf::from));
     if let (Some(out), Some(data)) = (out, &data) {
         check_apart(data, Some(out))?;
     }
     let started = Instant::now();
-    let mut explained = Explained::newest(run, MOST_EXPLAINED);
+    let mut explained = run.explained(MOST_EXPLAINED);
     // Without an adapter or the pictures, a page with less on it is better than none.
     let looked = super::open(&arguments.device).and_then(|gpu| {
         super::say_adapter(&gpu);
         let pictures = super::pictures::validation_of(run, arguments.data.as_deref(), super::CACHE)?;
         let station = Station::new(&gpu, run, arguments.batch)?;
-        if explained.is_empty() {
-            explained = station.explain(pictures.as_ref())?;
+        if explained.usable.is_empty() {
+            explained.usable = station.explain(pictures.as_ref())?;
         }
         station.look(run, pictures.as_ref())
     });
@@ -76,6 +76,7 @@ fn check_replaceable(out: Option<&Path>) -> Result<()> {
 pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) {
     let started = Instant::now();
     let made = || -> Result<(PathBuf, bool)> {
+        let run = &Run::open(run)?;
         let found;
         let pictures = match pictures {
             Some(pictures) => pictures,
@@ -85,7 +86,7 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
             }
         };
         let looked = Station::new(gpu, run, BATCH)?.look(run, pictures).map_err(|error| reason(&error));
-        let report = Report::read(run, None, looked, Explained::newest(run, MOST_EXPLAINED))?;
+        let report = Report::read(run, None, looked, run.explained(MOST_EXPLAINED))?;
         Ok((write(&report, None)?, report.explained.is_empty() || report.depth.is_none()))
     };
     let typed = quoted(&run.display().to_string());
@@ -124,13 +125,13 @@ struct Station<'a> {
 }
 
 impl<'a> Station<'a> {
-    fn new(gpu: &'a Gpu, run: &Path, batch: u16) -> Result<Self> {
-        let Checkpoint { meta, weights } = run_dir::read_checkpoint(run, Which::Best.file())?;
-        super::square_size(run, &meta.spec)?;
-        Ok(Self { lens: super::lens(gpu, &meta.spec, batch)?, weights, classes: meta.classes })
+    fn new(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Self> {
+        let Checkpoint { meta, weights } = run.checkpoint(Which::Best)?;
+        let lens = super::lens(gpu, run, Which::Best, &weights, batch)?;
+        Ok(Self { lens, weights, classes: meta.classes })
     }
 
-    fn look(&self, run: &Path, pictures: &dyn Pictures) -> Result<Looked> {
+    fn look(&self, run: &Run, pictures: &dyn Pictures) -> Result<Looked> {
         Looked::new(run, &self.lens, &self.weights, pictures)
     }
 

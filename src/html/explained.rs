@@ -1,10 +1,6 @@
 //! What the report shows of an explanation.
 
-use std::fs;
-use std::path::Path;
-use std::time::SystemTime;
-
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::picture::Picture;
@@ -114,29 +110,6 @@ impl Explained {
                 })
                 .collect(),
         })
-    }
-
-    /// The newest explanations below a run's folder, at most `most`, in the order in which they were made; files that cannot be used are passed over.
-    pub fn newest(run: &Path, most: usize) -> Vec<Self> {
-        let Ok(folders) = fs::read_dir(run.join("explain")) else { return Vec::new() };
-        let mut files: Vec<_> = folders
-            .flatten()
-            .map(|folder| folder.path().join(EXPLAINED))
-            .filter_map(|file| Some((fs::metadata(&file).ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH), file)))
-            .collect();
-        files.sort();
-        let mut newest: Vec<Self> =
-            files.iter().rev().filter_map(|(_, file)| Self::read(file).ok()).take(most).collect();
-        newest.reverse();
-        newest
-    }
-
-    fn read(file: &Path) -> Result<Self> {
-        let read: Self = serde_json::from_slice(&fs::read(file)?)?;
-        let maps = read.maps.iter().flat_map(|map| [&map.map, &map.control]);
-        [&read.photo, &read.evidence].into_iter().chain(maps).try_for_each(Picture::check)?;
-        ensure!(read.probability.is_finite(), "the probability is no number");
-        Ok(read)
     }
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::cli::{Cli, Command, Training};
 use crate::explain::Judged;
 use crate::ops::conv2d::Kernels;
+use crate::spec::Spec;
 use crate::study::Settings;
 
 /// A class that breaks out of every place that does not escape it.
@@ -41,10 +42,10 @@ fn bare(classes: &[&str]) -> Report {
     Report {
         run: "runs/<i>'\"".into(),
         config: config(classes),
-        environment: Environment { adapter: NASTY.into(), ..Default::default() },
+        environment: Some(Environment { adapter: NASTY.into(), kernels: "plain".into(), ..Default::default() }),
         date: "2026-01-31".into(),
         metrics: metrics(),
-        rejected: Vec::new(),
+        rejected: Some(Vec::new()),
         looked: Err("there is no adapter".into()),
         layers: None,
         damaged: Vec::new(),
@@ -94,7 +95,7 @@ fn complete() -> Report {
     let study = depth_json(&config(&classes));
     let folder = tempfile::tempdir().unwrap();
     Report {
-        rejected: (0..30).map(|_| Rejected { file: NASTY.into(), reason: NASTY.into() }).collect(),
+        rejected: Some((0..30).map(|_| Rejected { file: NASTY.into(), reason: NASTY.into() }).collect()),
         looked: Ok(Looked {
             confusion: vec![vec![8, 2], vec![1, 9]],
             galleries: vec![Gallery { title: "The worst", note: "Wrong.", shots: vec![shot()] }],
@@ -102,6 +103,7 @@ fn complete() -> Report {
             example: Some(shot()),
             filters: vec![map.clone()],
             blocks: vec![block(), block()],
+            damaged: None,
         }),
         layers: Some(("runs/001/layers".into(), serde_json::from_value(layers_json()).unwrap())),
         explained: vec![explained],
@@ -110,13 +112,14 @@ fn complete() -> Report {
     }
 }
 
-/// `layers.json` of two blocks.
+/// `layers.json` of the network of [`config`].
 fn layers_json() -> serde_json::Value {
     let probe = |gain: serde_json::Value| json!({"trained": 80.0, "initial": 60.0, "permuted": 50.0, "gain": gain});
     let reset = json!({"drop": 5.0, "low": 2.0, "high": 8.0, "verdict": "critical"});
-    let layer = |block: usize, gain: serde_json::Value| {
+    let layer = |block: usize, (output, receptive_field, parameters), gain: serde_json::Value| {
+        let output: [usize; 3] = output;
         json!({
-            "block": block, "output": [4, 5, 5], "receptive_field": 7, "parameters": 100,
+            "block": block, "output": output, "receptive_field": receptive_field, "parameters": parameters,
             "repeatability": {"trained": 0.99, "initial": 0.9},
             "repeatability_noisy": {"trained": 0.9, "initial": 0.5}, "dead": 0, "quiet": 1, "effective_rank": 2.5,
             "pooled": probe(gain.clone()), "grid": probe(gain), "reset": reset, "redrawn": reset,
@@ -124,16 +127,20 @@ fn layers_json() -> serde_json::Value {
         })
     };
     let gain = json!({"points": 2.0, "low": 1.0, "high": 3.0, "p": 0.01});
-    let layers = [layer(1, json!(null)), layer(2, gain)];
+    let layers = [layer(1, ([4, 11, 11], 3, 116), json!(null)), layer(2, ([6, 5, 5], 7, 228), gain)];
     json!({"weights": NASTY, "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
 }
 
 /// `depth.json` in which one block is found to be enough.
 fn depth_json(config: &Config) -> serde_json::Value {
-    let rung = |name: &str, blocks: usize, comparison: serde_json::Value| {
+    let rung = |blocks: usize, errors: [f64; 2], comparison: serde_json::Value| {
+        let channels = config.training.model.channels[..blocks].to_vec();
+        let spec = Spec { channels, ..config.training.model.clone() };
+        let last = spec.blocks().unwrap().pop().unwrap();
         json!({
-            "name": name, "blocks": blocks, "left_out": null, "parameters": 100, "receptive_field": 7, "last_map": 5,
-            "stopped_early": false, "errors": [10.0, 12.0], "mean_error": 11.0, "error_interval": [9.0, 13.0],
+            "name": format!("d{blocks}"), "blocks": blocks, "left_out": null, "parameters": spec.parameter_count(),
+            "receptive_field": last.receptive_field, "last_map": last.output[1], "stopped_early": false,
+            "errors": errors, "mean_error": (errors[0] + errors[1]) / 2.0, "error_interval": [9.0, 13.0],
             "log_loss": 0.4, "train_loss": [0.7, 0.5, 0.4], "comparison": comparison
         })
     };
@@ -154,7 +161,7 @@ fn depth_json(config: &Config) -> serde_json::Value {
             "contradictory": 0, "photos": config.data
         },
         "reference": "d2", "answer": "d1", "conclusive": true, "chance_error": 50.0, "words": NASTY, "level": 0.95,
-        "rungs": [rung("d2", 2, json!(null)), rung("d1", 1, comparison)],
+        "rungs": [rung(2, [10.0, 12.0], json!(null)), rung(1, [10.1, 12.1], comparison)],
         "one_standard_error": {"choice": "d1", "best": "d2", "threshold": 12.0, "note": NASTY}
     })
 }
@@ -323,7 +330,8 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     write("001/config.json", &serde_json::to_value(&config).unwrap());
     let run_dir = crate::run_dir::RunDir::at(run.clone());
     metrics().iter().for_each(|record| run_dir.append_metrics(record).unwrap());
-    let read = |depth: Option<&Path>| Report::read(&run, depth, Err("unknown".into()), Vec::new());
+    let opened = || Run::open(&run).unwrap();
+    let read = |depth: Option<&Path>| Report::read(&opened(), depth, Err("unknown".into()), Default::default());
 
     let report = read(None).unwrap();
     assert!(report.layers.is_none() && report.depth.is_none());
@@ -332,6 +340,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     for (number, name) in [(1, "layers"), (2, "layers-2"), (10, "layers-10"), (99, "layers-old")] {
         let mut table = layers_json();
         table["pictures"] = json!(number);
+        table["weights"] = json!("last.safetensors");
         write(&format!("001/{name}/layers.json"), &table);
     }
     assert_eq!(read(None).unwrap().layers.unwrap().1.pictures, 10);
@@ -344,7 +353,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     );
 
     let mut other = config.clone();
-    other.training.model.channels = vec![4];
+    other.training.model.channels = vec![4, 8];
     write_study(folder.path(), "depth", &depth_json(&other));
     assert!(read(None).unwrap().depth.is_none(), "a study of another network is not taken for an answer unasked");
     let drawn = Config { data: None, ..config.clone() };

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::chart::{LineChart, Look, Series};
 use super::words::{count, percent, plain};
-use super::{LEVEL, Report, figure, missing};
+use super::{Environment, LEVEL, Report, figure, missing};
 use crate::stats::wilson;
 use crate::train::EpochRecord;
 
@@ -26,7 +26,10 @@ pub fn summary(report: &Report) -> Markup {
         Some(folder) => format!("photos in {folder}"),
         None => "pictures that the program drew".into(),
     };
-    let environment = &report.environment;
+    let place = match &report.environment {
+        Some(Environment { adapter, backend, kernels, .. }) => format!("{adapter} ({backend}), {kernels} kernels"),
+        None => "not known".into(),
+    };
     html! {
         p.lead {
             "Trained on " (count(config.train_pictures)) " " (what) ", then judged by " (count(of))
@@ -37,7 +40,7 @@ pub fn summary(report: &Report) -> Markup {
             div { dt { "Classes" } dd { (config.classes.join(", ")) } }
             div { dt { "Network" } dd { (network(report)) } }
             div { dt { "Trained" } dd { (report.date) ", " (count(report.metrics.len())) " of " (count(config.training.epochs)) " epochs; best: epoch " (report.best()) } }
-            div { dt { "On" } dd { (environment.adapter) " (" (environment.backend) "), " (environment.kernels) " kernels" } }
+            div { dt { "On" } dd { (place) } }
         }
     }
 }
@@ -102,7 +105,9 @@ fn curve(report: &Report, what: &str, unit: &str, pick: fn(&EpochRecord) -> (f64
 }
 
 fn rejected(report: &Report) -> Markup {
-    let rejected = &report.rejected;
+    let Some(rejected) = &report.rejected else {
+        return html! { p.missing { "Not known: the list of files that could not be used is damaged." } };
+    };
     html! {
         @if report.config.data.is_none() {
             p { "None: the pictures were drawn by the program." }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::unit::{self, Unit, UnitResult};
 use super::{Ladder, Rung, Settings, Study};
+use crate::reading;
 use crate::run_dir::RunDir;
 use crate::stats::{
     self, DepthDifferences, DepthErrors, PairedT, Verdict, choose_depth, holm, one_se_choice, stops_early,
@@ -281,7 +282,10 @@ fn read_all<'a>(folder: &RunDir, study: &Study, rungs: &'a [Rung]) -> Result<Vec
             continue;
         }
         match unit::read(folder, &study.identity, &unit)? {
-            Some(result) => of.results.push(result),
+            Some(result) => {
+                reading::study::check_counts(&result, study)?;
+                of.results.push(result);
+            }
             None => missing.push(unit.file()),
         }
     }
@@ -542,6 +546,7 @@ mod tests {
     use super::super::{Identity, tests::settings};
     use super::unit::{Scores, UNITS};
     use super::*;
+    use crate::data::split::unit_seed;
 
     const PICTURES: usize = 200;
 
@@ -576,7 +581,7 @@ mod tests {
             let result = UnitResult {
                 identity: study.identity.clone(),
                 unit: unit.clone(),
-                seed: 0,
+                seed: unit_seed(0, unit.repeat, unit.fold),
                 adapter: "none".into(),
                 learned_from: 2 * PICTURES,
                 train_loss: vec![0.5; study.identity.settings.training.epochs],
@@ -729,8 +734,9 @@ mod tests {
             (r#""epochs": 10"#, r#""epochs": 11"#, "settings.epochs is 11, not 10"),
             (r#""data": "a""#, r#""data": "b""#, "in which the pictures are others"),
             (r#""program": "1""#, r#""program": "2""#, r#"program is "2", not "1""#),
-            (r#""fold": 2"#, r#""fold": 1"#, "holds another unit"),
-            (r#""pictures": ["#, r#""pictures": [7,"#, "scored different pictures"),
+            (r#""fold": 2"#, r#""fold": 1"#, "unit: it is another than the file's name says"),
+            ("\"pictures\": [\n      1,", "\"pictures\": [\n      0,", "scored different pictures"),
+            (r#""learned_from": 400"#, r#""learned_from": 399"#, "scores.pictures together is 599: expected 600"),
             ("{", "", "cannot be used"),
         ] {
             rewrite(from, to);
