@@ -103,6 +103,26 @@ impl Weights {
     }
 }
 
+impl Meta {
+    /// Reads what a safetensors file says of itself, without its tensors.
+    ///
+    /// # Errors
+    /// When the file is broken or does not describe its network.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let (_, header) = SafeTensors::read_metadata(bytes)?;
+        let meta = header.metadata().as_ref().and_then(|entries| entries.get(META_KEY));
+        let mut meta = serde_json::Deserializer::from_str(meta.ok_or(CheckpointError::NoMeta)?);
+        let meta: Meta = serde_path_to_error::deserialize(&mut meta)
+            .map_err(|error| CheckpointError::BadMeta(field_problem(&error)))?;
+        meta.spec.blocks().map_err(|error| CheckpointError::BadMeta(error.of_file()))?;
+        if meta.classes.len() != meta.spec.classes {
+            let problem = format!("{} class names for {} classes", meta.classes.len(), meta.spec.classes);
+            return Err(CheckpointError::BadMeta(problem));
+        }
+        Ok(meta)
+    }
+}
+
 impl Checkpoint {
     /// The bytes of a safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -133,17 +153,7 @@ impl Checkpoint {
     /// # Errors
     /// When the file is broken, does not describe its network, or its tensors do not fit that description.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let meta = header.metadata().as_ref().and_then(|entries| entries.get(META_KEY));
-        let mut meta = serde_json::Deserializer::from_str(meta.ok_or(CheckpointError::NoMeta)?);
-        let meta: Meta = serde_path_to_error::deserialize(&mut meta)
-            .map_err(|error| CheckpointError::BadMeta(field_problem(&error)))?;
-        meta.spec.blocks().map_err(|error| CheckpointError::BadMeta(error.of_file()))?;
-        if meta.classes.len() != meta.spec.classes {
-            let problem = format!("{} class names for {} classes", meta.classes.len(), meta.spec.classes);
-            return Err(CheckpointError::BadMeta(problem));
-        }
-
+        let meta = Meta::from_bytes(bytes)?;
         let file = SafeTensors::deserialize(bytes)?;
         let mut tensors = BTreeMap::new();
         for parameter in stored(&meta.spec) {

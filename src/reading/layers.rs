@@ -67,7 +67,7 @@ fn check_reset(reset: Reset, conclusive: bool) -> Result<()> {
     within("drop", reset.drop, -100.0..=100.0)?;
     interval("low to high", (reset.low, reset.high))?;
     let expected = ResetVerdict::of((reset.low, reset.high), conclusive);
-    equal("verdict", reset.verdict, expected).context("by the other numbers")
+    equal("verdict", reset.verdict, expected).context("by low, high and conclusive")
 }
 
 fn check_ablation(ablation: &Ablation, channels: usize) -> Result<()> {

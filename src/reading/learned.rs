@@ -94,12 +94,12 @@ impl Learned {
                 ensure!(!row.picture.is_empty(), "picture is empty");
                 within("bottom", row.bottom, 1..=height)?;
                 within("right", row.right, 1..=width)?;
-                within("top", row.top, 0..=row.bottom - 1)?;
-                within("left", row.left, 0..=row.right - 1)
+                within("top", row.top, 0..=row.bottom - 1).context("above bottom")?;
+                within("left", row.left, 0..=row.right - 1).context("left of right")
             };
             check().with_context(|| line(number))?;
             let new = seen.insert((row.block, row.channel, row.rank));
-            ensure!(new, "{}: rank is {}: another line has it for this channel", line(number), row.rank);
+            ensure!(new, "{}: rank is {}: another line has it for this block and channel", line(number), row.rank);
         }
         Ok(())
     }

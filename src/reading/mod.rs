@@ -136,9 +136,9 @@ fn equal<T: PartialEq + Display>(field: impl Display, value: T, expected: T) -> 
 }
 
 /// Checks a number that follows from others of the file, but for rounding.
-fn follows(field: impl Display, value: f64, expected: f64) -> Result<()> {
+fn follows(field: impl Display, value: f64, (expected, by): (f64, &str)) -> Result<()> {
     let rounding = 1e-9 * (1.0 + expected.abs());
-    ensure!((value - expected).abs() <= rounding, "{field} is {value}: expected {expected}, by the other numbers");
+    ensure!((value - expected).abs() <= rounding, "{field} is {value}: expected {expected}, by {by}");
     Ok(())
 }
 
@@ -238,7 +238,7 @@ mod tests {
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let checks = [share("a", value), percent("a", value), number("a", value), amount("a", value)];
             assert!(checks.iter().all(Result::is_err), "{value}");
-            assert!(interval("a", (value, 1.0)).is_err() && follows("a", value, 1.0).is_err(), "{value}");
+            assert!(interval("a", (value, 1.0)).is_err() && follows("a", value, (1.0, "b")).is_err(), "{value}");
         }
         interval("a", (-1.0, 1.0)).unwrap();
         assert!(interval("a", (1.0, -1.0)).is_err() && amount("a", -1.0).is_err());

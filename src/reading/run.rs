@@ -73,9 +73,8 @@ impl Run {
         let name = which.file();
         let bytes = read(&self.folder, name)?;
         let read = || -> Result<Checkpoint> {
-            let checkpoint = Checkpoint::from_bytes(&bytes)?;
-            self.check_meta(&checkpoint.meta)?;
-            Ok(checkpoint)
+            self.check_meta(&Meta::from_bytes(&bytes)?)?;
+            Ok(Checkpoint::from_bytes(&bytes)?)
         };
         read().with_context(|| unusable(&self.file(name)))
     }
@@ -86,7 +85,7 @@ impl Run {
         found.extend(differences("classes", &meta.classes, classes));
         found.extend(differences("drawn", &meta.drawn, &data.is_none()));
         ensure!(found.is_empty(), "it belongs to another run than {CONFIG}: {}", found.join("; "));
-        within("epoch", meta.epoch, 1..=training.epochs)
+        within("epoch", meta.epoch, 1..=training.epochs).with_context(|| format!("by epochs of {CONFIG}"))
     }
 
     /// What became of its epochs.

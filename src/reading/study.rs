@@ -40,7 +40,8 @@ fn check_study(study: &Study) -> Result<()> {
         ensure!(!text.is_empty(), "{field} is empty");
     }
     within("dev_pictures", *dev_pictures, identity.settings.folds..=MOST_PICTURES)?;
-    within("commonest_class", *commonest_class, dev_pictures.div_ceil(classes.len())..=*dev_pictures)?;
+    within("commonest_class", *commonest_class, dev_pictures.div_ceil(classes.len())..=*dev_pictures)
+        .context("by dev_pictures")?;
     within("test_pictures", *test_pictures, 1..=MOST_PICTURES)?;
     within("duplicates", study.duplicates, 0..=MOST_PICTURES)?;
     within("contradictory", study.contradictory, 0..=MOST_PICTURES)?;
@@ -58,7 +59,7 @@ fn check_settings(settings: &Settings) -> Result<()> {
         let all = training.model.channels.len();
         let fit = depths.len() >= 2 && depths.is_sorted_by(|a, b| a < b) && depths.iter().all(|depth| *depth > 0);
         ensure!(fit, "depths is {depths:?}: expected at least two numbers of blocks, ascending");
-        ensure!(depths.iter().all(|&depth| depth <= all), "depths is {depths:?}: the model has {all} blocks");
+        ensure!(depths.iter().all(|&depth| depth <= all), "depths is {depths:?}: model.channels has {all}");
     }
     settings.rungs()?;
     Ok(())
@@ -82,7 +83,8 @@ pub fn unit(folder: &Path, identity: &Identity, unit: &Unit) -> Result<Option<Un
     if !differences.is_empty() {
         bail!("{shown}: belongs to another study, in which {}; {REMEDY}", differences.join("; "));
     }
-    ensure!(result.unit == *unit, "{shown}: unit: it is another than the file's name says; {REMEDY}");
+    let differences = super::differences("unit", &result.unit, unit).join("; ");
+    ensure!(differences.is_empty(), "{shown}: holds another unit than its name says: {differences}; {REMEDY}");
     check_unit(&result).with_context(unusable)?;
     Ok(Some(result))
 }
@@ -114,11 +116,11 @@ fn check_scores(scores: &Scores) -> Result<()> {
     within("the number of pictures", pictures.len(), 1..=MOST_PICTURES)?;
     let distinct = pictures.is_sorted_by(|a, b| a < b) && pictures.iter().all(|&picture| picture < MOST_PICTURES);
     ensure!(distinct, "pictures: expected the numbers of pictures, ascending");
-    equal("the number of correct", correct.len(), pictures.len())?;
-    equal("the number of losses", losses.len(), pictures.len())?;
-    equal("wrong", *wrong, correct.iter().filter(|correct| !**correct).count()).context("by the others")?;
+    let counts = [pictures.len(), correct.len(), losses.len()];
+    ensure!(counts == [counts[0]; 3], "pictures, correct and losses are {counts:?}: expected as many of each");
+    equal("wrong", *wrong, correct.iter().filter(|correct| !**correct).count()).context("by correct")?;
     losses.iter().try_for_each(|&loss| amount("losses", loss))?;
-    follows("log_loss", *log_loss, losses.iter().sum::<f64>() / losses.len() as f64)
+    follows("log_loss", *log_loss, (mean(losses), "losses"))
 }
 
 /// Reads the weights of a network of a study, if its file is there.
@@ -131,10 +133,9 @@ pub fn weights(path: &Path, expected: &Meta) -> Result<Option<Checkpoint>> {
     }
     let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     let read = || -> Result<Checkpoint> {
-        let checkpoint = Checkpoint::from_bytes(&bytes)?;
-        let differences = super::differences("", &checkpoint.meta, expected);
+        let differences = super::differences("", &Meta::from_bytes(&bytes)?, expected);
         ensure!(differences.is_empty(), "it holds another network: {}", differences.join("; "));
-        Ok(checkpoint)
+        Ok(Checkpoint::from_bytes(&bytes)?)
     };
     read().map(Some).with_context(|| format!("{}; {REMEDY}", unusable(path)))
 }
@@ -146,7 +147,15 @@ pub fn weights(path: &Path, expected: &Meta) -> Result<Option<Checkpoint>> {
 pub fn findings(folder: &Path) -> Result<Findings> {
     let path = folder.join(DEPTH_FILE);
     let findings: Findings = json(&path)?;
-    check_findings(&findings).with_context(|| unusable(&path))?;
+    let check = || -> Result<()> {
+        // The answer may have been copied without its study.
+        if folder.join(STUDY_FILE).exists() {
+            let differences = super::differences("study", &findings.study, &study(folder)?);
+            ensure!(differences.is_empty(), "it is about another study than {STUDY_FILE}: {}", differences.join("; "));
+        }
+        check_findings(&findings)
+    };
+    check().with_context(|| unusable(&path))?;
     Ok(findings)
 }
 
@@ -156,7 +165,7 @@ fn check_findings(findings: &Findings) -> Result<()> {
     check_study(study).context("study")?;
     ensure!(!words.is_empty(), "words is empty");
     equal("level", *level, LEVEL)?;
-    follows("chance_error", *chance_error, study.chance_error())?;
+    follows("chance_error", *chance_error, (study.chance_error(), "study.commonest_class"))?;
     let expected = study.identity.settings.rungs()?;
     equal("the number of rungs", rungs.len(), expected.len())?;
     for (index, (row, rung)) in rungs.iter().zip(&expected).enumerate() {
@@ -187,9 +196,10 @@ fn check_row(row: &Row, rung: &Rung, reference: &Row, study: &Study) -> Result<(
     equal("parameters", row.parameters, rung.spec.parameter_count())?;
     equal("receptive_field", row.receptive_field, last.receptive_field)?;
     equal("last_map", row.last_map, last.output[1])?;
-    equal("the number of errors", row.errors.len(), folds * if row.stopped_early { 1 } else { *repeats })?;
+    equal("the number of errors", row.errors.len(), folds * if row.stopped_early { 1 } else { *repeats })
+        .context("by stopped_early")?;
     row.errors.iter().try_for_each(|&error| percent("errors", error))?;
-    follows("mean_error", row.mean_error, mean(&row.errors))?;
+    follows("mean_error", row.mean_error, (mean(&row.errors), "errors"))?;
     interval("error_interval", row.error_interval)?;
     amount("log_loss", row.log_loss)?;
     if !row.train_loss.is_empty() {
@@ -210,16 +220,16 @@ fn check_comparison(comparison: &Comparison, row: &Row, reference: &Row) -> Resu
     equal("the number of differences", differences.len(), row.errors.len())?;
     let errors = row.errors.iter().zip(&reference.errors);
     for (&difference, (own, other)) in differences.iter().zip(errors) {
-        follows("differences", difference, own - other)?;
+        follows("differences", difference, (own - other, "errors"))?;
     }
-    follows("mean", *of_all, mean(differences))?;
+    follows("mean", *of_all, (mean(differences), "differences"))?;
     amount("standard_error", *standard_error)?;
     number("upper_bound", *upper_bound)?;
     interval("interval", comparison.interval)?;
     share("p_margin", *p_margin)?;
     share("p_difference", *p_difference)?;
     let passed = *decision != Decision::Sufficient || (*p_margin < 1.0 - LEVEL && !row.stopped_early);
-    ensure!(passed, "decision is {decision}: not by the other numbers");
+    ensure!(passed, "decision is {decision}: not by p_margin and stopped_early");
     Ok(())
 }
 
@@ -277,7 +287,7 @@ fn check_tested(network: &Network, pictures: usize) -> Result<()> {
     within("refit", network.refit, 1..=REFITS)?;
     check_scores(&network.scores).context("scores")?;
     equal("the number of scores.pictures", network.scores.pictures.len(), pictures)?;
-    follows("error", network.error, network.scores.error())?;
+    follows("error", network.error, (network.scores.error(), "scores"))?;
     interval("error_interval", network.error_interval)?;
     share("calibration_error", network.calibration_error)
 }

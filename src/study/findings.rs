@@ -734,7 +734,7 @@ mod tests {
             (r#""epochs": 10"#, r#""epochs": 11"#, "settings.epochs is 11, not 10"),
             (r#""data": "a""#, r#""data": "b""#, "in which the pictures are others"),
             (r#""program": "1""#, r#""program": "2""#, r#"program is "2", not "1""#),
-            (r#""fold": 2"#, r#""fold": 1"#, "unit: it is another than the file's name says"),
+            (r#""fold": 2"#, r#""fold": 1"#, "holds another unit than its name says: unit.fold is 1, not 2"),
             ("\"pictures\": [\n      1,", "\"pictures\": [\n      0,", "scored different pictures"),
             (r#""learned_from": 400"#, r#""learned_from": 399"#, "scores.pictures together is 599: expected 600"),
             ("{", "", "cannot be used"),

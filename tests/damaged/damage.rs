@@ -93,7 +93,7 @@ fn instead(value: &Value) -> Vec<(Value, bool)> {
         }
         Value::String(text) => {
             others.extend([(json!(1), true), (json!(true), true), (huge, true)]);
-            let strange = ["", "x", "-x", "--help", "\u{1b}[31m", "a\0b", "../..", "NaN"];
+            let strange = ["", "x", "-x", "--help", "\u{1b}[31m", "a\0b"];
             others.extend(strange.iter().map(|text| (json!(text), false)));
             others.push((json!(format!("{text}x")), false));
         }
