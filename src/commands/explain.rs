@@ -355,6 +355,23 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_images_name_themselves() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list.txt");
+        let read = |bytes: &[u8]| {
+            fs::write(&list, bytes).unwrap();
+            files(std::slice::from_ref(&list)).map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(read(b"a.jpg\r\n\n  b c.png").unwrap(), ["a.jpg", "b c.png"].map(PathBuf::from));
+        for (bytes, problem) in
+            [(&b""[..], "names no image"), (b" \n\t\n", "names no image"), (&[0xff, 0xfe], "cannot be read")]
+        {
+            let error = read(bytes).unwrap_err();
+            assert!(error.contains("list.txt: ") && error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
     fn layers_are_counted_from_one_and_checked() {
         assert_eq!(looked_at(&[], 5).unwrap(), [4, 3]);
         assert_eq!(looked_at(&[], 1).unwrap(), [0]);

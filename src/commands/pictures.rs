@@ -330,7 +330,8 @@ mod tests {
 
     /// Makes the folder of a run as training does, without training.
     fn make_run(run: &Path, options: &[&str]) -> Data {
-        let cli = Cli::try_parse_from(["convscope", "train", "--size", "24"].iter().chain(options));
+        let cli =
+            Cli::try_parse_from(["convscope", "train", "--size", "24", "--channels", "4,6"].iter().chain(options));
         let Command::Train(arguments) = cli.unwrap().command else { unreachable!("the command is train") };
         let source = Source::of(&arguments);
         let found = source.scan().unwrap();

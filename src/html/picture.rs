@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
@@ -62,6 +62,9 @@ impl Picture {
         let mut known = known.filter_map(|(start, format)| Some((self.0.strip_prefix(start)?, format)));
         let (data, format) = known.next().context("a picture is not part of the file")?;
         let bytes = STANDARD.decode(data).map_err(|error| anyhow!("a picture is no base64 text: {error}"))?;
+        // Decoders of JPEG make grey of what is missing.
+        let whole = format != ImageFormat::Jpeg || bytes.ends_with(&[0xff, 0xd9]);
+        ensure!(whole, "a picture is cut off");
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         let mut limits = Limits::no_limits();
         (limits.max_image_width, limits.max_image_height) = (Some(SIDE), Some(SIDE));
