@@ -111,9 +111,10 @@ impl Meta {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
         let meta = header.metadata().as_ref().and_then(|entries| entries.get(META_KEY));
-        let mut meta = serde_json::Deserializer::from_str(meta.ok_or(CheckpointError::NoMeta)?);
-        let meta: Meta = serde_path_to_error::deserialize(&mut meta)
+        let mut text = serde_json::Deserializer::from_str(meta.ok_or(CheckpointError::NoMeta)?);
+        let meta: Meta = serde_path_to_error::deserialize(&mut text)
             .map_err(|error| CheckpointError::BadMeta(field_problem(&error)))?;
+        text.end().map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
         meta.spec.blocks().map_err(|error| CheckpointError::BadMeta(error.of_file()))?;
         if meta.classes.len() != meta.spec.classes {
             let problem = format!("{} class names for {} classes", meta.classes.len(), meta.spec.classes);

@@ -30,7 +30,7 @@ pub use run::Run;
 pub(crate) use run::VALIDATION;
 
 /// Pictures, files and the like that one folder may tell of.
-pub(crate) const MOST_PICTURES: usize = 10_000_000;
+const MOST_PICTURES: usize = 10_000_000;
 /// The largest number that can come out of kernels that count in 32-bit floating point.
 const LARGEST: f64 = f32::MAX as f64;
 
