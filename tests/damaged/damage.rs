@@ -13,6 +13,9 @@ pub struct Damage {
     pub bytes: Vec<u8>,
 }
 
+/// Makes damages of a file, given the same file of another run.
+pub type Damages = fn(&[u8], &[u8]) -> Vec<Damage>;
+
 /// Damages to a file of any kind: cut off, emptied, or filled with something else. `other` is the same file of another run.
 fn to_the_whole(bytes: &[u8], other: &[u8]) -> Vec<Damage> {
     let damage = |what: &str, senseless, bytes: &[u8]| Damage {
@@ -64,7 +67,7 @@ fn paths(value: &Value) -> Vec<Vec<Step>> {
     let mut all = Vec::new();
     for (step, child) in children {
         all.push(vec![step.clone()]);
-        all.extend(paths(child).into_iter().map(|path| [&[step.clone()], &path[..]].concat()));
+        all.extend(paths(child).into_iter().map(|path| [std::slice::from_ref(&step), &path[..]].concat()));
     }
     all
 }
