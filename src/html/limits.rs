@@ -26,7 +26,7 @@ pub fn part(report: &Report) -> Markup {
                 Some(Environment { convscope, adapter, driver, driver_info, kernels, .. }) => {
                     "This run: convscope " (convscope) ", " (adapter) ", " (driver) " " (driver_info) ", " (kernels) " kernels."
                 }
-                None => "On which this run was made is not known.",
+                None => "Where this run was made is not known.",
             }
         }
     }
