@@ -11,7 +11,7 @@ use convscope::data::{Pictures, drawn::DrawnPets, prepare};
 use convscope::gpu::{AdapterChoice, Gpu};
 use convscope::layout::unpack_images;
 use convscope::model::{Keep, Mode, Model};
-use convscope::run_dir::read_checkpoint;
+use convscope::reading::Run;
 use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -20,7 +20,7 @@ const PICTURES: usize = 64;
 fn main() -> Result<()> {
     let run = std::env::args().nth(1).context("name the folder of a run")?;
     let run = Path::new(&run);
-    let checkpoint = read_checkpoint(run, Which::Best.file())?;
+    let checkpoint = Run::open(run)?.checkpoint(Which::Best)?;
     let spec = &checkpoint.meta.spec;
     let [channels, height, width] = spec.input;
     let pixels = height * width;

@@ -2,6 +2,7 @@
 //! `load_state_dict(strict=True)`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -66,6 +67,8 @@ pub enum CheckpointError {
 }
 
 const META_KEY: &str = "convscope";
+/// How the names of the running variances end.
+const VARIANCE: &str = ".running_var";
 
 /// Everything that is stored: trained tensors, then running statistics.
 fn stored(spec: &Spec) -> impl Iterator<Item = Parameter> {
@@ -100,6 +103,27 @@ impl Weights {
     }
 }
 
+impl Meta {
+    /// Reads what a safetensors file says of itself, without its tensors.
+    ///
+    /// # Errors
+    /// When the file is broken or does not describe its network.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let (_, header) = SafeTensors::read_metadata(bytes)?;
+        let meta = header.metadata().as_ref().and_then(|entries| entries.get(META_KEY));
+        let mut text = serde_json::Deserializer::from_str(meta.ok_or(CheckpointError::NoMeta)?);
+        let meta: Meta = serde_path_to_error::deserialize(&mut text)
+            .map_err(|error| CheckpointError::BadMeta(field_problem(&error)))?;
+        text.end().map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
+        meta.spec.blocks().map_err(|error| CheckpointError::BadMeta(error.of_file()))?;
+        if meta.classes.len() != meta.spec.classes {
+            let problem = format!("{} class names for {} classes", meta.classes.len(), meta.spec.classes);
+            return Err(CheckpointError::BadMeta(problem));
+        }
+        Ok(meta)
+    }
+}
+
 impl Checkpoint {
     /// The bytes of a safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -117,8 +141,7 @@ impl Checkpoint {
         let mut views: Vec<(String, TensorView<'_>)> =
             bytes.iter().map(|(name, bytes)| (name.clone(), view(Dtype::F32, shapes[name].clone(), bytes))).collect();
         for block in 0..spec.channels.len() {
-            let name = format!("{}.num_batches_tracked", spec.conv_index(block) + 1);
-            views.push((name, view(Dtype::I64, vec![], &batches)));
+            views.push((counter(spec, block), view(Dtype::I64, vec![], &batches)));
         }
         let meta = serde_json::to_string(&self.meta).expect("a description is always valid JSON");
         // One entry only: a map of several would be written in a random order.
@@ -129,39 +152,63 @@ impl Checkpoint {
     /// Reads the bytes of a safetensors file that [`Checkpoint::to_bytes`] made, or PyTorch with the same metadata.
     ///
     /// # Errors
-    /// When the file is broken, does not describe its network, or a tensor does not fit that description.
+    /// When the file is broken, does not describe its network, or its tensors do not fit that description.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let meta = header.metadata().as_ref().and_then(|entries| entries.get(META_KEY));
-        let meta: Meta = serde_json::from_str(meta.ok_or(CheckpointError::NoMeta)?)
-            .map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
-        meta.spec.blocks().map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
-        if meta.classes.len() != meta.spec.classes {
-            let problem = format!("{} class names for {} classes", meta.classes.len(), meta.spec.classes);
-            return Err(CheckpointError::BadMeta(problem));
-        }
-
+        let meta = Meta::from_bytes(bytes)?;
         let file = SafeTensors::deserialize(bytes)?;
         let mut tensors = BTreeMap::new();
-        for Parameter { name, shape, .. } in stored(&meta.spec) {
-            let problem = |problem: String| CheckpointError::Tensor { name: name.clone(), problem };
-            let tensor = file.tensor(&name).map_err(|_| problem("is missing".into()))?;
-            if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-                let found =
-                    format!("is {:?} of shape {:?}, expected F32 of shape {shape:?}", tensor.dtype(), tensor.shape());
-                return Err(problem(found));
-            }
-            let (values, _) = tensor.data().as_chunks::<4>();
-            let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-            if values.iter().any(|value| !value.is_finite()) {
-                return Err(problem("holds a number that is not finite".into()));
-            }
-            tensors.insert(name, values);
+        for parameter in stored(&meta.spec) {
+            let values = read_tensor(&file, &parameter)?;
+            tensors.insert(parameter.name, values);
         }
-        let batches = file.tensor(&format!("{}.num_batches_tracked", meta.spec.conv_index(0) + 1)).ok();
-        let batches = batches.and_then(|tensor| tensor.data().try_into().ok()).map_or(0, i64::from_le_bytes);
-        Ok(Self { weights: Weights { tensors, batches }, meta })
+        let counters: Vec<String> = (0..meta.spec.channels.len()).map(|block| counter(&meta.spec, block)).collect();
+        let known = |name: &&str| tensors.contains_key(*name) || counters.iter().any(|counter| counter == name);
+        if let Some(name) = file.names().into_iter().filter(|name| !known(name)).min() {
+            return Err(problem(name, "does not belong to the network that the file describes"));
+        }
+        let batches = counters.iter().map(|name| read_counter(&file, name)).collect::<Result<Vec<i64>, _>>()?;
+        Ok(Self { weights: Weights { tensors, batches: batches[0] }, meta })
     }
+}
+
+/// What is wrong with which field of a JSON text.
+pub(crate) fn field_problem<E: Display>(error: &serde_path_to_error::Error<E>) -> String {
+    let field = error.path().to_string();
+    if field == "." { error.inner().to_string() } else { format!("{field}: {}", error.inner()) }
+}
+
+/// Name of the tensor that counts the training batches of a block, counted from 0.
+fn counter(spec: &Spec, block: usize) -> String {
+    format!("{}.num_batches_tracked", spec.conv_index(block) + 1)
+}
+
+fn problem(name: &str, problem: impl Into<String>) -> CheckpointError {
+    CheckpointError::Tensor { name: name.into(), problem: problem.into() }
+}
+
+fn read_tensor(file: &SafeTensors<'_>, Parameter { name, shape, .. }: &Parameter) -> Result<Vec<f32>, CheckpointError> {
+    let tensor = file.tensor(name).map_err(|_| problem(name, "is missing"))?;
+    if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
+        let found = format!("is {:?} of shape {:?}, expected F32 of shape {shape:?}", tensor.dtype(), tensor.shape());
+        return Err(problem(name, found));
+    }
+    let (values, _) = tensor.data().as_chunks::<4>();
+    let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(problem(name, "holds a number that is not finite"));
+    }
+    if name.ends_with(VARIANCE) && values.iter().any(|&value| value < 0.0) {
+        return Err(problem(name, "holds a negative number, which no variance is"));
+    }
+    Ok(values)
+}
+
+/// Files that were not written by PyTorch or this program may lack the counters; nothing depends on them.
+fn read_counter(file: &SafeTensors<'_>, name: &str) -> Result<i64, CheckpointError> {
+    let Ok(tensor) = file.tensor(name) else { return Ok(0) };
+    let count = tensor.data().try_into().ok().map(i64::from_le_bytes).filter(|&count| count >= 0);
+    let count = count.filter(|_| tensor.dtype() == Dtype::I64);
+    count.ok_or_else(|| problem(name, "is no count of batches: expected one I64 of at least 0"))
 }
 
 fn view(dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) -> TensorView<'_> {
@@ -214,6 +261,13 @@ mod tests {
         broken.weights.tensors.get_mut("1.weight").unwrap()[3] = f32::NAN;
         let error = Checkpoint::from_bytes(&broken.to_bytes()).unwrap_err().to_string();
         assert_eq!(error, "tensor \"1.weight\": holds a number that is not finite");
+        let mut negative = good.clone();
+        negative.weights.tensors.get_mut("2.running_var").unwrap()[1] = -1e-9;
+        let error = Checkpoint::from_bytes(&negative.to_bytes()).unwrap_err().to_string();
+        assert_eq!(error, "tensor \"2.running_var\": holds a negative number, which no variance is");
+        let counted = Checkpoint { weights: Weights { batches: -7, ..good.weights.clone() }, ..good.clone() };
+        let error = Checkpoint::from_bytes(&counted.to_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("tensor \"2.num_batches_tracked\": is no count of batches"), "{error}");
     }
 
     #[test]

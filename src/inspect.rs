@@ -1,11 +1,11 @@
 //! Looking inside: what each layer makes of one picture.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use image::RgbImage;
 
 use crate::checkpoint::Weights;
 use crate::data::prepare;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Tensor};
 use crate::layout::{padded, unpack_images};
 use crate::model::{Mode, Model};
 use crate::report::{self, FeatureMaps, Filters, Layer, Order, ScaleBy};
@@ -52,10 +52,35 @@ impl Look {
     }
 }
 
+/// Checks that the model has made finite numbers of the first `pictures` of its batch, in every layer that it keeps: ReLU may
+/// hide it from the layers behind where it has not.
+///
+/// # Errors
+/// When it has not, naming the first layer of which that is so, or when the device failed.
+pub fn check_finite(gpu: &Gpu, model: &Model, pictures: usize) -> Result<()> {
+    let check = |layer: &str, tensor: &Tensor| -> Result<()> {
+        let values: Vec<f32> = pollster::block_on(tensor.first(tensor.len() / model.batch() * pictures).read(gpu))?;
+        ensure!(
+            values.iter().all(|value| value.is_finite()),
+            "the weights make numbers that are not finite in {layer}: they are damaged, or training diverged"
+        );
+        Ok(())
+    };
+    for (number, block) in (1..).zip(&model.activations.blocks) {
+        check(&format!("the convolution of block {number}"), &block.conv)?;
+        if let Some(stages) = &block.stages {
+            check(&format!("the batch norm of block {number}"), &stages.norm)?;
+        }
+        check(&format!("the output of block {number}"), &block.output)?;
+    }
+    check("the first linear layer", &model.activations.hidden)?;
+    check("the second linear layer", &model.activations.logits)
+}
+
 /// Runs the network on one picture in evaluation mode. `pixels` are RGB bytes of the network's size.
 ///
 /// # Errors
-/// When the device failed.
+/// When the device failed, or as [`check_finite`].
 ///
 /// # Panics
 /// When the stage is one that the model does not keep ([`Keep`](crate::model::Keep)).
@@ -63,6 +88,7 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Loo
     model.set_batch(gpu, &prepare::tensor(pixels), &[0]);
     model.set_live(gpu, 1);
     model.forward(gpu, Mode::Eval).submit(gpu)?;
+    check_finite(gpu, model, 1)?;
 
     let mut maps = Vec::new();
     let geometry = model.spec().blocks().expect("the model was built from it");

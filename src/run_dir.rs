@@ -9,7 +9,6 @@ use image::{ImageFormat, RgbImage};
 use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
-use crate::cli::Config;
 use crate::disk::{self, Claim};
 use crate::train::EpochRecord;
 
@@ -193,35 +192,6 @@ pub fn check_free(out: Option<&Path>) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Reads a checkpoint of a run.
-///
-/// # Errors
-/// When there is no such run or the file cannot be used, with the remedy.
-pub fn read_checkpoint(run: &Path, name: &str) -> Result<Checkpoint> {
-    let bytes = read(run, name)?;
-    Checkpoint::from_bytes(&bytes).with_context(|| format!("{}: cannot be used", run.join(name).display()))
-}
-
-/// Reads how a run was made, from its `config.json`.
-///
-/// # Errors
-/// As [`read_checkpoint`].
-pub fn read_config(run: &Path) -> Result<Config> {
-    let name = "config.json";
-    let bytes = read(run, name)?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{}: cannot be used", run.join(name).display()))
-}
-
-fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
-    if !run.is_dir() {
-        let what = if run.exists() { "is a file" } else { "there is no such folder" };
-        bail!("--run {}: {what}; name the folder that `convscope train` made, such as runs/001", run.display());
-    }
-    fs::read(run.join(name)).with_context(|| {
-        format!("--run {}: {name} cannot be read; is this a finished run of `convscope train`?", run.display())
-    })
 }
 
 #[cfg(test)]

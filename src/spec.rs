@@ -87,6 +87,13 @@ pub enum SpecError {
     Classes(usize),
 }
 
+impl SpecError {
+    /// The message about what a file says: but for the size, its fields are named like the options.
+    pub(crate) fn of_file(&self) -> String {
+        self.to_string().replace("--size", "input").replace("--", "")
+    }
+}
+
 /// Turns that the loops of one invocation may make: a software driver silently stops them after 65,535.
 const MOST_TURNS: usize = 60_000;
 
@@ -187,9 +194,10 @@ impl Spec {
             }
             let out = |size: usize| (size + 2 * self.padding - self.kernel) / self.stride + 1;
             let output = [channels, out(height), out(width)];
-            receptive_field += (self.kernel - 1) * stride;
-            offset += self.padding * stride;
-            stride *= self.stride;
+            // Ten strides of 16 are more than 32 bits hold, which is what a browser counts with.
+            receptive_field = ((self.kernel - 1).saturating_mul(stride)).saturating_add(receptive_field);
+            offset = self.padding.saturating_mul(stride).saturating_add(offset);
+            stride = stride.saturating_mul(self.stride);
             blocks.push(Block { input, output, receptive_field, stride, offset });
             input = output;
         }
@@ -214,7 +222,7 @@ impl Spec {
                 "lower --size, or raise --stride or the number of --channels",
             ),
             Head::Flatten => check(
-                height * width * padded(channels) / 4,
+                (height * width).saturating_mul(padded(channels) / 4),
                 format!("the linear layer behind {channels} maps of {height} x {width}"),
                 "use --head avgpool, a smaller --size or more blocks",
             ),
@@ -225,7 +233,8 @@ impl Spec {
         let check = |good: bool, option, value: &dyn std::fmt::Display, expected| {
             if good { Ok(()) } else { Err(SpecError::OutOfRange { option, value: value.to_string(), expected }) }
         };
-        let [_, height, width] = self.input;
+        let [channels, height, width] = self.input;
+        check((1..=8192).contains(&channels), "input", &channels, "expected 1 to 8192 channels of a picture")?;
         check(
             (1..=8192).contains(&height.min(width)) && height.max(width) <= 8192,
             "size",
@@ -434,6 +443,9 @@ mod tests {
             (Spec { dropout: f32::NAN, ..spec.clone() }, "--dropout NaN"),
             (Spec { channels: vec![], ..spec.clone() }, "--channels"),
             (Spec { channels: vec![16, 0], ..spec.clone() }, "--channels 16,0"),
+            (Spec { input: [0, 128, 128], ..spec.clone() }, "--input 0"),
+            (Spec { input: [3, 0, 128], ..spec.clone() }, "--size 0"),
+            (Spec { input: [usize::MAX; 3], ..spec.clone() }, "--input 18446744073709551615"),
         ];
         for (spec, message) in bad {
             let error = spec.blocks().unwrap_err().to_string();

@@ -4,13 +4,12 @@
 //! explain but guesses. Whoever guesses knows which class is the commonest, so classes may be of unequal size.
 
 use std::fmt;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{Config, Which};
 use crate::data::Pictures;
-use crate::run_dir;
+use crate::reading::Run;
 use crate::stats::wilson;
 use crate::train::EpochRecord;
 
@@ -68,10 +67,9 @@ impl Standing {
 
     /// The same from what lies in a run's folder. Runs of older versions do not say how many validation images each class had;
     /// these are counted where the images are at hand.
-    pub fn of_run(run: &Path, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Option<Self> {
-        let mut config = run_dir::read_config(run).ok()?;
-        let metrics: Vec<EpochRecord> =
-            csv::Reader::from_path(run.join("metrics.csv")).ok()?.deserialize().collect::<Result<_, _>>().ok()?;
+    pub fn of_run(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Option<Self> {
+        let mut config = run.config().clone();
+        let metrics = run.metrics().ok()?;
         if let Some(images) = validation
             && config.val_of_class.is_empty()
             && images.len() == config.val_pictures

@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use common::trial;
 use convscope::checkpoint::Checkpoint;
 use convscope::commands::pictures;
+use convscope::reading::Run;
 use serde_json::Value;
 
 fn main() {
@@ -200,10 +201,11 @@ fn train_on_photos_of_three_classes() {
     let config = json(&run.join("config.json"));
     assert_eq!(config["classes"], serde_json::json!(["blue", "green", "red"]));
     // Found again from any folder, such as this test's own.
-    let again = pictures::of_run(&run, None, 16).unwrap();
+    let opened = Run::open(&run).unwrap();
+    let again = pictures::of_run(&opened, None, 16).unwrap();
     assert_eq!(config["train_pictures"], again.train.len());
     assert_eq!(config["val_pictures"], again.val.len());
-    assert_eq!(pictures::validation_of(&run, None, 16).unwrap().len(), again.val.len());
+    assert_eq!(pictures::validation_of(&opened, None, 16).unwrap().len(), again.val.len());
     let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let best = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["val_acc"].as_f64().unwrap());
     assert_eq!(best.fold(0.0, f64::max), 1.0, "three plain colours are learned: {lines}");
@@ -248,7 +250,7 @@ fn features_of_a_new_image() {
     let error = fail(folder.path(), &["features", "photos/red/3.png", "--run", "nowhere"]);
     assert!(error.contains("--run nowhere: there is no such folder"), "{error}");
     let error = fail(folder.path(), &["features", "photos/red/3.png", "--run", "photos"]);
-    assert!(error.contains("best.safetensors cannot be read"), "{error}");
+    assert!(error.contains("config.json cannot be read"), "{error}");
     let error = fail(folder.path(), &["features", "missing.png", "--run", "runs/001"]);
     assert!(error.contains("missing.png"), "{error}");
     fs::write(folder.path().join("runs/001/best.safetensors"), b"broken").unwrap();

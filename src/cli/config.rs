@@ -9,6 +9,7 @@ use super::{Cli, Command, OptimizerName};
 use crate::data::folder::Choices;
 use crate::model::Optimizer;
 use crate::ops::conv2d::Kernels;
+use crate::reading;
 use crate::spec::Spec;
 use crate::study::{Ladder, Settings};
 use crate::train::{Recipe, Schedule};
@@ -136,14 +137,14 @@ pub struct Config {
     #[serde(default)]
     pub val_of_class: Vec<usize>,
     /// The network and how it is trained.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "reading::flattened")]
     pub training: Training,
 }
 
 impl Config {
     /// The command that trains like this again, as it is typed in a shell; options that have their default are left out.
     pub fn command(&self) -> String {
-        let Command::Train(plain) = plain("train", self.data.as_deref()) else { unreachable!("the command is train") };
+        let Command::Train(plain) = plain("train", self.data.is_some()) else { unreachable!("the command is train") };
         let counts = [plain.train_pictures, plain.val_pictures];
         let plain = plain.config(&self.classes, counts, self.val_share.is_some());
         typed("train", self.data.as_deref(), &self.options(), &plain.options())
@@ -152,7 +153,7 @@ impl Config {
     /// The command that studies how many of the network's blocks are enough, on the same pictures.
     pub fn depth_command(&self) -> String {
         let data = self.data.as_deref();
-        let Command::Depth(plain) = plain("depth", data) else { unreachable!("the command is depth") };
+        let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
         let settings = Settings {
             depths: (1..=self.training.model.channels.len()).collect(),
             training: self.training.clone(),
@@ -181,7 +182,7 @@ impl Config {
 /// The command that studies depth on the pictures in `data`, or on so many drawn ones, with these settings; options that have
 /// their default are left out.
 pub fn depth_command(data: Option<&str>, folders: &Folders, pictures: usize, settings: &Settings) -> String {
-    let Command::Depth(plain) = plain("depth", data) else { unreachable!("the command is depth") };
+    let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
     let options = |folders: &Folders, pictures: usize, settings: &Settings| {
         let mut options = folders.options(data);
         if data.is_none() {
@@ -205,15 +206,17 @@ pub fn depth_command(data: Option<&str>, folders: &Folders, pictures: usize, set
 /// The command that trains like this on the photos in `data`, or on drawn pictures; options that have their default are left
 /// out.
 pub fn train_command(data: Option<&str>, folders: &Folders, training: &Training) -> String {
-    let Command::Train(plain) = plain("train", data) else { unreachable!("the command is train") };
+    let Command::Train(plain) = plain("train", data.is_some()) else { unreachable!("the command is train") };
     let options = [folders.options(data), training.options()].concat();
     typed("train", data, &options, &plain.training(training.model.classes).options())
 }
 
-/// A command with no option but its data.
-fn plain(command: &str, data: Option<&str>) -> Command {
-    let data = data.map(|data| ["--data", data]);
-    Cli::parse_from(["convscope", command].into_iter().chain(data.into_iter().flatten())).command
+/// A command with all its defaults, for photos or for drawn pictures. The folder of the photos decides none of them, so that no
+/// word of a file need be parsed.
+fn plain(command: &str, photos: bool) -> Command {
+    let data: &[&str] = if photos { &["--data=."] } else { &[] };
+    let words = ["convscope", command].into_iter().chain(data.iter().copied());
+    Cli::try_parse_from(words).expect("a command without other options is valid").command
 }
 
 /// A command as it is typed, without the options that are among the standard ones.
@@ -234,8 +237,11 @@ fn listed(numbers: &[usize]) -> String {
     numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// A word as it is typed in a POSIX shell.
+/// A word as it is typed in a POSIX shell. A path that begins like an option is told apart from one.
 pub fn quoted(word: &str) -> String {
+    if word.starts_with('-') {
+        return quoted(&format!("./{word}"));
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
@@ -295,6 +301,10 @@ mod tests {
         }
         assert_eq!(config(&train("convscope train")).command(), "convscope train");
         assert_eq!(["runs/001", "a b", "$(x)"].map(quoted), ["runs/001", "'a b'", "'$(x)'"]);
+        let strange = Config { data: Some("-x --help".into()), ..config(&train("convscope train --data photos")) };
+        for command in [strange.command(), strange.depth_command()] {
+            assert!(command.contains("--data './-x --help'"), "{command}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Config, DeviceArgs, Folders, Training};
 use crate::data::drawn;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
+use crate::reading::{check_batch, check_recipe, check_val_share};
 use crate::spec::{Head, Spec};
 
 /// Pictures a training step, where nothing else is asked for.
@@ -132,18 +133,9 @@ impl TrainArgs {
     }
 
     pub(super) fn check_numbers(&self) -> Result<()> {
-        if !(self.lr.is_finite() && self.lr > 0.0) {
-            bail!("--lr {}: expected a number above 0, such as 0.001", self.lr);
-        }
-        if !(0.0..1.0).contains(&self.momentum()) {
-            bail!("--momentum {}: expected at least 0 and less than 1", self.momentum());
-        }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            bail!("--weight-decay {}: expected a number of at least 0", self.weight_decay);
-        }
-        if !(self.val_share() > 0.0 && self.val_share() < 1.0) {
-            bail!("--val-share {}: expected more than 0 and less than 1", self.val_share());
-        }
+        // Momentum's range holds even where the optimizer has none.
+        let recipe = Training { momentum: Some(self.momentum()), ..self.training(2) };
+        check_recipe(&recipe).and_then(|()| check_val_share(self.val_share())).map_err(|error| error.typed())?;
         for (option, pictures) in [("train-pictures", self.train_pictures), ("val-pictures", self.val_pictures)] {
             if !(2..=10_000_000).contains(&pictures) {
                 bail!("--{option} {pictures}: expected 2 to 10000000");
@@ -152,13 +144,10 @@ impl TrainArgs {
         if self.momentum.is_some() && self.optimizer != OptimizerName::Sgd {
             bail!("--momentum: only --optimizer sgd has one");
         }
-        if !(1..=1_000_000).contains(&self.epochs()) {
-            bail!("--epochs {}: expected 1 to 1000000", self.epochs());
-        }
         if self.cache > 1 << 24 {
             bail!("--cache {}: expected at most 16777216 MiB", self.cache);
         }
-        check_batch(self.batch)
+        Ok(())
     }
 
     /// The network, for so many classes.
@@ -246,17 +235,10 @@ impl TrainArgs {
 
 /// Checks a network's geometry, and whether it can learn from so many pictures a step.
 pub(super) fn check_geometry(spec: &Spec, batch: usize) -> Result<()> {
-    check_batch(batch)?;
+    check_batch(batch).map_err(|error| error.typed())?;
     spec.blocks()?;
     if batch < spec.least_batch() {
         bail!("--batch {batch}: batch norm cannot learn from one map of 1 x 1: raise --batch or --size");
-    }
-    Ok(())
-}
-
-fn check_batch(batch: usize) -> Result<()> {
-    if !(1..=60_000).contains(&batch) {
-        bail!("--batch {batch}: expected 1 to 60000");
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::data::{Pictures, Subset, write_rejected};
 use crate::gpu::Gpu;
 use crate::html::{DepthStudy, REPORT};
 use crate::model::{Keep, Model};
+use crate::reading;
 use crate::run_dir::{RUNS, RunDir};
 use crate::study::findings::{self, Findings};
 use crate::study::test_look::{Network, REFITS, TEST_FILE, TestLook};
@@ -364,13 +365,16 @@ impl<'a> Workshop<'a> {
     fn refit(&mut self, folder: &RunDir, number: usize, refit: usize) -> Result<Weights> {
         let rung = &self.rungs[number];
         let file = format!("{REFIT_FOLDER}/{}-{refit}.safetensors", rung.name);
-        let path = folder.file(&file);
-        if path.exists() {
-            let bytes = fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-            let unusable = || format!("{}: cannot be used; remove it to have it made again", path.display());
-            return Ok(Checkpoint::from_bytes(&bytes).with_context(unusable)?.weights);
-        }
         let settings = &self.study.identity.settings;
+        let meta = Meta {
+            spec: rung.spec.clone(),
+            classes: self.pool.classes.clone(),
+            epoch: settings.training.epochs,
+            drawn: self.pool.drawn,
+        };
+        if let Some(earlier) = reading::study::weights(&folder.file(&file), &meta)? {
+            return Ok(earlier.weights);
+        }
         let station = self.stations[number].as_mut().expect("the rung was prepared");
         let dev = Subset::new(self.pool.pictures.as_ref(), self.split.dev.clone());
         let total = (settings.training.epochs * dev.len()) as u64;
@@ -381,12 +385,6 @@ impl<'a> Workshop<'a> {
         unit::learn(&mut station.trainer, rung, recipe, settings.training.epochs, &dev, &mut show)?;
         bar.finish_and_clear();
         let weights = station.trainer.weights()?;
-        let meta = Meta {
-            spec: rung.spec.clone(),
-            classes: self.pool.classes.clone(),
-            epoch: settings.training.epochs,
-            drawn: self.pool.drawn,
-        };
         folder.write_checkpoint(&file, &Checkpoint { meta, weights: weights.clone() })?;
         say(format!("trained  {} on all but the test set, {refit}/{REFITS}", rung.name));
         Ok(weights)

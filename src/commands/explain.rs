@@ -21,6 +21,7 @@ use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
 use crate::html::{EXPLAINED, Explained};
 use crate::inspect::Stage;
+use crate::reading::Run;
 use crate::run_dir::{self, RunDir};
 use crate::standing;
 use crate::terminal::{one_line, say};
@@ -32,16 +33,15 @@ const MOST_FOR_MEANS: usize = 512;
 
 pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
-    let file = arguments.weights.file();
-    let Checkpoint { meta, weights } = run_dir::read_checkpoint(&arguments.run, file)?;
-    let size = super::square_size(&arguments.run, &meta.spec)?;
+    let run = Run::open(&arguments.run)?;
+    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
     let blocks = meta.spec.blocks()?;
     let against = arguments.against.as_ref().map(|name| class(name, &meta.classes)).transpose()?;
     let methods = methods(&looked_at(&arguments.layers, blocks.len())?, arguments.pictures_only);
     let mut subjects = Vec::new();
     let mut failed = Vec::new();
     for file in files(&arguments.images)? {
-        match Subject::read(&file, size) {
+        match Subject::read(&file, run.size()) {
             Ok(subject) => subjects.push(subject),
             Err(reason) => failed.push(format!("{}: {reason}", file.display())),
         }
@@ -50,17 +50,16 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         return tell(&failed);
     }
 
-    let validation = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE);
+    let validation = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE);
     let at_hand = validation.as_ref().ok().map(AsRef::as_ref);
-    let standing = super::say_standing(&arguments.run, arguments.weights, meta.epoch, at_hand);
+    let standing = super::say_standing(&run, arguments.weights, meta.epoch, at_hand);
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
-    let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
+    let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
     if meta.drawn && !subjects.is_empty() {
         say(format!("note: {}", super::DRAWN));
     }
     let control = Weights::initial(&meta.spec, CONTROL_SEED);
-    lens.load(&weights);
     let mut options = Options { against, methods, means: None, standing: standing::verdict(standing.as_ref()) };
     match &validation {
         Ok(pictures) => {
@@ -404,6 +403,7 @@ mod tests {
             (&b"caf\xE9.jpg"[..], "is no text in UTF-8 or UTF-16"),
             (b"\xFF\xFEa", "is no text in UTF-8 or UTF-16"),
             (b"\xEF\xBB\xBF\n", "names no image"),
+            (b"", "names no image"),
         ] {
             fs::write(&list, bytes).unwrap();
             let error = files(std::slice::from_ref(&list)).unwrap_err().to_string();

@@ -1,30 +1,31 @@
 //! `features`: the maps of a new image with the network of a run.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::{FeaturesArgs, Which};
 use crate::data::prepare;
 use crate::inspect::{self, Stage};
 use crate::model::{Keep, Model};
+use crate::reading::{Run, unusable};
 use crate::run_dir::{self, RunDir};
 use crate::standing;
 use crate::terminal::say;
 
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
-    let file = arguments.weights.file();
-    let Checkpoint { meta, weights } = run_dir::read_checkpoint(&arguments.run, file)?;
-    let size = super::square_size(&arguments.run, &meta.spec)?;
+    let run = Run::open(&arguments.run)?;
+    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
     let shown = arguments.image.display();
-    let pixels = prepare::load(&arguments.image, size).map_err(|reason| anyhow!("{shown}: {reason}"))?;
+    let pixels = prepare::load(&arguments.image, run.size()).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
-    let standing = super::say_standing(&arguments.run, arguments.weights, meta.epoch, None);
+    let standing = super::say_standing(&run, arguments.weights, meta.epoch, None);
     let caution = standing::caution(standing.as_ref());
     let gpu = super::open(&arguments.device)?;
     let model = Model::new(&gpu, &meta.spec, 1, Keep::Everything)?;
     model.load(&gpu, &weights);
-    let look = inspect::look(&gpu, &model, &pixels, arguments.stage)?;
+    let look = inspect::look(&gpu, &model, &pixels, arguments.stage)
+        .with_context(|| unusable(&arguments.run.join(arguments.weights.file())))?;
 
     let weights = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
     let mut facts = super::facts(&format!("image {shown}"), &look, &meta.classes, &weights);

@@ -10,6 +10,7 @@ use crate::bench::{self, Setting};
 use crate::disk;
 use crate::gpu::Gpu;
 use crate::ops::conv2d::Kernels;
+use crate::reading;
 use crate::terminal::note;
 
 /// What may be the fastest on a GPU. The tiles of the subgroup kernels are made for processors.
@@ -23,7 +24,7 @@ pub(super) fn choose(gpu: Gpu) -> Result<Gpu> {
     let Setting { adapter, driver, .. } = Setting::of(&gpu);
     let key = format!("{adapter}, {driver}, convscope {}", env!("CARGO_PKG_VERSION"));
     let file = dirs::cache_dir().map(|folder| folder.join("convscope").join("kernels.json"));
-    if let Some(kernels) = file.as_deref().and_then(|file| read(file).remove(&key)) {
+    if let Some(kernels) = file.as_deref().and_then(|file| remembered(file, &key)) {
         return Ok(gpu.with_kernels(kernels)?);
     }
     // Not to standard output, which may have to be one JSON object.
@@ -35,9 +36,20 @@ pub(super) fn choose(gpu: Gpu) -> Result<Gpu> {
     Ok(gpu)
 }
 
-/// What was measured so far; nothing where the file is missing or broken, because it can be measured again.
+/// The kernels that were measured to be the fastest under this key; none that were not among those to choose from.
+fn remembered(file: &Path, key: &str) -> Option<Kernels> {
+    read(file).remove(key).filter(|kernels| ON_GPUS.contains(kernels))
+}
+
+/// What was measured so far. Where the file is broken, that is told, and it is measured again.
 fn read(file: &Path) -> BTreeMap<String, Kernels> {
-    fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    if !file.exists() {
+        return BTreeMap::new();
+    }
+    reading::json(file).unwrap_or_else(|error| {
+        eprintln!("note: {error:#}: the kernels will be measured again");
+        BTreeMap::new()
+    })
 }
 
 fn remember(file: &Path, key: String, kernels: Kernels) {
@@ -65,7 +77,12 @@ mod tests {
         remember(&file, "b".into(), Kernels::Plain);
         remember(&file, "a".into(), Kernels::Plain);
         assert_eq!(read(&file), BTreeMap::from([("a".into(), Kernels::Plain), ("b".into(), Kernels::Plain)]));
-        fs::write(&file, "{ half a fi").unwrap();
-        assert!(read(&file).is_empty());
+        assert_eq!(remembered(&file, "b"), Some(Kernels::Plain));
+        remember(&file, "b".into(), Kernels::Subgroup);
+        assert_eq!(remembered(&file, "b"), None, "no measurement chooses these");
+        for broken in ["", "null", "[]", "{ half a fi", r#"{"a": "fast"}"#] {
+            fs::write(&file, broken).unwrap();
+            assert_eq!(remembered(&file, "a"), None, "{broken}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{LayersArgs, Which};
 use crate::html::layer_charts;
 use crate::layers::{self, Ablation, Layer, Layers, Subjects};
+use crate::reading::Run;
 use crate::run_dir::{self, RunDir};
 use crate::standing::{self, Standing};
 use crate::terminal::{bar, say};
@@ -15,17 +16,16 @@ use crate::terminal::{bar, say};
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
     let file = arguments.weights.file();
-    let Checkpoint { meta, weights } = run_dir::read_checkpoint(&arguments.run, file)?;
-    super::square_size(&arguments.run, &meta.spec)?;
-    let config = run_dir::read_config(&arguments.run)?;
-    let (run, data) = (&arguments.run, arguments.data.as_deref());
-    let data = super::pictures::held_out_of(run, data, arguments.pictures, super::CACHE)?;
+    let run = Run::open(&arguments.run)?;
+    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
+    let data = arguments.data.as_deref();
+    let data = super::pictures::held_out_of(&run, data, arguments.pictures, super::CACHE)?;
 
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let started = Instant::now();
-    let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
-    let initial = Weights::initial(&meta.spec, config.training.seed);
+    let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
+    let initial = Weights::initial(&meta.spec, run.config().training.seed);
     let subjects = Subjects { held_out: data.val.as_ref(), unlabelled: data.train.as_ref(), most: arguments.pictures };
     let doing = bar("{msg}  {elapsed}", 0);
     let table = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
@@ -44,13 +44,14 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     }
     write_csv(&folder, &table)?;
     // Photos that chose the best epoch judge it too; drawn images are new.
+    let config = run.config();
     let epochs = if arguments.weights == Which::Best && config.data.is_some() { config.training.epochs } else { 1 };
     print(&table, meta.spec.classes, epochs);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
     if arguments.out.is_none() && !arguments.no_report {
-        super::report::afterwards(&gpu, run, None, arguments.data.as_deref())?;
+        super::report::afterwards(&gpu, &arguments.run, None, arguments.data.as_deref())?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::data::Pictures;
 use crate::explain::Lens;
 use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, crop, maximise};
 use crate::inspect::first_filters;
+use crate::reading::Run;
 use crate::report::{self, PatchRow};
 use crate::run_dir::{self, RunDir};
 use crate::spec::Block;
@@ -22,17 +23,15 @@ const PATCHES: usize = 9;
 
 pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
-    let file = arguments.weights.file();
-    let Checkpoint { meta, weights } = run_dir::read_checkpoint(&arguments.run, file)?;
-    super::square_size(&arguments.run, &meta.spec)?;
-    let pictures = super::pictures::validation_of(&arguments.run, arguments.data.as_deref(), super::CACHE)?;
+    let run = Run::open(&arguments.run)?;
+    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
+    let pictures = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE)?;
 
-    let standing = super::say_standing(&arguments.run, arguments.weights, meta.epoch, Some(pictures.as_ref()));
+    let standing = super::say_standing(&run, arguments.weights, meta.epoch, Some(pictures.as_ref()));
     let caution = standing::caution(standing.as_ref());
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
-    let lens = super::lens(&gpu, &meta.spec, arguments.batch)?;
-    lens.load(&weights);
+    let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
     let started = Instant::now();
     let survey = super::surveyed(&lens, pictures.as_ref(), usize::MAX, PATCHES)?;
     say(format!("pictures {} for validation, {:.1} s", survey.pictures, started.elapsed().as_secs_f64()));

@@ -13,9 +13,10 @@ mod train;
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use image::RgbImage;
 
+use crate::checkpoint::Weights;
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs, Which};
 use crate::data::{Pictures, spread};
 use crate::disk;
@@ -23,8 +24,8 @@ use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::inspect::Look;
+use crate::reading::{Run, unusable};
 use crate::run_dir::RunDir;
-use crate::spec::Spec;
 use crate::standing::{self, Standing};
 use crate::terminal::{bar, say};
 
@@ -80,14 +81,19 @@ pub fn open(device: &DeviceArgs) -> Result<Gpu> {
     }
 }
 
-/// A lens on a network, with a bar while its kernels are compiled.
-fn lens<'a>(gpu: &'a Gpu, spec: &Spec, batch: u16) -> Result<Lens<'a>> {
+/// A lens on a run's network with these weights, with a bar while its kernels are compiled.
+///
+/// # Errors
+/// When the device failed, or the weights make no finite numbers, naming their file.
+fn lens<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16) -> Result<Lens<'a>> {
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
-    let lens = Lens::new(gpu, spec, batch.into(), |done, all| {
+    let lens = Lens::new(gpu, &run.config().training.model, batch.into(), |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
     })?;
     compiling.finish_and_clear();
+    lens.load(weights);
+    lens.check_finite().with_context(|| unusable(&run.folder().join(which.file())))?;
     Ok(lens)
 }
 
@@ -106,7 +112,7 @@ fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -
 
 /// Says how a run's weights do beside always naming the commonest class, before anything else is said of them. Returns
 /// how they do, as far as it is known.
-fn say_standing(run: &Path, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Option<Standing> {
+fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Option<Standing> {
     let standing = Standing::of_run(run, which, epoch, validation);
     if let Some(caution) = standing::caution(standing.as_ref()) {
         say(format!("note: {caution}"));
@@ -119,16 +125,6 @@ fn say_standing(run: &Path, which: Which, epoch: usize, validation: Option<&dyn 
 /// The weights as captions name them.
 fn weights_shown(run: &Path, which: Which, epoch: usize) -> String {
     format!("{}, epoch {epoch}", run.join(which.file()).display())
-}
-
-/// The side of the pictures that a run's network takes.
-fn square_size(run: &Path, spec: &Spec) -> Result<u32> {
-    let [_, height, width] = spec.input;
-    if height != width {
-        let run = run.display();
-        bail!("--run {run}: its network takes {height} x {width} pictures, but only square ones can be made");
-    }
-    Ok(height as u32)
 }
 
 /// The most memory that this process has had so far, in millions of bytes, where the system tells (Linux).

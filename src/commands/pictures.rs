@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::cli::{Config, TrainArgs};
 use crate::data::drawn::{DrawnPets, FIRST_VAL_PICTURE};
@@ -13,7 +13,8 @@ use crate::data::names::{class_key, path_text};
 use crate::data::photos::{Photos, file_digest};
 use crate::data::split::{self, Unfit, hexadecimal};
 use crate::data::{Pictures, Rejected, in_parallel, pets};
-use crate::run_dir::{self, RunDir};
+use crate::reading::{Run, VALIDATION};
+use crate::run_dir::RunDir;
 use crate::terminal::{bar, say};
 
 /// The pictures to learn from and to be judged by.
@@ -55,8 +56,8 @@ pub(super) fn tell_folders(found: &Folder) {
 /// another number of photos.
 ///
 /// # Errors
-/// When the run has no usable `config.json` or `validation.csv`, or its photos are gone or of other classes, with the remedy.
-pub fn of_run(run: &Path, data: Option<&Path>, cache: usize) -> Result<Data> {
+/// When the list of its validation photos cannot be used, or its photos are gone or of other classes, with the remedy.
+pub fn of_run(run: &Run, data: Option<&Path>, cache: usize) -> Result<Data> {
     let past = Past::read(run, data, cache)?;
     past.all(past.scan()?)
 }
@@ -65,7 +66,7 @@ pub fn of_run(run: &Path, data: Option<&Path>, cache: usize) -> Result<Data> {
 ///
 /// # Errors
 /// As [`of_run`].
-pub fn validation_of(run: &Path, data: Option<&Path>, cache: usize) -> Result<Box<dyn Pictures>> {
+pub fn validation_of(run: &Run, data: Option<&Path>, cache: usize) -> Result<Box<dyn Pictures>> {
     let past = Past::read(run, data, cache)?;
     past.validation(past.scan()?)
 }
@@ -75,7 +76,7 @@ pub fn validation_of(run: &Path, data: Option<&Path>, cache: usize) -> Result<Bo
 ///
 /// # Errors
 /// As [`of_run`].
-pub fn held_out_of(run: &Path, data: Option<&Path>, count: usize, cache: usize) -> Result<Data> {
+pub fn held_out_of(run: &Run, data: Option<&Path>, count: usize, cache: usize) -> Result<Data> {
     let past = Past::read(run, data, cache)?;
     let mut all = past.all(past.scan()?)?;
     if let Source { data: None, drawn: [_, judged], seed, size, .. } = past.source {
@@ -242,11 +243,8 @@ fn unfit(file: String, why: Unfit, train: &Photos, val: &Photos) -> Rejected {
     Rejected { file, reason }
 }
 
-/// The run's list of its validation photos.
-const VALIDATION: &str = "validation.csv";
-
 /// A line of [`VALIDATION`].
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct ValidationPhoto {
     /// Path below the data folder, or from the root on where the photo lies outside, as [`path_text`] writes it.
     file: String,
@@ -291,54 +289,39 @@ impl Data {
     }
 }
 
-/// Reads the list of a run on photos: the SHA-256 of each file, where it is recorded.
-fn recorded_validation(run: &Path) -> Result<BTreeMap<String, Option<String>>> {
-    let path = run.join(VALIDATION);
-    let read = || -> csv::Result<_> {
-        let lines = csv::Reader::from_path(&path)?.into_deserialize();
-        lines.map(|line| line.map(|ValidationPhoto { file, sha256 }| (file, sha256))).collect()
-    };
-    let unusable = || {
-        let shown = path.display();
-        format!("{shown}: cannot be used, so it is not known which photos the run was judged by; train it anew")
-    };
-    read().with_context(unusable)
-}
-
 /// A run that was made some time ago.
 struct Past<'a> {
     run: &'a Path,
-    config: Config,
+    config: &'a Config,
     source: Source,
     /// The validation photos, by file.
     validation: BTreeMap<String, Option<String>>,
 }
 
 impl<'a> Past<'a> {
-    fn read(run: &'a Path, data: Option<&Path>, cache: usize) -> Result<Self> {
-        let config = run_dir::read_config(run)?;
-        let shown = run.display();
+    fn read(run: &'a Run, data: Option<&Path>, cache: usize) -> Result<Self> {
+        let config = run.config();
+        let shown = run.folder().display();
         let data = match (&config.data, data) {
             (None, Some(_)) => bail!("--data: the run {shown} was trained on drawn pictures; leave the option out"),
             (None, None) => None,
             (Some(_), Some(given)) => Some(given.to_path_buf()),
             (Some(recorded), None) if !Path::new(recorded).exists() => bail!(
-                "the photos of the run {shown} were in {recorded}, which is not there any more: give their folder with \
-                 --data"
+                "by the data of {shown}/config.json, its photos were in {recorded}, which is not there any more: give their \
+                 folder with --data"
             ),
             (Some(recorded), None) => Some(PathBuf::from(recorded)),
         };
-        let validation = if data.is_some() { recorded_validation(run)? } else { BTreeMap::new() };
         let source = Source {
             choices: data.as_deref().map(|data| config.folders.choices(data)).unwrap_or_default(),
             data,
             val_share: config.val_share.unwrap_or(VALIDATION_SHARE),
             drawn: [config.train_pictures, config.val_pictures],
             seed: config.training.seed,
-            size: config.training.model.input[1] as u32,
+            size: run.size(),
             cache,
         };
-        Ok(Self { run, config, source, validation })
+        Ok(Self { run: run.folder(), config, source, validation: run.validation()? })
     }
 
     fn scan(&self) -> Result<Option<Folder>> {
@@ -420,7 +403,7 @@ impl<'a> Past<'a> {
 
     /// How the folder differs from what it was, as far as the run tells.
     fn change(&self, found: &Folder, [train, val]: [usize; 2]) -> Option<String> {
-        let Config { train_pictures, val_pictures, .. } = self.config;
+        let Config { train_pictures, val_pictures, .. } = *self.config;
         let (run, root) = (self.run.display(), found.root.display());
         let changed = [train, val] != [train_pictures, val_pictures];
         changed.then(|| {
@@ -451,7 +434,8 @@ mod tests {
     }
 
     fn try_to_make_run(run: &Path, options: &[&str]) -> Result<Data> {
-        let cli = Cli::try_parse_from(["convscope", "train", "--size", "24"].iter().chain(options));
+        let cli =
+            Cli::try_parse_from(["convscope", "train", "--size", "24", "--channels", "4,6"].iter().chain(options));
         let Command::Train(arguments) = cli.unwrap().command else { unreachable!("the command is train") };
         let source = Source::of(&arguments);
         let found = source.scan()?;
@@ -486,6 +470,7 @@ mod tests {
     }
 
     fn assert_rebuilt(run: &Path, data: Option<&Path>, made: &Data) {
+        let run = &opened(run);
         let again = of_run(run, data, CACHE).unwrap();
         assert_eq!(again.classes, made.classes);
         assert_eq!(again.rejected, made.rejected);
@@ -494,8 +479,13 @@ mod tests {
         assert_eq!(content(validation_of(run, data, CACHE).unwrap().as_ref()), content(made.val.as_ref()));
     }
 
+    fn opened(run: &Path) -> Run {
+        Run::open(run).unwrap()
+    }
+
     fn error(run: &Path, data: Option<&Path>) -> String {
-        format!("{:#}", validation_of(run, data, CACHE).err().expect("there is an error"))
+        let opened = Run::open(run).and_then(|run| validation_of(&run, data, CACHE));
+        format!("{:#}", opened.err().expect("there is an error"))
     }
 
     #[test]
@@ -558,7 +548,8 @@ mod tests {
 
     /// How the run's folder has changed.
     fn change(run: &Path) -> Option<String> {
-        let past = Past::read(run, None, CACHE).unwrap();
+        let run = opened(run);
+        let past = Past::read(&run, None, CACHE).unwrap();
         let found = past.scan().unwrap();
         let data = past.all(found.clone()).unwrap();
         past.change(&found.unwrap(), [data.train.len(), data.val.len()])
@@ -575,19 +566,20 @@ mod tests {
 
         // As many are set aside of eleven as of ten, but others.
         make_photos(&photos, 10..11);
-        let [held, all] = [validation_of(&run, None, CACHE).unwrap(), of_run(&run, None, CACHE).unwrap().val];
+        let [held, all] =
+            [validation_of(&opened(&run), None, CACHE).unwrap(), of_run(&opened(&run), None, CACHE).unwrap().val];
         assert_eq!(
             names(held.as_ref()),
             names(made.val.as_ref()),
             "no photo that was trained on is a validation photo"
         );
         assert_eq!(names(all.as_ref()), names(made.val.as_ref()));
-        assert_eq!(of_run(&run, None, CACHE).unwrap().train.len(), 18);
+        assert_eq!(of_run(&opened(&run), None, CACHE).unwrap().train.len(), 18);
         assert!(change(&run).unwrap().contains("had 16 + 4 photos"));
 
         let gone = made.val.name(0);
         fs::remove_file(photos.join(&gone)).unwrap();
-        let left = names(validation_of(&run, None, CACHE).unwrap().as_ref());
+        let left = names(validation_of(&opened(&run), None, CACHE).unwrap().as_ref());
         assert!(left.len() == 3 && left.is_subset(&names(made.val.as_ref())), "{left:?} without {gone}");
     }
 
@@ -694,11 +686,11 @@ mod tests {
             seen.extend((!made.contradictory.is_empty()).then_some("in two classes"));
             assert_apart(&made, &case);
             assert_eq!(made.train.len() + made.val.len() + made.rejected.len(), files, "{case}: every file is told");
-            let again = of_run(&run, None, CACHE).unwrap();
+            let again = of_run(&opened(&run), None, CACHE).unwrap();
             assert_eq!(content(again.train.as_ref()), content(made.train.as_ref()), "{case}");
             assert_eq!(content(again.val.as_ref()), content(made.val.as_ref()), "{case}");
             assert_eq!(
-                content(validation_of(&run, None, CACHE).unwrap().as_ref()),
+                content(validation_of(&opened(&run), None, CACHE).unwrap().as_ref()),
                 content(made.val.as_ref()),
                 "{case}"
             );
@@ -706,12 +698,12 @@ mod tests {
             let [learned, judged] = [made.train.as_ref(), made.val.as_ref()].map(contents);
             drop(made);
             change_at_random(&photos, &mut rng);
-            if let Ok(later) = of_run(&run, None, CACHE) {
+            if let Ok(later) = of_run(&opened(&run), None, CACHE) {
                 assert_apart(&later, &case);
                 let still = contents(later.val.as_ref());
                 assert!(still.is_subset(&judged) && still.is_disjoint(&learned), "{case}: others judge after a change");
-                assert_eq!(contents(validation_of(&run, None, CACHE).unwrap().as_ref()), still, "{case}");
-                assert_apart(&held_out_of(&run, None, 5, CACHE).unwrap(), &case);
+                assert_eq!(contents(validation_of(&opened(&run), None, CACHE).unwrap().as_ref()), still, "{case}");
+                assert_apart(&held_out_of(&opened(&run), None, 5, CACHE).unwrap(), &case);
             }
         }
         assert!(made_runs > 30 && seen.len() == 5, "only {made_runs} of the folders could be used, with {seen:?}");
@@ -799,7 +791,7 @@ mod tests {
                 "val/dog/also.png equals the image val/cat/7.png of another class, so it cannot judge what was learned",
             ]
         );
-        assert_eq!(names(validation_of(&run, None, CACHE).unwrap().as_ref()), names(made.val.as_ref()));
+        assert_eq!(names(validation_of(&opened(&run), None, CACHE).unwrap().as_ref()), names(made.val.as_ref()));
     }
 
     /// Runs from before the list had sums: what was learned from does not judge, though it is on the list.
@@ -815,7 +807,9 @@ mod tests {
         assert_rebuilt(&run, None, &made);
         let [learned, judged] = [made.train.name(0), made.val.name(0)];
         fs::copy(photos.join(&learned), photos.join(&judged)).unwrap();
-        for left in [of_run(&run, None, CACHE).unwrap().val, validation_of(&run, None, CACHE).unwrap()] {
+        for left in
+            [of_run(&opened(&run), None, CACHE).unwrap().val, validation_of(&opened(&run), None, CACHE).unwrap()]
+        {
             assert_eq!((left.len(), names(left.as_ref()).contains(&judged)), (made.val.len() - 1, false));
         }
         fs::remove_file(run.join(VALIDATION)).unwrap();
@@ -891,7 +885,8 @@ mod tests {
         make_photos(&photos.join("val"), 10..12);
         let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
         fs::copy(photos.join("train/cat/0.png"), photos.join("val/cat/9.png")).unwrap();
-        let [held, all] = [validation_of(&run, None, CACHE).unwrap(), of_run(&run, None, CACHE).unwrap().val];
+        let [held, all] =
+            [validation_of(&opened(&run), None, CACHE).unwrap(), of_run(&opened(&run), None, CACHE).unwrap().val];
         assert_eq!(names(held.as_ref()), names(made.val.as_ref()));
         assert_eq!(names(all.as_ref()), names(made.val.as_ref()));
         for class in ["cat", "dog"] {
@@ -916,7 +911,7 @@ mod tests {
         }
         let note = change(&run).unwrap();
         assert!(note.contains("had 16 + 4 photos") && note.contains("now has 15 + 3"), "{note}");
-        assert_eq!(validation_of(&run, None, CACHE).unwrap().len(), 3, "fewer pictures are no error");
+        assert_eq!(validation_of(&opened(&run), None, CACHE).unwrap().len(), 3, "fewer pictures are no error");
 
         fs::rename(photos.join("cat"), photos.join("bird")).unwrap();
         let error = error(&run, None);

@@ -14,9 +14,10 @@ use crate::data::Pictures;
 use crate::data::folder::recordable;
 use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
 use crate::gpu::Gpu;
-use crate::html::{Explained, Looked, METHODS, Newest, REPORT, Report};
+use crate::html::{Explained, Looked, METHODS, REPORT, Report};
 use crate::predictions::{self, PREDICTIONS};
-use crate::run_dir::{self, RunDir};
+use crate::reading::Run;
+use crate::run_dir::RunDir;
 use crate::standing::{self, Standing};
 use crate::terminal::{one_line, say};
 
@@ -27,23 +28,22 @@ const BATCH: u16 = 32;
 
 pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     let ReportArgs { out, .. } = arguments;
-    let run = &whole(&arguments.run);
-    let config = run_dir::read_config(run)?;
+    let run = &Run::open(&whole(&arguments.run))?;
     check_replaceable(out.as_deref())?;
-    let data = arguments.data.clone().or(config.data.map(PathBuf::from));
+    let data = arguments.data.clone().or(run.config().data.as_ref().map(PathBuf::from));
     if let (Some(out), Some(data)) = (out, &data) {
         check_apart(data, Some(out))?;
     }
     let started = Instant::now();
-    let Newest { mut explained, damaged } = Explained::newest(run, MOST_EXPLAINED);
-    damaged.iter().for_each(|problem| say(format!("note: {problem}")));
+    let mut explained = run.explained(MOST_EXPLAINED);
+    explained.damaged.iter().for_each(|problem| say(format!("note: {problem}")));
     // Without an adapter or the pictures, a page with less on it is better than none.
     let looked = super::open(&arguments.device).and_then(|gpu| {
         super::say_adapter(&gpu);
         let pictures = super::pictures::validation_of(run, arguments.data.as_deref(), super::CACHE)?;
         let station = Station::new(&gpu, run, arguments.batch)?;
-        if explained.is_empty() {
-            explained = station.explain(run, pictures.as_ref())?;
+        if explained.usable.is_empty() {
+            explained.usable = station.explain(run, pictures.as_ref())?;
         }
         station.look(run, pictures.as_ref())
     });
@@ -52,7 +52,6 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         say(format!("note: the page goes without pictures: {reason}"));
     }
     let mut report = Report::read(run, arguments.depth.as_deref(), looked, explained)?;
-    report.damaged.extend(damaged);
     if let Some(data) = &arguments.data {
         // The commands of the page are to find the photos where they are now.
         report.config.data = Some(recordable("--data", data)?);
@@ -98,6 +97,7 @@ fn check_replaceable(out: Option<&Path>) -> Result<()> {
 pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) -> Result<()> {
     let started = Instant::now();
     let made = || -> Result<Report> {
+        let run = &Run::open(run)?;
         let found;
         let pictures = match pictures {
             Some(pictures) => pictures,
@@ -107,10 +107,7 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
             }
         };
         let looked = Station::new(gpu, run, BATCH)?.look(run, pictures).map_err(|error| reason(&error));
-        let Newest { explained, damaged } = Explained::newest(run, MOST_EXPLAINED);
-        let mut report = Report::read(run, None, looked, explained)?;
-        report.damaged.extend(damaged);
-        Ok(report)
+        Report::read(run, None, looked, run.explained(MOST_EXPLAINED))
     };
     let typed = quoted(&run.display().to_string());
     match made() {
@@ -152,29 +149,29 @@ struct Station<'a> {
 }
 
 impl<'a> Station<'a> {
-    fn new(gpu: &'a Gpu, run: &Path, batch: u16) -> Result<Self> {
-        let Checkpoint { meta, weights } = run_dir::read_checkpoint(run, Which::Best.file())?;
-        super::square_size(run, &meta.spec)?;
-        Ok(Self { lens: super::lens(gpu, &meta.spec, batch)?, weights, classes: meta.classes, epoch: meta.epoch })
+    fn new(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Self> {
+        let Checkpoint { meta, weights } = run.checkpoint(Which::Best)?;
+        let lens = super::lens(gpu, run, Which::Best, &weights, batch)?;
+        Ok(Self { lens, weights, classes: meta.classes, epoch: meta.epoch })
     }
 
     /// What the weights make of the validation pictures; the table of that is written where the run has none, as when it was
     /// stopped.
-    fn look(&self, run: &Path, pictures: &dyn Pictures) -> Result<Looked> {
+    fn look(&self, run: &Run, pictures: &dyn Pictures) -> Result<Looked> {
         self.lens.load(&self.weights);
         let predictions = predict(&self.lens, pictures)?;
-        if !run.join(PREDICTIONS).exists()
-            && let Err(error) =
-                predictions::write(&RunDir::at(run.to_path_buf()), &predictions, pictures, &self.classes)
+        let folder = RunDir::at(run.folder().to_path_buf());
+        if !folder.file(PREDICTIONS).exists()
+            && let Err(error) = predictions::write(&folder, &predictions, pictures, &self.classes)
         {
             // The page can do without.
-            say(format!("note: {error:#}"));
+            say(format!("note: {}", one_line(&error)));
         }
         Looked::new(run, &self.lens, &self.weights, pictures, &predictions)
     }
 
     /// Explains a mistake, a close call and a hit.
-    fn explain(&self, run: &Path, pictures: &dyn Pictures) -> Result<Vec<Explained>> {
+    fn explain(&self, run: &Run, pictures: &dyn Pictures) -> Result<Vec<Explained>> {
         let Self { lens, weights, classes, epoch } = self;
         let standing = Standing::of_run(run, Which::Best, *epoch, Some(pictures));
         lens.load(weights);

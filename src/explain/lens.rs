@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Question;
 use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
+use crate::inspect::check_finite;
 use crate::layout::{padded, unpack_images};
 use crate::model::{Keep, Mode, Model};
 use crate::ops::relu::Rule;
@@ -71,6 +72,32 @@ impl<'a> Lens<'a> {
     /// When they are another network's.
     pub fn load(&self, weights: &Weights) {
         self.model.load(self.gpu, weights);
+    }
+
+    /// Checks that the weights make finite numbers in every layer of a black, a white and a noisy picture.
+    ///
+    /// # Errors
+    /// As [`check_finite`], or when the device failed.
+    pub fn check_finite(&self) -> anyhow::Result<()> {
+        let channels = self.spec().input[0];
+        // Any numbers between -1 and 1 that follow no pattern.
+        let noise = |at: usize| (12.9898 * at as f32).sin();
+        let make = |picture: usize, place: &mut [f32]| {
+            place.fill(0.0);
+            for (at, pixel) in place.chunks_mut(padded(channels)).enumerate() {
+                for (channel, value) in pixel[..channels].iter_mut().enumerate() {
+                    *value = [-1.0, 1.0, noise(channels * at + channel)][picture];
+                }
+            }
+        };
+        let mut checked = Ok(());
+        self.forward(3, make, |range| {
+            if checked.is_ok() {
+                checked = check_finite(self.gpu, &self.model, range.len());
+            }
+            Ok(())
+        })?;
+        checked
     }
 
     /// The network.
@@ -259,11 +286,14 @@ impl<'a> Lens<'a> {
     /// The logits of the first pictures of the batch.
     ///
     /// # Errors
-    /// When the device failed.
+    /// When the device failed, or a logit is not finite.
     pub fn read_logits(&self, pictures: usize) -> Result<Vec<Vec<f32>>, GpuError> {
         let classes = self.spec().classes;
         let width = padded(classes);
         let logits = read(self.gpu, &self.model.activations.logits.first(pictures * width))?;
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(GpuError::NotFinite);
+        }
         Ok(logits.chunks(width).map(|logits| logits[..classes].to_vec()).collect())
     }
 }

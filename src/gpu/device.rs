@@ -53,6 +53,9 @@ pub enum GpuError {
         /// Name of the adapter.
         adapter: String,
     },
+    /// The weights are finite numbers themselves, and yet make none.
+    #[error("the network's outputs are not finite numbers: its weights are damaged, or training diverged")]
+    NotFinite,
     /// The device was lost or ran out of memory.
     #[error(
         "the GPU stopped: {0}\nif it ran out of memory, lower --batch, --size or --channels; otherwise update its driver or choose another with --adapter"

@@ -342,7 +342,11 @@ impl Axis {
             values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         let (least, most) = match ends {
             (low, high) if low > high => (0.0, 1.0),
-            (low, high) if low == high => (low - 0.5, high + 0.5),
+            // One value, or so close that rounding would leave nothing between the ticks.
+            (low, high) if high - low <= 1e-12 * low.abs().max(high.abs()).max(1.0) => {
+                let around = (1e-3 * low.abs().max(high.abs())).max(0.5);
+                (low - around, high + around)
+            }
             ends => ends,
         };
         let rough = (most - least) / 5.0;

@@ -8,9 +8,9 @@ use maud::{Markup, html};
 use super::answers::answer;
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::words::{count, p_value, plain, signed};
-use super::{Report, document, figure, missing, newest};
+use super::{Report, document, figure, missing, usable};
 use crate::cli::{Config, quoted, train_command};
-use crate::run_dir::RunDir;
+use crate::reading::{self, Run, newest};
 use crate::study::findings::{DEPTH_FILE, Decision, Difference, ErrorEstimate, Findings, Row};
 use crate::study::test_look::TestLook;
 use crate::study::{Ladder, Settings, Study};
@@ -35,13 +35,14 @@ impl DepthStudy {
     /// # Errors
     /// When a file is not there or cannot be used.
     pub fn read(folder: &Path) -> Result<Self> {
-        let findings = Findings::read(&folder.join(DEPTH_FILE))?;
-        let test = TestLook::recorded(&RunDir::at(folder.to_path_buf()), &findings.study)?;
+        let findings = reading::study::findings(folder)?;
+        let test = reading::study::test_look(folder, &findings.study)?;
         Ok(Self { folder: folder.to_path_buf(), findings, test })
     }
 
-    /// The study in `folder`, or else one in the run's folder or beside it that is about the run's network and classes.
-    pub(super) fn find(run: &Path, folder: Option<&Path>, config: &Config) -> Result<Option<Self>> {
+    /// The study in `folder`, or else one in the run's folder or beside it that is about the run's network and classes. Of these,
+    /// the damaged ones are named.
+    pub(super) fn find(run: &Run, folder: Option<&Path>, damaged: &mut Vec<String>) -> Result<Option<Self>> {
         if let Some(folder) = folder {
             let study = Self::read(folder).with_context(|| {
                 format!("--depth {}: expected the folder of a finished study of `convscope depth`", folder.display())
@@ -49,11 +50,11 @@ impl DepthStudy {
             return Ok(Some(study));
         }
         // The run may be given without its parent, as in `report 001`.
-        let beside = std::path::absolute(run).ok().and_then(|run| Some(run.parent()?.to_path_buf()));
-        let places = std::iter::once(run.to_path_buf()).chain(beside);
+        let beside = std::path::absolute(run.folder()).ok().and_then(|run| Some(run.parent()?.to_path_buf()));
+        let places = std::iter::once(run.folder().to_path_buf()).chain(beside);
         let found = places.filter_map(|place| newest(&place, "depth", DEPTH_FILE));
-        let mut usable = found.filter_map(|folder| Self::read(&folder).ok());
-        Ok(usable.find(|study| study.fits(config)))
+        let mut undamaged = found.filter_map(|folder| usable(Self::read(&folder), damaged));
+        Ok(undamaged.find(|study| study.fits(run.config())))
     }
 
     /// Whether it is about a run's network, whole, about its classes and its pictures.

@@ -1,10 +1,6 @@
 //! What the report shows of an explanation.
 
-use std::fs;
-use std::path::Path;
-use std::time::SystemTime;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::picture::Picture;
@@ -19,7 +15,7 @@ pub const EXPLAINED: &str = "explained.json";
 /// The methods that the report shows.
 pub const METHODS: [Method; 2] = [Method::Occlusion, Method::IntegratedGradients];
 /// What the file's figures mean has changed so often.
-pub(super) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 
 /// A decision with its evidence and some saliency maps: `explained.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,15 +80,6 @@ pub struct Guess {
     pub insertion: f64,
 }
 
-/// The newest explanations below a run's folder.
-#[derive(Debug, Default)]
-pub struct Newest {
-    /// In the order in which they were made.
-    pub explained: Vec<Explained>,
-    /// The files that cannot be used, and why.
-    pub damaged: Vec<String>,
-}
-
 impl Explained {
     /// Takes from an explanation what the report shows.
     ///
@@ -126,50 +113,6 @@ impl Explained {
             blurred_gap: baselines.blurred_gap,
         })
     }
-
-    /// The newest explanations below a run's folder, at most `most`, and the files newer than these that cannot be used.
-    pub fn newest(run: &Path, most: usize) -> Newest {
-        let Ok(folders) = fs::read_dir(run.join("explain")) else { return Newest::default() };
-        let mut files: Vec<_> = folders
-            .flatten()
-            .map(|folder| folder.path().join(EXPLAINED))
-            .filter_map(|file| Some((fs::metadata(&file).ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH), file)))
-            .collect();
-        files.sort();
-        let mut newest = Newest::default();
-        for (_, file) in files.iter().rev() {
-            if newest.explained.len() == most {
-                break;
-            }
-            match Self::read(file) {
-                Ok(explained) => newest.explained.push(explained),
-                Err(error) => newest.damaged.push(format!("{}: {error:#}", file.display())),
-            }
-        }
-        newest.explained.reverse();
-        newest
-    }
-
-    fn read(file: &Path) -> Result<Self> {
-        let bytes = fs::read(file).context("cannot be read")?;
-        let Version { format } = serde_json::from_slice(&bytes).context("cannot be used")?;
-        ensure!(
-            format == FORMAT,
-            "was written by another version of convscope, whose figures mean something else; `explain` the image again"
-        );
-        let read: Self = serde_json::from_slice(&bytes).context("cannot be used")?;
-        let maps = read.maps.iter().flat_map(|map| [&map.map, &map.control]);
-        [&read.photo, &read.evidence].into_iter().chain(maps).try_for_each(Picture::check)?;
-        ensure!(read.probability.is_finite(), "the probability is no number");
-        Ok(read)
-    }
-}
-
-/// What tells how to read the rest of the file; the first version wrote nothing of the kind.
-#[derive(Deserialize)]
-struct Version {
-    #[serde(default)]
-    format: u32,
 }
 
 impl ExplainedMap {

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::Report;
+use super::{Environment, Report};
 use crate::cli::{Which, quoted};
 use crate::layers::Layers;
 
@@ -21,8 +21,13 @@ pub fn part(report: &Report) -> Markup {
         h3 { "The commands" }
         pre { code { (commands(report).join("\n")) } }
         p.note {
-            "The same seed on the same adapter, driver and version gives the same weights, bit for bit. This run: convscope " (report.environment.convscope)
-            ", " (report.environment.adapter) ", " (report.environment.driver) " " (report.environment.driver_info) ", " (report.environment.kernels) " kernels."
+            "The same seed on the same adapter, driver and version gives the same weights, bit for bit. "
+            @match &report.environment {
+                Some(Environment { convscope, adapter, driver, driver_info, kernels, .. }) => {
+                    "This run: convscope " (convscope) ", " (adapter) ", " (driver) " " (driver_info) ", " (kernels) " kernels."
+                }
+                None => "Where this run was made is not known.",
+            }
         }
     }
 }
@@ -30,8 +35,9 @@ pub fn part(report: &Report) -> Markup {
 /// In the order in which they are to be run, for a run beside the one that there is.
 fn commands(report: &Report) -> Vec<String> {
     let run = quoted(&format!("{}-again", report.run.display()));
-    let kernels = &report.environment.kernels;
-    let kernels = if kernels.is_empty() { String::new() } else { format!(" --kernels {}", quoted(kernels)) };
+    let environment = report.environment.as_ref();
+    let kernels =
+        environment.map_or(String::new(), |environment| format!(" --kernels {}", quoted(&environment.kernels)));
     let layers = report.layers.as_ref().map_or_else(String::new, |(_, table)| options(table));
     let mut commands = vec![
         format!("{}{kernels} --out {run}", report.config.command()),

@@ -1,16 +1,14 @@
 //! What a run's best weights make of its validation pictures, for the report.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use image::RgbImage;
-use serde::Deserialize;
 
+use super::LEVEL;
 use super::class_means::MeanMaps;
 use super::explained::saliency_picture;
 use super::picture::Picture;
-use super::{LEVEL, newest, read_table};
 use crate::checkpoint::Weights;
 use crate::data::{Pictures, prepare};
 use crate::explain::class_means::class_means;
@@ -18,6 +16,7 @@ use crate::explain::ledger::Ledger;
 use crate::explain::{Judged, Lens, Question, closest, learned, saliency, surest, worst};
 use crate::inspect::first_filters;
 use crate::predictions::{self, Prediction};
+use crate::reading::{ChannelRow, Learned, PatchRow, Run};
 use crate::report::{self, Heat, Reach};
 use crate::stats::{self, Calibration};
 
@@ -50,6 +49,8 @@ pub struct Looked {
     pub filters: Vec<Picture>,
     /// Of each block, some maps of the example, and what excites some channels.
     pub blocks: Vec<BlockLook>,
+    /// Why what excites channels is not shown, where `learned` has found it.
+    pub damaged: Option<String>,
 }
 
 /// Pictures that were chosen for one reason.
@@ -98,7 +99,7 @@ impl Looked {
     /// # Errors
     /// When the device failed, no picture can be read, or a value is not finite.
     pub fn new(
-        run: &Path,
+        run: &Run,
         lens: &Lens,
         weights: &Weights,
         pictures: &dyn Pictures,
@@ -128,9 +129,11 @@ impl Looked {
             Some(example) => maps(lens, &prepare::tensor(&pixels(pictures, example.index)?))?,
             None => Vec::new(),
         };
-        if let Some(found) = excited(run, pictures) {
-            for (block, channels) in blocks.iter_mut().zip(found) {
-                block.channels = channels?;
+        let learned = run.learned();
+        let damaged = learned.as_ref().err().map(|error| format!("{error:#}"));
+        if let Ok(Some(learned)) = learned {
+            for (number, block) in (1..).zip(&mut blocks) {
+                block.channels = excited(&learned, number, pictures)?;
             }
         }
         let means = class_means(lens, weights, pictures, OCCLUDED)?;
@@ -144,6 +147,7 @@ impl Looked {
             example: shown,
             filters: filters(lens, weights)?,
             blocks,
+            damaged,
         })
     }
 }
@@ -215,59 +219,28 @@ fn filters(lens: &Lens, weights: &Weights) -> Result<Vec<Picture>> {
     first_filters(lens.spec(), weights).bare()?.iter().map(Picture::map).collect()
 }
 
-/// A row of `channels.csv` of `learned`.
-#[derive(Deserialize)]
-struct ChannelRow {
-    block: usize,
-    channel: usize,
-    share_of_pictures: f64,
-    mean: f64,
-}
-
-/// A row of `patches.csv` of `learned`.
-#[derive(Deserialize)]
-struct PatchRow {
-    block: usize,
-    channel: usize,
-    rank: usize,
-    picture: String,
-    top: usize,
-    left: usize,
-    bottom: usize,
-    right: usize,
-}
-
-/// Of each block, what excites its strongest channels, as `learned` has found it; none where it has not been run.
-fn excited(run: &Path, pictures: &dyn Pictures) -> Option<Vec<Result<Vec<ChannelLook>>>> {
-    let folder = newest(run, "learned", "patches.csv")?;
-    let mut channels: Vec<ChannelRow> = read_table(&folder.join("channels.csv")).ok()?;
-    let patches: Vec<PatchRow> = read_table(&folder.join("patches.csv")).ok()?;
-    channels.sort_by(|a, b| b.mean.total_cmp(&a.mean));
+/// What excites a block's channels of the largest means, as `learned` has found it. Pictures that are gone are passed over.
+fn excited(learned: &Learned, block: usize, pictures: &dyn Pictures) -> Result<Vec<ChannelLook>> {
     let names: HashMap<String, usize> = (0..pictures.len()).map(|index| (pictures.name(index), index)).collect();
-    let blocks = channels.iter().map(|row| row.block).max().unwrap_or(0);
-    let looks = |block: usize| {
-        let strongest = channels.iter().filter(|row| row.block == block).take(CHANNELS);
-        let look = |row: &ChannelRow| {
-            let of = |patch: &&PatchRow| (patch.block, patch.channel) == (block, row.channel) && patch.rank <= PATCHES;
-            let cut = patches.iter().filter(of).filter_map(|patch| Some((patch, *names.get(&patch.picture)?)));
-            Ok(ChannelLook {
-                channel: row.channel,
-                share: row.share_of_pictures,
-                patches: cut.map(|(patch, index)| cut_out(pictures, patch, index)).collect::<Result<_>>()?,
-            })
-        };
-        strongest.map(look).collect::<Result<Vec<_>>>()
+    let mut strongest: Vec<&ChannelRow> = learned.channels.iter().filter(|row| row.block == block).collect();
+    strongest.sort_by(|a, b| b.mean.total_cmp(&a.mean));
+    let look = |row: &&ChannelRow| {
+        let of = |patch: &&PatchRow| (patch.block, patch.channel) == (block, row.channel) && patch.rank <= PATCHES;
+        let cut = learned.patches.iter().filter(of).filter_map(|patch| Some((patch, *names.get(&patch.picture)?)));
+        Ok(ChannelLook {
+            channel: row.channel,
+            share: row.share_of_pictures,
+            patches: cut.map(|(patch, index)| cut_out(pictures, patch, index)).collect::<Result<_>>()?,
+        })
     };
-    Some((1..=blocks).map(looks).collect())
+    strongest.iter().take(CHANNELS).map(look).collect()
 }
 
 /// Patches this small are kept to the pixel; larger ones are photos.
 const SMALL: u32 = 16;
 
 fn cut_out(pictures: &dyn Pictures, patch: &PatchRow, index: usize) -> Result<Picture> {
-    let size = pictures.size() as usize;
-    let range = |from: usize, to: usize| from.min(size - 1)..to.clamp(from.min(size - 1) + 1, size);
-    let window = [range(patch.top, patch.bottom), range(patch.left, patch.right)];
+    let window = [patch.top..patch.bottom, patch.left..patch.right];
     let cut = learned::crop(&pixels(pictures, index)?, window);
     if cut.width().max(cut.height()) <= SMALL { Picture::map(&cut) } else { Picture::photo(&cut) }
 }

@@ -7,15 +7,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::cli::{Config, Which, quoted};
 use crate::data::Rejected;
 use crate::layers::Layers;
-use crate::run_dir;
+use crate::reading::{FoundExplanations, Run};
 use crate::standing::{self, Verdict};
 use crate::train::EpochRecord;
 
@@ -36,7 +35,8 @@ mod words;
 pub use chart::{Chart, Forest, ForestRow, LineChart, Look, Reliability, ReliabilityBin, Series};
 pub use class_means::{MeanMap, MeanMaps};
 pub use depth::DepthStudy;
-pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, METHODS, Newest};
+pub(crate) use explained::FORMAT;
+pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, METHODS};
 pub use layers::charts as layer_charts;
 pub use looked::{BlockLook, ChannelLook, Gallery, Looked, Shot};
 pub use picture::Picture;
@@ -54,16 +54,16 @@ pub struct Report {
     pub run: PathBuf,
     /// How it was made.
     pub config: Config,
-    /// Where it was made.
-    pub environment: Environment,
+    /// Where it was made, if that is known.
+    pub environment: Option<Environment>,
     /// The day on which it was trained, in UTC; empty where the system does not tell.
     pub date: String,
     /// A line an epoch.
     pub metrics: Vec<EpochRecord>,
     /// Epochs of the best and of the last weights, as their files say; `None` where a file cannot be used.
     pub kept: [Option<usize>; 2],
-    /// Files that could not be used.
-    pub rejected: Vec<Rejected>,
+    /// Files that could not be used, if that is known.
+    pub rejected: Option<Vec<Rejected>>,
     /// What its best weights make of the validation pictures, or why that is not known.
     pub looked: Result<Looked, String>,
     /// The table of its layers, with its folder.
@@ -78,7 +78,6 @@ pub struct Report {
 
 /// What the page tells of `environment.json`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
 pub struct Environment {
     /// Name of the adapter.
     pub adapter: String,
@@ -92,42 +91,37 @@ pub struct Environment {
     pub kernels: String,
     /// Version of this program.
     pub convscope: String,
+    /// What decided all that was random.
+    pub seed: u64,
 }
 
 impl Report {
     /// Reads what lies in a run's folder; of `layers`, `layers-2` and so on the newest counts. `depth` is the folder of a study;
     /// without it, one is looked for in the run's folder and beside it, and used if it is about the same network and classes.
+    /// What is damaged, but for the metrics, is named on the page instead.
     ///
     /// # Errors
-    /// When there is no such run, or a file of it cannot be used.
+    /// When the metrics, or the study in `depth`, cannot be used.
     pub fn read(
-        run: &Path,
+        run: &Run,
         depth: Option<&Path>,
         looked: Result<Looked, String>,
-        explained: Vec<Explained>,
+        explained: FoundExplanations,
     ) -> Result<Self> {
-        let config = run_dir::read_config(run)?;
-        let metrics = run.join("metrics.csv");
-        let metrics: Vec<EpochRecord> = read_table(&metrics)
-            .with_context(|| format!("{}: cannot be used; is this a finished run?", metrics.display()))?;
-        let (mut layers, mut damaged) = (None, Vec::new());
-        if let Some(folder) = newest(run, "layers", "layers.json") {
-            match read_layers(&folder.join("layers.json")) {
-                Ok(table) => layers = Some((folder, table)),
-                Err(error) => damaged.push(format!("{error:#}")),
-            }
-        }
+        let metrics = run.metrics()?;
+        let FoundExplanations { usable: explained, mut damaged } = explained;
+        damaged.extend(looked.as_ref().ok().and_then(|looked| looked.damaged.clone()));
+        let study = DepthStudy::find(run, depth, &mut damaged)?;
         Ok(Self {
-            date: day_of(&run.join("metrics.csv")).unwrap_or_default(),
-            environment: read_json(&run.join("environment.json")).unwrap_or_default(),
-            rejected: read_table(&run.join("rejected.csv")).unwrap_or_default(),
-            layers,
+            date: day_of(&run.folder().join("metrics.csv")).unwrap_or_default(),
+            environment: usable(run.environment(), &mut damaged),
+            rejected: usable(run.rejected(), &mut damaged),
+            layers: usable(run.layers(), &mut damaged).flatten(),
+            depth: study,
+            run: run.folder().to_path_buf(),
+            config: run.config().clone(),
             damaged,
-            depth: DepthStudy::find(run, depth, &config)?,
-            run: run.to_path_buf(),
-            config,
-            kept: [Which::Best, Which::Last]
-                .map(|which| Some(run_dir::read_checkpoint(run, which.file()).ok()?.meta.epoch)),
+            kept: [Which::Best, Which::Last].map(|which| Some(run.checkpoint(which).ok()?.meta.epoch)),
             metrics,
             looked,
             explained,
@@ -231,29 +225,9 @@ fn picture(picture: &Picture, alt: &str) -> Markup {
     html! { img.photo[picture.is_photo()] src=(picture.uri()) alt=(alt); }
 }
 
-/// The folder `name`, or `name-2` and so on, of the highest number that holds this file.
-fn newest(parent: &Path, name: &str, file: &str) -> Option<PathBuf> {
-    let number = |folder: &str| match folder.strip_prefix(name)? {
-        "" => Some(1),
-        rest => rest.strip_prefix('-')?.parse::<usize>().ok(),
-    };
-    let folders = fs::read_dir(parent).ok()?.flatten().map(|entry| entry.path());
-    let numbered = folders.filter_map(|folder| Some((number(folder.file_name()?.to_str()?)?, folder)));
-    numbered.filter(|(_, folder)| folder.join(file).is_file()).max().map(|(_, folder)| folder)
-}
-
-fn read_layers(path: &Path) -> Result<Layers> {
-    let json = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    Layers::from_json(&json).with_context(|| path.display().to_string())
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{}: cannot be used", path.display()))
-}
-
-fn read_table<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    Ok(csv::Reader::from_path(path)?.deserialize().collect::<Result<_, _>>()?)
+/// What was read, unless it is damaged.
+fn usable<T>(read: Result<T>, damaged: &mut Vec<String>) -> Option<T> {
+    read.map_err(|error| damaged.push(format!("{error:#}"))).ok()
 }
 
 /// The day on which a file was last written, as 2026-01-31.

@@ -2,12 +2,12 @@
 
 use std::io::Cursor;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
-use image::{ImageFormat, RgbImage};
+use image::{ImageFormat, ImageReader, Limits, RgbImage};
 use serde::{Deserialize, Serialize};
 
 /// Longest side of a picture in the page, in pixels: what is larger is shrunk, so that the page stays small.
@@ -56,10 +56,20 @@ impl Picture {
     /// Refuses what is no picture of this kind, for it may come from a file.
     ///
     /// # Errors
-    /// When it would have to be fetched from elsewhere.
+    /// When it would have to be fetched from elsewhere, is larger than pictures of a page are, or cannot be decoded.
     pub fn check(&self) -> Result<()> {
-        let known = [JPEG, PNG].iter().any(|start| self.0.starts_with(start));
-        ensure!(known, "a picture is not part of the file");
+        let known = [(JPEG, ImageFormat::Jpeg), (PNG, ImageFormat::Png)].into_iter();
+        let mut known = known.filter_map(|(start, format)| Some((self.0.strip_prefix(start)?, format)));
+        let (data, format) = known.next().context("a picture is not part of the file")?;
+        let bytes = STANDARD.decode(data).map_err(|error| anyhow!("a picture is no base64 text: {error}"))?;
+        // Decoders of JPEG make grey of what is missing.
+        let whole = format != ImageFormat::Jpeg || bytes.ends_with(&[0xff, 0xd9]);
+        ensure!(whole, "a picture is cut off");
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        let mut limits = Limits::no_limits();
+        (limits.max_image_width, limits.max_image_height) = (Some(SIDE), Some(SIDE));
+        reader.limits(limits);
+        reader.decode().context("a picture cannot be decoded")?;
         Ok(())
     }
 }
@@ -90,7 +100,14 @@ mod tests {
             let shrunk = image::load_from_memory(&STANDARD.decode(data).unwrap()).unwrap();
             assert_eq!((shrunk.width(), shrunk.height()), (224, 112));
         }
-        assert!(Picture("https://example.org/a.png".into()).check().is_err());
+        let Picture(whole) = Picture::photo(&large).unwrap();
+        let bomb = RgbImage::new(SIDE + 1, 1);
+        let mut bytes = Cursor::new(Vec::new());
+        bomb.write_to(&mut bytes, ImageFormat::Png).unwrap();
+        let broken = ["https://example.org/a.png", JPEG, &whole[..whole.len() / 2], &whole.replace('/', "!")];
+        for uri in broken.map(String::from).into_iter().chain([uri(PNG, bytes.get_ref())]) {
+            assert!(Picture(uri.clone()).check().is_err(), "{uri:.60}");
+        }
     }
 
     #[test]

@@ -53,11 +53,11 @@ fn bare(classes: &[&str]) -> Report {
     Report {
         run: "runs/<i>'\"".into(),
         config: config(classes),
-        environment: Environment { adapter: NASTY.into(), ..Default::default() },
+        environment: Some(Environment { adapter: NASTY.into(), kernels: "plain".into(), ..Default::default() }),
         date: "2026-01-31".into(),
         metrics: metrics(),
         kept: [None; 2],
-        rejected: Vec::new(),
+        rejected: Some(Vec::new()),
         looked: Err("there is no adapter".into()),
         layers: None,
         damaged: Vec::new(),
@@ -109,7 +109,7 @@ fn complete() -> Report {
     let study = depth_json(&config(&classes));
     let folder = tempfile::tempdir().unwrap();
     Report {
-        rejected: (0..30).map(|_| Rejected { file: NASTY.into(), reason: NASTY.into() }).collect(),
+        rejected: Some((0..30).map(|_| Rejected { file: NASTY.into(), reason: NASTY.into() }).collect()),
         looked: Ok(Looked {
             confusion: vec![vec![8, 2], vec![1, 9]],
             log_loss: 0.4,
@@ -120,6 +120,7 @@ fn complete() -> Report {
             example: Some(shot()),
             filters: vec![map.clone()],
             blocks: vec![block(), block()],
+            damaged: None,
         }),
         layers: Some(("runs/001/layers".into(), serde_json::from_value(layers_json()).unwrap())),
         explained: vec![explained],
@@ -128,32 +129,37 @@ fn complete() -> Report {
     }
 }
 
-/// `layers.json` of two blocks.
+/// `layers.json` of the network of [`config`].
 fn layers_json() -> serde_json::Value {
     let learned = json!({"points": 20.0, "low": 10.0, "high": 30.0, "p": 0.001, "verdict": "more"});
     let probe = |gain: serde_json::Value| json!({"trained": 80.0, "low": 70.0, "high": 90.0, "initial": 60.0, "permuted": 50.0, "gain": gain, "learned": learned});
     let repeats =
         |trained: f64| json!({"trained": trained, "initial": 0.9, "low": -0.1, "high": 0.1, "verdict": "not-shown"});
     let reset = json!({"drop": 5.0, "low": 2.0, "high": 8.0, "verdict": "in-use"});
-    let layer = |block: usize, gain: serde_json::Value| {
+    let layer = |block: usize, (output, receptive_field, parameters), gain: serde_json::Value| {
+        let output: [usize; 3] = output;
         json!({
-            "block": block, "output": [4, 5, 5], "receptive_field": 7, "parameters": 100,
+            "block": block, "output": output, "receptive_field": receptive_field, "parameters": parameters,
             "repeatability": repeats(0.99), "repeatability_noisy": repeats(0.9), "dead": 0, "quiet": 1, "effective_rank": 2.5,
             "pooled": probe(gain.clone()), "grid": probe(gain), "reset": reset, "redrawn": reset,
             "ablation": {"missed": 1, "enough": {"at_least": 2, "at_most": 3}, "curve": [[0, 50.0], [4, 80.0]]}, "verdict": NASTY
         })
     };
     let gain = json!({"points": 2.0, "low": 1.0, "high": 3.0, "p": 0.01, "verdict": "more"});
-    let layers = [layer(1, json!(null)), layer(2, gain)];
-    json!({"format": 2, "weights": NASTY, "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
+    let layers = [layer(1, ([4, 11, 11], 3, 116), json!(null)), layer(2, ([6, 5, 5], 7, 228), gain)];
+    json!({"format": 2, "weights": "best.safetensors", "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
 }
 
 /// `depth.json` in which one block is found to be enough.
 fn depth_json(config: &Config) -> serde_json::Value {
-    let rung = |name: &str, blocks: usize, comparison: serde_json::Value| {
+    let rung = |blocks: usize, errors: [f64; 2], comparison: serde_json::Value| {
+        let channels = config.training.model.channels[..blocks].to_vec();
+        let spec = Spec { channels, ..config.training.model.clone() };
+        let last = spec.blocks().unwrap().pop().unwrap();
         json!({
-            "name": name, "blocks": blocks, "left_out": null, "parameters": 100, "receptive_field": 7, "last_map": 5,
-            "stopped_early": false, "errors": [10.0, 12.0], "mean_error": 11.0, "error_interval": [9.0, 13.0],
+            "name": format!("d{blocks}"), "blocks": blocks, "left_out": null, "parameters": spec.parameter_count(),
+            "receptive_field": last.receptive_field, "last_map": last.output[1], "stopped_early": false,
+            "errors": errors, "mean_error": (errors[0] + errors[1]) / 2.0, "error_interval": [9.0, 13.0],
             "log_loss": 0.4, "train_loss": [0.7, 0.5, 0.4], "comparison": comparison
         })
     };
@@ -174,7 +180,7 @@ fn depth_json(config: &Config) -> serde_json::Value {
             "contradictory": 0, "photos": config.data
         },
         "reference": "d2", "answer": "d1", "conclusive": true, "chance_error": 50.0, "words": NASTY, "level": 0.95,
-        "rungs": [rung("d2", 2, json!(null)), rung("d1", 1, comparison)],
+        "rungs": [rung(2, [10.0, 12.0], json!(null)), rung(1, [10.1, 12.1], comparison)],
         "one_standard_error": {"choice": "d1", "best": "d2", "threshold": 12.0, "note": NASTY}
     })
 }
@@ -440,32 +446,51 @@ fn verdicts_follow_the_figures() {
     }
 }
 
+/// The folder of the run of [`config`], with its settings alone.
+fn run_folder() -> (tempfile::TempDir, Run) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = serde_json::to_string(&config(&["cat", "dog"])).unwrap();
+    fs::write(folder.path().join("config.json"), settings).unwrap();
+    let run = Run::open(folder.path()).unwrap();
+    (folder, run)
+}
+
 #[test]
 fn a_table_of_another_version_is_named_and_left_out() {
+    let (_folder, run) = run_folder();
+    let read = |table: &str| {
+        fs::create_dir_all(run.folder().join("layers")).unwrap();
+        fs::write(run.folder().join("layers/layers.json"), table).unwrap();
+        run.layers().map(|found| found.is_some()).map_err(|error| format!("{error:#}"))
+    };
+    assert_eq!(read(&layers_json().to_string()), Ok(true));
     let mut old = layers_json();
     old.as_object_mut().unwrap().remove("format");
     for table in [old, json!({"format": 3})] {
-        let error = Layers::from_json(table.to_string().as_bytes()).unwrap_err().to_string();
-        assert_eq!(error, "was written by another version of convscope; run `convscope layers` again");
+        let error = read(&table.to_string()).unwrap_err();
+        let told = "layers.json: format: was written by another version of convscope; run `convscope layers` again";
+        assert!(error.contains(told), "{error}");
     }
-    let error = Layers::from_json(b"{\"format\": 2}").unwrap_err();
-    assert!(format!("{error:#}").contains("cannot be used: missing field"), "{error:#}");
-    assert!(format!("{:#}", Layers::from_json(b"[").unwrap_err()).contains("cannot be used: "));
+    assert!(read("{\"format\": 2}").unwrap_err().contains("cannot be used: missing field"));
+    assert!(read("[").unwrap_err().contains("cannot be used: "));
 }
 
 #[test]
 fn explanations_that_cannot_be_used_are_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let sound = complete().explained.remove(0);
+    let (_folder, run) = run_folder();
+    let mut sound = complete().explained.remove(0);
+    sound.against = "dog".into();
+    sound.target = "cat".into();
+    sound.truth = None;
     let write = |name: &str, text: &str| {
-        let folder = folder.path().join("explain").join(name);
+        let folder = run.folder().join("explain").join(name);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(EXPLAINED), text).unwrap();
     };
-    assert!(Explained::newest(folder.path(), 5).damaged.is_empty(), "there is nothing to be read");
+    assert!(run.explained(5).damaged.is_empty(), "there is nothing to be read");
     write("sound", &serde_json::to_string(&sound).unwrap());
-    let newest = Explained::newest(folder.path(), 5);
-    assert_eq!((newest.explained, newest.damaged.len()), (vec![sound.clone()], 0));
+    let newest = run.explained(5);
+    assert_eq!((newest.usable, newest.damaged.len()), (vec![sound.clone()], 0));
 
     // The first version: no format, probabilities for scores, and a sentence for a verdict.
     let mut old = serde_json::to_value(&sound).unwrap();
@@ -479,8 +504,8 @@ fn explanations_that_cannot_be_used_are_named() {
     write("later", &later.to_string());
     write("misspelt", &misspelt.to_string());
     write("broken", "{");
-    let Newest { explained, mut damaged } = Explained::newest(folder.path(), 5);
-    assert_eq!(explained, [sound]);
+    let FoundExplanations { usable, mut damaged } = run.explained(5);
+    assert_eq!(usable, [sound]);
     damaged.sort();
     let told = [
         ("broken", "cannot be used: "),
@@ -509,7 +534,8 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     write("001/config.json", &serde_json::to_value(&config).unwrap());
     let run_dir = crate::run_dir::RunDir::at(run.clone());
     run_dir.write_metrics(&metrics()).unwrap();
-    let read = |depth: Option<&Path>| Report::read(&run, depth, Err("unknown".into()), Vec::new());
+    let opened = || Run::open(&run).unwrap();
+    let read = |depth: Option<&Path>| Report::read(&opened(), depth, Err("unknown".into()), Default::default());
 
     let report = read(None).unwrap();
     assert!(report.layers.is_none() && report.depth.is_none());
@@ -537,6 +563,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     for (number, name) in [(1, "layers"), (2, "layers-2"), (10, "layers-10"), (99, "layers-old")] {
         let mut table = layers_json();
         table["pictures"] = json!(number);
+        table["weights"] = json!("last.safetensors");
         write(&format!("001/{name}/layers.json"), &table);
     }
     assert_eq!(read(None).unwrap().layers.unwrap().1.pictures, 10);
@@ -549,7 +576,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     );
 
     let mut other = config.clone();
-    other.training.model.channels = vec![4];
+    other.training.model.channels = vec![4, 8];
     write_study(folder.path(), "depth", &depth_json(&other));
     assert!(read(None).unwrap().depth.is_none(), "a study of another network is not taken for an answer unasked");
     let drawn = Config { data: None, ..config.clone() };

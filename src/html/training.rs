@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::chart::{Chart, LineChart, Look, Reliability, ReliabilityBin, Series};
 use super::words::{count, percent, plain};
-use super::{LEVEL, Looked, Report, figure, missing};
+use super::{Environment, LEVEL, Looked, Report, figure, missing};
 use crate::cli::Which;
 use crate::standing::Standing;
 use crate::stats::{Calibration, CalibrationBin, ClassCounts, log_loss_of_shares, macro_mean, wilson};
@@ -28,7 +28,10 @@ pub fn summary(report: &Report) -> Markup {
         Some(folder) => format!("photos in {folder}"),
         None => "pictures that the program drew".into(),
     };
-    let environment = &report.environment;
+    let place = match &report.environment {
+        Some(Environment { adapter, backend, kernels, .. }) => format!("{adapter} ({backend}), {kernels} kernels"),
+        None => "not known".into(),
+    };
     html! {
         p.lead {
             "Trained on " (count(config.train_pictures)) " " (what) ", then judged by "
@@ -48,7 +51,7 @@ pub fn summary(report: &Report) -> Markup {
             div { dt { "Classes" } dd { (config.classes.join(", ")) } }
             div { dt { "Network" } dd { (network(report)) } }
             div { dt { "Trained" } dd { (report.date) ", " (count(report.metrics.len())) " of " (count(config.training.epochs)) " epochs; best: epoch " (report.best()) } }
-            div { dt { "On" } dd { (environment.adapter) " (" (environment.backend) "), " (environment.kernels) " kernels" } }
+            div { dt { "On" } dd { (place) } }
         }
     }
 }
@@ -131,7 +134,9 @@ fn curve(
 }
 
 fn rejected(report: &Report) -> Markup {
-    let rejected = &report.rejected;
+    let Some(rejected) = &report.rejected else {
+        return html! { p.missing { "Not known: the list of files that could not be used is damaged." } };
+    };
     html! {
         @if report.config.data.is_none() {
             p { "None: the pictures were drawn by the program." }

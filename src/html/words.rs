@@ -50,7 +50,8 @@ pub fn tiny(number: f64) -> String {
     if number == 0.0 || !number.is_finite() {
         return plain(number, 0);
     }
-    let power = number.abs().log10().floor() as i32;
+    // Below, there is no power of ten to divide by.
+    let power = (number.abs().log10().floor() as i32).max(-300);
     if power >= -3 {
         return plain(number, 4);
     }
@@ -79,7 +80,10 @@ mod tests {
             [signed(1.26, 1), signed(-0.5, 1), signed(-0.01, 1), plain(-2.0, 0)],
             ["+1.3", "−0.5", "+0.0", "−2"]
         );
-        assert_eq!([tiny(3.1e-7), tiny(0.0), tiny(0.01), tiny(2e-12)], ["3 × 10⁻⁷", "0", "0.0100", "2 × 10⁻¹²"]);
+        assert_eq!(
+            [tiny(3.1e-7), tiny(0.0), tiny(0.01), tiny(2e-12), tiny(5e-324)],
+            ["3 × 10⁻⁷", "0", "0.0100", "2 × 10⁻¹²", "0 × 10⁻³⁰⁰"]
+        );
         assert_eq!([p_value(0.0321), p_value(1e-9)], ["p = 0.032", "p < 0.001"]);
     }
 

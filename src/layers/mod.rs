@@ -4,7 +4,7 @@
 //! its checkpoint. Every figure of a block answers one question, and none answers whether a smaller network trained anew would
 //! do as well: that is what cross-validation over depths is for.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Weights;
 use crate::data::Pictures;
 use crate::explain::{Lens, Question};
+use crate::spec::Block;
 use crate::stats::{self, effective_rank, paired_difference};
 
 mod channels;
@@ -46,7 +47,7 @@ const LEVEL: f64 = 0.95;
 const POINT: f64 = 1.0;
 
 /// Number of the format of `layers.json`: it changes with what its figures mean.
-const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 
 /// The table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -176,7 +177,7 @@ pub fn study(
             block: number + 1,
             output: block.output,
             receptive_field: block.receptive_field,
-            parameters: parameters(lens, number),
+            parameters: parameters(block, lens.spec().kernel),
             repeatability: Repeatability::new(&faint[number], &faint_before[number], seed),
             repeatability_noisy: Repeatability::new(&strong[number], &strong_before[number], seed),
             dead: features.fired[number].iter().filter(|&&fired| fired == 0).count(),
@@ -206,24 +207,6 @@ pub fn study(
     })
 }
 
-impl Layers {
-    /// Reads what a file `layers.json` holds.
-    ///
-    /// # Errors
-    /// When it is no such table, or another version's.
-    pub fn from_json(json: &[u8]) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Head {
-            #[serde(default)]
-            format: u32,
-        }
-        const UNUSABLE: &str = "cannot be used";
-        let Head { format } = serde_json::from_slice(json).context(UNUSABLE)?;
-        ensure!(format == FORMAT, "was written by another version of convscope; run `convscope layers` again");
-        serde_json::from_slice(json).context(UNUSABLE)
-    }
-}
-
 /// A loss of accuracy on the same images, in percentage points, with its 95 % interval (Tango's).
 #[derive(Clone, Copy, Debug)]
 struct Loss {
@@ -244,10 +227,8 @@ impl Loss {
     }
 }
 
-/// Trained numbers of a block.
-fn parameters(lens: &Lens, number: usize) -> usize {
-    let block = &lens.blocks()[number];
-    let kernel = lens.spec().kernel;
+/// Trained numbers of a block with filters of this height and width.
+pub(crate) fn parameters(block: &Block, kernel: usize) -> usize {
     block.output[0] * (block.input[0] * kernel * kernel + 2)
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::features::Loaded;
 use super::verdict::ResetVerdict;
-use super::{Loss, POINT, correct};
+use super::{Loss, correct};
 use crate::checkpoint::Weights;
 use crate::explain::Lens;
 use crate::gpu::GpuError;
@@ -32,16 +32,7 @@ impl Reset {
     /// From the scores of the same pictures before and after. Nothing follows unless the network is `conclusive`.
     pub(super) fn new(before: &[f64], after: &[f64], conclusive: bool) -> Self {
         let Loss { drop, low, high } = Loss::new(before, after);
-        let verdict = if !conclusive {
-            ResetVerdict::Undecided
-        } else if low > POINT {
-            ResetVerdict::InUse
-        } else if high < POINT {
-            ResetVerdict::NotMissed
-        } else {
-            ResetVerdict::Undecided
-        };
-        Self { drop, low, high, verdict }
+        Self { drop, low, high, verdict: ResetVerdict::of((low, high), conclusive) }
     }
 }
 
@@ -114,6 +105,7 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
+    use super::super::POINT;
     use super::*;
 
     #[test]

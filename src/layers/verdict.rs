@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Layer, Layers};
+use super::{Layer, Layers, POINT};
 
 /// How every verdict ends.
 pub const LIMITS: &str = "Repeatability is near 1 for untrained networks too, and for ones that learned nothing: by itself it does not \
@@ -23,6 +23,17 @@ pub enum ResetVerdict {
     NotMissed,
     /// The interval holds both, or the network is not shown to be better than guessing.
     Undecided,
+}
+
+impl ResetVerdict {
+    /// What follows from the interval of the loss. Nothing does unless the network is `conclusive`.
+    pub(crate) fn of((low, high): (f64, f64), conclusive: bool) -> Self {
+        match conclusive {
+            true if low > POINT => Self::InUse,
+            true if high < POINT => Self::NotMissed,
+            _ => Self::Undecided,
+        }
+    }
 }
 
 impl fmt::Display for ResetVerdict {

@@ -1,14 +1,14 @@
 //! The answer of a study, made of the units' files alone.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::{fmt, fs};
+use std::fmt;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::unit::{self, Unit, UnitResult};
 use super::{Ladder, Rung, Settings, Study};
+use crate::reading;
 use crate::run_dir::RunDir;
 use crate::stats::{
     self, DepthDifferences, DepthErrors, PairedT, Verdict, choose_depth, holm, one_se_choice, p_guessing, stops_early,
@@ -332,7 +332,10 @@ fn read_all<'a>(folder: &RunDir, study: &Study, rungs: &'a [Rung]) -> Result<Vec
             continue;
         }
         match unit::read(folder, &study.identity, &unit)? {
-            Some(result) => of.results.push(result),
+            Some(result) => {
+                reading::study::check_counts(&result, study)?;
+                of.results.push(result);
+            }
             None => missing.push(unit.file()),
         }
     }
@@ -486,58 +489,19 @@ fn one_standard_error<'a>(
 }
 
 impl Findings {
-    /// Reads `depth.json`, as this version or an older one wrote it.
-    ///
-    /// # Errors
-    /// When the file cannot be used, or accepts a network that this version would not. The file is named.
-    pub fn read(path: &Path) -> Result<Self> {
-        let shown = path.display();
-        let bytes = fs::read(path).with_context(|| format!("{shown}: cannot be read"))?;
-        let mut findings: Self = serde_json::from_slice(&bytes).with_context(|| format!("{shown}: cannot be used"))?;
-        findings.check().with_context(|| format!("{shown}: cannot be used"))?;
-        // Older versions wrote means of rungs that were stopped early, let the rule choose among them and among guesses, and had
-        // other words.
+    /// What an older version found, as this one tells it. Older versions wrote means of rungs that were stopped early, let the rule
+    /// choose among them and among guesses, and had other words.
+    pub(crate) fn upgraded(mut self) -> Self {
         let usable: Vec<String> =
-            findings.rungs.iter().filter(|row| findings.may_be_chosen(row)).map(|row| row.name.clone()).collect();
+            self.rungs.iter().filter(|row| self.may_be_chosen(row)).map(|row| row.name.clone()).collect();
         let is_usable = |rule: &OneStandardError| usable.contains(&rule.choice) && usable.contains(&rule.best);
-        findings.one_standard_error = findings.one_standard_error.filter(is_usable);
-        for row in findings.rungs.iter_mut().filter(|row| row.stopped_early) {
+        self.one_standard_error = self.one_standard_error.filter(is_usable);
+        for row in self.rungs.iter_mut().filter(|row| row.stopped_early) {
             row.estimate = None;
             row.comparison.iter_mut().for_each(|comparison| comparison.estimate = None);
         }
-        findings.words = findings.in_words();
-        Ok(findings)
-    }
-
-    /// Checks that nothing is missing, and that what was accepted was shown to beat guessing, for which older versions did not ask.
-    fn check(&self) -> Result<()> {
-        let folds = self.study.identity.settings.folds;
-        ensure!(folds >= 2, "settings.folds is {folds}, expected at least 2");
-        let reference = self.rungs.first().context("it has no rungs")?;
-        ensure!(reference.name == self.reference, "the reference {} is not the first of its rungs", self.reference);
-        ensure!(
-            self.rungs.iter().any(|row| row.name == self.answer),
-            "the answer {} is none of its rungs",
-            self.answer
-        );
-        for (number, row) in self.rungs.iter().enumerate() {
-            let name = &row.name;
-            ensure!((1..=reference.errors.len()).contains(&row.errors.len()), "errors of {name}: too few or too many");
-            ensure!(row.comparison.is_some() == (number > 0), "comparison of {name}: missing, or too much");
-            if row.stopped_early {
-                continue;
-            }
-            let estimate =
-                row.estimate.with_context(|| format!("mean_error, error_interval or log_loss of {name}: missing"))?;
-            let Some(comparison) = &row.comparison else { continue };
-            ensure!(comparison.estimate.is_some(), "mean, interval or another figure of {name}'s comparison: missing");
-            ensure!(
-                comparison.decision != Decision::Sufficient || estimate.error_interval.1 < self.chance_error,
-                "it calls {name} sufficient, which was not shown to beat always naming the commonest class; an older version did \
-                 not ask for that. Make the study anew in a new folder"
-            );
-        }
-        Ok(())
+        self.words = self.in_words();
+        self
     }
 
     /// Whether the one-standard-error rule may choose a rung: it was not stopped early, and beats guessing.
@@ -604,6 +568,7 @@ mod tests {
     use super::super::{Identity, tests::settings};
     use super::unit::{Scores, UNITS};
     use super::*;
+    use crate::data::split::unit_seed;
 
     const PICTURES: usize = 200;
     /// The names of each ladder's smaller networks.
@@ -647,8 +612,8 @@ mod tests {
     fn unit_result(study: &Study, unit: Unit, scores: Scores) -> UnitResult {
         UnitResult {
             identity: study.identity.clone(),
+            seed: unit_seed(0, unit.repeat, unit.fold),
             unit,
-            seed: 0,
             adapter: "none".into(),
             learned_from: 2 * PICTURES,
             train_loss: vec![0.5; study.identity.settings.training.epochs],
@@ -903,7 +868,7 @@ mod tests {
         let findings = collect(&folder, &study).unwrap();
         findings.write(&folder).unwrap();
         let path = folder.file(DEPTH_FILE);
-        assert_eq!(Findings::read(&path).unwrap(), findings);
+        assert_eq!(reading::study::findings(folder.path()).unwrap(), findings);
 
         let text = fs::read_to_string(&path).unwrap();
         let new: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -922,7 +887,7 @@ mod tests {
         old["rungs"][2]["comparison"]["p_margin"] = 1.0.into();
         let read = |json: &serde_json::Value| {
             fs::write(&path, json.to_string()).unwrap();
-            Findings::read(&path).map_err(|error| format!("{error:#}"))
+            reading::study::findings(folder.path()).map_err(|error| format!("{error:#}"))
         };
         assert_eq!(read(&old).unwrap(), findings);
         assert!(findings.one_standard_error.is_some());
@@ -940,14 +905,17 @@ mod tests {
             error
         };
         let error = refused(&|json| json["rungs"][1]["error_interval"] = serde_json::json!([40.0, 50.5]));
-        assert!(error.contains("it calls d3 sufficient") && error.contains("Make the study anew"), "{error}");
+        assert!(
+            error.contains("rungs[1]: comparison: decision is sufficient") && error.contains("Make the study anew"),
+            "{error}"
+        );
         let error = refused(&|json| json["rungs"][1]["mean_error"] = "much".into());
-        assert!(error.contains("mean_error, error_interval or log_loss of d3: missing"), "{error}");
+        assert!(error.contains("rungs[1]: mean_error, error_interval or log_loss: missing"), "{error}");
         let error =
             refused(&|json| drop(json["rungs"][1]["comparison"].as_object_mut().unwrap().remove("upper_bound")));
-        assert!(error.contains("d3's comparison"), "{error}");
+        assert!(error.contains("rungs[1]: comparison: mean, interval or another figure: missing"), "{error}");
         let error = refused(&|json| json["rungs"][1]["comparison"] = serde_json::Value::Null);
-        assert!(error.contains("comparison of d3"), "{error}");
+        assert!(error.contains("rungs[1]: comparison: expected for all but the first"), "{error}");
         refused(&|json| json["rungs"] = serde_json::json!([]));
         refused(&|json| json["answer"] = "d4".into());
         refused(&|json| json["study"]["identity"]["settings"]["folds"] = 0.into());
@@ -1024,8 +992,9 @@ mod tests {
             (r#""epochs": 10"#, r#""epochs": 11"#, "settings.epochs is 11, not 10"),
             (r#""data": "a""#, r#""data": "b""#, "in which the pictures are others"),
             (r#""program": "1""#, r#""program": "2""#, r#"program is "2", not "1""#),
-            (r#""fold": 2"#, r#""fold": 1"#, "holds another unit"),
-            (r#""pictures": ["#, r#""pictures": [7,"#, "scored different pictures"),
+            (r#""fold": 2"#, r#""fold": 1"#, "holds another unit than its name says: unit.fold is 1, not 2"),
+            ("\"pictures\": [\n      1,", "\"pictures\": [\n      0,", "scored different pictures"),
+            (r#""learned_from": 400"#, r#""learned_from": 399"#, "scores.pictures together is 599: expected 600"),
             ("{", "", "cannot be used"),
         ] {
             rewrite(from, to);

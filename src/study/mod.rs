@@ -22,11 +22,11 @@ use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::cli::{Folders, Training, depth_command};
 use crate::disk;
 use crate::ops::conv2d::Kernels;
+use crate::reading;
 use crate::run_dir::RunDir;
 use crate::spec::Spec;
 use crate::train::{Recipe, Schedule};
@@ -62,7 +62,7 @@ pub struct Settings {
     pub margin: f64,
     /// The network with all its blocks, and how each is trained: over the epochs the learning rate falls to zero along a
     /// cosine.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "reading::flattened")]
     pub training: Training,
     /// Kernels of the convolutions.
     pub kernels: Kernels,
@@ -164,28 +164,13 @@ pub struct Identity {
 impl Identity {
     /// How `other` differs, one line a difference: what it has, and what this one has.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        // By way of text, in which a short number stays short.
-        let value = |identity: &Self| -> Value {
-            let text = serde_json::to_string(identity).expect("an identity is always valid JSON");
-            serde_json::from_str(&text).expect("what was just written can be read")
-        };
-        let mut found = Vec::new();
-        differences("", &value(other), &value(self), &mut found);
-        found
-    }
-}
-
-fn differences(path: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
-    match (there, here) {
-        (Value::Object(there), Value::Object(here)) => {
-            for (key, value) in there {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                differences(&path, value, here.get(key).unwrap_or(&Value::Null), found);
-            }
+        let Self { program, data, settings } = other;
+        let mut found = reading::differences("program", program, &self.program);
+        if *data != self.data {
+            found.push("the pictures are others (data)".into());
         }
-        _ if there == here => {}
-        _ if path == "data" => found.push("the pictures are others".into()),
-        _ => found.push(format!("{path} is {there}, not {here}")),
+        found.extend(reading::differences("settings", settings, &self.settings));
+        found
     }
 }
 
@@ -292,13 +277,9 @@ impl Study {
     /// Reads what the study in a folder is about.
     ///
     /// # Errors
-    /// When there is no study there.
+    /// When there is no study there, or its file cannot be used.
     pub fn read(folder: &RunDir) -> Result<Self> {
-        let path = folder.file(STUDY_FILE);
-        let shown = path.display();
-        let bytes = fs::read(&path)
-            .with_context(|| format!("{shown}: cannot be read; is this the folder of a study of `convscope depth`?"))?;
-        serde_json::from_slice(&bytes).with_context(|| format!("{shown}: cannot be used"))
+        reading::study::study(folder.path())
     }
 }
 

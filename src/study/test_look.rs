@@ -1,13 +1,12 @@
 //! The one look at the locked test set.
 
-use std::fs;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::unit::Scores;
 use super::{Rung, Study};
 use crate::data::Pictures;
+use crate::reading;
 use crate::run_dir::RunDir;
 use crate::stats::{expected_calibration_error, mcnemar, wilson};
 
@@ -111,16 +110,7 @@ impl TestLook {
     /// # Errors
     /// When the file cannot be used or belongs to another study. It is not to be removed: the test set has been seen.
     pub fn recorded(folder: &RunDir, study: &Study) -> Result<Option<Self>> {
-        let path = folder.file(TEST_FILE);
-        let shown = path.display();
-        if !path.exists() {
-            return Ok(None);
-        }
-        let bytes = fs::read(&path).with_context(|| format!("{shown}: cannot be read"))?;
-        let look: Self = serde_json::from_slice(&bytes).with_context(|| format!("{shown}: cannot be used"))?;
-        let differences = study.identity.differences(&look.study.identity);
-        ensure!(differences.is_empty(), "{shown}: belongs to another study, in which {}", differences.join("; "));
-        Ok(Some(look))
+        reading::study::test_look(folder.path(), study)
     }
 
     /// What it found, a line a network and a line a comparison.

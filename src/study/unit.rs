@@ -1,16 +1,15 @@
 //! One network trained on all folds but one and scored on that one.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{Identity, Rung, Settings};
 use crate::checkpoint::Weights;
 use crate::data::split::{Split, unit_seed};
 use crate::data::{Pictures, Subset};
+use crate::reading;
 use crate::run_dir::RunDir;
 use crate::stats;
 use crate::train::{Progress, Recipe, Trainer, check_all_read};
@@ -175,23 +174,5 @@ pub fn run(
 /// # Errors
 /// When the file cannot be used, or was made of other data, with other settings or by other code: both name the file.
 pub fn read(folder: &RunDir, identity: &Identity, unit: &Unit) -> Result<Option<UnitResult>> {
-    let path = folder.file(&unit.file());
-    let shown = path.display();
-    let bytes = match fs::read(&path) {
-        // Not a directory: --out lies below a file, which is told where the folder is made.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        bytes => bytes.with_context(|| format!("{shown}: cannot be read"))?,
-    };
-    let result: UnitResult = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{shown}: cannot be used; remove it to have it made again"))?;
-    let differences = identity.differences(&result.identity);
-    if !differences.is_empty() {
-        let differences = differences.join("; ");
-        bail!("{shown}: belongs to another study, in which {differences}; remove it to have it made again");
-    }
-    let fits = result.unit == *unit
-        && result.scores.correct.len() == result.scores.losses.len()
-        && result.train_loss.len() == identity.settings.training.epochs;
-    ensure!(fits, "{shown}: holds another unit than its name says; remove it to have it made again");
-    Ok(Some(result))
+    reading::study::unit(folder.path(), identity, unit)
 }

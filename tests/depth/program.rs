@@ -189,18 +189,18 @@ fn shares_make_the_same_answer() {
     assert_eq!(results(&folder.join("shared")), results(&folder.join("whole")));
 }
 
-/// A record that was changed by hand is shown as it is: nothing is computed again.
+/// A record whose figures are others is shown as it is: nothing is computed again.
 fn the_test_set_is_looked_at_once() {
     let folder = studied();
     copy_study(folder, "looked");
     let path = folder.join("looked/test.json");
     let mut record = json(&path);
-    record["networks"][0]["error"] = 77.25.into();
+    record["networks"][0]["calibration_error"] = 0.7725.into();
     fs::write(&path, record.to_string()).unwrap();
     fs::remove_dir_all(folder.join("looked/refit")).unwrap();
     for command in [&format!("{TINY} --out looked"), "depth --collect --out looked"] {
         let printed = succeed(folder, command);
-        assert!(printed.contains("recorded earlier") && printed.contains("error 77.25 %"), "{printed}");
+        assert!(printed.contains("recorded earlier") && printed.contains("calibration error 0.7725"), "{printed}");
         assert_eq!(json(&path), record);
         assert!(!folder.join("looked/refit").exists(), "nothing is trained for a second look");
     }

@@ -1,0 +1,133 @@
+//! The ranges of what a run or a study is told, whether it is typed or read.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use anyhow::{Context, Error, Result, anyhow, ensure};
+
+use super::{MOST_PICTURES, equal, within};
+use crate::cli::{Config, Folders, OptimizerName, Training};
+use crate::data::pets;
+use crate::spec::Spec;
+
+/// A setting that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {value}: expected {expected}")]
+pub struct OutOfRange {
+    /// Its name in files.
+    pub field: &'static str,
+    /// What it is.
+    pub value: String,
+    /// What would be right.
+    pub expected: &'static str,
+}
+
+impl OutOfRange {
+    /// The same about what was typed.
+    pub fn typed(&self) -> Error {
+        anyhow!("--{} {}: expected {}", self.field.replace('_', "-"), self.value, self.expected)
+    }
+}
+
+fn check(good: bool, field: &'static str, value: impl Display, expected: &'static str) -> Result<(), OutOfRange> {
+    if good { Ok(()) } else { Err(OutOfRange { field, value: value.to_string(), expected }) }
+}
+
+/// Checks a count of pictures a step.
+///
+/// # Errors
+/// When it is out of its range.
+pub fn check_batch(batch: usize) -> Result<(), OutOfRange> {
+    check((1..=60_000).contains(&batch), "batch", batch, "1 to 60000")
+}
+
+/// Checks every number of how a network is trained, beside its geometry.
+///
+/// # Errors
+/// The first that is out of its range.
+pub fn check_recipe(training: &Training) -> Result<(), OutOfRange> {
+    let Training { lr, weight_decay, epochs, batch, .. } = *training;
+    let momentum = training.momentum.unwrap_or_default();
+    check((lr as f32).is_finite() && lr > 0.0, "lr", lr, "a number above 0, such as 0.001")?;
+    check((0.0..1.0).contains(&momentum), "momentum", momentum, "at least 0 and less than 1")?;
+    check(weight_decay.is_finite() && weight_decay >= 0.0, "weight_decay", weight_decay, "a number of at least 0")?;
+    check((1..=1_000_000).contains(&epochs), "epochs", epochs, "1 to 1000000")?;
+    check_batch(batch)
+}
+
+/// Checks the share of each class set aside for validation.
+///
+/// # Errors
+/// When it is out of its range.
+pub fn check_val_share(share: f64) -> Result<(), OutOfRange> {
+    check(share > 0.0 && share < 1.0, "val_share", share, "more than 0 and less than 1")
+}
+
+/// Checks how a network is built and trained, as a file tells.
+pub(super) fn check_training(training: &Training) -> Result<()> {
+    check_recipe(training)?;
+    let sgd = training.optimizer == OptimizerName::Sgd;
+    ensure!(sgd == training.momentum.is_some(), "momentum: expected with the optimizer sgd, and with no other");
+    check_network(&training.model).context("model")?;
+    let least = training.model.least_batch();
+    ensure!(training.batch >= least, "batch {}: expected at least {least} for a map of 1 x 1", training.batch);
+    Ok(())
+}
+
+/// Checks a network for square colour pictures.
+fn check_network(network: &Spec) -> Result<()> {
+    network.blocks().map_err(|error| anyhow!(error.of_file()))?;
+    let [channels, height, width] = network.input;
+    let fits = channels == 3 && height == width;
+    ensure!(fits, "input is {channels}, {height}, {width}: expected 3 and twice the side of the pictures");
+    Ok(())
+}
+
+/// Checks the names of so many classes.
+pub(super) fn check_classes(classes: &[String], expected: usize) -> Result<()> {
+    ensure!(classes.len() == expected, "classes: {} names for the {expected} classes of the model", classes.len());
+    ensure!(!classes.iter().any(String::is_empty), "classes: a name is empty");
+    let distinct: BTreeSet<&String> = classes.iter().collect();
+    ensure!(distinct.len() == classes.len(), "classes: two have the same name");
+    Ok(())
+}
+
+/// Checks the path of the folder of the photos of these classes, or none where the program draws.
+pub(super) fn check_folder(field: &str, folder: Option<&str>, classes: &[String]) -> Result<()> {
+    match folder {
+        Some(folder) => {
+            ensure!(!folder.is_empty() && !folder.contains('\0'), "{field}: expected the path of a folder");
+            Ok(())
+        }
+        None => equal("classes", classes.join(", "), pets::CLASSES.join(", "))
+            .with_context(|| format!("{field} is null, as for drawn pictures")),
+    }
+}
+
+/// Checks `config.json`.
+pub(super) fn check_config(config: &Config) -> Result<()> {
+    let Config { data, folders, val_share, classes, train_pictures, val_pictures, val_of_class, training } = config;
+    check_training(training)?;
+    check_classes(classes, training.model.classes)?;
+    check_folders(folders, data.is_some())?;
+    val_share.map_or(Ok(()), check_val_share)?;
+    within("train_pictures", *train_pictures, 1..=MOST_PICTURES)?;
+    within("val_pictures", *val_pictures, 1..=MOST_PICTURES)?;
+    check_folder("data", data.as_deref(), classes)?;
+    ensure!(data.is_some() || val_share.is_none(), "val_share: expected only with data");
+    // Runs of older versions do not say how many validation images each class had.
+    if !val_of_class.is_empty() {
+        equal("the number of val_of_class", val_of_class.len(), classes.len())?;
+        let images = val_of_class.iter().fold(0usize, |sum, &images| sum.saturating_add(images));
+        equal("the sum of val_of_class", images, *val_pictures).context("by val_pictures")?;
+    }
+    Ok(())
+}
+
+/// Checks what was said of a data folder's folders.
+pub(super) fn check_folders(Folders { val, class_level }: &Folders, photos: bool) -> Result<()> {
+    ensure!(photos || (val.is_none() && class_level.is_none()), "val, class_level: expected only with photos");
+    let path = val.as_ref().is_none_or(|val| !val.is_empty() && !val.contains('\0'));
+    ensure!(path, "val: expected the path of a folder");
+    class_level.map_or(Ok(()), |level| within("class_level", level, 0..=9))
+}

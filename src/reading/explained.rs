@@ -1,0 +1,86 @@
+//! Explanations of single decisions.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{amount, number, share, unusable, versioned, within};
+use crate::html::{EXPLAINED, Explained, ExplainedMap, FORMAT};
+
+/// The newest explanations of a run.
+#[derive(Debug, Default)]
+pub struct FoundExplanations {
+    /// Those that can be used, in the order in which they were made.
+    pub usable: Vec<Explained>,
+    /// Why others cannot, naming their files.
+    pub damaged: Vec<String>,
+}
+
+impl FoundExplanations {
+    /// At most `most` below a run's folder, about a network of these classes.
+    pub(super) fn newest(run: &Path, classes: &[String], most: usize) -> Self {
+        let Ok(folders) = fs::read_dir(run.join("explain")) else { return Self::default() };
+        let mut files: Vec<_> = folders
+            .flatten()
+            .map(|folder| folder.path().join(EXPLAINED))
+            .filter_map(|file| Some((fs::metadata(&file).ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH), file)))
+            .collect();
+        files.sort();
+        let mut found = Self::default();
+        for (_, file) in files.iter().rev() {
+            if found.usable.len() == most {
+                break;
+            }
+            match read(file, classes) {
+                Ok(explained) => found.usable.push(explained),
+                Err(error) => found.damaged.push(format!("{error:#}")),
+            }
+        }
+        found.usable.reverse();
+        found
+    }
+}
+
+fn read(file: &Path, classes: &[String]) -> Result<Explained> {
+    let explained: Explained = versioned(file, FORMAT, "`explain` the image again")?;
+    check_explained(&explained, classes).with_context(|| unusable(file))?;
+    Ok(explained)
+}
+
+fn check_explained(explained: &Explained, classes: &[String]) -> Result<()> {
+    let Explained { target, against, truth, .. } = explained;
+    let named = [("target", target), ("against", against)].into_iter();
+    for (field, class) in named.chain(truth.as_ref().map(|truth| ("truth", truth))) {
+        ensure!(classes.contains(class), "{field} is {class:?}: expected one of the classes {}", classes.join(", "));
+    }
+    ensure!(target != against, "against is {against}: expected another class than target");
+    share("probability", explained.probability)?;
+    amount("relative_residual", explained.relative_residual)?;
+    number("gap", explained.gap)?;
+    number("blurred_gap", explained.blurred_gap)?;
+    explained.photo.check().context("photo")?;
+    explained.evidence.check().context("evidence")?;
+    ensure!(!explained.maps.is_empty(), "maps is empty");
+    ensure!(!explained.baselines.is_empty(), "baselines is empty");
+    for (index, map) in explained.maps.iter().enumerate() {
+        check_map(map).with_context(|| format!("maps[{index}]"))?;
+    }
+    for (index, guess) in explained.baselines.iter().enumerate() {
+        let field = |name| format!("baselines[{index}].{name}");
+        number(field("deletion"), guess.deletion)?;
+        number(field("insertion"), guess.insertion)?;
+    }
+    Ok(())
+}
+
+fn check_map(map: &ExplainedMap) -> Result<()> {
+    ensure!(!map.method.is_empty(), "method is empty");
+    map.map.check().context("map")?;
+    map.control.check().context("control")?;
+    map.similarity.map_or(Ok(()), |similarity| within("similarity", similarity, -1.000_001..=1.000_001))?;
+    number("deletion", map.deletion)?;
+    number("insertion", map.insertion)?;
+    map.completeness_gap.map_or(Ok(()), |gap| number("completeness_gap", gap))
+}

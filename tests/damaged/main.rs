@@ -1,0 +1,336 @@
+//! Every file of a run and of a study, damaged in every way that a walk through it finds: whoever reads it tells the file and the
+//! field, or goes on to a right page. Nothing panics, and nothing takes long.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod damage;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use common::trial;
+use convscope::cli::Which;
+use convscope::commands::pictures;
+use convscope::html::{DepthStudy, Report};
+use convscope::reading::Run;
+use convscope::run_dir::RunDir;
+use convscope::study::{Study, findings};
+use damage::{Damage, Damages};
+use image::{Rgb, RgbImage};
+use tempfile::TempDir;
+
+fn main() {
+    let needing_gpu = vec![
+        trial("whole_files_are_read", whole_files_are_read),
+        trial("settings", || of_run("config.json", damage::json, &["val_share", "momentum"])),
+        trial("environments", || of_run("environment.json", damage::json, &UNREAD_ENVIRONMENT)),
+        trial("metrics", || of_run("metrics.csv", damage::csv, &[])),
+        trial("rejected_files", || of_run("rejected.csv", damage::csv, &[])),
+        trial("validation_photos", || of_run("validation.csv", damage::csv, &[])),
+        trial("best_weights", || of_run("best.safetensors", damage::weights, &[])),
+        trial("last_weights", last_weights),
+        trial("layer_tables", || of_run("layers/layers.json", damage::json, &["gain"])),
+        trial("explanations", || of_run("explain/00/explained.json", damage::json, &OPTIONAL_IN_EXPLANATIONS)),
+        trial("channel_tables", || of_run("learned/channels.csv", damage::csv, &["max", "state"])),
+        trial("patch_tables", || of_run("learned/patches.csv", damage::csv, &["value"])),
+        trial("studies", || of_study("study.json", &["rejected", "momentum"], collected)),
+        trial("units", || of_study("units/d2-r1-f1.json", &["momentum"], collected)),
+        trial("findings", || of_study("depth.json", &OPTIONAL_IN_FINDINGS, studied)),
+        trial("looks_at_the_test_set", || of_study("test.json", &["rejected", "momentum"], studied)),
+        trial("weights_that_make_no_finite_numbers", weights_that_make_no_finite_numbers),
+        trial("commands_meet_damaged_runs", commands_meet_damaged_runs).with_ignored_flag(true),
+    ];
+    common::run(needing_gpu, Vec::new()).exit();
+}
+
+/// What the page does not tell of `environment.json`.
+const UNREAD_ENVIRONMENT: [&str; 6] = ["device_type", "wgpu", "naga", "os", "arch", "threads"];
+/// What an explanation may lack.
+const OPTIONAL_IN_EXPLANATIONS: [&str; 3] = ["truth", "similarity", "completeness_gap"];
+/// What a study's answer may lack; the reference is compared with nothing.
+const OPTIONAL_IN_FINDINGS: [&str; 5] = ["rejected", "momentum", "train_loss", "left_out", "comparison"];
+/// The most that reading may take, on a machine that does other things as well.
+const MOST: Duration = Duration::from_secs(10);
+
+fn convscope(folder: &Path, arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
+    command.args(arguments.split_whitespace()).current_dir(folder).output().unwrap()
+}
+
+fn succeed(folder: &Path, arguments: &str) {
+    let output = convscope(folder, arguments);
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// So many photos a class, which differ a little.
+fn make_photos(root: &Path, classes: [&str; 2], count: u8) {
+    for (class, colour) in classes.into_iter().zip([[40, 40, 200], [200, 40, 40]]) {
+        fs::create_dir_all(root.join(class)).unwrap();
+        for number in 0..count {
+            let photo = RgbImage::from_fn(24, 24, |x, y| {
+                let shade = (x * 3 + y * 2 + u32::from(number) * 7) as u8 % 50;
+                Rgb(colour.map(|channel| channel + shade))
+            });
+            photo.save(root.join(class).join(format!("{number:02}.png"))).unwrap();
+        }
+    }
+}
+
+/// Two runs, `a` and `b`, with all that commands add to them, and a study of each; made once for all tests.
+fn made() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let make = || {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        make_photos(&root.join("photos/a"), ["blue", "red"], 24);
+        make_photos(&root.join("photos/b"), ["cat", "dog"], 26);
+        for (name, channels, epochs, seed) in [("a", "4,4", 2, 0), ("b", "4,6", 3, 1)] {
+            let class = if name == "a" { "blue" } else { "cat" };
+            fs::write(root.join(format!("photos/{name}/{class}/broken.jpg")), b"no picture").unwrap();
+            let recipe = format!(
+                "--data photos/{name} --kernels plain --size 24 --batch 8 --channels {channels} --seed {seed} --no-report"
+            );
+            succeed(root, &format!("train {recipe} --val-share 0.5 --epochs {epochs} --out {name}"));
+            succeed(root, &format!("explain photos/{name}/{class}/00.png --kernels plain --run {name}"));
+            succeed(root, &format!("learned --kernels plain --run {name}"));
+            succeed(root, &format!("layers --kernels plain --run {name} --no-report"));
+            succeed(
+                root,
+                &format!("depth {recipe} --epochs 8 --lr 0.02 --folds 2 --repeats 1 --margin 30 --out study-{name}"),
+            );
+        }
+        folder
+    };
+    FOLDER.get_or_init(make).path()
+}
+
+/// A folder with a copy of `name`, whose files may be damaged.
+fn copy(name: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join(name);
+    copy_folder(&made().join(name), &to);
+    (folder, to)
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+/// What a reader told of damage, and the page that it made nevertheless.
+struct Answer {
+    told: String,
+    page: String,
+}
+
+/// Reads all that a run's folder holds, as the commands do.
+fn read_run(folder: &Path) -> Result<Answer> {
+    let run = Run::open(folder)?;
+    for which in [Which::Best, Which::Last] {
+        run.checkpoint(which)?;
+    }
+    pictures::validation_of(&run, None, 16)?;
+    run.learned()?;
+    let report = Report::read(&run, None, Err("the network was not asked".into()), run.explained(5))?;
+    Ok(Answer { told: report.damaged.join("\n"), page: report.page() })
+}
+
+/// Puts a study's units together.
+fn collected(folder: &Path) -> Result<Answer> {
+    let folder = RunDir::at(folder.to_path_buf());
+    let study = Study::read(&folder)?;
+    Ok(Answer { told: String::new(), page: findings::collect(&folder, &study)?.words })
+}
+
+/// Makes the page of a study.
+fn studied(folder: &Path) -> Result<Answer> {
+    Ok(Answer { told: String::new(), page: DepthStudy::read(folder)?.page() })
+}
+
+fn whole_files_are_read() {
+    for name in ["a", "b"] {
+        let Answer { told, page } = read_run(&made().join(name)).unwrap();
+        assert!(told.is_empty(), "{told}");
+        assert!(page.contains("class=\"decision\"") && page.contains("class=\"layers\""), "nothing was left out");
+        collected(&made().join(format!("study-{name}"))).unwrap();
+        studied(&made().join(format!("study-{name}"))).unwrap();
+    }
+}
+
+/// Every damage to a file of a run; null is a good value of its `optional` fields.
+fn of_run(file: &str, damages: Damages, optional: &[&str]) {
+    let (_folder, run) = copy("a");
+    let other = fs::read(made().join("b").join(file)).unwrap();
+    let damages = damages(&fs::read(run.join(file)).unwrap(), &other);
+    survive(&run, file, damages, optional, read_run);
+}
+
+/// They are read as the best ones are, so that every tenth damage will do.
+fn last_weights() {
+    fn some(bytes: &[u8], other: &[u8]) -> Vec<Damage> {
+        damage::weights(bytes, other).into_iter().step_by(10).collect()
+    }
+    of_run("last.safetensors", some, &[]);
+}
+
+/// Every damage to a file of a study.
+fn of_study(file: &str, optional: &[&str], read: fn(&Path) -> Result<Answer>) {
+    let (_folder, study) = copy("study-a");
+    if file == "depth.json" {
+        // It would be held against the look's own words on the study.
+        fs::remove_file(study.join("test.json")).unwrap();
+    }
+    let other = fs::read(made().join("study-b").join(file)).unwrap();
+    let damages = damage::json(&fs::read(study.join(file)).unwrap(), &other);
+    survive(&study, file, damages, optional, read);
+}
+
+/// Writes each damaged version of a file in its turn and reads the folder.
+fn survive(folder: &Path, file: &str, damages: Vec<Damage>, optional: &[&str], read: impl Fn(&Path) -> Result<Answer>) {
+    let path = folder.join(file);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let (mut faults, mut told_of, count) = (Vec::new(), 0, damages.len());
+    for Damage { what, field, senseless, bytes } in damages {
+        fs::write(&path, bytes).unwrap();
+        let started = Instant::now();
+        let answer = catch_unwind(AssertUnwindSafe(|| read(folder)));
+        let mut fault = |problem: String| faults.push(format!("{what}: {problem}"));
+        if started.elapsed() > MOST {
+            fault(format!("took {:.1} s", started.elapsed().as_secs_f64()));
+        }
+        let Ok(answer) = answer else {
+            fault("panicked".into());
+            continue;
+        };
+        let Answer { told, page } =
+            answer.unwrap_or_else(|error| Answer { told: format!("{error:#}"), page: String::new() });
+        told_of += usize::from(!told.is_empty());
+        if !told.is_empty() {
+            // A study's units, or its answer, may be what does not fit its file.
+            let names_file = told.contains(name) || (file == "study.json" && told.contains("belongs to another study"));
+            if !names_file || field.as_ref().is_some_and(|field| !told.contains(field)) {
+                fault(format!("not named: {told}"));
+            }
+        } else if senseless && !field.is_some_and(|field| optional.contains(&field.as_str())) {
+            fault("accepted without a word".into());
+        }
+        // Names are what they are.
+        let is_name = what.contains("NaN") || what.contains("inf");
+        if !is_name && (page.contains("NaN") || page.contains(">inf") || page.contains(" inf ")) {
+            fault("a number of the page is not finite".into());
+        }
+    }
+    println!("{file}: {count} damaged versions, of {told_of} the damage was told");
+    assert!(faults.is_empty(), "{} faults in {file}:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Replaces all numbers of a tensor.
+fn overwrite(run: &Path, file: &str, what: &str) {
+    let path = run.join(file);
+    let bytes = fs::read(&path).unwrap();
+    let damages = damage::weights(&bytes, &bytes);
+    let damage = damages.into_iter().rfind(|damage| damage.what.ends_with(what)).expect("there is such a damage");
+    fs::write(path, damage.bytes).unwrap();
+}
+
+fn weights_that_make_no_finite_numbers() {
+    let photo = made().join("photos/a/red/01.png");
+    let photo = photo.display();
+    let spoilt = |tensor: &str| {
+        let (folder, run) = copy("a");
+        for file in ["best.safetensors", "last.safetensors"] {
+            overwrite(&run, file, &format!("numbers of {tensor} are {}", f32::MAX));
+        }
+        (folder, run)
+    };
+    let refused = |folder: &Path, command: &str, layer: &str| {
+        let output = convscope(folder, &format!("{command} --kernels plain"));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}: {error}");
+        assert!(error.contains("t.safetensors: cannot be used") && error.contains(layer), "{command}: {error}");
+    };
+    let (folder, run) = spoilt("1.weight");
+    let layer = "the convolution of block 1";
+    for command in ["features", "explain"].map(|verb| format!("{verb} {photo} --run a")) {
+        refused(folder.path(), &command, layer);
+    }
+    for command in ["explain --run a", "learned --run a", "layers --run a"] {
+        refused(folder.path(), command, layer);
+    }
+    succeed(folder.path(), "report a --kernels plain");
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("best.safetensors: cannot be used") && page.contains(layer) && !page.contains("NaN"));
+
+    for (tensor, layer) in [("6.weight", "the batch norm of block 2"), ("12.weight", "the second linear layer")] {
+        let (folder, _run) = spoilt(tensor);
+        refused(folder.path(), &format!("features {photo} --run a"), layer);
+    }
+}
+
+/// Takes minutes: the commands themselves, each on a share of the damaged files.
+fn commands_meet_damaged_runs() {
+    const EACH: usize = 25;
+    let photo = made().join("photos/a/red/01.png");
+    let commands = [
+        format!("features {} --run a --kernels plain --out", photo.display()),
+        format!("explain {} --run a --kernels plain --out", photo.display()),
+        "learned --run a --kernels plain --out".into(),
+        "layers --run a --kernels plain --out".into(),
+        "report a --kernels plain --out".into(),
+    ];
+    let kinds: [(&str, Damages); 6] = [
+        ("config.json", damage::json),
+        ("best.safetensors", damage::weights),
+        ("last.safetensors", damage::weights),
+        ("validation.csv", damage::csv),
+        ("metrics.csv", damage::csv),
+        ("layers/layers.json", damage::json),
+    ];
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (file, damages) in kinds {
+        let (folder, run) = copy("a");
+        let other = fs::read(made().join("b").join(file)).unwrap();
+        let damages = damages(&fs::read(run.join(file)).unwrap(), &other);
+        let step = (damages.len() / EACH).max(1);
+        for (number, damage) in damages.into_iter().step_by(step).enumerate() {
+            fs::write(run.join(file), damage.bytes).unwrap();
+            // Each in turn with one command.
+            let command = &commands[number % commands.len()];
+            let started = Instant::now();
+            let output = convscope(folder.path(), &format!("{command} out-{number}"));
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            // Drivers have their own to tell.
+            let own = error.lines().filter(|line| line.starts_with("error: ") && !line.contains("XDG_RUNTIME_DIR"));
+            let one_error = own.count() == 1 && !error.contains("panicked");
+            let verb = command.split(' ').next().unwrap();
+            let outcome = match output.status.code() {
+                Some(0) => "succeeded",
+                Some(1) if one_error => "one clear error",
+                _ => {
+                    faults.push(format!("{verb}, {file}, {}: {error}", damage.what));
+                    "a fault"
+                }
+            };
+            if started.elapsed() > 6 * MOST {
+                faults.push(format!("{verb}, {file}, {}: took {:?}", damage.what, started.elapsed()));
+            }
+            *counts.entry((verb, outcome)).or_default() += 1;
+        }
+    }
+    println!("{counts:?}");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
