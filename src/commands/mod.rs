@@ -11,22 +11,26 @@ pub mod pictures;
 mod report;
 mod train;
 
+use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use image::RgbImage;
+use image::{ImageFormat, RgbImage};
 
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs, Which};
 use crate::data::{Pictures, spread};
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
-use crate::inspect::Look;
+use crate::run_dir::RunDir;
 use crate::spec::Spec;
 use crate::terminal::{bar, say};
 
 /// Memory for the pictures of a run that is looked into, in MiB.
 const CACHE: usize = 512;
+
+/// The page of a folder that a command makes.
+const INDEX: &str = "index.html";
 
 const DRAWN: &str = "this network was trained on drawn pictures only: what it says of a photo means little";
 
@@ -125,17 +129,17 @@ fn say_adapter(gpu: &Gpu) {
     say(format!("adapter  {} ({:?}), {} kernels", gpu.info().name, gpu.info().backend, gpu.kernels()));
 }
 
-/// The lines in the caption of a picture of feature maps.
-fn facts(image: &str, look: &Look, classes: &[String], weights: &str) -> Vec<String> {
-    let predicted = look.predicted();
-    let probability = 100.0 * look.probabilities[predicted];
-    vec![format!("{image}; the network says {} ({probability:.1} %)", classes[predicted]), format!("weights {weights}")]
+/// A square image of RGB bytes.
+fn square(size: u32, pixels: Vec<u8>) -> RgbImage {
+    RgbImage::from_raw(size, size, pixels).expect("three bytes a pixel")
 }
 
-fn write_pictures(folder: &Path, pictures: Vec<(String, RgbImage)>) -> Result<()> {
-    for (name, picture) in pictures {
-        let path = folder.join(name);
-        picture.save(&path).with_context(|| format!("cannot write {}", path.display()))?;
+/// Writes images as PNG into a folder, which has the folders of their names.
+fn write_images(folder: &RunDir, images: Vec<(String, RgbImage)>) -> Result<()> {
+    for (name, image) in images {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, ImageFormat::Png).with_context(|| format!("{name}: cannot be made"))?;
+        folder.write(&name, bytes.get_ref())?;
     }
     Ok(())
 }

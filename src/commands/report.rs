@@ -13,7 +13,8 @@ use crate::cli::{ReportArgs, Which, quoted};
 use crate::data::Pictures;
 use crate::explain::{Explanation, Lens, Options, judge, telling};
 use crate::gpu::Gpu;
-use crate::html::{Explained, Looked, METHODS, REPORT, Report};
+use crate::html::{Explained, Looked, REPORT, Report, reported};
+use crate::report::ScaleBy;
 use crate::run_dir::{self, RunDir};
 use crate::terminal::say;
 
@@ -41,7 +42,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         if explained.is_empty() {
             explained = station.explain(pictures.as_ref())?;
         }
-        station.look(run, pictures.as_ref())
+        station.look(run, pictures.as_ref(), arguments.scale)
     });
     let looked = looked.map_err(|error| reason(&error));
     if let Err(reason) = &looked {
@@ -73,7 +74,7 @@ fn check_replaceable(out: Option<&Path>) -> Result<()> {
 
 /// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
 /// there. A failure is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
-pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) {
+pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>, by: ScaleBy) {
     let started = Instant::now();
     let made = || -> Result<(PathBuf, bool)> {
         let found;
@@ -84,7 +85,7 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
                 found.as_ref()
             }
         };
-        let looked = Station::new(gpu, run, BATCH)?.look(run, pictures).map_err(|error| reason(&error));
+        let looked = Station::new(gpu, run, BATCH)?.look(run, pictures, by).map_err(|error| reason(&error));
         let report = Report::read(run, None, looked, Explained::newest(run, MOST_EXPLAINED))?;
         Ok((write(&report, None)?, report.explained.is_empty() || report.depth.is_none()))
     };
@@ -130,8 +131,8 @@ impl<'a> Station<'a> {
         Ok(Self { lens: super::lens(gpu, &meta.spec, batch)?, weights, classes: meta.classes })
     }
 
-    fn look(&self, run: &Path, pictures: &dyn Pictures) -> Result<Looked> {
-        Looked::new(run, &self.lens, &self.weights, pictures)
+    fn look(&self, run: &Path, pictures: &dyn Pictures, by: ScaleBy) -> Result<Looked> {
+        Looked::new(run, &self.lens, &self.weights, pictures, by)
     }
 
     /// Explains a mistake, a close call and a hit.
@@ -139,7 +140,7 @@ impl<'a> Station<'a> {
         let Self { lens, weights, classes } = self;
         lens.load(weights);
         let control = Weights::initial(lens.spec(), CONTROL_SEED);
-        let options = Options { against: None, methods: METHODS.to_vec(), means: None };
+        let options = Options { against: None, methods: reported(lens.blocks().len()).to_vec(), means: None };
         let explained = telling(&judge(lens, pictures)?, [1, 1, 1]).into_iter().map(|judged| {
             let name = pictures.name(judged.index);
             let pixels = pictures.pixels(judged.index).map_err(|reason| anyhow!("{name}: {reason}"))?;

@@ -12,9 +12,11 @@ use crate::cli::{TrainArgs, Which};
 use crate::commands::pictures::{Data, Source};
 use crate::data::{pets, write_rejected};
 use crate::gpu::Gpu;
+use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
 use crate::model::{Keep, Metrics, Model};
 use crate::ops::conv2d::Kernels;
+use crate::report::ScaleBy;
 use crate::run_dir::{self, RunDir};
 use crate::terminal::{bar, say};
 use crate::train::{EpochRecord, Progress, Schedule, Trainer};
@@ -75,9 +77,9 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let best = learn(arguments, &data, &run, &mut trainer, meta)?;
     model.load(&gpu, &best.weights);
     if !arguments.no_report {
-        super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None);
+        super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None, arguments.scale);
     }
-    draw_features(&gpu, &model, data, &run, best.meta.epoch)?;
+    draw_features(&gpu, &model, data, &run, best.meta.epoch, arguments.scale)?;
 
     if let Some(peak) = super::peak_rss_mb() {
         say(format!("memory   {peak:.0} MB at most"));
@@ -86,7 +88,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     if !arguments.no_report {
         say("  report.html                  everything on one page: open this first");
     }
-    say("  features/overview.png        what each block makes of one validation image");
+    say("  features/index.html          what each block makes of one validation image");
     let epoch = best.meta.epoch;
     say(format!(
         "  best.safetensors             weights of epoch {epoch}, also for PyTorch; last.safetensors the last"
@@ -190,21 +192,30 @@ fn line(record: &EpochRecord, epochs: usize, better: bool) -> String {
     )
 }
 
-/// Draws the feature maps of the first validation picture that can still be read. Needs memory of its own, so it takes
+/// Shows the feature maps of the first validation picture that can still be read. Needs memory of its own, so it takes
 /// the data, whose kept pictures have done their service.
-fn draw_features(gpu: &Gpu, model: &Model, data: Data, run: &RunDir, epoch: usize) -> Result<()> {
+fn draw_features(gpu: &Gpu, model: &Model, data: Data, run: &RunDir, epoch: usize, by: ScaleBy) -> Result<()> {
     let readable = (0..data.val.len()).find_map(|index| Some((index, data.val.pixels(index).ok()?.into_owned())));
     let (index, pixels) = readable.context("none of the validation pictures can be read any more")?;
-    let truth = &data.classes[data.val.label(index) as usize];
-    let image = format!("validation image {}: {truth}", data.val.name(index));
+    let (image, truth, size) = (data.val.name(index), data.val.label(index) as usize, data.val.size());
     let classes = data.classes.clone();
     drop(data);
     let look = inspect::look(gpu, model, &pixels, Stage::Relu)?;
-    let weights = super::weights_shown(run.path(), Which::Best, epoch);
-    let facts = super::facts(&image, &look, &classes, &weights);
-    let folder = run.file("features");
-    fs::create_dir(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    super::write_pictures(&folder, inspect::draw(&look, model, &pixels, Stage::Relu, "Feature maps", &facts)?)
+    let predicted = look.predicted();
+    let page = FeaturesPage {
+        image: &image,
+        input: &super::square(size, pixels),
+        prediction: (&classes[predicted], look.probabilities[predicted]),
+        truth: Some(&classes[truth]),
+        weights: &super::weights_shown(run.path(), Which::Best, epoch),
+        notes: &[],
+        layers: &inspect::layers(&look, model.spec(), Stage::Relu),
+        by,
+    };
+    let (text, sheets) = (page.page()?, page.sheets()?);
+    let folder = RunDir::at(run_dir::free_folder(run.path(), "features")?);
+    folder.write(super::INDEX, text.as_bytes())?;
+    super::write_images(&folder, sheets)
 }
 
 /// Checks that the run's folder does not come to lie in the data folder, which is only read.

@@ -5,19 +5,23 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Result, ensure};
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::picture::Picture;
-use crate::explain::saliency::{Map, Method};
+use crate::explain::saliency::{Completeness, Map, Method};
 use crate::explain::{Explanation, Finding, Lens};
-use crate::report::{self, Heat, Reach};
+use crate::report::{self, Heat, Scale};
+use crate::spec::Block;
 
 /// Its file in the folder that `explain` makes for a picture.
 pub const EXPLAINED: &str = "explained.json";
-/// The methods that the report shows.
-pub const METHODS: [Method; 2] = [Method::Occlusion, Method::IntegratedGradients];
+/// The methods that the report shows, of a network of so many blocks.
+pub fn reported(blocks: usize) -> [Method; 3] {
+    [Method::Occlusion, Method::IntegratedGradients, Method::GradCam { block: blocks.saturating_sub(1) }]
+}
 
-/// A decision with its evidence and some saliency maps: `explained.json`.
+/// A decision with its evidence and its saliency maps: `explained.json`, which has only those that the report shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explained {
     /// The picture, as it is told.
@@ -36,6 +40,12 @@ pub struct Explained {
     pub photo: Picture,
     /// The last block's evidence.
     pub evidence: Picture,
+    /// The same laid over the image.
+    pub over: Picture,
+    /// The colours of both.
+    pub scale: Scale,
+    /// What a value of the evidence sees.
+    pub coarse: String,
     /// Saliency maps.
     pub maps: Vec<ExplainedMap>,
     /// What guesses that know nothing of the network score.
@@ -49,8 +59,16 @@ pub struct ExplainedMap {
     pub method: String,
     /// Its map.
     pub map: Picture,
+    /// The same laid over the image.
+    pub over: Picture,
+    /// The colours of both.
+    pub scale: Scale,
     /// What it makes of an untrained network.
     pub control: Picture,
+    /// The colours of that.
+    pub control_scale: Scale,
+    /// How to read it, a paragraph each.
+    pub reading: Vec<String>,
     /// Rank correlation of the two.
     pub similarity: Option<f64>,
     /// Whether that is so low that the map depends on what was learned.
@@ -79,7 +97,7 @@ pub struct Guess {
 }
 
 impl Explained {
-    /// Takes from an explanation what the report shows.
+    /// Takes from an explanation what a page shows: all of its methods.
     ///
     /// # Errors
     /// When a value is not finite.
@@ -91,8 +109,8 @@ impl Explained {
         truth: Option<usize>,
     ) -> Result<Self> {
         let question = explanation.question;
-        let shown = explanation.findings.iter().filter(|finding| METHODS.contains(&finding.method));
-        let evidence = explanation.ledger.evidence_map(lens);
+        let evidence = Drawn::new("evidence", &explanation.evidence, &explanation.input)?;
+        let last = lens.blocks().last().expect("there is a block");
         Ok(Self {
             name: name.into(),
             target: classes[question.target].clone(),
@@ -101,8 +119,15 @@ impl Explained {
             truth: truth.map(|truth| classes[truth].clone()),
             relative_residual: explanation.ledger.relative_residual,
             photo: Picture::photo(&explanation.input)?,
-            evidence: saliency_picture("evidence", &evidence)?,
-            maps: shown.map(|finding| ExplainedMap::new(explanation, finding)).collect::<Result<_>>()?,
+            evidence: evidence.map()?,
+            over: evidence.over()?,
+            scale: evidence.scale,
+            coarse: coarse(last, lens.spec().input),
+            maps: explanation
+                .findings
+                .iter()
+                .map(|finding| ExplainedMap::new(lens, explanation, finding))
+                .collect::<Result<_>>()?,
             baselines: explanation
                 .baselines
                 .guesses
@@ -114,6 +139,13 @@ impl Explained {
                 })
                 .collect(),
         })
+    }
+
+    /// The same with no more maps than the report shows, of a network of so many blocks.
+    pub fn for_report(&self, blocks: usize) -> Self {
+        let names = reported(blocks).map(Method::name);
+        let maps = self.maps.iter().filter(|map| names.contains(&map.method)).cloned().collect();
+        Self { maps, ..self.clone() }
     }
 
     /// The newest explanations below a run's folder, at most `most`, in the order in which they were made; files that cannot be used are passed over.
@@ -133,19 +165,25 @@ impl Explained {
 
     fn read(file: &Path) -> Result<Self> {
         let read: Self = serde_json::from_slice(&fs::read(file)?)?;
-        let maps = read.maps.iter().flat_map(|map| [&map.map, &map.control]);
-        [&read.photo, &read.evidence].into_iter().chain(maps).try_for_each(Picture::check)?;
+        let maps = read.maps.iter().flat_map(|map| [&map.map, &map.over, &map.control]);
+        [&read.photo, &read.evidence, &read.over].into_iter().chain(maps).try_for_each(Picture::check)?;
         ensure!(read.probability.is_finite(), "the probability is no number");
         Ok(read)
     }
 }
 
 impl ExplainedMap {
-    fn new(explanation: &Explanation, finding: &Finding) -> Result<Self> {
+    fn new(lens: &Lens, explanation: &Explanation, finding: &Finding) -> Result<Self> {
         let (trust, method) = (&finding.trust, finding.method.name());
+        let map = Drawn::new(&method, &finding.map, &explanation.input)?;
+        let control = Drawn::new(&format!("{method} of the untrained network"), &finding.control, &explanation.input)?;
         Ok(Self {
-            map: saliency_picture(&method, &finding.map)?,
-            control: saliency_picture(&method, &finding.control)?,
+            map: map.map()?,
+            over: map.over()?,
+            scale: map.scale,
+            control: control.map()?,
+            control_scale: control.scale,
+            reading: reading(lens, explanation, finding),
             similarity: trust.similarity,
             depends: trust.depends(),
             beats: trust.beats(&explanation.baselines),
@@ -158,11 +196,70 @@ impl ExplainedMap {
     }
 }
 
-/// A saliency map as a picture. `name` begins the error.
-///
-/// # Errors
-/// When a value is not finite.
-pub fn saliency_picture(name: &str, map: &Map) -> Result<Picture> {
-    let heat = Heat { values: &map.values, height: map.height, width: map.width, signed: map.signed };
-    Picture::map(&report::bare(name, &heat, Reach::Saliency)?)
+/// A saliency map alone and laid over the image.
+pub struct Drawn {
+    /// The map alone.
+    pub bare: RgbImage,
+    /// The map laid over the image.
+    pub laid_over: RgbImage,
+    /// The colours of both.
+    pub scale: Scale,
+}
+
+impl Drawn {
+    /// Draws a map of the image's size. `name` begins the error.
+    ///
+    /// # Errors
+    /// When a value is not finite.
+    pub fn new(name: &str, map: &Map, photo: &RgbImage) -> Result<Self> {
+        let heat = Heat { values: &map.values, height: map.height, width: map.width, signed: map.signed };
+        let scale = Scale::of_saliency(&heat);
+        let (bare, laid_over) = (report::bare(name, &heat, scale)?, report::over(name, &heat, scale, photo)?);
+        Ok(Self { bare, laid_over, scale })
+    }
+
+    fn map(&self) -> Result<Picture> {
+        Picture::map(&self.bare)
+    }
+
+    /// As it stands on a page.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn over(&self) -> Result<Picture> {
+        Picture::photo(&self.laid_over)
+    }
+}
+
+/// How to read a map.
+fn reading(lens: &Lens, explanation: &Explanation, finding: &Finding) -> Vec<String> {
+    let mut lines = vec![finding.method.meaning().into()];
+    if let Some(Completeness { grey, map, gap }) = finding.completeness {
+        let total = explanation.ledger.logit_gap;
+        lines.push(format!(
+            "The decision's {total:+.4} logits are {grey:+.4} that a grey picture gets already, {map:+.4} in the map, and \
+             {gap:+.4} left over (the completeness gap)."
+        ));
+    }
+    match finding.method.block() {
+        Some(block) => lines.push(coarse(&lens.blocks()[block], lens.spec().input)),
+        None if finding.method != Method::Occlusion => lines.push(
+            "Blurring single pixels leaves speckles that no photo has and to which networks are oversensitive, so that maps of \
+             single pixels pass deletion and insertion more easily than coarse maps do."
+                .into(),
+        ),
+        None => {}
+    }
+    lines
+}
+
+/// What the values of a coarse map see.
+fn coarse(block: &Block, [_, rows, columns]: [usize; 3]) -> String {
+    let [_, height, width] = block.output;
+    let field = block.receptive_field;
+    let unread = match block.unread_border([rows, columns]) {
+        [0, 0] => String::new(),
+        [below, right] => format!("; {below} px at the bottom and {right} px at the right are never read"),
+    };
+    format!("{height} × {width} values, each drawn where the {field} × {field} px that it sees are centred{unread}.")
 }

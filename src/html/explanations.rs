@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::words::percent;
+use super::maps::colour_bar;
+use super::words::{name, percent, significant};
 use super::{Explained, ExplainedMap, Report, missing, picture};
 
 /// The part of the page.
@@ -12,54 +13,89 @@ pub fn part(report: &Report) -> Markup {
         return missing("No decision has been explained yet.", &command);
     }
     html! {
-        p {
-            "Evidence is exact. The other maps approximate or measure, and each carries what speaks for it or against it: beside it the same "
-            "method on an untrained network, which must look different, and its score against guesses that know "
-            "nothing of the network. Deletion: the mean probability while the pixels that the map names are blurred first, lower is better. "
-            "Insertion: while they are restored first, higher is better. Your own pictures: "
-            code { "convscope explain IMAGE --run " (report.typed()) }
-        }
+        (tests(html! { "Your own pictures: " code { "convscope explain IMAGE --run " (report.typed()) } }))
         @for explained in &report.explained { (decision(explained)) }
     }
 }
 
+/// What the maps are and how they are tested; `more` ends the paragraph.
+pub fn tests(more: Markup) -> Markup {
+    html! {
+        p {
+            "Evidence is exact. The other maps approximate or measure, and each carries what speaks for it or against it: beside it the same "
+            "method on an untrained network, which must look different, and its score against guesses that know "
+            "nothing of the network. Laid over the image in grey, a map's colours are the fainter the nearer it is to 0. Each map has its own "
+            "colour scale, its limits at the ends of the colour bar; the strongest 1 % of pixels share the last colours. Deletion: the mean probability while the pixels that the map names are blurred first, lower is better. "
+            "Insertion: while they are restored first, higher is better. " (more)
+        }
+    }
+}
+
 fn decision(explained: &Explained) -> Markup {
-    let Explained { name, target, against, probability, truth, .. } = explained;
     html! {
         article.decision {
-            h3 { "Why " (target) " rather than " (against) "?" }
-            p.note {
-                (name) ": the network says " (target) " (" (percent(*probability)) ")"
-                @match truth {
-                    Some(truth) if truth == target => ", rightly.",
-                    Some(truth) => { ", wrongly: it is labelled " (truth) "." }
-                    None => ".",
-                }
-            }
+            h3 { (question(explained)) }
+            p.note { (name(&explained.name)) ": the network says " (decided(explained)) "." }
             div.methods {
-                section {
-                    h4 { "Evidence" }
-                    div.pair {
-                        figure { (picture(&explained.photo, name)) figcaption { "the picture" } }
-                        figure { (picture(&explained.evidence, &format!("evidence for {target}"))) figcaption { "evidence" } }
-                    }
-                    p.verdict { "Exact: but for the bias, its places add up to the decision." }
-                }
+                (evidence(explained))
                 @for map in &explained.maps { (method(explained, map)) }
             }
         }
     }
 }
 
-fn method(explained: &Explained, map: &ExplainedMap) -> Markup {
+/// "Why cat rather than dog?"
+pub fn question(explained: &Explained) -> Markup {
+    html! { "Why " (name(&explained.target)) " rather than " (name(&explained.against)) "?" }
+}
+
+/// "cat (75.0 %), wrongly: it is labelled dog"
+pub fn decided(explained: &Explained) -> Markup {
+    let Explained { target, probability, truth, .. } = explained;
+    html! {
+        (name(target)) " (" (percent(*probability)) ")"
+        @match truth {
+            Some(truth) if truth == target => ", rightly",
+            Some(truth) => { ", wrongly: it is labelled " (name(truth)) }
+            None => "",
+        }
+    }
+}
+
+/// The image, its evidence, and the one laid over the other.
+pub fn evidence(explained: &Explained) -> Markup {
+    let Explained { target, against, .. } = explained;
+    let alt = format!("evidence for {target}");
+    html! {
+        section {
+            h4 { "Evidence" }
+            div.trio {
+                figure { (picture(&explained.photo, &explained.name)) figcaption { "the image" } }
+                figure { (picture(&explained.over, &format!("{alt}, laid over the image"))) figcaption { "evidence over it" } }
+                figure { (picture(&explained.evidence, &alt)) figcaption { "evidence" } }
+            }
+            (colour_bar(explained.scale))
+            p.note {
+                span.warm { "Red" } " speaks for " (name(target)) ", " span.cold { "blue" } " for " (name(against)) ". " (explained.coarse)
+            }
+            p.verdict { "Exact: but for the bias, its places add up to the decision." }
+        }
+    }
+}
+
+/// A map laid over the image, alone, and of an untrained network, with how far to trust it.
+pub fn method(explained: &Explained, map: &ExplainedMap) -> Markup {
     let name = &map.method;
     html! {
         section {
             h4 { (name) }
-            div.pair {
+            div.trio {
+                figure { (picture(&map.over, &format!("{name} of the network, laid over the image"))) figcaption { "over the image" } }
                 figure { (picture(&map.map, &format!("{name} of the network"))) figcaption { "this network" } }
                 figure { (picture(&map.control, &format!("{name} of an untrained network"))) figcaption { "untrained" } }
             }
+            (colour_bar(map.scale))
+            p.note { "Untrained network: " (significant(map.control_scale.low())) " to " (significant(map.control_scale.limit)) "." }
             p.verdict { (map.verdict) }
             table.scores {
                 thead { tr { th { "" } th.number { "deletion ↓" } th.number { "insertion ↑" } } }
@@ -75,6 +111,7 @@ fn method(explained: &Explained, map: &ExplainedMap) -> Markup {
                 @match map.similarity { Some(similarity) => (super::words::plain(similarity, 2)), None => "undefined" } "."
                 @if let Some(gap) = map.completeness_gap { " Left unexplained: " (super::words::signed(gap, 3)) " logits." }
             }
+            details { summary { "How to read it" } @for line in &map.reading { p.note { (line) } } }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use maud::{Markup, html};
 
 use super::chart::{LineChart, Look, Series};
-use super::words::{count, percent, plain};
+use super::words::{count, name, percent, plain};
 use super::{LEVEL, Report, figure, missing};
 use crate::stats::wilson;
 use crate::train::EpochRecord;
@@ -34,7 +34,7 @@ pub fn summary(report: &Report) -> Markup {
             " (95 % interval " (percent(low)) " to " (percent(high)) ")."
         }
         dl.facts {
-            div { dt { "Classes" } dd { (config.classes.join(", ")) } }
+            div { dt { "Classes" } dd { @for (number, class) in config.classes.iter().enumerate() { @if number > 0 { ", " } (name(class)) } } }
             div { dt { "Network" } dd { (network(report)) } }
             div { dt { "Trained" } dd { (report.date) ", " (count(report.metrics.len())) " of " (count(config.training.epochs)) " epochs; best: epoch " (report.best()) } }
             div { dt { "On" } dd { (environment.adapter) " (" (environment.backend) "), " (environment.kernels) " kernels" } }
@@ -116,7 +116,7 @@ fn rejected(report: &Report) -> Markup {
             div.scroll {
                 table {
                     thead { tr { th { "file" } th { "why" } } }
-                    tbody { @for file in rejected.iter().take(NAMED) { tr { td { (file.file) } td { (file.reason) } } } }
+                    tbody { @for file in rejected.iter().take(NAMED) { tr { td { (name(&file.file)) } td { (file.reason) } } } }
                 }
             }
         }
@@ -136,7 +136,7 @@ fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "is ↓ taken for →" }
-                        @if classes.len() <= MATRIX { @for class in classes { th.number scope="col" { (class) } } }
+                        @if classes.len() <= MATRIX { @for class in classes { th.number scope="col" { (name(class)) } } }
                         th.number scope="col" { "pictures" }
                         th.number scope="col" { "recall" }
                         th.number scope="col" { "95 % interval" }
@@ -147,7 +147,7 @@ fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
                         @let (right, of) = (confusion[truth][truth], total(truth));
                         @let (low, high) = wilson(right, of, LEVEL);
                         tr {
-                            th scope="row" { (class) }
+                            th scope="row" { (name(class)) }
                             @if classes.len() <= MATRIX {
                                 @for predicted in 0..classes.len() {
                                     td class=(shade(truth, predicted)) { (count(confusion[truth][predicted])) }
@@ -178,7 +178,7 @@ fn most_frequent(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
     all.sort_by_key(|(times, ..)| Reverse(*times));
     html! {
         p { "The most frequent confusions:" }
-        ul { @for (times, truth, predicted) in all.iter().take(CONFUSIONS) { li { (truth) " taken for " (predicted) ": " (count(*times)) } } }
+        ul { @for (times, truth, predicted) in all.iter().take(CONFUSIONS) { li { (name(truth)) " taken for " (name(predicted)) ": " (count(*times)) } } }
     }
 }
 
