@@ -101,7 +101,7 @@ pub fn first_filters<'a>(spec: &Spec, weights: &'a Weights) -> Filters<'a> {
 pub fn layers<'a>(look: &'a Look, spec: &Spec, stage: Stage) -> Vec<Layer<'a>> {
     let geometry = spec.blocks().expect("the model was built from it");
     let maps = (1..).zip(look.maps.iter().zip(&geometry));
-    let maps = maps
-        .map(|(number, (values, block))| FeatureMaps::new(stage.of_block(number), values, block, stage.signed()));
+    let maps =
+        maps.map(|(number, (values, block))| FeatureMaps::new(stage.of_block(number), values, block, stage.signed()));
     maps.map(|maps| Layer { maps, order: Order::Strongest }).collect()
 }

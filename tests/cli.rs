@@ -246,10 +246,7 @@ fn features_of_a_new_image() {
     }
     for (scale, said) in [("layer", "The maps of a layer share"), ("global", "The maps of all layers share")] {
         let out = format!("by-{scale}");
-        succeed(
-            folder.path(),
-            &["features", "photos/red/3.png", "--run", "runs/001", "--scale", scale, "--out", &out],
-        );
+        succeed(folder.path(), &["features", "photos/red/3.png", "--run", "runs/001", "--scale", scale, "--out", &out]);
         assert!(page(&folder.path().join(out).join("index.html")).contains(said), "{scale}");
     }
     succeed(
@@ -281,7 +278,9 @@ fn decisions_are_explained() {
     let explained = folder.path().join("runs/001/explain");
     for name in ["1", "2", "3"] {
         let page = page(&explained.join(name).join("index.html"));
-        for said in [&format!("photos/red/{name}.png"), "evidence over it", "sum = logit gap", "Block 1 after batch norm"] {
+        for said in
+            [&format!("photos/red/{name}.png"), "evidence over it", "sum = logit gap", "Block 1 after batch norm"]
+        {
             assert!(page.contains(said), "{said}");
         }
         assert_eq!(page.matches("class=\"scores\"").count(), 10, "one table a method");
@@ -291,7 +290,8 @@ fn decisions_are_explained() {
     let of_layer = ["hirescam-block-1", "grad-cam-block-1", "layercam-block-1", "guided-backpropagation", "deconvnet"];
     for method in maps.into_iter().chain(of_layer) {
         for name in [method.into(), format!("{method}-over-image"), format!("{method}-untrained")] {
-            assert_not_blank(&explained.join(format!("3/saliency/{name}.png")));
+            let image = image::open(explained.join(format!("3/saliency/{name}.png"))).unwrap();
+            assert_eq!((image.width(), image.height()), (40, 40), "{name}");
         }
         let bytes = fs::read(explained.join(format!("3/values/{method}.npy"))).unwrap();
         assert!(bytes.starts_with(b"\x93NUMPY"), "{method}");
@@ -410,7 +410,13 @@ fn a_run_is_reported() {
 /// Class and file names from all over the world, on the pages of all commands.
 fn names_in_every_script_are_legible() {
     // As they are named on disk, and as they stand in HTML.
-    let classes = [("кошка", "кошка"), ("狗与猫", "狗与猫"), ("قطة", "قطة"), ("बिल्ली", "बिल्ली"), ("🐶 & <b>", "🐶 &amp; &lt;b&gt;")];
+    let classes = [
+        ("кошка", "кошка"),
+        ("狗与猫", "狗与猫"),
+        ("قطة", "قطة"),
+        ("बिल्ली", "बिल्ली"),
+        ("🐶 & <b>", "🐶 &amp; &lt;b&gt;"),
+    ];
     let folder = tempfile::tempdir().unwrap();
     let photos = folder.path().join("фото 写真");
     for (number, (class, _)) in (0u8..).zip(classes) {
@@ -442,7 +448,8 @@ fn names_in_every_script_are_legible() {
     for page in explained.iter().chain([&report, &read("f/index.html")]) {
         assert!(page.contains(file) && page.contains(classes[2].1), "{file}");
     }
-    let against = |class: usize| explained.iter().any(|page| page.contains(&format!("<bdi>{}</bdi>?</h1>", classes[class].1)));
+    let against =
+        |class: usize| explained.iter().any(|page| page.contains(&format!("<bdi>{}</bdi>?</h1>", classes[class].1)));
     assert!(against(0) || against(4), "one of the two is not what the network says");
     for page in explained.iter().chain([&report, &own, &read("f/index.html"), &read("r/learned/index.html")]) {
         assert!(!page.contains("<b>") && !page.contains('\u{fffd}'), "a name breaks out or is lost");

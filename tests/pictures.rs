@@ -218,14 +218,17 @@ fn a_map_laid_over_a_photo_leaves_it_where_it_says_nothing() {
         let laid = over("Occlusion", &heat(&values, signed), scale, &photo).unwrap();
         let changed: Vec<_> = laid.enumerate_pixels().filter(|&(x, y, pixel)| pixel != photo.get_pixel(x, y)).collect();
         assert_eq!(changed.iter().map(|(x, y, _)| (*x, *y)).collect::<Vec<_>>(), [(0, 0), (1, 0), (2, 0), (63, 0)]);
-        let [strong, other, half, dark] = [0, 1, 2, 63].map(|x| *laid.get_pixel(x, 0));
-        let ends = if signed { [RED, BLUE] } else { [HIGHEST, HIGHEST] };
-        let near = |a: Rgb<u8>, b: Rgb<u8>| (0..3).map(|i| u32::from(a[i].abs_diff(b[i]))).sum::<u32>();
-        // The strongest has nearly the last colour, and lets a little of the photo through.
-        assert!(near(strong, ends[0]) < near(strong, Rgb([200; 3])), "{strong:?}");
-        assert!(near(other, ends[1]) < near(other, Rgb([200; 3])), "{other:?}");
-        assert!(strong != ends[0] && strong != dark, "the photo shows through: {strong:?}, {dark:?}");
-        assert!(near(half, Rgb([200; 3])) < near(strong, Rgb([200; 3])), "half as strong, more of the photo");
+        let [strong, other, half, dark] = [0, 1, 2, 63].map(|x| laid.get_pixel(x, 0).0.map(i32::from));
+        // Red above 0 and blue below; unsigned, the last colour of viridis, which is yellow.
+        let warmth = |[red, _, blue]: [i32; 3]| red - blue;
+        assert!(warmth(strong) > 40, "{strong:?}");
+        assert!(if signed { warmth(other) < -40 } else { other == strong }, "{other:?}");
+        assert!(
+            warmth(dark) > 40 && (0..3).all(|i| strong[i] > dark[i]),
+            "the photo shows through: {strong:?}, {dark:?}"
+        );
+        let change = |pixel: [i32; 3]| pixel.iter().map(|value| (value - 200).abs()).sum::<i32>();
+        assert!(0 < change(half) && change(half) < change(strong), "half as strong, more of the photo");
     }
 }
 

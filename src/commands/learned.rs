@@ -77,9 +77,10 @@ impl Learned<'_> {
         let (geometry, surveyed) = (&self.lens.blocks()[number], &self.survey.blocks[number]);
         let maximised = self.maximised(number)?;
         let count = surveyed.channels.len();
+        let side = geometry.receptive_field.min(self.pictures.size() as usize);
         let channel = |(survey, made): (&ChannelSurvey, &Maximised)| {
             let patches = survey.strongest.iter().map(|place| self.patch(geometry, place)).collect::<Result<_>>()?;
-            Ok(LearnedChannel::new(survey, patches, &made.image(), geometry.receptive_field, count))
+            Ok(LearnedChannel::new(survey, patches, &made.image(), side, count))
         };
         let channels = surveyed.channels.iter().zip(&maximised).map(channel).collect::<Result<_>>()?;
         Ok(LearnedBlock { geometry: geometry.clone(), dead: surveyed.dead(), quiet: surveyed.quiet(), channels })

@@ -96,12 +96,7 @@ pub fn methods(blocks: &[usize], pictures_only: bool) -> Vec<Method> {
 
 impl Inside {
     /// The maps of each block at a stage; `contributions` says of each block what its channels add to the gap.
-    pub fn layers(
-        &self,
-        lens: &Lens,
-        stage: Stage,
-        contributions: impl Iterator<Item = Vec<f64>>,
-    ) -> Vec<Layer<'_>> {
+    pub fn layers(&self, lens: &Lens, stage: Stage, contributions: impl Iterator<Item = Vec<f64>>) -> Vec<Layer<'_>> {
         let mut layers = Vec::new();
         let blocks = self.blocks.iter().zip(lens.blocks()).zip(contributions);
         for (number, ((block, geometry), contributions)) in (1..).zip(blocks) {

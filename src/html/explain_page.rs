@@ -5,9 +5,9 @@ use image::RgbImage;
 use maud::{Markup, html};
 
 use super::explained::Drawn;
-use super::explanations::{decided, evidence, method, question, tests};
+use super::explanations::{decided, evidence, how_tested, method, question};
 use super::maps;
-use super::words::{name, significant, signed_significant};
+use super::words::{name, signed_significant, significant};
 use super::{Explained, Head, document};
 use crate::explain::ledger::Ledger;
 use crate::explain::{Explanation, Lens};
@@ -56,7 +56,7 @@ impl ExplainPage<'_> {
             }
             section #saliency {
                 h2 { "Saliency maps" }
-                (tests(html! {}))
+                (how_tested(html! {}))
                 div.methods { @for map in &self.explained.maps { (method(self.explained, map)) } }
             }
             section #maps {
@@ -98,8 +98,7 @@ impl ExplainPage<'_> {
             ("saliency/evidence-over-image.png".into(), evidence.laid_over),
         ];
         for (slug, finding) in slugs.iter().zip(&explanation.findings) {
-            let [map, control] =
-                [&finding.map, &finding.control].map(|map| Drawn::new(slug, map, &explanation.input));
+            let [map, control] = [&finding.map, &finding.control].map(|map| Drawn::new(slug, map, &explanation.input));
             let map = map?;
             images.push((format!("saliency/{slug}.png"), map.bare));
             images.push((format!("saliency/{slug}-over-image.png"), map.laid_over));
@@ -164,7 +163,7 @@ fn ledger(ledger: &Ledger, target: &str, against: &str) -> Result<Markup> {
             thead {
                 tr {
                     th scope="col" { "summand" } th.number scope="col" { "logits" }
-                    th scope="col" { span.cold { (name(against)) } " ← → " span.warm { (name(target)) } }
+                    th scope="col" { span.sides { span.cold { (name(against)) } span.warm { (name(target)) } } }
                 }
             }
             tbody {
@@ -208,8 +207,7 @@ mod tests {
     use crate::explain::ledger::Share;
 
     fn sum(shares: &[f64], residual: f64) -> Ledger {
-        let channels: Vec<Share> =
-            shares.iter().enumerate().map(|(index, &share)| Share { index, share }).collect();
+        let channels: Vec<Share> = shares.iter().enumerate().map(|(index, &share)| Share { index, share }).collect();
         let size = 1.0 + shares.iter().map(|share| share.abs()).sum::<f64>();
         Ledger {
             logit_gap: 1.0 + shares.iter().sum::<f64>() + residual,

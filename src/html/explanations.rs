@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::maps::colour_bar;
-use super::words::{name, percent, significant};
+use super::maps::{colour_bar, limits};
+use super::words::{name, percent};
 use super::{Explained, ExplainedMap, Report, missing, picture};
 
 /// The part of the page.
@@ -13,13 +13,13 @@ pub fn part(report: &Report) -> Markup {
         return missing("No decision has been explained yet.", &command);
     }
     html! {
-        (tests(html! { "Your own pictures: " code { "convscope explain IMAGE --run " (report.typed()) } }))
+        (how_tested(html! { "Your own pictures: " code { "convscope explain IMAGE --run " (report.typed()) } }))
         @for explained in &report.explained { (decision(explained)) }
     }
 }
 
 /// What the maps are and how they are tested; `more` ends the paragraph.
-pub fn tests(more: Markup) -> Markup {
+pub fn how_tested(more: Markup) -> Markup {
     html! {
         p {
             "Evidence is exact. The other maps approximate or measure, and each carries what speaks for it or against it: beside it the same "
@@ -95,7 +95,7 @@ pub fn method(explained: &Explained, map: &ExplainedMap) -> Markup {
                 figure { (picture(&map.control, &format!("{name} of an untrained network"))) figcaption { "untrained" } }
             }
             (colour_bar(map.scale))
-            p.note { "Untrained network: " (significant(map.control_scale.low())) " to " (significant(map.control_scale.limit)) "." }
+            p.note { "Untrained network: " (limits(map.control_scale)) "." }
             p.verdict { (map.verdict) }
             table.scores {
                 thead { tr { th { "" } th.number { "deletion ↓" } th.number { "insertion ↑" } } }

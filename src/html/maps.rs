@@ -4,7 +4,7 @@ use anyhow::Result;
 use image::RgbImage;
 use maud::{Markup, html};
 
-use super::words::{count, significant, signed_significant};
+use super::words::{count, signed_significant, significant};
 use super::{Picture, picture};
 use crate::report::{Kind, Layer, Order, Scale, Shown, Span, columns, sheet};
 
@@ -39,12 +39,20 @@ pub fn colour_bar(scale: Scale) -> Markup {
     html! {
         p.bar {
             @if scale.limit == 0.0 {
-                "0 everywhere"
+                (limits(scale))
             } @else {
                 (significant(scale.low())) (picture(&embedded(&scale.ramp()), "the colours from one limit to the other")) (significant(scale.limit))
             }
         }
     }
+}
+
+/// The limits of a scale in words.
+pub fn limits(scale: Scale) -> String {
+    if scale.limit == 0.0 {
+        return "0 everywhere".into();
+    }
+    format!("{} to {}", significant(scale.low()), significant(scale.limit))
 }
 
 /// How to read the maps of these layers.

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{FeatureMaps, Heat, Layer, PictureError};
 
 /// The most that a map hides of the photo below it.
-const COVER: f64 = 0.85;
+const COVER: f64 = 0.65;
+/// The share of the limit whose colours lie over a photo: the last ones are too dark to be told from it.
+const BRIGHT: f64 = 0.8;
 /// Pixels of a colour bar.
 const RAMP: u32 = 128;
 
@@ -111,10 +113,12 @@ impl Scale {
         colour(self.share(value), self.signed)
     }
 
-    /// The colour of a value laid over a pixel of a photo, which shows the more the nearer the value is to 0.
+    /// The colour of a value laid over a pixel of a photo, which shows the more the nearer the value is to 0. Of a signed map
+    /// the colour tells the sign, and how much it covers the magnitude.
     fn over(self, value: f32, below: Rgb<u8>) -> Rgb<u8> {
         let share = self.share(value);
-        let (above, cover) = (colour(share, self.signed), COVER * share.abs());
+        let above = if self.signed { colour(BRIGHT * share.signum(), true) } else { colour(share, false) };
+        let cover = COVER * share.abs();
         let mix = |above: u8, below: u8| f64::from(above) * cover + f64::from(below) * (1.0 - cover);
         Rgb([0, 1, 2].map(|i| mix(above[i], below[i]).round() as u8))
     }
