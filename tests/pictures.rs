@@ -89,11 +89,10 @@ fn every_live_map_reaches_the_last_colour_unless_asked_otherwise() {
 fn colours_span_a_map_a_layer_or_all_layers() {
     let (faint, strong) = ([0.0, 1.0, 0.0, 2.0], [0.0, 4.0]);
     let layers = [layer(maps(&faint, (2, 1, 2))), layer(maps(&strong, (1, 1, 2)))];
-    let last = |by: ScaleBy| {
+    let last = |by: ScaleBy| -> [Vec<Rgb<u8>>; 2] {
         let shown = |layer| show(layer, by.span(&layers)).unwrap();
         let colours = |layer| shown(layer).iter().map(|map| *map.image.as_ref().unwrap().get_pixel(1, 0)).collect();
-        let of: [Vec<Rgb<u8>>; 2] = [colours(&layers[0]), colours(&layers[1])];
-        of
+        [colours(&layers[0]), colours(&layers[1])]
     };
     assert_eq!(last(ScaleBy::Map), [vec![HIGHEST; 2], vec![HIGHEST]]);
     assert_eq!(last(ScaleBy::Layer), [vec![HIGHEST, MIDDLE], vec![HIGHEST]]);
