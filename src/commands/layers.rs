@@ -8,6 +8,7 @@ use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{LayersArgs, Which};
 use crate::html::layer_charts;
 use crate::layers::{self, Ablation, Layer, Layers, Subjects};
+use crate::report::ScaleBy;
 use crate::run_dir::{self, RunDir};
 use crate::standing::{self, Standing};
 use crate::terminal::{bar, say};
@@ -50,7 +51,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
     if arguments.out.is_none() && !arguments.no_report {
-        super::report::afterwards(&gpu, run, None, arguments.data.as_deref())?;
+        super::report::afterwards(&gpu, run, None, arguments.data.as_deref(), ScaleBy::default())?;
     }
     Ok(())
 }

@@ -14,8 +14,9 @@ use crate::data::Pictures;
 use crate::data::folder::recordable;
 use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
 use crate::gpu::Gpu;
-use crate::html::{Explained, Looked, METHODS, Newest, REPORT, Report};
+use crate::html::{Explained, Looked, Newest, REPORT, Report, reported};
 use crate::predictions::{self, PREDICTIONS};
+use crate::report::ScaleBy;
 use crate::run_dir::{self, RunDir};
 use crate::standing::{self, Standing};
 use crate::terminal::{one_line, say};
@@ -45,7 +46,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         if explained.is_empty() {
             explained = station.explain(run, pictures.as_ref())?;
         }
-        station.look(run, pictures.as_ref())
+        station.look(run, pictures.as_ref(), arguments.scale)
     });
     let looked = looked.map_err(|error| reason(&error));
     if let Err(reason) = &looked {
@@ -91,11 +92,18 @@ fn check_replaceable(out: Option<&Path>) -> Result<()> {
 }
 
 /// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
-/// there. What keeps a page from being made is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
+/// there. What keeps a page from being made is told, and no more. `pictures` are the run's validation pictures, if they are at
+/// hand; `by` says what the colours of feature maps span.
 ///
 /// # Errors
 /// When the page was made and cannot be written.
-pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) -> Result<()> {
+pub fn afterwards(
+    gpu: &Gpu,
+    run: &Path,
+    pictures: Option<&dyn Pictures>,
+    data: Option<&Path>,
+    by: ScaleBy,
+) -> Result<()> {
     let started = Instant::now();
     let made = || -> Result<Report> {
         let found;
@@ -106,7 +114,7 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
                 found.as_ref()
             }
         };
-        let looked = Station::new(gpu, run, BATCH)?.look(run, pictures).map_err(|error| reason(&error));
+        let looked = Station::new(gpu, run, BATCH)?.look(run, pictures, by).map_err(|error| reason(&error));
         let Newest { explained, damaged } = Explained::newest(run, MOST_EXPLAINED);
         let mut report = Report::read(run, None, looked, explained)?;
         report.damaged.extend(damaged);
@@ -159,8 +167,8 @@ impl<'a> Station<'a> {
     }
 
     /// What the weights make of the validation pictures; the table of that is written where the run has none, as when it was
-    /// stopped.
-    fn look(&self, run: &Path, pictures: &dyn Pictures) -> Result<Looked> {
+    /// stopped. `by` says what the colours of feature maps span.
+    fn look(&self, run: &Path, pictures: &dyn Pictures, by: ScaleBy) -> Result<Looked> {
         self.lens.load(&self.weights);
         let predictions = predict(&self.lens, pictures)?;
         if !run.join(PREDICTIONS).exists()
@@ -170,7 +178,7 @@ impl<'a> Station<'a> {
             // The page can do without.
             say(format!("note: {error:#}"));
         }
-        Looked::new(run, &self.lens, &self.weights, pictures, &predictions)
+        Looked::new(run, &self.lens, &self.weights, pictures, &predictions, by)
     }
 
     /// Explains a mistake, a close call and a hit.
@@ -181,7 +189,7 @@ impl<'a> Station<'a> {
         let control = Weights::initial(lens.spec(), CONTROL_SEED);
         let options = Options {
             against: None,
-            methods: METHODS.to_vec(),
+            methods: reported(lens.blocks().len()).to_vec(),
             means: None,
             standing: standing::verdict(standing.as_ref()),
         };
