@@ -1,15 +1,30 @@
 #!/bin/sh
-# Makes the pictures of the README anew: trains on synthetic pictures, then looks inside.
+# Makes the pictures of the README anew: trains on synthetic pictures, looks inside, and photographs the pages with Chromium.
+# CONVSCOPE names the program, if it is built already; CHROMIUM the browser.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
+browser=${CHROMIUM:-chromium}
+command -v "$browser" >/dev/null || { echo "gallery.sh: there is no $browser: install Chromium, or name it in CHROMIUM" >&2; exit 1; }
+if [ -z "${CONVSCOPE:-}" ]; then
+    cargo build --release --manifest-path "$root/Cargo.toml"
+    CONVSCOPE=$root/target/release/convscope
+fi
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
-cargo build --release --manifest-path "$root/Cargo.toml"
 cd "$work"
-"$root/target/release/convscope" train
-"$root/target/release/convscope" explain --run runs/001
-"$root/target/release/convscope" learned --run runs/001
-cp runs/001/features/overview.png "$root/docs/overview.png"
+
+# photograph PAGE HEIGHT PICTURE: the top of a page.
+photograph() {
+    "$browser" --headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
+        --disable-component-update --disable-sync --user-data-dir="$work/browser" --hide-scrollbars \
+        --window-size="1200,$2" --screenshot="$root/docs/$3" "file://$work/$1" 2>"$work/browser.log" ||
+        { cat "$work/browser.log" >&2; exit 1; }
+}
+
+"$CONVSCOPE" train
+"$CONVSCOPE" explain --run runs/001
+"$CONVSCOPE" learned --run runs/001
+photograph runs/001/features/index.html 1500 overview.png
 # The first that was explained: the worst mistake.
-cp "$(ls -dtr runs/001/explain/*/ | head -n 1)index.png" "$root/docs/explain.png"
-cp runs/001/learned/block-4-patches.png "$root/docs/learned.png"
+photograph "$(ls -dtr runs/001/explain/*/ | head -n 1)index.html" 2400 explain.png
+photograph runs/001/learned/index.html 1500 learned.png

@@ -1,14 +1,13 @@
 //! Looking inside: what each layer makes of one picture.
 
-use anyhow::{Context, Result, ensure};
-use image::RgbImage;
+use anyhow::{Result, ensure};
 
 use crate::checkpoint::Weights;
 use crate::data::prepare;
 use crate::gpu::{Gpu, Tensor};
 use crate::layout::{padded, unpack_images};
 use crate::model::{Mode, Model};
-use crate::report::{self, FeatureMaps, Filters, Layer, Order, ScaleBy};
+use crate::report::{FeatureMaps, Filters, Layer, Order};
 use crate::spec::Spec;
 use crate::stats;
 
@@ -31,6 +30,16 @@ impl Stage {
             Self::Norm => "after batch norm",
             Self::Relu => "after ReLU",
         }
+    }
+
+    /// As it stands in headings, of a block by its number: "Block 3 after ReLU".
+    pub fn of_block(self, number: usize) -> String {
+        format!("Block {number} {}", self.name())
+    }
+
+    /// Whether maps may have values below 0.
+    pub fn signed(self) -> bool {
+        self != Self::Relu
     }
 }
 
@@ -114,38 +123,11 @@ pub fn first_filters<'a>(spec: &Spec, weights: &'a Weights) -> Filters<'a> {
     Filters { name: "Block 1", weights, height: spec.kernel, width: spec.kernel }
 }
 
-/// Draws a look: an overview and one sheet of all maps for each block, as (file name, picture).
-///
-/// `title` heads the overview; `facts` stand in the caption of every picture.
-///
-/// # Errors
-/// When a value is not finite.
-pub fn draw(
-    look: &Look,
-    model: &Model,
-    pixels: &[u8],
-    stage: Stage,
-    title: &str,
-    facts: &[String],
-) -> Result<Vec<(String, RgbImage)>> {
-    let geometry = model.spec().blocks().expect("the model was built from it");
-    let [_, height, width] = model.spec().input;
-    let input =
-        RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()).context("the picture has another size")?;
-    let names: Vec<String> = (1..=geometry.len()).map(|number| format!("Block {number} {}", stage.name())).collect();
-    let layers: Vec<Layer<'_>> = look
-        .maps
-        .iter()
-        .zip(&geometry)
-        .zip(&names)
-        .map(|((values, block), name)| FeatureMaps::new(name, values, block, stage != Stage::Relu))
-        .map(|maps| Layer { maps, order: Order::Strongest })
-        .collect();
-
-    let by = ScaleBy::default();
-    let mut pictures = vec![("overview.png".to_string(), report::overview(title, &layers, by, &input, facts)?)];
-    for (number, layer) in (1..).zip(&layers) {
-        pictures.push((format!("block-{number}.png"), report::grid(layer, by.span(&layers), &input, facts)?));
-    }
-    Ok(pictures)
+/// The maps of a look at a stage, those of the largest mean magnitude first.
+pub fn layers<'a>(look: &'a Look, spec: &Spec, stage: Stage) -> Vec<Layer<'a>> {
+    let geometry = spec.blocks().expect("the model was built from it");
+    let maps = (1..).zip(look.maps.iter().zip(&geometry));
+    let maps =
+        maps.map(|(number, (values, block))| FeatureMaps::new(stage.of_block(number), values, block, stage.signed()));
+    maps.map(|maps| Layer { maps, order: Order::Strongest }).collect()
 }

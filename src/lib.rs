@@ -12,7 +12,8 @@
 //! 4. [`train`]: the steps of an epoch; the processor waits for the device only to read loss and accuracy, about once a
 //!    second.
 //! 5. [`checkpoint`]: the weights as PyTorch names them; [`run_dir`]: the folder of a run.
-//! 6. [`reading`]: what lies in the folder of a run or a study, read and checked; [`inspect`]: what each layer makes of a picture; [`report`]: how that is drawn; [`mod@html`]: all of it on one page.
+//! 6. [`reading`]: what lies in the folder of a run or a study, read and checked; [`inspect`]: what each layer makes of a picture;
+//!    [`report`]: how that is drawn; [`mod@html`]: the pages that tell it.
 //! 7. [`study`]: how many blocks are enough, by cross-validation; [`stats`]: the statistics behind it.
 //!
 //! [`reference`](mod@reference) repeats every kernel in plain loops on the processor; the tests hold the kernels against it.

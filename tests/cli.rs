@@ -27,6 +27,7 @@ fn main() {
         trial("a_run_is_reported", a_run_is_reported),
         trial("a_network_that_guesses_is_told_so_first", a_network_that_guesses_is_told_so_first),
         trial("a_network_that_knows_is_told_so", a_network_that_knows_is_told_so),
+        trial("names_in_every_script_are_legible", names_in_every_script_are_legible),
         trial("adapters_are_listed", adapters_are_listed),
         trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
         trial("kernels_can_be_chosen", kernels_can_be_chosen),
@@ -95,13 +96,21 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// The picture is there, and its lowest quarter, where only maps stand, shows many colours.
+/// The image is there and shows many colours.
 fn assert_not_blank(path: &Path) {
-    let picture = image::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).to_rgb8();
-    let lowest = picture.height() / 4 * 3;
-    let maps = picture.enumerate_pixels().filter(|(_, y, _)| *y >= lowest);
-    let colours: HashSet<_> = maps.map(|(_, _, pixel)| pixel.0).filter(|[r, g, b]| r != g || g != b).collect();
+    let image = image::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).to_rgb8();
+    let colours: HashSet<_> = image.pixels().map(|pixel| pixel.0).filter(|[r, g, b]| r != g || g != b).collect();
     assert!(colours.len() >= 8, "{} shows {} colours", path.display(), colours.len());
+}
+
+/// Reads a page, which holds its images itself.
+fn page(path: &Path) -> String {
+    let page = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{}", path.display());
+    assert!(page.contains("data:image/png;base64,"), "{} shows no map", path.display());
+    let loads = page.matches("src=\"").count();
+    assert_eq!(page.matches("src=\"data:image/").count(), loads, "{} loads something", path.display());
+    page
 }
 
 fn train_leaves_a_complete_run() {
@@ -136,7 +145,9 @@ fn train_leaves_a_complete_run() {
     assert_eq!(last.meta.epoch, 2);
     assert_eq!(last.weights.batches, 6, "two epochs of 20 pictures in batches of 8");
     Checkpoint::from_bytes(&fs::read(run.join("best.safetensors")).unwrap()).unwrap();
-    for name in ["overview.png", "block-1.png", "block-2.png"] {
+    let features = page(&run.join("features/index.html"));
+    assert!(features.contains("Block 2 after ReLU: 6 maps of 9 × 9 values"), "{features}");
+    for name in ["block-1.png", "block-2.png"] {
         assert_not_blank(&run.join("features").join(name));
     }
 
@@ -238,14 +249,23 @@ fn features_of_a_new_image() {
     let printed = succeed(folder.path(), &["features", "photos/red/3.png", "--run", "runs/001"]);
     assert!(printed.contains("trained on drawn pictures only"), "{printed}");
     assert!(printed.contains("photos/red/3.png: cat") || printed.contains("photos/red/3.png: dog"), "{printed}");
-    for name in ["overview.png", "block-1.png", "block-2.png"] {
-        assert_not_blank(&folder.path().join("runs/001/features/3").join(name));
+    let features = folder.path().join("runs/001/features");
+    let own = page(&features.join("3/index.html"));
+    assert!(own.contains("trained on drawn pictures only") && own.contains("photos/red/3.png"), "{own}");
+    assert!(own.contains("Each map has its own colours"), "{own}");
+    for name in ["block-1.png", "block-2.png"] {
+        assert_not_blank(&features.join("3").join(name));
+    }
+    for (scale, said) in [("layer", "The maps of a layer share"), ("global", "The maps of all layers share")] {
+        let out = format!("by-{scale}");
+        succeed(folder.path(), &["features", "photos/red/3.png", "--run", "runs/001", "--scale", scale, "--out", &out]);
+        assert!(page(&folder.path().join(out).join("index.html")).contains(said), "{scale}");
     }
     succeed(
         folder.path(),
         &["features", "photos/red/3.png", "--run", "runs/001", "--stage", "conv", "--weights", "last"],
     );
-    assert_not_blank(&folder.path().join("runs/001/features/3-conv-last/block-2.png"));
+    assert_not_blank(&features.join("3-conv-last/block-2.png"));
 
     let error = fail(folder.path(), &["features", "photos/red/3.png", "--run", "nowhere"]);
     assert!(error.contains("--run nowhere: there is no such folder"), "{error}");
@@ -266,15 +286,25 @@ fn decisions_are_explained() {
     let run = ["--run", "runs/001"];
     let explain = |more: &[&str]| succeed(folder.path(), &[&["explain"], more, &run[..]].concat());
     let printed = explain(&["photos/red/3.png", "list.txt", "--pictures-only", "--layers", "1"]);
-    assert!(printed.contains("runs/001/explain/3/index.png"), "{printed}");
+    assert!(printed.contains("runs/001/explain/3/index.html"), "{printed}");
     let explained = folder.path().join("runs/001/explain");
     for name in ["1", "2", "3"] {
-        assert_not_blank(&explained.join(name).join("index.png"));
+        let page = page(&explained.join(name).join("index.html"));
+        for said in
+            [&format!("photos/red/{name}.png"), "evidence over it", "sum = logit gap", "Block 1 after batch norm"]
+        {
+            assert!(page.contains(said), "{said}");
+        }
+        assert_eq!(page.matches("class=\"scores\"").count(), 10, "one table a method");
+        assert_not_blank(&explained.join(name).join("saliency/evidence-over-image.png"));
     }
     let maps = ["occlusion", "integrated-gradients", "smoothgrad", "gradient", "gradient-x-input"];
     let of_layer = ["hirescam-block-1", "grad-cam-block-1", "layercam-block-1", "guided-backpropagation", "deconvnet"];
     for method in maps.into_iter().chain(of_layer) {
-        assert_not_blank(&explained.join(format!("3/saliency/{method}.png")));
+        for name in [method.into(), format!("{method}-over-image"), format!("{method}-untrained")] {
+            let image = image::open(explained.join(format!("3/saliency/{name}.png"))).unwrap();
+            assert_eq!((image.width(), image.height()), (40, 40), "{name}");
+        }
         let bytes = fs::read(explained.join(format!("3/values/{method}.npy"))).unwrap();
         assert!(bytes.starts_with(b"\x93NUMPY"), "{method}");
     }
@@ -293,7 +323,7 @@ fn decisions_are_explained() {
     assert!(json(&explained.join("3/hover.json"))["blocks"][1]["values"][0]["inputs"].is_array());
 
     // Without an image: pictures of the run.
-    let printed = explain(&["--out", "own", "--scale", "map"]);
+    let printed = explain(&["--out", "own", "--scale", "global"]);
     assert!(printed.contains("rightly") || printed.contains("wrongly"), "{printed}");
     let own: Vec<_> = fs::read_dir(folder.path().join("own")).unwrap().collect();
     assert!((1..=5).contains(&own.len()), "{}", own.len());
@@ -312,7 +342,7 @@ fn decisions_are_explained() {
     fs::write(folder.path().join("broken.png"), b"no picture").unwrap();
     let error = fail(&["broken.png", "photos/red/4.png"]);
     assert!(error.contains("broken.png"), "{error}");
-    assert_not_blank(&explained.join("4/index.png"));
+    page(&explained.join("4/index.html"));
 }
 
 fn what_was_learned_is_shown() {
@@ -324,6 +354,8 @@ fn what_was_learned_is_shown() {
     for name in ["filters", "block-1-patches", "block-2-patches", "block-1-maximised", "block-2-maximised"] {
         assert_not_blank(&learned.join(format!("{name}.png")));
     }
+    let shown = page(&learned.join("index.html"));
+    assert!(shown.contains("Block 2: 6 channels") && shown.contains("10 validation images"), "{shown}");
     let channels = fs::read_to_string(learned.join("channels.csv")).unwrap();
     assert!(channels.starts_with("block,channel,max,share_of_pictures,mean,state\n1,0,"), "{channels}");
     let patches = fs::read_to_string(learned.join("patches.csv")).unwrap();
@@ -354,6 +386,7 @@ fn a_run_is_reported() {
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     let first = read("run/report.html");
     assert!(first.contains("data:image/jpeg;base64,"), "shows pictures");
+    assert!(first.contains("laid over the image") && first.contains("Each map has its own colours"), "{first}");
     for missing in ["convscope explain --run run", "convscope layers --run run", "convscope depth"] {
         assert!(first.contains(&format!("<code>{missing}")), "{missing}");
     }
@@ -365,6 +398,11 @@ fn a_run_is_reported() {
     succeed(folder.path(), &["report", "run"]);
     let decisions = |page: &str| page.matches("class=\"decision\"").count();
     assert!(decisions(&read("run/report.html")) > decisions(&read("page.html")), "takes what explain has left");
+    for method in ["Evidence", "Occlusion", "Integrated gradients", "Grad-CAM, block 2"] {
+        assert!(read("run/report.html").contains(&format!("<h4>{method}</h4>")), "{method}");
+    }
+    succeed(folder.path(), &["report", "run", "--scale", "layer", "--out", "layer.html"]);
+    assert!(read("layer.html").contains("The maps of a layer share one colour scale"));
 
     let weights = fs::read(folder.path().join("run/best.safetensors")).unwrap();
     let error = fail(folder.path(), &["report", "run", "--out", "run/best.safetensors"]);
@@ -422,6 +460,18 @@ fn a_network_that_guesses_is_told_so_first() {
             "{printed}"
         );
     }
+    // On every page it is the first note, and stands before all else that is told.
+    for name in ["features/index.html", "features/0/index.html", "explain/0/index.html", "learned/index.html"] {
+        let page = page(&folder.path().join("run").join(name));
+        let note = page.find("<p class=\"missing\">").unwrap_or_else(|| panic!("{name}"));
+        assert!(page[note..].starts_with("<p class=\"missing\">This network was not shown to do better"), "{name}");
+        assert!(note < page.find("<dl").unwrap(), "{name}");
+    }
+    let page = page(&folder.path().join("run/explain/0/index.html"));
+    assert!(
+        page.contains("Not judged: this network was not shown to do better") && page.contains("for the blurred image")
+    );
+    assert!(!page.contains("It differs from an untrained"), "no map of a guess is judged");
     let saliency = json(&folder.path().join("run/explain/0/saliency.json"));
     for method in saliency["methods"].as_array().unwrap() {
         let verdict = method["verdict"].as_str().unwrap();
@@ -482,6 +532,12 @@ fn a_network_that_knows_is_told_so() {
         let printed = succeed(folder.path(), command);
         assert!(printed.starts_with(&format!("network  best.safetensors: {said}")), "{printed}");
     }
+    for name in ["features/index.html", "features/0/index.html", "explain/0/index.html", "learned/index.html"] {
+        assert!(
+            !page(&folder.path().join("run").join(name)).contains("class=\"missing\""),
+            "{name}: nothing to warn of"
+        );
+    }
 
     // A run that was stopped has no such table; `report` adds it.
     fs::remove_file(&path).unwrap();
@@ -493,6 +549,55 @@ fn a_network_that_knows_is_told_so() {
     assert_eq!(names(&again), names(&first));
     let page = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
     assert!(page.contains("expected calibration error (ECE)") && !page.contains("class=\"caution\""));
+}
+
+/// Class and file names from all over the world, on the pages of all commands.
+fn names_in_every_script_are_legible() {
+    // As they are named on disk, and as they stand in HTML.
+    let classes = [
+        ("кошка", "кошка"),
+        ("狗与猫", "狗与猫"),
+        ("قطة", "قطة"),
+        ("बिल्ली", "बिल्ली"),
+        ("🐶 & <b>", "🐶 &amp; &lt;b&gt;"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("фото 写真");
+    for (number, (class, _)) in (0u8..).zip(classes) {
+        fs::create_dir_all(photos.join(class)).unwrap();
+        for photo in 0..6u8 {
+            let image = image::RgbImage::from_fn(40, 40, |x, y| {
+                image::Rgb([40 * number, (x * 3 + y) as u8 % 50 + 8 * photo, 250 - 40 * number])
+            });
+            image.save(photos.join(class).join(format!("снимок 图 {photo}.png"))).unwrap();
+        }
+    }
+    let tiny = ["--data", "фото 写真", "--size", "40", "--batch", "8", "--channels", "4,6", "--epochs", "1"];
+    succeed(folder.path(), &[&["train", "--out", "r"][..], &tiny].concat());
+    let one = format!("фото 写真/{}/снимок 图 3.png", classes[2].0);
+    succeed(folder.path(), &["features", &one, "--run", "r", "--out", "f"]);
+    succeed(folder.path(), &["explain", &one, "--run", "r", "--against", classes[0].0]);
+    succeed(folder.path(), &["explain", &one, "--run", "r", "--against", classes[4].0]);
+    succeed(folder.path(), &["learned", "--run", "r"]);
+    succeed(folder.path(), &["report", "r"]);
+
+    let read = |name: &str| page(&folder.path().join(name));
+    let [report, own] = [read("r/report.html"), read("r/features/index.html")];
+    for (class, escaped) in classes {
+        assert!(report.contains(&format!("<bdi>{escaped}</bdi>")), "{class}");
+    }
+    assert!(classes.iter().any(|(_, escaped)| own.contains(&format!("<dd><bdi>{escaped}</bdi></dd>"))), "the label");
+    let file = "снимок 图 3.png";
+    let explained = [read("r/explain/снимок 图 3/index.html"), read("r/explain/снимок 图 3-2/index.html")];
+    for page in explained.iter().chain([&report, &read("f/index.html")]) {
+        assert!(page.contains(file) && page.contains(classes[2].1), "{file}");
+    }
+    let against =
+        |class: usize| explained.iter().any(|page| page.contains(&format!("<bdi>{}</bdi>?</h1>", classes[class].1)));
+    assert!(against(0) || against(4), "one of the two is not what the network says");
+    for page in explained.iter().chain([&report, &own, &read("f/index.html"), &read("r/learned/index.html")]) {
+        assert!(!page.contains("<b>") && !page.contains('\u{fffd}'), "a name breaks out or is lost");
+    }
 }
 
 fn adapters_are_listed() {
@@ -715,7 +820,7 @@ fn what_a_stopped_command_left_is_removed() {
     assert_eq!(fs::read_dir(&run).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 0);
     assert!(unfinished(&run).contains(&"claim.unfinished".to_string()), "it had claimed the folder");
     fs::create_dir(run.join("features")).unwrap();
-    for name in ["best.safetensors.4000000-7.unfinished", "features/overview.png.4000000-12.unfinished"] {
+    for name in ["best.safetensors.4000000-7.unfinished", "features/block-1.png.4000000-12.unfinished"] {
         fs::write(run.join(name), b"half").unwrap();
     }
     fs::write(run.join("notes.unfinished"), b"of the user").unwrap();
@@ -859,7 +964,7 @@ fn results_that_cannot_be_written_are_an_error() {
     let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(run.stdout.take());
     assert_one_output_error(&run.wait_with_output().unwrap());
-    assert!(folder.path().join("unread/features/overview.png").exists());
+    assert!(folder.path().join("unread/features/index.html").exists());
 
     if let Ok(full) = fs::File::options().write(true).open("/dev/full") {
         let mut list = Command::new(env!("CARGO_BIN_EXE_convscope"));

@@ -35,7 +35,7 @@ pub struct Cli {
 pub enum Command {
     /// Train the network, on pictures that the program draws itself or on your own
     Train(Box<TrainArgs>),
-    /// Draw the feature maps of an image with a trained network
+    /// Show the feature maps of an image with a trained network
     Features(FeaturesArgs),
     /// Explain why the network decided as it did on an image: evidence, saliency maps, feature maps
     Explain(ExplainArgs),
@@ -82,7 +82,10 @@ pub struct FeaturesArgs {
     /// Where in a block its maps are taken
     #[arg(long, value_enum, default_value_t = Stage::Relu)]
     pub stage: Stage,
-    /// Folder for the pictures; must not exist yet [default: a new one below RUN/features]
+    /// What the colours of feature maps span
+    #[arg(long, value_enum, default_value_t)]
+    pub scale: ScaleBy,
+    /// Folder for the page and the images; must not exist yet [default: a new one below RUN/features]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// On what to compute.
@@ -197,6 +200,9 @@ pub struct ReportArgs {
     /// Where the photos of the run are now [default: where they were]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// What the colours of feature maps span
+    #[arg(long, value_enum, default_value_t)]
+    pub scale: ScaleBy,
     /// The page; an older one is replaced [default: RUN/report.html]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

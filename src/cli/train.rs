@@ -10,6 +10,7 @@ use super::{Config, DeviceArgs, Folders, Training};
 use crate::data::drawn;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
 use crate::reading::{check_batch, check_recipe, check_val_share};
+use crate::report::ScaleBy;
 use crate::spec::{Head, Spec};
 
 /// Pictures a training step, where nothing else is asked for.
@@ -111,6 +112,9 @@ pub struct TrainArgs {
     /// Memory for decoded pictures, in MiB; what does not fit is decoded again each time
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     pub cache: usize,
+    /// What the colours of feature maps span
+    #[arg(long, value_enum, default_value_t)]
+    pub scale: ScaleBy,
     /// Folder of the run itself; must not exist yet [default: runs/001 or the next free number]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -14,13 +14,11 @@ use crate::data::names::{class_key, path_text};
 use crate::data::{Pictures, folder, prepare};
 use crate::explain::learned::BlockSurvey;
 use crate::explain::ledger::Ledger;
-use crate::explain::pages::Pages;
 use crate::explain::saliency::Completeness;
 use crate::explain::trust::{Baselines, Trust};
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
-use crate::html::{EXPLAINED, Explained};
-use crate::inspect::Stage;
+use crate::html::{EXPLAINED, ExplainPage, Explained};
 use crate::reading::Run;
 use crate::run_dir::{self, RunDir};
 use crate::standing;
@@ -85,16 +83,25 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         let computed = started.elapsed().as_secs_f64();
         let decision = decision(&explanation, subject, &meta.classes);
         let name = &subject.name;
-        let mut facts = vec![format!("image {name}; the network says {decision}"), format!("weights {weights_shown}")];
-        facts.splice(0..0, standing::caution(standing.as_ref()));
+        let mut notes: Vec<String> = standing::caution(standing.as_ref()).into_iter().collect();
         if meta.drawn && subject.truth.is_none() {
-            facts.push(super::DRAWN.into());
+            notes.push(super::DRAWN.to_string());
         }
         if against == Some(explanation.question.target) {
             say(format!("note: {name}: --against is the predicted class itself, so the runner-up takes its place"));
         }
-        let pages = Pages::new(&lens, &explanation, &meta.classes, &facts, arguments.scale);
-        let written = write(parent.path(), subject, &weights, &explanation, &pages, &meta.classes);
+        let explained = Explained::new(&lens, &explanation, &meta.classes, name, subject.truth);
+        let written = explained.and_then(|explained| {
+            let page = ExplainPage {
+                lens: &lens,
+                explanation: &explanation,
+                explained: &explained,
+                weights: &weights_shown,
+                notes: &notes,
+                by: arguments.scale,
+            };
+            write(parent.path(), subject, &weights, &page)
+        });
         match written {
             Ok(index) => {
                 let drawn = started.elapsed().as_secs_f64() - computed;
@@ -249,32 +256,17 @@ fn text(bytes: &[u8]) -> Option<String> {
 }
 
 /// Writes everything about one decision into a folder of its own below `parent`. Returns the page to open first.
-fn write(
-    parent: &Path,
-    subject: &Subject,
-    weights: &Weights,
-    explanation: &Explanation,
-    pages: &Pages,
-    classes: &[String],
-) -> Result<PathBuf> {
-    let lens = pages.lens();
-    let mut pictures = vec![("index.png".to_string(), pages.index()?)];
+fn write(parent: &Path, subject: &Subject, weights: &Weights, page: &ExplainPage) -> Result<PathBuf> {
+    let ExplainPage { lens, explanation, explained, .. } = page;
     let slugs: Vec<String> = explanation.findings.iter().map(|finding| slug(&finding.method.name())).collect();
-    for (slug, page) in slugs.iter().zip(pages.methods()?) {
-        pictures.push((format!("saliency/{slug}.png"), page));
-    }
-    for (stage, name) in [(Stage::Conv, "conv"), (Stage::Norm, "norm"), (Stage::Relu, "relu")] {
-        for (number, page) in (1..).zip(pages.maps(stage)?) {
-            pictures.push((format!("maps/block-{number}-{name}.png"), page));
-        }
-    }
-    // Whatever cannot be drawn has failed by now, before there is a folder.
+    // Whatever cannot be drawn fails before there is a folder.
+    let (text, images) = (page.page()?, page.images(&slugs)?);
     let folder = RunDir::below(parent, &subject.stem)?;
     for part in ["saliency", "maps", "values"] {
         let path = folder.file(part);
         fs::create_dir(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
     }
-    super::write_pictures(&folder, pictures)?;
+    super::write_images(&folder, &images)?;
 
     for (number, (block, geometry)) in (1..).zip(explanation.inside.blocks.iter().zip(lens.blocks())) {
         for (values, name) in [(&block.conv, "conv"), (&block.norm, "norm"), (&block.relu, "relu")] {
@@ -288,14 +280,15 @@ fn write(
         write_npy(&folder, slug, &map.values, &[map.height, map.width])?;
     }
 
-    let class = |index: usize| classes[index].as_str();
-    let [target, against] = [explanation.question.target, explanation.question.against].map(class);
-    folder.write_json("ledger.json", &LedgerFile { class: target, against, ledger: &explanation.ledger })?;
+    let ledger = LedgerFile { class: &explained.target, against: &explained.against, ledger: &explanation.ledger };
+    folder.write_json("ledger.json", &ledger)?;
     folder.write_json("saliency.json", &saliency_file(explanation, &slugs))?;
     write_channels(&folder, explanation)?;
     folder.write_compact_json("hover.json", &Hover::new(lens, weights, explanation))?;
-    folder.write_json(EXPLAINED, &Explained::new(lens, explanation, classes, &subject.name, subject.truth)?)?;
-    Ok(folder.file("index.png"))
+    folder.write_json(EXPLAINED, &explained.for_report(lens.blocks().len()))?;
+    // Last, so that it is there only with all that it speaks of.
+    folder.write(super::INDEX, text.as_bytes())?;
+    Ok(folder.file(super::INDEX))
 }
 
 /// `ledger.json`
@@ -317,7 +310,7 @@ struct SaliencyFile<'a> {
 #[derive(Serialize)]
 struct MethodRecord<'a> {
     name: String,
-    /// Its page below `saliency/` and its values below `values/`, but for the ending.
+    /// Its images below `saliency/` and its values below `values/`, but for the ending.
     file: &'a str,
     #[serde(flatten)]
     trust: &'a Trust,

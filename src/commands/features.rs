@@ -5,6 +5,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::checkpoint::Checkpoint;
 use crate::cli::{FeaturesArgs, Which};
 use crate::data::prepare;
+use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
 use crate::model::{Keep, Model};
 use crate::reading::{Run, unusable};
@@ -28,23 +29,36 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
         .with_context(|| unusable(&arguments.run.join(arguments.weights.file())))?;
 
     let weights = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
-    let mut facts = super::facts(&format!("image {shown}"), &look, &meta.classes, &weights);
-    facts.splice(0..0, caution);
+    let mut notes: Vec<String> = caution.into_iter().collect();
     if meta.drawn {
-        facts.push(super::DRAWN.into());
+        notes.push(super::DRAWN.to_string());
         say(format!("note: {}", super::DRAWN));
     }
-    let pictures = inspect::draw(&look, &model, &pixels, arguments.stage, "Feature maps", &facts)?;
-    let folder = folder(arguments)?;
-    super::write_pictures(&folder, pictures)?;
-
     let predicted = look.predicted();
+    let page = FeaturesPage {
+        image: &shown.to_string(),
+        input: &super::square(run.size(), pixels),
+        prediction: (&meta.classes[predicted], look.probabilities[predicted]),
+        truth: None,
+        weights: &weights,
+        notes: &notes,
+        layers: &inspect::layers(&look, &meta.spec, arguments.stage),
+        by: arguments.scale,
+    };
+    // Whatever cannot be drawn fails before there is a folder.
+    let (text, sheets) = (page.page()?, page.sheets()?);
+    let folder = folder(arguments)?;
+    folder.write(super::INDEX, text.as_bytes())?;
+    super::write_images(&folder, &sheets)?;
+
     say(format!("{shown}: {} ({:.1} %)", meta.classes[predicted], 100.0 * look.probabilities[predicted]));
-    say(format!("wrote {}: overview.png, and block-1.png to block-{}.png", folder.path().display(), look.maps.len()));
+    let last = look.maps.len();
+    let folder = folder.path().display();
+    say(format!("wrote {folder}: index.html to open, and block-1.png to block-{last}.png without text"));
     Ok(())
 }
 
-/// Makes the folder for the pictures: `--out`, or a new one named after the image below the run's `features/`.
+/// Makes the folder for the page: `--out`, or a new one named after the image below the run's `features/`.
 fn folder(arguments: &FeaturesArgs) -> Result<RunDir> {
     if let Some(out) = &arguments.out {
         return RunDir::create(Some(out));

@@ -9,6 +9,7 @@ use crate::cli::{LayersArgs, Which};
 use crate::html::layer_charts;
 use crate::layers::{self, Ablation, Layer, Layers, Subjects};
 use crate::reading::Run;
+use crate::report::ScaleBy;
 use crate::run_dir::{self, RunDir};
 use crate::standing::{self, Standing};
 use crate::terminal::{bar, say};
@@ -51,7 +52,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
     if arguments.out.is_none() && !arguments.no_report {
-        super::report::afterwards(&gpu, &arguments.run, None, arguments.data.as_deref())?;
+        super::report::afterwards(&gpu, &arguments.run, None, arguments.data.as_deref(), ScaleBy::default())?;
     }
     Ok(())
 }

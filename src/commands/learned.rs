@@ -10,16 +10,16 @@ use crate::cli::LearnedArgs;
 use crate::data::Pictures;
 use crate::explain::Lens;
 use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, crop, maximise};
+use crate::html::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 use crate::inspect::first_filters;
 use crate::reading::Run;
-use crate::report::{self, PatchRow};
 use crate::run_dir::{self, RunDir};
 use crate::spec::Block;
 use crate::standing;
 use crate::terminal::{bar, say};
 
-/// Patches of each channel: a square of them.
-const PATCHES: usize = 9;
+/// Patches of each channel.
+const PATCHES: usize = SQUARE * SQUARE;
 
 pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
@@ -37,69 +37,54 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     say(format!("pictures {} for validation, {:.1} s", survey.pictures, started.elapsed().as_secs_f64()));
 
     let shown = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
-    let sheets = Sheets {
-        lens: &lens,
-        survey: &survey,
-        pictures: pictures.as_ref(),
-        facts: caution.into_iter().chain([format!("weights {shown}")]).collect(),
+    let looked = Learned { lens: &lens, survey: &survey, pictures: pictures.as_ref() };
+    let blocks = (0..lens.blocks().len()).map(|number| looked.block(number)).collect::<Result<Vec<_>>>()?;
+    let page = LearnedPage {
+        weights: &shown,
+        notes: caution.as_slice(),
+        images: survey.pictures,
+        filters: &first_filters(&meta.spec, &weights).shown()?,
+        blocks: &blocks,
     };
-    let filters = first_filters(&meta.spec, &weights);
-    let mut drawn = vec![("filters.png".into(), report::filters("Filters of block 1", &sheets.facts, &filters)?)];
-    for number in 0..lens.blocks().len() {
-        let block = number + 1;
-        drawn.push((format!("block-{block}-patches.png"), sheets.patches(number)?));
-        drawn.push((format!("block-{block}-maximised.png"), sheets.maximised(number)?));
-    }
+    let text = page.page()?;
     // Whatever cannot be drawn has failed by now, before there is a folder.
     let folder = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?,
         None => RunDir::below(&arguments.run, "learned")?,
     };
-    super::write_pictures(&folder, drawn)?;
+    super::write_images(&folder, &page.sheets())?;
     write_channels(&folder, &survey)?;
     write_patches(&folder, &survey, lens.blocks(), pictures.as_ref())?;
+    folder.write(super::INDEX, text.as_bytes())?;
     say(format!("wrote {}", folder.path().display()));
-    say("  filters.png                  the filters of block 1 in colour");
-    say("  block-N-patches.png          the nine strongest patches of each channel; patches.csv names their files");
-    say("  block-N-maximised.png        pictures only: made to drive each channel up");
+    say("  index.html                   open this first: filters, and of each channel what drives it up");
+    say("  filters.png, block-N-*.png   the same without text; patches.csv names the images of the patches");
     say(
-        "  channels.csv                 of each channel: largest value, share of pictures on which it fires, dead or quiet",
+        "  channels.csv                 of each channel: largest value, share of images on which it fires, dead or quiet",
     );
     Ok(())
 }
 
-/// Draws what is known of the channels of a block, counted from 0.
-struct Sheets<'a> {
+/// What is known of the channels.
+struct Learned<'a> {
     lens: &'a Lens<'a>,
     survey: &'a Survey,
     pictures: &'a dyn Pictures,
-    /// What is said on every sheet.
-    facts: Vec<String>,
 }
 
-impl Sheets<'_> {
-    /// The strongest patches of each channel.
-    fn patches(&self, number: usize) -> Result<RgbImage> {
+impl Learned<'_> {
+    /// What the channels of a block, counted from 0, have learned.
+    fn block(&self, number: usize) -> Result<LearnedBlock> {
         let (geometry, surveyed) = (&self.lens.blocks()[number], &self.survey.blocks[number]);
-        let mut rows = Vec::with_capacity(surveyed.channels.len());
-        for (index, channel) in surveyed.channels.iter().enumerate() {
-            let patches = channel.strongest.iter().map(|place| self.patch(geometry, place));
-            rows.push(row(index, channel, patches.collect::<Result<_>>()?));
-        }
-        let mut facts = self.facts.clone();
-        facts.extend([
-            format!("{} validation pictures", self.survey.pictures),
-            format!(
-                "the nine pictures that drive a channel up most, each cut to what its strongest value sees ({} px); below, on \
-                 how many of the pictures it fires; {} of {} channels are dead (never fire), {} quiet (fire on less than 1 %)",
-                geometry.receptive_field,
-                surveyed.dead(),
-                rows.len(),
-                surveyed.quiet()
-            ),
-        ]);
-        let title = format!("Block {}: the strongest patches of each channel", number + 1);
-        Ok(report::patches(&title, &facts, &rows, 3)?)
+        let maximised = self.maximised(number)?;
+        let count = surveyed.channels.len();
+        let side = geometry.receptive_field.min(self.pictures.size() as usize);
+        let channel = |(survey, made): (&ChannelSurvey, &Maximised)| {
+            let patches = survey.strongest.iter().map(|place| self.patch(geometry, place)).collect::<Result<_>>()?;
+            Ok(LearnedChannel::new(survey, patches, &made.image(), side, count))
+        };
+        let channels = surveyed.channels.iter().zip(&maximised).map(channel).collect::<Result<_>>()?;
+        Ok(LearnedBlock { geometry: geometry.clone(), dead: surveyed.dead(), quiet: surveyed.quiet(), channels })
     }
 
     /// What a value sees of its picture.
@@ -110,8 +95,8 @@ impl Sheets<'_> {
         Ok(crop(&pixels, geometry.receptive_window([place.y, place.x], [size; 2])))
     }
 
-    /// A picture for each channel that was made to drive it up.
-    fn maximised(&self, number: usize) -> Result<RgbImage> {
+    /// An image for each channel that was made to drive it up.
+    fn maximised(&self, number: usize) -> Result<Vec<Maximised>> {
         let (block, surveyed) = (number + 1, &self.survey.blocks[number]);
         let channels: Vec<usize> = (0..surveyed.channels.len()).collect();
         let climbing = bar("{msg} {pos}/{len} [{bar:30}]", channels.len() as u64)
@@ -127,27 +112,8 @@ impl Sheets<'_> {
             surveyed.quiet(),
             started.elapsed().as_secs_f64()
         ));
-        let row = |made: &Maximised| row(made.channel, &surveyed.channels[made.channel], vec![made.image()]);
-        let rows: Vec<PatchRow> = made.iter().map(row).collect();
-        let mut facts = self.facts.clone();
-        facts.push(
-            "pictures only: made from noise to drive one value of a channel as high as it goes. They show what a channel adds \
-             up, not what it is for, and nothing that exists. Below, on how many of the validation pictures it fires"
-                .into(),
-        );
-        Ok(report::patches(&format!("Block {block}: pictures made to drive each channel up"), &facts, &rows, 1)?)
+        Ok(made)
     }
-}
-
-/// A channel with its pictures.
-fn row(index: usize, channel: &ChannelSurvey, patches: Vec<RgbImage>) -> PatchRow {
-    let share = 100.0 * channel.share;
-    let note = match state(channel) {
-        "live" => format!("{share:.0} %"),
-        "quiet" => format!("quiet: {share:.1} %"),
-        state => state.into(),
-    };
-    PatchRow { name: format!("channel {index}"), note, patches }
 }
 
 /// A channel in a word.

@@ -23,7 +23,6 @@ use crate::disk;
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
-use crate::inspect::Look;
 use crate::reading::{Run, unusable};
 use crate::run_dir::RunDir;
 use crate::standing::{self, Standing};
@@ -31,6 +30,9 @@ use crate::terminal::{bar, say};
 
 /// Memory for the pictures of a run that is looked into, in MiB.
 const CACHE: usize = 512;
+
+/// The page of a folder that a command makes.
+const INDEX: &str = "index.html";
 
 const DRAWN: &str = "this network was trained on drawn pictures only: what it says of a photo means little";
 
@@ -139,13 +141,12 @@ fn say_adapter(gpu: &Gpu) {
     say(format!("adapter  {} ({:?}), {} kernels", gpu.info().name, gpu.info().backend, gpu.kernels()));
 }
 
-/// The lines in the caption of a picture of feature maps.
-fn facts(image: &str, look: &Look, classes: &[String], weights: &str) -> Vec<String> {
-    let predicted = look.predicted();
-    let probability = 100.0 * look.probabilities[predicted];
-    vec![format!("{image}; the network says {} ({probability:.1} %)", classes[predicted]), format!("weights {weights}")]
+/// A square image of RGB bytes.
+fn square(size: u32, pixels: Vec<u8>) -> RgbImage {
+    RgbImage::from_raw(size, size, pixels).expect("three bytes a pixel")
 }
 
-fn write_pictures(folder: &RunDir, pictures: Vec<(String, RgbImage)>) -> Result<()> {
-    pictures.iter().try_for_each(|(name, picture)| folder.write_picture(name, picture))
+/// Writes images as PNG into a folder, which has the folders of their names.
+fn write_images(folder: &RunDir, images: &[(String, RgbImage)]) -> Result<()> {
+    images.iter().try_for_each(|(name, image)| folder.write_picture(name, image))
 }

@@ -14,9 +14,10 @@ use crate::data::Pictures;
 use crate::data::folder::recordable;
 use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
 use crate::gpu::Gpu;
-use crate::html::{Explained, Looked, METHODS, REPORT, Report};
+use crate::html::{Explained, Looked, REPORT, Report, reported};
 use crate::predictions::{self, PREDICTIONS};
 use crate::reading::Run;
+use crate::report::ScaleBy;
 use crate::run_dir::RunDir;
 use crate::standing::{self, Standing};
 use crate::terminal::{one_line, say};
@@ -45,7 +46,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         if explained.usable.is_empty() {
             explained.usable = station.explain(run, pictures.as_ref())?;
         }
-        station.look(run, pictures.as_ref())
+        station.look(run, pictures.as_ref(), arguments.scale)
     });
     let looked = looked.map_err(|error| reason(&error));
     if let Err(reason) = &looked {
@@ -90,11 +91,18 @@ fn check_replaceable(out: Option<&Path>) -> Result<()> {
 }
 
 /// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
-/// there. What keeps a page from being made is told, and no more. `pictures` are the run's validation pictures, if they are at hand.
+/// there. What keeps a page from being made is told, and no more. `pictures` are the run's validation pictures, if they are at
+/// hand; `by` says what the colours of feature maps span.
 ///
 /// # Errors
 /// When the page was made and cannot be written.
-pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: Option<&Path>) -> Result<()> {
+pub fn afterwards(
+    gpu: &Gpu,
+    run: &Path,
+    pictures: Option<&dyn Pictures>,
+    data: Option<&Path>,
+    by: ScaleBy,
+) -> Result<()> {
     let started = Instant::now();
     let made = || -> Result<Report> {
         let run = &Run::open(run)?;
@@ -106,7 +114,7 @@ pub fn afterwards(gpu: &Gpu, run: &Path, pictures: Option<&dyn Pictures>, data: 
                 found.as_ref()
             }
         };
-        let looked = Station::new(gpu, run, BATCH)?.look(run, pictures).map_err(|error| reason(&error));
+        let looked = Station::new(gpu, run, BATCH)?.look(run, pictures, by).map_err(|error| reason(&error));
         Report::read(run, None, looked, run.explained(MOST_EXPLAINED))
     };
     let typed = quoted(&run.display().to_string());
@@ -156,8 +164,8 @@ impl<'a> Station<'a> {
     }
 
     /// What the weights make of the validation pictures; the table of that is written where the run has none, as when it was
-    /// stopped.
-    fn look(&self, run: &Run, pictures: &dyn Pictures) -> Result<Looked> {
+    /// stopped. `by` says what the colours of feature maps span.
+    fn look(&self, run: &Run, pictures: &dyn Pictures, by: ScaleBy) -> Result<Looked> {
         self.lens.load(&self.weights);
         let predictions = predict(&self.lens, pictures)?;
         let folder = RunDir::at(run.folder().to_path_buf());
@@ -167,7 +175,7 @@ impl<'a> Station<'a> {
             // The page can do without.
             say(format!("note: {}", one_line(&error)));
         }
-        Looked::new(run, &self.lens, &self.weights, pictures, &predictions)
+        Looked::new(run, &self.lens, &self.weights, pictures, &predictions, by)
     }
 
     /// Explains a mistake, a close call and a hit.
@@ -178,7 +186,7 @@ impl<'a> Station<'a> {
         let control = Weights::initial(lens.spec(), CONTROL_SEED);
         let options = Options {
             against: None,
-            methods: METHODS.to_vec(),
+            methods: reported(lens.blocks().len()).to_vec(),
             means: None,
             standing: standing::verdict(standing.as_ref()),
         };

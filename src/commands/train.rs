@@ -12,10 +12,12 @@ use crate::cli::{Config, TrainArgs, Which};
 use crate::commands::pictures::{Data, Source};
 use crate::data::{pets, write_rejected};
 use crate::gpu::Gpu;
+use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
 use crate::model::{Keep, Model};
 use crate::ops::conv2d::Kernels;
 use crate::predictions::{self, PREDICTIONS};
+use crate::report::ScaleBy;
 use crate::run_dir::{self, RunDir};
 use crate::standing::{self, Standing, commonest_share};
 use crate::terminal::{bar, say, say_apart};
@@ -90,9 +92,9 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let reported = if arguments.no_report {
         Ok(())
     } else {
-        super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None)
+        super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None, arguments.scale)
     };
-    draw_features(&gpu, &model, data, &run, best.meta.epoch, caution)?;
+    draw_features(&gpu, &model, data, &run, best.meta.epoch, caution, arguments.scale)?;
     reported?;
 
     if let Some(peak) = super::peak_rss_mb() {
@@ -102,7 +104,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     if !arguments.no_report {
         say("  report.html                  everything on one page: open this first");
     }
-    say("  features/overview.png        what each block makes of one validation image");
+    say("  features/index.html          what each block makes of one validation image");
     let epoch = best.meta.epoch;
     say(format!(
         "  best.safetensors             weights of epoch {epoch}, also for PyTorch; last.safetensors the last"
@@ -258,7 +260,7 @@ fn beside(accuracy: f64, guessing: f64) -> String {
     format!("{:5.1} % ({:.1})", 100.0 * accuracy, 100.0 * guessing)
 }
 
-/// Draws the feature maps of the first validation picture that can still be read. Needs memory of its own, so it takes
+/// Shows the feature maps of the first validation picture that can still be read. Needs memory of its own, so it takes
 /// the data, whose kept pictures have done their service.
 fn draw_features(
     gpu: &Gpu,
@@ -267,19 +269,29 @@ fn draw_features(
     run: &RunDir,
     epoch: usize,
     caution: Option<String>,
+    by: ScaleBy,
 ) -> Result<()> {
     let readable = (0..data.val.len()).find_map(|index| Some((index, data.val.pixels(index).ok()?.into_owned())));
     let (index, pixels) = readable.context("none of the validation pictures can be read any more")?;
-    let truth = &data.classes[data.val.label(index) as usize];
-    let image = format!("validation image {}: {truth}", data.val.name(index));
+    let (image, truth, size) = (data.val.name(index), data.val.label(index) as usize, data.val.size());
     let classes = data.classes.clone();
     drop(data);
     let look = inspect::look(gpu, model, &pixels, Stage::Relu)?;
-    let weights = super::weights_shown(run.path(), Which::Best, epoch);
-    let mut facts = super::facts(&image, &look, &classes, &weights);
-    facts.splice(0..0, caution);
+    let predicted = look.predicted();
+    let page = FeaturesPage {
+        image: &image,
+        input: &super::square(size, pixels),
+        prediction: (&classes[predicted], look.probabilities[predicted]),
+        truth: Some(&classes[truth]),
+        weights: &super::weights_shown(run.path(), Which::Best, epoch),
+        notes: caution.as_slice(),
+        layers: &inspect::layers(&look, model.spec(), Stage::Relu),
+        by,
+    };
+    let (text, sheets) = (page.page()?, page.sheets()?);
     let folder = RunDir::below(run.path(), "features")?;
-    super::write_pictures(&folder, inspect::draw(&look, model, &pixels, Stage::Relu, "Feature maps", &facts)?)
+    folder.write(super::INDEX, text.as_bytes())?;
+    super::write_images(&folder, &sheets)
 }
 
 /// Checks that the run's folder does not come to lie in the data folder, which is only read.

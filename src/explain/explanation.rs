@@ -12,6 +12,8 @@ use super::{Inside, Lens, Question};
 use crate::checkpoint::Weights;
 use crate::data::prepare;
 use crate::gpu::GpuError;
+use crate::inspect::Stage;
+use crate::report::{FeatureMaps, Layer, Order};
 use crate::standing;
 use crate::stats;
 
@@ -20,7 +22,7 @@ use crate::stats;
 pub struct Options {
     /// The class to explain against; otherwise the runner-up.
     pub against: Option<usize>,
-    /// The methods, in the order of the pages.
+    /// The methods, in the order of the page.
     pub methods: Vec<Method>,
     /// The mean after ReLU of every channel of every block, over many pictures, for ablation.
     pub means: Option<Vec<Vec<f32>>>,
@@ -96,6 +98,24 @@ pub fn methods(blocks: &[usize], pictures_only: bool) -> Vec<Method> {
         methods.extend([Method::GuidedBackprop, Method::Deconvnet]);
     }
     methods
+}
+
+impl Inside {
+    /// The maps of each block at a stage; `contributions` says of each block what its channels add to the gap.
+    pub fn layers(&self, lens: &Lens, stage: Stage, contributions: impl Iterator<Item = Vec<f64>>) -> Vec<Layer<'_>> {
+        let mut layers = Vec::new();
+        let blocks = self.blocks.iter().zip(lens.blocks()).zip(contributions);
+        for (number, ((block, geometry), contributions)) in (1..).zip(blocks) {
+            let values = match stage {
+                Stage::Conv => &block.conv,
+                Stage::Norm => &block.norm,
+                Stage::Relu => &block.relu,
+            };
+            let maps = FeatureMaps::new(stage.of_block(number), values, geometry, stage.signed());
+            layers.push(Layer { maps, order: Order::Contribution(contributions) });
+        }
+        layers
+    }
 }
 
 impl Explanation {
@@ -177,6 +197,12 @@ impl Explanation {
             standing: options.standing,
             channels,
         })
+    }
+
+    /// The maps of each block at a stage; `lens` holds the network.
+    pub fn layers(&self, lens: &Lens, stage: Stage) -> Vec<Layer<'_>> {
+        let contributions = |block: &Vec<Channel>| block.iter().map(|channel| channel.contribution).collect();
+        self.inside.layers(lens, stage, self.channels.iter().map(contributions))
     }
 
     /// What to make of a finding's map.

@@ -5,7 +5,7 @@
 //! - [`ledger`]: the last layer's evidence, which adds up to the decision exactly;
 //! - [`saliency`]: maps that approximate or measure what matters in the picture;
 //! - [`trust`]: what shows whether such a map can be believed, and [`verdict`], which says it in words;
-//! - [`Explanation`]: all of it for one picture, and [`pages`], which draws it;
+//! - [`Explanation`]: all of it for one picture;
 //! - [`class_means`]: the mean maps of each class;
 //! - [`judge()`]: what becomes of labelled pictures, and which of them tell most.
 //!
@@ -18,7 +18,6 @@ mod judged;
 pub mod learned;
 pub mod ledger;
 mod lens;
-pub mod pages;
 pub mod saliency;
 pub mod trust;
 pub mod verdict;

@@ -94,6 +94,11 @@ fn feature_maps(report: &Report) -> Markup {
     )
 }
 
+/// The name of a method in the midst of a sentence: Grad-CAM keeps its capitals.
+fn in_sentence(name: &str) -> String {
+    if name.chars().skip(1).any(char::is_uppercase) { name.into() } else { name.to_lowercase() }
+}
+
 /// For each method, on how many images its map passed all tests.
 fn passed(explained: &[Explained]) -> Vec<(String, String)> {
     let mut found: Vec<(&str, usize, usize)> = Vec::new();
@@ -105,7 +110,7 @@ fn passed(explained: &[Explained]) -> Vec<(String, String)> {
         }
     }
     let line = |(name, passes, of): (&str, usize, usize)| {
-        (format!("{passes} of {of}"), format!("maps by {} that pass all tests of trust", name.to_lowercase()))
+        (format!("{passes} of {of}"), format!("maps by {} that pass all tests of trust", in_sentence(name)))
     };
     found.into_iter().map(line).collect()
 }

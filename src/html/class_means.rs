@@ -4,7 +4,7 @@ use anyhow::Result;
 use maud::{Markup, html};
 
 use super::explained::saliency_picture;
-use super::words::{count, signed};
+use super::words::{count, name, signed};
 use super::{Picture, Report, missing, picture};
 use crate::explain::class_means::ClassMean;
 use crate::explain::saliency::Map;
@@ -83,7 +83,7 @@ fn figure(means: &MeanMaps, class: &str) -> Markup {
                 (picture(&means.occlusion.picture, &format!("mean occlusion for {class}")))
             }
             figcaption {
-                strong { (class) } ": evidence, the mean of " (behind(&means.evidence)) "; occlusion, the mean of " (behind(&means.occlusion))
+                strong { (name(class)) } ": evidence, the mean of " (behind(&means.evidence)) "; occlusion, the mean of " (behind(&means.occlusion))
             }
         }
     }

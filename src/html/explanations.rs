@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::words::{percent, plain, signed};
+use super::maps::{colour_bar, limits};
+use super::words::{name, percent, plain, signed};
 use super::{Explained, ExplainedMap, Report, missing, picture};
 use crate::explain::trust::RANDOM_ORDERS;
 use crate::explain::verdict::Verdict;
@@ -15,63 +16,109 @@ pub fn part(report: &Report) -> Markup {
         return missing("No decision has been explained yet.", &command);
     }
     html! {
-        p {
-            "Evidence is exact. The other maps approximate or measure, and each carries what speaks for it or against it: beside it the same "
-            "method on an untrained network, which must look different, and its score against guesses that know "
-            "nothing of the network. Scores are differences of two logits, the first class less the second, from which the network's decision follows. "
-            "Deletion: the mean while the pixels that the map names are blurred first, lower is better. "
-            "Insertion: the mean while they are restored first, higher is better. Of " (RANDOM_ORDERS) " random orders the best is shown. Your own images: "
-            code { "convscope explain IMAGE --run " (report.typed()) }
-        }
+        (how_tested(html! { "Your own images: " code { "convscope explain IMAGE --run " (report.typed()) } }))
         @let standing = standing::verdict(report.standing().as_ref());
         @for explained in &report.explained { (decision(explained, standing)) }
     }
 }
 
+/// What the maps are and how they are tested; `more` ends the paragraph.
+pub fn how_tested(more: Markup) -> Markup {
+    html! {
+        p {
+            "Evidence is exact. The other maps approximate or measure, and each carries what speaks for it or against it: beside it the same "
+            "method on an untrained network, which must look different, and its score against guesses that know "
+            "nothing of the network. Laid over the image in grey, a map's colours are the fainter the nearer it is to 0. Each map has its own "
+            "colour scale, its limits at the ends of the colour bar; the strongest 1 % of pixels share the last colours."
+        }
+        p {
+            "Scores are differences of two logits, the first class less the second, from which the network's decision follows. "
+            "Deletion: the mean while the pixels that the map names are blurred first, lower is better. "
+            "Insertion: the mean while they are restored first, higher is better. Of " (RANDOM_ORDERS) " random orders the best is shown. " (more)
+        }
+    }
+}
+
 /// `standing` is how the network does beside guessing, as far as it is known now.
 fn decision(explained: &Explained, standing: standing::Verdict) -> Markup {
-    let Explained { name, target, against, probability, truth, .. } = explained;
     html! {
         article.decision {
-            h3 { "Why " (target) " rather than " (against) "?" }
-            p.note {
-                (name) ": the network says " (target) " (" (percent(*probability)) ")"
-                @match truth {
-                    Some(truth) if truth == target => ", rightly.",
-                    Some(truth) => { ", wrongly: it is labelled " (truth) "." }
-                    None => ".",
-                }
-            }
-            p.note {
-                "Logits: " (signed(explained.gap, 3)) " for the image, " (signed(explained.blurred_gap, 3))
-                " for the blurred image. Scores go beyond the two where some parts of the image speak for the class and others against it."
-            }
+            h3 { (question(explained)) }
+            p.note { (name(&explained.name)) ": the network says " (decided(explained)) "." }
+            (gaps(explained))
             div.methods {
-                section {
-                    h4 { "Evidence" }
-                    div.pair {
-                        figure { (picture(&explained.photo, name)) figcaption { "the picture" } }
-                        figure { (picture(&explained.evidence, &format!("evidence for {target}"))) figcaption { "evidence" } }
-                    }
-                    p.verdict { "Exact: but for the bias, its places add up to the decision." }
-                }
+                (evidence(explained))
                 @for map in &explained.maps { (method(explained, map, standing)) }
             }
         }
     }
 }
 
-fn method(explained: &Explained, map: &ExplainedMap, standing: standing::Verdict) -> Markup {
+/// "Why cat rather than dog?"
+pub fn question(explained: &Explained) -> Markup {
+    html! { "Why " (name(&explained.target)) " rather than " (name(&explained.against)) "?" }
+}
+
+/// "cat (75.0 %), wrongly: it is labelled dog"
+pub fn decided(explained: &Explained) -> Markup {
+    let Explained { target, probability, truth, .. } = explained;
+    html! {
+        (name(target)) " (" (percent(*probability)) ")"
+        @match truth {
+            Some(truth) if truth == target => ", rightly",
+            Some(truth) => { ", wrongly: it is labelled " (name(truth)) }
+            None => "",
+        }
+    }
+}
+
+/// The logit gaps between which the scores of maps lie, as a rule.
+pub fn gaps(explained: &Explained) -> Markup {
+    html! {
+        p.note {
+            "Logits: " (signed(explained.gap, 3)) " for the image, " (signed(explained.blurred_gap, 3))
+            " for the blurred image. Scores go beyond the two where some parts of the image speak for the class and others against it."
+        }
+    }
+}
+
+/// The image, its evidence, and the one laid over the other.
+pub fn evidence(explained: &Explained) -> Markup {
+    let Explained { target, against, .. } = explained;
+    let alt = format!("evidence for {target}");
+    html! {
+        section {
+            h4 { "Evidence" }
+            div.trio {
+                figure { (picture(&explained.photo, &explained.name)) figcaption { "the image" } }
+                figure { (picture(&explained.over, &format!("{alt}, laid over the image"))) figcaption { "evidence over it" } }
+                figure { (picture(&explained.evidence, &alt)) figcaption { "evidence" } }
+            }
+            (colour_bar(explained.scale))
+            p.note {
+                span.warm { "Red" } " speaks for " (name(target)) ", " span.cold { "blue" } " for " (name(against)) ". " (explained.coarse)
+            }
+            p.verdict { "Exact: but for the bias, its places add up to the decision." }
+        }
+    }
+}
+
+/// A map laid over the image, alone, and of an untrained network, with how far to trust it. `standing` is how the network does
+/// beside guessing, as far as it is known now.
+pub fn method(explained: &Explained, map: &ExplainedMap, standing: standing::Verdict) -> Markup {
     let name = &map.method;
     // What is known now of a network that guesses outweighs what was known when it was explained.
     let verdict = if standing == standing::Verdict::Better { map.verdict } else { Verdict { standing, ..map.verdict } };
     html! {
         section {
             h4 { (name) }
-            div.pair {
+            div.trio {
+                figure { (picture(&map.over, &format!("{name} of the network, laid over the image"))) figcaption { "over the image" } }
                 figure { (picture(&map.map, &format!("{name} of the network"))) figcaption { "this network" } }
                 figure { (picture(&map.control, &format!("{name} of an untrained network"))) figcaption { "untrained" } }
             }
+            (colour_bar(map.scale))
+            p.note { "Untrained network: " (limits(map.control_scale)) "." }
             p.verdict { (verdict.to_string()) }
             table.scores {
                 thead { tr { th { "" } th.number { "deletion ↓" } th.number { "insertion ↑" } } }
@@ -87,6 +134,7 @@ fn method(explained: &Explained, map: &ExplainedMap, standing: standing::Verdict
                 @match map.similarity { Some(similarity) => (plain(similarity, 2)), None => "undefined" } "."
                 @if let Some(gap) = map.completeness_gap { " Left unexplained: " (signed(gap, 3)) " logits." }
             }
+            details { summary { "How to read it" } @for line in &map.reading { p.note { (line) } } }
         }
     }
 }

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
+use super::maps::{self, colour_bar, scale_in_words};
 use super::words::{count, p_value, percent, plain, signed, with_code};
 use super::{BlockLook, Looked, Report, figure, missing, picture};
 use crate::cli::Which;
@@ -219,8 +220,9 @@ fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
             div.example {
                 (picture(&example.photo, &example.name))
                 p {
-                    "Maps of this picture (" (example.name) "), after ReLU: of each block those that contribute most to the decision, dark 0 to "
-                    "bright, one scale a block. Below a map its channel and what it adds to the logit gap, to first order; in the last block exactly."
+                    "Maps of this picture (" (example.name) "), after ReLU: of each block those that contribute most to the decision. Below a map its channel, what it adds to the "
+                    "logit gap, to first order (in the last block exactly), and its least and largest value. " (scale_in_words(looked.span)) " Hatched: dead "
+                    "(0 everywhere) or constant on this image."
                 }
             }
         }
@@ -255,17 +257,8 @@ fn strip(number: usize, look: &BlockLook, block: &Block, layer: Option<&Layer>, 
                 }
             }
             h5 { "Maps" }
-            div.strip {
-                @for (channel, contribution, map) in &look.maps {
-                    figure {
-                        @match map {
-                            Some(map) => (picture(map, &format!("map {channel} of block {number}"))),
-                            None => div.dead role="img" aria-label=(format!("map {channel} of block {number}: 0 everywhere")) {},
-                        }
-                        figcaption { (channel) " " span.control { (signed(*contribution, 2)) } }
-                    }
-                }
-            }
+            @if let Some(scale) = look.scale { (colour_bar(scale)) }
+            (maps::strip(&look.maps))
             @if !look.channels.is_empty() {
                 h5 { "Strongest patches" }
                 div.strip.patches {

@@ -7,17 +7,17 @@ use image::RgbImage;
 
 use super::LEVEL;
 use super::class_means::MeanMaps;
-use super::explained::saliency_picture;
+use super::explained::Drawn;
 use super::picture::Picture;
 use crate::checkpoint::Weights;
 use crate::data::{Pictures, prepare};
 use crate::explain::class_means::class_means;
 use crate::explain::ledger::Ledger;
 use crate::explain::{Judged, Lens, Question, closest, learned, saliency, surest, worst};
-use crate::inspect::first_filters;
+use crate::inspect::{Stage, first_filters};
 use crate::predictions::{self, Prediction};
 use crate::reading::{ChannelRow, Learned, PatchRow, Run};
-use crate::report::{self, Heat, Reach};
+use crate::report::{Layer, Scale, ScaleBy, Shown, Span, tap};
 use crate::stats::{self, Calibration};
 
 /// Pictures of a gallery.
@@ -47,6 +47,8 @@ pub struct Looked {
     pub example: Option<Shot>,
     /// The filters of the first block.
     pub filters: Vec<Picture>,
+    /// What the colours of the maps span.
+    pub span: Span,
     /// Of each block, some maps of the example, and what excites some channels.
     pub blocks: Vec<BlockLook>,
     /// Why what excites channels is not shown, where `learned` has found it.
@@ -69,7 +71,7 @@ pub struct Shot {
     pub name: String,
     /// As the network saw it.
     pub photo: Picture,
-    /// The evidence for the predicted class against the runner-up.
+    /// The evidence for the predicted class against the runner-up, laid over the photo.
     pub evidence: Picture,
     /// What was found.
     pub judged: Judged,
@@ -77,8 +79,10 @@ pub struct Shot {
 
 /// Some of a block's channels.
 pub struct BlockLook {
-    /// Channel, contribution to the example's decision, and map (none where it is 0 everywhere).
-    pub maps: Vec<(usize, f64, Option<Picture>)>,
+    /// Maps of the example that contribute most to its decision, the largest first.
+    pub maps: Vec<Shown>,
+    /// The colours of all maps, unless each has its own.
+    pub scale: Option<Scale>,
     /// What excites channels, where `learned` has found it.
     pub channels: Vec<ChannelLook>,
 }
@@ -94,7 +98,8 @@ pub struct ChannelLook {
 }
 
 impl Looked {
-    /// Looks at what the network of `weights`, which the lens takes, said of the run's validation pictures.
+    /// Looks at what the network of `weights`, which the lens takes, said of the run's validation pictures. `by` says what the
+    /// colours of feature maps span.
     ///
     /// # Errors
     /// When the device failed, no picture can be read, or a value is not finite.
@@ -104,6 +109,7 @@ impl Looked {
         weights: &Weights,
         pictures: &dyn Pictures,
         predictions: &[Prediction],
+        by: ScaleBy,
     ) -> Result<Self> {
         lens.load(weights);
         let judged: Vec<Judged> = predictions.iter().map(Judged::new).collect();
@@ -125,9 +131,9 @@ impl Looked {
             Some(example) => shots(lens, weights, pictures, &[example], &mut residual)?.pop(),
             None => None,
         };
-        let mut blocks: Vec<BlockLook> = match example {
-            Some(example) => maps(lens, &prepare::tensor(&pixels(pictures, example.index)?))?,
-            None => Vec::new(),
+        let (span, mut blocks) = match example {
+            Some(example) => maps(lens, &prepare::tensor(&pixels(pictures, example.index)?), by)?,
+            None => (by.span(&[]), Vec::new()),
         };
         let learned = run.learned();
         let damaged = learned.as_ref().err().map(|error| format!("{error:#}"));
@@ -146,6 +152,7 @@ impl Looked {
             class_means: means.iter().map(MeanMaps::new).collect::<Result<_>>()?,
             example: shown,
             filters: filters(lens, weights)?,
+            span,
             blocks,
             damaged,
         })
@@ -181,9 +188,10 @@ fn shots(
         let ledger = Ledger::new(lens.spec(), weights, Question::of(logits, None), logits, maps);
         *residual = residual.max(ledger.relative_residual);
         let name = pictures.name(judged.index);
+        let photo = photo(pictures, pixels);
         Ok(Shot {
-            evidence: saliency_picture(&name, &ledger.evidence_map(lens))?,
-            photo: Picture::photo(&photo(pictures, pixels))?,
+            evidence: Drawn::new(&name, &ledger.evidence_map(lens), &photo)?.over()?,
+            photo: Picture::photo(&photo)?,
             judged: *judged,
             name,
         })
@@ -193,30 +201,25 @@ fn shots(
 }
 
 /// The maps of every block that contribute most to the decision on a picture.
-fn maps(lens: &Lens, picture: &[f32]) -> Result<Vec<BlockLook>> {
+fn maps(lens: &Lens, picture: &[f32], by: ScaleBy) -> Result<(Span, Vec<BlockLook>)> {
     let (_, inside) = lens.inside(picture, |logits| Question::of(logits, None))?;
-    let block = |(number, (block, geometry)): (usize, (&crate::explain::InsideBlock, &crate::spec::Block))| {
-        let [channels, height, width] = geometry.output;
-        let contributions = saliency::contributions(block, channels);
-        let order = saliency::by_magnitude(&contributions);
-        let reach = Reach::UpTo(report::largest(&block.relu));
-        let map = |&channel: &usize| {
-            let values = &block.relu[channel * height * width..][..height * width];
-            let heat = Heat { values, height, width, signed: false };
-            let dead = values.iter().all(|&value| value == 0.0);
-            let name = format!("block {number}, channel {channel}");
-            let picture = if dead { None } else { Some(Picture::map(&report::bare(&name, &heat, reach)?)?) };
-            Ok((channel, contributions[channel], picture))
-        };
-        let maps = order.iter().take(CHANNELS).map(map).collect::<Result<_>>()?;
-        Ok(BlockLook { maps, channels: Vec::new() })
+    let contributions = inside.blocks.iter().zip(lens.blocks());
+    let contributions = contributions.map(|(block, geometry)| saliency::contributions(block, geometry.output[0]));
+    let layers = inside.layers(lens, Stage::Relu, contributions);
+    let span = by.span(&layers);
+    let look = |layer: &Layer| {
+        let mut maps = layer.shown(span)?;
+        maps.truncate(CHANNELS);
+        Ok(BlockLook { maps, scale: span.scale(&layer.maps), channels: Vec::new() })
     };
-    (1..).zip(inside.blocks.iter().zip(lens.blocks())).map(block).collect()
+    Ok((span, layers.iter().map(look).collect::<Result<_>>()?))
 }
 
-/// The filters of the first block, each a few pixels.
+/// The filters of the first block, each a few pixels; one of zeros is mid-grey.
 fn filters(lens: &Lens, weights: &Weights) -> Result<Vec<Picture>> {
-    first_filters(lens.spec(), weights).bare()?.iter().map(Picture::map).collect()
+    let filters = first_filters(lens.spec(), weights);
+    let zeros = || RgbImage::from_pixel(filters.width as u32, filters.height as u32, tap([0.0; 3]));
+    filters.shown()?.into_iter().map(|(filter, _)| Picture::map(&filter.unwrap_or_else(zeros))).collect()
 }
 
 /// What excites a block's channels of the largest means, as `learned` has found it. Pictures that are gone are passed over.

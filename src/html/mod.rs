@@ -1,8 +1,12 @@
-//! The report of a run: one HTML page that needs no network, no scripts and no file beside it.
+//! Pages: HTML that needs no network, no scripts and no file beside it. All text goes through [`maud`], which escapes it, and is
+//! legible in every script.
+//!
+//! [`FeaturesPage`], [`ExplainPage`] and [`LearnedPage`] are the pages of the commands of these names. The rest is the report of a
+//! run.
 //!
 //! [`Report`] holds all that the page tells, read from the run's folder; [`Looked`] is what had to be computed by running the
 //! network. [`Report::page`] writes it, part by part: the three answers first, then what they stand on. What is missing
-//! is named with the command that adds it. All text goes through [`maud`], which escapes it.
+//! is named with the command that adds it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +26,15 @@ mod answers;
 mod chart;
 mod class_means;
 mod depth;
+mod explain_page;
 mod explained;
 mod explanations;
+mod features;
 mod layers;
+mod learned;
 mod limits;
 mod looked;
+mod maps;
 mod picture;
 mod pictures;
 mod training;
@@ -35,9 +43,12 @@ mod words;
 pub use chart::{Chart, Forest, ForestRow, LineChart, Look, Reliability, ReliabilityBin, Series};
 pub use class_means::{MeanMap, MeanMaps};
 pub use depth::DepthStudy;
+pub use explain_page::ExplainPage;
 pub(crate) use explained::FORMAT;
-pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, METHODS};
+pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, reported};
+pub use features::FeaturesPage;
 pub use layers::charts as layer_charts;
+pub use learned::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 pub use looked::{BlockLook, ChannelLook, Gallery, Looked, Shot};
 pub use picture::Picture;
 
@@ -184,6 +195,36 @@ impl Report {
             Verdict::Unknown => format!("A network of {network} that was trained to tell {told}"),
         }
     }
+}
+
+/// The head of a command's page.
+struct Head<'a> {
+    /// The command.
+    command: &'a str,
+    /// Heads the page.
+    title: Markup,
+    /// What a reader must know before all else.
+    notes: &'a [String],
+    /// What is shown, of what.
+    facts: Vec<(&'a str, Markup)>,
+}
+
+impl Head<'_> {
+    fn markup(&self) -> Markup {
+        html! {
+            header {
+                p.over { "convscope " (self.command) }
+                h1 { (self.title) }
+                (notes(self.notes))
+                dl.facts { @for (what, fact) in &self.facts { div { dt { (what) } dd { (fact) } } } }
+            }
+        }
+    }
+}
+
+/// What a reader must know before all else: stands in the head of a page.
+fn notes(notes: &[String]) -> Markup {
+    html! { @for note in notes { p.missing { (note) } } }
 }
 
 /// A page with this title and content, which may load nothing from anywhere.

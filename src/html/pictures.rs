@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::words::percent;
+use super::words::{name, percent};
 use super::{Report, Shot, missing, picture};
 
 /// The part of the page.
@@ -16,9 +16,9 @@ pub fn part(report: &Report) -> Markup {
     };
     html! {
         p {
-            "Validation pictures, each with its evidence map: what every place of the last maps adds to the predicted class against the "
-            "runner-up. " span.warm { "Warm" } " speaks for the prediction, " span.cold { "cold" }
-            " against it, white for neither; each map has its own scale."
+            "Validation pictures, each with its evidence laid over it: what every place of the last maps adds to the predicted class against the "
+            "runner-up. " span.warm { "Red" } " speaks for the prediction, " span.cold { "blue" }
+            " against it; where there is no colour, nothing speaks for either. Each map has its own scale."
         }
         @for gallery in &looked.galleries {
             h3 { (gallery.title) }
@@ -34,13 +34,13 @@ fn card(shot: &Shot, classes: &[String]) -> Markup {
         figure.shot {
             div.pair {
                 (picture(&shot.photo, &format!("{}, a {truth}", shot.name)))
-                (picture(&shot.evidence, &format!("evidence for {predicted}")))
+                (picture(&shot.evidence, &format!("evidence for {predicted}, laid over the image")))
             }
             figcaption {
                 @if shot.judged.right() { span.right { "✓ " } } @else { span.wrong { "✗ " } }
-                strong { (predicted) } " " (percent(shot.judged.probability))
-                @if !shot.judged.right() { ", is " strong { (truth) } }
-                span.file { (shot.name) }
+                strong { (name(predicted)) } " " (percent(shot.judged.probability))
+                @if !shot.judged.right() { ", is " strong { (name(truth)) } }
+                span.file { (name(&shot.name)) }
             }
         }
     }

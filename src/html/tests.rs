@@ -6,14 +6,18 @@ use super::*;
 use crate::checkpoint::{Checkpoint, Meta, Weights};
 use crate::cli::{Cli, Command, Training};
 use crate::explain::Judged;
-use crate::explain::verdict::{Dependence, Kind, Ranking, Verdict};
+use crate::explain::learned::ChannelSurvey;
+use crate::explain::verdict::{self, Dependence, Ranking, Verdict};
 use crate::ops::conv2d::Kernels;
-use crate::spec::Spec;
+use crate::report::{FeatureMaps, Kind, Layer, Order, Scale, ScaleBy, Shown, Span};
+use crate::spec::{Block, Spec};
 use crate::stats::Calibration;
 use crate::study::Settings;
 
 /// A class that breaks out of every place that does not escape it.
 const NASTY: &str = "<script>\"&'";
+/// Names in scripts of the world, one from right to left, one with a letter of two parts, one that breaks out.
+const SCRIPTS: [&str; 6] = ["кошка", "狗与猫", "قطة", "बिल्ली", "🐶👩‍🚀", NASTY];
 
 fn plain(options: &[&str]) -> Command {
     Cli::try_parse_from(["convscope"].iter().chain(options)).unwrap().command
@@ -43,7 +47,7 @@ fn metrics() -> Vec<EpochRecord> {
 /// The verdict on a map that passes all tests.
 const PASSING: Verdict = Verdict {
     standing: standing::Verdict::Better,
-    kind: Kind::Measured,
+    kind: verdict::Kind::Measured,
     dependence: Dependence::Differs,
     ranking: Ranking::Better,
 };
@@ -76,8 +80,17 @@ fn complete() -> Report {
         evidence: map.clone(),
         judged: Judged { index: 0, truth: 0, predicted: 1, probability: 0.9, of_truth: 0.1, margin: 0.8 },
     };
+    let shown = |channel, image: Option<RgbImage>| Shown {
+        channel,
+        kind: if image.is_some() { Kind::Live } else { Kind::Dead },
+        image,
+        least: 0.25,
+        most: 3.5,
+        contribution: Some(0.5),
+    };
     let block = || BlockLook {
-        maps: vec![(0, 0.5, Some(map.clone())), (1, -0.5, None)],
+        maps: vec![shown(0, Some(RgbImage::new(3, 3))), shown(1, None)],
+        scale: None,
         channels: vec![ChannelLook { channel: 3, share: 0.25, patches: vec![map.clone()] }],
     };
     let mean = |images| MeanMap { picture: map.clone(), images, limits: [-0.25, 0.5] };
@@ -91,10 +104,17 @@ fn complete() -> Report {
         relative_residual: 1e-7,
         photo: photo.clone(),
         evidence: map.clone(),
+        over: photo.clone(),
+        scale: Scale { limit: 2.5, signed: true },
+        coarse: NASTY.into(),
         maps: vec![ExplainedMap {
             method: "Occlusion".into(),
             map: map.clone(),
+            over: photo.clone(),
+            scale: Scale { limit: 1.5, signed: true },
             control: map.clone(),
+            control_scale: Scale { limit: 0.0, signed: true },
+            reading: vec![NASTY.into()],
             similarity: Some(0.1),
             deletion: 0.1,
             insertion: 0.9,
@@ -119,6 +139,7 @@ fn complete() -> Report {
             class_means: [0, 1].map(|class| MeanMaps { class, evidence: mean(20), occlusion: mean(1) }).into(),
             example: Some(shot()),
             filters: vec![map.clone()],
+            span: Span::Map,
             blocks: vec![block(), block()],
             damaged: None,
         }),
@@ -283,9 +304,124 @@ fn a_complete_report_is_harmless_and_small() {
         "3 × 10⁻⁷",
         "evidence, the mean of 20 images (−0.250 to +0.500 logits); occlusion, the mean of 1 image (",
         "in both tests.",
+        // The limits of maps and of colour bars.
+        "0.250 to 3.50",
+        "−1.50<img",
+        ">2.50</p>",
+        "Untrained network: 0 everywhere.",
     ] {
         assert!(page.contains(said), "{said}");
     }
+}
+
+/// A page of feature maps of one block, of which channel 1 is dead.
+fn features(image: &str, class: &str, notes: &[String], by: ScaleBy) -> String {
+    let values: Vec<f32> =
+        (0..10 * 25).map(|i| if i / 25 == 1 { 0.0 } else { (i % 25 * (1 + i / 25)) as f32 }).collect();
+    let block = &Spec { channels: vec![10], ..Spec::dogs_vs_cats(12, 2) }.blocks().unwrap()[0];
+    let maps = FeatureMaps::new("Block 1 after ReLU".into(), &values, block, false);
+    let page = FeaturesPage {
+        image,
+        input: &RgbImage::new(12, 12),
+        prediction: (class, 0.5),
+        truth: Some(class),
+        weights: image,
+        notes,
+        layers: &[Layer { maps, order: Order::Strongest }],
+        by,
+    };
+    assert_eq!(page.sheets().unwrap().len(), 1);
+    page.page().unwrap()
+}
+
+#[test]
+fn names_in_every_script_are_text_on_every_page() {
+    for script in SCRIPTS {
+        let shown = format!("<bdi>{}</bdi>", html! { (script) }.into_string());
+        let learned = LearnedPage { weights: script, notes: &[], images: 3, filters: &[], blocks: &[] }.page().unwrap();
+        let mut report = complete();
+        report.config.classes[0] = script.into();
+        report.explained[0].target = script.into();
+        let report = report.page();
+        for page in [&features(script, script, &[script.into()], ScaleBy::default()), &learned, &report] {
+            assert_harmless(page);
+            assert!(page.contains(&shown), "{shown}");
+        }
+        // In the head, in the decision, in the gallery and in the confusion matrix.
+        assert!(report.matches(&shown).count() >= 4, "{script}");
+    }
+}
+
+#[test]
+fn a_page_of_feature_maps_tells_all_of_each() {
+    let page = features("cat.jpg", "cat", &["drawn images only".into()], ScaleBy::default());
+    let text = page.replace("<span class=\"limits\">", " ");
+    for said in [
+        "Block 1 after ReLU: 10 maps of 5 × 5 values",
+        "Each value sees 3 × 3 px, the next is 2 px away; 1 of 10 dead.",
+        "Each map has its own colours",
+        "9 0 to 240",
+        "0 0 to 24.0",
+        "1 dead",
+        "The other 2 maps",
+        "(3 px)",
+        "<p class=\"missing\">drawn images only</p>",
+        "50.0\u{a0}%",
+        "8 in a row",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert_eq!(page.matches("class=\"dead\"").count(), 1);
+    assert!(!page.contains("class=\"bar\""), "a colour bar would be true of one map only");
+    let common = features("cat.jpg", "cat", &[], ScaleBy::Layer);
+    assert!(
+        common.contains("share one colour scale") && common.contains(">240</p>"),
+        "its limits stand beside the bar"
+    );
+}
+
+#[test]
+fn a_page_of_what_was_learned_shows_every_channel() {
+    let survey = |max, share| ChannelSurvey { max, share, mean: 0.0, strongest: Vec::new() };
+    let patch = RgbImage::from_fn(63, 63, |x, y| image::Rgb([x as u8, y as u8, 0]));
+    let channel = |number: usize| match number {
+        0 => LearnedChannel::new(&survey(0.0, 0.0), Vec::new(), &patch, 63, 100),
+        1 => LearnedChannel::new(&survey(1.0, 0.005), vec![patch.clone()], &patch, 63, 100),
+        _ => LearnedChannel::new(&survey(1.0, 0.25), vec![patch.clone(); 9], &patch, 63, 100),
+    };
+    let geometry = Block { input: [3, 63, 63], output: [100, 1, 1], receptive_field: 63, stride: 32, offset: 0 };
+    let block = LearnedBlock { geometry, dead: 1, quiet: 1, channels: (0..100).map(channel).collect() };
+    let filters = [(Some(RgbImage::new(3, 3)), 0.5), (None, 0.0)];
+    let learned = LearnedPage { weights: "best", notes: &[], images: 1234, filters: &filters, blocks: &[block] };
+    let page = learned.page().unwrap();
+    assert_harmless(&page);
+    let text = page.replace("<span class=\"limits\">", " ");
+    for said in [
+        "1,234 validation images",
+        "0 ±0.500",
+        "1 ±0",
+        "The other 68 channels",
+        "0 dead",
+        "1 quiet: 0.5 %",
+        "99 25 %",
+        "16 in a row",
+    ] {
+        assert!(text.contains(said), "{said}");
+    }
+    let names: Vec<String> = learned.sheets().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["filters.png", "block-1-patches.png", "block-1-maximised.png"]);
+    let (_, sheet) = &learned.sheets()[1];
+    assert!(sheet.width() < 2000, "many channels have small patches: {}", sheet.width());
+}
+
+#[test]
+fn the_report_takes_no_more_maps_than_it_shows() {
+    let explained = &complete().explained[0];
+    let method = |name: &str| ExplainedMap { method: name.into(), ..explained.maps[0].clone() };
+    let names = ["SmoothGrad", "Grad-CAM, block 4", "Grad-CAM, block 5", "Occlusion", "Integrated gradients"];
+    let many = Explained { maps: names.map(method).to_vec(), ..explained.clone() };
+    let left: Vec<String> = many.for_report(5).maps.into_iter().map(|map| map.method).collect();
+    assert_eq!(left, ["Grad-CAM, block 5", "Occlusion", "Integrated gradients"]);
 }
 
 #[test]

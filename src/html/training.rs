@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use maud::{Markup, html};
 
 use super::chart::{Chart, LineChart, Look, Reliability, ReliabilityBin, Series};
-use super::words::{count, percent, plain};
+use super::words::{count, name, percent, plain};
 use super::{Environment, LEVEL, Looked, Report, figure, missing};
 use crate::cli::Which;
 use crate::standing::Standing;
@@ -48,7 +48,7 @@ pub fn summary(report: &Report) -> Markup {
             }
         }
         dl.facts {
-            div { dt { "Classes" } dd { (config.classes.join(", ")) } }
+            div { dt { "Classes" } dd { @for (number, class) in config.classes.iter().enumerate() { @if number > 0 { ", " } (name(class)) } } }
             div { dt { "Network" } dd { (network(report)) } }
             div { dt { "Trained" } dd { (report.date) ", " (count(report.metrics.len())) " of " (count(config.training.epochs)) " epochs; best: epoch " (report.best()) } }
             div { dt { "On" } dd { (place) } }
@@ -150,7 +150,7 @@ fn rejected(report: &Report) -> Markup {
             div.scroll {
                 table {
                     thead { tr { th { "file" } th { "why" } } }
-                    tbody { @for file in rejected.iter().take(NAMED) { tr { td { (file.file) } td { (file.reason) } } } }
+                    tbody { @for file in rejected.iter().take(NAMED) { tr { td { (name(&file.file)) } td { (file.reason) } } } }
                 }
             }
         }
@@ -171,7 +171,7 @@ fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "is ↓ taken for →" }
-                        @if matrix { @for class in classes { th.number.class scope="col" { (class) } } }
+                        @if matrix { @for class in classes { th.number.class scope="col" { (name(class)) } } }
                         th.number scope="col" { "images" }
                         th.number scope="col" { "recall" }
                         th.number scope="col" { "precision" }
@@ -181,7 +181,7 @@ fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
                 tbody {
                     @for (truth, (class, counts)) in classes.iter().zip(&counts).enumerate() {
                         tr {
-                            th scope="row" { (class) }
+                            th scope="row" { (name(class)) }
                             @if matrix {
                                 @for predicted in 0..classes.len() {
                                     td class=(shade(truth, predicted)) { (count(confusion[truth][predicted])) }
@@ -293,7 +293,7 @@ fn most_frequent(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
     all.sort_by_key(|(times, ..)| Reverse(*times));
     html! {
         p { "The most frequent confusions:" }
-        ul { @for (times, truth, predicted) in all.iter().take(CONFUSIONS) { li { (truth) " taken for " (predicted) ": " (count(*times)) } } }
+        ul { @for (times, truth, predicted) in all.iter().take(CONFUSIONS) { li { (name(truth)) " taken for " (name(predicted)) ": " (count(*times)) } } }
     }
 }
 

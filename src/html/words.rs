@@ -55,13 +55,42 @@ pub fn tiny(number: f64) -> String {
     if power >= -3 {
         return plain(number, 4);
     }
-    let raised: String = power
-        .abs()
-        .to_string()
-        .chars()
-        .map(|digit| "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().nth(digit as usize - 48).expect("a digit"))
-        .collect();
-    format!("{:.0} × 10⁻{raised}", number / 10f64.powi(power))
+    format!("{:.0} × 10{}", number / 10f64.powi(power), raised(power))
+}
+
+/// A power as it stands above the line: ⁻⁴
+fn raised(power: i32) -> String {
+    let digit = |c: char| match c.to_digit(10) {
+        Some(digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().nth(digit as usize).expect("a digit"),
+        None => '⁻',
+    };
+    power.to_string().chars().map(digit).collect()
+}
+
+/// A number with three significant digits, with a power of ten where that reads better.
+pub fn significant(number: impl Into<f64>) -> String {
+    let number = number.into();
+    if number == 0.0 {
+        return "0".into();
+    }
+    let scientific = format!("{number:.2e}");
+    let parts = scientific.split_once('e').and_then(|(digits, power)| Some((digits, power.parse::<i32>().ok()?)));
+    match parts {
+        Some((_, power @ -3..=3)) => plain(number, (2 - power).max(0) as usize),
+        Some((digits, power)) => format!("{} × 10{}", digits.replace('-', "−"), raised(power)),
+        None => scientific,
+    }
+}
+
+/// As [`significant`], with a sign before positive numbers too.
+pub fn signed_significant(number: f64) -> String {
+    let sign = if number > 0.0 { "+" } else { "" };
+    format!("{sign}{}", significant(number))
+}
+
+/// A name that came from outside, kept apart from the sentence around it: it may run from right to left.
+pub fn name(name: &str) -> Markup {
+    html! { bdi { (name) } }
 }
 
 /// "p = 0.012" or "p < 0.001"
@@ -85,6 +114,27 @@ mod tests {
             ["3 × 10⁻⁷", "0", "0.0100", "2 × 10⁻¹²", "0 × 10⁻³⁰⁰"]
         );
         assert_eq!([p_value(0.0321), p_value(1e-9)], ["p = 0.032", "p < 0.001"]);
+    }
+
+    #[test]
+    fn three_digits_are_significant() {
+        let cases = [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (1.0, "1.00"),
+            (-2.7777, "−2.78"),
+            (9.999, "10.0"),
+            (123.4, "123"),
+            (9999.0, "1.00 × 10⁴"),
+            (4321.0, "4321"),
+            (0.00123, "0.00123"),
+            (-0.000_123, "−1.23 × 10⁻⁴"),
+            (6.5e20, "6.50 × 10²⁰"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(significant(value), expected);
+        }
+        assert_eq!([0.0, 1.0, -1.0].map(signed_significant), ["0", "+1.00", "−1.00"]);
     }
 
     #[test]

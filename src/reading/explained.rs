@@ -62,6 +62,7 @@ fn check_explained(explained: &Explained, classes: &[String]) -> Result<()> {
     number("blurred_gap", explained.blurred_gap)?;
     explained.photo.check().context("photo")?;
     explained.evidence.check().context("evidence")?;
+    explained.over.check().context("over")?;
     ensure!(!explained.maps.is_empty(), "maps is empty");
     ensure!(!explained.baselines.is_empty(), "baselines is empty");
     for (index, map) in explained.maps.iter().enumerate() {
@@ -78,6 +79,7 @@ fn check_explained(explained: &Explained, classes: &[String]) -> Result<()> {
 fn check_map(map: &ExplainedMap) -> Result<()> {
     ensure!(!map.method.is_empty(), "method is empty");
     map.map.check().context("map")?;
+    map.over.check().context("over")?;
     map.control.check().context("control")?;
     map.similarity.map_or(Ok(()), |similarity| within("similarity", similarity, -1.000_001..=1.000_001))?;
     number("deletion", map.deletion)?;

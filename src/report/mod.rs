@@ -1,48 +1,37 @@
-//! Pictures of what a network makes of an image: feature maps, saliency maps, patches and filters.
+//! Images of what a network makes of an image: feature maps, saliency maps and filters. None has text: that stands on the page
+//! beside them, where every script can be read ([`html`](crate::html)).
 //!
-//! [`grid()`] draws all maps of one layer, [`overview`] the first few maps of every layer.
-//! [`triptych`] sets a saliency map beside its control and says how far to trust it. [`index()`] is
-//! the page to open first for one image. [`patches`] shows what excites each channel, [`filters`]
-//! the weights of the first convolution. All follow the same rules, so that a picture can be read
-//! without its program:
+//! [`Layer::shown`] draws all maps of a layer, [`bare`] a map alone, [`over`] a saliency map over the photo, [`Filters`]
+//! the weights of the first convolution; [`sheet`] sets images side by side. All follow the same rules:
 //!
 //! - A value is a square of one colour: maps are enlarged by a whole number, never smoothed.
-//! - What shares a colour scale is said on the page ([`ScaleBy`]), and the scale's limits are
-//!   printed. Maps after ReLU run from 0 to their maximum; signed maps run from minus to plus the
-//!   largest magnitude, so that 0 always has the neutral colour. Both scales are safe for colour
-//!   blindness.
-//! - A map with the same value everywhere is hatched, and a layer's are counted in the text.
+//! - Maps after ReLU run from 0 to their largest value; signed maps run from minus to plus the largest magnitude, so that 0
+//!   always has the neutral colour. Both scales are safe for colour blindness. What shares a scale is chosen ([`ScaleBy`]).
+//! - A map with the same value everywhere is not drawn.
 //! - A value that is not finite is an error, never a colour.
 
 use std::ops::Range;
 
 use crate::spec::Block;
 
-mod canvas;
 mod filters;
-mod grid;
-mod index;
-mod page;
-mod patches;
-mod saliency;
+mod layer;
 mod scale;
-mod text;
+mod tiles;
 
-pub use filters::{Filters, filters};
-pub use grid::{Layer, Order, grid, overview};
-pub use index::{Index, Ledger, index};
-pub use patches::{PatchRow, patches};
-pub use saliency::{Card, CardRow, Triptych, triptych};
-pub use scale::{Reach, ScaleBy, Span, bare, largest};
+pub use filters::{Filters, tap};
+pub use layer::{Layer, Order, Shown};
+pub use scale::{Scale, ScaleBy, Span, bare, largest, over};
+pub use tiles::{columns, enlarged, sheet, tiles};
 
 /// What to do about a number that is not finite.
-const DAMAGED: &str = "the weights or the image are damaged, or training diverged: try another checkpoint";
+pub(crate) const DAMAGED: &str = "the weights or the image are damaged, or training diverged: try another checkpoint";
 
 /// The maps of one layer for one image, with what a reader must know about the layer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct FeatureMaps<'a> {
     /// The layer, as it is to stand in headings and errors: "Block 3 after ReLU".
-    pub name: &'a str,
+    pub name: String,
     /// The values, (channels, height, width) in row-major order.
     pub values: &'a [f32],
     /// Number of maps.
@@ -76,14 +65,14 @@ pub struct Heat<'a> {
     pub signed: bool,
 }
 
-/// Why a picture cannot be drawn: names the layer or method, the place in it and the remedy.
+/// Why an image cannot be drawn: names the layer or method, the place in it and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PictureError(String);
 
 /// Whether a map has anything to show.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
     /// Every value is 0.
     Dead,
     /// More than one value, and all of them the same.
@@ -94,7 +83,7 @@ enum Kind {
 
 impl<'a> FeatureMaps<'a> {
     /// The maps of a block, (channels, height, width).
-    pub fn new(name: &'a str, values: &'a [f32], block: &Block, signed: bool) -> Self {
+    pub fn new(name: String, values: &'a [f32], block: &Block, signed: bool) -> Self {
         let [channels, height, width] = block.output;
         let Block { receptive_field, stride, offset, .. } = *block;
         Self { name, values, channels, height, width, signed, receptive_field, stride, offset }
@@ -106,8 +95,8 @@ impl<'a> FeatureMaps<'a> {
         Heat { values, height: self.height, width: self.width, signed: self.signed }
     }
 
-    /// The part of the image that the middle value of a map sees: columns, then rows.
-    fn middle(&self, (width, height): (usize, usize)) -> [Range<usize>; 2] {
+    /// The part of an image of the given width and height that the middle value of a map sees: columns, then rows.
+    pub fn middle(&self, (width, height): (usize, usize)) -> [Range<usize>; 2] {
         let seen = |values: usize, image: usize| {
             let first = values / 2 * self.stride;
             let end = (first + self.receptive_field).saturating_sub(self.offset);
@@ -118,7 +107,7 @@ impl<'a> FeatureMaps<'a> {
 
     /// Refuses maps that cannot be drawn honestly beside an image of the given width and height.
     fn check(&self, image: (u32, u32)) -> Result<(), PictureError> {
-        let name = self.name;
+        let name = &self.name;
         let (c, h, w) = (self.channels, self.height, self.width);
         let count = self.values.len();
         if count == 0 || count != c.saturating_mul(h).saturating_mul(w) {

@@ -2,24 +2,31 @@
 
 use colorous::{RED_BLUE, VIRIDIS};
 use image::{Rgb, RgbImage};
+use serde::{Deserialize, Serialize};
 
-use super::text::number;
 use super::{FeatureMaps, Heat, Layer, PictureError};
+
+/// The most that a map hides of the photo below it.
+const COVER: f64 = 0.65;
+/// The share of the limit whose colours lie over a photo: the last ones are too dark to be told from it.
+const BRIGHT: f64 = 0.8;
+/// Pixels of a colour bar.
+const RAMP: u32 = 128;
 
 /// Which values the colours span.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ScaleBy {
-    /// Each map's own values: faint maps become visible, but maps cannot be compared.
-    Map,
-    /// The layer's values: the maps of a layer can be compared.
+    /// Each map's own values: faint maps become visible, but the colours of two maps cannot be compared.
     #[default]
+    Map,
+    /// The layer's values: the maps of a layer can be compared, and faint ones stay dark.
     Layer,
     /// The values of all layers: layers can be compared, and faint ones stay dark.
     Global,
 }
 
 impl ScaleBy {
-    /// What the colours span in the pictures of `layers`.
+    /// What the colours span in the maps of `layers`.
     pub fn span(self, layers: &[Layer]) -> Span {
         match self {
             Self::Map => Span::Map,
@@ -53,130 +60,110 @@ impl Span {
         }
     }
 
-    /// How a layer's maps get their colours.
-    pub(super) fn colours(self, maps: &FeatureMaps) -> Colours {
-        let scale = |limit| Some(Scale::new(limit, maps.signed));
-        let common = match self {
+    /// The scale of all maps of a layer, unless each has its own.
+    pub fn scale(self, maps: &FeatureMaps) -> Option<Scale> {
+        let signed = maps.signed;
+        match self {
             Self::Map => None,
-            Self::Layer => scale(largest(maps.values)),
-            Self::Common(limit) => scale(limit),
-        };
-        Colours { common, signed: maps.signed }
-    }
-}
-
-/// How the maps of a layer get their colours.
-#[derive(Clone, Copy)]
-pub struct Colours {
-    /// The scale of all maps, unless each has its own.
-    common: Option<Scale>,
-    signed: bool,
-}
-
-impl Colours {
-    /// The scale of one map.
-    pub fn scale(&self, map: &Heat) -> Scale {
-        self.common.unwrap_or_else(|| Scale::of(map))
-    }
-
-    /// What is to be printed beside each map: its limits, where it has its own.
-    pub fn note(&self, map: &Heat) -> Option<String> {
-        self.common.is_none().then(|| Scale::of(map).limits())
-    }
-
-    /// A scale for the colour bar, and what stands at its ends.
-    pub fn bar(&self) -> (Scale, [String; 2]) {
-        match self.common {
-            Some(scale) => (scale, scale.ends()),
-            None => {
-                let low = if self.signed { "-limit" } else { "0" };
-                (Scale::new(1.0, self.signed), [low.to_string(), "limit".to_string()])
-            }
+            Self::Layer => Some(Scale { limit: largest(maps.values), signed }),
+            Self::Common(limit) => Some(Scale { limit, signed }),
         }
     }
 }
 
 /// A linear colour scale from 0, or from minus the limit for signed values, to the limit.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Scale {
-    limit: f32,
-    signed: bool,
+    /// The value of the last colour.
+    pub limit: f32,
+    /// Whether it begins at minus the limit.
+    pub signed: bool,
 }
 
 impl Scale {
-    pub fn new(limit: f32, signed: bool) -> Self {
-        Scale { limit, signed }
-    }
-
-    /// The scale of one map whose values have been checked.
+    /// The scale of one map: up to its largest magnitude.
     pub fn of(map: &Heat) -> Self {
-        Scale::new(largest(map.values), map.signed)
+        Scale { limit: largest(map.values), signed: map.signed }
     }
 
-    /// The scale of a saliency map whose values have been checked: the strongest hundredth share the last colours, lest a
-    /// few pixels leave nothing to be seen of the others.
+    /// The scale of a saliency map: the strongest hundredth share the last colours, lest a few pixels leave nothing to be
+    /// seen of the others.
     pub fn of_saliency(map: &Heat) -> Self {
         let mut magnitudes: Vec<f32> = map.values.iter().map(|value| value.abs()).collect();
+        if magnitudes.is_empty() {
+            return Scale::of(map);
+        }
         let place = (magnitudes.len() - 1) * 99 / 100;
         let (_, &mut limit, _) = magnitudes.select_nth_unstable_by(place, f32::total_cmp);
-        if limit == 0.0 { Scale::of(map) } else { Scale::new(limit, map.signed) }
+        if limit == 0.0 { Scale::of(map) } else { Scale { limit, signed: map.signed } }
     }
 
-    /// The first and the last value, as they are to be printed.
-    pub fn ends(&self) -> [String; 2] {
-        let low = if self.signed { -self.limit } else { 0.0 };
-        [number(low), number(self.limit)]
+    /// The value of the first colour.
+    pub fn low(self) -> f32 {
+        if self.signed { -self.limit } else { 0.0 }
     }
 
-    /// Both ends in a few characters.
-    pub fn limits(&self) -> String {
-        let limit = number(self.limit);
-        match (self.limit == 0.0, self.signed) {
-            (true, _) => limit,
-            (false, true) => format!("±{limit}"),
-            (false, false) => format!("0 to {limit}"),
-        }
+    /// The value as a share of the limit, from -1 to 1. A scale whose ends are both 0 knows only 0.
+    fn share(self, value: f32) -> f64 {
+        if self.limit == 0.0 { 0.0 } else { (f64::from(value) / f64::from(self.limit)).clamp(-1.0, 1.0) }
     }
 
-    /// The colour of a value; beyond the ends, theirs. A scale whose ends are both 0 knows only the colour of 0.
-    pub fn colour(&self, value: f32) -> Rgb<u8> {
-        let share = if self.limit == 0.0 { 0.0 } else { f64::from(value) / f64::from(self.limit) };
-        self.colour_at(if self.signed { (1.0 + share) / 2.0 } else { share }.clamp(0.0, 1.0))
+    /// The colour of a value; beyond the ends, theirs.
+    pub fn colour(self, value: f32) -> Rgb<u8> {
+        colour(self.share(value), self.signed)
     }
 
-    /// The colour at a position from 0 (the first value) to 1 (the last).
-    pub fn colour_at(&self, position: f64) -> Rgb<u8> {
-        let colour = if self.signed {
-            // Turned round: cold colours for negative values, warm ones for positive values.
-            RED_BLUE.eval_continuous(1.0 - position)
-        } else {
-            VIRIDIS.eval_continuous(position)
-        };
-        Rgb(colour.into_array())
+    /// The colour of a value laid over a pixel of a photo, which shows the more the nearer the value is to 0. Of a signed map
+    /// the colour tells the sign, and how much it covers the magnitude.
+    fn over(self, value: f32, below: Rgb<u8>) -> Rgb<u8> {
+        let share = self.share(value);
+        let above = if self.signed { colour(BRIGHT * share.signum(), true) } else { colour(share, false) };
+        let cover = COVER * share.abs();
+        let mix = |above: u8, below: u8| f64::from(above) * cover + f64::from(below) * (1.0 - cover);
+        Rgb([0, 1, 2].map(|i| mix(above[i], below[i]).round() as u8))
+    }
+
+    /// Its colours from the first to the last, for a colour bar.
+    pub fn ramp(self) -> RgbImage {
+        let first = if self.signed { -1.0 } else { 0.0 };
+        let share = |x: u32| first + (1.0 - first) * f64::from(x) / f64::from(RAMP - 1);
+        RgbImage::from_fn(RAMP, 1, |x, _| colour(share(x), self.signed))
     }
 }
 
-/// What the colours of a map that stands alone span.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Reach {
-    /// As a saliency map's: its strongest hundredth shares the last colours.
-    Saliency,
-    /// Up to this magnitude.
-    UpTo(f32),
+/// The colour of a share of the limit.
+fn colour(share: f64, signed: bool) -> Rgb<u8> {
+    let colour = if signed {
+        // Turned round: cold colours for negative values, warm ones for positive values.
+        RED_BLUE.eval_continuous((1.0 - share) / 2.0)
+    } else {
+        VIRIDIS.eval_continuous(share.max(0.0))
+    };
+    Rgb(colour.into_array())
 }
 
 /// A map alone, a pixel a value. `name` begins the error.
 ///
 /// # Errors
 /// If a value is not finite, or negative though the map is not signed.
-pub fn bare(name: &str, map: &Heat, reach: Reach) -> Result<RgbImage, PictureError> {
+pub fn bare(name: &str, map: &Heat, scale: Scale) -> Result<RgbImage, PictureError> {
     map.check(name)?;
-    let scale = match reach {
-        Reach::Saliency => Scale::of_saliency(map),
-        Reach::UpTo(limit) => Scale::new(limit, map.signed),
-    };
     Ok(RgbImage::from_fn(map.width as u32, map.height as u32, |x, y| {
         scale.colour(map.values[y as usize * map.width + x as usize])
+    }))
+}
+
+/// A map laid over the photo in grey: the photo shows where the map is 0, the map's colour where it is strong. `name` begins
+/// the error.
+///
+/// # Errors
+/// As [`bare`], or if the map has not one value for each pixel of the photo.
+pub fn over(name: &str, map: &Heat, scale: Scale, photo: &RgbImage) -> Result<RgbImage, PictureError> {
+    map.check_beside(name, photo.dimensions())?;
+    let grey = image::imageops::grayscale(photo);
+    Ok(RgbImage::from_fn(photo.width(), photo.height(), |x, y| {
+        let [below] = grey.get_pixel(x, y).0;
+        scale.over(map.values[y as usize * map.width + x as usize], Rgb([below; 3]))
     }))
 }
 
