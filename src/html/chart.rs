@@ -224,7 +224,8 @@ impl Forest<'_> {
         };
         let names = rows.iter().map(|row| &row.name).chain(without.iter().map(|(name, _)| name));
         let left = widest(&mut names.cloned()) + 14.0;
-        let right = WIDTH - widest(&mut rows.iter().map(|row| numbers(row))) - 10.0;
+        let reasons = without.iter().map(|(_, why)| why.to_string());
+        let right = WIDTH - widest(&mut rows.iter().map(|row| numbers(row)).chain(reasons)) - 10.0;
         let [top, below] = [24.0, 40.0];
         let bottom = top + ROW * (rows.len() + without.len()) as f64;
         let ends = rows.iter().flat_map(|row| [row.low, row.high]);
@@ -255,7 +256,7 @@ impl Forest<'_> {
             @for (number, (name, why)) in (rows.len()..).zip(without) {
                 @let y = top + ROW * (number as f64 + 0.5) + 4.0;
                 text class="name" x="0" y=(y) { (name) }
-                text x=(left) y=(y) { (why) }
+                text class="end" x=(WIDTH) y=(y) { (why) }
             }
         };
         Chart { label: self.label.into(), height: bottom + below, content }

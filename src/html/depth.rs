@@ -296,7 +296,7 @@ impl DepthStudy {
             marks: vec![(0.0, ""), (margin, "margin")],
             digits: 2,
         }
-        .draw_with(&stopped.map(|rung| (short(rung), "stopped early: no estimate")).collect::<Vec<_>>())
+        .draw_with(&stopped.map(|rung| (short(rung), "stopped early")).collect::<Vec<_>>())
     }
 
     /// Error by network, one thin line a fold.
