@@ -934,19 +934,21 @@ fn names_do_not_command_the_terminal() {
 
 fn typed_names_do_not_command_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
-    for arguments in [
-        &["train", "--data", COMMANDS][..],
-        &["train", "--out", COMMANDS, "--data", COMMANDS],
-        &["report", COMMANDS],
-        &["train", "--lr", COMMANDS],
-        &["train", COMMANDS],
-        &[COMMANDS],
+    let shown = "\\u001b[2J";
+    // The parser of the command line leaves escape sequences out of what it repeats.
+    for (arguments, shown) in [
+        (&["train", "--data", COMMANDS][..], shown),
+        (&["train", "--out", COMMANDS, "--data", COMMANDS], shown),
+        (&["report", COMMANDS], shown),
+        (&["train", "--lr", COMMANDS], "'--lr <LR>'"),
+        (&["train", COMMANDS], "unexpected argument"),
+        (&[COMMANDS], "unrecognized subcommand"),
     ] {
         let output = convscope(folder.path(), arguments);
         assert!(!output.status.success());
         assert_plain(&output.stdout);
         let error = assert_plain(&output.stderr);
-        assert!(error.contains("\\u001b[2J") && error.starts_with("error: "), "{error}");
+        assert!(error.contains(shown) && error.starts_with("error: "), "{error}");
     }
 }
 

@@ -453,7 +453,7 @@ fn system_folders_are_neither_classes_nor_fatal_at_any_level() {
                 fs::create_dir_all(folder.join("cat")).unwrap();
                 fs::write(folder.join("cat/1.jpg"), png(picture(6, 5, 9))).unwrap();
                 #[cfg(unix)]
-                fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+                fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
             }
             for name in ["Thumbs.db", "desktop.ini", ".DS_Store", "._1.jpg"] {
                 fs::write(root.path().join(&level).join(name), b"of the system").unwrap();
@@ -563,12 +563,12 @@ fn every_unusable_folder_gets_one_error_that_names_it_and_the_remedy() {
         (
             &["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "val/c/1.jpg"],
             &[],
-            &["'c' has no training pictures"],
+            &["'c' has no training images"],
         ),
         (
             &["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/1.jpg", "val/b/1.jpg"],
             &[],
-            &["'c' has no validation pictures"],
+            &["'c' has no validation images"],
         ),
         (&["train/a/1.jpg", "train/a/2.jpg"], &[], &["/train: only one class"]),
     ];

@@ -11,7 +11,7 @@ use crate::disk;
 use crate::gpu::Gpu;
 use crate::ops::conv2d::Kernels;
 use crate::reading;
-use crate::terminal::note;
+use crate::terminal::{note, one_line};
 
 /// What may be the fastest on a GPU. The tiles of the subgroup kernels are made for processors.
 const ON_GPUS: [Kernels; 2] = [Kernels::Tiled, Kernels::Plain];
@@ -47,7 +47,7 @@ fn read(file: &Path) -> BTreeMap<String, Kernels> {
         return BTreeMap::new();
     }
     reading::json(file).unwrap_or_else(|error| {
-        eprintln!("note: {error:#}: the kernels will be measured again");
+        note(format!("note: {}: the kernels will be measured again", one_line(&error)));
         BTreeMap::new()
     })
 }

@@ -680,7 +680,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
 
     // The weights that were kept decide what is best, not the table.
     let keep = |which: Which, epoch| {
-        let spec = Spec { channels: vec![4], ..Spec::dogs_vs_cats(20, 2) };
+        let spec = config.training.model.clone();
         let weights = Weights::initial(&spec, 0);
         let meta = Meta { spec, classes: config.classes.clone(), epoch, drawn: true };
         run_dir.write_checkpoint(which.file(), &Checkpoint { meta, weights }).unwrap();
@@ -707,7 +707,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     fs::write(folder.path().join("001/layers-10/layers.json"), b"{}").unwrap();
     let page = read(None).unwrap().page();
     assert!(
-        page.contains("layers-10/layers.json: was written by another version of convscope"),
+        page.contains("layers-10/layers.json: format: was written by another version of convscope"),
         "a damaged table costs no more than itself"
     );
 
@@ -732,6 +732,10 @@ fn study_of(config: &Config, change: impl Fn(&mut serde_json::Value)) -> DepthSt
     let folder = tempfile::tempdir().unwrap();
     let mut study = depth_json(config);
     change(&mut study);
+    let epochs = study["study"]["identity"]["settings"]["epochs"].as_u64().unwrap() as usize;
+    for rung in study["rungs"].as_array_mut().unwrap() {
+        rung["train_loss"] = json!(vec![0.5; epochs]);
+    }
     DepthStudy::read(&write_study(folder.path(), "depth", &study)).unwrap()
 }
 
@@ -742,6 +746,7 @@ fn a_study_with_another_recipe_says_what_differs() {
     let same = |study: &mut serde_json::Value| {
         study["study"]["identity"]["settings"]["epochs"] = json!(config.training.epochs);
         study["study"]["dev_pictures"] = json!(2 * config.train_pictures);
+        study["study"]["commonest_class"] = json!(config.train_pictures);
     };
     let note = study_of(&config, same).note(&config);
     // What always differs, and nothing else.
@@ -762,6 +767,9 @@ fn a_study_with_another_recipe_says_what_differs() {
             same(study);
             assert!(settings(study).get(name).is_some(), "{name}");
             study["study"]["identity"]["settings"][name] = value.clone();
+            if name == "optimizer" {
+                study["study"]["identity"]["settings"]["momentum"] = json!(0.9);
+            }
         });
         let note = study.note(&config);
         assert!(note.contains("another recipe") && note.contains(told), "{name}: {note}");
@@ -791,10 +799,12 @@ fn a_network_that_was_stopped_early_is_marked_everywhere_and_its_mean_shown_nowh
         study["study"]["identity"]["settings"]["repeats"] = json!(2);
         study["answer"] = json!("d2");
         study["rungs"][0]["errors"] = json!([10.0, 12.0, 4.0, 6.0]);
+        study["rungs"][0]["mean_error"] = json!(8.0);
         study["rungs"][1]["stopped_early"] = json!(true);
         study["rungs"][1]["errors"] = json!([17.25, 17.5]);
         // As an older version wrote it.
         study["rungs"][1]["mean_error"] = json!(17.375);
+        study["rungs"][1]["comparison"]["differences"] = json!([7.25, 5.5]);
         study["rungs"][1]["comparison"]["mean"] = json!(6.375);
         study["rungs"][1]["comparison"]["decision"] = json!("not shown");
     };

@@ -78,6 +78,7 @@ fn check_explained(explained: &Explained, classes: &[String]) -> Result<()> {
 
 fn check_map(map: &ExplainedMap) -> Result<()> {
     ensure!(!map.method.is_empty(), "method is empty");
+    ensure!(!map.reading.is_empty(), "reading is empty");
     map.map.check().context("map")?;
     map.over.check().context("over")?;
     map.control.check().context("control")?;

@@ -225,8 +225,8 @@ fn check_row(row: &Row, rung: &Rung, reference: &Row, findings: &Findings) -> Re
     check_estimate(comparison).context("comparison")?;
     ensure!(
         comparison.decision != Decision::Sufficient || estimate.error_interval.1 < findings.chance_error,
-        "comparison: decision is sufficient for a network that was not shown to beat always naming the commonest class; an older \
-         version did not ask for that. Make the study anew in a new folder"
+        "comparison: decision is sufficient for a network whose error_interval does not show it to beat always naming the \
+         commonest class; an older version did not ask for that. Make the study anew in a new folder"
     );
     Ok(())
 }
@@ -242,7 +242,8 @@ fn check_differences(comparison: &Comparison, row: &Row, reference: &Row) -> Res
 
 fn check_estimate(comparison: &Comparison) -> Result<()> {
     let Comparison { differences, estimate, decision } = comparison;
-    let estimate = estimate.context("mean, interval or another figure: missing or no number")?;
+    let estimate = estimate
+        .context("mean, standard_error, upper_bound, p_sufficient, interval or p_difference: missing or no number")?;
     follows("mean", estimate.mean, (mean(differences), "differences"))?;
     amount("standard_error", estimate.standard_error)?;
     number("upper_bound", estimate.upper_bound)?;

@@ -913,7 +913,7 @@ mod tests {
         assert!(error.contains("rungs[1]: mean_error, error_interval or log_loss: missing"), "{error}");
         let error =
             refused(&|json| drop(json["rungs"][1]["comparison"].as_object_mut().unwrap().remove("upper_bound")));
-        assert!(error.contains("rungs[1]: comparison: mean, interval or another figure: missing"), "{error}");
+        assert!(error.contains("rungs[1]: comparison: mean, standard_error, upper_bound, p_sufficient, interval or p_difference: missing"), "{error}");
         let error = refused(&|json| json["rungs"][1]["comparison"] = serde_json::Value::Null);
         assert!(error.contains("rungs[1]: comparison: expected for all but the first"), "{error}");
         refused(&|json| json["rungs"] = serde_json::json!([]));

@@ -28,14 +28,14 @@ use tempfile::TempDir;
 fn main() {
     let needing_gpu = vec![
         trial("whole_files_are_read", whole_files_are_read),
-        trial("settings", || of_run("config.json", damage::json, &["val_share", "momentum"])),
+        trial("settings", || of_run("config.json", damage::json, &["val_share", "momentum", "val_of_class"])),
         trial("environments", || of_run("environment.json", damage::json, &UNREAD_ENVIRONMENT)),
         trial("metrics", || of_run("metrics.csv", damage::csv, &[])),
         trial("rejected_files", || of_run("rejected.csv", damage::csv, &[])),
-        trial("validation_photos", || of_run("validation.csv", damage::csv, &[])),
+        trial("validation_photos", || of_run("validation.csv", damage::csv, &["sha256"])),
         trial("best_weights", || of_run("best.safetensors", damage::weights, &[])),
         trial("last_weights", last_weights),
-        trial("layer_tables", || of_run("layers/layers.json", damage::json, &["gain"])),
+        trial("layer_tables", || of_run("layers/layers.json", damage::json, &["gain", "missed", "enough"])),
         trial("explanations", || of_run("explain/00/explained.json", damage::json, &OPTIONAL_IN_EXPLANATIONS)),
         trial("channel_tables", || of_run("learned/channels.csv", damage::csv, &["max", "state"])),
         trial("patch_tables", || of_run("learned/patches.csv", damage::csv, &["value"])),
@@ -54,7 +54,8 @@ const UNREAD_ENVIRONMENT: [&str; 6] = ["device_type", "wgpu", "naga", "os", "arc
 /// What an explanation may lack.
 const OPTIONAL_IN_EXPLANATIONS: [&str; 3] = ["truth", "similarity", "completeness_gap"];
 /// What a study's answer may lack; the reference is compared with nothing.
-const OPTIONAL_IN_FINDINGS: [&str; 5] = ["rejected", "momentum", "train_loss", "left_out", "comparison"];
+const OPTIONAL_IN_FINDINGS: [&str; 6] =
+    ["rejected", "momentum", "train_loss", "left_out", "comparison", "one_standard_error"];
 /// The most that reading may take, on a machine that does other things as well.
 const MOST: Duration = Duration::from_secs(10);
 
