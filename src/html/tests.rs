@@ -682,7 +682,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     let keep = |which: Which, epoch| {
         let spec = config.training.model.clone();
         let weights = Weights::initial(&spec, 0);
-        let meta = Meta { spec, classes: config.classes.clone(), epoch, drawn: true };
+        let meta = Meta { spec, classes: config.classes.clone(), epoch, drawn: false };
         run_dir.write_checkpoint(which.file(), &Checkpoint { meta, weights }).unwrap();
         read(None).unwrap()
     };
@@ -777,19 +777,21 @@ fn a_study_with_another_recipe_says_what_differs() {
         assert!(page.contains(told), "the page says so too: {name}");
     }
 
-    for (name, value, told) in [
-        ("dropout", json!(0.5), "dropout: 0.5, in the run "),
-        ("channels", json!([4, 8]), "channels: 4,8, in the run 4,6"),
-        ("input", json!([3, 32, 32]), "size: 32, in the run 24"),
-    ] {
-        let study = study_of(&config, |study| {
-            study["study"]["identity"]["settings"]["model"][name] = value.clone();
-        });
-        let note = study.note(&config);
-        assert!(note.contains("another network") && note.contains(told), "{name}: {note}");
+    let changes: [(fn(&mut Spec), &str); 3] = [
+        (|model| model.dropout = 0.5, "dropout: 0.5, in the run "),
+        (|model| model.channels = vec![4, 8], "channels: 4,8, in the run 4,6"),
+        (|model| model.input = [3, 32, 32], "size: 32, in the run 24"),
+    ];
+    for (change, told) in changes {
+        let mut other = config.clone();
+        change(&mut other.training.model);
+        let note = study_of(&other, |_| ()).note(&config);
+        assert!(note.contains("another network") && note.contains(told), "{told}: {note}");
     }
-    let part = study_of(&config, |study| study["study"]["identity"]["settings"]["depths"] = json!([1]));
-    assert!(part.note(&config).contains("blocks of the reference: 1, in the run 2"), "{}", part.note(&config));
+    let mut deeper = config.clone();
+    deeper.training.model.channels.push(8);
+    let part = study_of(&deeper, |study| study["study"]["identity"]["settings"]["depths"] = json!([1, 2]));
+    assert!(part.note(&deeper).contains("blocks of the reference: 2, in the run 3"), "{}", part.note(&deeper));
 }
 
 #[test]
