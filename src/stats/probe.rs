@@ -48,7 +48,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// The share of images that are correct, with a standard error that allows for the folds ([`overlap`]) and is not 0 where all
+    /// The share of images that are correct, with a standard error that allows for the folds (`overlap`) and is not 0 where all
     /// images are correct.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ impl Probe {
     }
 
     /// By how much more of the same images in the same folds are correct than with the other probe, with a standard error that allows
-    /// for the folds ([`overlap`]) and is not 0 where no image is decided differently.
+    /// for the folds (`overlap`) and is not 0 where no image is decided differently.
     ///
     /// # Errors
     /// When there are fewer than two images.

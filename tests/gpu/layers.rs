@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Trial> {
         trial("layers::batches_do_not_matter", batches_do_not_matter),
         trial("layers::an_idle_block_is_not_missed", || idle_block(0)),
         // Some minutes: cargo test --release --test gpu layers -- --ignored --nocapture
-        trial("layers::nothing_is_claimed_where_nothing_was_learned", || nothing_learned(2, 200)),
+        trial("layers::nothing_is_claimed_where_nothing_was_learned", || nothing_learned(1, 200)),
         // Some minutes: cargo test --test gpu layers::nothing -- --ignored --nocapture
         trial("layers::nothing_is_claimed_twenty_networks", || nothing_learned(20, 400)).with_ignored_flag(true),
         trial("layers::an_idle_block_is_not_missed_ten_seeds", || (0..10).for_each(idle_block)).with_ignored_flag(true),
