@@ -2,8 +2,8 @@
 
 Needs Pillow, NumPy and libjpeg-turbo's cjpeg:
 
-    python3 scripts/odd-jpegs.py /tmp/jpegs 600
-    CONVSCOPE_JPEGS=/tmp/jpegs cargo test --test data -- --ignored --nocapture random_jpegs
+    python3 scripts/odd-jpegs.py jpegs 600
+    CONVSCOPE_JPEGS=jpegs cargo test --test data -- --ignored --nocapture random_jpegs
 """
 
 import random

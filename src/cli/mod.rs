@@ -85,7 +85,7 @@ pub struct FeaturesArgs {
     /// What the colours of feature maps span
     #[arg(long, value_enum, default_value_t)]
     pub scale: ScaleBy,
-    /// Folder for the page and the images; must not exist yet [default: a new one below RUN/features]
+    /// Folder for the page and the images; must be new or empty [default: a new one below RUN/features]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// On what to compute.
@@ -124,7 +124,7 @@ pub struct ExplainArgs {
     /// Where the photos of the run are now [default: where they were]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Folder for the results, one folder an image; must not exist yet [default: RUN/explain]
+    /// Folder for the results, one folder an image; must be new or empty [default: RUN/explain]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// On what to compute.
@@ -147,7 +147,7 @@ pub struct LearnedArgs {
     /// Pictures at once on the device
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
-    /// Folder for the results; must not exist yet [default: a new one below RUN]
+    /// Folder for the results; must be new or empty [default: a new one below RUN]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// On what to compute.
@@ -180,7 +180,7 @@ pub struct LayersArgs {
     /// Do not write the run's report.html anew at the end, as is done without --out
     #[arg(long)]
     pub no_report: bool,
-    /// Folder for the results; must not exist yet [default: a new one below RUN]
+    /// Folder for the results; must be new or empty [default: a new one below RUN]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// On what to compute.

@@ -115,7 +115,7 @@ pub struct TrainArgs {
     /// What the colours of feature maps span
     #[arg(long, value_enum, default_value_t)]
     pub scale: ScaleBy,
-    /// Folder of the run itself; must not exist yet [default: runs/001 or the next free number]
+    /// Folder of the run itself; must be new or empty [default: runs/001 or the next free number]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Do not write report.html at the end

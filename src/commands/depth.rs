@@ -14,6 +14,7 @@ use crate::commands::pictures::{Pool, Source};
 use crate::commands::train::check_apart;
 use crate::data::split::{Distinct, Split, refit_seed};
 use crate::data::{Pictures, Subset, write_rejected};
+use crate::disk;
 use crate::gpu::Gpu;
 use crate::html::{DepthStudy, REPORT};
 use crate::model::{Keep, Model};
@@ -39,6 +40,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     if arguments.collect {
         let study = Study::read(&folder)?;
         study.check_program()?;
+        disk::sweep(folder.path());
         let findings = collect(&folder, &study)?;
         match TestLook::recorded(&folder, &study)? {
             Some(look) => show(&look, "recorded earlier"),

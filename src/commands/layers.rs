@@ -22,12 +22,17 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let data = arguments.data.as_deref();
     let data = super::pictures::held_out_of(&run, data, arguments.pictures, super::CACHE)?;
 
+    super::say_standing(&run, arguments.weights, meta.epoch, None);
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let started = Instant::now();
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
     let initial = Weights::initial(&meta.spec, run.config().training.seed);
-    let subjects = Subjects { held_out: data.val.as_ref(), unlabelled: data.train.as_ref(), most: arguments.pictures };
+    // Photos that chose the best epoch judge it too; drawn images are new.
+    let chosen = arguments.weights == Which::Best && run.config().data.is_some();
+    let epochs = if chosen { run.metrics()?.len() } else { 1 };
+    let (held_out, unlabelled) = (data.val.as_ref(), data.train.as_ref());
+    let subjects = Subjects { held_out, unlabelled, most: arguments.pictures, epochs };
     let doing = bar("{msg}  {elapsed}", 0);
     let table = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
         doing.set_message(next.to_string());
@@ -44,9 +49,6 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
         folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
     }
     write_csv(&folder, &table)?;
-    // Photos that chose the best epoch judge it too; drawn images are new.
-    let config = run.config();
-    let epochs = if arguments.weights == Which::Best && config.data.is_some() { config.training.epochs } else { 1 };
     print(&table, meta.spec.classes, epochs);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));

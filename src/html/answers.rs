@@ -121,7 +121,13 @@ fn last_layers(report: &Report) -> Markup {
         let text = missing("Not measured yet.", &format!("convscope layers --run {}", report.typed()));
         return answer(QUESTION, "Not answered yet.", &[], &text);
     };
-    let (Some(last), Some(short)) = (table.layers.last(), table.answer()) else { return html! {} };
+    let (Some(last), Some(mut short)) = (table.layers.last(), table.answer()) else { return html! {} };
+    if table.conclusive && standing::verdict(report.standing().as_ref()) == Verdict::NotShown {
+        short = format!(
+            "Judged by {} on other images than the head of this page, where it was not shown to do better than guessing. {short}",
+            table.weights
+        );
+    }
     let [_, height, width] = last.output;
     let block = last.block;
     let reset = last.reset;

@@ -12,7 +12,7 @@ use super::{Explained, Head, document};
 use crate::explain::ledger::Ledger;
 use crate::explain::{Explanation, Lens};
 use crate::inspect::Stage;
-use crate::report::{Layer, ScaleBy};
+use crate::report::{DAMAGED, Layer, ScaleBy};
 
 /// Channels that the sum names; the others are added up.
 const NAMED: usize = 8;
@@ -186,10 +186,7 @@ fn rows(ledger: &Ledger) -> Result<Vec<(String, f64)>> {
     rows.push((format!("other channels ({})", others.len()), others.iter().map(|share| share.share).sum()));
     let whole = [("residual".to_string(), ledger.residual), ("logit gap".to_string(), ledger.logit_gap)];
     if let Some((name, value)) = rows.iter().chain(&whole).find(|(_, value)| !value.is_finite()) {
-        bail!(
-            "the sum behind the decision, {name}: the value is {value}; the weights or the image are damaged, or training \
-             diverged: try another checkpoint"
-        );
+        bail!("the sum behind the decision, {name}: the value is {value}; {DAMAGED}");
     }
     // The gap comes from numbers of 24 bits.
     ensure!(

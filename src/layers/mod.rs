@@ -115,6 +115,8 @@ pub struct Subjects<'a> {
     pub unlabelled: &'a dyn Pictures,
     /// The most pictures of `held_out` to use.
     pub most: usize,
+    /// Epochs from which `held_out` chose the network; 1 where it had no say.
+    pub epochs: usize,
 }
 
 /// Makes the table of the `trained` weights, which are named by their file. `progress` is told what comes next.
@@ -154,7 +156,8 @@ pub fn study(
     progress("running statistics");
     let kept = scores(lens, trained, &statistics, &pictures, pictures.labels.len(), seed)?;
     // As it is, and as resets, which need new statistics, are compared with.
-    let conclusive = [&correct, &kept].iter().all(|scores| beats_guessing(scores, lens.spec().classes));
+    let conclusive =
+        [&correct, &kept].iter().all(|scores| beats_guessing(scores, lens.spec().classes, subjects.epochs));
 
     progress("channels replaced by their means");
     lens.load(trained);

@@ -231,10 +231,10 @@ struct ValidationPhoto {
 fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
     if !run.is_dir() {
         let what = if run.exists() { "is a file" } else { "there is no such folder" };
-        bail!("--run {}: {what}; name the folder that `convscope train` made, such as runs/001", run.display());
+        bail!("{}: {what}; name the folder of a run, which `convscope train` made, such as runs/001", run.display());
     }
     fs::read(run.join(name)).with_context(|| {
-        format!("--run {}: {name} cannot be read; is this a finished run of `convscope train`?", run.display())
+        format!("{}: {name} cannot be read; is this a finished run of `convscope train`?", run.display())
     })
 }
 

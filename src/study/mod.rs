@@ -246,12 +246,12 @@ impl Study {
     /// As [`Study::check`], or when the folder cannot be written.
     pub fn claim(&self, folder: &RunDir) -> Result<()> {
         self.clone().check(folder)?;
+        let path = folder.path();
+        disk::sweep(path);
         if folder.file(STUDY_FILE).exists() {
             return Ok(());
         }
-        let path = folder.path();
         fs::create_dir_all(path).with_context(|| format!("--out {}: cannot be made", path.display()))?;
-        disk::sweep(path);
         let text = format!("{}\n", serde_json::to_string_pretty(self)?);
         if !disk::write_new(&folder.file(STUDY_FILE), text.as_bytes())? {
             // Another process was faster: it must be about the same study.
