@@ -777,7 +777,8 @@ fn a_study_with_another_recipe_says_what_differs() {
         assert!(page.contains(told), "the page says so too: {name}");
     }
 
-    let changes: [(fn(&mut Spec), &str); 3] = [
+    type Change = fn(&mut Spec);
+    let changes: [(Change, &str); 3] = [
         (|model| model.dropout = 0.5, "dropout: 0.5, in the run "),
         (|model| model.channels = vec![4, 8], "channels: 4,8, in the run 4,6"),
         (|model| model.input = [3, 32, 32], "size: 32, in the run 24"),
