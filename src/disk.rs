@@ -4,7 +4,7 @@
 //! A file is written under another name beside its place, `NAME.PROCESS-NUMBER.unfinished`, and takes its name when all of it is
 //! on the disk. Its writer holds a lock on it. The system lifts the lock when the process ends, however it ends, so that
 //! [`sweep`] can tell what was left behind from what is being written.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods)] // The one place that may.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};

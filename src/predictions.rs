@@ -1,6 +1,6 @@
 //! What a network says of labelled images, image by image.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::data::Pictures;
 use crate::explain::Question;
@@ -48,13 +48,15 @@ pub fn confusion(predictions: &[Prediction], classes: usize) -> Vec<Vec<usize>> 
 /// # Errors
 /// When the table cannot be written.
 pub fn write(run: &RunDir, predictions: &[Prediction], pictures: &dyn Pictures, classes: &[String]) -> Result<()> {
-    let table =
-        table(predictions, |index| pictures.name(index), classes).context("the table of predictions cannot be made")?;
-    run.write(PREDICTIONS, &table)
+    run.write_table(PREDICTIONS, |table| fill(table, predictions, |index| pictures.name(index), classes))
 }
 
-fn table(predictions: &[Prediction], name: impl Fn(usize) -> String, classes: &[String]) -> Result<Vec<u8>> {
-    let mut table = csv::Writer::from_writer(Vec::new());
+fn fill(
+    table: &mut csv::Writer<Vec<u8>>,
+    predictions: &[Prediction],
+    name: impl Fn(usize) -> String,
+    classes: &[String],
+) -> csv::Result<()> {
     let probabilities = classes.iter().map(|class| format!("probability_{class}"));
     let columns = ["file", "label", "predicted"].map(String::from).into_iter().chain(probabilities);
     table.write_record(columns.chain(["loss".into()]))?;
@@ -63,12 +65,13 @@ fn table(predictions: &[Prediction], name: impl Fn(usize) -> String, classes: &[
         let probabilities = stats::probabilities(&prediction.logits);
         table.serialize((name(prediction.index), label, predicted, probabilities, prediction.loss()))?;
     }
-    Ok(table.into_inner()?)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk;
 
     fn predictions() -> Vec<Prediction> {
         let of = |index, truth, logits: [f32; 3]| Prediction { index, truth, logits: logits.to_vec() };
@@ -79,7 +82,7 @@ mod tests {
     fn every_image_has_a_row_that_reads_back() {
         let classes = ["cat, \"tabby\"", "dog\nlarge", "=1+1"].map(String::from);
         let name = |index| format!("a \"b\", {index}\n.jpg");
-        let bytes = table(&predictions(), name, &classes).unwrap();
+        let bytes = disk::table(|table| fill(table, &predictions(), name, &classes)).unwrap();
         let mut reader = csv::Reader::from_reader(&bytes[..]);
         let header: Vec<String> = reader.headers().unwrap().iter().map(String::from).collect();
         assert_eq!(header[..3], ["file", "label", "predicted"]);

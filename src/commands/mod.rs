@@ -116,12 +116,16 @@ fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -
 /// how they do, as far as it is known.
 fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Option<Standing> {
     let standing = Standing::of_run(run, which, epoch, validation);
-    if let Some(caution) = standing::caution(standing.as_ref()) {
+    print_standing(which, standing.as_ref());
+    standing
+}
+
+fn print_standing(which: Which, standing: Option<&Standing>) {
+    if let Some(caution) = standing::caution(standing) {
         say(format!("note: {caution}"));
-    } else if let Some(standing) = &standing {
+    } else if let Some(standing) = standing {
         say(format!("network  {}: {standing}", which.file()));
     }
-    standing
 }
 
 /// The weights as captions name them.

@@ -281,11 +281,7 @@ impl Data {
     /// # Errors
     /// When the list cannot be written.
     pub fn record_validation(&self, run: &RunDir) -> Result<()> {
-        let mut table = csv::Writer::from_writer(Vec::new());
-        for photo in &self.list {
-            table.serialize(photo)?;
-        }
-        run.write(VALIDATION, &table.into_inner().context("the list is complete")?)
+        run.write_table(VALIDATION, |table| self.list.iter().try_for_each(|photo| table.serialize(photo)))
     }
 }
 

@@ -58,11 +58,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         report.config.data = Some(recordable("--data", data)?);
     }
     report.disagreements().iter().for_each(|problem| say(format!("note: {problem}")));
-    let standing = report.standing();
-    match standing::caution(standing.as_ref()) {
-        Some(caution) => say(format!("note: {caution}")),
-        None => standing.iter().for_each(|standing| say(format!("network  {}: {standing}", Which::Best.file()))),
-    }
+    super::print_standing(Which::Best, report.standing().as_ref());
     let path = write(&report, out.as_deref())?;
     say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));
     tell_study(&report);

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Deserialize)]
-    #[allow(dead_code)]
+    #[allow(dead_code)] // Whether they can be read is all that counts.
     struct Whole {
         name: String,
         #[serde(flatten, deserialize_with = "flattened")]
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[derive(Debug, Deserialize)]
-    #[allow(dead_code)]
+    #[allow(dead_code)] // Whether they can be read is all that counts.
     struct Part {
         counts: Vec<usize>,
     }

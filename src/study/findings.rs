@@ -522,11 +522,7 @@ impl Findings {
     /// When a file cannot be written.
     pub fn write(&self, folder: &RunDir) -> Result<()> {
         folder.write_json(DEPTH_FILE, self)?;
-        let mut table = csv::Writer::from_writer(Vec::new());
-        for row in &self.rungs {
-            table.serialize(self.line(row))?;
-        }
-        folder.write("depth.csv", &table.into_inner().context("the table is complete")?)
+        folder.write_table("depth.csv", |table| self.rungs.iter().try_for_each(|row| table.serialize(self.line(row))))
     }
 
     fn line<'a>(&self, row: &'a Row) -> Line<'a> {
