@@ -31,6 +31,13 @@ pub struct Meta {
     pub epoch: usize,
     /// Whether it was trained on pictures that the program drew: such a network has never seen a photo.
     pub drawn: bool,
+    /// What the weights belong to: the `id` of a run's settings, or what a network of a study was made of. Files of older
+    /// versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
+    /// Mean loss of a run's validation images after that epoch, as its metrics have it. Files of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_loss: Option<f64>,
 }
 
 /// Tensors by their key in PyTorch's `state_dict`, in PyTorch's layout.
@@ -222,7 +229,9 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(20, 2) };
         let weights = Weights { batches: 7, ..Weights::initial(&spec, 3) };
-        Checkpoint { meta: Meta { spec, classes: vec!["cat".into(), "dog".into()], epoch: 2, drawn: true }, weights }
+        let classes = vec!["cat".into(), "dog".into()];
+        let meta = Meta { spec, classes, epoch: 2, drawn: true, made_by: Some("3f".into()), val_loss: Some(0.1 + 0.2) };
+        Checkpoint { meta, weights }
     }
 
     #[test]
@@ -231,6 +240,11 @@ mod tests {
         let bytes = checkpoint.to_bytes();
         assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);
         assert_eq!(bytes, checkpoint.to_bytes(), "the same weights make the same bytes");
+        // As older versions wrote it.
+        let older = Checkpoint { meta: Meta { made_by: None, val_loss: None, ..checkpoint.meta }, ..checkpoint };
+        let bytes = older.to_bytes();
+        assert!(!String::from_utf8_lossy(&bytes).contains("made_by"));
+        assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), older);
     }
 
     #[test]

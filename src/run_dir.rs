@@ -1,6 +1,8 @@
 //! A run on disk: settings, metrics, weights and pictures, in a folder of its own.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::BuildHasher;
 use std::io::{Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -181,6 +183,13 @@ impl RunDir {
     }
 }
 
+/// A random name for a new run: no other one has it, not even one with the same settings and seed.
+pub fn new_id() -> String {
+    // The keys of the standard library's hashes come from the system's random numbers.
+    let random = RandomState::new();
+    format!("{:016x}{:016x}", random.hash_one(0), random.hash_one(1))
+}
+
 /// Checks that `out` can become the folder of a run, without making it.
 ///
 /// # Errors
@@ -294,13 +303,14 @@ mod tests {
                 images_per_s: 100.0,
                 train_seconds: 2.0,
                 val_seconds: 1.0,
+                val_images: Some(8),
             });
             run.write_metrics(&records).unwrap();
         }
         let table = fs::read_to_string(run.file("metrics.csv")).unwrap();
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(lines[0], "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds");
-        assert_eq!(lines[1..], ["1,0.5,0.75,0.25,1.0,100.0,2.0,1.0", "2,0.5,0.75,0.25,1.0,100.0,2.0,1.0"]);
+        assert_eq!(lines[0], "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds,val_images");
+        assert_eq!(lines[1..], ["1,0.5,0.75,0.25,1.0,100.0,2.0,1.0,8", "2,0.5,0.75,0.25,1.0,100.0,2.0,1.0,8"]);
         assert_eq!(fs::read_to_string(run.file("metrics.jsonl")).unwrap().lines().count(), 2);
     }
 }

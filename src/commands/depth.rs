@@ -373,6 +373,8 @@ impl<'a> Workshop<'a> {
             classes: self.pool.classes.clone(),
             epoch: settings.training.epochs,
             drawn: self.pool.drawn,
+            made_by: Some(self.study.identity.of_file(&file)),
+            val_loss: None,
         };
         if let Some(earlier) = reading::study::weights(&folder.file(&file), &meta)? {
             return Ok(earlier.weights);

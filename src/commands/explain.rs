@@ -19,9 +19,8 @@ use crate::explain::trust::{Baselines, Trust};
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
 use crate::html::{EXPLAINED, ExplainPage, Explained};
-use crate::reading::Run;
+use crate::reading::{Origin, Run};
 use crate::run_dir::{self, RunDir};
-use crate::standing;
 use crate::terminal::{one_line, say};
 
 /// Seed of the untrained network that maps are compared with.
@@ -50,7 +49,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
 
     let validation = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE);
     let at_hand = validation.as_ref().ok().map(AsRef::as_ref);
-    let standing = super::say_standing(&run, arguments.weights, meta.epoch, at_hand);
+    let said = super::say_standing(&run, arguments.weights, meta.epoch, at_hand);
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
@@ -58,7 +57,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         say(format!("note: {}", super::DRAWN));
     }
     let control = Weights::initial(&meta.spec, CONTROL_SEED);
-    let mut options = Options { against, methods, means: None, standing: standing::verdict(standing.as_ref()) };
+    let mut options = Options { against, methods, means: None, standing: said.verdict };
     match &validation {
         Ok(pictures) => {
             options.means = Some(means(&lens, pictures.as_ref())?);
@@ -83,14 +82,15 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         let computed = started.elapsed().as_secs_f64();
         let decision = decision(&explanation, subject, &meta.classes);
         let name = &subject.name;
-        let mut notes: Vec<String> = standing::caution(standing.as_ref()).into_iter().collect();
+        let mut notes = said.notes.clone();
         if meta.drawn && subject.truth.is_none() {
             notes.push(super::DRAWN.to_string());
         }
         if against == Some(explanation.question.target) {
             say(format!("note: {name}: --against is the predicted class itself, so the runner-up takes its place"));
         }
-        let explained = Explained::new(&lens, &explanation, &meta.classes, name, subject.truth);
+        let origin = Origin::new(&run, arguments.weights, meta.epoch);
+        let explained = Explained::new(&lens, &explanation, &meta.classes, (name, subject.truth), origin);
         let written = explained.and_then(|explained| {
             let page = ExplainPage {
                 lens: &lens,
@@ -285,9 +285,9 @@ fn write(parent: &Path, subject: &Subject, weights: &Weights, page: &ExplainPage
     folder.write_json("saliency.json", &saliency_file(explanation, &slugs))?;
     write_channels(&folder, explanation)?;
     folder.write_compact_json("hover.json", &Hover::new(lens, weights, explanation))?;
-    folder.write_json(EXPLAINED, &explained.for_report(lens.blocks().len()))?;
-    // Last, so that it is there only with all that it speaks of.
     folder.write(super::INDEX, text.as_bytes())?;
+    // Last: the report takes for finished what has it.
+    folder.write_json(EXPLAINED, &explained.for_report(lens.blocks().len()))?;
     Ok(folder.file(super::INDEX))
 }
 

@@ -8,9 +8,8 @@ use crate::data::prepare;
 use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
 use crate::model::{Keep, Model};
-use crate::reading::{Run, unusable};
+use crate::reading::{REMEDY, Run, unusable};
 use crate::run_dir::{self, RunDir};
-use crate::standing;
 use crate::terminal::say;
 
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
@@ -20,16 +19,17 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let shown = arguments.image.display();
     let pixels = prepare::load(&arguments.image, run.size()).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
-    let standing = super::say_standing(&run, arguments.weights, meta.epoch, None);
-    let caution = standing::caution(standing.as_ref());
+    let validation = super::to_be_counted(&run, None);
+    let said = super::say_standing(&run, arguments.weights, meta.epoch, validation.as_deref());
     let gpu = super::open(&arguments.device)?;
     let model = Model::new(&gpu, &meta.spec, 1, Keep::Everything)?;
     model.load(&gpu, &weights);
     let look = inspect::look(&gpu, &model, &pixels, arguments.stage)
-        .with_context(|| unusable(&arguments.run.join(arguments.weights.file())))?;
+        .with_context(|| unusable(&arguments.run.join(arguments.weights.file())))
+        .context(REMEDY)?;
 
     let weights = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
-    let mut notes: Vec<String> = caution.into_iter().collect();
+    let mut notes = said.notes;
     if meta.drawn {
         notes.push(super::DRAWN.to_string());
         say(format!("note: {}", super::DRAWN));
@@ -48,8 +48,9 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     // Whatever cannot be drawn fails before there is a folder.
     let (text, sheets) = (page.page()?, page.sheets()?);
     let folder = folder(arguments)?;
-    folder.write(super::INDEX, text.as_bytes())?;
     super::write_images(&folder, &sheets)?;
+    // Last, so that it is there only with all that it speaks of.
+    folder.write(super::INDEX, text.as_bytes())?;
 
     say(format!("{shown}: {} ({:.1} %)", meta.classes[predicted], 100.0 * look.probabilities[predicted]));
     let last = look.maps.len();

@@ -19,10 +19,10 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let file = arguments.weights.file();
     let run = Run::open(&arguments.run)?;
     let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
-    let data = arguments.data.as_deref();
-    let data = super::pictures::held_out_of(&run, data, arguments.pictures, super::CACHE)?;
+    let data = super::pictures::held_out_of(&run, arguments.data.as_deref(), arguments.pictures, super::CACHE)?;
 
-    super::say_standing(&run, arguments.weights, meta.epoch, None);
+    let validation = super::to_be_counted(&run, arguments.data.as_deref());
+    super::say_standing(&run, arguments.weights, meta.epoch, validation.as_deref());
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let started = Instant::now();
@@ -34,22 +34,24 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let (held_out, unlabelled) = (data.val.as_ref(), data.train.as_ref());
     let subjects = Subjects { held_out, unlabelled, most: arguments.pictures, epochs };
     let doing = bar("{msg}  {elapsed}", 0);
-    let table = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
+    let (table, standing) = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
         doing.set_message(next.to_string());
         doing.tick();
     })?;
     doing.finish_and_clear();
+    let table = Layers { run: run.config().id.clone(), ..table };
 
     let folder = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?,
         None => RunDir::below(&arguments.run, "layers")?,
     };
-    folder.write_json("layers.json", &table)?;
     for (name, chart, _) in layer_charts(&table) {
         folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
     }
     write_csv(&folder, &table)?;
-    print(&table, meta.spec.classes, epochs);
+    // Last: the report takes for finished what has it.
+    folder.write_json("layers.json", &table)?;
+    print(&table, &standing);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
@@ -59,12 +61,9 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     Ok(())
 }
 
-/// `epochs` is from how many epochs these images chose the network.
-fn print(table: &Layers, classes: usize, epochs: usize) {
-    let right = (table.accuracy / 100.0 * table.pictures as f64).round() as usize;
-    let commonest = Some(table.pictures / classes);
-    let standing = Standing { right, images: table.pictures, commonest, epochs };
-    standing::caution(Some(&standing)).iter().for_each(|caution| say(format!("note: {caution}")));
+/// `standing` is how the network does on the table's images.
+fn print(table: &Layers, standing: &Standing) {
+    standing::caution(Some(standing)).iter().for_each(|caution| say(format!("note: {caution}")));
     say(format!("{} on as many images of each class: {standing}", table.weights));
     say(
         "block  maps            sees  repeats (untrained)  dead  rank   probe (untrained, permuted)  reset costs, points",

@@ -23,10 +23,10 @@ use crate::disk;
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
-use crate::reading::{Run, unusable};
+use crate::reading::{REMEDY, Run, unusable};
 use crate::run_dir::RunDir;
 use crate::standing::{self, Standing};
-use crate::terminal::{bar, say};
+use crate::terminal::{bar, one_line, say};
 
 /// Memory for the pictures of a run that is looked into, in MiB.
 const CACHE: usize = 512;
@@ -88,15 +88,26 @@ pub fn open(device: &DeviceArgs) -> Result<Gpu> {
 /// # Errors
 /// When the device failed, or the weights make no finite numbers, naming their file.
 fn lens<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16) -> Result<Lens<'a>> {
+    let lens = compiled(gpu, run, batch)?;
+    load(&lens, run, which, weights)?;
+    Ok(lens)
+}
+
+/// The same without weights.
+fn compiled<'a>(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Lens<'a>> {
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let lens = Lens::new(gpu, &run.config().training.model, batch.into(), |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
     })?;
     compiling.finish_and_clear();
-    lens.load(weights);
-    lens.check_finite().with_context(|| unusable(&run.folder().join(which.file())))?;
     Ok(lens)
+}
+
+/// Loads a run's weights, which must make finite numbers.
+fn load(lens: &Lens, run: &Run, which: Which, weights: &Weights) -> Result<()> {
+    lens.load(weights);
+    lens.check_finite().with_context(|| unusable(&run.folder().join(which.file()))).context(REMEDY)
 }
 
 /// Surveys up to `most` pictures, spread evenly over the set, with a bar.
@@ -112,12 +123,30 @@ fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -
     Ok(found)
 }
 
-/// Says how a run's weights do beside always naming the commonest class, before anything else is said of them. Returns
-/// how they do, as far as it is known.
-fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Option<Standing> {
-    let standing = Standing::of_run(run, which, epoch, validation);
-    print_standing(which, standing.as_ref());
-    standing
+/// What was said of a run's weights before anything else.
+struct Said {
+    /// Whether they do better than always naming the commonest class.
+    verdict: standing::Verdict,
+    /// What a page about them must say first.
+    notes: Vec<String>,
+}
+
+/// Says how a run's weights do beside always naming the commonest class, before anything else is said of them, and why that is
+/// not known where the run's metrics are damaged. `validation` are the run's validation images, where they are at hand.
+fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Said {
+    let found = Standing::of_run(run, which, epoch, validation);
+    let standing = found.as_ref().ok().and_then(Option::as_ref);
+    print_standing(which, standing);
+    let problem = found.as_ref().err().map(one_line);
+    problem.iter().for_each(|problem| say(format!("note: {problem}")));
+    let notes = standing::caution(standing).into_iter().chain(problem).collect();
+    Said { verdict: standing::verdict(standing), notes }
+}
+
+/// The validation images of a run of an older version, which does not say how many of them each class has, if they are at hand.
+/// For other runs they are not read.
+fn to_be_counted(run: &Run, data: Option<&Path>) -> Option<Box<dyn Pictures>> {
+    run.config().val_of_class.is_empty().then(|| pictures::validation_of(run, data, CACHE).ok()).flatten()
 }
 
 fn print_standing(which: Which, standing: Option<&Standing>) {

@@ -13,7 +13,7 @@ use crate::data::names::{class_key, path_text};
 use crate::data::photos::{Photos, file_digest};
 use crate::data::split::{self, Unfit, hexadecimal};
 use crate::data::{Pictures, Rejected, in_parallel, pets};
-use crate::reading::{Run, VALIDATION};
+use crate::reading::{Run, VALIDATION, digest_of_list};
 use crate::run_dir::RunDir;
 use crate::terminal::{bar, say};
 
@@ -274,6 +274,13 @@ impl Data {
             list: Vec::new(),
             rejected,
         })
+    }
+
+    /// What tells the list of the validation photos from that of another run; none for drawn pictures.
+    pub fn val_list(&self) -> Option<String> {
+        let list: BTreeMap<_, _> =
+            self.list.iter().map(|photo| (photo.file.clone(), photo.sha256.clone())).collect();
+        (!list.is_empty()).then(|| digest_of_list(&list))
     }
 
     /// Lists the validation photos of a run, so that they are found again when others have come or gone.

@@ -14,9 +14,9 @@ use crate::data::Pictures;
 use crate::data::folder::recordable;
 use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
 use crate::gpu::Gpu;
-use crate::html::{Explained, Looked, REPORT, Report, reported};
+use crate::html::{Explained, Looked, REPORT, Report, Unlooked, reported};
 use crate::predictions::{self, PREDICTIONS};
-use crate::reading::Run;
+use crate::reading::{Origin, Run};
 use crate::report::ScaleBy;
 use crate::run_dir::RunDir;
 use crate::standing::{self, Standing};
@@ -36,33 +36,74 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         check_apart(data, Some(out))?;
     }
     let started = Instant::now();
-    let mut explained = run.explained(MOST_EXPLAINED);
-    explained.damaged.iter().for_each(|problem| say(format!("note: {problem}")));
-    // Without an adapter or the pictures, a page with less on it is better than none.
-    let looked = super::open(&arguments.device).and_then(|gpu| {
-        super::say_adapter(&gpu);
-        let pictures = super::pictures::validation_of(run, arguments.data.as_deref(), super::CACHE)?;
-        let station = Station::new(&gpu, run, arguments.batch)?;
-        if explained.usable.is_empty() {
-            explained.usable = station.explain(run, pictures.as_ref())?;
-        }
-        station.look(run, pictures.as_ref(), arguments.scale)
-    });
-    let looked = looked.map_err(|error| reason(&error));
-    if let Err(reason) = &looked {
-        say(format!("note: the page goes without pictures: {reason}"));
-    }
-    let mut report = Report::read(run, arguments.depth.as_deref(), looked, explained)?;
+    let mut report = Report::read(run, arguments.depth.as_deref(), run.explained(MOST_EXPLAINED))?;
     if let Some(data) = &arguments.data {
         // The commands of the page are to find the photos where they are now.
         report.config.data = Some(recordable("--data", data)?);
     }
-    report.disagreements().iter().for_each(|problem| say(format!("note: {problem}")));
-    super::print_standing(Which::Best, report.standing().as_ref());
+    let network = run.checkpoint(Which::Best);
+    let pictures = validation(run, arguments.data.as_deref());
+    report.config = standing::counted(&report.config, pictures.as_deref().ok());
+    let recorded = report.standing();
+    super::print_standing(Which::Best, recorded.as_ref());
+    tell_problems(&report);
+
+    // Without an adapter or the pictures, a page with less on it is better than none.
+    let looked = look(arguments, run, network, pictures, &mut report.explained);
+    add(&mut report, looked);
+    // Images may have come or gone since it was trained.
+    if report.standing() != recorded {
+        super::print_standing(Which::Best, report.standing().as_ref());
+    }
     let path = write(&report, out.as_deref())?;
     say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));
     tell_study(&report);
     Ok(())
+}
+
+/// Names what is damaged, and what does not fit together.
+fn tell_problems(report: &Report) {
+    report.damaged.iter().chain(&report.disagreements()).for_each(|problem| say(format!("note: {problem}")));
+}
+
+/// Adds to the page what the network makes of the validation images, and says what of that is not to be had.
+fn add(report: &mut Report, looked: Result<Looked, Unlooked>) {
+    if let Err(why) = &looked {
+        say(format!("note: the page goes without pictures: {}", why.reason()));
+    }
+    let known = report.damaged.len();
+    report.add(looked);
+    report.damaged[known..].iter().for_each(|problem| say(format!("note: {problem}")));
+}
+
+/// The run's validation images, or why they are not to be had.
+fn validation(run: &Run, data: Option<&Path>) -> Result<Box<dyn Pictures>, Unlooked> {
+    // Where their list is damaged, no other folder helps.
+    run.validation().map_err(|error| Unlooked::Damaged(reason(&error)))?;
+    super::pictures::validation_of(run, data, super::CACHE).map_err(|error| Unlooked::NoImages(reason(&error)))
+}
+
+/// Looks at what the run's best network makes of its validation images, and has some of them explained if none has been.
+fn look(
+    arguments: &ReportArgs,
+    run: &Run,
+    network: Result<Checkpoint>,
+    pictures: Result<Box<dyn Pictures>, Unlooked>,
+    explained: &mut Vec<Explained>,
+) -> Result<Looked, Unlooked> {
+    let network = network.map_err(|error| Unlooked::Damaged(reason(&error)))?;
+    let pictures = pictures?;
+    let gpu = super::open(&arguments.device).map_err(not_computed)?;
+    super::say_adapter(&gpu);
+    let station = Station::new(&gpu, run, network, arguments.batch)?;
+    if explained.is_empty() {
+        *explained = station.explain(run, pictures.as_ref()).map_err(not_computed)?;
+    }
+    station.look(run, pictures.as_ref(), arguments.scale)
+}
+
+fn not_computed(error: anyhow::Error) -> Unlooked {
+    Unlooked::NotComputed(reason(&error))
 }
 
 /// Says which study the page takes for an answer about the run, and how it differs.
@@ -110,8 +151,11 @@ pub fn afterwards(
                 found.as_ref()
             }
         };
-        let looked = Station::new(gpu, run, BATCH)?.look(run, pictures, by).map_err(|error| reason(&error));
-        Report::read(run, None, looked, run.explained(MOST_EXPLAINED))
+        let mut report = Report::read(run, None, run.explained(MOST_EXPLAINED))?;
+        tell_problems(&report);
+        let station = Station::new(gpu, run, run.checkpoint(Which::Best)?, BATCH);
+        add(&mut report, station.and_then(|station| station.look(run, pictures, by)));
+        Ok(report)
     };
     let typed = quoted(&run.display().to_string());
     match made() {
@@ -153,17 +197,22 @@ struct Station<'a> {
 }
 
 impl<'a> Station<'a> {
-    fn new(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Self> {
-        let Checkpoint { meta, weights } = run.checkpoint(Which::Best)?;
-        let lens = super::lens(gpu, run, Which::Best, &weights, batch)?;
+    fn new(
+        gpu: &'a Gpu,
+        run: &Run,
+        Checkpoint { meta, weights }: Checkpoint,
+        batch: u16,
+    ) -> Result<Self, Unlooked> {
+        let lens = super::compiled(gpu, run, batch).map_err(not_computed)?;
+        super::load(&lens, run, Which::Best, &weights).map_err(|error| Unlooked::Damaged(reason(&error)))?;
         Ok(Self { lens, weights, classes: meta.classes, epoch: meta.epoch })
     }
 
     /// What the weights make of the validation pictures; the table of that is written where the run has none, as when it was
     /// stopped. `by` says what the colours of feature maps span.
-    fn look(&self, run: &Run, pictures: &dyn Pictures, by: ScaleBy) -> Result<Looked> {
+    fn look(&self, run: &Run, pictures: &dyn Pictures, by: ScaleBy) -> Result<Looked, Unlooked> {
         self.lens.load(&self.weights);
-        let predictions = predict(&self.lens, pictures)?;
+        let predictions = predict(&self.lens, pictures).map_err(|error| not_computed(error.into()))?;
         let folder = RunDir::at(run.folder().to_path_buf());
         if !folder.file(PREDICTIONS).exists()
             && let Err(error) = predictions::write(&folder, &predictions, pictures, &self.classes)
@@ -171,13 +220,13 @@ impl<'a> Station<'a> {
             // The page can do without.
             say(format!("note: {}", one_line(&error)));
         }
-        Looked::new(run, &self.lens, &self.weights, pictures, &predictions, by)
+        Looked::new(run, &self.lens, &self.weights, pictures, &predictions, by).map_err(not_computed)
     }
 
     /// Explains a mistake, a close call and a hit.
     fn explain(&self, run: &Run, pictures: &dyn Pictures) -> Result<Vec<Explained>> {
         let Self { lens, weights, classes, epoch } = self;
-        let standing = Standing::of_run(run, Which::Best, *epoch, Some(pictures));
+        let standing = Standing::of_run(run, Which::Best, *epoch, Some(pictures))?;
         lens.load(weights);
         let control = Weights::initial(lens.spec(), CONTROL_SEED);
         let options = Options {
@@ -190,7 +239,8 @@ impl<'a> Station<'a> {
             let name = pictures.name(judged.index);
             let pixels = pictures.pixels(judged.index).map_err(|reason| anyhow!("{name}: {reason}"))?;
             let explanation = Explanation::new(lens, weights, &control, &pixels, &options)?;
-            Explained::new(lens, &explanation, classes, &name, Some(judged.truth))
+            let origin = Origin::new(run, Which::Best, *epoch);
+            Explained::new(lens, &explanation, classes, (&name, Some(judged.truth)), origin)
         });
         explained.collect()
     }

@@ -64,9 +64,11 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     };
     tell(&data, arguments.data.is_none(), split);
     let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
+    let id = run_dir::new_id();
     let val_of_class = standing::of_class(data.val.as_ref(), classes);
-    run.write_json("config.json", &Config { val_of_class, ..config })?;
-    run.write_json("environment.json", &Environment::new(&gpu, arguments.seed))?;
+    let config = Config { id: Some(id.clone()), val_of_class, val_list: data.val_list(), ..config };
+    run.write_json("config.json", &config)?;
+    run.write_json("environment.json", &Environment::new(&gpu, arguments.seed, &id))?;
     if arguments.data.is_some() {
         write_rejected(&run.file("rejected.csv"), &data.rejected)?;
         data.record_validation(&run)?;
@@ -85,7 +87,14 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     say(format!("         ready after {:.1} s", started.elapsed().as_secs_f64()));
 
     let drawn = arguments.data.is_none();
-    let meta = |epoch| Meta { spec: spec.clone(), classes: data.classes.clone(), epoch, drawn };
+    let meta = |epoch, val_loss| Meta {
+        spec: spec.clone(),
+        classes: data.classes.clone(),
+        epoch,
+        drawn,
+        made_by: Some(id.clone()),
+        val_loss: Some(val_loss),
+    };
     let best = learn(arguments, &data, &run, &mut trainer, meta)?;
     model.load(&gpu, &best.weights);
     let caution = tell_standing(&data, &run, &trainer, arguments.epochs(), best.meta.epoch)?;
@@ -161,7 +170,7 @@ fn learn(
     data: &Data,
     run: &RunDir,
     trainer: &mut Trainer<'_>,
-    meta: impl Fn(usize) -> Meta,
+    meta: impl Fn(usize, f64) -> Meta,
 ) -> Result<Checkpoint> {
     let epochs = arguments.epochs();
     let mut rejected = data.rejected.clone();
@@ -201,7 +210,7 @@ fn learn(
             bar.suspend(|| say(line_of_lost(lost)));
         }
 
-        let checkpoint = Checkpoint { meta: meta(epoch), weights: trainer.weights()? };
+        let checkpoint = Checkpoint { meta: meta(epoch, val.loss()), weights: trainer.weights()? };
         let record = EpochRecord {
             epoch,
             train_loss: train.loss(),
@@ -211,6 +220,7 @@ fn learn(
             images_per_s: f64::from(train.seen) / train_seconds,
             train_seconds,
             val_seconds: started.elapsed().as_secs_f64(),
+            val_images: Some(val.seen as usize),
         };
         let lost: BTreeSet<String> = lost.into_iter().map(|lost| lost.file).collect();
         let better = match &mut best {
@@ -290,8 +300,8 @@ fn draw_features(
     };
     let (text, sheets) = (page.page()?, page.sheets()?);
     let folder = RunDir::below(run.path(), "features")?;
-    folder.write(super::INDEX, text.as_bytes())?;
-    super::write_images(&folder, &sheets)
+    super::write_images(&folder, &sheets)?;
+    folder.write(super::INDEX, text.as_bytes())
 }
 
 /// Checks that the run's folder does not come to lie in the data folder, which is only read.
@@ -311,7 +321,7 @@ pub(super) fn check_apart(data: &Path, out: Option<&Path>) -> Result<()> {
 
 /// Where a run was made: `environment.json`.
 #[derive(Serialize)]
-struct Environment {
+struct Environment<'a> {
     adapter: String,
     device_type: String,
     backend: String,
@@ -325,10 +335,12 @@ struct Environment {
     arch: &'static str,
     threads: usize,
     seed: u64,
+    run: &'a str,
 }
 
-impl Environment {
-    fn new(gpu: &Gpu, seed: u64) -> Self {
+impl<'a> Environment<'a> {
+    /// `run` is the run's id.
+    fn new(gpu: &Gpu, seed: u64, run: &'a str) -> Self {
         let info = gpu.info();
         Self {
             adapter: info.name.clone(),
@@ -344,6 +356,7 @@ impl Environment {
             arch: std::env::consts::ARCH,
             threads: crate::data::threads(),
             seed,
+            run,
         }
     }
 }

@@ -112,7 +112,8 @@ fn ablation(table: &Layers) -> Chart {
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
-    let table = report.layers.as_ref().map(|(_, table)| table);
+    let table = report.layers();
+    let table = table.as_deref();
     html! {
         @match table {
             Some(table) => (figures(table, report.config.classes.len())),
@@ -120,7 +121,7 @@ pub fn part(report: &Report) -> Markup {
         }
         @match &report.looked {
             Ok(looked) => (blocks(report, looked, table)),
-            Err(reason) => (missing(&format!("Maps, filters and patches are not shown: {reason}."), &format!("convscope report {} --data DIR", report.typed()))),
+            Err(why) => (report.unlooked("Maps, filters and patches are not shown", why)),
         }
     }
 }

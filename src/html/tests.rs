@@ -40,6 +40,7 @@ fn metrics() -> Vec<EpochRecord> {
         images_per_s: 100.0,
         train_seconds: 1.0,
         val_seconds: 1.0,
+        val_images: None,
     };
     vec![record(1, 0.7), record(2, 0.8), record(3, 0.75)]
 }
@@ -62,7 +63,7 @@ fn bare(classes: &[&str]) -> Report {
         metrics: metrics(),
         kept: [None; 2],
         rejected: Some(Vec::new()),
-        looked: Err("there is no adapter".into()),
+        looked: Err(Unlooked::NotComputed("there is no adapter".into())),
         layers: None,
         damaged: Vec::new(),
         explained: Vec::new(),
@@ -96,6 +97,7 @@ fn complete() -> Report {
     let mean = |images| MeanMap { picture: map.clone(), images, limits: [-0.25, 0.5] };
     let explained = Explained {
         format: explained::FORMAT,
+        origin: Origin { run: None, weights: Which::Best.file().into(), epoch: 2 },
         name: NASTY.into(),
         target: NASTY.into(),
         against: "dog".into(),
@@ -433,8 +435,8 @@ fn only_maps_that_pass_are_counted() {
     };
     let says = |page: &str, count: &str| page.contains(&format!("<dd>{count}</dd><dt>maps by occlusion that pass"));
     assert!(says(&figure(PASSING), "1 of 1"));
-    let guess = figure(Verdict { standing: standing::Verdict::NotShown, ..PASSING });
-    assert!(says(&guess, "0 of 1") && guess.contains("the map explains a guess"));
+    let guess_then = figure(Verdict { standing: standing::Verdict::NotShown, ..PASSING });
+    assert!(says(&guess_then, "1 of 1"), "what is known now of the same weights counts");
     assert!(says(&figure(Verdict { ranking: Ranking::TooLittleChange, ..PASSING }), "0 of 1"));
     assert!(says(&figure(Verdict { dependence: Dependence::SameAsUntrained, ..PASSING }), "0 of 1"));
 }
@@ -582,6 +584,84 @@ fn verdicts_follow_the_figures() {
     }
 }
 
+/// A map is judged by how its weights do, as the page knows it now, whatever was known when it was made.
+#[test]
+fn maps_are_judged_by_the_standing_of_their_weights() {
+    let standings = [standing::Verdict::Better, standing::Verdict::NotShown, standing::Verdict::Unknown];
+    let confusion = |right: usize| vec![vec![right, 100 - right], vec![100 - right, right]];
+    let other = "which are not those of the head of this page";
+    for known_then in standings {
+        for (right, believed) in [(90, true), (52, false)] {
+            let page = |origin: Origin| {
+                let mut report = complete();
+                report.looked = report.looked.map(|looked| Looked { confusion: confusion(right), ..looked });
+                // Of 200 images: the last weights do well, those of the first epoch no better than guessing.
+                report.config = Config { val_pictures: 200, val_of_class: vec![100, 100], ..report.config };
+                report.metrics[0].val_acc = 0.5;
+                report.metrics[2].val_acc = 0.95;
+                report.kept = [Some(2), Some(3)];
+                report.explained[0].origin = origin;
+                report.explained[0].maps[0].verdict.standing = known_then;
+                report.page()
+            };
+            let of = |which: Which, epoch| page(Origin { run: None, weights: which.file().into(), epoch });
+            let counted = "maps by occlusion that pass";
+            let passes = "in both tests.";
+            let same = of(Which::Best, 2);
+            assert_eq!((same.contains(passes), same.contains(counted)), (believed, believed), "{known_then:?}, {right}");
+            assert!(!same.contains(other));
+            let last = of(Which::Last, 3);
+            assert!(last.contains(passes) && last.contains(other), "{known_then:?}");
+            assert!(!last.contains(counted), "the answer is about the best weights");
+            let earlier = of(Which::Best, 1);
+            assert!(!earlier.contains(passes) && earlier.contains(other), "{known_then:?}");
+        }
+    }
+}
+
+/// What helps depends on what is in the way.
+#[test]
+fn what_is_not_shown_has_one_remedy_that_helps() {
+    let page = |why: Unlooked| Report { looked: Err(why), ..bare(&["cat", "dog"]) }.page();
+    let again = "To add it: <code>convscope report '";
+    let elsewhere = page(Unlooked::NoImages("the photos are gone".into()));
+    assert_eq!([again, " --data DIR</code>"].map(|text| elsewhere.matches(text).count()), [4, 4]);
+    let not_computed = page(Unlooked::NotComputed("there is no adapter".into()));
+    assert_eq!([again, " --data DIR</code>"].map(|text| not_computed.matches(text).count()), [4, 0]);
+    let damaged = page(Unlooked::Damaged("best.safetensors is damaged; train anew".into()));
+    assert_eq!([again, " --data DIR</code>"].map(|text| damaged.matches(text).count()), [0, 0]);
+    for (page, reason) in [
+        (elsewhere, "the photos are gone."),
+        (not_computed, "there is no adapter."),
+        (damaged, "best.safetensors is damaged; train anew."),
+    ] {
+        assert_eq!(page.matches(reason).count(), 4, "{reason}");
+    }
+}
+
+#[test]
+fn the_table_of_layers_claims_no_more_than_the_head() {
+    let with = |right: usize, conclusive: bool| {
+        let mut report = complete();
+        let confusion = vec![vec![right, 100 - right], vec![100 - right, right]];
+        report.looked = report.looked.map(|looked| Looked { confusion, ..looked });
+        if !conclusive {
+            report.layers = report.layers.map(|(folder, table)| (folder, table.of_guesses()));
+        }
+        report.page()
+    };
+    let claims = ["In use: put back", ">in use<", "2 to 3 of 4", "1 missed", "The network uses what every one of its blocks"];
+    let disagree = "While the two disagree, nothing is concluded.";
+    let better = with(90, true);
+    claims.iter().for_each(|claim| assert!(better.contains(claim), "{claim}"));
+    assert!(!better.contains(disagree));
+    for (page, contradicted) in [(with(52, true), true), (with(52, false), false), (with(90, false), false)] {
+        claims.iter().for_each(|claim| assert!(!page.contains(claim), "{claim}"));
+        assert!(page.contains("Undecided: this network is not shown to be better than guessing"), "{page}");
+        assert_eq!(page.contains(disagree), contradicted);
+    }
+}
+
 /// The folder of the run of [`config`], with its settings alone.
 fn run_folder() -> (tempfile::TempDir, Run) {
     let folder = tempfile::tempdir().unwrap();
@@ -634,6 +714,27 @@ fn explanations_that_cannot_be_used_are_named() {
     old["maps"][0]["verdict"] = json!("It depends on what was learned.");
     let mut later = serde_json::to_value(&sound).unwrap();
     later["format"] = json!(99);
+    let sound_json = serde_json::to_value(&sound).unwrap();
+    for (pointer, value, told) in [
+        ("/scale/limit", json!(-1.0), "scale.limit is -1e0"),
+        ("/scale/limit", json!(1e300), "scale.limit is inf"),
+        ("/scale/signed", json!(false), "scale.signed is false"),
+        ("/maps/0/scale/limit", json!(-0.5), "maps[0]: scale.limit is"),
+        ("/maps/0/control_scale/limit", json!(1e300), "maps[0]: control_scale.limit is inf"),
+        ("/maps/0/control_scale/signed", json!(false), "maps[0]: signed differs"),
+        ("/coarse", json!(""), "coarse is empty"),
+        ("/origin/run", json!("0f"), "run is \"0f\", not null"),
+        ("/origin/weights", json!("other.safetensors"), "weights is \"other.safetensors\""),
+        ("/origin/epoch", json!(0), "epoch is 0: expected 1 to"),
+    ] {
+        let mut changed = sound_json.clone();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        write("sound", &changed.to_string());
+        let found = run.explained(5);
+        assert!(found.usable.is_empty() && found.damaged[0].contains(told), "{pointer}: {:?}", found.damaged);
+    }
+    write("sound", &sound_json.to_string());
+
     let mut misspelt = serde_json::to_value(&sound).unwrap();
     misspelt["maps"][0]["verdict"]["ranking"] = json!("best");
     write("old", &old.to_string());
@@ -671,7 +772,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     let run_dir = crate::run_dir::RunDir::at(run.clone());
     run_dir.write_metrics(&metrics()).unwrap();
     let opened = || Run::open(&run).unwrap();
-    let read = |depth: Option<&Path>| Report::read(&opened(), depth, Err("unknown".into()), Default::default());
+    let read = |depth: Option<&Path>| Report::read(&opened(), depth, Default::default());
 
     let report = read(None).unwrap();
     assert!(report.layers.is_none() && report.depth.is_none());
@@ -682,7 +783,8 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     let keep = |which: Which, epoch| {
         let spec = config.training.model.clone();
         let weights = Weights::initial(&spec, 0);
-        let meta = Meta { spec, classes: config.classes.clone(), epoch, drawn: false };
+        let classes = config.classes.clone();
+        let meta = Meta { spec, classes, epoch, drawn: false, made_by: None, val_loss: None };
         run_dir.write_checkpoint(which.file(), &Checkpoint { meta, weights }).unwrap();
         read(None).unwrap()
     };

@@ -14,6 +14,7 @@ use crate::checkpoint::Weights;
 use crate::data::Pictures;
 use crate::explain::{Lens, Question};
 use crate::spec::Block;
+use crate::standing::{Standing, Verdict};
 use crate::stats::{self, effective_rank, paired_difference};
 
 mod channels;
@@ -33,7 +34,7 @@ use channels::ablations;
 use features::{Features, Loaded};
 use probes::probes;
 use repeatability::{FAINT_NOISE, STRONG_NOISE, changes};
-use reset::{STATISTICS_BATCHES, beats_guessing, reset, scores};
+use reset::{STATISTICS_BATCHES, beside_guessing, reset, scores};
 
 /// Fresh draws of a block's weights.
 const REDRAWS: u64 = 10;
@@ -54,6 +55,9 @@ pub(crate) const FORMAT: u32 = 2;
 pub struct Layers {
     /// Number of the format.
     pub format: u32,
+    /// The run's id, in runs that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     /// File of the weights, in the run's folder.
     pub weights: String,
     /// Pictures, as many of each class.
@@ -119,7 +123,8 @@ pub struct Subjects<'a> {
     pub epochs: usize,
 }
 
-/// Makes the table of the `trained` weights, which are named by their file. `progress` is told what comes next.
+/// Makes the table of the `trained` weights, which are named by their file, and finds how these do beside guessing on the same
+/// pictures. `progress` is told what comes next.
 ///
 /// # Errors
 /// When there are too few pictures, or the device failed.
@@ -130,7 +135,7 @@ pub fn study(
     subjects: &Subjects,
     seed: u64,
     mut progress: impl FnMut(&str),
-) -> Result<Layers> {
+) -> Result<(Layers, Standing)> {
     let order = balanced(subjects.held_out, subjects.most, lens.spec().classes)?;
     let pictures = Loaded::new(subjects.held_out, &order)?;
 
@@ -156,8 +161,9 @@ pub fn study(
     progress("running statistics");
     let kept = scores(lens, trained, &statistics, &pictures, pictures.labels.len(), seed)?;
     // As it is, and as resets, which need new statistics, are compared with.
-    let conclusive =
-        [&correct, &kept].iter().all(|scores| beats_guessing(scores, lens.spec().classes, subjects.epochs));
+    let [standing, anew] =
+        [&correct, &kept].map(|scores| beside_guessing(scores, lens.spec().classes, subjects.epochs));
+    let conclusive = [standing, anew].iter().all(|standing| standing.verdict() == Verdict::Better);
 
     progress("channels replaced by their means");
     lens.load(trained);
@@ -197,8 +203,9 @@ pub fn study(
         layers.push(layer);
     }
     lens.load(trained);
-    Ok(Layers {
+    let table = Layers {
         format: FORMAT,
+        run: None,
         weights: file.into(),
         pictures: order.len(),
         seed,
@@ -207,7 +214,8 @@ pub fn study(
         conclusive,
         layers,
         limits: LIMITS.into(),
-    })
+    };
+    Ok((table, standing))
 }
 
 /// A loss of accuracy on the same images, in percentage points, with its 95 % interval (Tango's).

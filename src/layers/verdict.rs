@@ -132,6 +132,20 @@ impl Layer {
 }
 
 impl Layers {
+    /// The same table of a network that was not shown to do better than guessing elsewhere, on the images that the reader is told
+    /// of first: nothing follows from its resets and ablations then.
+    pub fn of_guesses(&self) -> Self {
+        let mut table = Self { conclusive: false, ..self.clone() };
+        for layer in &mut table.layers {
+            for reset in [&mut layer.reset, &mut layer.redrawn] {
+                reset.verdict = ResetVerdict::of((reset.low, reset.high), false);
+            }
+            (layer.ablation.missed, layer.ablation.enough) = (None, None);
+            layer.verdict = layer.in_words(false);
+        }
+        table
+    }
+
     /// Whether the last block is useless, in short; none where there is no block.
     pub fn answer(&self) -> Option<String> {
         let last = self.layers.last()?;

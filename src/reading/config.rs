@@ -106,7 +106,8 @@ pub(super) fn check_folder(field: &str, folder: Option<&str>, classes: &[String]
 
 /// Checks `config.json`.
 pub(super) fn check_config(config: &Config) -> Result<()> {
-    let Config { data, folders, val_share, classes, train_pictures, val_pictures, val_of_class, training } = config;
+    let Config { id, data, folders, val_share, classes, train_pictures, val_pictures, val_of_class, val_list, training } =
+        config;
     check_training(training)?;
     check_classes(classes, training.model.classes)?;
     check_folders(folders, data.is_some())?;
@@ -121,6 +122,20 @@ pub(super) fn check_config(config: &Config) -> Result<()> {
         let images = val_of_class.iter().fold(0usize, |sum, &images| sum.saturating_add(images));
         equal("the sum of val_of_class", images, *val_pictures).context("by val_pictures")?;
     }
+    // Nor do they have a name, or say what photos they were judged by.
+    id.as_deref().map_or(Ok(()), |id| hexadecimal("id", id, 32))?;
+    val_list.as_deref().map_or(Ok(()), |list| hexadecimal("val_list", list, 64))?;
+    ensure!(
+        val_list.is_some() == (id.is_some() && data.is_some()),
+        "val_list: expected where there are id and data, and nowhere else"
+    );
+    Ok(())
+}
+
+/// Checks so many hexadecimal digits.
+pub(super) fn hexadecimal(field: &str, text: &str, digits: usize) -> Result<()> {
+    let good = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    ensure!(good, "{field} is {text:?}: expected {digits} hexadecimal digits");
     Ok(())
 }
 

@@ -521,8 +521,9 @@ impl Findings {
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, folder: &RunDir) -> Result<()> {
-        folder.write_json(DEPTH_FILE, self)?;
-        folder.write_table("depth.csv", |table| self.rungs.iter().try_for_each(|row| table.serialize(self.line(row))))
+        folder.write_table("depth.csv", |table| self.rungs.iter().try_for_each(|row| table.serialize(self.line(row))))?;
+        // Last, since a study is finished where it is there.
+        folder.write_json(DEPTH_FILE, self)
     }
 
     fn line<'a>(&self, row: &'a Row) -> Line<'a> {

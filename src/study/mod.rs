@@ -22,8 +22,10 @@ use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::cli::{Folders, Training, depth_command};
+use crate::data::split::hexadecimal;
 use crate::disk;
 use crate::ops::conv2d::Kernels;
 use crate::reading;
@@ -171,6 +173,12 @@ impl Identity {
         }
         found.extend(reading::differences("settings", settings, &self.settings));
         found
+    }
+
+    /// What tells a file of a study with this identity from the same file of every other study: a hash of both.
+    pub fn of_file(&self, file: &str) -> String {
+        let identity = serde_json::to_string(self).expect("an identity is always valid JSON");
+        hexadecimal(&Sha256::digest(format!("{file}\n{identity}")).into())
     }
 }
 
