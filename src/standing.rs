@@ -307,6 +307,14 @@ mod tests {
         assert_eq!(of(&full, 3, Which::Best), None, "an epoch that is not there");
         let photos_lost = of(&config(99, &[69, 30]), 1, Which::Best);
         assert_eq!(photos_lost, None, "90 % of 99 images is no number of images");
+
+        // Half of the images could be read: how many of each class is not known.
+        let half = [EpochRecord { val_images: Some(50), ..record(1, 0.9) }];
+        let half = Standing::recorded(&full, &half, 1, Which::Best).unwrap();
+        assert_eq!(half, Standing { right: 45, images: 50, commonest: None, epochs: 1 });
+        assert_eq!(half.verdict(), Verdict::Unknown);
+        let all = [EpochRecord { val_images: Some(100), ..record(1, 0.9) }];
+        assert_eq!(Standing::recorded(&full, &all, 1, Which::Best).unwrap().commonest, Some(70));
         assert_eq!(of(&config(90, &[70, 30]), 1, Which::Best), None, "numbers that do not fit");
         assert_eq!(of(&config(0, &[0, 0]), 1, Which::Best), None);
         assert_eq!(Standing::recorded(&full, &[record(1, f64::NAN)], 1, Which::Best), None);

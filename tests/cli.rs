@@ -163,11 +163,13 @@ fn equal_seeds_make_equal_weights() {
     let folder = tempfile::tempdir().unwrap();
     let weights = |name: &str, seed: &str| {
         train_tiny(folder.path(), &["--out", name, "--seed", seed, "--dropout", "0.2"]);
-        fs::read(folder.path().join(name).join("last.safetensors")).unwrap()
+        Checkpoint::from_bytes(&fs::read(folder.path().join(name).join("last.safetensors")).unwrap()).unwrap()
     };
-    let first = weights("a", "7");
-    assert_eq!(weights("b", "7"), first);
-    assert_ne!(weights("c", "8"), first);
+    let [first, again, other] = [("a", "7"), ("b", "7"), ("c", "8")].map(|(name, seed)| weights(name, seed));
+    assert_eq!(again.weights, first.weights);
+    assert_eq!(again.meta.val_loss, first.meta.val_loss);
+    assert_ne!(other.weights, first.weights);
+    assert_ne!(again.meta.made_by, first.meta.made_by, "it is another run all the same");
 }
 
 /// Three classes of photos that differ in colour.
@@ -484,7 +486,7 @@ fn a_network_that_guesses_is_told_so_first() {
     assert!(table[0].is_some() && table[0] < table[1], "{printed}");
     assert!(!printed.contains("needs what it has learned"), "{printed}");
     let printed = succeed(folder.path(), &["report", "run"]);
-    assert!(printed.contains(NO_BETTER), "{printed}");
+    assert!(printed.starts_with(NO_BETTER) && printed.matches(NO_BETTER).count() == 1, "{printed}");
     let page = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
     assert!(page.contains("class=\"caution\"") && !page.contains("It depends on what was learned"));
 
@@ -493,9 +495,26 @@ fn a_network_that_guesses_is_told_so_first() {
     assert_eq!(config["val_of_class"], serde_json::json!([20, 10]));
     config.as_object_mut().unwrap().remove("val_of_class");
     fs::write(folder.path().join("run/config.json"), config.to_string()).unwrap();
-    let printed = succeed(folder.path(), &["features", "noise/common/0.png", "--run", "run"]);
-    assert!(printed.starts_with("note: It is not known whether this network does better"), "{printed}");
-    assert!(succeed(folder.path(), &["learned", "--run", "run"]).starts_with(NO_BETTER));
+    for command in [&["features", "noise/common/0.png", "--run", "run"][..], &["learned", "--run", "run"], &["report", "run"]]
+    {
+        let printed = succeed(folder.path(), command);
+        assert!(printed.starts_with(NO_BETTER), "{printed}");
+    }
+
+    // Where its metrics are damaged, that is what is told, and not only that nothing is known.
+    let metrics = fs::read_to_string(folder.path().join("run/metrics.csv")).unwrap();
+    fs::write(folder.path().join("run/metrics.csv"), metrics.replace("\n1,", "\n7,")).unwrap();
+    let image = "noise/common/0.png";
+    for (command, name) in [
+        (&["features", image, "--run", "run", "--out", "f"][..], "f/index.html"),
+        (&["explain", image, "--run", "run", "--out", "e"], "e/0/index.html"),
+        (&["learned", "--run", "run", "--out", "l"], "l/index.html"),
+    ] {
+        let printed = succeed(folder.path(), command);
+        assert!(printed.starts_with("note: It is not known whether this network does better"), "{printed}");
+        let told = "run/metrics.csv: cannot be used: line 2: epoch is 7: expected 1";
+        assert!(printed.contains(told) && self::page(&folder.path().join(name)).contains(told), "{printed}");
+    }
 }
 
 fn a_network_that_knows_is_told_so() {
@@ -544,7 +563,8 @@ fn a_network_that_knows_is_told_so() {
     // A run that was stopped has no such table; `report` adds it.
     fs::remove_file(&path).unwrap();
     let printed = succeed(folder.path(), &["report", "run"]);
-    assert!(printed.contains(said) && !printed.contains("note: "), "{printed}");
+    assert!(printed.starts_with(&format!("network  best.safetensors: {said}")), "{printed}");
+    assert!(printed.matches(said).count() == 1 && !printed.contains("note: "), "{printed}");
     let again = fs::read_to_string(&path).unwrap();
     let names =
         |table: &str| table.lines().map(|row| row.split(',').take(3).collect::<Vec<_>>().join(",")).collect::<Vec<_>>();
@@ -864,6 +884,9 @@ fn validation_images_that_vanish_are_told() {
         .rfind(|line| line.ends_with("best so far"))
         .map_or(1, |line| line["epoch ".len()..].split('/').next().unwrap().trim().parse().unwrap());
     assert_eq!(best.meta.epoch, last_best);
+    let metrics = fs::read_to_string(folder.path().join("r/metrics.csv")).unwrap();
+    assert!(metrics.lines().nth(1).unwrap().ends_with(",12"), "{metrics}");
+    assert!(metrics.lines().last().unwrap().ends_with(",7"), "{metrics}");
     succeed(folder.path(), &["report", "r"]);
     let page = fs::read_to_string(folder.path().join("r/report.html")).unwrap();
     assert!(page.contains(&format!("best: epoch {last_best}<")), "epoch {last_best}");

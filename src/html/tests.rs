@@ -717,10 +717,10 @@ fn explanations_that_cannot_be_used_are_named() {
     let sound_json = serde_json::to_value(&sound).unwrap();
     for (pointer, value, told) in [
         ("/scale/limit", json!(-1.0), "scale.limit is -1e0"),
-        ("/scale/limit", json!(1e300), "scale.limit is inf"),
+        ("/scale/limit", json!(1e300), "scale.limit: number out of range"),
         ("/scale/signed", json!(false), "scale.signed is false"),
         ("/maps/0/scale/limit", json!(-0.5), "maps[0]: scale.limit is"),
-        ("/maps/0/control_scale/limit", json!(1e300), "maps[0]: control_scale.limit is inf"),
+        ("/maps/0/control_scale/limit", json!(-0.5), "maps[0]: control_scale.limit is"),
         ("/maps/0/control_scale/signed", json!(false), "maps[0]: signed differs"),
         ("/coarse", json!(""), "coarse is empty"),
         ("/origin/run", json!("0f"), "run is \"0f\", not null"),
