@@ -309,7 +309,10 @@ mod tests {
         }
         let table = fs::read_to_string(run.file("metrics.csv")).unwrap();
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(lines[0], "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds,val_images");
+        assert_eq!(
+            lines[0],
+            "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds,val_images"
+        );
         assert_eq!(lines[1..], ["1,0.5,0.75,0.25,1.0,100.0,2.0,1.0,8", "2,0.5,0.75,0.25,1.0,100.0,2.0,1.0,8"]);
         assert_eq!(fs::read_to_string(run.file("metrics.jsonl")).unwrap().lines().count(), 2);
     }

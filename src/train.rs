@@ -71,7 +71,7 @@ pub struct EpochRecord {
     pub train_seconds: f64,
     /// Seconds for its evaluation, loading included.
     pub val_seconds: f64,
-    /// Validation pictures that could be read in this epoch. Runs of older versions do not say.
+    /// Validation images that could be read in this epoch. Runs of older versions do not say.
     pub val_images: Option<usize>,
 }
 

@@ -495,7 +495,8 @@ fn a_network_that_guesses_is_told_so_first() {
     assert_eq!(config["val_of_class"], serde_json::json!([20, 10]));
     config.as_object_mut().unwrap().remove("val_of_class");
     fs::write(folder.path().join("run/config.json"), config.to_string()).unwrap();
-    for command in [&["features", "noise/common/0.png", "--run", "run"][..], &["learned", "--run", "run"], &["report", "run"]]
+    for command in
+        [&["features", "noise/common/0.png", "--run", "run"][..], &["learned", "--run", "run"], &["report", "run"]]
     {
         let printed = succeed(folder.path(), command);
         assert!(printed.starts_with(NO_BETTER), "{printed}");

@@ -278,8 +278,7 @@ impl Data {
 
     /// What tells the list of the validation photos from that of another run; none for drawn pictures.
     pub fn val_list(&self) -> Option<String> {
-        let list: BTreeMap<_, _> =
-            self.list.iter().map(|photo| (photo.file.clone(), photo.sha256.clone())).collect();
+        let list: BTreeMap<_, _> = self.list.iter().map(|photo| (photo.file.clone(), photo.sha256.clone())).collect();
         (!list.is_empty()).then(|| digest_of_list(&list))
     }
 

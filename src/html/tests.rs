@@ -608,7 +608,11 @@ fn maps_are_judged_by_the_standing_of_their_weights() {
             let counted = "maps by occlusion that pass";
             let passes = "in both tests.";
             let same = of(Which::Best, 2);
-            assert_eq!((same.contains(passes), same.contains(counted)), (believed, believed), "{known_then:?}, {right}");
+            assert_eq!(
+                (same.contains(passes), same.contains(counted)),
+                (believed, believed),
+                "{known_then:?}, {right}"
+            );
             assert!(!same.contains(other));
             let last = of(Which::Last, 3);
             assert!(last.contains(passes) && last.contains(other), "{known_then:?}");
@@ -650,7 +654,8 @@ fn the_table_of_layers_claims_no_more_than_the_head() {
         }
         report.page()
     };
-    let claims = ["In use: put back", ">in use<", "2 to 3 of 4", "1 missed", "The network uses what every one of its blocks"];
+    let claims =
+        ["In use: put back", ">in use<", "2 to 3 of 4", "1 missed", "The network uses what every one of its blocks"];
     let disagree = "While the two disagree, nothing is concluded.";
     let better = with(90, true);
     claims.iter().for_each(|claim| assert!(better.contains(claim), "{claim}"));

@@ -124,7 +124,7 @@ pub struct Subjects<'a> {
 }
 
 /// Makes the table of the `trained` weights, which are named by their file, and finds how these do beside guessing on the same
-/// pictures. `progress` is told what comes next.
+/// images. `progress` is told what comes next.
 ///
 /// # Errors
 /// When there are too few pictures, or the device failed.

@@ -36,7 +36,7 @@ impl Reset {
     }
 }
 
-/// How the network does beside guessing on pictures, as many of each class, which chose it from so many `epochs`.
+/// How the network does beside guessing on images, as many of each class, which chose it from so many `epochs`.
 pub(super) fn beside_guessing(correct: &[f64], classes: usize, epochs: usize) -> Standing {
     let right = correct.iter().filter(|&&correct| correct == 1.0).count();
     Standing { right, images: correct.len(), commonest: Some(correct.len() / classes), epochs }
@@ -155,9 +155,8 @@ mod tests {
 
     #[test]
     fn guesses_are_told_from_knowledge() {
-        let beats_guessing = |correct: &[f64], classes, epochs| {
-            beside_guessing(correct, classes, epochs).verdict() == Verdict::Better
-        };
+        let beats_guessing =
+            |correct: &[f64], classes, epochs| beside_guessing(correct, classes, epochs).verdict() == Verdict::Better;
         assert!(beats_guessing(&[vec![1.0; 600], vec![0.0; 400]].concat(), 2, 1));
         assert!(!beats_guessing(&[vec![1.0; 510], vec![0.0; 490]].concat(), 2, 1));
         assert!(beats_guessing(&[vec![1.0; 510], vec![0.0; 490]].concat(), 3, 1));

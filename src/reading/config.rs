@@ -106,8 +106,18 @@ pub(super) fn check_folder(field: &str, folder: Option<&str>, classes: &[String]
 
 /// Checks `config.json`.
 pub(super) fn check_config(config: &Config) -> Result<()> {
-    let Config { id, data, folders, val_share, classes, train_pictures, val_pictures, val_of_class, val_list, training } =
-        config;
+    let Config {
+        id,
+        data,
+        folders,
+        val_share,
+        classes,
+        train_pictures,
+        val_pictures,
+        val_of_class,
+        val_list,
+        training,
+    } = config;
     check_training(training)?;
     check_classes(classes, training.model.classes)?;
     check_folders(folders, data.is_some())?;

@@ -16,8 +16,8 @@ use super::learned::{CHANNELS, LEARNED, Learned};
 use super::{Origin, amount, differences, equal, json, newest, parsed, share, table, unusable, versioned, within};
 use crate::checkpoint::{Checkpoint, Meta};
 use crate::cli::{Config, Which};
-use crate::data::split;
 use crate::data::Rejected;
+use crate::data::split;
 use crate::html::Environment;
 use crate::layers::{FORMAT, Layers};
 use crate::ops::conv2d::Kernels;
@@ -192,7 +192,8 @@ impl Run {
         let check = || -> Result<()> {
             Kernels::from_str(&environment.kernels, false)
                 .map_err(|_| anyhow!("kernels is {:?}: expected a set of kernels", environment.kernels))?;
-            equal("seed", environment.seed, self.config.training.seed).with_context(|| format!("as {CONFIG} has it"))?;
+            equal("seed", environment.seed, self.config.training.seed)
+                .with_context(|| format!("as {CONFIG} has it"))?;
             self.check_run(&environment.run)
         };
         check().with_context(|| unusable(&path))?;

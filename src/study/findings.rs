@@ -521,7 +521,8 @@ impl Findings {
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, folder: &RunDir) -> Result<()> {
-        folder.write_table("depth.csv", |table| self.rungs.iter().try_for_each(|row| table.serialize(self.line(row))))?;
+        folder
+            .write_table("depth.csv", |table| self.rungs.iter().try_for_each(|row| table.serialize(self.line(row))))?;
         // Last, since a study is finished where it is there.
         folder.write_json(DEPTH_FILE, self)
     }

@@ -294,6 +294,7 @@ impl Study {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::{Checkpoint, Meta, Weights};
     use crate::cli::OptimizerName;
 
     /// Depths 1, 3 and 5 of the known network.
@@ -358,6 +359,41 @@ mod tests {
             Ladder::Truncate,
         );
         assert!(message.contains("maps of 1 x 1 at --size 63"), "{message}");
+    }
+
+    #[test]
+    fn weights_of_another_study_or_network_are_refused() {
+        let identity = Identity { program: "1".into(), data: "a".into(), settings: settings(Ladder::Truncate) };
+        let file = "d1-1.safetensors";
+        let mut seeded = identity.clone();
+        seeded.settings.training.seed = 1;
+        let others = [
+            Identity { data: "b".into(), ..identity.clone() }.of_file(file),
+            seeded.of_file(file),
+            identity.of_file("d1-2.safetensors"),
+        ];
+        let meta = |made_by: Option<String>| Meta {
+            spec: Spec { channels: vec![4], ..Spec::dogs_vs_cats(24, 2) },
+            classes: vec!["cat".into(), "dog".into()],
+            epoch: 10,
+            drawn: true,
+            made_by,
+            val_loss: None,
+        };
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let expected = meta(Some(identity.of_file(file)));
+        let read = |meta: Meta| {
+            let weights = Weights::initial(&meta.spec, 0);
+            folder.write_checkpoint(file, &Checkpoint { meta, weights }).unwrap();
+            reading::study::weights(&folder.file(file), &expected).map_err(|error| format!("{error:#}"))
+        };
+        assert!(read(expected.clone()).unwrap().is_some());
+        for other in others {
+            let error = read(meta(Some(other))).unwrap_err();
+            assert!(error.contains("it holds another network: made_by is") && error.contains("remove it"), "{error}");
+        }
+        assert!(read(meta(None)).unwrap_err().contains("made_by is missing"), "of an older version");
     }
 
     #[test]
