@@ -412,6 +412,8 @@ fn a_run_is_reported() {
     assert_eq!(fs::read(folder.path().join("run/best.safetensors")).unwrap(), weights);
     succeed(folder.path(), &["report", "run/", "--out", "page.html"]);
     assert!(read("page.html").contains("--out run-again"), "a folder's name may end in a slash");
+    let error = fail(folder.path(), &["report", "run", "--data", "."]);
+    assert!(error.contains("--data: the run run was trained on drawn pictures; leave the option out"), "{error}");
     let error = fail(folder.path(), &["report", "nowhere"]);
     assert!(error.contains("nowhere: there is no such folder"), "{error}");
     let error = fail(folder.path(), &["report", "run", "--depth", "run"]);

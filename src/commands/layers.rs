@@ -7,11 +7,11 @@ use anyhow::Result;
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{LayersArgs, Which};
 use crate::html::layer_charts;
-use crate::layers::{self, Ablation, Layer, Layers, Subjects};
+use crate::layers::{self, Ablation, CONTRADICTED, Layer, Layers, Subjects};
 use crate::reading::Run;
 use crate::report::ScaleBy;
 use crate::run_dir::{self, RunDir};
-use crate::standing::{self, Standing};
+use crate::standing::{self, Standing, Verdict};
 use crate::terminal::{bar, say};
 
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
@@ -22,7 +22,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let data = super::pictures::held_out_of(&run, arguments.data.as_deref(), arguments.pictures, super::CACHE)?;
 
     let validation = super::to_be_counted(&run, arguments.data.as_deref());
-    super::say_standing(&run, arguments.weights, meta.epoch, validation.as_deref());
+    let said = super::say_standing(&run, arguments.weights, meta.epoch, validation.as_deref());
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let started = Instant::now();
@@ -51,7 +51,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     write_csv(&folder, &table)?;
     // Last: the report takes for finished what has it.
     folder.write_json("layers.json", &table)?;
-    print(&table, &standing);
+    print(&table, &standing, said.verdict);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
@@ -61,9 +61,14 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     Ok(())
 }
 
-/// `standing` is how the network does on the table's images.
-fn print(table: &Layers, standing: &Standing) {
+/// `standing` is how the network does on the table's images, `judged` what was said of it before.
+fn print(table: &Layers, standing: &Standing, judged: Verdict) {
     standing::caution(Some(standing)).iter().for_each(|caution| say(format!("note: {caution}")));
+    let contradicted = table.conclusive && judged == Verdict::NotShown;
+    if contradicted {
+        say(format!("note: {CONTRADICTED}"));
+    }
+    let table = &if contradicted { table.of_guesses() } else { table.clone() };
     say(format!("{} on as many images of each class: {standing}", table.weights));
     say(
         "block  maps            sees  repeats (untrained)  dead  rank   probe (untrained, permuted)  reset costs, points",

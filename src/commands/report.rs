@@ -31,6 +31,8 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     let ReportArgs { out, .. } = arguments;
     let run = &Run::open(&whole(&arguments.run))?;
     check_replaceable(out.as_deref())?;
+    let photos = run.config().data.is_some() || arguments.data.is_none();
+    ensure!(photos, "--data: the run {} was trained on drawn pictures; leave the option out", run.folder().display());
     let data = arguments.data.clone().or(run.config().data.as_ref().map(PathBuf::from));
     if let (Some(out), Some(data)) = (out, &data) {
         check_apart(data, Some(out))?;

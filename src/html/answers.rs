@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::layers::doubt;
 use super::words::{count, plain, signed, tiny, with_code};
 use super::{Report, depth, missing};
-use crate::layers::{Gain, Other, ResetVerdict};
+use crate::layers::{CONTRADICTED, Gain, Other, ResetVerdict};
 use crate::standing::{self, Verdict};
 
 /// Rows of maps so small that they look like noise.
@@ -170,10 +170,7 @@ fn last_layers(report: &Report) -> Markup {
             }
         }
         @if contradicted {
-            p {
-                "On the images of this table " code { (table.weights) } " does better than guessing; on those of the head of this page the best "
-                "weights were not shown to. While the two disagree, nothing is concluded."
-            }
+            p { (CONTRADICTED) }
         }
         p.note { "On " (count(table.pictures)) " images. " (with_code(&table.limits)) }
     };

@@ -13,6 +13,10 @@ pub const LIMITS: &str = "Repeatability is near 1 for untrained networks too, an
                           blocks were trained to fit it, not that a smaller network trained anew would miss it: only `depth` answers \
                           that. Training with Dropout2d makes the removal of single channels look harmless.";
 
+/// What is said where a table is conclusive, but the network was not shown to do better than guessing on its validation images.
+pub const CONTRADICTED: &str = "On the images of this table the network does better than guessing, on its validation images it was not shown \
+                                to. While the two disagree, nothing is concluded.";
+
 /// Whether this network uses what a block has learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -132,8 +136,8 @@ impl Layer {
 }
 
 impl Layers {
-    /// The same table of a network that was not shown to do better than guessing elsewhere, on the images that the reader is told
-    /// of first: nothing follows from its resets and ablations then.
+    /// The same table of a network that was not shown to do better than guessing on the images that the reader is told of first:
+    /// nothing follows from its resets and ablations then.
     pub fn of_guesses(&self) -> Self {
         let mut table = Self { conclusive: false, ..self.clone() };
         for layer in &mut table.layers {
