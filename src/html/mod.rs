@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde::Deserialize;
 
 use crate::cli::{Config, Which, quoted};
 use crate::data::Rejected;
+use crate::environment::Environment;
 use crate::layers::Layers;
 use crate::reading::{FoundExplanations, Run};
 use crate::standing::{self, Verdict};
@@ -85,25 +85,6 @@ pub struct Report {
     pub explained: Vec<Explained>,
     /// The study of how many blocks are enough.
     pub depth: Option<DepthStudy>,
-}
-
-/// What the page tells of `environment.json`.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Environment {
-    /// Name of the adapter.
-    pub adapter: String,
-    /// Its interface.
-    pub backend: String,
-    /// Its driver.
-    pub driver: String,
-    /// The driver's version.
-    pub driver_info: String,
-    /// The kernels of the convolutions.
-    pub kernels: String,
-    /// Version of this program.
-    pub convscope: String,
-    /// What decided all that was random.
-    pub seed: u64,
 }
 
 impl Report {
@@ -227,7 +208,7 @@ fn notes(notes: &[String]) -> Markup {
     html! { @for note in notes { p.missing { (note) } } }
 }
 
-/// A page with this title and content, which may load nothing from anywhere.
+/// A page with this title and content, which may load nothing from anywhere. Every page is made here.
 fn document(title: &str, body: &Markup) -> String {
     let style = format!("{}{STYLE}", chart::STYLE);
     let policy = format!(
@@ -248,7 +229,7 @@ fn document(title: &str, body: &Markup) -> String {
             body { main { (body) } }
         }
     };
-    format!("{}\n", page.into_string())
+    format!("{}\n", words::fit(&page.into_string()))
 }
 
 /// Names what is missing and what adds it.
