@@ -454,6 +454,7 @@ fn an_error_in_the_validation_folder_names_it() {
         assert!(error.contains(problem) && !error.contains("not read") && !error.contains("notes.txt"), "{error}");
     }
     let choices = Choices { val: Some(root.path().join("photos/val")), class_level: None };
+    fs::remove_dir_all(root.path().join("photos/judge")).unwrap();
     fs::remove_dir_all(root.path().join("photos/val/dog")).unwrap();
     write(root.path(), "photos/val/owl/1.jpg", &png(picture(8, 8, 3)));
     let error = folder::scan(&root.path().join("photos"), &choices).unwrap_err().to_string();

@@ -193,7 +193,7 @@ impl Decider<'_> {
         let Some(&training) = train.first() else {
             return self.check_no_training(at, all_parts, &holding).map(|()| None);
         };
-        for (same, matters) in [(&train, true), (&val, !self.val.is_some())] {
+        for (same, matters) in [(&train, true), (&val, self.val.is_none())] {
             if let [first, second, ..] = same[..]
                 && matters
             {
@@ -222,7 +222,7 @@ impl Decider<'_> {
                 self.literal(at, 1)
             );
         }
-        let chosen = val.first().copied().filter(|_| !self.val.is_some());
+        let chosen = val.first().copied().filter(|_| self.val.is_none());
         unread.extend(empty.into_iter().map(|folder| Unread::new(folder, Why::NoImage)));
         for folder in holding {
             let why = match Role::of(&folder.name()) {
@@ -254,7 +254,7 @@ impl Decider<'_> {
         }
         let is_val = |folder: &&&Tree| Role::of_word(&folder.name()) == Some(Role::Validation);
         if let Some(val) = holding.iter().find(is_val)
-            && !self.val.is_some()
+            && self.val.is_none()
         {
             bail!(
                 "{}: {} has no train/ beside it, but other images; to train on these and validate on {}, use --data {} --val \
