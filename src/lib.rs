@@ -73,6 +73,8 @@ pub mod data;
 #[cfg(feature = "native")]
 mod disk;
 #[cfg(feature = "native")]
+pub mod environment;
+#[cfg(feature = "native")]
 pub mod explain;
 #[cfg(feature = "native")]
 pub mod html;

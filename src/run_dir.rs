@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::io::{Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use image::{ImageFormat, RgbImage};
 use serde::Serialize;
 
@@ -193,14 +193,26 @@ pub fn new_id() -> String {
 /// Checks that `out` can become the folder of a run, without making it.
 ///
 /// # Errors
-/// When `out` exists and is not an empty folder.
+/// When `out` exists and is not an empty folder, or as [`check_place`].
 pub fn check_free(out: Option<&Path>) -> Result<()> {
-    match out {
-        Some(out) if out.exists() && !disk::is_empty(out).unwrap_or(false) => {
-            bail!("--out {}: exists already; name a new folder, an older run is never overwritten", out.display())
-        }
-        _ => Ok(()),
-    }
+    let Some(out) = out else { return Ok(()) };
+    let shown = out.display();
+    ensure!(
+        !out.exists() || disk::is_empty(out).unwrap_or(false),
+        "--out {shown}: exists already; name a new folder, an older run is never overwritten"
+    );
+    check_place(out).with_context(|| format!("--out {shown}: cannot be made; name another place"))
+}
+
+/// Checks that a folder can be made at a place, or written if it is there, and leaves nothing.
+///
+/// # Errors
+/// When a file is in the way, or the folder where it would lie cannot be written.
+pub fn check_place(place: &Path) -> Result<()> {
+    let folders = place.ancestors().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let existing = folders.into_iter().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    ensure!(existing.is_dir(), "{} is a file, not a folder", existing.display());
+    disk::check_writable(&existing.join("results"))
 }
 
 #[cfg(test)]
@@ -223,6 +235,25 @@ mod tests {
         for expected in ["layers", "layers-2"] {
             assert_eq!(RunDir::below(folder.path(), "layers").unwrap().path(), folder.path().join(expected));
         }
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_a_folder_is_refused_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "text").unwrap();
+        for out in [file.join("x"), file.join("x/y")] {
+            let error = format!("{:#}", check_free(Some(&out)).unwrap_err());
+            let expected =
+                format!("--out {}: cannot be made; name another place: {} is a file", out.display(), file.display());
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        assert!(format!("{:#}", check_free(Some(&file)).unwrap_err()).contains("exists already"));
+        for out in ["new", "deep/new"] {
+            check_free(Some(&folder.path().join(out))).unwrap();
+        }
+        check_free(Some(Path::new("a new folder beside the sources"))).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left there");
     }
 
     /// Whether the folder is new, or there and empty, or holds what a stopped process has left: of several that are given it at

@@ -20,8 +20,8 @@ use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
 use crate::html::{EXPLAINED, ExplainPage, Explained};
 use crate::reading::{Origin, Run};
-use crate::run_dir::{self, RunDir};
-use crate::terminal::{one_line, say};
+use crate::run_dir::RunDir;
+use crate::terminal::{one_line, say, visible};
 
 /// Seed of the untrained network that maps are compared with.
 pub(super) const CONTROL_SEED: u64 = 0x00C0_FFEE;
@@ -29,8 +29,8 @@ pub(super) const CONTROL_SEED: u64 = 0x00C0_FFEE;
 const MOST_FOR_MEANS: usize = 512;
 
 pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
-    run_dir::check_free(arguments.out.as_deref())?;
     let run = Run::open(&arguments.run)?;
+    super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
     let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
     let blocks = meta.spec.blocks()?;
     let against = arguments.against.as_ref().map(|name| class(name, &meta.classes)).transpose()?;
@@ -40,7 +40,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     for file in files(&arguments.images)? {
         match Subject::read(&file, run.size()) {
             Ok(subject) => subjects.push(subject),
-            Err(reason) => failed.push(format!("{}: {reason}", file.display())),
+            Err(reason) => failed.push(format!("{}: {reason}", path_text(&file))),
         }
     }
     if subjects.is_empty() && !failed.is_empty() {
@@ -162,8 +162,8 @@ struct Subject {
 
 impl Subject {
     fn read(file: &Path, size: u32) -> Result<Self, String> {
-        let stem = path_text(Path::new(file.file_stem().unwrap_or_default()));
-        Ok(Self { name: path_text(file), stem, pixels: prepare::load(file, size)?, truth: None })
+        let pixels = prepare::load(file, size)?;
+        Ok(Self { name: path_text(file), stem: super::stem(file), pixels, truth: None })
     }
 
     /// A labelled picture of a run.
@@ -172,7 +172,7 @@ impl Subject {
         let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{name}: {reason}"))?.into_owned();
         let file = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
         // A drawn picture's name says in brackets how it was drawn.
-        let stem = file.split(" (drawn").next().unwrap_or_default().replace(' ', "-");
+        let stem = file.split(" (drawn").next().unwrap_or_default().replace(' ', "-").replace('\\', "_");
         Ok(Self { name, stem, pixels, truth: Some(pictures.label(index) as usize) })
     }
 }
@@ -192,7 +192,10 @@ fn means(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Vec<f32>>> {
 /// The number of the class with this name.
 fn class(name: &str, classes: &[String]) -> Result<usize> {
     let found = classes.iter().position(|class| class_key(class) == class_key(name));
-    found.with_context(|| format!("--against {name}: expected one of the network's classes: {}", classes.join(", ")))
+    found.with_context(|| {
+        let (typed, classes) = (visible(name), classes.join(", "));
+        format!("--against {typed}: expected one of the network's classes: {classes}")
+    })
 }
 
 /// The blocks that `--layers` names, counted from 0, the last first.
@@ -216,7 +219,7 @@ fn looked_at(numbers: &[usize], blocks: usize) -> Result<Vec<usize>> {
 fn files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     for path in arguments {
-        let shown = path.display();
+        let shown = path_text(path);
         if path.is_dir() {
             let found = folder::pictures_below(path)?;
             if found.is_empty() {
@@ -402,6 +405,14 @@ mod tests {
             let error = files(std::slice::from_ref(&list)).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
+    }
+
+    #[test]
+    fn a_class_that_is_not_there_is_told_in_one_line() {
+        let classes = ["cat", "Dog"].map(String::from);
+        assert_eq!(class("dOG", &classes).unwrap(), 1);
+        let error = class("cat\n\u{1b}[2J", &classes).unwrap_err().to_string();
+        assert_eq!(error, r"--against cat\n\u001b[2J: expected one of the network's classes: cat, Dog");
     }
 
     #[test]

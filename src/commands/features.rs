@@ -4,19 +4,20 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::{FeaturesArgs, Which};
+use crate::data::names::path_text;
 use crate::data::prepare;
 use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
 use crate::model::{Keep, Model};
 use crate::reading::{REMEDY, Run, unusable};
-use crate::run_dir::{self, RunDir};
+use crate::run_dir::RunDir;
 use crate::terminal::say;
 
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
-    run_dir::check_free(arguments.out.as_deref())?;
     let run = Run::open(&arguments.run)?;
+    super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, None))?;
     let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
-    let shown = arguments.image.display();
+    let shown = path_text(&arguments.image);
     let pixels = prepare::load(&arguments.image, run.size()).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
     let validation = super::to_be_counted(&run, None);
@@ -36,7 +37,7 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     }
     let predicted = look.predicted();
     let page = FeaturesPage {
-        image: &shown.to_string(),
+        image: &shown,
         input: &super::square(run.size(), pixels),
         prediction: (&meta.classes[predicted], look.probabilities[predicted]),
         truth: None,
@@ -65,7 +66,7 @@ fn folder(arguments: &FeaturesArgs) -> Result<RunDir> {
         return RunDir::create(Some(out));
     }
     let parent = arguments.run.join("features");
-    let mut stem = arguments.image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut stem = super::stem(&arguments.image);
     match arguments.stage {
         Stage::Conv => stem.push_str("-conv"),
         Stage::Norm => stem.push_str("-norm"),

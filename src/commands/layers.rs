@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{LayersArgs, Which};
@@ -10,14 +10,14 @@ use crate::html::layer_charts;
 use crate::layers::{self, Ablation, CONTRADICTED, Layer, Layers, Subjects};
 use crate::reading::Run;
 use crate::report::ScaleBy;
-use crate::run_dir::{self, RunDir};
+use crate::run_dir::RunDir;
 use crate::standing::{self, Standing, Verdict};
 use crate::terminal::{bar, say};
 
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
-    run_dir::check_free(arguments.out.as_deref())?;
     let file = arguments.weights.file();
     let run = Run::open(&arguments.run)?;
+    super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
     let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
     let data = super::pictures::held_out_of(&run, arguments.data.as_deref(), arguments.pictures, super::CACHE)?;
 
@@ -32,12 +32,13 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let chosen = arguments.weights == Which::Best && run.config().data.is_some();
     let epochs = if chosen { run.metrics()?.len() } else { 1 };
     let (held_out, unlabelled) = (data.val.as_ref(), data.train.as_ref());
-    let subjects = Subjects { held_out, unlabelled, most: arguments.pictures, epochs };
+    let subjects = Subjects { held_out, unlabelled, classes: &meta.classes, most: arguments.pictures, epochs };
     let doing = bar("{msg}  {elapsed}", 0);
-    let (table, standing) = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
+    let made = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
         doing.set_message(next.to_string());
         doing.tick();
-    })?;
+    });
+    let (table, standing) = made.with_context(|| format!("--run {}", arguments.run.display()))?;
     doing.finish_and_clear();
     let table = Layers { run: run.config().id.clone(), ..table };
 

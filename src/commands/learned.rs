@@ -13,7 +13,7 @@ use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, c
 use crate::html::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 use crate::inspect::first_filters;
 use crate::reading::{LEARNED, Origin, Run};
-use crate::run_dir::{self, RunDir};
+use crate::run_dir::RunDir;
 use crate::spec::Block;
 use crate::terminal::{bar, say};
 
@@ -21,8 +21,8 @@ use crate::terminal::{bar, say};
 const PATCHES: usize = SQUARE * SQUARE;
 
 pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
-    run_dir::check_free(arguments.out.as_deref())?;
     let run = Run::open(&arguments.run)?;
+    super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
     let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
     let pictures = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE)?;
 

@@ -7,11 +7,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::explain::CONTROL_SEED;
-use super::train::check_apart;
+use super::{check_apart, image_folders};
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{ReportArgs, Which, quoted};
 use crate::data::Pictures;
 use crate::data::folder::recordable;
+use crate::disk;
 use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
 use crate::gpu::Gpu;
 use crate::html::{Explained, Looked, REPORT, Report, Unlooked, reported};
@@ -30,13 +31,11 @@ const BATCH: u16 = 32;
 pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     let ReportArgs { out, .. } = arguments;
     let run = &Run::open(&whole(&arguments.run))?;
-    check_replaceable(out.as_deref())?;
     let photos = run.config().data.is_some() || arguments.data.is_none();
     ensure!(photos, "--data: the run {} was trained on drawn pictures; leave the option out", run.folder().display());
-    let data = arguments.data.clone().or(run.config().data.as_ref().map(PathBuf::from));
-    if let (Some(out), Some(data)) = (out, &data) {
-        check_apart(data, Some(out))?;
-    }
+    let page = out.clone().unwrap_or_else(|| run.folder().join(REPORT));
+    check_apart(&page, image_folders(run, arguments.data.as_deref()))?;
+    check_page(&page)?;
     let started = Instant::now();
     let mut report = Report::read(run, arguments.depth.as_deref(), run.explained(MOST_EXPLAINED))?;
     if let Some(data) = &arguments.data {
@@ -57,8 +56,8 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     if report.standing() != recorded {
         super::print_standing(Which::Best, report.standing().as_ref());
     }
-    let path = write(&report, out.as_deref())?;
-    say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));
+    disk::write(&page, report.page().as_bytes())?;
+    say(format!("wrote {}; {:.1} s", page.display(), started.elapsed().as_secs_f64()));
     tell_study(&report);
     Ok(())
 }
@@ -121,12 +120,19 @@ fn whole(run: &Path) -> PathBuf {
     if tidy.file_name().is_some() { tidy } else { std::path::absolute(run).unwrap_or(tidy) }
 }
 
-/// Checks that what is to be replaced is a page, and not a photo or weights.
-fn check_replaceable(out: Option<&Path>) -> Result<()> {
-    let Some(out) = out.filter(|out| out.is_file()) else { return Ok(()) };
-    let is_page = fs::read(out).is_ok_and(|bytes| bytes.is_empty() || bytes.starts_with(b"<!DOCTYPE html>"));
-    ensure!(is_page, "--out {}: exists already and is no page; name another file", out.display());
-    Ok(())
+/// Checks before all work that the page can be written, and that what is to be replaced is a page, and not a photo or weights.
+fn check_page(page: &Path) -> Result<()> {
+    let shown = page.display();
+    ensure!(
+        !page.is_dir(),
+        "--out {shown}: is a folder; name a file for the page, such as {}",
+        page.join(REPORT).display()
+    );
+    if page.is_file() {
+        let is_page = fs::read(page).is_ok_and(|bytes| bytes.is_empty() || bytes.starts_with(b"<!DOCTYPE html>"));
+        ensure!(is_page, "--out {shown}: exists already and is no page; name another file");
+    }
+    disk::check_writable(page).with_context(|| format!("--out {shown}: name a file in a folder that is there"))
 }
 
 /// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
@@ -162,8 +168,9 @@ pub fn afterwards(
     let typed = quoted(&run.display().to_string());
     match made() {
         Ok(report) => {
-            let path = write(&report, None)?;
-            say(format!("report   {}, {:.1} s", path.display(), started.elapsed().as_secs_f64()));
+            let page = run.join(REPORT);
+            disk::write(&page, report.page().as_bytes())?;
+            say(format!("report   {}, {:.1} s", page.display(), started.elapsed().as_secs_f64()));
             tell_study(&report);
             if report.explained.is_empty() || report.depth.is_none() {
                 say(format!(
@@ -178,16 +185,6 @@ pub fn afterwards(
 
 fn reason(error: &anyhow::Error) -> String {
     one_line(error).trim_end_matches('.').to_string()
-}
-
-/// Writes the page and returns its path.
-fn write(report: &Report, out: Option<&Path>) -> Result<PathBuf> {
-    let path = out.map_or_else(|| report.run.join(REPORT), Path::to_path_buf);
-    let parent = path.parent().unwrap_or(Path::new("")).to_path_buf();
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.with_context(|| format!("--out {}: expected the name of a file", path.display()))?;
-    RunDir::at(parent).write(name, report.page().as_bytes())?;
-    Ok(path)
 }
 
 /// A run's best network, ready to be looked at.
@@ -240,5 +237,35 @@ impl<'a> Station<'a> {
             Explained::new(lens, &explanation, classes, (&name, Some(judged.truth)), origin)
         });
         explained.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_cannot_be_written_is_refused_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("page.html"), "<!DOCTYPE html>").unwrap();
+        fs::write(at("photo.jpg"), "photo").unwrap();
+        let error = |name: &str| format!("{:#}", check_page(&at(name)).unwrap_err());
+        for (name, problem) in [
+            ("missing/x.html", "name a file in a folder that is there: cannot write"),
+            ("photo.jpg/x.html", "name a file in a folder that is there: cannot write"),
+            ("", "is a folder; name a file for the page"),
+            ("photo.jpg", "exists already and is no page"),
+        ] {
+            let error = error(name);
+            assert!(
+                error.starts_with(&format!("--out {}: ", at(name).display())) && error.contains(problem),
+                "{error}"
+            );
+        }
+        for name in ["page.html", "new.html"] {
+            check_page(&at(name)).unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left there");
     }
 }

@@ -6,7 +6,7 @@ use super::maps::{colour_bar, limits};
 use super::words::{name, percent, plain, signed};
 use super::{Explained, ExplainedMap, Report, missing, picture};
 use crate::explain::trust::RANDOM_ORDERS;
-use crate::explain::verdict::Verdict;
+use crate::explain::verdict::{EXACT, Verdict};
 use crate::reading::Origin;
 
 /// The part of the page.
@@ -100,7 +100,7 @@ pub fn evidence(explained: &Explained) -> Markup {
             p.note {
                 span.warm { "Red" } " speaks for " (name(target)) ", " span.cold { "blue" } " for " (name(against)) ". " (explained.coarse)
             }
-            p.verdict { "Exact: but for the bias, its places add up to the decision." }
+            p.verdict { (EXACT) }
         }
     }
 }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::maps::{self, colour_bar, scale_in_words};
-use super::words::{count, p_value, percent, plain, signed, with_code};
+use super::words::{count, p_value, percent, plain, signed};
 use super::{BlockLook, Looked, Report, figure, missing, picture};
 use crate::cli::Which;
 use crate::layers::{Enough, Gain, Layer, Layers, Reading, Reset, ResetVerdict};
@@ -162,7 +162,6 @@ fn figures(table: &Layers, classes: usize) -> Markup {
             }
         }
         div.figures { @for (_, chart, caption) in charts(table) { (figure(&chart, &html! { (caption) })) } }
-        p.note { (with_code(&table.limits)) }
     }
 }
 

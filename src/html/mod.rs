@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde::Deserialize;
 
 use crate::cli::{Config, Which, quoted};
 use crate::data::Rejected;
+use crate::environment::Environment;
 use crate::explain;
 use crate::layers::Layers;
 use crate::reading::{FoundExplanations, Origin, Run};
@@ -106,28 +106,6 @@ impl Unlooked {
         let (Self::NotComputed(reason) | Self::NoImages(reason) | Self::Damaged(reason)) = self;
         reason
     }
-}
-
-/// What the page tells of `environment.json`.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Environment {
-    /// Name of the adapter.
-    pub adapter: String,
-    /// Its interface.
-    pub backend: String,
-    /// Its driver.
-    pub driver: String,
-    /// The driver's version.
-    pub driver_info: String,
-    /// The kernels of the convolutions.
-    pub kernels: String,
-    /// Version of this program.
-    pub convscope: String,
-    /// What decided all that was random.
-    pub seed: u64,
-    /// The run's id, in runs that have one.
-    #[serde(default)]
-    pub run: Option<String>,
 }
 
 impl Report {
@@ -287,7 +265,7 @@ fn notes(notes: &[String]) -> Markup {
     html! { @for note in notes { p.missing { (note) } } }
 }
 
-/// A page with this title and content, which may load nothing from anywhere.
+/// A page with this title and content, which may load nothing from anywhere. Every page is made here.
 fn document(title: &str, body: &Markup) -> String {
     let style = format!("{}{STYLE}", chart::STYLE);
     let policy = format!(
@@ -308,7 +286,7 @@ fn document(title: &str, body: &Markup) -> String {
             body { main { (body) } }
         }
     };
-    format!("{}\n", page.into_string())
+    format!("{}\n", words::fit(&page.into_string()))
 }
 
 /// Names what is missing and what adds it.

@@ -157,8 +157,8 @@ fn layers_json() -> serde_json::Value {
     let learned = json!({"points": 20.0, "low": 10.0, "high": 30.0, "p": 0.001, "verdict": "more"});
     let probe = |gain: serde_json::Value| json!({"trained": 80.0, "low": 70.0, "high": 90.0, "initial": 60.0, "permuted": 50.0, "gain": gain, "learned": learned});
     let repeats =
-        |trained: f64| json!({"trained": trained, "initial": 0.9, "low": -0.1, "high": 0.1, "verdict": "not-shown"});
-    let reset = json!({"drop": 5.0, "low": 2.0, "high": 8.0, "verdict": "in-use"});
+        |trained: f64| json!({"trained": trained, "initial": 0.9, "low": -0.1, "high": 0.1, "verdict": "not_shown"});
+    let reset = json!({"drop": 5.0, "low": 2.0, "high": 8.0, "verdict": "in_use"});
     let layer = |block: usize, (output, receptive_field, parameters), gain: serde_json::Value| {
         let output: [usize; 3] = output;
         json!({
@@ -170,7 +170,7 @@ fn layers_json() -> serde_json::Value {
     };
     let gain = json!({"points": 2.0, "low": 1.0, "high": 3.0, "p": 0.01, "verdict": "more"});
     let layers = [layer(1, ([4, 11, 11], 3, 116), json!(null)), layer(2, ([6, 5, 5], 7, 228), gain)];
-    json!({"format": 2, "weights": "best.safetensors", "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
+    json!({"format": 3, "weights": "best.safetensors", "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
 }
 
 /// `depth.json` in which one block is found to be enough.
@@ -352,6 +352,54 @@ fn names_in_every_script_are_text_on_every_page() {
         // In the head, in the decision, in the gallery and in the confusion matrix.
         assert!(report.matches(&shown).count() >= 4, "{script}");
     }
+}
+
+/// Control characters, a line break and a mark of direction.
+const OBEYED: &str = "a\u{1b}[2J\u{7}\n\u{85}\u{202e}gpj";
+
+#[test]
+fn what_a_browser_would_obey_is_visible_on_every_page() {
+    let learned = LearnedPage { weights: OBEYED, notes: &[], images: 3, filters: &[], blocks: &[] }.page().unwrap();
+    let mut report = complete();
+    report.run = OBEYED.into();
+    report.config.classes = [OBEYED, "dog"].map(String::from).into();
+    report.explained[0].name = OBEYED.into();
+    report.explained[0].target = OBEYED.into();
+    let alone = report.depth.as_ref().unwrap().page();
+    for page in [&features(OBEYED, OBEYED, &[OBEYED.into()], ScaleBy::default()), &learned, &report.page()] {
+        assert_harmless(page);
+        assert!(page.contains("a\\u001b[2J\\u0007\n\\u0085\\u202egpj"), "the name is there");
+        assert_eq!(page.chars().find(|&c| c != '\n' && crate::terminal::is_obeyed(c)), None);
+    }
+    assert!(!alone.contains("\\u"), "nothing is escaped where there is nothing to escape");
+}
+
+#[test]
+fn limits_stand_with_what_they_limit() {
+    let limits = [
+        ("only <code>depth</code> answers that", 2),
+        ("never shown to be worse. Fewer blocks", 1),
+        ("The galleries show extremes", 1),
+        ("A saliency map that passes its tests", 1),
+    ];
+    let (bare, complete) = (bare(&["cat", "dog"]).page(), complete().page());
+    for (limit, times) in limits {
+        assert_eq!((bare.matches(limit).count(), complete.matches(limit).count()), (0, times), "{limit}");
+    }
+    assert!(bare.contains("One network from one seed.") && complete.contains("One network from one seed."));
+}
+
+#[test]
+fn a_missing_study_is_added_by_one_command() {
+    let report = bare(&["cat", "dog"]);
+    let commands: Vec<String> = report
+        .page()
+        .split("<code>convscope depth ")
+        .skip(1)
+        .map(|rest| rest.split("</code>").next().unwrap().into())
+        .collect();
+    assert_eq!(commands.len(), 2, "in the answer and in the part of the study");
+    assert_eq!(commands[0], commands[1]);
 }
 
 #[test]
@@ -553,7 +601,7 @@ fn verdicts_follow_the_figures() {
         Report { layers, ..bare(&["cat", "dog"]) }.page()
     };
     let says = |page: &str, text: &str| assert!(page.contains(text), "{text}: {page}");
-    let used = with("in-use", "not-shown", "less", true);
+    let used = with("in_use", "not_shown", "less", true);
     says(
         &used,
         "In use: put back to its start, it costs more than a point; a probe is not shown to read more from \
@@ -568,10 +616,10 @@ fn verdicts_follow_the_figures() {
         "Undecided: whether this network uses it is not shown; a probe reads less from it than from block 1. Whether",
     );
     says(&undecided, "Whether it uses what these blocks have learned is not shown: 2.");
-    let spare = with("not-missed", "more", "not-shown", true);
+    let spare = with("not_missed", "more", "not_shown", true);
     says(&spare, "Not missed: put back to its start, it costs less than a point;");
     says(&spare, "puts these blocks back to their start: 2.");
-    let guessing = with("undecided", "chance", "not-shown", false);
+    let guessing = with("undecided", "chance", "not_shown", false);
     says(
         &guessing,
         "Undecided: this network is not shown to be better than guessing; no probe is shown to read anything from it or from \
@@ -687,12 +735,12 @@ fn a_table_of_another_version_is_named_and_left_out() {
     assert_eq!(read(&layers_json().to_string()), Ok(true));
     let mut old = layers_json();
     old.as_object_mut().unwrap().remove("format");
-    for table in [old, json!({"format": 3})] {
+    for table in [old, json!({"format": 4})] {
         let error = read(&table.to_string()).unwrap_err();
         let told = "layers.json: format: was written by another version of convscope; run `convscope layers` again";
         assert!(error.contains(told), "{error}");
     }
-    assert!(read("{\"format\": 2}").unwrap_err().contains("cannot be used: missing field"));
+    assert!(read("{\"format\": 3}").unwrap_err().contains("cannot be used: missing field"));
     assert!(read("[").unwrap_err().contains("cannot be used: "));
 }
 

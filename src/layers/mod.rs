@@ -4,7 +4,7 @@
 //! its checkpoint. Every figure of a block answers one question, and none answers whether a smaller network trained anew would
 //! do as well: that is what cross-validation over depths is for.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Weights;
 use crate::data::Pictures;
-use crate::explain::{Lens, Question};
+use crate::explain::Lens;
 use crate::spec::Block;
 use crate::standing::{Standing, Verdict};
 use crate::stats::{self, effective_rank, paired_difference};
@@ -48,7 +48,7 @@ const LEVEL: f64 = 0.95;
 const POINT: f64 = 1.0;
 
 /// Number of the format of `layers.json`: it changes with what its figures mean.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// The table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -117,6 +117,8 @@ pub struct Subjects<'a> {
     pub held_out: &'a dyn Pictures,
     /// Pictures to estimate running statistics on, after a reset. Their labels are not used.
     pub unlabelled: &'a dyn Pictures,
+    /// Names of the classes.
+    pub classes: &'a [String],
     /// The most pictures of `held_out` to use.
     pub most: usize,
     /// Epochs from which `held_out` chose the network; 1 where it had no say.
@@ -136,7 +138,7 @@ pub fn study(
     seed: u64,
     mut progress: impl FnMut(&str),
 ) -> Result<(Layers, Standing)> {
-    let order = balanced(subjects.held_out, subjects.most, lens.spec().classes)?;
+    let order = balanced(subjects.held_out, subjects.most, subjects.classes)?;
     let pictures = Loaded::new(subjects.held_out, &order)?;
 
     progress("what the network makes of the pictures");
@@ -248,27 +250,58 @@ fn percent(correct: &[f64]) -> f64 {
 }
 
 /// As many pictures of each class, in turn, so that any first part of them is balanced too.
-fn balanced(pictures: &dyn Pictures, most: usize, classes: usize) -> Result<Vec<usize>> {
+fn balanced(pictures: &dyn Pictures, most: usize, names: &[String]) -> Result<Vec<usize>> {
+    let classes = names.len();
     let mut of_class = vec![Vec::new(); classes];
     for index in 0..pictures.len() {
         of_class[pictures.label(index) as usize].push(index);
     }
-    let each = of_class.iter().map(Vec::len).min().unwrap_or(0).min(most / classes);
     ensure!(most / classes >= LEAST, "--pictures {most}: expected at least {} for {classes} classes", classes * LEAST);
+    let (fewest, rarest) = of_class.iter().map(Vec::len).zip(names).min().context("there is no class")?;
+    let each = fewest.min(most / classes);
     ensure!(
-        each >= LEAST,
-        "{each} pictures of a class are too few for this study: it needs at least {LEAST} of each that the network was not \
-         trained on"
+        fewest >= LEAST,
+        "of the class '{rarest}' there are only {fewest} images that the network was not trained on, and at least {LEAST} of each \
+         class are needed; train anew with more validation images (more in all, a larger --val-share, or --val)"
     );
     Ok((0..each).flat_map(|turn| of_class.iter().map(move |indices| indices[turn * indices.len() / each])).collect())
 }
 
 /// 1 where the picture's class has the largest logit, else 0.
 fn correct(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
-    logits.iter().zip(labels).map(|(logits, &label)| f64::from(Question::of(logits, None).target == label)).collect()
+    logits.iter().zip(labels).map(|(logits, &label)| f64::from(stats::argmax(logits) == label)).collect()
 }
 
 /// The log-loss of each picture.
 fn losses(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
     logits.iter().zip(labels).map(|(logits, &label)| stats::log_loss(logits, &[label])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Subset;
+    use crate::data::drawn::DrawnPets;
+
+    /// Drawn cats and dogs in turn.
+    fn pets(cats: usize, dogs: usize) -> (DrawnPets, Vec<usize>) {
+        let pets = DrawnPets::new(0, 0, 100, 8, 1 << 20);
+        let of = |class: u32| (0..100).filter(|&index| pets.label(index) == class).collect::<Vec<_>>();
+        let chosen = [&of(0)[..cats], &of(1)[..dogs]].concat();
+        (pets, chosen)
+    }
+
+    #[test]
+    fn too_few_images_of_a_class_are_told_with_the_remedy() {
+        let names = ["cat", "dog"].map(String::from);
+        let (pictures, chosen) = pets(30, 5);
+        let error = balanced(&Subset::new(&pictures, chosen), 2000, &names).unwrap_err().to_string();
+        assert!(error.starts_with("of the class 'dog' there are only 5 images"), "{error}");
+        assert!(error.contains("at least 10 of each class") && error.contains("--val-share"), "{error}");
+        let (pictures, chosen) = pets(30, 12);
+        let order = balanced(&Subset::new(&pictures, chosen.clone()), 2000, &names).unwrap();
+        assert_eq!(order.len(), 24);
+        let error = balanced(&Subset::new(&pictures, chosen), 10, &names).unwrap_err().to_string();
+        assert!(error.starts_with("--pictures 10: expected at least 20 for 2 classes"), "{error}");
+    }
 }

@@ -19,7 +19,7 @@ pub const CONTRADICTED: &str = "On the images of this table the network does bet
 
 /// Whether this network uses what a block has learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum ResetVerdict {
     /// More than a point is lost without it, even at the lower end of the interval.
     InUse,
@@ -52,7 +52,7 @@ impl fmt::Display for ResetVerdict {
 
 /// What the comparison of two probes shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Reading {
     /// More can be read than from the other.
     More,
@@ -91,7 +91,7 @@ impl Reading {
 
 /// How a block's maps outlast noise, against those of the network before training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Steadiness {
     /// They outlast it better.
     More,

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use super::{MOST_PICTURES, equal, within};
 use crate::cli::{Config, Folders, OptimizerName, Training};
 use crate::data::pets;
 use crate::spec::Spec;
+use crate::terminal::is_obeyed;
 
 /// A setting that is out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +88,9 @@ fn check_network(network: &Spec) -> Result<()> {
 pub(super) fn check_classes(classes: &[String], expected: usize) -> Result<()> {
     ensure!(classes.len() == expected, "classes: {} names for the {expected} classes of the model", classes.len());
     ensure!(!classes.iter().any(String::is_empty), "classes: a name is empty");
+    if let Some(class) = classes.iter().find(|class| class.chars().any(is_obeyed)) {
+        bail!("classes: {class:?} has a character that is not shown");
+    }
     let distinct: BTreeSet<&String> = classes.iter().collect();
     ensure!(distinct.len() == classes.len(), "classes: two have the same name");
     Ok(())

@@ -17,8 +17,9 @@ use super::{Origin, amount, differences, equal, json, newest, parsed, share, tab
 use crate::checkpoint::{Checkpoint, Meta};
 use crate::cli::{Config, Which};
 use crate::data::Rejected;
+use crate::data::names::legible;
 use crate::data::split;
-use crate::html::Environment;
+use crate::environment::Environment;
 use crate::layers::{FORMAT, Layers};
 use crate::ops::conv2d::Kernels;
 use crate::train::EpochRecord;
@@ -237,8 +238,9 @@ impl Run {
             for sha256 in photos.iter().filter_map(|photo| photo.sha256.as_ref()) {
                 hexadecimal("sha256", sha256, 64)?;
             }
+            // Lists of older versions have names as they are.
             let distinct: BTreeMap<_, _> =
-                photos.iter().map(|photo| (photo.file.clone(), photo.sha256.clone())).collect();
+                photos.iter().map(|photo| (legible(&photo.file), photo.sha256.clone())).collect();
             ensure!(!distinct.contains_key(""), "file: a name is empty");
             ensure!(distinct.len() == photos.len(), "file: a photo is named twice");
             ensure!(
@@ -385,6 +387,24 @@ mod tests {
         ] {
             let error = error(other).expect("it is another network");
             assert!(error.contains("best.safetensors: cannot be used: ") && error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn classes_have_names_that_can_stand_anywhere() {
+        let (_folder, folder) = run(true);
+        let config = opened(&folder).config().clone();
+        for name in ["cat\n", "c\u{1b}[2J", "c\u{202e}t"] {
+            let classes = [name, "dog"].map(String::from).into();
+            folder.write_json(CONFIG, &Config { classes, ..config.clone() }).unwrap();
+            let error = format!("{:#}", Run::open(folder.path()).unwrap_err());
+            assert!(error.contains("config.json: cannot be used: classes: ") && !error.contains(name), "{error}");
+            assert!(error.contains("has a character that is not shown"), "{error}");
+        }
+        for name in ["кошка", "می\u{200c}خواهم", "cat, \"tabby\""] {
+            let classes = [name, "dog"].map(String::from).into();
+            folder.write_json(CONFIG, &Config { classes, ..config.clone() }).unwrap();
+            assert_eq!(opened(&folder).config().classes[0], name);
         }
     }
 
@@ -540,6 +560,13 @@ mod tests {
             fewer.contains("validation.csv: cannot be used: file: it names 7 photos, but config.json says 8"),
             "{fewer}"
         );
+        names[2] = "cat/\u{1b}\u{7f}.jpg".into();
+        assert_eq!(error(&names), None);
+        let read = opened(&folder).validation().unwrap();
+        assert!(
+            read.contains_key(r"cat/\x1B\x7F.jpg"),
+            "names of older lists are read as they are written now: {read:?}"
+        );
         names[3] = names[4].clone();
         assert!(error(&names).unwrap().contains("a photo is named twice"));
         assert!(error(&[]).is_some());
@@ -551,9 +578,8 @@ mod tests {
     #[test]
     fn the_environment_is_that_of_the_run() {
         let (_folder, folder) = run(false);
-        let mut environment = json!({
-            "adapter": "", "backend": "", "driver": "", "driver_info": "", "kernels": "plain", "convscope": "", "seed": 3
-        });
+        let made = Environment { kernels: "plain".into(), seed: 3, ..Default::default() };
+        let mut environment = serde_json::to_value(made).unwrap();
         let error = |environment: &serde_json::Value| {
             folder.write_json("environment.json", environment).unwrap();
             opened(&folder).environment().err().map(|error| format!("{error:#}"))

@@ -16,7 +16,7 @@
 pub mod findings;
 pub mod test_look;
 pub mod unit;
-mod words;
+pub(crate) mod words;
 
 use std::fs;
 
