@@ -439,9 +439,8 @@ mod tests {
         let list = made.data.as_ref().map(|_| digest_of_list(&photos(id)));
         let config = Config { id: Some(id.into()), val_list: list, ..made };
         folder.write_json(CONFIG, &config).unwrap();
-        let environment = json!({
-            "adapter": "", "backend": "", "driver": "", "driver_info": "", "kernels": "plain", "convscope": "", "seed": 3, "run": id
-        });
+        let environment =
+            Environment { kernels: "plain".into(), seed: 3, run: Some(id.into()), ..Environment::default() };
         folder.write_json("environment.json", &environment).unwrap();
         let record = |epoch: usize| EpochRecord {
             epoch,
