@@ -12,7 +12,7 @@ use convscope::bench::{Bench, Milliseconds, Repeats, Setting};
 use convscope::cli::DeviceArgs;
 use convscope::commands;
 use convscope::gpu::{Gpu, Plan, Tensor, Timing};
-use convscope::model::{Keep, Mode};
+use convscope::nn::{Keep, Mode, Network, Strided};
 use convscope::ops::peak;
 use pollster::block_on;
 use serde::Serialize;
@@ -120,10 +120,15 @@ fn measure_peaks(gpu: &Gpu) -> Result<Peaks> {
     })
 }
 
+/// The network to time, for images of this side.
+fn network(size: usize) -> Result<Network> {
+    Ok(Strided::dogs_vs_cats(size, 2).build()?)
+}
+
 fn time_kernels(gpu: &Gpu) -> Result<KernelReport> {
     let peaks = measure_peaks(gpu)?;
     println!("measured peaks: {:.1} GFLOP/s multiply-add, {:.1} GB/s copy\n", peaks.gflops, peaks.gb_per_s);
-    let mut bench = Bench::new(gpu, SIZE, BATCH, Keep::Needed)?;
+    let mut bench = Bench::new(gpu, &network(SIZE)?, BATCH, Keep::Needed)?;
     // Checks that the kernels work at all.
     bench.time_steps(&Repeats { warm_up: 0, timed: 1, within: Duration::MAX })?;
 
@@ -138,7 +143,7 @@ fn time_kernels(gpu: &Gpu) -> Result<KernelReport> {
     }
 
     println!("\nevaluation, with the gradient of the pictures:");
-    let model = Bench::new(gpu, SIZE, BATCH, Keep::Everything)?.model;
+    let model = Bench::new(gpu, &network(SIZE)?, BATCH, Keep::Everything)?.model;
     let mut evaluation = model.forward(gpu, Mode::Eval);
     evaluation.extend(model.backward(gpu, Mode::Eval, true));
     let evaluation = time_plan(gpu, &evaluation, &peaks)?;
@@ -195,7 +200,7 @@ fn part(name: &str) -> &'static str {
 
 fn time_steps(gpu: &Gpu, size: usize) -> Result<StepReport> {
     let repeats = Repeats { warm_up: 3, timed: 2 * REPEATS, within: Duration::MAX };
-    let ms = Milliseconds::of(Bench::new(gpu, size, BATCH, Keep::Needed)?.time_steps(&repeats)?);
+    let ms = Milliseconds::of(Bench::new(gpu, &network(size)?, BATCH, Keep::Needed)?.time_steps(&repeats)?);
     let images_per_s = ms.images_per_s(BATCH);
     let Milliseconds { min, median, max } = ms;
     println!("whole step at {size} px: {images_per_s:.1} images/s ({median:.1} ms, {min:.1} .. {max:.1})");

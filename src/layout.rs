@@ -50,6 +50,13 @@ pub enum Layout {
         /// Height times width of a filter.
         taps: usize,
     },
+    /// The filters of a depthwise convolution: (channels, taps) in the file, (taps, padded channels) on the device.
+    Depthwise {
+        /// Channels.
+        channels: usize,
+        /// Height times width of a filter.
+        taps: usize,
+    },
 }
 
 impl Layout {
@@ -58,6 +65,7 @@ impl Layout {
         match *self {
             Self::Vector { len } => len,
             Self::Filters { outputs, inputs, taps } => outputs * inputs * taps,
+            Self::Depthwise { channels, taps } => channels * taps,
         }
     }
 
@@ -71,6 +79,7 @@ impl Layout {
         match *self {
             Self::Vector { len } => padded(len),
             Self::Filters { outputs, inputs, taps } => taps * padded(inputs) * padded(outputs),
+            Self::Depthwise { channels, taps } => taps * padded(channels),
         }
     }
 
@@ -92,6 +101,7 @@ impl Layout {
     fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
         match *self {
             Self::Vector { len } => (0..len).for_each(|i| visit(i, i)),
+            Self::Depthwise { .. } => todo!(),
             Self::Filters { outputs, inputs, taps } => {
                 for output in 0..outputs {
                     for input in 0..inputs {

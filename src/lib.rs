@@ -57,10 +57,9 @@ pub mod checkpoint;
 pub mod gpu;
 pub mod kernel;
 pub mod layout;
-pub mod model;
+pub mod nn;
 pub mod ops;
 pub mod reference;
-pub mod spec;
 
 #[cfg(feature = "native")]
 pub mod bench;

@@ -11,7 +11,7 @@ use crate::data::loader::{Batch, Flips, MOST_LOADERS, shuffled, with_batches};
 use crate::data::{Pictures, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
 use crate::layout::padded;
-use crate::model::{Metrics, Mode, Model, Optimizer};
+use crate::nn::{Metrics, Mode, Model, Network, Optimizer};
 use crate::predictions::Prediction;
 
 /// How a network is trained.
@@ -118,6 +118,11 @@ impl<'a> Trainer<'a> {
         Ok(Self { gpu, model, recipe, training_step, evaluation, steps: 0 })
     }
 
+    /// The network.
+    pub fn network(&self) -> &Network {
+        self.model.network()
+    }
+
     /// Starts over from other weights, with all kernels as they are. What follows is what a new trainer would do.
     ///
     /// # Panics
@@ -143,7 +148,7 @@ impl<'a> Trainer<'a> {
         let Recipe { optimizer, lr, schedule, seed, augment } = self.recipe;
         let mut order = shuffled(pictures.len(), seed, epoch as u64);
         let rest = order.len() % self.model.batch();
-        if rest < self.model.spec().least_batch() {
+        if rest < self.model.network().least_batch() {
             // Batch norm cannot learn from what is left, so it sits this epoch out; the next one has another order.
             order.truncate(order.len() - rest);
         }
@@ -220,12 +225,12 @@ impl<'a> Trainer<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
         let order: Vec<usize> = (0..pictures.len()).collect();
-        let classes = self.model.spec().classes;
+        let classes = self.model.network().classes();
         let mut predictions = Vec::with_capacity(order.len());
         let mut submit = |batch: &Batch| {
             self.model.set_live(self.gpu, batch.indices.len());
             let submission = self.evaluation.submit(self.gpu)?;
-            let padded_rows: Vec<f32> = pollster::block_on(self.model.activations.logits.read(self.gpu))?;
+            let padded_rows: Vec<f32> = pollster::block_on(self.model.logits().read(self.gpu))?;
             let rows = padded_rows.chunks_exact(padded(classes));
             predictions.extend(batch.indices.iter().zip(rows).map(|(&index, row)| Prediction {
                 index,

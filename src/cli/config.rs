@@ -7,18 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cli, Command, OptimizerName};
 use crate::data::folder::Choices;
-use crate::model::Optimizer;
+use crate::nn::Optimizer;
 use crate::ops::conv2d::Kernels;
 use crate::reading;
-use crate::spec::Spec;
+use crate::nn::{Architecture, Known, Strided};
 use crate::study::{Ladder, Settings};
 use crate::train::{Recipe, Schedule};
+
+/// The file in a run's folder that lists the layers of a network of one's own.
+pub const MODEL_FILE: &str = "model.toml";
 
 /// How a network is built and trained: what `train` and `depth` are both told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// The network.
-    pub model: Spec,
+    pub model: Architecture,
     /// Pictures a training step.
     pub batch: usize,
     /// Passes over the training pictures.
@@ -68,15 +71,9 @@ impl Training {
 
     /// The options that say so, and their values.
     fn options(&self) -> Vec<(&'static str, String)> {
-        let mut options = vec![
-            ("size", self.model.input[1].to_string()),
-            ("channels", listed(&self.model.channels)),
-            ("kernel", self.model.kernel.to_string()),
-            ("stride", self.model.stride.to_string()),
-            ("padding", self.model.padding.to_string()),
-            ("dropout", self.model.dropout.to_string()),
-            ("head", named(&self.model.head)),
-            ("hidden", self.model.hidden.to_string()),
+        let mut options = vec![("size", self.model.input()[1].to_string())];
+        options.extend(model_options(&self.model));
+        options.extend([
             ("batch", self.batch.to_string()),
             ("epochs", self.epochs.to_string()),
             ("lr", self.lr.to_string()),
@@ -84,9 +81,29 @@ impl Training {
             ("weight-decay", self.weight_decay.to_string()),
             ("augment", if self.augment { "on" } else { "off" }.into()),
             ("seed", self.seed.to_string()),
-        ];
+        ]);
         options.extend(self.momentum.map(|momentum| ("momentum", momentum.to_string())));
         options
+    }
+}
+
+/// The options that describe a network, beside the size of its images, and their values.
+fn model_options(model: &Architecture) -> Vec<(&'static str, String)> {
+    match model {
+        Architecture::Strided(Strided { channels, kernel, stride, padding, dropout, head, hidden, .. }) => vec![
+            ("channels", listed(channels)),
+            ("kernel", kernel.to_string()),
+            ("stride", stride.to_string()),
+            ("padding", padding.to_string()),
+            ("dropout", dropout.to_string()),
+            ("head", named(head)),
+            ("hidden", hidden.to_string()),
+        ],
+        Architecture::Known(Known { name, width, .. }) => {
+            vec![("model", named(name)), ("width", width.to_string())]
+        }
+        // Its file is kept with the run.
+        Architecture::Listed(_) => vec![("model", MODEL_FILE.into())],
     }
 }
 
@@ -155,7 +172,7 @@ impl Config {
         let data = self.data.as_deref();
         let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
         let settings = Settings {
-            depths: (1..=self.training.model.channels.len()).collect(),
+            depths: (1..=self.training.model.blocks()).collect(),
             training: self.training.clone(),
             ..plain.settings(self.classes.len(), Kernels::Plain)
         };
@@ -198,7 +215,7 @@ pub fn depth_command(data: Option<&str>, folders: &Folders, pictures: usize, set
         options.extend(settings.training.options());
         options
     };
-    let standard = plain.settings(settings.training.model.classes, settings.kernels);
+    let standard = plain.settings(settings.training.model.classes(), settings.kernels);
     let standard = options(&Folders::default(), plain.pictures, &standard);
     typed("depth", data, &options(folders, pictures, settings), &standard)
 }
@@ -208,7 +225,7 @@ pub fn depth_command(data: Option<&str>, folders: &Folders, pictures: usize, set
 pub fn train_command(data: Option<&str>, folders: &Folders, training: &Training) -> String {
     let Command::Train(plain) = plain("train", data.is_some()) else { unreachable!("the command is train") };
     let options = [folders.options(data), training.options()].concat();
-    typed("train", data, &options, &plain.training(training.model.classes).options())
+    typed("train", data, &options, &plain.training(training.model.classes()).options())
 }
 
 /// A command with all its defaults, for photos or for drawn pictures. The folder of the photos decides none of them, so that no

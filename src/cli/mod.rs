@@ -19,7 +19,7 @@ mod train;
 pub use bench::{BenchCommand, ScalingArgs, StepArgs, Work};
 pub use config::{Config, Folders, Training, depth_command, quoted, train_command};
 pub use depth::{DepthArgs, Depths, Share};
-pub use train::{OptimizerName, Switch, TrainArgs};
+pub use train::{OptimizerName, Switch, TrainArgs, built};
 
 /// Train a convolutional network on hand-written WGSL kernels, then see what each layer has learned.
 #[derive(Debug, Parser)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::data::drawn;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
 use crate::reading::{check_batch, check_recipe, check_val_share};
 use crate::report::ScaleBy;
-use crate::spec::{Head, Spec};
+use crate::nn::{Architecture, Head, Network, SpecError, Strided};
 
 /// Pictures a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
@@ -133,7 +133,7 @@ impl TrainArgs {
     /// The first option that is out of range, with what would be right.
     pub fn check(&self) -> Result<()> {
         self.check_numbers()?;
-        check_geometry(&self.spec(2), self.batch)
+        check_geometry(&self.architecture(2), self.batch)
     }
 
     pub(super) fn check_numbers(&self) -> Result<()> {
@@ -155,8 +155,8 @@ impl TrainArgs {
     }
 
     /// The network, for so many classes.
-    pub fn spec(&self, classes: usize) -> Spec {
-        Spec {
+    pub fn architecture(&self, classes: usize) -> Architecture {
+        Architecture::Strided(Strided {
             input: [3, self.size, self.size],
             channels: self.channels.clone(),
             kernel: self.kernel,
@@ -166,14 +166,14 @@ impl TrainArgs {
             head: self.head,
             hidden: self.hidden,
             classes,
-        }
+        })
     }
 
     /// The network and how to train it, for so many classes.
     pub fn training(&self, classes: usize) -> Training {
         let Self { batch, optimizer, lr, weight_decay, seed, .. } = *self;
         Training {
-            model: self.spec(classes),
+            model: self.architecture(classes),
             batch,
             epochs: self.epochs(),
             optimizer,
@@ -238,13 +238,47 @@ impl TrainArgs {
 }
 
 /// Checks a network's geometry, and whether it can learn from so many pictures a step.
-pub(super) fn check_geometry(spec: &Spec, batch: usize) -> Result<()> {
+pub(super) fn check_geometry(architecture: &Architecture, batch: usize) -> Result<()> {
     check_batch(batch).map_err(|error| error.typed())?;
-    spec.blocks()?;
-    if batch < spec.least_batch() {
+    if batch < built(architecture)?.least_batch() {
         bail!("--batch {batch}: batch norm cannot learn from one map of 1 x 1: raise --batch or --size");
     }
     Ok(())
+}
+
+/// The network that the options describe.
+///
+/// # Errors
+/// When there is none, naming the options.
+pub fn built(architecture: &Architecture) -> Result<Network> {
+    architecture.build().map_err(|error| typed(architecture, error))
+}
+
+/// The message about a network that was typed.
+fn typed(architecture: &Architecture, error: SpecError) -> Error {
+    let strided = matches!(architecture, Architecture::Strided(_));
+    let remedy = match &error {
+        SpecError::OutOfRange { field: "input", value, expected } => {
+            return anyhow!("--size {value}: expected {expected}");
+        }
+        SpecError::OutOfRange { .. } => return anyhow!("--{error}"),
+        SpecError::TooSmall { .. } if strided => {
+            ": raise --size or --padding, or lower --stride, --kernel or the number of --channels"
+        }
+        SpecError::TooManyTerms { place, .. } if strided && place.starts_with("Linear") => {
+            ": use --head avgpool, a smaller --size or more blocks"
+        }
+        SpecError::TooManyTerms { place, .. } if strided && place.starts_with("Conv2d") => {
+            ": lower --kernel or --channels"
+        }
+        SpecError::TooManyTerms { .. } if strided => {
+            ": lower --size, or raise --stride or the number of --channels"
+        }
+        SpecError::TooSmall { .. } => ": raise --size",
+        SpecError::TooManyTerms { .. } => ": lower --size",
+        SpecError::Layer { .. } | SpecError::Classes(_) => "",
+    };
+    anyhow!("{error}{remedy}")
 }
 
 #[cfg(test)]
@@ -264,7 +298,7 @@ mod tests {
     #[test]
     fn without_options_it_is_the_known_network() {
         let arguments = train(&[]).unwrap();
-        assert_eq!(arguments.spec(2), Spec::dogs_vs_cats(128, 2));
+        assert_eq!(arguments.architecture(2), Strided::dogs_vs_cats(128, 2).into());
         assert_eq!(arguments.epochs(), 8);
     }
 

@@ -32,10 +32,9 @@ const MOST_FOR_MEANS: usize = 512;
 pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
     let run = Run::open(&arguments.run)?;
-    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
-    let blocks = meta.spec.blocks()?;
+    let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let against = arguments.against.as_ref().map(|name| class(name, &meta.classes)).transpose()?;
-    let methods = methods(&looked_at(&arguments.layers, blocks.len())?, arguments.pictures_only);
+    let methods = methods(&looked_at(&arguments.layers, network.blocks().len())?, arguments.pictures_only);
     let mut subjects = Vec::new();
     let mut failed = Vec::new();
     for file in files(&arguments.images)? {
@@ -57,7 +56,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     if meta.drawn && !subjects.is_empty() {
         say(format!("note: {}", super::DRAWN));
     }
-    let control = Weights::initial(&meta.spec, CONTROL_SEED);
+    let control = Weights::initial(&network, CONTROL_SEED);
     let mut options = Options { against, methods, means: None, standing: standing::verdict(standing.as_ref()) };
     match &validation {
         Ok(pictures) => {

@@ -7,7 +7,7 @@ use crate::cli::{FeaturesArgs, Which};
 use crate::data::prepare;
 use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
-use crate::model::{Keep, Model};
+use crate::nn::{Keep, Model};
 use crate::reading::{Run, unusable};
 use crate::run_dir::{self, RunDir};
 use crate::standing;
@@ -16,14 +16,14 @@ use crate::terminal::say;
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
     let run = Run::open(&arguments.run)?;
-    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
+    let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let shown = arguments.image.display();
     let pixels = prepare::load(&arguments.image, run.size()).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
     let standing = super::say_standing(&run, arguments.weights, meta.epoch, None);
     let caution = standing::caution(standing.as_ref());
     let gpu = super::open(&arguments.device)?;
-    let model = Model::new(&gpu, &meta.spec, 1, Keep::Everything)?;
+    let model = Model::new(&gpu, &network, 1, Keep::Everything)?;
     model.load(&gpu, &weights);
     let look = inspect::look(&gpu, &model, &pixels, arguments.stage)
         .with_context(|| unusable(&arguments.run.join(arguments.weights.file())))?;
@@ -42,7 +42,7 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
         truth: None,
         weights: &weights,
         notes: &notes,
-        layers: &inspect::layers(&look, &meta.spec, arguments.stage),
+        layers: &inspect::layers(&look, &network, arguments.stage),
         by: arguments.scale,
     };
     // Whatever cannot be drawn fails before there is a folder.

@@ -18,7 +18,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
     let file = arguments.weights.file();
     let run = Run::open(&arguments.run)?;
-    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
+    let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let data = arguments.data.as_deref();
     let data = super::pictures::held_out_of(&run, data, arguments.pictures, super::CACHE)?;
 
@@ -27,7 +27,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     super::say_adapter(&gpu);
     let started = Instant::now();
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
-    let initial = Weights::initial(&meta.spec, run.config().training.seed);
+    let initial = Weights::initial(&network, run.config().training.seed);
     // Photos that chose the best epoch judge it too; drawn images are new.
     let chosen = arguments.weights == Which::Best && run.config().data.is_some();
     let epochs = if chosen { run.metrics()?.len() } else { 1 };
@@ -49,7 +49,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
         folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
     }
     write_csv(&folder, &table)?;
-    print(&table, meta.spec.classes, epochs);
+    print(&table, network.classes(), epochs);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.

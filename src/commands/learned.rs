@@ -14,7 +14,7 @@ use crate::html::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 use crate::inspect::first_filters;
 use crate::reading::Run;
 use crate::run_dir::{self, RunDir};
-use crate::spec::Block;
+use crate::nn::Block;
 use crate::standing;
 use crate::terminal::{bar, say};
 
@@ -24,7 +24,7 @@ const PATCHES: usize = SQUARE * SQUARE;
 pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     run_dir::check_free(arguments.out.as_deref())?;
     let run = Run::open(&arguments.run)?;
-    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
+    let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let pictures = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE)?;
 
     let standing = super::say_standing(&run, arguments.weights, meta.epoch, Some(pictures.as_ref()));
@@ -43,7 +43,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
         weights: &shown,
         notes: caution.as_slice(),
         images: survey.pictures,
-        filters: &first_filters(&meta.spec, &weights).shown()?,
+        filters: &first_filters(&network, &weights).shown()?,
         blocks: &blocks,
     };
     let text = page.page()?;

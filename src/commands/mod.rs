@@ -89,7 +89,7 @@ pub fn open(device: &DeviceArgs) -> Result<Gpu> {
 /// When the device failed, or the weights make no finite numbers, naming their file.
 fn lens<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16) -> Result<Lens<'a>> {
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
-    let lens = Lens::new(gpu, &run.config().training.model, batch.into(), |done, all| {
+    let lens = Lens::new(gpu, run.network(), batch.into(), |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
     })?;

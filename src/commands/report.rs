@@ -154,7 +154,7 @@ struct Station<'a> {
 
 impl<'a> Station<'a> {
     fn new(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Self> {
-        let Checkpoint { meta, weights } = run.checkpoint(Which::Best)?;
+        let Checkpoint { meta, weights, .. } = run.checkpoint(Which::Best)?;
         let lens = super::lens(gpu, run, Which::Best, &weights, batch)?;
         Ok(Self { lens, weights, classes: meta.classes, epoch: meta.epoch })
     }
@@ -179,7 +179,7 @@ impl<'a> Station<'a> {
         let Self { lens, weights, classes, epoch } = self;
         let standing = Standing::of_run(run, Which::Best, *epoch, Some(pictures));
         lens.load(weights);
-        let control = Weights::initial(lens.spec(), CONTROL_SEED);
+        let control = Weights::initial(lens.network(), CONTROL_SEED);
         let options = Options {
             against: None,
             methods: reported(lens.blocks().len()).to_vec(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::saliency::Map;
 use super::{Lens, Question};
 use crate::checkpoint::Weights;
-use crate::spec::{Head, Spec};
+use crate::nn::{Network, Op};
 
 /// What the decision is made of, in logits.
 #[derive(Clone, Debug, Serialize)]
@@ -44,20 +44,15 @@ impl Ledger {
     ///
     /// # Panics
     /// When the weights or the values are another network's.
-    pub fn new(spec: &Spec, weights: &Weights, question: Question, logits: &[f32], maps: &[f32]) -> Self {
-        let [channels, height, width] =
-            spec.blocks().expect("the network was built from it").pop().expect("a block").output;
+    pub fn new(network: &Network, weights: &Weights, question: Question, logits: &[f32], maps: &[f32]) -> Option<Self> {
+        let [channels, height, width] = network.last_block().output;
         let pixels = height * width;
-        let (factors, bias) = head(spec, weights, question);
+        let (factors, bias) = tail(network, weights, question)?;
 
         let mut evidence = vec![0.0; pixels];
         let mut shares = vec![0.0; channels];
-        for (channel, map) in maps.chunks(pixels).enumerate() {
-            for (position, &value) in map.iter().enumerate() {
-                let factor = match spec.head {
-                    Head::AvgPool => factors[channel] / pixels as f64,
-                    Head::Flatten => factors[channel * pixels + position],
-                };
+        for ((channel, map), factors) in maps.chunks(pixels).enumerate().zip(factors.chunks(pixels)) {
+            for ((position, &value), factor) in map.iter().enumerate().zip(factors) {
                 let part = factor * f64::from(value);
                 evidence[position] += part;
                 shares[channel] += part;
@@ -71,40 +66,70 @@ impl Ledger {
         let size = bias.abs() + channels.iter().map(|channel| channel.share.abs()).sum::<f64>();
         let relative_residual = if residual == 0.0 { 0.0 } else { residual.abs() / size };
         let evidence = evidence.into_iter().map(|part| part as f32).collect();
-        Self { logit_gap, bias, channels, residual, relative_residual, evidence }
+        Some(Self { logit_gap, bias, channels, residual, relative_residual, evidence })
     }
 
     /// The evidence at the picture's resolution; `lens` holds the network.
     pub fn evidence_map(&self, lens: &Lens) -> Map {
         let block = lens.blocks().last().expect("there is at least one block");
         let [_, height, width] = block.output;
-        let [_, rows, columns] = lens.spec().input;
+        let [_, rows, columns] = lens.network().input();
         Map { values: self.evidence.clone(), height, width, signed: true }.enlarged(block, [rows, columns])
     }
 }
 
-/// The two linear layers as one: a factor for each feature in PyTorch's order, and the bias.
-fn head(spec: &Spec, weights: &Weights, question: Question) -> (Vec<f64>, f64) {
-    let index = spec.linear_index();
-    let tensor = |layer: usize, kind: &str| weights.get(&format!("{layer}.{kind}"));
-    let (first, second) = (tensor(index, "weight"), tensor(index + 1, "weight"));
-    let row = |class: usize| &second[class * spec.hidden..][..spec.hidden];
-    let difference: Vec<f64> = row(question.target)
-        .iter()
-        .zip(row(question.against))
-        .map(|(&target, &against)| f64::from(target) - f64::from(against))
-        .collect();
-
-    let features = first.len() / spec.hidden;
-    let mut factors = vec![0.0; features];
-    for (row, factor) in first.chunks(features).zip(&difference) {
-        for (sum, &weight) in factors.iter_mut().zip(row) {
-            *sum += factor * f64::from(weight);
+/// All layers behind the last block as one linear layer: a factor for each value of its maps, (C, H, W), and the bias. None where
+/// one of them is not linear.
+fn tail(network: &Network, weights: &Weights, question: Question) -> Option<(Vec<f64>, f64)> {
+    let mut factors = vec![0.0; network.classes()];
+    factors[question.target] += 1.0;
+    factors[question.against] -= 1.0;
+    let mut constant = 0.0;
+    for node in network.linear_tail()?.iter().rev() {
+        let tensor = |kind: &str| weights.get(&format!("{}.{kind}", node.key));
+        match node.op {
+            Op::Linear { .. } => {
+                constant += dot(tensor("bias"), &factors);
+                factors = through_rows(tensor("weight"), &factors);
+            }
+            Op::AdaptiveAvgPool2d { output_size } => factors = through_means(node.input, output_size, &factors),
+            Op::Flatten | Op::Identity | Op::Dropout { .. } | Op::Dropout2d { .. } => {}
+            _ => return None,
         }
     }
-    let biases = tensor(index + 1, "bias");
-    let hidden_bias: f64 =
-        tensor(index, "bias").iter().zip(&difference).map(|(&bias, factor)| f64::from(bias) * factor).sum();
-    let bias = f64::from(biases[question.target]) - f64::from(biases[question.against]) + hidden_bias;
-    (factors, bias)
+    Some((factors, constant))
+}
+
+fn dot(values: &[f32], factors: &[f64]) -> f64 {
+    values.iter().zip(factors).map(|(&value, factor)| f64::from(value) * factor).sum()
+}
+
+/// Factors of the inputs of a matrix, (outputs, inputs), from those of its outputs.
+fn through_rows(matrix: &[f32], outputs: &[f64]) -> Vec<f64> {
+    let inputs = matrix.len() / outputs.len();
+    let mut factors = vec![0.0; inputs];
+    for (row, output) in matrix.chunks(inputs).zip(outputs).filter(|(_, output)| **output != 0.0) {
+        for (factor, &weight) in factors.iter_mut().zip(row) {
+            *factor += output * f64::from(weight);
+        }
+    }
+    factors
+}
+
+/// Factors of what AdaptiveAvgPool2d gets, (C, H, W), from those of what it makes.
+fn through_means([channels, height, width]: [usize; 3], [rows, columns]: [usize; 2], outputs: &[f64]) -> Vec<f64> {
+    let window = |number: usize, windows: usize, size: usize| number * size / windows..((number + 1) * size).div_ceil(windows);
+    let mut factors = vec![0.0; channels * height * width];
+    for (channel, factors) in factors.chunks_mut(height * width).enumerate() {
+        for row in 0..rows {
+            for column in 0..columns {
+                let (ys, xs) = (window(row, rows, height), window(column, columns, width));
+                let part = outputs[(channel * rows + row) * columns + column] / (ys.len() * xs.len()) as f64;
+                for y in ys {
+                    xs.clone().for_each(|x| factors[y * width + x] += part);
+                }
+            }
+        }
+    }
+    factors
 }

@@ -35,8 +35,6 @@ pub fn answer(question: &str, short: &str, figures: &[(String, String)], text: &
 }
 
 fn feature_maps(report: &Report) -> Markup {
-    let model = &report.config.training.model;
-    let blocks = model.blocks().unwrap_or_default();
     let mut figures = Vec::new();
     let residuals = report.explained.iter().map(|explained| explained.relative_residual);
     let looked = report.looked.as_ref().ok();
@@ -44,16 +42,12 @@ fn feature_maps(report: &Report) -> Markup {
         figures
             .push((tiny(largest), "largest share of a decision that the evidence leaves unexplained: rounding".into()));
     }
-    if let Some(last) = blocks.last() {
-        let [_, height, width] = last.output;
-        figures.push((
-            format!("{height} × {width} places"),
-            format!(
-                "in the last maps, each seeing {0} × {0} px: where is known no better than that",
-                last.receptive_field
-            ),
-        ));
-    }
+    let last = report.network.last_block();
+    let [_, height, width] = last.output;
+    figures.push((
+        format!("{height} × {width} places"),
+        format!("in the last maps, each seeing {0} × {0} px: where is known no better than that", last.receptive_field),
+    ));
     let verdict = standing::verdict(report.standing().as_ref());
     if verdict == Verdict::Better {
         figures.extend(passed(&report.explained));

@@ -10,7 +10,7 @@ use crate::explain::trust::Score;
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Finding, Lens};
 use crate::report::{self, DAMAGED, Heat, Scale};
-use crate::spec::Block;
+use crate::nn::Block;
 
 /// Its file in the folder that `explain` makes for a picture.
 pub const EXPLAINED: &str = "explained.json";
@@ -129,7 +129,7 @@ impl Explained {
             evidence: evidence.map()?,
             over: evidence.over()?,
             scale: evidence.scale,
-            coarse: coarse(last, lens.spec().input),
+            coarse: coarse(last, lens.network().input()),
             maps: maps.collect::<Result<_>>()?,
             baselines: baselines.rows().into_iter().map(guess).collect(),
             gap: baselines.gap,
@@ -235,7 +235,7 @@ fn reading(lens: &Lens, explanation: &Explanation, finding: &Finding) -> Vec<Str
         ));
     }
     match finding.method.block() {
-        Some(block) => lines.push(coarse(&lens.blocks()[block], lens.spec().input)),
+        Some(block) => lines.push(coarse(&lens.blocks()[block], lens.network().input())),
         None if finding.method != Method::Occlusion => lines.push(
             "Blurring single pixels leaves speckles that no photo has and to which networks are oversensitive, so that maps of \
              single pixels pass deletion and insertion more easily than coarse maps do."

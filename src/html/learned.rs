@@ -9,7 +9,7 @@ use super::words::{count, name, significant};
 use super::{Head, Picture, document, picture};
 use crate::explain::learned::ChannelSurvey;
 use crate::report::{columns, enlarged, sheet, tap, tiles};
-use crate::spec::Block;
+use crate::nn::Block;
 
 /// Patches of a channel stand in a square of this side.
 pub const SQUARE: usize = 3;

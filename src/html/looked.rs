@@ -144,7 +144,7 @@ impl Looked {
         }
         let means = class_means(lens, weights, pictures, OCCLUDED)?;
         Ok(Self {
-            confusion: predictions::confusion(predictions, lens.spec().classes),
+            confusion: predictions::confusion(predictions, lens.network().classes()),
             log_loss: stats::log_loss(&logits, &labels),
             calibration,
             galleries,
@@ -185,7 +185,7 @@ fn shots(
         Ok(())
     })?;
     let mut shot = |judged: &Judged, pixels: Vec<u8>, maps: &[f32], logits: &[f32]| {
-        let ledger = Ledger::new(lens.spec(), weights, Question::of(logits, None), logits, maps);
+        let ledger = Ledger::new(lens.network(), weights, Question::of(logits, None), logits, maps).expect("the tail is linear");
         *residual = residual.max(ledger.relative_residual);
         let name = pictures.name(judged.index);
         let photo = photo(pictures, pixels);
@@ -217,7 +217,7 @@ fn maps(lens: &Lens, picture: &[f32], by: ScaleBy) -> Result<(Span, Vec<BlockLoo
 
 /// The filters of the first block, each a few pixels; one of zeros is mid-grey.
 fn filters(lens: &Lens, weights: &Weights) -> Result<Vec<Picture>> {
-    let filters = first_filters(lens.spec(), weights);
+    let filters = first_filters(lens.network(), weights);
     let zeros = || RgbImage::from_pixel(filters.width as u32, filters.height as u32, tap([0.0; 3]));
     filters.shown()?.into_iter().map(|(filter, _)| Picture::map(&filter.unwrap_or_else(zeros))).collect()
 }

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use crate::cli::{Config, Which, quoted};
 use crate::data::Rejected;
 use crate::layers::Layers;
+use crate::nn::Network;
 use crate::reading::{FoundExplanations, Run};
 use crate::standing::{self, Verdict};
 use crate::train::EpochRecord;
@@ -65,6 +66,8 @@ pub struct Report {
     pub run: PathBuf,
     /// How it was made.
     pub config: Config,
+    /// Its network.
+    pub network: Network,
     /// Where it was made, if that is known.
     pub environment: Option<Environment>,
     /// The day on which it was trained, in UTC; empty where the system does not tell.
@@ -124,6 +127,7 @@ impl Report {
         damaged.extend(looked.as_ref().ok().and_then(|looked| looked.damaged.clone()));
         let study = DepthStudy::find(run, depth, &mut damaged)?;
         Ok(Self {
+            network: run.network().clone(),
             date: day_of(&run.folder().join("metrics.csv")).unwrap_or_default(),
             environment: usable(run.environment(), &mut damaged),
             rejected: usable(run.rejected(), &mut damaged),
@@ -183,7 +187,7 @@ impl Report {
     }
 
     fn title(&self) -> String {
-        let blocks = self.config.training.model.channels.len();
+        let blocks = self.network.blocks().len();
         let network = format!("{blocks} block{}", if blocks == 1 { "" } else { "s" });
         let told = match self.config.classes.as_slice() {
             [one, other] => format!("{one} from {other}"),

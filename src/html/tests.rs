@@ -10,7 +10,7 @@ use crate::explain::learned::ChannelSurvey;
 use crate::explain::verdict::{self, Dependence, Ranking, Verdict};
 use crate::ops::conv2d::Kernels;
 use crate::report::{FeatureMaps, Kind, Layer, Order, Scale, ScaleBy, Shown, Span};
-use crate::spec::{Block, Spec};
+use crate::nn::{Block, Spec};
 use crate::stats::Calibration;
 use crate::study::Settings;
 

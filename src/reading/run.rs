@@ -18,6 +18,7 @@ use crate::cli::{Config, Which};
 use crate::data::Rejected;
 use crate::html::Environment;
 use crate::layers::{FORMAT, Layers};
+use crate::nn::Network;
 use crate::ops::conv2d::Kernels;
 use crate::train::EpochRecord;
 
@@ -31,6 +32,7 @@ const CONFIG: &str = "config.json";
 pub struct Run {
     folder: PathBuf,
     config: Config,
+    network: Network,
 }
 
 impl Run {
@@ -41,8 +43,8 @@ impl Run {
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
         let config: Config = parsed(&read(folder, CONFIG)?).with_context(|| unusable(&path))?;
-        check_config(&config).with_context(|| unusable(&path))?;
-        Ok(Self { folder: folder.to_path_buf(), config })
+        let network = check_config(&config).with_context(|| unusable(&path))?;
+        Ok(Self { folder: folder.to_path_buf(), config, network })
     }
 
     /// Its folder.
@@ -55,9 +57,14 @@ impl Run {
         &self.config
     }
 
+    /// Its network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// The side of the pictures that its network takes.
     pub fn size(&self) -> u32 {
-        self.config.training.model.input[1] as u32
+        self.network.input()[1] as u32
     }
 
     /// The path of a file of its folder.
@@ -81,7 +88,7 @@ impl Run {
 
     fn check_meta(&self, meta: &Meta) -> Result<()> {
         let Config { data, classes, training, .. } = &self.config;
-        let mut found = differences("model", &meta.spec, &training.model);
+        let mut found = differences("model", &meta.architecture, &training.model);
         found.extend(differences("classes", &meta.classes, classes));
         found.extend(differences("drawn", &meta.drawn, &data.is_none()));
         ensure!(found.is_empty(), "it belongs to another run than {CONFIG}: {}", found.join("; "));
@@ -201,7 +208,7 @@ impl Run {
         let Some(folder) = newest(&self.folder, "layers", "layers.json") else { return Ok(None) };
         let path = folder.join("layers.json");
         let layers: Layers = versioned(&path, FORMAT, "run `convscope layers` again")?;
-        check_layers(&layers, &self.config.training.model).with_context(|| unusable(&path))?;
+        check_layers(&layers, &self.network).with_context(|| unusable(&path))?;
         Ok(Some((folder, layers)))
     }
 
@@ -216,7 +223,7 @@ impl Run {
     /// When a table is broken, or about another network.
     pub fn learned(&self) -> Result<Option<Learned>> {
         let Some(folder) = newest(&self.folder, "learned", "channels.csv") else { return Ok(None) };
-        Learned::read(&folder, &self.config.training.model).map(Some)
+        Learned::read(&folder, &self.network).map(Some)
     }
 }
 

@@ -28,7 +28,7 @@ use crate::disk;
 use crate::ops::conv2d::Kernels;
 use crate::reading;
 use crate::run_dir::RunDir;
-use crate::spec::Spec;
+use crate::nn::{Architecture, Network, SpecError};
 use crate::train::{Recipe, Schedule};
 
 /// Name of the file that says what a study is.
@@ -45,6 +45,16 @@ pub enum Ladder {
     Truncate,
     /// One middle block at a time.
     Drop,
+}
+
+impl Ladder {
+    /// The option that asks for it.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Truncate => "--depths",
+            Self::Drop => "--ladder drop",
+        }
+    }
 }
 
 /// Everything beside the pictures and the code that decides what comes out of a study.
@@ -86,41 +96,41 @@ impl Settings {
             Ladder::Drop => self.dropped(),
         }?;
         for rung in &rungs {
-            let (name, size) = (rung.describe(), self.training.model.input[1]);
-            let option = match self.ladder {
-                Ladder::Truncate => "--depths",
-                Ladder::Drop => "--ladder drop",
-            };
-            rung.spec.blocks().with_context(|| format!("{option}: {name} is impossible at --size {size}"))?;
-            if self.training.batch < rung.spec.least_batch() {
-                bail!("{option}: {name} ends in maps of 1 x 1 at --size {size}: raise --batch or --size");
+            if self.training.batch < rung.network.least_batch() {
+                let (option, size) = (self.ladder.option(), self.training.model.input()[1]);
+                bail!("{option}: {} ends in maps of 1 x 1 at --size {size}: raise --batch or --size", rung.describe());
             }
         }
         Ok(rungs)
     }
 
     fn truncated(&self, depth: usize) -> Result<Rung> {
-        let all = self.training.model.channels.len();
+        let all = self.training.model.build()?.blocks().len();
         if depth > all {
-            bail!("--depths: depth {depth} is more than the {all} blocks that --channels has");
+            bail!("--depths: depth {depth} is more than the {all} blocks that the network has");
         }
-        let channels = self.training.model.channels[..depth].to_vec();
-        Ok(Rung { name: format!("d{depth}"), left_out: None, spec: Spec { channels, ..self.training.model.clone() } })
+        self.rung(format!("d{depth}"), None, self.training.model.first_blocks(depth))
     }
 
     fn dropped(&self) -> Result<Vec<Rung>> {
-        let all = self.training.model.channels.len();
+        let whole = &self.training.model;
+        let all = whole.build()?.blocks().len();
         if all < 3 {
-            bail!("--ladder drop: a network of {all} blocks has no middle block; give --channels at least three");
+            bail!("--ladder drop: a network of {all} blocks has no middle block; it needs at least three blocks");
         }
         let without = |left_out: usize| {
-            let mut channels = self.training.model.channels.clone();
-            channels.remove(left_out - 1);
-            let spec = Spec { channels, ..self.training.model.clone() };
-            Rung { name: format!("d{all}-without-{left_out}"), left_out: Some(left_out), spec }
+            self.rung(format!("d{all}-without-{left_out}"), Some(left_out), whole.without_block(left_out))
         };
-        let whole = Rung { name: format!("d{all}"), left_out: None, spec: self.training.model.clone() };
-        Ok(std::iter::once(whole).chain((2..all).rev().map(without)).collect())
+        let first = self.rung(format!("d{all}"), None, Ok(whole.clone()));
+        std::iter::once(first).chain((2..all).rev().map(without)).collect()
+    }
+
+    fn rung(&self, name: String, left_out: Option<usize>, architecture: Result<Architecture, SpecError>) -> Result<Rung> {
+        let (option, size) = (self.ladder.option(), self.training.model.input()[1]);
+        let impossible = || format!("{option}: {name} is impossible at --size {size}");
+        let architecture = architecture.with_context(impossible)?;
+        let network = architecture.build().with_context(impossible)?;
+        Ok(Rung { name, left_out, architecture, network })
     }
 }
 
@@ -131,14 +141,16 @@ pub struct Rung {
     pub name: String,
     /// The middle block that it leaves out, from 1.
     pub left_out: Option<usize>,
+    /// The network as it is chosen.
+    pub architecture: Architecture,
     /// The network.
-    pub spec: Spec,
+    pub network: Network,
 }
 
 impl Rung {
     /// How many blocks it has.
     pub fn blocks(&self) -> usize {
-        self.spec.channels.len()
+        self.network.blocks().len()
     }
 
     /// Its name in sentences.
@@ -287,6 +299,7 @@ impl Study {
 mod tests {
     use super::*;
     use crate::cli::OptimizerName;
+    use crate::nn::Strided;
 
     /// Depths 1, 3 and 5 of the known network.
     pub(super) fn settings(ladder: Ladder) -> Settings {
@@ -297,7 +310,7 @@ mod tests {
             repeats: 2,
             margin: 1.0,
             training: Training {
-                model: Spec::dogs_vs_cats(128, 2),
+                model: Strided::dogs_vs_cats(128, 2).into(),
                 batch: 32,
                 epochs: 10,
                 optimizer: OptimizerName::Adam,
@@ -311,14 +324,18 @@ mod tests {
         }
     }
 
+    fn channels(rung: &Rung) -> Vec<usize> {
+        rung.network.blocks().iter().map(|block| block.output[0]).collect()
+    }
+
     #[test]
     fn truncation_takes_the_first_blocks() {
         let rungs = settings(Ladder::Truncate).rungs().unwrap();
         let names: Vec<_> = rungs.iter().map(|rung| rung.name.as_str()).collect();
         assert_eq!(names, ["d5", "d3", "d1"]);
-        let sizes: Vec<_> = rungs.iter().map(|rung| rung.spec.parameter_count()).collect();
+        let sizes: Vec<_> = rungs.iter().map(|rung| rung.network.parameter_count()).collect();
         assert_eq!(sizes, [409_682, 27_986, 1_682]);
-        assert_eq!(rungs[1].spec.channels, [16, 32, 64]);
+        assert_eq!(channels(&rungs[1]), [16, 32, 64]);
     }
 
     #[test]
@@ -326,26 +343,27 @@ mod tests {
         let rungs = settings(Ladder::Drop).rungs().unwrap();
         let names: Vec<_> = rungs.iter().map(|rung| rung.name.as_str()).collect();
         assert_eq!(names, ["d5", "d5-without-4", "d5-without-3", "d5-without-2"]);
-        assert_eq!(rungs[3].spec.channels, [16, 64, 128, 256]);
+        assert_eq!(channels(&rungs[3]), [16, 64, 128, 256]);
     }
 
     #[test]
     fn impossible_networks_name_the_options() {
-        let error = |change: &dyn Fn(&mut Settings), ladder| {
-            let mut settings = settings(ladder);
-            change(&mut settings);
+        let error = |change: &dyn Fn(&mut Settings, &mut Strided), ladder| {
+            let (mut settings, mut model) = (settings(ladder), Strided::dogs_vs_cats(128, 2));
+            change(&mut settings, &mut model);
+            settings.training.model = model.into();
             format!("{:#}", settings.rungs().unwrap_err())
         };
-        let message = error(&|settings| settings.depths = vec![1, 6], Ladder::Truncate);
+        let message = error(&|settings, _| settings.depths = vec![1, 6], Ladder::Truncate);
         assert!(message.contains("--depths: depth 6 is more than the 5 blocks"), "{message}");
-        let message = error(&|settings| settings.training.model.input = [3, 24, 24], Ladder::Truncate);
-        assert!(message.contains("--depths: depth 5 is impossible at --size 24"), "{message}");
-        let message = error(&|settings| settings.training.model.channels.truncate(2), Ladder::Drop);
+        let message = error(&|_, model| model.input = [3, 24, 24], Ladder::Truncate);
+        assert!(message.contains("--depths: d5 is impossible at --size 24"), "{message}");
+        let message = error(&|_, model| model.channels.truncate(2), Ladder::Drop);
         assert!(message.contains("no middle block"), "{message}");
         let message = error(
-            &|settings| {
+            &|settings, model| {
                 settings.training.batch = 1;
-                settings.training.model.input = [3, 63, 63];
+                model.input = [3, 63, 63];
             },
             Ladder::Truncate,
         );

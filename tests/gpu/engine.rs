@@ -7,10 +7,10 @@ use convscope::bench::fastest;
 use convscope::checkpoint::Weights;
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
 use convscope::layout::pack_images;
-use convscope::model::{Keep, Mode, Model, Optimizer};
+use convscope::nn::{Keep, Mode, Model, Optimizer};
 use convscope::ops::conv2d::Kernels;
 use convscope::ops::{avg_pool, relu};
-use convscope::spec::{Head, Spec};
+use convscope::nn::{Head, Strided};
 use libtest_mimic::Trial;
 use pollster::block_on;
 
@@ -68,10 +68,10 @@ fn too_large() {
     assert!(error.to_string().contains("the maps") && error.to_string().contains("lower --batch"), "{error}");
 
     // The model as a whole: the largest batch whose pictures fit one buffer, and one picture more.
-    let spec = Spec { channels: vec![1; 4], ..Spec::dogs_vs_cats(1024, 2) };
+    let network = Strided { channels: vec![1; 4], ..Strided::dogs_vs_cats(1024, 2) }.build().unwrap();
     let most = (limit / (1024 * 1024 * 16)) as usize;
     if most < 64 {
-        let error = Model::new(gpu(), &spec, most + 1, Keep::Needed).err().unwrap().to_string();
+        let error = Model::new(gpu(), &network, most + 1, Keep::Needed).err().unwrap().to_string();
         assert!(error.contains("the pictures of a batch") && error.contains("max_"), "{error}");
     }
 }
@@ -110,8 +110,8 @@ fn lost_device() {
     assert!(error.to_string().contains("the GPU stopped"), "{error}");
 }
 
-fn small_spec(head: Head) -> Spec {
-    Spec { channels: vec![5, 6], hidden: 7, head, ..Spec::dogs_vs_cats(17, 3) }
+fn small(head: Head) -> Strided {
+    Strided { channels: vec![5, 6], hidden: 7, head, ..Strided::dogs_vs_cats(17, 3) }
 }
 
 /// `n` pictures of 17 x 17 that differ from each other.
@@ -124,10 +124,10 @@ const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };
 
 /// A batch that is not full trains exactly as a full batch of its pictures alone, whatever stands behind them.
 fn stale_pictures() {
-    let spec = small_spec(Head::AvgPool);
+    let network = small(Head::AvgPool).build().unwrap();
     let step = |batch: usize, behind: f32| {
-        let model = Model::new(gpu(), &spec, batch, Keep::Needed).unwrap();
-        model.load(gpu(), &Weights::initial(&spec, 0));
+        let model = Model::new(gpu(), &network, batch, Keep::Needed).unwrap();
+        model.load(gpu(), &Weights::initial(&network, 0));
         model.set_batch(gpu(), &vec![behind; batch * 17 * 17 * 4], &vec![2; batch]);
         model.set_batch(gpu(), &pictures(3), &[0, 1, 2]);
         model.set_step(gpu(), &ADAM, 1e-3, 3, 5, 1);
@@ -149,10 +149,10 @@ fn stale_pictures() {
 
 /// Bit for bit, with each set of kernels; and the sets agree but for rounding.
 fn equal_seeds() {
-    let spec = Spec { dropout: 0.2, ..small_spec(Head::AvgPool) };
+    let network = Strided { dropout: 0.2, ..small(Head::AvgPool) }.build().unwrap();
     let train = |gpu: &Gpu| {
-        let model = Model::new(gpu, &spec, 3, Keep::Needed).unwrap();
-        model.load(gpu, &Weights::initial(&spec, 0));
+        let model = Model::new(gpu, &network, 3, Keep::Needed).unwrap();
+        model.load(gpu, &Weights::initial(&network, 0));
         model.set_batch(gpu, &pictures(3), &[0, 1, 2]);
         let plan = model.training_step(gpu, &ADAM);
         for number in 1..=5 {
@@ -187,10 +187,10 @@ fn fastest_kernels() {
 
 /// Layers that are one kernel, or a kernel each, train alike; with dropout, whose mask both draw.
 fn keeping_changes_nothing() {
-    let spec = Spec { dropout: 0.3, ..small_spec(Head::AvgPool) };
+    let network = Strided { dropout: 0.3, ..small(Head::AvgPool) }.build().unwrap();
     let train = |keep| {
-        let model = Model::new(gpu(), &spec, 3, keep).unwrap();
-        model.load(gpu(), &Weights::initial(&spec, 0));
+        let model = Model::new(gpu(), &network, 3, keep).unwrap();
+        model.load(gpu(), &Weights::initial(&network, 0));
         model.set_batch(gpu(), &pictures(3), &[0, 1, 2]);
         let sgd = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
         let plan = model.training_step(gpu(), &sgd);
@@ -201,7 +201,7 @@ fn keeping_changes_nothing() {
         let weights = block_on(model.weights(gpu(), 5)).unwrap();
         let evaluation = model.forward(gpu(), Mode::Eval);
         evaluation.submit(gpu()).unwrap();
-        (weights, read(&model.activations.logits))
+        (weights, read(model.logits()))
     };
     let (needed, everything) = (train(Keep::Needed), train(Keep::Everything));
     for (name, values) in &needed.0.tensors {
@@ -217,9 +217,9 @@ fn keeping_changes_nothing() {
 /// The gradient with respect to the pictures, against the change of the loss along a direction.
 fn gradient_in_evaluation() {
     for head in [Head::AvgPool, Head::Flatten] {
-        let spec = small_spec(head);
-        let model = Model::new(gpu(), &spec, 2, Keep::Everything).unwrap();
-        let mut weights = Weights::initial(&spec, 0);
+        let network = small(head).build().unwrap();
+        let model = Model::new(gpu(), &network, 2, Keep::Everything).unwrap();
+        let mut weights = Weights::initial(&network, 0);
         // Running statistics that a batch would not have.
         for (name, values) in &mut weights.tensors {
             for (i, value) in values.iter_mut().enumerate() {
@@ -243,7 +243,7 @@ fn gradient_in_evaluation() {
         };
         let images = pictures(2);
         loss(&images);
-        let gradient = read(&model.gradients.input);
+        let gradient = read(model.gradient(Mode::Eval, 0));
         // Along the gradient itself the loss changes by its squared length.
         let squares: f64 = gradient.iter().map(|&value| f64::from(value).powi(2)).sum();
         assert!(squares > 1e-6, "the gradient is not zero");
@@ -257,8 +257,8 @@ fn gradient_in_evaluation() {
 }
 
 fn compile_progress() {
-    let spec = small_spec(Head::AvgPool);
-    let model = Model::new(gpu(), &spec, 2, Keep::Everything).unwrap();
+    let network = small(Head::AvgPool).build().unwrap();
+    let model = Model::new(gpu(), &network, 2, Keep::Everything).unwrap();
     model.set_live(gpu(), 2);
     let plan = model.training_step(gpu(), &ADAM);
     let mut calls = Vec::new();

@@ -5,8 +5,7 @@
 use convscope::checkpoint::Weights;
 use convscope::gpu::{Gpu, Tensor};
 use convscope::layout::{pack_images, unpack_images};
-use convscope::model::{Activations, Keep, Mode, Model, Optimizer};
-use convscope::spec::{Head, Spec};
+use convscope::nn::{Head, Keep, Mode, Model, Network, Optimizer, Strided};
 use libtest_mimic::Trial;
 use pollster::block_on;
 use serde_json::Value;
@@ -43,7 +42,7 @@ pub fn tests() -> Vec<Trial> {
 /// One file with its network.
 pub struct Golden {
     file: Value,
-    pub spec: Spec,
+    pub network: Network,
     pub batch: usize,
     gpu: &'static Gpu,
     keep: Keep,
@@ -65,7 +64,7 @@ impl Golden {
         let file: Value = serde_json::from_str(text).unwrap();
         let model = &file["model"];
         let number = |key: &str| model[key].as_u64().unwrap() as usize;
-        let spec = Spec {
+        let strided = Strided {
             input: [number("in_channels"), number("height"), number("width")],
             channels: model["channels"]
                 .as_array()
@@ -82,13 +81,13 @@ impl Golden {
             classes: number("classes"),
         };
         let batch = number("batch");
-        Self { file, spec, batch, gpu, keep }
+        Self { file, network: strided.build().unwrap(), batch, gpu, keep }
     }
 
     /// The start weights by formula.
     pub fn weights(&self) -> Weights {
-        let mut weights = Weights::initial(&self.spec, 0);
-        for (salt, parameter) in (1..).zip(self.spec.parameters()) {
+        let mut weights = Weights::initial(&self.network, 0);
+        for (salt, parameter) in (1..).zip(self.network.parameters()) {
             let stored = &self.file["parameters"][&parameter.name];
             let values = (0..parameter.layout.len() as u32).map(|i| {
                 let f = formula(i, salt);
@@ -107,54 +106,44 @@ impl Golden {
 
     /// A model with the start weights and the batch in it.
     fn model(&self) -> Model {
-        let model = Model::new(self.gpu, &self.spec, self.batch, self.keep).unwrap();
+        let model = Model::new(self.gpu, &self.network, self.batch, self.keep).unwrap();
         model.load(self.gpu, &self.weights());
-        let labels: Vec<u32> = (0..self.batch as u32).map(|n| (7 * n + 3) % self.spec.classes as u32).collect();
+        let labels: Vec<u32> = (0..self.batch as u32).map(|n| (7 * n + 3) % self.network.classes() as u32).collect();
         model.set_batch(self.gpu, &self.images(), &labels);
         model
     }
 
     /// The batch by formula, in the device's layout.
     pub fn images(&self) -> Vec<f32> {
-        let [channels, height, width] = self.spec.input;
+        let [channels, height, width] = self.network.input();
         let pixels = height * width;
         let images: Vec<f32> = (0..(self.batch * channels * pixels) as u32).map(|i| formula(i, 0)).collect();
         pack_images(&images, self.batch, channels, pixels)
     }
 
-    /// Compares every tensor of `found` with those of PyTorch under their indices in the Sequential.
-    fn compare_activations(&self, found: &Activations, group: &str) {
+    /// Compares the values, or the gradients, that the model keeps with those of PyTorch under their layers' keys.
+    fn compare_values(&self, model: &Model, group: &str) {
         let expected = &self.file[group];
-        let check = |index: usize, tensor: &Tensor, channels: usize, pixels: usize| {
-            let values = block_on(tensor.read::<f32>(self.gpu)).unwrap();
-            let values = unpack_images(&values, self.batch, channels, pixels);
-            compare(&format!("{group} {index}"), &values, &expected[index.to_string()], TOLERANCE);
-        };
-        let [channels, height, width] = self.spec.input;
-        check(0, &found.input, channels, height * width);
-        for (number, (block, geometry)) in found.blocks.iter().zip(self.spec.blocks().unwrap()).enumerate() {
-            let [channels, height, width] = geometry.output;
-            let conv = self.spec.conv_index(number);
-            check(conv, &block.conv, channels, height * width);
-            if let Some(stages) = &block.stages {
-                check(conv + 1, &stages.norm, channels, height * width);
-                check(conv + 2, &stages.relu, channels, height * width);
+        let nodes = self.network.nodes();
+        let mut left_out = 0;
+        for (value, node) in (1..).zip(nodes) {
+            if model.kept(Mode::Train, value).is_none() {
+                left_out += 1;
+                continue;
             }
-            check(conv + 3, &block.output, channels, height * width);
+            let tensor = match group {
+                "activations" => model.value(Mode::Train, value),
+                _ => model.gradient(Mode::Train, value),
+            };
+            let [channels, height, width] = node.output;
+            let values = block_on(tensor.read::<f32>(self.gpu)).unwrap();
+            let values = unpack_images(&values, self.batch, channels, height * width);
+            compare(&format!("{group} {}", node.key), &values, &expected[&node.key], TOLERANCE);
         }
-        let linear = self.spec.linear_index();
-        let [channels, height, width] = self.spec.features();
-        check(linear - 1, &found.features, channels, height * width);
-        check(linear, &found.hidden, self.spec.hidden, 1);
-        check(linear + 1, &found.logits, self.spec.classes, 1);
-        let of_each = if self.keep == Keep::Everything { 4 } else { 2 };
-        let compared = 1 + of_each * found.blocks.len() + 3 + usize::from(self.spec.head == Head::AvgPool);
-        let left_out = (4 - of_each) * found.blocks.len();
-        assert_eq!(
-            expected.as_object().unwrap().len(),
-            compared + left_out,
-            "every kept tensor of the file is compared"
-        );
+        // Batch norm and ReLU have no tensor of their own where they are one kernel with what follows.
+        let fused = if self.keep == Keep::Everything { 0 } else { 2 * self.network.blocks().len() };
+        assert_eq!(left_out, fused, "every kept tensor of the file is compared");
+        assert_eq!(expected.as_object().unwrap().len(), nodes.len());
     }
 }
 
@@ -199,8 +188,8 @@ fn first_step(golden: &Golden) {
     let loss = block_on(model.metrics(golden.gpu)).unwrap().loss();
     let expected = golden.file["loss"].as_f64().unwrap();
     assert!((loss - expected).abs() <= TOLERANCE * expected, "loss {loss} against PyTorch's {expected}");
-    golden.compare_activations(&model.activations, "activations");
-    golden.compare_activations(&model.gradients, "activation_grads");
+    golden.compare_values(&model, "activations");
+    golden.compare_values(&model, "activation_grads");
     for (name, gradient) in block_on(model.weight_gradients(golden.gpu)).unwrap() {
         compare(&format!("gradient of {name}"), &gradient, &golden.file["parameter_grads"][&name], TOLERANCE);
     }
@@ -236,8 +225,8 @@ fn ten_steps(golden: &Golden, run: &str) {
     }
     if run == "adam" {
         model.forward(golden.gpu, Mode::Eval).submit(golden.gpu).unwrap();
-        let logits = block_on(model.activations.logits.read::<f32>(golden.gpu)).unwrap();
-        let logits = unpack_images(&logits, golden.batch, golden.spec.classes, 1);
+        let logits = block_on(model.logits().read::<f32>(golden.gpu)).unwrap();
+        let logits = unpack_images(&logits, golden.batch, golden.network.classes(), 1);
         compare("logits in evaluation after ten steps", &logits, &golden.file["eval_logits"], TOLERANCE);
     }
 }

@@ -10,7 +10,7 @@ use crate::data::{Pictures, Rejected, threads};
 use crate::explain::Lens;
 use crate::gpu::GpuError;
 use crate::layout::padded;
-use crate::spec::Block;
+use crate::nn::Block;
 
 /// Share of the pictures below which a channel that fires at all is called quiet.
 const QUIET: f64 = 0.01;
@@ -99,7 +99,7 @@ pub fn survey(
     mut progress: impl FnMut(usize),
 ) -> Result<Survey> {
     let size = pictures.size() as usize;
-    assert_eq!(lens.spec().input[1..], [size, size], "the pictures are not of the network's size");
+    assert_eq!(lens.network().input()[1..], [size, size], "the pictures are not of the network's size");
     let each = lens.picture_len();
     let mut tallies: Vec<Tally> = lens.blocks().iter().map(|block| Tally::new(block, patches)).collect();
     let mut rejected = Vec::new();

@@ -1,0 +1,26 @@
+//! ReLU and ReLU6.
+
+use super::{Build, Layer};
+use crate::gpu::Tensor;
+use crate::ops::relu::{self, Rule};
+
+/// ReLU.
+pub(in crate::nn) struct Relu {
+    pub(in crate::nn) shape: relu::Shape,
+}
+
+impl Layer for Relu {
+    fn forward(&self, b: &mut Build<'_>, x: &Tensor, y: &Tensor) {
+        b.add(&relu::Forward { shape: self.shape, x, y });
+    }
+
+    fn backward(&self, b: &mut Build<'_>, x: &Tensor, dy: &Tensor, dx: Option<&Tensor>) {
+        let shape = self.shape;
+        let Some(dx) = dx else { return };
+        match b.rule {
+            Rule::Gradient => b.add(&relu::Backward { shape, x, dy, dx }),
+            Rule::Guided => b.add(&relu::BackwardGuided { shape, x, dy, dx }),
+            Rule::Deconvnet => b.add(&relu::BackwardDeconvnet { shape, dy, dx }),
+        }
+    }
+}
