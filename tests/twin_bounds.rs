@@ -198,14 +198,15 @@ fn dropout() {
 }
 
 #[test]
-fn avg_pool() {
+fn adaptive_avg_pool2d() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let mut worst = ["avg_pool y", "avg_pool dx"].map(|name| Worst(name, 0.0));
+    let mut worst = ["adaptive_avg_pool2d y", "adaptive_avg_pool2d dx"].map(|name| Worst(name, 0.0));
     for [n, c, h, w, oh, ow] in [[1, 1, 1, 1, 1, 1], [2, 3, 7, 5, 3, 2], [3, 5, 4, 4, 1, 1], [1, 2, 2, 3, 5, 4]] {
-        let shape = avg_pool::Shape { n, c, h, w, oh, ow };
+        let shape = adaptive_avg_pool2d::Shape { n, c, h, w, oh, ow };
         let [x, dy] = shape.lens().map(|len| random(&mut rng, len, 0.1, 1.0));
-        worst[0].see(&avg_pool::forward(shape, &wide(&x)), &avg_pool::forward(shape, &x).value);
-        worst[1].see(&avg_pool::backward(shape, &wide(&dy)), &avg_pool::backward(shape, &dy).value);
+        worst[0].see(&adaptive_avg_pool2d::forward(shape, &wide(&x)), &adaptive_avg_pool2d::forward(shape, &x).value);
+        worst[1]
+            .see(&adaptive_avg_pool2d::backward(shape, &wide(&dy)), &adaptive_avg_pool2d::backward(shape, &dy).value);
     }
 }
 

@@ -110,15 +110,15 @@ fn dropout() {
 }
 
 #[test]
-fn avg_pool() {
+fn adaptive_avg_pool2d() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     for [n, c, h, w, oh, ow] in
         [[1, 1, 1, 1, 1, 1], [2, 3, 4, 6, 2, 3], [1, 2, 7, 5, 3, 2], [3, 1, 5, 11, 1, 1], [1, 2, 2, 3, 5, 4]]
     {
-        let shape = avg_pool::Shape { n, c, h, w, oh, ow };
+        let shape = adaptive_avg_pool2d::Shape { n, c, h, w, oh, ow };
         let [x, dy] = shape.lens().map(|len| random(&mut rng, len));
-        let dx = avg_pool::backward(shape, &dy);
-        check(&format!("{shape:?}"), &x, &dx, |x| dot(&dy, &avg_pool::forward(shape, x)));
+        let dx = adaptive_avg_pool2d::backward(shape, &dy);
+        check(&format!("{shape:?}"), &x, &dx, |x| dot(&dy, &adaptive_avg_pool2d::forward(shape, x)));
     }
 }
 

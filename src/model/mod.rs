@@ -8,7 +8,7 @@ use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::layout::padded;
 use crate::ops::conv2d::{self, Conv2d};
 use crate::ops::relu::Rule;
-use crate::ops::{Step, activation, adam, avg_pool, batch_norm, cross_entropy, dropout, linear, relu, sgd};
+use crate::ops::{Step, activation, adam, adaptive_avg_pool2d, batch_norm, cross_entropy, dropout, linear, relu, sgd};
 use crate::spec::{Block, Head, Parameter, Spec};
 
 /// How the network runs: in training, batch norm uses the batch's statistics and dropout drops.
@@ -154,7 +154,7 @@ pub struct Model {
     spec: Spec,
     batch: usize,
     layers: Vec<BlockLayer>,
-    pool: avg_pool::Shape,
+    pool: adaptive_avg_pool2d::Shape,
     hidden: LinearLayer,
     output: LinearLayer,
     cross_entropy: cross_entropy::Shape,
@@ -276,7 +276,7 @@ impl Model {
         let [channels, height, width] = spec.features();
         let last = blocks.last().expect("there is at least one block").output;
         Ok(Self {
-            pool: avg_pool::Shape::new(batch, last, [1, 1]),
+            pool: adaptive_avg_pool2d::Shape::new(batch, last, [1, 1]),
             hidden: linear(height * width * padded(channels), spec.hidden, &head[..2]),
             output: linear(spec.hidden, spec.classes, &head[2..]),
             cross_entropy: cross_entropy::Shape::new(batch, spec.classes),
@@ -349,7 +349,7 @@ impl Model {
             x = &block.output;
         }
         if self.spec.head == Head::AvgPool {
-            plan.add(gpu, "head", &avg_pool::Forward { shape: self.pool, x, y: &acts.features });
+            plan.add(gpu, "head", &adaptive_avg_pool2d::Forward { shape: self.pool, x, y: &acts.features });
             x = &acts.features;
         }
         plan.add(gpu, "hidden", &self.hidden.forward(x, &acts.hidden));
@@ -407,7 +407,7 @@ impl Model {
         self.output.backward(gpu, &mut plan, "output", mode, step, [&acts.hidden, &grads.logits, &grads.hidden]);
         self.hidden.backward(gpu, &mut plan, "hidden", mode, step, [features, &grads.hidden, dfeatures]);
         if self.spec.head == Head::AvgPool {
-            plan.add(gpu, "head", &avg_pool::Backward { shape: self.pool, dy: dfeatures, dx: dlast });
+            plan.add(gpu, "head", &adaptive_avg_pool2d::Backward { shape: self.pool, dy: dfeatures, dx: dlast });
         }
         plan.extend(self.backward_blocks(gpu, mode, self.layers.len(), to_input, rule));
         plan

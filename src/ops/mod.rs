@@ -2,7 +2,7 @@
 
 pub mod activation;
 pub mod adam;
-pub mod avg_pool;
+pub mod adaptive_avg_pool2d;
 pub mod batch_norm;
 pub mod conv2d;
 pub mod cross_entropy;
@@ -64,8 +64,8 @@ pub const KERNELS: &[Declaration] = &[
     relu::BackwardDeconvnet::DECLARATION,
     dropout::Forward::DECLARATION,
     dropout::Backward::DECLARATION,
-    avg_pool::Forward::DECLARATION,
-    avg_pool::Backward::DECLARATION,
+    adaptive_avg_pool2d::Forward::DECLARATION,
+    adaptive_avg_pool2d::Backward::DECLARATION,
     linear::Forward::DECLARATION,
     linear::BackwardInput::DECLARATION,
     linear::BackwardWeight::DECLARATION,

@@ -19,7 +19,7 @@
 //! are programming mistakes and panic.
 
 pub mod adam;
-pub mod avg_pool;
+pub mod adaptive_avg_pool2d;
 pub mod batch_norm;
 pub mod conv2d;
 pub mod cross_entropy;

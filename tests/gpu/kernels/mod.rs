@@ -6,7 +6,7 @@
 //! what it forgets to write, or adds to where it should assign, differs.
 
 mod activation;
-mod avg_pool;
+mod adaptive_avg_pool2d;
 mod batch_norm;
 mod conv2d;
 mod cross_entropy;
@@ -32,7 +32,7 @@ pub fn tests() -> Vec<Trial> {
         activation::tests(),
         relu::tests(),
         dropout::tests(),
-        avg_pool::tests(),
+        adaptive_avg_pool2d::tests(),
         linear::tests(),
         cross_entropy::tests(),
         optimizers::tests(),
