@@ -137,7 +137,9 @@ impl Declaration {
                         ));
                     }
                     if !is_plain_array(&module, found) {
-                        return Err(format!("{place}: `{name}` is not an array of f32, u32 or vec4<f32>"));
+                        return Err(format!(
+                            "{place}: `{name}` is not an array of f32, u32 or vectors of four of them"
+                        ));
                     }
                 }
                 (space, _) => {
@@ -196,7 +198,7 @@ fn is_plain_array(module: &naga::Module, found: &TypeInner) -> bool {
         TypeInner::Scalar(naga::Scalar { kind: ScalarKind::Float | ScalarKind::Uint, width: 4 })
             | TypeInner::Vector {
                 size: naga::VectorSize::Quad,
-                scalar: naga::Scalar { kind: ScalarKind::Float, width: 4 }
+                scalar: naga::Scalar { kind: ScalarKind::Float | ScalarKind::Uint, width: 4 }
             }
     )
 }

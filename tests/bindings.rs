@@ -88,6 +88,8 @@ fn constants_that_the_host_counts_with_agree() {
         (ops::relu::Forward::DECLARATION, u64::from(ops::relu::EACH)),
         (ops::dropout::Forward::DECLARATION, ops::dropout::EACH),
         (ops::batch_norm::Forward::DECLARATION, ops::batch_norm::EACH),
+        (ops::bias::Forward::DECLARATION, ops::bias::EACH),
+        (ops::add::Forward::DECLARATION, u64::from(ops::add::EACH)),
         (ops::peak::Copy::DECLARATION, u64::from(ops::peak::EACH)),
     ];
     for (kernel, value) in each {

@@ -20,11 +20,16 @@
 
 pub mod adam;
 pub mod adaptive_avg_pool2d;
+pub mod add;
+pub mod avg_pool2d;
 pub mod batch_norm;
+pub mod bias;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod depthwise;
 pub mod dropout;
 pub mod linear;
+pub mod max_pool2d;
 pub mod relu;
 pub mod sgd;
 
