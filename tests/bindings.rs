@@ -114,8 +114,10 @@ fn constants_that_the_host_counts_with_agree() {
 fn constants_that_the_host_sets_are_in_the_wgsl() {
     let shape = ops::conv2d::Shape::new(2, [5, 9, 9], 6, [3, 3], 2, 1);
     let plain = (ops::conv2d::plain::Forward::DECLARATION, ops::conv2d::plain::Tile::GPU.constants());
+    let depthwise = ops::depthwise::Tile { kernel: 3, stride: 2, pixels: 4 };
     let tiles = [
         plain,
+        (ops::depthwise::Forward::DECLARATION, depthwise.constants()),
         (
             ops::conv2d::subgroup::Forward::DECLARATION,
             ops::conv2d::subgroup::ForwardTile::choose(&shape, 8).constants(),
