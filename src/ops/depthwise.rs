@@ -218,3 +218,45 @@ kernel! {
     };
     flops |shape| shape.flops();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Depthwise, Shape};
+
+    #[test]
+    fn strips_suit_the_stride_and_chunks_the_limit_of_turns() {
+        for (size, kernel, stride, padding) in
+            [(1, 1, 1, 0), (17, 3, 1, 1), (112, 3, 2, 1), (15, 2, 3, 4), (9, 5, 12, 2)]
+        {
+            for n in [1, 1000, 1_000_000] {
+                let conv = Depthwise::new(Shape::new(n, [5, size, size], kernel, stride, padding));
+                let Depthwise { shape, outputs, inputs } = &conv;
+                assert!((1..=8).contains(&outputs.pixels), "{outputs:?} of {shape:?}");
+                assert_eq!(inputs.pixels % shape.stride, 0, "{inputs:?} of {shape:?}");
+                // A software driver stops after 65,535 turns, of the sum over a chunk and of that over the chunks.
+                assert!(shape.chunk <= 60_000 && conv.chunks() <= 60_000, "{} of {}", conv.chunks(), shape.chunk);
+            }
+        }
+    }
+
+    #[test]
+    fn strips_of_a_row_are_even() {
+        // Two strips of 7, not of 8 and 6; with stride 2 and padding 1, 15 columns of inputs from the padding on.
+        let conv = Depthwise::new(Shape::new(1, [4, 14, 14], 3, 1, 1));
+        assert_eq!((conv.outputs.pixels, conv.inputs.pixels), (7, 7));
+        let conv = Depthwise::new(Shape::new(1, [4, 14, 14], 3, 2, 1));
+        assert_eq!((conv.outputs.pixels, conv.inputs.pixels), (4, 8));
+    }
+
+    #[test]
+    #[should_panic(expected = "a filter of 5 does not fit 3 x 9 with a padding of 0")]
+    fn a_filter_larger_than_the_map_is_refused() {
+        Shape::new(1, [3, 3, 9], 5, 1, 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "a filter of 32 is larger than 31")]
+    fn a_filter_that_is_too_large_is_refused() {
+        Shape::new(1, [3, 40, 40], 32, 1, 0);
+    }
+}

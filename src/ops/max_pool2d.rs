@@ -89,3 +89,33 @@ kernel! {
     threads |shape| shape.inputs();
     flops |shape| shape.flops();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Shape;
+
+    #[test]
+    fn windows_at_the_limits_are_taken() {
+        let sizes = |shape: Shape| [shape.oh, shape.ow];
+        assert_eq!(sizes(Shape::new(1, [3, 1, 2], 3, 1, 1)), [1, 2]);
+        assert_eq!(sizes(Shape::new(1, [3, 240, 241], 240, 5, 0)), [1, 1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a padding of 2 is more than half of a window of 3")]
+    fn padding_beyond_half_of_the_window_is_refused() {
+        Shape::new(1, [3, 8, 8], 3, 2, 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "a window of 4 does not fit 3 x 8 with a padding of 0")]
+    fn a_window_larger_than_the_map_is_refused() {
+        Shape::new(1, [3, 3, 8], 4, 1, 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "a window of 241 is too large")]
+    fn a_window_with_too_many_turns_is_refused() {
+        Shape::new(1, [3, 300, 300], 241, 1, 0);
+    }
+}
