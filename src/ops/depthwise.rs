@@ -113,7 +113,7 @@ impl Depthwise {
         Self::with_pixels(shape, 8)
     }
 
-    /// With strips that are at most so many pixels of input wide, or one stride.
+    /// With strips that span so many pixels of input, or hardly more.
     pub fn with_pixels(mut shape: Shape, pixels: u32) -> Self {
         let outputs = Tile::new(&shape, shape.ow, (pixels / shape.stride).max(1), 1);
         let inputs = Tile::new(&shape, shape.input_columns(), pixels, shape.stride);

@@ -1,5 +1,5 @@
 use convscope::gpu::Plan;
-use convscope::layout::pack_images;
+use convscope::layout::{pack_images, padded};
 use convscope::ops::bias;
 use convscope::reference::{Summed, bias as twin};
 use libtest_mimic::Trial;
@@ -48,7 +48,7 @@ fn backward(case: &Case, twin: twin::Shape, live: usize, integers: bool, random:
     let dy = random.numbers(integers, n * c * hw);
     let shape = bias::Shape::new(n, c, hw);
     let partial = case.output(shape.partial_len());
-    let dbias = case.output(c.next_multiple_of(4));
+    let dbias = case.output(padded(c));
     let (step, dy_tensor) = (case.live(live), case.input(&pack_images(&dy, n, c, hw)));
     let mut plan = Plan::new();
     shape.backward(case.gpu, &mut plan, "test", &step, &dy_tensor, &partial.tensor, &dbias.tensor);
