@@ -131,8 +131,9 @@ pub fn maps<'a>(number: usize, values: &'a [f32], network: &Network, block: &Blo
 /// The maps of a look at a stage, those of the largest mean magnitude first.
 pub fn layers<'a>(look: &'a Look, network: &Network, stage: Stage) -> Vec<Layer<'a>> {
     let blocks = (1..).zip(look.maps.iter().zip(network.blocks()));
-    let layer = |(number, (values, block)): (usize, (&'a Vec<f32>, &Block))| {
-        Layer { maps: maps(number, values, network, block, stage), order: Order::Strongest }
+    let layer = |(number, (values, block)): (usize, (&'a Vec<f32>, &Block))| Layer {
+        maps: maps(number, values, network, block, stage),
+        order: Order::Strongest,
     };
     blocks.map(layer).collect()
 }

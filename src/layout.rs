@@ -50,7 +50,7 @@ pub enum Layout {
         /// Height times width of a filter.
         taps: usize,
     },
-    /// The filters of a depthwise convolution: (channels, taps) in the file, (taps, padded channels) on the device.
+    /// The filters of a depthwise convolution, one a channel: (channels, 1, taps) in the file, (taps, padded channels) on the device.
     Depthwise {
         /// Channels.
         channels: usize,
@@ -101,7 +101,6 @@ impl Layout {
     fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
         match *self {
             Self::Vector { len } => (0..len).for_each(|i| visit(i, i)),
-            Self::Depthwise { .. } => todo!(),
             Self::Filters { outputs, inputs, taps } => {
                 for output in 0..outputs {
                     for input in 0..inputs {
@@ -109,6 +108,13 @@ impl Layout {
                             let plain = (output * inputs + input) * taps + tap;
                             visit(plain, (tap * padded(inputs) + input) * padded(outputs) + output);
                         }
+                    }
+                }
+            }
+            Self::Depthwise { channels, taps } => {
+                for channel in 0..channels {
+                    for tap in 0..taps {
+                        visit(channel * taps + tap, tap * padded(channels) + channel);
                     }
                 }
             }
@@ -130,6 +136,9 @@ mod tests {
         let packed = filters.pack(&[1.0, 2.0, 3.0, 4.0]);
         assert_eq!(packed.len(), 2 * 4 * 4);
         assert_eq!([packed[0], packed[16], packed[4], packed[20]], [1.0, 2.0, 3.0, 4.0]);
+        // Three channels of two taps.
+        let depthwise = Layout::Depthwise { channels: 3, taps: 2 };
+        assert_eq!(depthwise.pack(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), [1.0, 3.0, 5.0, 0.0, 2.0, 4.0, 6.0, 0.0]);
     }
 
     #[test]
@@ -138,6 +147,12 @@ mod tests {
         assert_eq!(unpack_images(&pack_images(&values, 2, 5, 6), 2, 5, 6), values);
         let filters = Layout::Filters { outputs: 5, inputs: 3, taps: 4 };
         assert_eq!(filters.unpack(&filters.pack(&values)), values);
+        for (channels, taps) in [(5, 12), (20, 3), (60, 1)] {
+            let depthwise = Layout::Depthwise { channels, taps };
+            let packed = depthwise.pack(&values);
+            assert_eq!((depthwise.len(), packed.len()), (values.len(), taps * padded(channels)));
+            assert_eq!(depthwise.unpack(&packed), values);
+        }
         assert_eq!(Layout::Vector { len: 60 }.unpack(&Layout::Vector { len: 60 }.pack(&values)), values);
     }
 }

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::DeviceArgs;
-use super::train::{built, BATCH, check_geometry};
+use super::train::{BATCH, built, check_geometry};
 use crate::data::drawn;
 use crate::nn::{Network, Strided};
 

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::{Config, DeviceArgs, Folders, Training};
 use crate::data::drawn;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
+use crate::nn::{Architecture, Head, Network, SpecError, Strided};
 use crate::reading::{check_batch, check_recipe, check_val_share};
 use crate::report::ScaleBy;
-use crate::nn::{Architecture, Head, Network, SpecError, Strided};
 
 /// Pictures a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
@@ -271,9 +271,7 @@ fn typed(architecture: &Architecture, error: SpecError) -> Error {
         SpecError::TooManyTerms { place, .. } if strided && place.starts_with("Conv2d") => {
             ": lower --kernel or --channels"
         }
-        SpecError::TooManyTerms { .. } if strided => {
-            ": lower --size, or raise --stride or the number of --channels"
-        }
+        SpecError::TooManyTerms { .. } if strided => ": lower --size, or raise --stride or the number of --channels",
         SpecError::TooSmall { .. } => ": raise --size",
         SpecError::TooManyTerms { .. } => ": lower --size",
         SpecError::Layer { .. } | SpecError::Classes(_) => "",

@@ -387,7 +387,8 @@ impl<'a> Workshop<'a> {
         unit::learn(&mut station.trainer, rung, recipe, settings.training.epochs, &dev, &mut show)?;
         bar.finish_and_clear();
         let weights = station.trainer.weights()?;
-        folder.write_checkpoint(&file, &Checkpoint { meta, network: rung.network.clone(), weights: weights.clone() })?;
+        folder
+            .write_checkpoint(&file, &Checkpoint { meta, network: rung.network.clone(), weights: weights.clone() })?;
         say(format!("trained  {} on all but the test set, {refit}/{REFITS}", rung.name));
         Ok(weights)
     }

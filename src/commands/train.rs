@@ -201,7 +201,8 @@ fn learn(
             bar.suspend(|| say(line_of_lost(lost)));
         }
 
-        let checkpoint = Checkpoint { meta: meta(epoch), network: trainer.network().clone(), weights: trainer.weights()? };
+        let checkpoint =
+            Checkpoint { meta: meta(epoch), network: trainer.network().clone(), weights: trainer.weights()? };
         let record = EpochRecord {
             epoch,
             train_loss: train.loss(),

@@ -63,7 +63,10 @@ fn ledgers(lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Ve
         let maps = lens.outputs(last, range.len())?;
         for ((index, maps), logits) in range.clone().zip(maps).zip(lens.read_logits(range.len())?) {
             let question = Question::of_class(&logits, pictures.label(index) as usize);
-            made.push((index, Ledger::new(lens.network(), weights, question, &logits, &maps).expect("the tail is linear")));
+            made.push((
+                index,
+                Ledger::new(lens.network(), weights, question, &logits, &maps).expect("the tail is linear"),
+            ));
         }
         Ok(())
     })?;
@@ -86,7 +89,12 @@ fn mean_of_class(
         let picture = prepare::tensor(&pixels);
         let logits = lens.logits(1, |_, place| place.copy_from_slice(&picture))?.remove(0);
         let question = Question::of_class(&logits, class);
-        occlusion.add(&saliency::occlusion(lens, &picture, question, saliency::occlusion_half(lens.network().input()))?);
+        occlusion.add(&saliency::occlusion(
+            lens,
+            &picture,
+            question,
+            saliency::occlusion_half(lens.network().input()),
+        )?);
     }
     let mut evidence = Mean::default();
     ledgers.iter().for_each(|(_, ledger)| evidence.add(&ledger.evidence));

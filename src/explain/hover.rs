@@ -67,7 +67,9 @@ impl Hover {
             // Other blocks are made in more steps than one value has room for.
             let [conv, norm, rest @ ..] = &network.nodes()[geometry.nodes.clone()] else { continue };
             let plain = norm.op == Op::BatchNorm2d && matches!(rest, [relu, ..] if relu.op == Op::ReLU);
-            let Op::Conv2d { kernel_size: kernel, stride, padding, groups: 1, bias: false, .. } = conv.op else { continue };
+            let Op::Conv2d { kernel_size: kernel, stride, padding, groups: 1, bias: false, .. } = conv.op else {
+                continue;
+            };
             if !plain || rest.iter().skip(1).any(|node| !matches!(node.op, Op::Dropout2d { .. } | Op::Dropout { .. })) {
                 continue;
             }

@@ -118,7 +118,8 @@ fn through_rows(matrix: &[f32], outputs: &[f64]) -> Vec<f64> {
 
 /// Factors of what AdaptiveAvgPool2d gets, (C, H, W), from those of what it makes.
 fn through_means([channels, height, width]: [usize; 3], [rows, columns]: [usize; 2], outputs: &[f64]) -> Vec<f64> {
-    let window = |number: usize, windows: usize, size: usize| number * size / windows..((number + 1) * size).div_ceil(windows);
+    let window =
+        |number: usize, windows: usize, size: usize| number * size / windows..((number + 1) * size).div_ceil(windows);
     let mut factors = vec![0.0; channels * height * width];
     for (channel, factors) in factors.chunks_mut(height * width).enumerate() {
         for row in 0..rows {

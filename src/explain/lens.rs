@@ -7,9 +7,9 @@ use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::inspect::check_finite;
 use crate::layout::{padded, unpack_images};
+use crate::nn::{Block, Network};
 use crate::nn::{Keep, Mode, Model, Value};
 use crate::ops::relu::Rule;
-use crate::nn::{Block, Network};
 
 /// A network in evaluation mode that keeps every layer's values, for batches of pictures.
 ///
@@ -51,7 +51,12 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When a tensor exceeds what the device can bind, or the device failed.
-    pub fn new(gpu: &'a Gpu, network: &Network, batch: usize, compiling: impl FnMut(usize, usize)) -> Result<Self, GpuError> {
+    pub fn new(
+        gpu: &'a Gpu,
+        network: &Network,
+        batch: usize,
+        compiling: impl FnMut(usize, usize),
+    ) -> Result<Self, GpuError> {
         let model = Model::new(gpu, network, batch, Keep::Everything)?;
         model.set_live(gpu, batch);
         let forward = model.forward(gpu, Mode::Eval);

@@ -12,8 +12,8 @@ use rand_distr::{Distribution, StandardNormal};
 use super::{Inside, InsideBlock, Lens, Question};
 use crate::data::prepare::CHANNELS;
 use crate::gpu::GpuError;
-use crate::ops::relu::Rule;
 use crate::nn::Block;
+use crate::ops::relu::Rule;
 
 /// Pictures that SmoothGrad averages over.
 const NOISY: usize = 32;
@@ -148,7 +148,9 @@ impl Method {
             Self::GradCam { block } => cam(lens, inside, block, false, |mean, _| mean),
             Self::HiResCam { block } => cam(lens, inside, block, true, |_, here| here),
             Self::LayerCam { block } => cam(lens, inside, block, false, |_, here| here.max(0.0)),
-            Self::Occlusion => of_pixels(occlusion(lens, picture, question, occlusion_half(lens.network().input()))?, true),
+            Self::Occlusion => {
+                of_pixels(occlusion(lens, picture, question, occlusion_half(lens.network().input()))?, true)
+            }
             Self::GuidedBackprop => of_pixels(magnitude(&gradient(Rule::Guided)?), false),
             Self::Deconvnet => of_pixels(magnitude(&gradient(Rule::Deconvnet)?), false),
         })

@@ -9,8 +9,8 @@ use crate::explain::saliency::{Completeness, Map, Method};
 use crate::explain::trust::Score;
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Finding, Lens};
-use crate::report::{self, DAMAGED, Heat, Scale};
 use crate::nn::Block;
+use crate::report::{self, DAMAGED, Heat, Scale};
 
 /// Its file in the folder that `explain` makes for a picture.
 pub const EXPLAINED: &str = "explained.json";

@@ -185,7 +185,8 @@ fn shots(
         Ok(())
     })?;
     let mut shot = |judged: &Judged, pixels: Vec<u8>, maps: &[f32], logits: &[f32]| {
-        let ledger = Ledger::new(lens.network(), weights, Question::of(logits, None), logits, maps).expect("the tail is linear");
+        let ledger =
+            Ledger::new(lens.network(), weights, Question::of(logits, None), logits, maps).expect("the tail is linear");
         *residual = residual.max(ledger.relative_residual);
         let name = pictures.name(judged.index);
         let photo = photo(pictures, pixels);

@@ -8,9 +8,9 @@ use crate::cli::{Cli, Command, Training};
 use crate::explain::Judged;
 use crate::explain::learned::ChannelSurvey;
 use crate::explain::verdict::{self, Dependence, Ranking, Verdict};
+use crate::nn::{Block, Spec};
 use crate::ops::conv2d::Kernels;
 use crate::report::{FeatureMaps, Kind, Layer, Order, Scale, ScaleBy, Shown, Span};
-use crate::nn::{Block, Spec};
 use crate::stats::Calibration;
 use crate::study::Settings;
 

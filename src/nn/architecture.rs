@@ -4,9 +4,9 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::checkpoint::field_problem;
 use super::network::Network;
 use super::spec::{Layer, Named, Op, Spec, SpecError};
+use crate::checkpoint::field_problem;
 
 /// A network as it was chosen: by the options of blocks, by name, or as a list of layers. Files keep it like that.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -180,9 +180,9 @@ impl Architecture {
     /// Channels, height and width of an image.
     pub fn input(&self) -> [usize; 3] {
         match self {
-            Self::Strided(Strided { input, .. }) | Self::Known(Known { input, .. }) | Self::Listed(Spec { input, .. }) => {
-                *input
-            }
+            Self::Strided(Strided { input, .. })
+            | Self::Known(Known { input, .. })
+            | Self::Listed(Spec { input, .. }) => *input,
         }
     }
 }
@@ -361,7 +361,8 @@ impl Known {
             vec![Layer::Sequential { layers: conv_norm_relu6(first, 3, 2, 1), block: true }.into()];
         let mut inputs = first;
         // Expansion, channels, blocks, stride of the first: table 2 of the paper.
-        let stages = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+        let stages =
+            [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
         for (expansion, channels, blocks, stride) in stages {
             let outputs = self.channels_by_8(channels);
             for block in 0..blocks {

@@ -5,10 +5,10 @@ use super::model::Keep;
 use super::network::{Network, Node, Value};
 use super::spec::Op;
 use crate::gpu::Gpu;
-use crate::ops::{
-    activation, avg_pool as adaptive_avg_pool2d, batch_norm, conv2d, dropout, linear, relu,
-};
 use crate::layout::padded;
+use crate::ops::{
+    activation, adaptive_avg_pool2d, avg_pool2d, batch_norm, bias, conv2d, depthwise, dropout, linear, max_pool2d, relu,
+};
 
 /// One or more operations that run together.
 pub(super) struct Stage {
@@ -103,17 +103,29 @@ fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
     let (input, [channels, height, width]) = (node.input, node.output);
     let pixels = height * width;
     match node.op {
-        Op::Conv2d { out_channels, kernel_size, stride, padding, .. } => {
+        Op::Conv2d { out_channels, kernel_size, stride, padding, groups, bias } => {
+            let bias = bias.then(|| bias::Shape::new(batch, channels, pixels));
+            if groups > 1 {
+                let shape = depthwise::Shape::new(batch, input, kernel_size, stride, padding);
+                return Kind::layer(layer::Depthwise { conv: depthwise::Depthwise::new(shape), bias });
+            }
             let shape = conv2d::Shape::new(batch, input, out_channels, [kernel_size; 2], stride, padding);
-            Kind::layer(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape) })
+            Kind::layer(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape), bias })
         }
         Op::BatchNorm2d => Kind::layer(layer::BatchNorm2d { shape: norm_shape(node, batch) }),
-        Op::ReLU => Kind::layer(layer::Relu { shape: relu::Shape { len: (batch * pixels * padded(channels) / 4) as u32 } }),
-        Op::ReLU6 => Kind::layer(layer::Relu { shape: relu::Shape { len: (batch * pixels * padded(channels) / 4) as u32 } }),
+        Op::ReLU | Op::ReLU6 => {
+            let shape = relu::Shape { len: (batch * pixels * padded(channels) / 4) as u32 };
+            if node.op == Op::ReLU { Kind::layer(layer::Relu { shape }) } else { Kind::layer(layer::Relu6 { shape }) }
+        }
         Op::Dropout { p } | Op::Dropout2d { p } if p > 0.0 => {
             Kind::Dropout(layer::Dropout { shape: dropout_shape(node, batch, dropouts) })
         }
-        Op::MaxPool2d { .. } | Op::AvgPool2d { .. } => todo!(),
+        Op::MaxPool2d { kernel_size, stride, padding } => {
+            Kind::layer(layer::MaxPool2d { shape: max_pool2d::Shape::new(batch, input, kernel_size, stride, padding) })
+        }
+        Op::AvgPool2d { kernel_size, stride, padding } => {
+            Kind::layer(layer::AvgPool2d { shape: avg_pool2d::Shape::new(batch, input, kernel_size, stride, padding) })
+        }
         Op::AdaptiveAvgPool2d { output_size } => {
             Kind::layer(layer::AdaptiveAvgPool2d { shape: adaptive_avg_pool2d::Shape::new(batch, input, output_size) })
         }

@@ -1,14 +1,14 @@
 //! The network on the device: forward a line a stage, backward its mirror.
 
-use crate::checkpoint::Weights;
 use super::fuse::{Kind, Stage, stages};
 use super::layer::{Build, Layer, Scratch, Statistics, Trained};
-use crate::layout::padded;
 use super::network::{Network, Parameter, Value};
 use super::optimizer::Optimizer;
+use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
+use crate::layout::padded;
 use crate::ops::relu::Rule;
-use crate::ops::{Step, adam, cross_entropy, sgd};
+use crate::ops::{Step, adam, add, cross_entropy, sgd};
 
 /// How the network runs: in training, batch norm uses the batch's statistics and dropout drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +141,9 @@ impl Model {
         let mut values: Vec<Option<Tensor>> = vec![None; parts.len()];
         let mut gradients = values.clone();
         let made = stages.iter().map(|stage| (stage.output, stage.place.as_str()));
-        for (value, place) in std::iter::once((0, "the images")).chain(made).filter(|&(value, _)| in_training[value] == value) {
+        for (value, place) in
+            std::iter::once((0, "the images")).chain(made).filter(|&(value, _)| in_training[value] == value)
+        {
             values[value] = Some(Tensor::new(gpu, &format!("values of {place}"), len(value))?);
             // A sum passes its own gradient on: what it alone gets needs none.
             if !matches!(parts[value][..], [only] if is_sum(only)) {
@@ -286,7 +288,8 @@ impl Model {
                 Kind::Layer(layer) => layer.forward(&mut build, x, y),
                 Kind::Dropout(layer) => layer.forward(&mut build, x, y),
                 Kind::Add => {
-                    todo!()
+                    let b = self.value(mode, stage.inputs[1]);
+                    build.add(&add::Forward { shape: sum_shape(y), a: x, b, y });
                 }
                 Kind::View => {}
             }
@@ -358,13 +361,14 @@ impl Model {
             _ => unreachable!("a value serves one or two layers"),
         };
         let y = self.gradients[home].as_ref().expect("what serves two layers has a gradient");
-        todo!("{a:?} {b:?} {place}");
+        plan.add(gpu, place, &add::Forward { shape: sum_shape(y), a, b, y });
         y
     }
 
     /// Whether a stage does nothing: what it makes lies where its input does.
     fn passes(&self, mode: Mode, stage: &Stage) -> bool {
-        matches!(stage.kind, Kind::View | Kind::Dropout(_)) && self.home(mode, stage.inputs[0]) == self.home(mode, stage.output)
+        matches!(stage.kind, Kind::View | Kind::Dropout(_))
+            && self.home(mode, stage.inputs[0]) == self.home(mode, stage.output)
     }
 
     fn build<'a>(
@@ -518,6 +522,10 @@ impl Stage {
             Kind::Add | Kind::View => None,
         }
     }
+}
+
+fn sum_shape(y: &Tensor) -> add::Shape {
+    add::Shape { len: (y.len() / 4) as u32 }
 }
 
 /// Of each value of a network of so many nodes, whose tensor holds it in training, and in evaluation: what a view makes lies

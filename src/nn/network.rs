@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::layout::{Layout, padded};
 use super::spec::{Layer, Named, Op, Spec, SpecError};
+use crate::layout::{Layout, padded};
 
 /// A value that the network works out: 0 are the images, node `i` makes value `i + 1`.
 pub type Value = usize;
@@ -79,7 +79,8 @@ impl Block {
     /// The block of these nodes, if it has a convolution.
     fn of(nodes: &[Node], range: Range<usize>) -> Option<Self> {
         let of = &nodes[range.clone()];
-        let made = |wanted: fn(&Op) -> bool| of.iter().rposition(|node| wanted(&node.op)).map(|at| range.start + at + 1);
+        let made =
+            |wanted: fn(&Op) -> bool| of.iter().rposition(|node| wanted(&node.op)).map(|at| range.start + at + 1);
         let conv = made(|op| matches!(op, Op::Conv2d { .. }))?;
         let Node { output, field: Field { size: receptive_field, stride, offset }, .. } = of[of.len() - 1];
         Some(Self {
@@ -157,7 +158,8 @@ impl Spec {
         in_range("input", channels, 1..=MAX_SIZE, "1 to 8192 channels of an image")?;
         in_range("input", height.min(width), 1..=MAX_SIZE, "1 to 8192 pixels")?;
         in_range("input", height.max(width), 1..=MAX_SIZE, "1 to 8192 pixels")?;
-        let mut builder = Builder { input: self.input, nodes: Vec::new(), starts: BTreeSet::new(), begun: 0, flat: false };
+        let mut builder =
+            Builder { input: self.input, nodes: Vec::new(), starts: BTreeSet::new(), begun: 0, flat: false };
         builder.sequence("", &self.layers, 0, true)?;
         builder.finish()
     }
@@ -221,8 +223,17 @@ impl Layer {
     }
 }
 
-fn in_range(field: &'static str, value: usize, range: std::ops::RangeInclusive<usize>, expected: &'static str) -> Result<(), SpecError> {
-    if range.contains(&value) { Ok(()) } else { Err(SpecError::OutOfRange { field, value: value.to_string(), expected }) }
+fn in_range(
+    field: &'static str,
+    value: usize,
+    range: std::ops::RangeInclusive<usize>,
+    expected: &'static str,
+) -> Result<(), SpecError> {
+    if range.contains(&value) {
+        Ok(())
+    } else {
+        Err(SpecError::OutOfRange { field, value: value.to_string(), expected })
+    }
 }
 
 struct Builder {
@@ -293,13 +304,16 @@ impl Builder {
         let input = self.shape(inputs[0]);
         let field = self.field(inputs[0]);
         let [channels, height, width] = input;
-        let of_maps = !matches!(op, Op::Linear { .. } | Op::ReLU | Op::ReLU6 | Op::Dropout { .. } | Op::Identity | Op::Add);
+        let of_maps =
+            !matches!(op, Op::Linear { .. } | Op::ReLU | Op::ReLU6 | Op::Dropout { .. } | Op::Identity | Op::Add);
         if self.flat && of_maps {
             return Err(problem("it needs maps, but gets a vector".into()));
         }
         let windows = |what: &'static str, kernel: usize, stride: usize, padding: usize| {
             if !(1..=16).contains(&stride) || kernel == 0 {
-                return Err(problem(format!("a kernel_size of {kernel} with a stride of {stride}: expected a stride of 1 to 16")));
+                return Err(problem(format!(
+                    "a kernel_size of {kernel} with a stride of {stride}: expected a stride of 1 to 16"
+                )));
             }
             if height.min(width) + 2 * padding < kernel {
                 let place = place.clone();
@@ -327,8 +341,13 @@ impl Builder {
                 ([out_channels, height, width], field)
             }
             Op::MaxPool2d { kernel_size, stride, padding } | Op::AvgPool2d { kernel_size, stride, padding } => {
+                if !(1..=240).contains(&kernel_size) {
+                    return Err(problem(format!("a kernel_size of {kernel_size}: expected 1 to 240")));
+                }
                 if 2 * padding > kernel_size {
-                    return Err(problem(format!("a padding of {padding}: expected at most half the kernel_size of {kernel_size}")));
+                    return Err(problem(format!(
+                        "a padding of {padding}: expected at most half the kernel_size of {kernel_size}"
+                    )));
                 }
                 let ([height, width], field) = windows("windows", kernel_size, stride, padding)?;
                 ([channels, height, width], field)
@@ -358,7 +377,9 @@ impl Builder {
                 let other = self.shape(inputs[1]);
                 if other != input {
                     let [first, second] = [input, other].map(|[c, h, w]| format!("{c} maps of {h} x {w}"));
-                    return Err(problem(format!("the path makes {first}, the shortcut {second}: expected as many of the same size")));
+                    return Err(problem(format!(
+                        "the path makes {first}, the shortcut {second}: expected as many of the same size"
+                    )));
                 }
                 (input, field.together(self.field(inputs[1])))
             }
@@ -404,7 +425,10 @@ impl Builder {
             }
         }
         if uses.iter().any(|&uses| uses > 2) {
-            return Err(problem("Residual", "its path or shortcut begins with another Residual: put a layer before that"));
+            return Err(problem(
+                "Residual",
+                "its path or shortcut begins with another Residual: put a layer before that",
+            ));
         }
         let mut keys = BTreeSet::new();
         for node in nodes.iter().filter(|node| !node.parameters().is_empty()) {
@@ -412,12 +436,14 @@ impl Builder {
                 return Err(problem(&format!("{} {}", node.op.name(), node.key), "another layer has the same name"));
             }
         }
-        let end = (begun..nodes.len()).find(|&node| Layer::Op(nodes[node].op).is_head()).expect("the last layer is Linear");
+        let end =
+            (begun..nodes.len()).find(|&node| Layer::Op(nodes[node].op).is_head()).expect("the last layer is Linear");
         let ends = starts.iter().skip(1).copied().chain([end]);
         let mut blocks = Vec::with_capacity(starts.len());
         for (number, range) in starts.iter().copied().zip(ends).map(|(start, end)| start..end).enumerate() {
             nodes[range.clone()].iter_mut().for_each(|node| node.block = Some(number));
-            let block = Block::of(&nodes, range).ok_or_else(|| problem(&format!("block {}", number + 1), "it has no convolution"))?;
+            let block = Block::of(&nodes, range)
+                .ok_or_else(|| problem(&format!("block {}", number + 1), "it has no convolution"))?;
             blocks.push(block);
         }
         Ok(Network { input, nodes, blocks })
@@ -532,7 +558,6 @@ impl Node {
                 let vectors = if groups > 1 { 1 } else { channels.max(out_channels).div_ceil(4) };
                 kernel_size * (kernel_size * (vectors + 1) + 1)
             }
-            Op::MaxPool2d { kernel_size, .. } | Op::AvgPool2d { kernel_size, .. } => kernel_size * (kernel_size + 1),
             Op::AdaptiveAvgPool2d { output_size: [rows, columns] } => {
                 // Windows of a size that does not divide the map begin and end within a row.
                 let longest = |size: usize, windows: usize| size.div_ceil(windows) + usize::from(size % windows != 0);
@@ -615,10 +640,13 @@ impl Network {
         let nodes = &self.nodes[..self.blocks[number].nodes.end];
         let [channels, height, width] = self.input;
         let side = self.blocks[number].receptive_field;
-        let small = (side <= height.min(width)).then(|| Builder::again(nodes, [channels, side, side])).and_then(Result::ok);
-        let (input, nodes) = small.map_or_else(|| (self.input, nodes.to_vec()), |nodes| ([channels, side, side], nodes));
+        let small =
+            (side <= height.min(width)).then(|| Builder::again(nodes, [channels, side, side])).and_then(Result::ok);
+        let (input, nodes) =
+            small.map_or_else(|| (self.input, nodes.to_vec()), |nodes| ([channels, side, side], nodes));
         let blocks = self.blocks[..=number].iter();
-        let blocks = blocks.map(|block| Block::of(&nodes, block.nodes.clone()).expect("it has a convolution")).collect();
+        let blocks =
+            blocks.map(|block| Block::of(&nodes, block.nodes.clone()).expect("it has a convolution")).collect();
         Self { input, nodes, blocks }
     }
 

@@ -141,7 +141,9 @@ impl Op {
 
     /// The same with nothing added at the edges.
     pub(super) fn without_padding(mut self) -> Self {
-        if let Self::Conv2d { padding, .. } | Self::MaxPool2d { padding, .. } | Self::AvgPool2d { padding, .. } = &mut self {
+        if let Self::Conv2d { padding, .. } | Self::MaxPool2d { padding, .. } | Self::AvgPool2d { padding, .. } =
+            &mut self
+        {
             *padding = 0;
         }
         self
@@ -181,7 +183,9 @@ pub enum SpecError {
         expected: &'static str,
     },
     /// A map is too small for the windows or filters that are to be laid on it.
-    #[error("{place} would get maps of {height} x {width} values, too small for its {kernel} x {kernel} {what} with padding {padding}")]
+    #[error(
+        "{place} would get maps of {height} x {width} values, too small for its {kernel} x {kernel} {what} with padding {padding}"
+    )]
     TooSmall {
         /// Which layer.
         place: String,
@@ -302,10 +306,9 @@ impl TryFrom<Entry> for Named {
                 Op::AdaptiveAvgPool2d { output_size }.into()
             }
             "Flatten" => Op::Flatten.into(),
-            "Linear" => Op::Linear {
-                out_features: entry.out_features.take().ok_or_else(|| needed("out_features"))?,
+            "Linear" => {
+                Op::Linear { out_features: entry.out_features.take().ok_or_else(|| needed("out_features"))? }.into()
             }
-            .into(),
             "Identity" => Op::Identity.into(),
             "Sequential" => Layer::Sequential {
                 layers: entry.layers.take().ok_or_else(|| needed("layers"))?,
@@ -323,7 +326,11 @@ impl TryFrom<Entry> for Named {
             }
         };
         // Every option that the type has was taken.
-        if entry == Entry::default() { Ok(Self { name, layer }) } else { Err(format!("{kind} has no {}", entry.options())) }
+        if entry == Entry::default() {
+            Ok(Self { name, layer })
+        } else {
+            Err(format!("{kind} has no {}", entry.options()))
+        }
     }
 }
 

@@ -83,7 +83,13 @@ pub enum Kind {
 
 impl<'a> FeatureMaps<'a> {
     /// Maps, (channels, height, width), of which each value sees this of the image.
-    pub fn new(name: String, values: &'a [f32], [channels, height, width]: [usize; 3], field: Field, signed: bool) -> Self {
+    pub fn new(
+        name: String,
+        values: &'a [f32],
+        [channels, height, width]: [usize; 3],
+        field: Field,
+        signed: bool,
+    ) -> Self {
         let Field { size: receptive_field, stride, offset } = field;
         Self { name, values, channels, height, width, signed, receptive_field, stride, offset }
     }

@@ -388,7 +388,8 @@ fn compare(
     }?;
     // Of several the one of the fewest weights: what the folds say of them must not choose, or it would flatter the chosen one.
     let accepted = (1..).zip(&comparisons).filter(|(_, comparison)| comparison.decision == Decision::Sufficient);
-    let smallest = accepted.map(|(rung, _)| rung).min_by_key(|&rung: &usize| scored[rung].rung.network.parameter_count());
+    let smallest =
+        accepted.map(|(rung, _)| rung).min_by_key(|&rung: &usize| scored[rung].rung.network.parameter_count());
     Ok((smallest.unwrap_or(0), comparisons))
 }
 

@@ -25,10 +25,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{Folders, Training, depth_command};
 use crate::disk;
+use crate::nn::{Architecture, Network, SpecError};
 use crate::ops::conv2d::Kernels;
 use crate::reading;
 use crate::run_dir::RunDir;
-use crate::nn::{Architecture, Network, SpecError};
 use crate::train::{Recipe, Schedule};
 
 /// Name of the file that says what a study is.
@@ -125,7 +125,12 @@ impl Settings {
         std::iter::once(first).chain((2..all).rev().map(without)).collect()
     }
 
-    fn rung(&self, name: String, left_out: Option<usize>, architecture: Result<Architecture, SpecError>) -> Result<Rung> {
+    fn rung(
+        &self,
+        name: String,
+        left_out: Option<usize>,
+        architecture: Result<Architecture, SpecError>,
+    ) -> Result<Rung> {
         let (option, size) = (self.ladder.option(), self.training.model.input()[1]);
         let impossible = || format!("{option}: {name} is impossible at --size {size}");
         let architecture = architecture.with_context(impossible)?;

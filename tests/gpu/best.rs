@@ -7,9 +7,9 @@ use std::sync::Mutex;
 
 use convscope::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::data::Pictures;
+use convscope::nn::{Architecture, Network, Strided};
 use convscope::nn::{Keep, Model, Optimizer};
 use convscope::ops::conv2d::Kernels;
-use convscope::nn::{Architecture, Network, Strided};
 use convscope::train::{Best, Recipe, Schedule, Trainer};
 use libtest_mimic::Trial;
 

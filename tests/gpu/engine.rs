@@ -7,10 +7,10 @@ use convscope::bench::fastest;
 use convscope::checkpoint::Weights;
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
 use convscope::layout::pack_images;
+use convscope::nn::{Head, Strided};
 use convscope::nn::{Keep, Mode, Model, Optimizer};
 use convscope::ops::conv2d::Kernels;
-use convscope::ops::{avg_pool, relu};
-use convscope::nn::{Head, Strided};
+use convscope::ops::{adaptive_avg_pool2d, relu};
 use libtest_mimic::Trial;
 use pollster::block_on;
 
@@ -96,8 +96,8 @@ fn folded_workgroups() {
     let x = Tensor::from_slice(gpu(), "x", &values).unwrap();
     let y = Tensor::new(gpu(), "y", values.len()).unwrap();
     let mut plan = Plan::new();
-    let shape = avg_pool::Shape::new(1, [4, side, side], [side, side]);
-    plan.add(gpu(), "test", &avg_pool::Forward { shape, x: &x, y: &y });
+    let shape = adaptive_avg_pool2d::Shape::new(1, [4, side, side], [side, side]);
+    plan.add(gpu(), "test", &adaptive_avg_pool2d::Forward { shape, x: &x, y: &y });
     plan.submit(gpu()).unwrap();
     assert!(read(&y) == values, "pooling windows of one pixel copy");
 }

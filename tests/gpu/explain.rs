@@ -12,9 +12,9 @@ use convscope::explain::trust;
 use convscope::explain::{Explanation, Hover, Inside, Lens, Options, Question};
 use convscope::gpu::Gpu;
 use convscope::layout::{padded, unpack_images};
+use convscope::nn::{Head, Network, Strided};
 use convscope::nn::{Keep, Model, Optimizer};
 use convscope::ops::relu::Rule;
-use convscope::nn::{Head, Network, Strided};
 use convscope::standing;
 use libtest_mimic::Trial;
 use pollster::block_on;
@@ -121,7 +121,9 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
                 add(&format!("channel_ablation {number}"), narrow(drops));
             }
         }
-        let ledger = Ledger::new(&golden.network, &weights, question, &inside.logits, &inside.blocks.last().unwrap().relu).unwrap();
+        let ledger =
+            Ledger::new(&golden.network, &weights, question, &inside.logits, &inside.blocks.last().unwrap().relu)
+                .unwrap();
         near("bias", ledger.bias, numbers("bias")[n]);
         assert!(ledger.residual.abs() <= 1e-5 * ledger.logit_gap.abs(), "picture {n}: residual {}", ledger.residual);
         let sum = ledger.bias + ledger.evidence.iter().map(|&part| f64::from(part)).sum::<f64>();
@@ -175,7 +177,9 @@ fn on_patch(map: &Map, [top, left]: [usize; 2]) -> f64 {
 /// Trains on pictures whose classes differ by a patch only; evidence, occlusion and integrated gradients must lie on it, and
 /// must not for an untrained network.
 fn planted_patch() {
-    let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }.build().unwrap();
+    let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }
+        .build()
+        .unwrap();
     let batch = 32;
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let weights = trained(&network, batch, 150, &mut random);
@@ -364,7 +368,8 @@ fn single_values() {
 
 /// What a picture gets does not depend on those beside it, nor on the batch's size.
 fn batches() {
-    let network = Strided { channels: vec![5, 6], head: Head::Flatten, ..Strided::dogs_vs_cats(20, 3) }.build().unwrap();
+    let network =
+        Strided { channels: vec![5, 6], head: Head::Flatten, ..Strided::dogs_vs_cats(20, 3) }.build().unwrap();
     let weights = Weights::initial(&network, 0);
     let value = |picture: usize, i: usize| if i % padded(3) < 3 { formula(i as u32, picture as u32) } else { 0.0 };
     let fill = |picture: usize, place: &mut [f32]| (0..place.len()).for_each(|i| place[i] = value(picture, i));

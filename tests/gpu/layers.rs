@@ -88,7 +88,9 @@ impl Pictures for Planted {
 /// A block that training has hardly moved must not be missed when put back to its start, one that training has made must be in
 /// use, and the controls must be at chance.
 fn idle_block(seed: u64) {
-    let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }.build().unwrap();
+    let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }
+        .build()
+        .unwrap();
     let weights = trained(&network, 32, 150, &mut ChaCha8Rng::seed_from_u64(100 + seed));
     // The start that the study is told: the true one, but for block 2, which lies within 1 % of where it ended.
     let mut initial = Weights::initial(&network, 0);
@@ -143,7 +145,8 @@ fn idle_block(seed: u64) {
 
 /// Neither how many pictures the device takes at once nor the order of unlabelled pictures decides what comes out.
 fn batches_do_not_matter() {
-    let network = Strided { channels: vec![8, 16], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }.build().unwrap();
+    let network =
+        Strided { channels: vec![8, 16], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }.build().unwrap();
     let weights = Weights::initial(&network, 1);
     let (held_out, unlabelled) = (Planted::in_turn(1, 60), Planted::in_turn(2, 90));
     let subjects = Subjects { held_out: &held_out, unlabelled: &unlabelled, most: 60, epochs: 1 };
@@ -224,7 +227,9 @@ fn learned_by_heart(network: &Network, pictures: &Relabelled, steps: u32, seed: 
 
 /// Networks that learned random labels by heart, and untrained ones: what the tables and their answers claim of them.
 fn nothing_learned(networks: u64, pictures: usize) {
-    let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(PET_SIDE, 2) }.build().unwrap();
+    let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(PET_SIDE, 2) }
+        .build()
+        .unwrap();
     let lens = Lens::new(gpu(), &network, 32, |_, _| {}).unwrap();
     let mut claims = [[0; 4]; 2];
     for seed in 0..networks {

@@ -120,7 +120,9 @@ fn survey_adds_up() {
 fn window_and_nothing_else() {
     let geometries = [(17, 3, 0), (17, 3, 1), (17, 5, 0), (17, 5, 1), (16, 3, 0), (18, 3, 0)];
     for (size, kernel, padding) in geometries {
-        let network = Strided { channels: vec![5, 6], hidden: 7, kernel, padding, ..Strided::dogs_vs_cats(size, 2) }.build().unwrap();
+        let network = Strided { channels: vec![5, 6], hidden: 7, kernel, padding, ..Strided::dogs_vs_cats(size, 2) }
+            .build()
+            .unwrap();
         let mut weights = Weights::initial(&network, 1);
         // Every value passes ReLU, so that each pixel has its way through all channels.
         for bias in ["2.bias", "6.bias"] {
@@ -176,7 +178,8 @@ fn window_and_nothing_else() {
 /// that the whole network has for the picture, wherever that stands.
 fn maximised_pictures_beat_noise() {
     for padding in [0, 1] {
-        let network = Strided { channels: vec![5, 6, 9], hidden: 7, padding, ..Strided::dogs_vs_cats(48, 2) }.build().unwrap();
+        let network =
+            Strided { channels: vec![5, 6, 9], hidden: 7, padding, ..Strided::dogs_vs_cats(48, 2) }.build().unwrap();
         let mut weights = Weights::initial(&network, 2);
         for (name, values) in &mut weights.tensors {
             // Statistics about as large as the values, each its own, and biases that leave most channels alive.
@@ -268,7 +271,8 @@ fn planted_filter_is_found() {
 
 /// Padding lets values see more than there is.
 fn wide_value_is_driven_up() {
-    let network = Strided { channels: vec![4, 4, 4, 6], hidden: 7, padding: 1, ..Strided::dogs_vs_cats(20, 2) }.build().unwrap();
+    let network =
+        Strided { channels: vec![4, 4, 4, 6], hidden: 7, padding: 1, ..Strided::dogs_vs_cats(20, 2) }.build().unwrap();
     let lens = lens(&network, &Weights::initial(&network, 0), 2);
     assert_eq!(lens.blocks()[3].receptive_field, 31);
     let mut done = Vec::new();

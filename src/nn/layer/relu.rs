@@ -24,3 +24,24 @@ impl Layer for Relu {
         }
     }
 }
+
+/// ReLU6.
+pub(in crate::nn) struct Relu6 {
+    pub(in crate::nn) shape: relu::Shape,
+}
+
+impl Layer for Relu6 {
+    fn forward(&self, b: &mut Build<'_>, x: &Tensor, y: &Tensor) {
+        b.add(&relu::Forward6 { shape: self.shape, x, y });
+    }
+
+    fn backward(&self, b: &mut Build<'_>, x: &Tensor, dy: &Tensor, dx: Option<&Tensor>) {
+        let shape = self.shape;
+        let Some(dx) = dx else { return };
+        match b.rule {
+            Rule::Gradient => b.add(&relu::Backward6 { shape, x, dy, dx }),
+            Rule::Guided => b.add(&relu::Backward6Guided { shape, x, dy, dx }),
+            Rule::Deconvnet => b.add(&relu::BackwardDeconvnet { shape, dy, dx }),
+        }
+    }
+}
