@@ -5,7 +5,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::DeviceArgs;
-use super::train::{BATCH, built, check_geometry};
+use super::model::{built, check_geometry};
+use super::train::BATCH;
 use crate::data::drawn;
 use crate::nn::{Network, Strided};
 
@@ -73,7 +74,7 @@ impl StepArgs {
     /// # Errors
     /// When the images are too small for it.
     pub fn network(&self) -> Result<Network> {
-        built(&Strided::dogs_vs_cats(self.size, 2).into())
+        built(&Strided::dogs_vs_cats(self.size, 2).into(), 2)
     }
 }
 

@@ -14,14 +14,14 @@ use crate::reading;
 use crate::study::{Ladder, Settings};
 use crate::train::{Recipe, Schedule};
 
-/// The file in a run's folder that lists the layers of a network of one's own.
-pub const MODEL_FILE: &str = "model.toml";
-
 /// How a network is built and trained: what `train` and `depth` are both told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// The network.
     pub model: Architecture,
+    /// The file that listed its layers, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_file: Option<String>,
     /// Pictures a training step.
     pub batch: usize,
     /// Passes over the training pictures.
@@ -72,7 +72,7 @@ impl Training {
     /// The options that say so, and their values.
     fn options(&self) -> Vec<(&'static str, String)> {
         let mut options = vec![("size", self.model.input()[1].to_string())];
-        options.extend(model_options(&self.model));
+        options.extend(model_options(&self.model, self.model_file.as_deref()));
         options.extend([
             ("batch", self.batch.to_string()),
             ("epochs", self.epochs.to_string()),
@@ -88,7 +88,7 @@ impl Training {
 }
 
 /// The options that describe a network, beside the size of its images, and their values.
-fn model_options(model: &Architecture) -> Vec<(&'static str, String)> {
+fn model_options(model: &Architecture, file: Option<&str>) -> Vec<(&'static str, String)> {
     match model {
         Architecture::Strided(Strided { channels, kernel, stride, padding, dropout, head, hidden, .. }) => vec![
             ("channels", listed(channels)),
@@ -102,8 +102,7 @@ fn model_options(model: &Architecture) -> Vec<(&'static str, String)> {
         Architecture::Known(Known { name, width, .. }) => {
             vec![("model", named(name)), ("width", width.to_string())]
         }
-        // Its file is kept with the run.
-        Architecture::Listed(_) => vec![("model", MODEL_FILE.into())],
+        Architecture::Listed(_) => file.map(|file| ("model", file.into())).into_iter().collect(),
     }
 }
 

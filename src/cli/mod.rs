@@ -14,12 +14,14 @@ use crate::report::ScaleBy;
 mod bench;
 mod config;
 mod depth;
+mod model;
 mod train;
 
 pub use bench::{BenchCommand, ScalingArgs, StepArgs, Work};
 pub use config::{Config, Folders, Training, depth_command, quoted, train_command};
 pub use depth::{DepthArgs, Depths, Share};
-pub use train::{OptimizerName, Switch, TrainArgs, built};
+pub use model::{ModelArgs, ModelName, built};
+pub use train::{OptimizerName, Switch, TrainArgs};
 
 /// Train a convolutional network on hand-written WGSL kernels, then see what each layer has learned.
 #[derive(Debug, Parser)]

@@ -48,7 +48,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let classes = found.as_ref().map_or(pets::CLASSES.len(), |found| found.classes.len());
     let training = arguments.training(classes);
     let architecture = training.model.clone();
-    let network = cli::built(&architecture)?;
+    let network = cli::built(&architecture, classes)?;
     let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
     say(format!("network  blocks of {} channels, {} weights", channels.join(", "), network.parameter_count()));
     let model = Model::new(&gpu, &network, arguments.batch, Keep::Needed)?;

@@ -36,44 +36,67 @@ pub(super) enum Kind {
     View,
 }
 
-/// The stages of a network for batches of `batch` images. Batch norm, ReLU and Dropout2d that follow one another become one
-/// kernel, unless everything is to be kept.
-pub(super) fn stages(gpu: &Gpu, network: &Network, batch: usize, keep: Keep) -> Vec<Stage> {
-    let nodes = network.nodes();
+/// The nodes that run together, first and last: batch norm, ReLU and Dropout2d that follow one another become one kernel, unless
+/// everything is to be kept.
+fn groups(nodes: &[Node], keep: Keep) -> Vec<[usize; 2]> {
     let mut uses = vec![0; nodes.len() + 1];
     nodes.iter().flat_map(|node| &node.inputs).for_each(|&value| uses[value] += 1);
     // Whether node `next` gets what the node before makes, and nobody else does.
     let follows = |next: usize, wanted: fn(&Op) -> bool| {
         nodes.get(next).is_some_and(|node| wanted(&node.op) && node.inputs == [next] && uses[next] == 1)
     };
-
-    let mut stages = Vec::new();
-    // Each dropout has its own masks.
-    let mut dropouts = 0;
+    let mut groups = Vec::new();
     let mut first = 0;
     while let Some(node) = nodes.get(first) {
         let mut last = first;
-        let kind = if keep == Keep::Needed && node.op == Op::BatchNorm2d && follows(first + 1, |op| *op == Op::ReLU) {
+        if keep == Keep::Needed && node.op == Op::BatchNorm2d && follows(first + 1, |op| *op == Op::ReLU) {
             last += 1;
             if follows(last + 1, |op| matches!(op, Op::Dropout2d { .. })) {
                 last += 1;
             }
+        }
+        groups.push([first, last]);
+        first = last + 1;
+    }
+    groups
+}
+
+/// The stages of a network for batches of `batch` images.
+pub(super) fn stages(gpu: &Gpu, network: &Network, batch: usize, keep: Keep) -> Vec<Stage> {
+    let nodes = network.nodes();
+    // Each dropout has its own masks.
+    let mut dropouts = 0;
+    let stage = |[first, last]: [usize; 2]| {
+        let node = &nodes[first];
+        let kind = if first == last {
+            single(gpu, node, batch, dropouts)
+        } else {
             let norm = norm_shape(node, batch);
             let shape = activation::Shape::new(norm, dropout_shape(&nodes[last], batch, dropouts));
             Kind::layer(layer::Activation { norm: layer::BatchNorm2d { shape: norm }, shape })
-        } else {
-            single(gpu, node, batch, dropouts)
         };
         dropouts += usize::from(matches!(nodes[last].op, Op::Dropout { .. } | Op::Dropout2d { .. }));
         let place = match node.block {
             Some(block) => format!("block {}", block + 1),
             None => format!("layer {}", node.key),
         };
-        let (inputs, output) = (node.inputs.clone(), last + 1);
-        stages.push(Stage { kind, place, inputs, output, nodes: [first, last] });
-        first = last + 1;
-    }
-    stages
+        Stage { kind, place, inputs: node.inputs.clone(), output: last + 1, nodes: [first, last] }
+    };
+    groups(nodes, keep).into_iter().map(stage).collect()
+}
+
+/// Bytes that training with batches of `batch` images takes on the device: values and gradients of the layers, and weights with their
+/// gradients and the optimiser's memory; without the room that kernels need while they run.
+pub fn training_bytes(network: &Network, batch: usize) -> usize {
+    let nodes = network.nodes();
+    let is_view = |op: Op| matches!(op, Op::Identity | Op::Flatten | Op::Dropout { p: 0.0 } | Op::Dropout2d { p: 0.0 });
+    let kept =
+        groups(nodes, Keep::Needed).into_iter().filter(|&[first, last]| first < last || !is_view(nodes[first].op));
+    let made = kept.map(|[_, last]| nodes[last].output);
+    let numbers = |[channels, height, width]: [usize; 3]| batch * height * width * padded(channels);
+    let maps: usize = made.chain([network.input()]).map(numbers).sum();
+    let weights: usize = network.parameters().iter().map(|parameter| parameter.layout.packed_len()).sum();
+    4 * (2 * maps + 4 * weights)
 }
 
 impl Kind {

@@ -13,6 +13,7 @@ mod optimizer;
 mod spec;
 
 pub use architecture::{Architecture, Head, Known, Name, Strided};
+pub use fuse::training_bytes;
 pub use model::{Keep, Metrics, Mode, Model};
 pub use network::{Block, Field, Network, Node, Parameter, Start, Value};
 pub use optimizer::Optimizer;

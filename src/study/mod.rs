@@ -316,6 +316,7 @@ mod tests {
             margin: 1.0,
             training: Training {
                 model: Strided::dogs_vs_cats(128, 2).into(),
+                model_file: None,
                 batch: 32,
                 epochs: 10,
                 optimizer: OptimizerName::Adam,
