@@ -34,6 +34,13 @@ pub struct Meta {
     pub epoch: usize,
     /// Whether it was trained on pictures that the program drew: such a network has never seen a photo.
     pub drawn: bool,
+    /// What the weights belong to: the `id` of a run's settings, or what a network of a study was made of. Files of older
+    /// versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
+    /// Mean loss of a run's validation images after that epoch, as its metrics have it. Files of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_loss: Option<f64>,
 }
 
 /// Tensors by their key in PyTorch's `state_dict`, in PyTorch's layout.
@@ -136,6 +143,13 @@ impl Meta {
 }
 
 impl Checkpoint {
+    /// A network that has learned nothing.
+    #[cfg(test)]
+    pub fn initial(meta: Meta) -> Self {
+        let network = meta.network().expect("there is such a network");
+        Self { weights: Weights::initial(&network, 0), network, meta }
+    }
+
     /// The bytes of a safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let shapes: BTreeMap<String, Vec<usize>> =
@@ -229,7 +243,9 @@ mod tests {
         let architecture = Architecture::Strided(Strided { channels: vec![5, 6], ..Strided::dogs_vs_cats(20, 2) });
         let network = architecture.build().unwrap();
         let weights = Weights { batches: 7, ..Weights::initial(&network, 3) };
-        let meta = Meta { architecture, classes: vec!["cat".into(), "dog".into()], epoch: 2, drawn: true };
+        let classes = vec!["cat".into(), "dog".into()];
+        let (made_by, val_loss) = (Some("3f".into()), Some(0.1 + 0.2));
+        let meta = Meta { architecture, classes, epoch: 2, drawn: true, made_by, val_loss };
         Checkpoint { meta, network, weights }
     }
 
@@ -239,6 +255,11 @@ mod tests {
         let bytes = checkpoint.to_bytes();
         assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);
         assert_eq!(bytes, checkpoint.to_bytes(), "the same weights make the same bytes");
+        // As older versions wrote it.
+        let older = Checkpoint { meta: Meta { made_by: None, val_loss: None, ..checkpoint.meta }, ..checkpoint };
+        let bytes = older.to_bytes();
+        assert!(!String::from_utf8_lossy(&bytes).contains("made_by"));
+        assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), older);
     }
 
     #[test]

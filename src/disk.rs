@@ -52,6 +52,14 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Checks that a file can be written, without writing it.
+///
+/// # Errors
+/// When there is no folder for it, or nothing can be written there.
+pub fn check_writable(path: &Path) -> Result<()> {
+    Unfinished::beside(path).map(drop).with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// The bytes of a CSV table.
 ///
 /// # Errors
@@ -264,6 +272,9 @@ mod tests {
         assert_eq!(names(folder.path()), ["taken"]);
         let missing = folder.path().join("no/such/folder.csv");
         assert!(write(&missing, b"text").is_err() && write_new(&missing, b"text").is_err());
+        assert!(check_writable(&missing).is_err() && check_writable(&path.join("inside/file")).is_err());
+        check_writable(&folder.path().join("new.csv")).unwrap();
+        assert_eq!(names(folder.path()), ["taken"]);
     }
 
     /// Readers never see a part, and writers do not disturb one another.

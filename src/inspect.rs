@@ -57,10 +57,7 @@ pub struct Look {
 impl Look {
     /// The most probable class.
     pub fn predicted(&self) -> usize {
-        let most = |best: usize, class: usize| {
-            if self.probabilities[class] > self.probabilities[best] { class } else { best }
-        };
-        (0..self.probabilities.len()).fold(0, most)
+        stats::argmax(&self.probabilities)
     }
 }
 

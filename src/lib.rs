@@ -27,15 +27,14 @@
 //! ```no_run
 //! use convscope::checkpoint::Weights;
 //! use convscope::gpu::{AdapterChoice, Gpu};
-//! use convscope::model::{Keep, Model, Optimizer};
-//! use convscope::spec::Spec;
+//! use convscope::nn::{Keep, Model, Optimizer, Strided};
 //!
-//! # fn main() -> Result<(), convscope::gpu::GpuError> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! pollster::block_on(async {
 //!     let gpu = Gpu::open(&AdapterChoice::Best).await?;
-//!     let spec = Spec::dogs_vs_cats(64, 2);
-//!     let model = Model::new(&gpu, &spec, 8, Keep::Needed)?;
-//!     model.load(&gpu, &Weights::initial(&spec, 0));
+//!     let network = Strided::dogs_vs_cats(64, 2).build()?;
+//!     let model = Model::new(&gpu, &network, 8, Keep::Needed)?;
+//!     model.load(&gpu, &Weights::initial(&network, 0));
 //!
 //!     let adam = Optimizer::Adam { weight_decay: 0.0 };
 //!     let step = model.training_step(&gpu, &adam);
@@ -71,6 +70,8 @@ pub mod commands;
 pub mod data;
 #[cfg(feature = "native")]
 mod disk;
+#[cfg(feature = "native")]
+pub mod environment;
 #[cfg(feature = "native")]
 pub mod explain;
 #[cfg(feature = "native")]

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use crate::data::Pictures;
-use crate::explain::Question;
+use crate::data::loader::{Batch, MOST_LOADERS, with_batches};
+use crate::data::{Pictures, Rejected, threads};
 use crate::run_dir::RunDir;
 use crate::stats;
 
@@ -24,13 +24,41 @@ pub struct Prediction {
 impl Prediction {
     /// The most probable class; of equal ones the first.
     pub fn predicted(&self) -> usize {
-        Question::of(&self.logits, None).target
+        stats::argmax(&self.logits)
     }
 
     /// Minus the natural logarithm of the probability of the image's class.
     pub fn loss(&self) -> f64 {
         stats::log_loss(&self.logits, &[self.truth])
     }
+}
+
+/// What a network says of all images that can still be read, in their order, and those that cannot. They come in batches of up to
+/// `batch`; `logits` gets each and gives a row for each image of it.
+///
+/// # Errors
+/// What `logits` reports.
+pub fn predict(
+    pictures: &dyn Pictures,
+    batch: usize,
+    mut logits: impl FnMut(&Batch) -> Result<Vec<Vec<f32>>>,
+) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
+    let order: Vec<usize> = (0..pictures.len()).collect();
+    let (mut predictions, mut rejected) = (Vec::with_capacity(order.len()), Vec::new());
+    with_batches(pictures, &order, batch, None, threads().min(MOST_LOADERS), |batches| -> Result<()> {
+        while let Some(mut batch) = batches.next() {
+            rejected.append(&mut batch.rejected);
+            if !batch.indices.is_empty() {
+                let said = batch.indices.iter().zip(logits(&batch)?);
+                let prediction =
+                    |(&index, logits): (&usize, _)| Prediction { index, truth: pictures.label(index) as usize, logits };
+                predictions.extend(said.map(prediction));
+            }
+            batches.recycle(batch);
+        }
+        Ok(())
+    })?;
+    Ok((predictions, rejected))
 }
 
 /// Counts of images, by class and then by predicted class.
@@ -70,7 +98,11 @@ fn fill(
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
+    use crate::data::drawn::DrawnPets;
+    use crate::data::prepare;
     use crate::disk;
 
     fn predictions() -> Vec<Prediction> {
@@ -104,6 +136,52 @@ mod tests {
     fn a_class_that_is_all_but_excluded_has_a_finite_loss() {
         let certain = Prediction { index: 0, truth: 0, logits: vec![-2000.0, 0.0] };
         assert_eq!((certain.loss(), certain.predicted()), (2000.0, 1));
+    }
+
+    /// Drawn images, of which every third has vanished.
+    struct Vanishing(DrawnPets);
+
+    impl Pictures for Vanishing {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn size(&self) -> u32 {
+            self.0.size()
+        }
+
+        fn label(&self, index: usize) -> u32 {
+            self.0.label(index)
+        }
+
+        fn name(&self, index: usize) -> String {
+            self.0.name(index)
+        }
+
+        fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
+            if index.is_multiple_of(3) { Err("is gone".into()) } else { self.0.pixels(index) }
+        }
+    }
+
+    #[test]
+    fn images_are_predicted_in_their_order_and_those_that_vanished_are_named() {
+        let images = Vanishing(DrawnPets::new(0, 0, 11, 8, 1 << 20));
+        for batch in [1, 3, 4, 32] {
+            // A row that tells the image by its first value.
+            let said = |batch: &Batch| {
+                let each = batch.images.len() / batch.labels.len();
+                Ok((0..batch.indices.len()).map(|at| vec![batch.images[each * at], 0.0]).collect())
+            };
+            let (predictions, rejected) = predict(&images, batch, said).unwrap();
+            let indices: Vec<usize> = predictions.iter().map(|prediction| prediction.index).collect();
+            assert_eq!(indices, [1, 2, 4, 5, 7, 8, 10], "batches of {batch}");
+            assert_eq!(rejected.len(), 4);
+            for Prediction { index, truth, logits } in predictions {
+                let mut expected = vec![0.0; 8 * 8 * 4];
+                prepare::to_tensor(&images.pixels(index).unwrap(), false, &mut expected);
+                assert_eq!((truth, logits[0]), (images.label(index) as usize, expected[0]));
+            }
+        }
     }
 
     #[test]

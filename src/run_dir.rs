@@ -1,10 +1,12 @@
 //! A run on disk: settings, metrics, weights and pictures, in a folder of its own.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::BuildHasher;
 use std::io::{Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use image::{ImageFormat, RgbImage};
 use serde::Serialize;
 
@@ -181,17 +183,36 @@ impl RunDir {
     }
 }
 
+/// A random name for a new run: no other one has it, not even one with the same settings and seed.
+pub fn new_id() -> String {
+    // The keys of the standard library's hashes come from the system's random numbers.
+    let random = RandomState::new();
+    format!("{:016x}{:016x}", random.hash_one(0), random.hash_one(1))
+}
+
 /// Checks that `out` can become the folder of a run, without making it.
 ///
 /// # Errors
-/// When `out` exists and is not an empty folder.
+/// When `out` exists and is not an empty folder, or as [`check_place`].
 pub fn check_free(out: Option<&Path>) -> Result<()> {
-    match out {
-        Some(out) if out.exists() && !disk::is_empty(out).unwrap_or(false) => {
-            bail!("--out {}: exists already; name a new folder, an older run is never overwritten", out.display())
-        }
-        _ => Ok(()),
-    }
+    let Some(out) = out else { return Ok(()) };
+    let shown = out.display();
+    ensure!(
+        !out.exists() || disk::is_empty(out).unwrap_or(false),
+        "--out {shown}: exists already; name a new folder, an older run is never overwritten"
+    );
+    check_place(out).with_context(|| format!("--out {shown}: cannot be made; name another place"))
+}
+
+/// Checks that a folder can be made at a place, or written if it is there, and leaves nothing.
+///
+/// # Errors
+/// When a file is in the way, or the folder where it would lie cannot be written.
+pub fn check_place(place: &Path) -> Result<()> {
+    let folders = place.ancestors().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let existing = folders.into_iter().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    ensure!(existing.is_dir(), "{} is a file, not a folder", existing.display());
+    disk::check_writable(&existing.join("results"))
 }
 
 #[cfg(test)]
@@ -214,6 +235,25 @@ mod tests {
         for expected in ["layers", "layers-2"] {
             assert_eq!(RunDir::below(folder.path(), "layers").unwrap().path(), folder.path().join(expected));
         }
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_a_folder_is_refused_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "text").unwrap();
+        for out in [file.join("x"), file.join("x/y")] {
+            let error = format!("{:#}", check_free(Some(&out)).unwrap_err());
+            let expected =
+                format!("--out {}: cannot be made; name another place: {} is a file", out.display(), file.display());
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        assert!(format!("{:#}", check_free(Some(&file)).unwrap_err()).contains("exists already"));
+        for out in ["new", "deep/new"] {
+            check_free(Some(&folder.path().join(out))).unwrap();
+        }
+        check_free(Some(Path::new("a new folder beside the sources"))).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left there");
     }
 
     /// Whether the folder is new, or there and empty, or holds what a stopped process has left: of several that are given it at
@@ -294,13 +334,17 @@ mod tests {
                 images_per_s: 100.0,
                 train_seconds: 2.0,
                 val_seconds: 1.0,
+                val_images: Some(8),
             });
             run.write_metrics(&records).unwrap();
         }
         let table = fs::read_to_string(run.file("metrics.csv")).unwrap();
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(lines[0], "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds");
-        assert_eq!(lines[1..], ["1,0.5,0.75,0.25,1.0,100.0,2.0,1.0", "2,0.5,0.75,0.25,1.0,100.0,2.0,1.0"]);
+        assert_eq!(
+            lines[0],
+            "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds,val_images"
+        );
+        assert_eq!(lines[1..], ["1,0.5,0.75,0.25,1.0,100.0,2.0,1.0,8", "2,0.5,0.75,0.25,1.0,100.0,2.0,1.0,8"]);
         assert_eq!(fs::read_to_string(run.file("metrics.jsonl")).unwrap().lines().count(), 2);
     }
 }

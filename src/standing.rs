@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{Config, Which};
@@ -50,33 +51,32 @@ impl Standing {
         (images > 0).then_some(Self { right, images, commonest, epochs: epochs.max(1) })
     }
 
-    /// Of the weights of a run's epoch, as training recorded it; none where that cannot be.
+    /// Of the weights of a run's epoch, as training recorded it; none where that cannot be. Of which classes images were that
+    /// could not be read in that epoch is not on record, so nothing is said then of the commonest.
     pub fn recorded(config: &Config, metrics: &[EpochRecord], epoch: usize, which: Which) -> Option<Self> {
         let record = metrics.iter().find(|record| record.epoch == epoch)?;
-        let images = config.val_pictures;
-        let commonest = config.val_of_class.iter().copied().max();
+        let images = record.val_images.unwrap_or(config.val_pictures);
+        let all = images == config.val_pictures;
+        let commonest = config.val_of_class.iter().copied().max().filter(|_| all);
         let epochs = match which {
             Which::Best => metrics.len(),
             Which::Last => 1,
         };
-        let whole = config.val_of_class.is_empty() || config.val_of_class.iter().sum::<usize>() == images;
-        let possible = images > 0 && whole && (0.0..=1.0).contains(&record.val_acc);
-        let right = (record.val_acc * images as f64).round() as usize;
-        possible.then_some(Self { right, images, commonest, epochs })
+        let whole = config.val_of_class.is_empty() || config.val_of_class.iter().sum::<usize>() == config.val_pictures;
+        let right = record.val_acc * images as f64;
+        // Runs of older versions do not say how many images were read; a share that is no count of all tells that some were not.
+        let counted = (right - right.round()).abs() < 1e-6;
+        let possible = images > 0 && whole && counted && (0.0..=1.0).contains(&record.val_acc);
+        possible.then_some(Self { right: right.round() as usize, images, commonest, epochs })
     }
 
-    /// The same from what lies in a run's folder. Runs of older versions do not say how many validation images each class had;
-    /// these are counted where the images are at hand.
-    pub fn of_run(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Option<Self> {
-        let mut config = run.config().clone();
-        let metrics = run.metrics().ok()?;
-        if let Some(images) = validation
-            && config.val_of_class.is_empty()
-            && images.len() == config.val_pictures
-        {
-            config.val_of_class = of_class(images, config.classes.len());
-        }
-        Self::recorded(&config, &metrics, epoch, which)
+    /// The same from what lies in a run's folder. `validation` are its validation images, where they are at hand.
+    ///
+    /// # Errors
+    /// When the run's metrics cannot be used, naming the file.
+    pub fn of_run(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Result<Option<Self>> {
+        let config = counted(run.config(), validation);
+        Ok(Self::recorded(&config, &run.metrics()?, epoch, which))
     }
 
     /// The share that it gets right.
@@ -145,6 +145,19 @@ pub fn caution(standing: Option<&Standing>) -> Option<String> {
         _ => "Until that is known, what follows may explain nothing but guesses.",
     };
     Some(format!("{doubt}{figures}. {advice}"))
+}
+
+/// The settings of a run with the number of validation images of each class. Runs of older versions do not say it; it is counted
+/// where all these images are at hand.
+pub fn counted(config: &Config, validation: Option<&dyn Pictures>) -> Config {
+    let mut config = config.clone();
+    if let Some(images) = validation
+        && config.val_of_class.is_empty()
+        && images.len() == config.val_pictures
+    {
+        config.val_of_class = of_class(images, config.classes.len());
+    }
+    config
 }
 
 /// How many images each class has.
@@ -258,6 +271,7 @@ mod tests {
             images_per_s: 1.0,
             train_seconds: 1.0,
             val_seconds: 1.0,
+            val_images: None,
         }
     }
 
@@ -291,6 +305,16 @@ mod tests {
         assert!(caution(None).unwrap().starts_with("It is not known whether"));
 
         assert_eq!(of(&full, 3, Which::Best), None, "an epoch that is not there");
+        let photos_lost = of(&config(99, &[69, 30]), 1, Which::Best);
+        assert_eq!(photos_lost, None, "90 % of 99 images is no number of images");
+
+        // Half of the images could be read: how many of each class is not known.
+        let half = [EpochRecord { val_images: Some(50), ..record(1, 0.9) }];
+        let half = Standing::recorded(&full, &half, 1, Which::Best).unwrap();
+        assert_eq!(half, Standing { right: 45, images: 50, commonest: None, epochs: 1 });
+        assert_eq!(half.verdict(), Verdict::Unknown);
+        let all = [EpochRecord { val_images: Some(100), ..record(1, 0.9) }];
+        assert_eq!(Standing::recorded(&full, &all, 1, Which::Best).unwrap().commonest, Some(70));
         assert_eq!(of(&config(90, &[70, 30]), 1, Which::Best), None, "numbers that do not fit");
         assert_eq!(of(&config(0, &[0, 0]), 1, Which::Best), None);
         assert_eq!(Standing::recorded(&full, &[record(1, f64::NAN)], 1, Which::Best), None);

@@ -77,14 +77,14 @@ pub fn tell_usage(error: &clap::Error) -> ExitCode {
 
 /// The text as one line that a terminal shows and does not obey. Control characters, line breaks and marks that turn the
 /// direction of writing become JSON's escapes (`\n`, `\u001b`), so that JSON stays what it is.
-fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
             '\n' => shown.push_str("\\n"),
             '\r' => shown.push_str("\\r"),
             '\t' => shown.push_str("\\t"),
-            _ if character.is_control() || turns_or_breaks(character) => {
+            _ if is_obeyed(character) => {
                 shown.push_str(&format!("\\u{:04x}", u32::from(character)));
             }
             _ => shown.push(character),
@@ -93,11 +93,17 @@ fn visible(text: &str) -> String {
     shown
 }
 
-/// Whether a character is Unicode's line or paragraph separator, one of its twelve marks of direction (UAX #9, section 2),
-/// which can show a name's letters in another order, or the byte-order mark, which is not shown at all.
-fn turns_or_breaks(character: char) -> bool {
-    matches!(character,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+/// Whether a character is not shown but obeyed: a control character, Unicode's line or paragraph separator, one of its twelve
+/// marks of direction (UAX #9, section 2), which can show a name's letters in another order, or the byte-order mark.
+pub fn is_obeyed(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// "1 image", "2 images"
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A progress bar on a terminal; nothing where the output goes elsewhere. Beside the library's own keys, the template knows

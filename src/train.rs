@@ -12,7 +12,10 @@ use crate::data::{Pictures, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
 use crate::layout::padded;
 use crate::nn::{Metrics, Mode, Model, Network, Optimizer};
-use crate::predictions::Prediction;
+use crate::predictions::{Prediction, predict};
+
+/// What is said where images have vanished while they were needed.
+const NONE_READABLE: &str = "none of the images can be read any more: is the --data folder still there?";
 
 /// How a network is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,6 +74,8 @@ pub struct EpochRecord {
     pub train_seconds: f64,
     /// Seconds for its evaluation, loading included.
     pub val_seconds: f64,
+    /// Validation images that could be read in this epoch. Runs of older versions do not say.
+    pub val_images: Option<usize>,
 }
 
 /// How far an epoch or an evaluation has come.
@@ -224,22 +229,18 @@ impl<'a> Trainer<'a> {
         pictures: &dyn Pictures,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
-        let order: Vec<usize> = (0..pictures.len()).collect();
-        let classes = self.model.network().classes();
-        let mut predictions = Vec::with_capacity(order.len());
-        let mut submit = |batch: &Batch| {
-            self.model.set_live(self.gpu, batch.indices.len());
-            let submission = self.evaluation.submit(self.gpu)?;
-            let padded_rows: Vec<f32> = pollster::block_on(self.model.logits().read(self.gpu))?;
-            let rows = padded_rows.chunks_exact(padded(classes));
-            predictions.extend(batch.indices.iter().zip(rows).map(|(&index, row)| Prediction {
-                index,
-                truth: pictures.label(index) as usize,
-                logits: row[..classes].to_vec(),
-            }));
-            Ok(submission)
-        };
-        let (_, rejected) = run(self.gpu, self.model, pictures, &order, None, &mut submit, progress)?;
+        let (gpu, model, classes) = (self.gpu, self.model, self.model.network().classes());
+        let mut done = 0;
+        let (predictions, rejected) = predict(pictures, model.batch(), |batch| {
+            model.set_batch(gpu, &batch.images, &batch.labels);
+            model.set_live(gpu, batch.indices.len());
+            self.evaluation.submit(gpu)?;
+            let padded_rows: Vec<f32> = pollster::block_on(model.logits().read(gpu))?;
+            done += batch.indices.len();
+            progress(Progress { pictures: done, metrics: None });
+            Ok(padded_rows.chunks_exact(padded(classes)).map(|row| row[..classes].to_vec()).collect())
+        })?;
+        ensure!(!predictions.is_empty(), NONE_READABLE);
         let finite = predictions.iter().flat_map(|prediction| &prediction.logits).all(|logit| logit.is_finite());
         ensure!(finite, "the network's outputs are not finite numbers: lower --lr (now {})", self.recipe.lr);
         Ok((predictions, rejected))
@@ -341,7 +342,7 @@ fn run(
         }
         anyhow::Ok(())
     })?;
-    ensure!(submitted > 0, "none of the pictures can be read any more: is the --data folder still there?");
+    ensure!(submitted > 0, NONE_READABLE);
     Ok((metrics()?, rejected))
 }
 

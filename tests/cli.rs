@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use common::trial;
 use convscope::checkpoint::Checkpoint;
 use convscope::commands::pictures;
+use convscope::data::names::path_text;
 use convscope::reading::Run;
 use serde_json::Value;
 
@@ -163,11 +164,13 @@ fn equal_seeds_make_equal_weights() {
     let folder = tempfile::tempdir().unwrap();
     let weights = |name: &str, seed: &str| {
         train_tiny(folder.path(), &["--out", name, "--seed", seed, "--dropout", "0.2"]);
-        fs::read(folder.path().join(name).join("last.safetensors")).unwrap()
+        Checkpoint::from_bytes(&fs::read(folder.path().join(name).join("last.safetensors")).unwrap()).unwrap()
     };
-    let first = weights("a", "7");
-    assert_eq!(weights("b", "7"), first);
-    assert_ne!(weights("c", "8"), first);
+    let [first, again, other] = [("a", "7"), ("b", "7"), ("c", "8")].map(|(name, seed)| weights(name, seed));
+    assert_eq!(again.weights, first.weights);
+    assert_eq!(again.meta.val_loss, first.meta.val_loss);
+    assert_ne!(other.weights, first.weights);
+    assert_ne!(again.meta.made_by, first.meta.made_by, "it is another run all the same");
 }
 
 /// Three classes of photos that differ in colour.
@@ -410,6 +413,8 @@ fn a_run_is_reported() {
     assert_eq!(fs::read(folder.path().join("run/best.safetensors")).unwrap(), weights);
     succeed(folder.path(), &["report", "run/", "--out", "page.html"]);
     assert!(read("page.html").contains("--out run-again"), "a folder's name may end in a slash");
+    let error = fail(folder.path(), &["report", "run", "--data", "."]);
+    assert!(error.contains("--data: the run run was trained on drawn pictures; leave the option out"), "{error}");
     let error = fail(folder.path(), &["report", "nowhere"]);
     assert!(error.contains("nowhere: there is no such folder"), "{error}");
     let error = fail(folder.path(), &["report", "run", "--depth", "run"]);
@@ -484,7 +489,7 @@ fn a_network_that_guesses_is_told_so_first() {
     assert!(table[0].is_some() && table[0] < table[1], "{printed}");
     assert!(!printed.contains("needs what it has learned"), "{printed}");
     let printed = succeed(folder.path(), &["report", "run"]);
-    assert!(printed.contains(NO_BETTER), "{printed}");
+    assert!(printed.starts_with(NO_BETTER) && printed.matches(NO_BETTER).count() == 1, "{printed}");
     let page = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
     assert!(page.contains("class=\"caution\"") && !page.contains("It depends on what was learned"));
 
@@ -493,9 +498,27 @@ fn a_network_that_guesses_is_told_so_first() {
     assert_eq!(config["val_of_class"], serde_json::json!([20, 10]));
     config.as_object_mut().unwrap().remove("val_of_class");
     fs::write(folder.path().join("run/config.json"), config.to_string()).unwrap();
-    let printed = succeed(folder.path(), &["features", "noise/common/0.png", "--run", "run"]);
-    assert!(printed.starts_with("note: It is not known whether this network does better"), "{printed}");
-    assert!(succeed(folder.path(), &["learned", "--run", "run"]).starts_with(NO_BETTER));
+    for command in
+        [&["features", "noise/common/0.png", "--run", "run"][..], &["learned", "--run", "run"], &["report", "run"]]
+    {
+        let printed = succeed(folder.path(), command);
+        assert!(printed.starts_with(NO_BETTER), "{printed}");
+    }
+
+    // Where its metrics are damaged, that is what is told, and not only that nothing is known.
+    let metrics = fs::read_to_string(folder.path().join("run/metrics.csv")).unwrap();
+    fs::write(folder.path().join("run/metrics.csv"), metrics.replace("\n1,", "\n7,")).unwrap();
+    let image = "noise/common/0.png";
+    for (command, name) in [
+        (&["features", image, "--run", "run", "--out", "f"][..], "f/index.html"),
+        (&["explain", image, "--run", "run", "--out", "e"], "e/0/index.html"),
+        (&["learned", "--run", "run", "--out", "l"], "l/index.html"),
+    ] {
+        let printed = succeed(folder.path(), command);
+        assert!(printed.starts_with("note: It is not known whether this network does better"), "{printed}");
+        let told = "run/metrics.csv: cannot be used: line 2: epoch is 7: expected 1";
+        assert!(printed.contains(told) && self::page(&folder.path().join(name)).contains(told), "{printed}");
+    }
 }
 
 fn a_network_that_knows_is_told_so() {
@@ -544,7 +567,8 @@ fn a_network_that_knows_is_told_so() {
     // A run that was stopped has no such table; `report` adds it.
     fs::remove_file(&path).unwrap();
     let printed = succeed(folder.path(), &["report", "run"]);
-    assert!(printed.contains(said) && !printed.contains("note: "), "{printed}");
+    assert!(printed.starts_with(&format!("network  best.safetensors: {said}")), "{printed}");
+    assert!(printed.matches(said).count() == 1 && !printed.contains("note: "), "{printed}");
     let again = fs::read_to_string(&path).unwrap();
     let names =
         |table: &str| table.lines().map(|row| row.split(',').take(3).collect::<Vec<_>>().join(",")).collect::<Vec<_>>();
@@ -715,7 +739,7 @@ fn bad_data_folders_name_themselves() {
         assert!(error.contains(&format!("--data {data}")) && error.contains(message), "{data}: {error}");
     }
     let error = fail(folder.path(), &["train", "--data", "."]);
-    assert!(error.contains("would be written into the --data folder"), "{error}");
+    assert!(error.contains("runs: lies in the folder of the images, ., which is only read"), "{error}");
     assert!(!folder.path().join("runs").exists(), "nothing is left behind");
 }
 
@@ -864,6 +888,9 @@ fn validation_images_that_vanish_are_told() {
         .rfind(|line| line.ends_with("best so far"))
         .map_or(1, |line| line["epoch ".len()..].split('/').next().unwrap().trim().parse().unwrap());
     assert_eq!(best.meta.epoch, last_best);
+    let metrics = fs::read_to_string(folder.path().join("r/metrics.csv")).unwrap();
+    assert!(metrics.lines().nth(1).unwrap().ends_with(",12"), "{metrics}");
+    assert!(metrics.lines().last().unwrap().ends_with(",7"), "{metrics}");
     succeed(folder.path(), &["report", "r"]);
     let page = fs::read_to_string(folder.path().join("r/report.html")).unwrap();
     assert!(page.contains(&format!("best: epoch {last_best}<")), "epoch {last_best}");
@@ -889,7 +916,6 @@ fn names_do_not_command_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let photos = folder.path().join("photos");
     make_photos(&photos);
-    // The data folder's own checks refuse some of these in a class.
     let class = "x\u{1b}[31my\u{202e}z";
     fs::rename(photos.join("red"), photos.join(class)).unwrap();
     fs::write(photos.join(format!("blue/{COMMANDS}.png")), b"no picture").unwrap();
@@ -897,38 +923,22 @@ fn names_do_not_command_the_terminal() {
         let output = convscope(folder.path(), arguments);
         (output.status.success(), assert_plain(&output.stdout), assert_plain(&output.stderr))
     };
-    let (trained, printed, error) = run(&[
-        "train",
-        "--data",
-        "photos",
-        "--out",
-        "r",
-        "--size",
-        "32",
-        "--batch",
-        "4",
-        "--channels",
-        "4",
-        "--epochs",
-        "1",
-    ]);
-    if trained {
-        assert!(printed.contains("x\\u001b[31my\\u202ez"), "{printed}");
-    } else {
-        assert!(error.contains("\\u001b"), "a class of this name is refused by name: {error}");
-        fs::rename(photos.join(class), photos.join("red")).unwrap();
-        train_tiny(folder.path(), &["--out", "r"]);
-    }
+    let (trained, _, error) = run(&["train", "--data", "photos", "--out", "r"]);
+    assert!(!trained && error.contains(r"folder x\x1B[31my\xE2\x80\xAEz has a character that is not shown"), "{error}");
+    fs::rename(photos.join(class), photos.join("red")).unwrap();
+    train_tiny(folder.path(), &["--out", "r"]);
     let image = format!("{COMMANDS}.png");
+    // Names of images as in tables, others as the terminal shows them.
+    let written = path_text(Path::new(&image));
     fs::copy(photos.join("blue/1.png"), folder.path().join(&image)).unwrap();
     let (done, printed, error) = run(&["features", &image, "--run", "r", "--out", "maps"]);
-    assert!(done && printed.contains(SHOWN), "{printed}{error}");
+    assert!(done && printed.contains(&written), "{printed}{error}");
     let (done, printed, error) = run(&["explain", &image, "--run", "r", "--out", COMMANDS]);
-    assert!(done && printed.contains(SHOWN), "{printed}{error}");
+    assert!(done && printed.contains(&written) && printed.contains(SHOWN), "{printed}{error}");
     fs::write(folder.path().join(&image), b"no picture").unwrap();
     for arguments in [["features", &image, "--run", "r"], ["explain", &image, "--run", "r"]] {
         let (done, _, error) = run(&arguments);
-        assert!(!done && error.contains("x\\u001b[2J"), "{error}");
+        assert!(!done && error.contains(&written), "{error}");
     }
 }
 
@@ -959,7 +969,7 @@ fn results_that_cannot_be_written_are_an_error() {
     fs::remove_file(folder.path().join("r/report.html")).unwrap();
     fs::create_dir_all(folder.path().join("r/report.html/x")).unwrap();
     let error = fail(folder.path(), &["report", "r"]);
-    assert!(error.contains("cannot write r/report.html"), "{error}");
+    assert!(error.contains("--out r/report.html: is a folder; name a file for the page"), "{error}");
     assert_eq!(unfinished(&folder.path().join("r")), Vec::<String>::new());
 
     // Nobody reads: the work is done all the same, and one error told.

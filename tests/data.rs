@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use convscope::data::folder::{self, Choices, Folder, LabelledFile, Why};
 use convscope::data::loader::{Batch, Flips, shuffled, with_batches};
+use convscope::data::names::path_text;
 use convscope::data::photos::Photos;
 use convscope::data::{Pictures, Rejected, prepare, write_rejected};
 use image::codecs::jpeg::JpegEncoder;
@@ -231,7 +232,11 @@ fn folders_are_read_as_people_have_them() {
         ("years within classes", YEARS, "", "cat 2 dog 2 note"),
         ("years within classes, literally", YEARS, "--class-level 1", "cat 2 dog 2"),
         ("classes within years", YEARS, "--class-level 2", "2019 2 2020 2"),
-        ("different folders", &["cat/a/1.jpg", "cat/b/1.jpg", "dog/a/1.jpg"], "", "cat 2 dog 1"),
+        ("a year is missing", &["cat/a/1.jpg", "cat/b/1.jpg", "dog/a/1.jpg"], "", "cat 2 dog 1 note"),
+        ("a class of a year is missing", &["1/cat/1.jpg", "1/dog/1.jpg", "2/cat/1.jpg"], "", "1 2 2 1 note"),
+        ("one folder each", &["cat/a/1.jpg", "dog/a/1.jpg"], "", "cat 1 dog 1"),
+        ("breeds", &["cat/a/1.jpg", "cat/b/1.jpg", "dog/c/1.jpg", "dog/d/1.jpg"], "", "cat 2 dog 2"),
+        ("breeds and others", &["cat/a/1.jpg", "cat/b/1.jpg", "dog/b/1.jpg", "dog/c/1.jpg"], "", "cat 2 dog 2"),
         ("images beside folders", &["cat/a/1.jpg", "cat/1.jpg", "dog/a/1.jpg", "dog/2.jpg"], "", "cat 2 dog 2"),
         ("Cat and cat", &["Cat/1.jpg", "cat/2.jpg", "dog/1.jpg"], "", "Cat 2 dog 1"),
         // A class named like a part of a split.
@@ -392,6 +397,11 @@ fn what_was_taken_for_what_is_told() {
     let note = format!("(cat, dog); if these are the classes, use --data {} --class-level 2", root.path().display());
     assert_eq!(told[0], "training    the folder itself, 4 images");
     assert!(told.len() == 4 && told[3].ends_with(&note), "{told:?}");
+    let root = folder_with(["cat/2019/1.jpg", "cat/2020/1.jpg", "dog/2019/1.jpg", "owl/2020/1.jpg"]);
+    let note = scan(&root).note.unwrap();
+    let gaps =
+        "the same folders (2019, 2020), but dog/ has no 2020/, owl/ has no 2019/; if these are the classes, use --data";
+    assert!(note.contains(gaps), "{note}");
     let root = folder_with(["train/a/1.jpg", "train/b/1.jpg", "dev/a/1.jpg", "dev/b/1.jpg"]);
     assert_eq!(scan(&root).told()[1..], ["validation  dev/, 2 images", "classes     a 1 + 1, b 1 + 1"]);
     let many: Vec<String> = (0..25).map(|class| format!("class {class:02}/1.jpg")).collect();
@@ -417,6 +427,61 @@ fn a_validation_folder_can_lie_elsewhere_and_must_be_one() {
     fails("file", "is a file");
     fails("photos", "holds the --data folder");
     fails("", "holds the --data folder");
+}
+
+/// Wherever the named validation folder lies, what is wrong with it is told of it alone.
+#[test]
+fn an_error_in_the_validation_folder_names_it() {
+    let photos = ["photos/train/cat/1.jpg", "photos/train/dog/1.jpg", "photos/train/notes.txt"];
+    let val = ["photos/val/cat/1.jpg", "photos/val/dog/1.jpg", "photos/judge/x/cat/1.jpg", "other/cat/y/1.jpg"];
+    let root = folder_with(photos.into_iter().chain(val));
+    for (val, level, problem) in [
+        (
+            "photos/val/cat",
+            None,
+            "no usable image was found: its images are in no class; give the folder that holds a folder for",
+        ),
+        ("photos/judge/x", None, "only one class was found, 'cat'; give the folder"),
+        ("other", None, "/cat: only one class was found, 'y'; give the folder"),
+        ("photos/val/cat", Some(0), "no usable image was found: its images are in no class; give the folder"),
+    ] {
+        let choices = Choices { val: Some(root.path().join(val)), class_level: level };
+        let data = if level == Some(0) { "flat" } else { "photos" };
+        write(root.path(), "flat/cat.1.jpg", &png(picture(8, 8, 1)));
+        write(root.path(), "flat/dog.1.jpg", &png(picture(8, 8, 2)));
+        let error = folder::scan(&root.path().join(data), &choices).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("--val {}", root.path().join(val).display())), "{error}");
+        assert!(error.contains(problem) && !error.contains("not read") && !error.contains("notes.txt"), "{error}");
+    }
+    let choices = Choices { val: Some(root.path().join("photos/val")), class_level: None };
+    fs::remove_dir_all(root.path().join("photos/judge")).unwrap();
+    fs::remove_dir_all(root.path().join("photos/val/dog")).unwrap();
+    write(root.path(), "photos/val/owl/1.jpg", &png(picture(8, 8, 3)));
+    let error = folder::scan(&root.path().join("photos"), &choices).unwrap_err().to_string();
+    assert!(error.contains("the class 'owl' has no training images"), "{error}");
+    write(root.path(), "photos/train/owl/1.jpg", &png(picture(8, 8, 3)));
+    let error = folder::scan(&root.path().join("photos"), &choices).unwrap_err().to_string();
+    let expected =
+        format!("--val {}: the class 'dog' has no validation images", root.path().join("photos/val").display());
+    assert!(error.starts_with(&expected), "{error}");
+}
+
+#[test]
+fn a_class_level_without_images_says_where_they_lie() {
+    let root = folder_with(["train/cat/1.jpg", "train/dog/1.jpg"]);
+    let error = |level| {
+        let choices = Choices { val: None, class_level: Some(level) };
+        folder::scan(&root.path().join("train"), &choices).unwrap_err().to_string()
+    };
+    let told = "no usable image was found with a class in its name, as --class-level 0 asks: its images lie in folders, cat/, dog/;";
+    assert!(error(0).contains(told), "{}", error(0));
+    for level in [2, 9] {
+        assert!(
+            error(level).contains(&format!("no folder that lies {level} below it holds images")),
+            "{}",
+            error(level)
+        );
+    }
 }
 
 const SYSTEM: [&str; 16] = [
@@ -931,6 +996,10 @@ fn rejected_files_are_written_as_csv() {
          cat/1.jpg,\"is a GIF, only JPEG and PNG are read\"\n\
          \"a \"\"b\"\".png\",is empty (0 bytes)\n"
     );
+    // As in every table, names are written so that nobody obeys them.
+    let unseen = [Rejected { file: path_text(Path::new("a\u{1b}[2J\n.png")), reason: "is \u{7}".into() }];
+    write_rejected(&path, &unseen).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "file,reason\na\\x1B[2J\\x0A.png,is \\x07\n");
     let error = write_rejected(&folder.path().join("no/rejected.csv"), &rejected).unwrap_err();
     assert!(error.to_string().contains("no/rejected.csv"));
 }
@@ -1089,4 +1158,15 @@ fn a_class_needs_a_name_that_can_be_written() {
     fs::rename(root.path().join("cat"), root.path().join(OsStr::from_bytes(b"caf\xe9"))).unwrap();
     let message = error(root.path());
     assert!(message.contains(r"folder caf\xE9 is not valid Unicode; rename it"), "{message}");
+    for (name, shown) in [("c\nt", r"c\x0At"), ("c\u{1b}[2J", r"c\x1B[2J"), ("c\u{202e}t", r"c\xE2\x80\xAEt")] {
+        let root = folder_with(["dog/0.jpg", "cat/0.jpg"]);
+        fs::rename(root.path().join("cat"), root.path().join(name)).unwrap();
+        let flat = folder_with(["dog.0.jpg", "cat.0.jpg"]);
+        fs::rename(flat.path().join("cat.0.jpg"), flat.path().join(format!("{name}.0.jpg"))).unwrap();
+        for (root, named) in [(root, format!("folder {shown}")), (flat, format!("file {shown}.0.jpg"))] {
+            let told = format!("{named} has a character that is not shown, such as a line break; rename it");
+            let message = error(root.path());
+            assert!(message.contains(&told), "{message}");
+        }
+    }
 }

@@ -136,6 +136,10 @@ impl Folders {
 /// What `train` is to do, every choice made: `config.json` of the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
+    /// Tells the run from every other one, such as one of the same settings and seed: its weights and tables name it. None in
+    /// runs of older versions, and before there is a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// The data folder, from the root on, or none for drawn pictures.
     pub data: Option<String>,
     /// How its folders are read, where that was said.
@@ -152,6 +156,9 @@ pub struct Config {
     /// How many of them each class has; empty in runs of older versions.
     #[serde(default)]
     pub val_of_class: Vec<usize>,
+    /// SHA-256 of the list of the validation photos; none for drawn pictures, and in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_list: Option<String>,
     /// The network and how it is trained.
     #[serde(flatten, deserialize_with = "reading::flattened")]
     pub training: Training,

@@ -154,6 +154,7 @@ impl TrainArgs {
     /// Every choice made, given what the data turned out to be; `split` says whether validation pictures were set aside.
     pub fn config(&self, classes: &[String], [train_pictures, val_pictures]: [usize; 2], split: bool) -> Config {
         Config {
+            id: None,
             data: self.absolute_data(),
             folders: self.folders(),
             val_share: split.then_some(self.val_share()),
@@ -161,6 +162,7 @@ impl TrainArgs {
             train_pictures,
             val_pictures,
             val_of_class: Vec::new(),
+            val_list: None,
             training: self.training(classes.len()),
         }
     }

@@ -11,7 +11,6 @@ use crate::bench::Setting;
 use crate::checkpoint::{Checkpoint, Meta, Weights};
 use crate::cli::{DepthArgs, Share, quoted};
 use crate::commands::pictures::{Pool, Source};
-use crate::commands::train::check_apart;
 use crate::data::split::{Distinct, Split, refit_seed};
 use crate::data::{Pictures, Subset, write_rejected};
 use crate::disk;
@@ -19,12 +18,12 @@ use crate::gpu::Gpu;
 use crate::html::{DepthStudy, REPORT};
 use crate::nn::{Keep, Model};
 use crate::reading;
-use crate::run_dir::{RUNS, RunDir};
+use crate::run_dir::{self, RUNS, RunDir};
 use crate::study::findings::{self, Findings};
 use crate::study::test_look::{Network, REFITS, TEST_FILE, TestLook};
 use crate::study::unit::{self, UNITS, Unit};
 use crate::study::{Identity, PROGRAM, Rung, Study};
-use crate::terminal::{Bar, bar, say, say_apart};
+use crate::terminal::{Bar, bar, counted, say, say_apart};
 use crate::train::Trainer;
 
 /// Folder of the weights of the networks that meet the test set.
@@ -51,8 +50,9 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     }
     arguments.check()?;
     if let Some(data) = &arguments.train.data {
-        check_apart(data, Some(folder.path()))?;
+        super::check_apart(folder.path(), [Some(data), arguments.train.val.as_ref()].into_iter().flatten())?;
     }
+    run_dir::check_place(folder.path()).with_context(|| format!("--out {}", folder.path().display()))?;
     let gpu = super::open(&arguments.train.device)?;
     super::say_adapter(&gpu);
 
@@ -149,11 +149,12 @@ fn tell(study: &Study, pool: &Pool, distinct: &Distinct) {
         say(format!("         files that are not used: {}; rejected.csv names them and why", pool.rejected.len()));
     }
     if study.duplicates > 0 {
-        say(format!("         left out: {} doubles, the first of equal pictures is kept", study.duplicates));
+        let doubles = counted(study.duplicates, "double");
+        say(format!("         left out: {doubles}, the first of equal images is kept"));
     }
     if let Some(&first) = distinct.contradictory.first() {
-        let (count, name) = (study.contradictory, pool.pictures.name(first));
-        say(format!("         left out: {count} pictures of which an equal one has another class, such as {name}"));
+        let (count, name) = (counted(study.contradictory, "image"), pool.pictures.name(first));
+        say(format!("         left out, as an equal one has another class: {count}, such as {name}"));
     }
 }
 
@@ -373,6 +374,8 @@ impl<'a> Workshop<'a> {
             classes: self.pool.classes.clone(),
             epoch: settings.training.epochs,
             drawn: self.pool.drawn,
+            made_by: Some(self.study.identity.of_file(&file)),
+            val_loss: None,
         };
         if let Some(earlier) = reading::study::weights(&folder.file(&file), &meta)? {
             return Ok(earlier.weights);

@@ -19,10 +19,9 @@ use crate::explain::trust::{Baselines, Trust};
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
 use crate::html::{EXPLAINED, ExplainPage, Explained};
-use crate::reading::Run;
-use crate::run_dir::{self, RunDir};
-use crate::standing;
-use crate::terminal::{one_line, say};
+use crate::reading::{Origin, Run};
+use crate::run_dir::RunDir;
+use crate::terminal::{one_line, say, visible};
 
 /// Seed of the untrained network that maps are compared with.
 pub(super) const CONTROL_SEED: u64 = 0x00C0_FFEE;
@@ -30,8 +29,8 @@ pub(super) const CONTROL_SEED: u64 = 0x00C0_FFEE;
 const MOST_FOR_MEANS: usize = 512;
 
 pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
-    run_dir::check_free(arguments.out.as_deref())?;
     let run = Run::open(&arguments.run)?;
+    super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let against = arguments.against.as_ref().map(|name| class(name, &meta.classes)).transpose()?;
     let methods = methods(&looked_at(&arguments.layers, network.blocks().len())?, arguments.pictures_only);
@@ -40,7 +39,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     for file in files(&arguments.images)? {
         match Subject::read(&file, run.size()) {
             Ok(subject) => subjects.push(subject),
-            Err(reason) => failed.push(format!("{}: {reason}", file.display())),
+            Err(reason) => failed.push(format!("{}: {reason}", path_text(&file))),
         }
     }
     if subjects.is_empty() && !failed.is_empty() {
@@ -49,7 +48,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
 
     let validation = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE);
     let at_hand = validation.as_ref().ok().map(AsRef::as_ref);
-    let standing = super::say_standing(&run, arguments.weights, meta.epoch, at_hand);
+    let said = super::say_standing(&run, arguments.weights, meta.epoch, at_hand);
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
@@ -57,7 +56,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         say(format!("note: {}", super::DRAWN));
     }
     let control = Weights::initial(&network, CONTROL_SEED);
-    let mut options = Options { against, methods, means: None, standing: standing::verdict(standing.as_ref()) };
+    let mut options = Options { against, methods, means: None, standing: said.verdict };
     match &validation {
         Ok(pictures) => {
             options.means = Some(means(&lens, pictures.as_ref())?);
@@ -82,14 +81,15 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         let computed = started.elapsed().as_secs_f64();
         let decision = decision(&explanation, subject, &meta.classes);
         let name = &subject.name;
-        let mut notes: Vec<String> = standing::caution(standing.as_ref()).into_iter().collect();
+        let mut notes = said.notes.clone();
         if meta.drawn && subject.truth.is_none() {
             notes.push(super::DRAWN.to_string());
         }
         if against == Some(explanation.question.target) {
             say(format!("note: {name}: --against is the predicted class itself, so the runner-up takes its place"));
         }
-        let explained = Explained::new(&lens, &explanation, &meta.classes, name, subject.truth);
+        let origin = Origin::new(&run, arguments.weights, meta.epoch);
+        let explained = Explained::new(&lens, &explanation, &meta.classes, (name, subject.truth), origin);
         let written = explained.and_then(|explained| {
             let page = ExplainPage {
                 lens: &lens,
@@ -161,8 +161,8 @@ struct Subject {
 
 impl Subject {
     fn read(file: &Path, size: u32) -> Result<Self, String> {
-        let stem = path_text(Path::new(file.file_stem().unwrap_or_default()));
-        Ok(Self { name: path_text(file), stem, pixels: prepare::load(file, size)?, truth: None })
+        let pixels = prepare::load(file, size)?;
+        Ok(Self { name: path_text(file), stem: super::stem(file), pixels, truth: None })
     }
 
     /// A labelled picture of a run.
@@ -171,7 +171,7 @@ impl Subject {
         let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{name}: {reason}"))?.into_owned();
         let file = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
         // A drawn picture's name says in brackets how it was drawn.
-        let stem = file.split(" (drawn").next().unwrap_or_default().replace(' ', "-");
+        let stem = file.split(" (drawn").next().unwrap_or_default().replace(' ', "-").replace('\\', "_");
         Ok(Self { name, stem, pixels, truth: Some(pictures.label(index) as usize) })
     }
 }
@@ -191,7 +191,10 @@ fn means(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Vec<f32>>> {
 /// The number of the class with this name.
 fn class(name: &str, classes: &[String]) -> Result<usize> {
     let found = classes.iter().position(|class| class_key(class) == class_key(name));
-    found.with_context(|| format!("--against {name}: expected one of the network's classes: {}", classes.join(", ")))
+    found.with_context(|| {
+        let (typed, classes) = (visible(name), classes.join(", "));
+        format!("--against {typed}: expected one of the network's classes: {classes}")
+    })
 }
 
 /// The blocks that `--layers` names, counted from 0, the last first.
@@ -215,7 +218,7 @@ fn looked_at(numbers: &[usize], blocks: usize) -> Result<Vec<usize>> {
 fn files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     for path in arguments {
-        let shown = path.display();
+        let shown = path_text(path);
         if path.is_dir() {
             let found = folder::pictures_below(path)?;
             if found.is_empty() {
@@ -284,9 +287,9 @@ fn write(parent: &Path, subject: &Subject, weights: &Weights, page: &ExplainPage
     folder.write_json("saliency.json", &saliency_file(explanation, &slugs))?;
     write_channels(&folder, explanation)?;
     folder.write_compact_json("hover.json", &Hover::new(lens, weights, explanation))?;
-    folder.write_json(EXPLAINED, &explained.for_report(lens.blocks().len()))?;
-    // Last, so that it is there only with all that it speaks of.
     folder.write(super::INDEX, text.as_bytes())?;
+    // Last: the report takes for finished what has it.
+    folder.write_json(EXPLAINED, &explained.for_report(lens.blocks().len()))?;
     Ok(folder.file(super::INDEX))
 }
 
@@ -401,6 +404,14 @@ mod tests {
             let error = files(std::slice::from_ref(&list)).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
+    }
+
+    #[test]
+    fn a_class_that_is_not_there_is_told_in_one_line() {
+        let classes = ["cat", "Dog"].map(String::from);
+        assert_eq!(class("dOG", &classes).unwrap(), 1);
+        let error = class("cat\n\u{1b}[2J", &classes).unwrap_err().to_string();
+        assert_eq!(error, r"--against cat\n\u001b[2J: expected one of the network's classes: cat, Dog");
     }
 
     #[test]

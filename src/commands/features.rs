@@ -4,39 +4,40 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::checkpoint::Checkpoint;
 use crate::cli::{FeaturesArgs, Which};
+use crate::data::names::path_text;
 use crate::data::prepare;
 use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
 use crate::nn::{Keep, Model};
-use crate::reading::{Run, unusable};
-use crate::run_dir::{self, RunDir};
-use crate::standing;
+use crate::reading::{REMEDY, Run, unusable};
+use crate::run_dir::RunDir;
 use crate::terminal::say;
 
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
-    run_dir::check_free(arguments.out.as_deref())?;
     let run = Run::open(&arguments.run)?;
+    super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, None))?;
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
-    let shown = arguments.image.display();
+    let shown = path_text(&arguments.image);
     let pixels = prepare::load(&arguments.image, run.size()).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
-    let standing = super::say_standing(&run, arguments.weights, meta.epoch, None);
-    let caution = standing::caution(standing.as_ref());
+    let validation = super::to_be_counted(&run, None);
+    let said = super::say_standing(&run, arguments.weights, meta.epoch, validation.as_deref());
     let gpu = super::open(&arguments.device)?;
     let model = Model::new(&gpu, &network, 1, Keep::Everything)?;
     model.load(&gpu, &weights);
     let look = inspect::look(&gpu, &model, &pixels, arguments.stage)
-        .with_context(|| unusable(&arguments.run.join(arguments.weights.file())))?;
+        .with_context(|| unusable(&arguments.run.join(arguments.weights.file())))
+        .context(REMEDY)?;
 
     let weights = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
-    let mut notes: Vec<String> = caution.into_iter().collect();
+    let mut notes = said.notes;
     if meta.drawn {
         notes.push(super::DRAWN.to_string());
         say(format!("note: {}", super::DRAWN));
     }
     let predicted = look.predicted();
     let page = FeaturesPage {
-        image: &shown.to_string(),
+        image: &shown,
         input: &super::square(run.size(), pixels),
         prediction: (&meta.classes[predicted], look.probabilities[predicted]),
         truth: None,
@@ -48,8 +49,9 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     // Whatever cannot be drawn fails before there is a folder.
     let (text, sheets) = (page.page()?, page.sheets()?);
     let folder = folder(arguments)?;
-    folder.write(super::INDEX, text.as_bytes())?;
     super::write_images(&folder, &sheets)?;
+    // Last, so that it is there only with all that it speaks of.
+    folder.write(super::INDEX, text.as_bytes())?;
 
     say(format!("{shown}: {} ({:.1} %)", meta.classes[predicted], 100.0 * look.probabilities[predicted]));
     let last = look.maps.len();
@@ -64,7 +66,7 @@ fn folder(arguments: &FeaturesArgs) -> Result<RunDir> {
         return RunDir::create(Some(out));
     }
     let parent = arguments.run.join("features");
-    let mut stem = arguments.image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut stem = super::stem(&arguments.image);
     match arguments.stage {
         Stage::Conv => stem.push_str("-conv"),
         Stage::Norm => stem.push_str("-norm"),

@@ -2,27 +2,27 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{LayersArgs, Which};
 use crate::html::layer_charts;
-use crate::layers::{self, Ablation, Layer, Layers, Subjects};
+use crate::layers::{self, Ablation, CONTRADICTED, Layer, Layers, Subjects};
 use crate::reading::Run;
 use crate::report::ScaleBy;
-use crate::run_dir::{self, RunDir};
-use crate::standing::{self, Standing};
+use crate::run_dir::RunDir;
+use crate::standing::{self, Standing, Verdict};
 use crate::terminal::{bar, say};
 
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
-    run_dir::check_free(arguments.out.as_deref())?;
     let file = arguments.weights.file();
     let run = Run::open(&arguments.run)?;
+    super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
-    let data = arguments.data.as_deref();
-    let data = super::pictures::held_out_of(&run, data, arguments.pictures, super::CACHE)?;
+    let data = super::pictures::held_out_of(&run, arguments.data.as_deref(), arguments.pictures, super::CACHE)?;
 
-    super::say_standing(&run, arguments.weights, meta.epoch, None);
+    let validation = super::to_be_counted(&run, arguments.data.as_deref());
+    let said = super::say_standing(&run, arguments.weights, meta.epoch, validation.as_deref());
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let started = Instant::now();
@@ -32,24 +32,27 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let chosen = arguments.weights == Which::Best && run.config().data.is_some();
     let epochs = if chosen { run.metrics()?.len() } else { 1 };
     let (held_out, unlabelled) = (data.val.as_ref(), data.train.as_ref());
-    let subjects = Subjects { held_out, unlabelled, most: arguments.pictures, epochs };
+    let subjects = Subjects { held_out, unlabelled, classes: &meta.classes, most: arguments.pictures, epochs };
     let doing = bar("{msg}  {elapsed}", 0);
-    let table = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
+    let made = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
         doing.set_message(next.to_string());
         doing.tick();
-    })?;
+    });
+    let (table, standing) = made.with_context(|| format!("--run {}", arguments.run.display()))?;
     doing.finish_and_clear();
+    let table = Layers { run: run.config().id.clone(), ..table };
 
     let folder = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?,
         None => RunDir::below(&arguments.run, "layers")?,
     };
-    folder.write_json("layers.json", &table)?;
     for (name, chart, _) in layer_charts(&table) {
         folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
     }
     write_csv(&folder, &table)?;
-    print(&table, network.classes(), epochs);
+    // Last: the report takes for finished what has it.
+    folder.write_json("layers.json", &table)?;
+    print(&table, &standing, said.verdict);
     let seconds = started.elapsed().as_secs_f64();
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
@@ -59,12 +62,14 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     Ok(())
 }
 
-/// `epochs` is from how many epochs these images chose the network.
-fn print(table: &Layers, classes: usize, epochs: usize) {
-    let right = (table.accuracy / 100.0 * table.pictures as f64).round() as usize;
-    let commonest = Some(table.pictures / classes);
-    let standing = Standing { right, images: table.pictures, commonest, epochs };
-    standing::caution(Some(&standing)).iter().for_each(|caution| say(format!("note: {caution}")));
+/// `standing` is how the network does on the table's images, `judged` what was said of it before.
+fn print(table: &Layers, standing: &Standing, judged: Verdict) {
+    standing::caution(Some(standing)).iter().for_each(|caution| say(format!("note: {caution}")));
+    let contradicted = table.conclusive && judged == Verdict::NotShown;
+    if contradicted {
+        say(format!("note: {CONTRADICTED}"));
+    }
+    let table = &if contradicted { table.of_guesses() } else { table.clone() };
     say(format!("{} on as many images of each class: {standing}", table.weights));
     say(
         "block  maps            sees  repeats (untrained)  dead  rank   probe (untrained, permuted)  reset costs, points",

@@ -12,23 +12,21 @@ use crate::explain::Lens;
 use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, crop, maximise};
 use crate::html::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 use crate::inspect::first_filters;
+use crate::reading::{LEARNED, Origin, Run};
+use crate::run_dir::RunDir;
 use crate::nn::Block;
-use crate::reading::Run;
-use crate::run_dir::{self, RunDir};
-use crate::standing;
 use crate::terminal::{bar, say};
 
 /// Patches of each channel.
 const PATCHES: usize = SQUARE * SQUARE;
 
 pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
-    run_dir::check_free(arguments.out.as_deref())?;
     let run = Run::open(&arguments.run)?;
+    super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let pictures = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE)?;
 
-    let standing = super::say_standing(&run, arguments.weights, meta.epoch, Some(pictures.as_ref()));
-    let caution = standing::caution(standing.as_ref());
+    let said = super::say_standing(&run, arguments.weights, meta.epoch, Some(pictures.as_ref()));
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
@@ -41,7 +39,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     let blocks = (0..lens.blocks().len()).map(|number| looked.block(number)).collect::<Result<Vec<_>>>()?;
     let page = LearnedPage {
         weights: &shown,
-        notes: caution.as_slice(),
+        notes: &said.notes,
         images: survey.pictures,
         filters: &first_filters(&network, &weights).shown()?,
         blocks: &blocks,
@@ -53,15 +51,18 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
         None => RunDir::below(&arguments.run, "learned")?,
     };
     super::write_images(&folder, &page.sheets())?;
-    write_channels(&folder, &survey)?;
     write_patches(&folder, &survey, lens.blocks(), pictures.as_ref())?;
+    write_channels(&folder, &survey)?;
     folder.write(super::INDEX, text.as_bytes())?;
+    // Last: the report takes for finished what has it.
+    folder.write_json(LEARNED, &Origin::new(&run, arguments.weights, meta.epoch))?;
     say(format!("wrote {}", folder.path().display()));
     say("  index.html                   open this first: filters, and of each channel what drives it up");
     say("  filters.png, block-N-*.png   the same without text; patches.csv names the images of the patches");
     say(
         "  channels.csv                 of each channel: largest value, share of images on which it fires, dead or quiet",
     );
+    say("  learned.json                 which weights of which run all this is about");
     Ok(())
 }
 

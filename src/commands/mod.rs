@@ -11,22 +11,23 @@ pub mod pictures;
 mod report;
 mod train;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 
 use crate::checkpoint::Weights;
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs, Which};
+use crate::data::names::path_text;
 use crate::data::{Pictures, spread};
 use crate::disk;
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
-use crate::reading::{Run, unusable};
-use crate::run_dir::RunDir;
+use crate::reading::{REMEDY, Run, unusable};
+use crate::run_dir::{self, RunDir};
 use crate::standing::{self, Standing};
-use crate::terminal::{bar, say};
+use crate::terminal::{bar, counted, one_line, say};
 
 /// Memory for the pictures of a run that is looked into, in MiB.
 const CACHE: usize = 512;
@@ -88,15 +89,26 @@ pub fn open(device: &DeviceArgs) -> Result<Gpu> {
 /// # Errors
 /// When the device failed, or the weights make no finite numbers, naming their file.
 fn lens<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16) -> Result<Lens<'a>> {
+    let lens = compiled(gpu, run, batch)?;
+    load(&lens, run, which, weights)?;
+    Ok(lens)
+}
+
+/// The same without weights.
+fn compiled<'a>(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Lens<'a>> {
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let lens = Lens::new(gpu, run.network(), batch.into(), |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
     })?;
     compiling.finish_and_clear();
-    lens.load(weights);
-    lens.check_finite().with_context(|| unusable(&run.folder().join(which.file())))?;
     Ok(lens)
+}
+
+/// Loads a run's weights, which must make finite numbers.
+fn load(lens: &Lens, run: &Run, which: Which, weights: &Weights) -> Result<()> {
+    lens.load(weights);
+    lens.check_finite().with_context(|| unusable(&run.folder().join(which.file()))).context(REMEDY)
 }
 
 /// Surveys up to `most` pictures, spread evenly over the set, with a bar.
@@ -106,18 +118,36 @@ fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -
     let found = survey(lens, pictures, &order, patches, |done| looking.set_position(done as u64))?;
     looking.finish_and_clear();
     if let Some(first) = found.rejected.first() {
-        let (count, file, reason) = (found.rejected.len(), &first.file, &first.reason);
-        say(format!("note: {count} pictures can no longer be read and are left out; the first: {file}: {reason}"));
+        let (count, file, reason) = (counted(found.rejected.len(), "image"), &first.file, &first.reason);
+        say(format!("note: left out, as they can no longer be read: {count}; the first: {file} {reason}"));
     }
     Ok(found)
 }
 
-/// Says how a run's weights do beside always naming the commonest class, before anything else is said of them. Returns
-/// how they do, as far as it is known.
-fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Option<Standing> {
-    let standing = Standing::of_run(run, which, epoch, validation);
-    print_standing(which, standing.as_ref());
-    standing
+/// What was said of a run's weights before anything else.
+struct Said {
+    /// Whether they do better than always naming the commonest class.
+    verdict: standing::Verdict,
+    /// What a page about them must say first.
+    notes: Vec<String>,
+}
+
+/// Says how a run's weights do beside always naming the commonest class, before anything else is said of them, and why that is
+/// not known where the run's metrics are damaged. `validation` are the run's validation images, where they are at hand.
+fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Said {
+    let found = Standing::of_run(run, which, epoch, validation);
+    let standing = found.as_ref().ok().and_then(Option::as_ref);
+    print_standing(which, standing);
+    let problem = found.as_ref().err().map(one_line);
+    problem.iter().for_each(|problem| say(format!("note: {problem}")));
+    let notes = standing::caution(standing).into_iter().chain(problem).collect();
+    Said { verdict: standing::verdict(standing), notes }
+}
+
+/// The validation images of a run of an older version, which does not say how many of them each class has, if they are at hand.
+/// For other runs they are not read.
+fn to_be_counted(run: &Run, data: Option<&Path>) -> Option<Box<dyn Pictures>> {
+    run.config().val_of_class.is_empty().then(|| pictures::validation_of(run, data, CACHE).ok()).flatten()
 }
 
 fn print_standing(which: Which, standing: Option<&Standing>) {
@@ -145,6 +175,49 @@ fn say_adapter(gpu: &Gpu) {
     say(format!("adapter  {} ({:?}), {} kernels", gpu.info().name, gpu.info().backend, gpu.kernels()));
 }
 
+/// Checks before all work that a folder of results can be made where `--out` says, or else in or at `default`, and that this is
+/// not in a folder of images, which are only read.
+fn check_out(out: Option<&Path>, default: &Path, images: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<()> {
+    let place = out.unwrap_or(default);
+    check_apart(place, images)?;
+    match out {
+        Some(_) => run_dir::check_free(out),
+        None => run_dir::check_place(place).context("the results cannot be put there; use --out"),
+    }
+}
+
+/// Checks that what is written does not come to lie in a folder of images.
+fn check_apart(place: &Path, images: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<()> {
+    let shown = place.display();
+    let whole = std::path::absolute(place).with_context(|| format!("--out {shown}"))?;
+    let existing = whole.ancestors().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
+    for images in images {
+        let images = images.as_ref();
+        // Of a folder that is not there, whoever reads it says what is wrong.
+        let inside = images.canonicalize().is_ok_and(|images| existing.starts_with(images));
+        ensure!(
+            !inside,
+            "{shown}: lies in the folder of the images, {}, which is only read; name another place with --out",
+            images.display()
+        );
+    }
+    Ok(())
+}
+
+/// The folders of a run's photos: `data`, or else the one that the run names, and that of the validation photos if it was named.
+fn image_folders(run: &Run, data: Option<&Path>) -> Vec<PathBuf> {
+    let config = run.config();
+    let Some(data) = data.map(Path::to_path_buf).or(config.data.as_ref().map(PathBuf::from)) else { return Vec::new() };
+    let val = config.folders.choices(&data).val;
+    std::iter::once(data).chain(val).collect()
+}
+
+/// The name of an image's file without its ending, for a folder of results. Backslashes, which [`path_text`] writes for what cannot
+/// be shown, would part folders on Windows.
+fn stem(file: &Path) -> String {
+    path_text(Path::new(file.file_stem().unwrap_or_default())).replace('\\', "_")
+}
+
 /// A square image of RGB bytes.
 fn square(size: u32, pixels: Vec<u8>) -> RgbImage {
     RgbImage::from_raw(size, size, pixels).expect("three bytes a pixel")
@@ -153,4 +226,32 @@ fn square(size: u32, pixels: Vec<u8>) -> RgbImage {
 /// Writes images as PNG into a folder, which has the folders of their names.
 fn write_images(folder: &RunDir, images: &[(String, RgbImage)]) -> Result<()> {
     images.iter().try_for_each(|(name, image)| folder.write_picture(name, image))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_inside_a_folder_of_images_are_refused_by_name() {
+        let [photos, val, elsewhere] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let images = || [photos.path(), val.path()];
+        for inside in [photos.path().join("run"), val.path().join("deep/er/run"), photos.path().to_path_buf()] {
+            let error = format!("{:#}", check_out(Some(&inside), Path::new("runs"), images()).unwrap_err());
+            let named = error.starts_with(&inside.display().to_string());
+            assert!(named && error.contains("is only read; name another place with --out"), "{error}");
+        }
+        check_out(Some(&elsewhere.path().join("run")), Path::new("runs"), images()).unwrap();
+        check_out(None, elsewhere.path(), images()).unwrap();
+        check_out(None, elsewhere.path(), [elsewhere.path().join("missing")]).unwrap();
+        assert!(check_out(None, &photos.path().join("runs"), images()).is_err());
+        assert!(std::fs::read_dir(photos.path()).unwrap().next().is_none(), "nothing is left there");
+    }
+
+    #[test]
+    fn folders_of_results_have_names_of_one_part() {
+        for (file, expected) in [("a b/c.1.jpg", "c.1"), ("x/\u{1b}[2J\n.png", "_x1B[2J_x0A"), ("猫.jpg", "猫")] {
+            assert_eq!(stem(Path::new(file)), expected);
+        }
+    }
 }

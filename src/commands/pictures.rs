@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use crate::cli::{Config, TrainArgs};
@@ -13,7 +13,7 @@ use crate::data::names::{class_key, path_text};
 use crate::data::photos::{Photos, file_digest};
 use crate::data::split::{self, Unfit, hexadecimal};
 use crate::data::{Pictures, Rejected, in_parallel, pets};
-use crate::reading::{Run, VALIDATION};
+use crate::reading::{Run, VALIDATION, digest_of_list};
 use crate::run_dir::RunDir;
 use crate::terminal::{bar, say};
 
@@ -276,6 +276,12 @@ impl Data {
         })
     }
 
+    /// What tells the list of the validation photos from that of another run; none for drawn pictures.
+    pub fn val_list(&self) -> Option<String> {
+        let list: BTreeMap<_, _> = self.list.iter().map(|photo| (photo.file.clone(), photo.sha256.clone())).collect();
+        (!list.is_empty()).then(|| digest_of_list(&list))
+    }
+
     /// Lists the validation photos of a run, so that they are found again when others have come or gone.
     ///
     /// # Errors
@@ -285,10 +291,15 @@ impl Data {
     }
 }
 
+/// What to do where a folder does not hold a run's photos.
+const REMEDY: &str = "give the folder of the run's photos with --data";
+
 /// A run that was made some time ago.
 struct Past<'a> {
     run: &'a Path,
     config: &'a Config,
+    /// Whether the user has said where the photos are now.
+    given: bool,
     source: Source,
     /// The validation photos, by file.
     validation: BTreeMap<String, Option<String>>,
@@ -297,6 +308,7 @@ struct Past<'a> {
 impl<'a> Past<'a> {
     fn read(run: &'a Run, data: Option<&Path>, cache: usize) -> Result<Self> {
         let config = run.config();
+        let given = data.is_some();
         let shown = run.folder().display();
         let data = match (&config.data, data) {
             (None, Some(_)) => bail!("--data: the run {shown} was trained on drawn pictures; leave the option out"),
@@ -317,7 +329,7 @@ impl<'a> Past<'a> {
             size: run.size(),
             cache,
         };
-        Ok(Self { run: run.folder(), config, source, validation: run.validation()? })
+        Ok(Self { run: run.folder(), config, given, source, validation: run.validation()? })
     }
 
     fn scan(&self) -> Result<Option<Folder>> {
@@ -327,14 +339,28 @@ impl<'a> Past<'a> {
         let keys = |classes: &[String]| classes.iter().map(|class| class_key(class)).collect::<Vec<_>>();
         if keys(&found.classes) != keys(&self.config.classes) {
             let (known, there) = (self.config.classes.join(", "), found.classes.join(", "));
-            bail!("the run {run} knows the classes {known}, but {} holds {there}", found.root.display());
+            let data = self.data(&found);
+            bail!("{data}: the run {run} knows the classes {known}, but this folder holds {there}; {REMEDY}");
         }
         found.classes.clone_from(&self.config.classes);
         Ok(Some(found))
     }
 
+    /// How errors name the folder of the photos.
+    fn data(&self, found: &Folder) -> String {
+        let root = found.root.display();
+        if self.given {
+            format!("--data {root}")
+        } else {
+            format!("{root}, as {}/config.json has it", self.run.display())
+        }
+    }
+
     /// The photos that the run was judged by and is to be judged by again, and those that it may have learned from. Photos of
     /// a validation folder that are not on the list are neither. What is no longer the photo that was on the list is rejected.
+    ///
+    /// # Errors
+    /// When none of a class is left to judge by: then it is another folder than the run's.
     fn told_apart(&self, found: &mut Folder) -> Result<[Vec<LabelledFile>; 2]> {
         let listed = |file: &LabelledFile| self.validation.contains_key(&path_text(&file.path));
         let (mut held, train): (Vec<_>, Vec<_>) = std::mem::take(&mut found.train).into_iter().partition(listed);
@@ -344,9 +370,32 @@ impl<'a> Past<'a> {
         for (file, same) in held.into_iter().zip(same) {
             if same { val.push(file) } else { changed.push(path_text(&file.path)) }
         }
+        self.check_left(found, &val, changed.len())?;
         let reason = "is not the file any more that the network was judged by";
         found.rejected.extend(changed.into_iter().map(|file| Rejected { file, reason: reason.into() }));
         Ok([val, train])
+    }
+
+    /// Checks that of each class some of the photos are left that the run was judged by; `changed` have their names only.
+    fn check_left(&self, found: &Folder, left: &[LabelledFile], changed: usize) -> Result<()> {
+        let (data, run, judged) = (self.data(found), self.run.display(), self.validation.len());
+        let but = match changed {
+            0 => String::new(),
+            _ => format!(" (files of these names that are others: {changed})"),
+        };
+        if left.is_empty() {
+            bail!(
+                "{data}: none of the {judged} photos that the run {run} was judged by are in this folder{but}; {REMEDY}"
+            );
+        }
+        for (class, name) in (0..).zip(&found.classes) {
+            ensure!(
+                left.iter().any(|file| file.class == class),
+                "{data}: of the class '{name}', none of the photos that the run {run} was judged by are in this folder{but}; \
+                 {REMEDY}"
+            );
+        }
+        Ok(())
     }
 
     /// Whether a file of the list is still what it was, as far as is known.
@@ -364,21 +413,38 @@ impl<'a> Past<'a> {
     }
 
     fn all(&self, found: Option<Folder>) -> Result<Data> {
-        let Some(mut found) = found else { return Ok(self.source.draw_pets()) };
+        let Some(found) = found else { return Ok(self.source.draw_pets()) };
+        let (data, notes) = self.photos(found)?;
+        notes.iter().for_each(|note| say(format!("note: {note}")));
+        Ok(data)
+    }
+
+    /// All photos, and what has changed about them.
+    fn photos(&self, mut found: Folder) -> Result<(Data, Vec<String>)> {
         let [val, train] = self.told_apart(&mut found)?;
         let mut rejected = std::mem::take(&mut found.rejected);
         let [train, val] = self.source.decode(&found.root, [&train, &val], &mut rejected);
-        let (train, val) = match self.is_certain() {
-            true => (without_copies(&train, &val, &mut rejected), val),
-            false => {
-                let val = judges(&train, &val, &mut rejected);
-                (train, val)
-            }
+        let mut notes = Vec::new();
+        let (train, val) = if self.is_certain() {
+            let train = without_copies(&train, &val, &mut rejected);
+            notes.extend(self.change(&found, [train.len(), val.len()]));
+            (train, val)
+        } else {
+            // The version that made the run counted copies.
+            notes.extend(self.change(&found, [train.len(), val.len()]));
+            let fit = judges(&train, &val, &mut rejected);
+            let copies = val.len() - fit.len();
+            notes.extend((copies > 0).then(|| {
+                format!(
+                    "an older version made the run {}; of the photos that it was judged by, these equal others and judge no longer: \
+                     {copies} of {}",
+                    self.run.display(),
+                    val.len()
+                )
+            }));
+            (train, fit)
         };
-        if let Some(change) = self.change(&found, [train.len(), val.len()]) {
-            say(format!("note: {change}"));
-        }
-        Data::of_photos(found, train, val, rejected)
+        Ok((Data::of_photos(found, train, val, rejected)?, notes))
     }
 
     fn validation(&self, found: Option<Folder>) -> Result<Box<dyn Pictures>> {
@@ -392,7 +458,7 @@ impl<'a> Past<'a> {
         found.check_decoded("validation", &val, &rejected)?;
         let (judged, left, run, root) = (self.config.val_pictures, val.len(), self.run.display(), found.root.display());
         if left != judged {
-            say(format!("note: the run {run} was judged by {judged} photos, of which {left} are left in {root}"));
+            say(format!("note: of the {judged} photos that the run {run} was judged by, {root} still has {left}"));
         }
         Ok(Box::new(val))
     }
@@ -542,13 +608,18 @@ mod tests {
         (0..pictures.len()).map(|index| pictures.name(index)).collect()
     }
 
-    /// How the run's folder has changed.
-    fn change(run: &Path) -> Option<String> {
+    /// What is told of how the run's folder has changed.
+    fn notes(run: &Path) -> Vec<String> {
         let run = opened(run);
         let past = Past::read(&run, None, CACHE).unwrap();
-        let found = past.scan().unwrap();
-        let data = past.all(found.clone()).unwrap();
-        past.change(&found.unwrap(), [data.train.len(), data.val.len()])
+        past.photos(past.scan().unwrap().unwrap()).unwrap().1
+    }
+
+    /// The same where it is one thing at most.
+    fn change(run: &Path) -> Option<String> {
+        let mut notes = notes(run);
+        assert!(notes.len() < 2, "{notes:?}");
+        notes.pop()
     }
 
     #[test]
@@ -801,6 +872,7 @@ mod tests {
         // With the mark that some editors put in front.
         fs::write(run.join(VALIDATION), format!("\u{feff}file\n{list}")).unwrap();
         assert_rebuilt(&run, None, &made);
+        assert_eq!(change(&run), None);
         let [learned, judged] = [made.train.name(0), made.val.name(0)];
         fs::copy(photos.join(&learned), photos.join(&judged)).unwrap();
         for left in
@@ -808,6 +880,14 @@ mod tests {
         {
             assert_eq!((left.len(), names(left.as_ref()).contains(&judged)), (made.val.len() - 1, false));
         }
+        let note = change(&run).unwrap();
+        assert!(note.contains("these equal others and judge no longer: 1 of 4"), "{note}");
+        fs::remove_file(photos.join(made.train.name(1))).unwrap();
+        let notes = notes(&run);
+        assert!(
+            notes.len() == 2 && notes[0].contains("had 16 + 4 photos") && notes[0].contains("now has 15 + 4"),
+            "{notes:?}"
+        );
         fs::remove_file(run.join(VALIDATION)).unwrap();
         let error = error(&run, None);
         assert!(error.contains("not known which photos the run was judged by; train it anew"), "{error}");
@@ -892,7 +972,7 @@ mod tests {
         }
         fs::copy(photos.join("train/dog/0.png"), photos.join("val/dog/9.png")).unwrap();
         let error = error(&run, None);
-        assert!(error.contains("none of the validation images of the class 'cat' can be used"), "{error}");
+        assert!(error.contains("none of the 4 photos that the run"), "{error}");
     }
 
     #[test]
@@ -912,6 +992,44 @@ mod tests {
         fs::rename(photos.join("cat"), photos.join("bird")).unwrap();
         let error = error(&run, None);
         assert!(error.contains("knows the classes cat, dog, but") && error.contains("holds bird, dog"), "{error}");
+    }
+
+    /// Whether they have other names, or the names alone, or one class is there: what is wrong is the folder, not its photos.
+    #[test]
+    fn another_folder_than_the_runs_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let [photos, others, namesakes, half, run] =
+            ["photos", "others", "namesakes", "half", "run"].map(|name| folder.path().join(name));
+        make_photos(&photos, 0..10);
+        make_photos(&others, 20..30);
+        make_photos(&namesakes, 0..10);
+        make_photos(&half, 0..10);
+        let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
+        for (to, from) in [("cat", "dog"), ("dog", "cat")] {
+            for number in 0..10 {
+                let name = format!("{number}.png");
+                fs::copy(photos.join(from).join(&name), namesakes.join(to).join(&name)).unwrap();
+            }
+        }
+        for name in names(made.val.as_ref()).iter().filter(|name| name.starts_with("dog")) {
+            fs::remove_file(half.join(name)).unwrap();
+        }
+        for (data, problem) in [
+            (&others, "none of the 4 photos that the run"),
+            (&namesakes, "are in this folder (files of these names that are others: 4); give the folder"),
+            (&half, "of the class 'dog', none of the photos"),
+        ] {
+            let opened = opened(&run);
+            for error in [validation_of(&opened, Some(data), CACHE).err(), of_run(&opened, Some(data), CACHE).err()] {
+                let error = format!("{:#}", error.expect("it is another folder"));
+                assert!(
+                    error.starts_with(&format!("--data {}: ", data.display())) && error.contains(problem),
+                    "{error}"
+                );
+                assert!(error.ends_with("give the folder of the run's photos with --data"), "{error}");
+            }
+        }
+        assert_rebuilt(&run, Some(&photos), &made);
     }
 
     #[test]

@@ -7,16 +7,17 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::explain::CONTROL_SEED;
-use super::train::check_apart;
+use super::{check_apart, image_folders};
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{ReportArgs, Which, quoted};
 use crate::data::Pictures;
 use crate::data::folder::recordable;
+use crate::disk;
 use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
 use crate::gpu::Gpu;
-use crate::html::{Explained, Looked, REPORT, Report, reported};
+use crate::html::{Explained, Looked, REPORT, Report, Unlooked, reported};
 use crate::predictions::{self, PREDICTIONS};
-use crate::reading::Run;
+use crate::reading::{Origin, Run};
 use crate::report::ScaleBy;
 use crate::run_dir::RunDir;
 use crate::standing::{self, Standing};
@@ -30,39 +31,80 @@ const BATCH: u16 = 32;
 pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     let ReportArgs { out, .. } = arguments;
     let run = &Run::open(&whole(&arguments.run))?;
-    check_replaceable(out.as_deref())?;
-    let data = arguments.data.clone().or(run.config().data.as_ref().map(PathBuf::from));
-    if let (Some(out), Some(data)) = (out, &data) {
-        check_apart(data, Some(out))?;
-    }
+    let photos = run.config().data.is_some() || arguments.data.is_none();
+    ensure!(photos, "--data: the run {} was trained on drawn pictures; leave the option out", run.folder().display());
+    let page = out.clone().unwrap_or_else(|| run.folder().join(REPORT));
+    check_apart(&page, image_folders(run, arguments.data.as_deref()))?;
+    check_page(&page)?;
     let started = Instant::now();
-    let mut explained = run.explained(MOST_EXPLAINED);
-    explained.damaged.iter().for_each(|problem| say(format!("note: {problem}")));
-    // Without an adapter or the pictures, a page with less on it is better than none.
-    let looked = super::open(&arguments.device).and_then(|gpu| {
-        super::say_adapter(&gpu);
-        let pictures = super::pictures::validation_of(run, arguments.data.as_deref(), super::CACHE)?;
-        let station = Station::new(&gpu, run, arguments.batch)?;
-        if explained.usable.is_empty() {
-            explained.usable = station.explain(run, pictures.as_ref())?;
-        }
-        station.look(run, pictures.as_ref(), arguments.scale)
-    });
-    let looked = looked.map_err(|error| reason(&error));
-    if let Err(reason) = &looked {
-        say(format!("note: the page goes without pictures: {reason}"));
-    }
-    let mut report = Report::read(run, arguments.depth.as_deref(), looked, explained)?;
+    let mut report = Report::read(run, arguments.depth.as_deref(), run.explained(MOST_EXPLAINED))?;
     if let Some(data) = &arguments.data {
         // The commands of the page are to find the photos where they are now.
         report.config.data = Some(recordable("--data", data)?);
     }
-    report.disagreements().iter().for_each(|problem| say(format!("note: {problem}")));
-    super::print_standing(Which::Best, report.standing().as_ref());
-    let path = write(&report, out.as_deref())?;
-    say(format!("wrote {}; {:.1} s", path.display(), started.elapsed().as_secs_f64()));
+    let network = run.checkpoint(Which::Best);
+    let pictures = validation(run, arguments.data.as_deref());
+    report.config = standing::counted(&report.config, pictures.as_deref().ok());
+    let recorded = report.standing();
+    super::print_standing(Which::Best, recorded.as_ref());
+    tell_problems(&report);
+
+    // Without an adapter or the pictures, a page with less on it is better than none.
+    let looked = look(arguments, run, network, pictures, &mut report.explained);
+    add(&mut report, looked);
+    // Images may have come or gone since it was trained.
+    if report.standing() != recorded {
+        super::print_standing(Which::Best, report.standing().as_ref());
+    }
+    disk::write(&page, report.page().as_bytes())?;
+    say(format!("wrote {}; {:.1} s", page.display(), started.elapsed().as_secs_f64()));
     tell_study(&report);
     Ok(())
+}
+
+/// Names what is damaged, and what does not fit together.
+fn tell_problems(report: &Report) {
+    report.damaged.iter().chain(&report.disagreements()).for_each(|problem| say(format!("note: {problem}")));
+}
+
+/// Adds to the page what the network makes of the validation images, and says what of that is not to be had.
+fn add(report: &mut Report, looked: Result<Looked, Unlooked>) {
+    if let Err(why) = &looked {
+        say(format!("note: the page goes without pictures: {}", why.reason()));
+    }
+    let known = report.damaged.len();
+    report.add(looked);
+    report.damaged[known..].iter().for_each(|problem| say(format!("note: {problem}")));
+}
+
+/// The run's validation images, or why they are not to be had.
+fn validation(run: &Run, data: Option<&Path>) -> Result<Box<dyn Pictures>, Unlooked> {
+    // Where their list is damaged, no other folder helps.
+    run.validation().map_err(|error| Unlooked::Damaged(reason(&error)))?;
+    super::pictures::validation_of(run, data, super::CACHE).map_err(|error| Unlooked::NoImages(reason(&error)))
+}
+
+/// Looks at what the run's best network makes of its validation images, and has some of them explained if none has been.
+fn look(
+    arguments: &ReportArgs,
+    run: &Run,
+    network: Result<Checkpoint>,
+    pictures: Result<Box<dyn Pictures>, Unlooked>,
+    explained: &mut Vec<Explained>,
+) -> Result<Looked, Unlooked> {
+    let network = network.map_err(|error| Unlooked::Damaged(reason(&error)))?;
+    let pictures = pictures?;
+    let gpu = super::open(&arguments.device).map_err(not_computed)?;
+    super::say_adapter(&gpu);
+    let station = Station::new(&gpu, run, network, arguments.batch)?;
+    if explained.is_empty() {
+        *explained = station.explain(run, pictures.as_ref()).map_err(not_computed)?;
+    }
+    station.look(run, pictures.as_ref(), arguments.scale)
+}
+
+fn not_computed(error: anyhow::Error) -> Unlooked {
+    Unlooked::NotComputed(reason(&error))
 }
 
 /// Says which study the page takes for an answer about the run, and how it differs.
@@ -78,12 +120,19 @@ fn whole(run: &Path) -> PathBuf {
     if tidy.file_name().is_some() { tidy } else { std::path::absolute(run).unwrap_or(tidy) }
 }
 
-/// Checks that what is to be replaced is a page, and not a photo or weights.
-fn check_replaceable(out: Option<&Path>) -> Result<()> {
-    let Some(out) = out.filter(|out| out.is_file()) else { return Ok(()) };
-    let is_page = fs::read(out).is_ok_and(|bytes| bytes.is_empty() || bytes.starts_with(b"<!DOCTYPE html>"));
-    ensure!(is_page, "--out {}: exists already and is no page; name another file", out.display());
-    Ok(())
+/// Checks before all work that the page can be written, and that what is to be replaced is a page, and not a photo or weights.
+fn check_page(page: &Path) -> Result<()> {
+    let shown = page.display();
+    ensure!(
+        !page.is_dir(),
+        "--out {shown}: is a folder; name a file for the page, such as {}",
+        page.join(REPORT).display()
+    );
+    if page.is_file() {
+        let is_page = fs::read(page).is_ok_and(|bytes| bytes.is_empty() || bytes.starts_with(b"<!DOCTYPE html>"));
+        ensure!(is_page, "--out {shown}: exists already and is no page; name another file");
+    }
+    disk::check_writable(page).with_context(|| format!("--out {shown}: name a file in a folder that is there"))
 }
 
 /// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
@@ -110,14 +159,18 @@ pub fn afterwards(
                 found.as_ref()
             }
         };
-        let looked = Station::new(gpu, run, BATCH)?.look(run, pictures, by).map_err(|error| reason(&error));
-        Report::read(run, None, looked, run.explained(MOST_EXPLAINED))
+        let mut report = Report::read(run, None, run.explained(MOST_EXPLAINED))?;
+        tell_problems(&report);
+        let station = Station::new(gpu, run, run.checkpoint(Which::Best)?, BATCH);
+        add(&mut report, station.and_then(|station| station.look(run, pictures, by)));
+        Ok(report)
     };
     let typed = quoted(&run.display().to_string());
     match made() {
         Ok(report) => {
-            let path = write(&report, None)?;
-            say(format!("report   {}, {:.1} s", path.display(), started.elapsed().as_secs_f64()));
+            let page = run.join(REPORT);
+            disk::write(&page, report.page().as_bytes())?;
+            say(format!("report   {}, {:.1} s", page.display(), started.elapsed().as_secs_f64()));
             tell_study(&report);
             if report.explained.is_empty() || report.depth.is_none() {
                 say(format!(
@@ -134,16 +187,6 @@ fn reason(error: &anyhow::Error) -> String {
     one_line(error).trim_end_matches('.').to_string()
 }
 
-/// Writes the page and returns its path.
-fn write(report: &Report, out: Option<&Path>) -> Result<PathBuf> {
-    let path = out.map_or_else(|| report.run.join(REPORT), Path::to_path_buf);
-    let parent = path.parent().unwrap_or(Path::new("")).to_path_buf();
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.with_context(|| format!("--out {}: expected the name of a file", path.display()))?;
-    RunDir::at(parent).write(name, report.page().as_bytes())?;
-    Ok(path)
-}
-
 /// A run's best network, ready to be looked at.
 struct Station<'a> {
     lens: Lens<'a>,
@@ -153,17 +196,17 @@ struct Station<'a> {
 }
 
 impl<'a> Station<'a> {
-    fn new(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Self> {
-        let Checkpoint { meta, weights, .. } = run.checkpoint(Which::Best)?;
-        let lens = super::lens(gpu, run, Which::Best, &weights, batch)?;
+    fn new(gpu: &'a Gpu, run: &Run, Checkpoint { meta, weights, .. }: Checkpoint, batch: u16) -> Result<Self, Unlooked> {
+        let lens = super::compiled(gpu, run, batch).map_err(not_computed)?;
+        super::load(&lens, run, Which::Best, &weights).map_err(|error| Unlooked::Damaged(reason(&error)))?;
         Ok(Self { lens, weights, classes: meta.classes, epoch: meta.epoch })
     }
 
     /// What the weights make of the validation pictures; the table of that is written where the run has none, as when it was
     /// stopped. `by` says what the colours of feature maps span.
-    fn look(&self, run: &Run, pictures: &dyn Pictures, by: ScaleBy) -> Result<Looked> {
+    fn look(&self, run: &Run, pictures: &dyn Pictures, by: ScaleBy) -> Result<Looked, Unlooked> {
         self.lens.load(&self.weights);
-        let predictions = predict(&self.lens, pictures)?;
+        let predictions = predict(&self.lens, pictures).map_err(|error| not_computed(error.into()))?;
         let folder = RunDir::at(run.folder().to_path_buf());
         if !folder.file(PREDICTIONS).exists()
             && let Err(error) = predictions::write(&folder, &predictions, pictures, &self.classes)
@@ -171,13 +214,13 @@ impl<'a> Station<'a> {
             // The page can do without.
             say(format!("note: {}", one_line(&error)));
         }
-        Looked::new(run, &self.lens, &self.weights, pictures, &predictions, by)
+        Looked::new(run, &self.lens, &self.weights, pictures, &predictions, by).map_err(not_computed)
     }
 
     /// Explains a mistake, a close call and a hit.
     fn explain(&self, run: &Run, pictures: &dyn Pictures) -> Result<Vec<Explained>> {
         let Self { lens, weights, classes, epoch } = self;
-        let standing = Standing::of_run(run, Which::Best, *epoch, Some(pictures));
+        let standing = Standing::of_run(run, Which::Best, *epoch, Some(pictures))?;
         lens.load(weights);
         let control = Weights::initial(lens.network(), CONTROL_SEED);
         let options = Options {
@@ -190,8 +233,39 @@ impl<'a> Station<'a> {
             let name = pictures.name(judged.index);
             let pixels = pictures.pixels(judged.index).map_err(|reason| anyhow!("{name}: {reason}"))?;
             let explanation = Explanation::new(lens, weights, &control, &pixels, &options)?;
-            Explained::new(lens, &explanation, classes, &name, Some(judged.truth))
+            let origin = Origin::new(run, Which::Best, *epoch);
+            Explained::new(lens, &explanation, classes, (&name, Some(judged.truth)), origin)
         });
         explained.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_cannot_be_written_is_refused_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("page.html"), "<!DOCTYPE html>").unwrap();
+        fs::write(at("photo.jpg"), "photo").unwrap();
+        let error = |name: &str| format!("{:#}", check_page(&at(name)).unwrap_err());
+        for (name, problem) in [
+            ("missing/x.html", "name a file in a folder that is there: cannot write"),
+            ("photo.jpg/x.html", "name a file in a folder that is there: cannot write"),
+            ("", "is a folder; name a file for the page"),
+            ("photo.jpg", "exists already and is no page"),
+        ] {
+            let error = error(name);
+            assert!(
+                error.starts_with(&format!("--out {}: ", at(name).display())) && error.contains(problem),
+                "{error}"
+            );
+        }
+        for name in ["page.html", "new.html"] {
+            check_page(&at(name)).unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left there");
     }
 }

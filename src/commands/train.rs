@@ -1,34 +1,34 @@
 //! `train`: from pictures to a run's folder.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Meta, Weights};
 use crate::cli::{self, Config, TrainArgs, Which};
 use crate::commands::pictures::{Data, Source};
 use crate::data::{pets, write_rejected};
+use crate::environment::Environment;
 use crate::gpu::Gpu;
 use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
 use crate::nn::{Keep, Model};
-use crate::ops::conv2d::Kernels;
 use crate::predictions::{self, PREDICTIONS};
 use crate::report::ScaleBy;
-use crate::run_dir::{self, RunDir};
+use crate::run_dir::{self, RUNS, RunDir};
 use crate::standing::{self, Standing, commonest_share};
-use crate::terminal::{bar, say, say_apart};
+use crate::terminal::{bar, counted, say, say_apart};
 use crate::train::{Best, EpochRecord, Progress, Schedule, Trainer};
 
 pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     arguments.check()?;
-    run_dir::check_free(arguments.out.as_deref())?;
-    if let Some(data) = &arguments.data {
-        check_apart(data, arguments.out.as_deref())?;
-    }
+    super::check_out(
+        arguments.out.as_deref(),
+        Path::new(RUNS),
+        [&arguments.data, &arguments.val].into_iter().flatten(),
+    )?;
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
 
@@ -64,9 +64,11 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     };
     tell(&data, arguments.data.is_none(), split);
     let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
+    let id = run_dir::new_id();
     let val_of_class = standing::of_class(data.val.as_ref(), classes);
-    run.write_json("config.json", &Config { val_of_class, ..config })?;
-    run.write_json("environment.json", &Environment::new(&gpu, arguments.seed))?;
+    let config = Config { id: Some(id.clone()), val_of_class, val_list: data.val_list(), ..config };
+    run.write_json("config.json", &config)?;
+    run.write_json("environment.json", &Environment::of(&gpu, arguments.seed, &id))?;
     if arguments.data.is_some() {
         write_rejected(&run.file("rejected.csv"), &data.rejected)?;
         data.record_validation(&run)?;
@@ -85,7 +87,14 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     say(format!("         ready after {:.1} s", started.elapsed().as_secs_f64()));
 
     let drawn = arguments.data.is_none();
-    let meta = |epoch| Meta { architecture: architecture.clone(), classes: data.classes.clone(), epoch, drawn };
+    let meta = |epoch, val_loss| Meta {
+        architecture: architecture.clone(),
+        classes: data.classes.clone(),
+        epoch,
+        drawn,
+        made_by: Some(id.clone()),
+        val_loss: Some(val_loss),
+    };
     let best = learn(arguments, &data, &run, &mut trainer, meta)?;
     model.load(&gpu, &best.weights);
     let caution = tell_standing(&data, &run, &trainer, arguments.epochs(), best.meta.epoch)?;
@@ -131,7 +140,7 @@ fn tell(data: &Data, drawn: bool, split: bool) {
     }
     if let Some(first) = data.contradictory.first() {
         let count = data.contradictory.len();
-        say(format!("         {count} images are in several classes, such as {first}; these are only learned from"));
+        say(format!("         in several classes, so only learned from: {}, such as {first}", counted(count, "image")));
     }
 }
 
@@ -147,12 +156,18 @@ fn tell_standing(
     let (predictions, _) = trainer.predict(data.val.as_ref(), &mut |_| {})?;
     predictions::write(run, &predictions, data.val.as_ref(), &data.classes)?;
     let standing = Standing::of_confusion(&predictions::confusion(&predictions, data.classes.len()), epochs);
-    if let Some(standing) = standing {
-        say(format!("best     epoch {best}: {standing}"));
-    }
     let caution = standing::caution(standing.as_ref());
-    caution.iter().for_each(|caution| say(format!("note: {caution}")));
+    best_lines(best, standing, caution.as_deref()).iter().for_each(say);
     Ok(caution)
+}
+
+/// How the best epoch does. The caution has the figures where there is one.
+fn best_lines(best: usize, standing: Option<Standing>, caution: Option<&str>) -> Vec<String> {
+    match (caution, standing) {
+        (Some(caution), _) => vec![format!("best     epoch {best}"), format!("note: {caution}")],
+        (None, Some(standing)) => vec![format!("best     epoch {best}: {standing}")],
+        (None, None) => vec![format!("best     epoch {best}")],
+    }
 }
 
 /// Trains for all epochs and returns the checkpoint with the highest validation accuracy.
@@ -161,7 +176,7 @@ fn learn(
     data: &Data,
     run: &RunDir,
     trainer: &mut Trainer<'_>,
-    meta: impl Fn(usize) -> Meta,
+    meta: impl Fn(usize, f64) -> Meta,
 ) -> Result<Checkpoint> {
     let epochs = arguments.epochs();
     let mut rejected = data.rejected.clone();
@@ -201,8 +216,11 @@ fn learn(
             bar.suspend(|| say(line_of_lost(lost)));
         }
 
-        let checkpoint =
-            Checkpoint { meta: meta(epoch), network: trainer.network().clone(), weights: trainer.weights()? };
+        let checkpoint = Checkpoint {
+            meta: meta(epoch, val.loss()),
+            network: trainer.network().clone(),
+            weights: trainer.weights()?,
+        };
         let record = EpochRecord {
             epoch,
             train_loss: train.loss(),
@@ -212,6 +230,7 @@ fn learn(
             images_per_s: f64::from(train.seen) / train_seconds,
             train_seconds,
             val_seconds: started.elapsed().as_secs_f64(),
+            val_images: Some(val.seen as usize),
         };
         let lost: BTreeSet<String> = lost.into_iter().map(|lost| lost.file).collect();
         let better = match &mut best {
@@ -291,70 +310,8 @@ fn draw_features(
     };
     let (text, sheets) = (page.page()?, page.sheets()?);
     let folder = RunDir::below(run.path(), "features")?;
-    folder.write(super::INDEX, text.as_bytes())?;
-    super::write_images(&folder, &sheets)
-}
-
-/// Checks that the run's folder does not come to lie in the data folder, which is only read.
-pub(super) fn check_apart(data: &Path, out: Option<&Path>) -> Result<()> {
-    let Ok(data) = data.canonicalize() else {
-        // The scan says what is wrong with it.
-        return Ok(());
-    };
-    let out = out.map_or_else(|| PathBuf::from(run_dir::RUNS), Path::to_path_buf);
-    let out = std::path::absolute(&out).with_context(|| format!("--out {}", out.display()))?;
-    let existing = out.ancestors().find_map(|folder| folder.canonicalize().ok());
-    if existing.is_some_and(|folder| folder.starts_with(&data)) {
-        bail!("it would be written into the --data folder: name another place with --out");
-    }
-    Ok(())
-}
-
-/// Where a run was made: `environment.json`.
-#[derive(Serialize)]
-struct Environment {
-    adapter: String,
-    device_type: String,
-    backend: String,
-    driver: String,
-    driver_info: String,
-    kernels: Kernels,
-    convscope: &'static str,
-    wgpu: String,
-    naga: String,
-    os: &'static str,
-    arch: &'static str,
-    threads: usize,
-    seed: u64,
-}
-
-impl Environment {
-    fn new(gpu: &Gpu, seed: u64) -> Self {
-        let info = gpu.info();
-        Self {
-            adapter: info.name.clone(),
-            device_type: format!("{:?}", info.device_type),
-            backend: format!("{:?}", info.backend),
-            driver: info.driver.clone(),
-            driver_info: info.driver_info.clone(),
-            kernels: gpu.kernels(),
-            convscope: env!("CARGO_PKG_VERSION"),
-            wgpu: locked_version("wgpu"),
-            naga: locked_version("naga"),
-            os: std::env::consts::OS,
-            arch: std::env::consts::ARCH,
-            threads: crate::data::threads(),
-            seed,
-        }
-    }
-}
-
-/// The version of a dependency that this program was built with.
-fn locked_version(package: &str) -> String {
-    let lock = include_str!("../../Cargo.lock");
-    let entry = lock.split("[[package]]").find(|entry| entry.contains(&format!("name = \"{package}\"")));
-    let version = entry.and_then(|entry| entry.split("version = \"").nth(1)?.split('"').next());
-    version.unwrap_or("unknown").into()
+    super::write_images(&folder, &sheets)?;
+    folder.write(super::INDEX, text.as_bytes())
 }
 
 #[cfg(test)]
@@ -362,20 +319,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_come_from_the_lock_file() {
-        assert!(locked_version("wgpu").starts_with("30."));
-        assert_eq!(locked_version("no such package"), "unknown");
-    }
-
-    #[test]
-    fn a_run_inside_the_data_folder_is_refused() {
-        let data = tempfile::tempdir().unwrap();
-        for inside in ["run", "deep/er/run"] {
-            let error = check_apart(data.path(), Some(&data.path().join(inside))).unwrap_err().to_string();
-            assert!(error.contains("--data folder"), "{error}");
+    fn the_figures_of_the_best_epoch_are_said_once() {
+        for (right, note) in [(50, true), (90, false)] {
+            let standing = Some(Standing { right, images: 100, commonest: Some(50), epochs: 3 });
+            let lines = best_lines(2, standing, standing::caution(standing.as_ref()).as_deref());
+            let text = lines.join("\n");
+            assert!(text.starts_with("best     epoch 2"), "{text}");
+            assert_eq!(text.matches("of 100 images right").count(), 1, "{text}");
+            assert_eq!(text.contains("note: "), note, "{text}");
         }
-        let elsewhere = tempfile::tempdir().unwrap();
-        check_apart(data.path(), Some(&elsewhere.path().join("run"))).unwrap();
-        check_apart(data.path(), None).unwrap();
     }
 }

@@ -1,16 +1,17 @@
 //! Which images a data folder holds, of which classes, for training and for validation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::layout::{Decider, counted};
+use super::layout::Decider;
 pub use super::layout::{Unread, Why};
 use super::names::{class_in_name, class_key, class_name, is_image, is_readable, name_of, path_text};
 use super::tree::Tree;
 use super::{Pictures, Rejected, prepare};
+use crate::terminal::{counted, is_obeyed};
 
 /// Share of each class that is set aside for validation when the data folder has no validation
 /// folder.
@@ -95,7 +96,7 @@ pub fn scan(root: &Path, choices: &Choices) -> Result<Folder> {
         }
         None => None,
     };
-    let decider = Decider { root, val_named: named_val.is_some() };
+    let decider = Decider { root, val: named_val.as_ref().map(|val| val.path.as_path()) };
     let mut scanner = Scanner { decider, level: choices.class_level, unread: Vec::new(), rejected };
     let (train_tree, val_tree) = scanner.parts(&top, named_val.as_ref())?;
     let train = scanner.classes(train_tree)?;
@@ -173,9 +174,9 @@ impl Folder {
             text => format!("{text}/"),
         };
         let (train, val) = &self.parts;
-        let mut lines = vec![format!("training    {}, {}", folder(train), counted(self.train.len()))];
+        let mut lines = vec![format!("training    {}, {}", folder(train), counted(self.train.len(), "image"))];
         lines.push(match (val, &self.val) {
-            (Some(path), Some(files)) => format!("validation  {}, {}", folder(path), counted(files.len())),
+            (Some(path), Some(files)) => format!("validation  {}, {}", folder(path), counted(files.len(), "image")),
             _ => "validation  set aside from these".into(),
         });
         lines.push(format!("classes     {}", self.counted_classes()));
@@ -187,16 +188,12 @@ impl Folder {
     /// The classes and their numbers of images, training and validation apart.
     fn counted_classes(&self) -> String {
         let count = |files: &[LabelledFile], class: u32| files.iter().filter(|file| file.class == class).count();
-        let counted = (0..).zip(&self.classes).take(MOST_SHOWN).map(|(class, name)| {
+        let counted = (0..).zip(&self.classes).map(|(class, name)| {
             let train = count(&self.train, class);
             let val = self.val.as_ref().map(|val| format!(" + {}", count(val, class)));
             format!("{name} {train}{}", val.unwrap_or_default())
         });
-        let mut shown: Vec<String> = counted.collect();
-        if self.classes.len() > MOST_SHOWN {
-            shown.push(format!("and {} more", self.classes.len() - MOST_SHOWN));
-        }
-        shown.join(", ")
+        first_of(&counted.collect::<Vec<_>>())
     }
 
     /// Checks that every class still has an image after decoding. `part` names the images, training or validation;
@@ -218,8 +215,17 @@ impl Folder {
     }
 }
 
-/// Classes that are told one by one.
+/// Classes and folders that are told one by one.
 const MOST_SHOWN: usize = 20;
+
+/// The first of several names, and how many more there are.
+fn first_of(names: &[String]) -> String {
+    let shown = names[..names.len().min(MOST_SHOWN)].join(", ");
+    match names.len().saturating_sub(MOST_SHOWN) {
+        0 => shown,
+        more => format!("{shown}, and {more} more"),
+    }
+}
 
 /// All images in a folder and the folders in it, by their names' endings, sorted; hidden ones are passed over.
 ///
@@ -301,7 +307,7 @@ impl Scanner<'_> {
                 self.reject_or(path, "has no class in its name, as cat.0.jpg has");
                 continue;
             };
-            let name = str::from_utf8(name).with_context(|| self.nameless(at, "file", path))?;
+            let name = self.class_named(at, "file", path, str::from_utf8(name).ok())?;
             let usable = self.usable([path]);
             add(&mut classes, name, usable);
         }
@@ -313,19 +319,24 @@ impl Scanner<'_> {
         let mut classes = Classes::new();
         for folder in folders {
             let name = folder.path.file_name().and_then(OsStr::to_str);
-            let name = name.with_context(|| self.nameless(at, "folder", &folder.path))?;
+            let name = self.class_named(at, "folder", &folder.path, name)?;
             let usable = self.usable(folder.all_files());
             add(&mut classes, name, usable);
         }
         Ok(classes)
     }
 
-    /// Why the name of a file or folder cannot be a class's.
-    fn nameless(&self, at: &Tree, kind: &str, path: &Path) -> String {
-        let name = name_of(path);
-        format!(
-            "{}: the name of the {kind} {name} is not valid Unicode; rename it, for it names a class",
-            self.decider.data(at)
+    /// The class that the name of a file or folder tells, if it is text that can stand in every table and on every page.
+    fn class_named<'n>(&self, at: &Tree, kind: &str, path: &Path, name: Option<&'n str>) -> Result<&'n str> {
+        let problem = match name {
+            Some(name) if !name.chars().any(is_obeyed) => return Ok(name),
+            Some(_) => "has a character that is not shown, such as a line break",
+            None => "is not valid Unicode",
+        };
+        bail!(
+            "{}: the name of the {kind} {} {problem}; rename it, for it names a class",
+            self.decider.data(at),
+            name_of(path)
         )
     }
 
@@ -345,26 +356,33 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// What to say where folders were taken for classes that all hold the same folders, which may be the classes.
+    /// What to say where folders were taken for classes that all hold the same folders, but for gaps: these may be the classes.
+    /// One of them holds all, so that folders which share a name by chance are not taken for the same.
     fn other_reading(&self, train: &Tree, val: Option<&Tree>) -> Option<String> {
         if self.level.is_some() {
             return None;
         }
         let (folders, _) = self.decider.class_folders(train);
-        let inside = |folder: &&Tree| -> Option<Vec<String>> {
+        let inside = |folder: &&Tree| -> Option<BTreeSet<String>> {
             let below = folder.folders.iter().filter(|folder| folder.holds_images());
             let only_folders = !folder.files.iter().any(|file| is_image(file));
             only_folders.then(|| below.map(|folder| class_key(&folder.name())).collect())
         };
         let inside: Vec<_> = folders.iter().map(inside).collect::<Option<_>>()?;
-        if inside.len() < 2 || inside.windows(2).any(|pair| pair[0] != pair[1]) {
+        let all: BTreeSet<String> = inside.iter().flatten().cloned().collect();
+        if inside.len() < 2 || all.len() < 2 || !inside.contains(&all) {
             return None;
         }
-        let names: Vec<_> = inside[0].iter().take(MOST_SHOWN).map(String::as_str).collect();
+        let gap = |(folder, names): (&&Tree, &BTreeSet<String>)| -> Vec<String> {
+            all.difference(names).map(|name| format!("{}/ has no {name}/", folder.name())).collect()
+        };
+        let gaps: Vec<String> = folders.iter().zip(&inside).flat_map(gap).collect();
+        let but = if gaps.is_empty() { String::new() } else { format!(", but {}", first_of(&gaps)) };
+        let names: Vec<String> = all.into_iter().collect();
         let val = val.map(|val| format!(" --val {}", self.decider.typed(val))).unwrap_or_default();
         Some(format!(
-            "each class folder holds the same folders ({}); if these are the classes, {}{val}",
-            names.join(", "),
+            "each class folder holds the same folders ({}){but}; if these are the classes, {}{val}",
+            first_of(&names),
             self.decider.literal(train, 2)
         ))
     }
@@ -407,13 +425,21 @@ impl Scanner<'_> {
     /// Checks that a part has at least two classes, each with an image.
     fn check(&self, at: &Tree, classes: &Classes) -> Result<()> {
         let data = self.decider.data(at);
+        // What is told of the other part would mislead.
+        let val = self.decider.val.map(path_text);
+        let in_val = |path: &str| val.as_ref().is_some_and(|val| Path::new(path).starts_with(val));
+        let same_part = |path: &str| in_val(path) == self.decider.in_val(&at.path);
+        let rejected: Vec<Rejected> =
+            self.rejected.iter().filter(|rejected| same_part(&rejected.file)).cloned().collect();
         ensure!(
             classes.values().any(|class| !class.files.is_empty()),
-            "{data}: no usable image was found{}\n{LAYOUTS}",
-            first_reason(&self.rejected)
+            "{data}: no usable image was found{}{}\n{LAYOUTS}",
+            self.missed(at),
+            first_reason(&rejected)
         );
         for Class { name, files } in classes.values() {
-            let unread: Vec<String> = self.unread.iter().map(Unread::to_string).collect();
+            let unread = self.unread.iter().filter(|unread| same_part(&path_text(&unread.folder)));
+            let unread: Vec<String> = unread.map(Unread::to_string).collect();
             let unread = if unread.is_empty() { String::new() } else { format!("; not read: {}", unread.join("; ")) };
             ensure!(
                 classes.len() > 1,
@@ -423,19 +449,48 @@ impl Scanner<'_> {
             ensure!(
                 !files.is_empty(),
                 "{data}: the class '{name}' has no usable image; add some, or move it away if it is no class{}",
-                first_reason(&self.rejected)
+                first_reason(&rejected)
             );
         }
         Ok(())
     }
 
+    /// Where the images of a part lie in which none was found, with the remedy; nothing where it has none.
+    fn missed(&self, at: &Tree) -> String {
+        if !at.holds_images() {
+            return String::new();
+        }
+        let holding: Vec<String> = at
+            .folders
+            .iter()
+            .filter(|folder| folder.holds_images())
+            .map(|folder| format!("{}/", folder.name()))
+            .collect();
+        match self.level {
+            Some(0) if !holding.is_empty() => format!(
+                " with a class in its name, as --class-level 0 asks: its images lie in folders, {}; leave --class-level 0 out, \
+                 or name a folder of such images",
+                first_of(&holding)
+            ),
+            Some(level) if level > 0 => format!(
+                ": no folder that lies {level} below it holds images; --class-level counts the folders down to those of the classes"
+            ),
+            _ => {
+                ": its images are in no class; give the folder that holds a folder for each class, perhaps one level up"
+                    .into()
+            }
+        }
+    }
+
     /// Checks that training and validation have the same classes.
     fn check_same_classes(&self, train: &Classes, val: &Classes) -> Result<()> {
-        for (here, there, missing) in [(val, train, "training"), (train, val, "validation")] {
+        let judged = self.decider.val.unwrap_or(Path::new(""));
+        let parts = [(val, train, "training", Path::new("")), (train, val, "validation", judged)];
+        for (here, there, missing, part) in parts {
             if let Some((_, class)) = here.iter().find(|(key, _)| !there.contains_key(*key)) {
                 bail!(
-                    "--data {}: the class '{}' has no {missing} images; give training and validation the same classes",
-                    self.decider.root.display(),
+                    "{}: the class '{}' has no {missing} images; give training and validation the same classes",
+                    self.decider.option(part),
                     class.name
                 );
             }

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use super::names::{class_in_name, path_text};
 use super::tree::Tree;
 use crate::cli::quoted;
+use crate::terminal::counted;
 
 /// What a folder's name says that it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl Display for Unread {
         let folder = path_text(&self.folder);
         match self.images {
             0 => write!(f, "{folder}/ ({why})"),
-            images => write!(f, "{folder}/, {} ({why})", counted(images)),
+            images => write!(f, "{folder}/, {} ({why})", counted(images, "image")),
         }
     }
 }
@@ -111,8 +112,8 @@ pub(super) struct Layout<'t> {
 pub(super) struct Decider<'a> {
     /// The data folder.
     pub(super) root: &'a Path,
-    /// Whether the user has named the folder of the validation images.
-    pub(super) val_named: bool,
+    /// The folder of the validation images, below the data folder or from the root on, where the user has named it.
+    pub(super) val: Option<&'a Path>,
 }
 
 impl Decider<'_> {
@@ -167,7 +168,7 @@ impl Decider<'_> {
         let role = |folder: &Tree| match Role::of_word(&folder.name())? {
             Role::Test => Some(Why::Test),
             Role::Unlabelled => Some(Why::Unlabelled),
-            Role::Validation if self.val_named => Some(Why::OtherValidation),
+            Role::Validation if self.val.is_some() => Some(Why::OtherValidation),
             Role::Training | Role::Validation => None,
         };
         // A folder named test/ alone is what was asked for.
@@ -192,7 +193,7 @@ impl Decider<'_> {
         let Some(&training) = train.first() else {
             return self.check_no_training(at, all_parts, &holding).map(|()| None);
         };
-        for (same, matters) in [(&train, true), (&val, !self.val_named)] {
+        for (same, matters) in [(&train, true), (&val, self.val.is_none())] {
             if let [first, second, ..] = same[..]
                 && matters
             {
@@ -221,12 +222,12 @@ impl Decider<'_> {
                 self.literal(at, 1)
             );
         }
-        let chosen = val.first().copied().filter(|_| !self.val_named);
+        let chosen = val.first().copied().filter(|_| self.val.is_none());
         unread.extend(empty.into_iter().map(|folder| Unread::new(folder, Why::NoImage)));
         for folder in holding {
             let why = match Role::of(&folder.name()) {
                 Some(Role::Training) => continue,
-                Some(Role::Validation) if self.val_named => Why::OtherValidation,
+                Some(Role::Validation) if self.val.is_some() => Why::OtherValidation,
                 Some(Role::Validation) => continue,
                 Some(Role::Test) => Why::Test,
                 Some(Role::Unlabelled) => Why::Unlabelled,
@@ -253,7 +254,7 @@ impl Decider<'_> {
         }
         let is_val = |folder: &&&Tree| Role::of_word(&folder.name()) == Some(Role::Validation);
         if let Some(val) = holding.iter().find(is_val)
-            && !self.val_named
+            && self.val.is_none()
         {
             bail!(
                 "{}: {} has no train/ beside it, but other images; to train on these and validate on {}, use --data {} --val \
@@ -269,20 +270,30 @@ impl Decider<'_> {
         Ok(())
     }
 
-    /// How errors name a folder below the data folder, or the validation folder where that lies elsewhere.
+    /// How errors name a folder: by the option that leads to it.
     pub(super) fn data(&self, at: &Tree) -> String {
-        let option = if at.path.is_absolute() { "--val" } else { "--data" };
-        format!("{option} {}", self.whole(at).display())
+        self.option(&at.path)
+    }
+
+    /// The same of a path below the data folder, or from the root on.
+    pub(super) fn option(&self, path: &Path) -> String {
+        let option = if self.in_val(path) { "--val" } else { "--data" };
+        format!("{option} {}", self.whole(path).display())
+    }
+
+    /// Whether a path lies in the validation folder that the user has named.
+    pub(super) fn in_val(&self, path: &Path) -> bool {
+        self.val.is_some_and(|val| path.starts_with(val))
     }
 
     /// A folder's path as it is typed.
     pub(super) fn typed(&self, at: &Tree) -> String {
-        quoted(&self.whole(at).display().to_string())
+        quoted(&self.whole(&at.path).display().to_string())
     }
 
     /// A folder's path, the data folder's own without a slash at its end.
-    fn whole(&self, at: &Tree) -> PathBuf {
-        self.root.join(&at.path).components().collect()
+    fn whole(&self, path: &Path) -> PathBuf {
+        self.root.join(path).components().collect()
     }
 
     /// The options that take `at` as it is.
@@ -299,11 +310,6 @@ fn names_classes(at: &Tree) -> bool {
 /// Whether images lie in a folder, none of which names its class.
 fn holds_unnamed(at: &Tree) -> bool {
     at.files.iter().any(|file| super::names::is_image(file)) && !names_classes(at)
-}
-
-/// A number of images in words.
-pub(super) fn counted(images: usize) -> String {
-    format!("{images} {}", if images == 1 { "image" } else { "images" })
 }
 
 /// How errors name a folder below another.

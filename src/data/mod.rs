@@ -81,7 +81,7 @@ pub struct Rejected {
 pub fn write_rejected(path: &Path, rejected: &[Rejected]) -> Result<()> {
     let table = disk::table(|table| {
         table.write_record(["file", "reason"])?;
-        rejected.iter().try_for_each(|Rejected { file, reason }| table.write_record([file, reason]))
+        rejected.iter().try_for_each(|Rejected { file, reason }| table.write_record([file, &names::legible(reason)]))
     })?;
     disk::write(path, &table)
 }

@@ -6,6 +6,8 @@ use std::path::{MAIN_SEPARATOR, Path};
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::terminal::is_obeyed;
+
 /// Files and folders that systems and programs make by themselves, in lower case; besides those whose names start with a dot.
 const SYSTEM: [&str; 26] = [
     // macOS and its network folders.
@@ -47,7 +49,7 @@ const READ: [&str; 3] = ["jpg", "jpeg", "png"];
 const NOT_READ: [&str; 11] = ["gif", "bmp", "webp", "tif", "tiff", "heic", "heif", "avif", "jfif", "jxl", "ppm"];
 
 /// A path as text, the same on every system and different for different paths: folders are separated by `/`, a backslash in
-/// a name is doubled, and a byte that is no UTF-8 is written as `\xE0`.
+/// a name is doubled, and a byte that is no UTF-8, or part of a character that is obeyed instead of shown, is written as `\xE0`.
 pub fn path_text(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
@@ -61,10 +63,26 @@ pub fn path_text(path: &Path) -> String {
             }
         }
         for byte in chunk.invalid() {
-            write!(text, r"\x{byte:02X}").expect("text can always be written to a string");
+            push_byte(&mut text, *byte);
         }
     }
-    text
+    legible(&text)
+}
+
+/// Text without characters that are obeyed instead of shown: their bytes are written as [`path_text`] does.
+pub fn legible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_obeyed(c) {
+            true => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push_byte(&mut shown, byte)),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+fn push_byte(text: &mut String, byte: u8) {
+    write!(text, r"\x{byte:02X}").expect("text can always be written to a string");
 }
 
 /// What names of the same class have in common: without regard to case, and whether accents are composed with their letters
@@ -149,18 +167,24 @@ mod tests {
     fn every_path_can_be_told_from_its_text() {
         use rand::{Rng, RngExt, SeedableRng};
         use std::os::unix::ffi::OsStringExt;
-        assert_eq!(path_text(&path_of(r"foto\xE0.jpg")), r"foto\xE0.jpg");
+        for text in [r"foto\xE0.jpg", r"a\x1B[2J\x07\x0Ab\x7F.jpg", r"\xC2\x85\xE2\x80\xAEgpj.exe"] {
+            assert_eq!(path_text(&path_of(text)), text);
+        }
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
         for _ in 0..2000 {
-            // Mostly what could be confused: backslashes, digits, halves of letters.
-            let any = |rng: &mut rand_chacha::ChaCha8Rng| match rng.random_range(0..3) {
+            // Mostly what could be confused: backslashes, digits, halves of letters, what is not shown.
+            let any = |rng: &mut rand_chacha::ChaCha8Rng| match rng.random_range(0..4) {
                 0 => b"\\xE0/"[rng.random_range(0..5)],
                 1 => [0xC3, 0xA9, 0xE7, 0x8C, 0xAB][rng.random_range(0..5)],
+                2 => b"\n\x1B\x7F\xE2\x80\xAE"[rng.random_range(0..6)],
                 _ => rng.next_u32().to_le_bytes()[0].max(1),
             };
             let bytes: Vec<u8> = (0..rng.random_range(0..9)).map(|_| any(&mut rng)).collect();
             let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(bytes));
-            assert_eq!(path_of(&path_text(&path)), path, "{}", path_text(&path));
+            let text = path_text(&path);
+            assert_eq!(path_of(&text), path, "{text}");
+            assert!(!text.chars().any(is_obeyed), "{text:?}");
+            assert_eq!(legible(&text), text);
         }
     }
 

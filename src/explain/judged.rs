@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Result;
+
 use super::{Lens, Question};
-use crate::data::{Pictures, prepare};
-use crate::gpu::GpuError;
-use crate::predictions::Prediction;
+use crate::data::Pictures;
+use crate::predictions::{self, Prediction};
 use crate::stats;
 
 /// What the network makes of one labelled picture.
@@ -50,7 +51,7 @@ impl Judged {
 ///
 /// # Errors
 /// When the device failed.
-pub fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>, GpuError> {
+pub fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>> {
     Ok(predict(lens, pictures)?.iter().map(Judged::new).collect())
 }
 
@@ -58,16 +59,13 @@ pub fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>, GpuErr
 ///
 /// # Errors
 /// When the device failed.
-pub fn predict(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Prediction>, GpuError> {
-    let mut unreadable = BTreeSet::new();
-    let make = |index: usize, place: &mut [f32]| match pictures.pixels(index) {
-        Ok(pixels) => prepare::to_tensor(&pixels, false, place),
-        Err(_) => drop(unreadable.insert(index)),
-    };
-    let logits = lens.logits(pictures.len(), make)?;
-    let readable = logits.into_iter().enumerate().filter(|(index, _)| !unreadable.contains(index));
-    let predicted = |(index, logits)| Prediction { index, truth: pictures.label(index) as usize, logits };
-    Ok(readable.map(predicted).collect())
+pub fn predict(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Prediction>> {
+    let each = lens.picture_len();
+    let (predictions, _) = predictions::predict(pictures, lens.batch(), |batch| {
+        let make = |at: usize, place: &mut [f32]| place.copy_from_slice(&batch.images[each * at..each * (at + 1)]);
+        Ok(lens.logits(batch.indices.len(), make)?)
+    })?;
+    Ok(predictions)
 }
 
 /// Up to `most` mistakes, the surest first.

@@ -27,6 +27,8 @@ pub use hover::Hover;
 pub use judged::{Judged, closest, judge, predict, surest, telling, worst};
 pub use lens::{Inside, InsideBlock, Lens};
 
+use crate::stats;
+
 /// What is explained: why `target` rather than `against`. Both are classes by their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
@@ -43,20 +45,21 @@ impl Question {
     /// # Panics
     /// When there are fewer than two logits.
     pub fn of(logits: &[f32], against: Option<usize>) -> Self {
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-        let target = order[0];
-        Self { target, against: against.filter(|&class| class != target).unwrap_or(order[1]) }
+        let target = stats::argmax(logits);
+        match against {
+            Some(against) if against != target => Self { target, against },
+            _ => Self::of_class(logits, target),
+        }
     }
 
-    /// A class against the strongest of the others.
+    /// A class against the strongest of the others; of equal ones the first.
     ///
     /// # Panics
     /// When there are fewer than two logits.
     pub fn of_class(logits: &[f32], class: usize) -> Self {
         let others = (0..logits.len()).filter(|&other| other != class);
-        let against = others.max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("there are two classes");
-        Self { target: class, against }
+        let stronger = |best: usize, other: usize| if logits[other] > logits[best] { other } else { best };
+        Self { target: class, against: others.reduce(stronger).expect("there are two classes") }
     }
 
     /// The difference of the two logits.
@@ -79,5 +82,9 @@ mod tests {
         assert_eq!(Question::of(&logits, Some(1)).gap(&logits), 3.0);
         assert_eq!(Question::of_class(&logits, 2), question(2, 0));
         assert_eq!(Question::of_class(&logits, 1), question(1, 2));
+        // Of equal ones the first, in every way.
+        assert_eq!(Question::of(&[1.0, 3.0, 3.0, 1.0], None), question(1, 2));
+        assert_eq!(Question::of(&[3.0, 1.0, 1.0, 1.0], None), question(0, 1));
+        assert_eq!(Question::of_class(&[3.0, 1.0, 1.0, 3.0], 1), question(1, 0));
     }
 }

@@ -54,6 +54,9 @@ pub enum Ranking {
     Constant,
 }
 
+/// What is said of what adds up to the decision.
+pub const EXACT: &str = "Exact: it adds up to the decision, but for the bias.";
+
 /// What to make of a map; [`Display`](fmt::Display) says it in a sentence or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -82,7 +85,7 @@ impl Verdict {
         let ranking = self.ranking.words();
         match (self.kind, self.dependence) {
             (Kind::Exact, _) => {
-                format!("Exact: it adds up to the decision, but for the bias. As a ranking of pixels, {ranking}")
+                format!("{EXACT} As a ranking of pixels, {ranking}")
             }
             (Kind::Measured, _) => {
                 format!(

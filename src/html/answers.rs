@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::layers::doubt;
 use super::words::{count, plain, signed, tiny, with_code};
-use super::{Explained, Report, depth, missing};
-use crate::layers::{Gain, Other, ResetVerdict};
+use super::{Report, depth, missing};
+use crate::layers::{CONTRADICTED, Gain, Other, ResetVerdict};
 use crate::standing::{self, Verdict};
 
 /// Rows of maps so small that they look like noise.
@@ -50,7 +50,7 @@ fn feature_maps(report: &Report) -> Markup {
     ));
     let verdict = standing::verdict(report.standing().as_ref());
     if verdict == Verdict::Better {
-        figures.extend(passed(&report.explained));
+        figures.extend(passed(report));
     }
     let text = html! {
         p {
@@ -93,11 +93,12 @@ fn in_sentence(name: &str) -> String {
     if name.chars().skip(1).any(char::is_uppercase) { name.into() } else { name.to_lowercase() }
 }
 
-/// For each method, on how many images its map passed all tests.
-fn passed(explained: &[Explained]) -> Vec<(String, String)> {
+/// For each method, on how many images its map of the page's weights passed all tests.
+fn passed(report: &Report) -> Vec<(String, String)> {
     let mut found: Vec<(&str, usize, usize)> = Vec::new();
-    for map in explained.iter().flat_map(|explained| &explained.maps) {
-        let passed = usize::from(map.verdict.passes());
+    let about = report.explained.iter().filter(|explained| report.is_about(explained));
+    for (explained, map) in about.flat_map(|explained| explained.maps.iter().map(move |map| (explained, map))) {
+        let passed = usize::from(report.verdict(explained, map).passes());
         match found.iter_mut().find(|(name, ..)| *name == map.method) {
             Some((_, passes, of)) => (*passes, *of) = (*passes + passed, *of + 1),
             None => found.push((&map.method, passed, 1)),
@@ -111,17 +112,12 @@ fn passed(explained: &[Explained]) -> Vec<(String, String)> {
 
 fn last_layers(report: &Report) -> Markup {
     const QUESTION: &str = "Are the noisy last layers useless?";
-    let Some((_, table)) = &report.layers else {
+    let Some(table) = report.layers() else {
         let text = missing("Not measured yet.", &format!("convscope layers --run {}", report.typed()));
         return answer(QUESTION, "Not answered yet.", &[], &text);
     };
-    let (Some(last), Some(mut short)) = (table.layers.last(), table.answer()) else { return html! {} };
-    if table.conclusive && standing::verdict(report.standing().as_ref()) == Verdict::NotShown {
-        short = format!(
-            "Judged by {} on other images than the head of this page, where it was not shown to do better than guessing. {short}",
-            table.weights
-        );
-    }
+    let (Some(last), Some(short)) = (table.layers.last(), table.answer()) else { return html! {} };
+    let contradicted = !table.conclusive && report.layers.as_ref().is_some_and(|(_, table)| table.conclusive);
     let [_, height, width] = last.output;
     let block = last.block;
     let reset = last.reset;
@@ -166,6 +162,9 @@ fn last_layers(report: &Report) -> Markup {
                 @if !not_missed.is_empty() { " The network loses less than a point where one puts these blocks back to their start: " (not_missed) "." }
                 @if !undecided.is_empty() { " Whether it uses what these blocks have learned is not shown: " (undecided) "." }
             }
+        }
+        @if contradicted {
+            p { (CONTRADICTED) }
         }
         p.note { "On " (count(table.pictures)) " images. " (with_code(&table.limits)) }
     };

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::explained::saliency_picture;
 use super::words::{count, name, signed};
-use super::{Picture, Report, missing, picture};
+use super::{Picture, Report, picture};
 use crate::explain::class_means::ClassMean;
 use crate::explain::saliency::Map;
 
@@ -51,10 +51,7 @@ impl MeanMaps {
 pub fn part(report: &Report) -> Markup {
     let looked = match &report.looked {
         Ok(looked) => looked,
-        Err(reason) => {
-            let command = format!("convscope report {} --data DIR", report.typed());
-            return missing(&format!("The mean maps are not shown: {reason}."), &command);
-        }
+        Err(why) => return report.unlooked("The mean maps are not shown", why),
     };
     html! {
         p {

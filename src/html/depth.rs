@@ -13,6 +13,7 @@ use crate::cli::{Config, quoted, train_command};
 use crate::reading::{self, Run, newest};
 use crate::study::findings::{DEPTH_FILE, Decision, Difference, ErrorEstimate, Findings, Row};
 use crate::study::test_look::TestLook;
+use crate::study::words::FAILURE;
 use crate::study::{Ladder, Settings, Study};
 
 /// The question that it answers.
@@ -168,6 +169,11 @@ impl DepthStudy {
             }
         };
         document(&title, &body)
+    }
+
+    /// What it cannot tell.
+    pub(super) fn limits(&self) -> String {
+        format!("{FAILURE} {}", self.findings.limits())
     }
 
     fn pictures(&self) -> String {
@@ -353,11 +359,7 @@ pub fn part(report: &Report) -> Markup {
         Some(study) => study.part(),
         None => missing(
             "Whether fewer blocks would do as well is not known: that takes networks trained anew, cross-validated.",
-            &format!(
-                "{} --out DIR, then convscope report {} --depth DIR",
-                report.config.depth_command(),
-                report.typed()
-            ),
+            &report.depth_commands(),
         ),
     }
 }

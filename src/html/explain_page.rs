@@ -58,7 +58,7 @@ impl ExplainPage<'_> {
                 h2 { "Saliency maps" }
                 (how_tested(html! {}))
                 (gaps(self.explained))
-                div.methods { @for map in &self.explained.maps { (method(self.explained, map, self.explanation.standing)) } }
+                div.methods { @for map in &self.explained.maps { (method(self.explained, map, map.verdict)) } }
             }
             section #maps {
                 h2 { "Feature maps" }

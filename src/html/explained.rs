@@ -10,12 +10,13 @@ use crate::explain::trust::Score;
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Finding, Lens};
 use crate::nn::Block;
+use crate::reading::Origin;
 use crate::report::{self, DAMAGED, Heat, Scale};
 
 /// Its file in the folder that `explain` makes for a picture.
 pub const EXPLAINED: &str = "explained.json";
 /// What the file holds has changed so often.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 
 /// The methods that the report shows, of a network of so many blocks.
 pub fn reported(blocks: usize) -> [Method; 3] {
@@ -27,6 +28,8 @@ pub fn reported(blocks: usize) -> [Method; 3] {
 pub struct Explained {
     /// [`FORMAT`] of the program that wrote it.
     pub(super) format: u32,
+    /// The weights that are explained.
+    pub origin: Origin,
     /// The picture, as it is told.
     pub name: String,
     /// The predicted class.
@@ -100,7 +103,8 @@ pub struct Guess {
 }
 
 impl Explained {
-    /// Takes from an explanation what a page shows: all of its methods.
+    /// Takes from an explanation what a page shows: all of its methods. The image has a name, and a class where that is known;
+    /// `origin` says which weights were explained.
     ///
     /// # Errors
     /// When a value is not finite.
@@ -108,8 +112,8 @@ impl Explained {
         lens: &Lens,
         explanation: &Explanation,
         classes: &[String],
-        name: &str,
-        truth: Option<usize>,
+        (name, truth): (&str, Option<usize>),
+        origin: Origin,
     ) -> Result<Self> {
         let question = explanation.question;
         let evidence = Drawn::new("evidence", &explanation.evidence, &explanation.input)?;
@@ -119,6 +123,7 @@ impl Explained {
         let maps = explanation.findings.iter().map(|finding| ExplainedMap::new(lens, explanation, finding));
         Ok(Self {
             format: FORMAT,
+            origin,
             name: name.into(),
             target: classes[question.target].clone(),
             against: classes[question.against].clone(),

@@ -6,8 +6,8 @@ use super::maps::{colour_bar, limits};
 use super::words::{name, percent, plain, signed};
 use super::{Explained, ExplainedMap, Report, missing, picture};
 use crate::explain::trust::RANDOM_ORDERS;
-use crate::explain::verdict::Verdict;
-use crate::standing;
+use crate::explain::verdict::{EXACT, Verdict};
+use crate::reading::Origin;
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
@@ -17,8 +17,7 @@ pub fn part(report: &Report) -> Markup {
     }
     html! {
         (how_tested(html! { "Your own images: " code { "convscope explain IMAGE --run " (report.typed()) } }))
-        @let standing = standing::verdict(report.standing().as_ref());
-        @for explained in &report.explained { (decision(explained, standing)) }
+        @for explained in &report.explained { (decision(report, explained)) }
     }
 }
 
@@ -39,16 +38,19 @@ pub fn how_tested(more: Markup) -> Markup {
     }
 }
 
-/// `standing` is how the network does beside guessing, as far as it is known now.
-fn decision(explained: &Explained, standing: standing::Verdict) -> Markup {
+fn decision(report: &Report, explained: &Explained) -> Markup {
+    let Origin { weights, epoch, .. } = &explained.origin;
     html! {
         article.decision {
             h3 { (question(explained)) }
             p.note { (name(&explained.name)) ": the network says " (decided(explained)) "." }
+            @if !report.is_about(explained) {
+                p.note { "With the weights in " code { (weights) } " of epoch " (epoch) ", which are not those of the head of this page." }
+            }
             (gaps(explained))
             div.methods {
                 (evidence(explained))
-                @for map in &explained.maps { (method(explained, map, standing)) }
+                @for map in &explained.maps { (method(explained, map, report.verdict(explained, map))) }
             }
         }
     }
@@ -98,17 +100,14 @@ pub fn evidence(explained: &Explained) -> Markup {
             p.note {
                 span.warm { "Red" } " speaks for " (name(target)) ", " span.cold { "blue" } " for " (name(against)) ". " (explained.coarse)
             }
-            p.verdict { "Exact: but for the bias, its places add up to the decision." }
+            p.verdict { (EXACT) }
         }
     }
 }
 
-/// A map laid over the image, alone, and of an untrained network, with how far to trust it. `standing` is how the network does
-/// beside guessing, as far as it is known now.
-pub fn method(explained: &Explained, map: &ExplainedMap, standing: standing::Verdict) -> Markup {
+/// A map laid over the image, alone, and of an untrained network, with what to make of it.
+pub fn method(explained: &Explained, map: &ExplainedMap, verdict: Verdict) -> Markup {
     let name = &map.method;
-    // What is known now of a network that guesses outweighs what was known when it was explained.
-    let verdict = if standing == standing::Verdict::Better { map.verdict } else { Verdict { standing, ..map.verdict } };
     html! {
         section {
             h4 { (name) }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::maps::{self, colour_bar, scale_in_words};
-use super::words::{count, p_value, percent, plain, signed, with_code};
+use super::words::{count, p_value, percent, plain, signed};
 use super::{BlockLook, Looked, Report, figure, missing, picture};
 use crate::cli::Which;
 use crate::layers::{Enough, Gain, Layer, Layers, Reading, Reset, ResetVerdict};
@@ -112,7 +112,8 @@ fn ablation(table: &Layers) -> Chart {
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
-    let table = report.layers.as_ref().map(|(_, table)| table);
+    let table = report.layers();
+    let table = table.as_deref();
     html! {
         @match table {
             Some(table) => (figures(table, report.config.classes.len())),
@@ -120,7 +121,7 @@ pub fn part(report: &Report) -> Markup {
         }
         @match &report.looked {
             Ok(looked) => (blocks(report, looked, table)),
-            Err(reason) => (missing(&format!("Maps, filters and patches are not shown: {reason}."), &format!("convscope report {} --data DIR", report.typed()))),
+            Err(why) => (report.unlooked("Maps, filters and patches are not shown", why)),
         }
     }
 }
@@ -161,7 +162,6 @@ fn figures(table: &Layers, classes: usize) -> Markup {
             }
         }
         div.figures { @for (_, chart, caption) in charts(table) { (figure(&chart, &html! { (caption) })) } }
-        p.note { (with_code(&table.limits)) }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::{Environment, Report};
+use super::Report;
+use super::words::with_code;
 use crate::cli::{Which, quoted};
+use crate::environment::Environment;
 use crate::layers::Layers;
 
 /// The part of the page.
@@ -11,11 +13,14 @@ pub fn part(report: &Report) -> Markup {
     html! {
         ul {
             li { "One network from one seed. Another seed gives other weights, other channels and other mistakes." }
-            li { "The validation pictures chose the epoch, so the accuracy in the head is a little too good; the galleries show extremes, not the rule." }
+            li { "The validation images chose the epoch, so the accuracy in the head is a little too good." }
+            @if report.looked.is_ok() { li { "The galleries show extremes, not the rule." } }
             li { "Evidence tells how much each place and channel of the last maps counts, not what in the picture they answer to." }
-            li { "A saliency map that passes its tests can still mislead; one that does not pass was not shown to be right." }
-            li { "A probe shows that information is present, not that it is used. A reset shows that this network uses a block, not that a smaller one trained anew would miss it." }
-            li { "“Not shown to be enough” never means “worse”. Fewer blocks also mean fewer weights and a smaller field of view; the study does not tell these apart." }
+            @if !report.explained.is_empty() {
+                li { "A saliency map that passes its tests can still mislead; one that does not pass was not shown to be right." }
+            }
+            @if let Some((_, table)) = &report.layers { li { (with_code(&table.limits)) } }
+            @if let Some(study) = &report.depth { li { (study.limits()) } }
             @if report.config.data.is_none() { li { "The pictures were drawn by the program: what is found here says little of photos." } }
         }
         h3 { "The commands" }

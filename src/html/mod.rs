@@ -8,19 +8,21 @@
 //! network. [`Report::page`] writes it, part by part: the three answers first, then what they stand on. What is missing
 //! is named with the command that adds it.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde::Deserialize;
 
 use crate::cli::{Config, Which, quoted};
 use crate::data::Rejected;
+use crate::environment::Environment;
+use crate::explain;
 use crate::layers::Layers;
 use crate::nn::Network;
-use crate::reading::{FoundExplanations, Run};
-use crate::standing::{self, Verdict};
+use crate::reading::{FoundExplanations, Origin, Run};
+use crate::standing::{self, Standing, Verdict};
 use crate::train::EpochRecord;
 
 mod answers;
@@ -79,7 +81,7 @@ pub struct Report {
     /// Files that could not be used, if that is known.
     pub rejected: Option<Vec<Rejected>>,
     /// What its best weights make of the validation pictures, or why that is not known.
-    pub looked: Result<Looked, String>,
+    pub looked: Result<Looked, Unlooked>,
     /// The table of its layers, with its folder.
     pub layers: Option<(PathBuf, Layers)>,
     /// What could not be read, and why.
@@ -90,41 +92,35 @@ pub struct Report {
     pub depth: Option<DepthStudy>,
 }
 
-/// What the page tells of `environment.json`.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Environment {
-    /// Name of the adapter.
-    pub adapter: String,
-    /// Its interface.
-    pub backend: String,
-    /// Its driver.
-    pub driver: String,
-    /// The driver's version.
-    pub driver_info: String,
-    /// The kernels of the convolutions.
-    pub kernels: String,
-    /// Version of this program.
-    pub convscope: String,
-    /// What decided all that was random.
-    pub seed: u64,
+/// Why it is not known what the network makes of the validation images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unlooked {
+    /// It could not be computed, for this reason.
+    NotComputed(String),
+    /// For this reason the images are not to be had: they may lie elsewhere.
+    NoImages(String),
+    /// A file of the run cannot be used, and no option helps; the reason says what does.
+    Damaged(String),
+}
+
+impl Unlooked {
+    /// The reason, without a full stop.
+    pub fn reason(&self) -> &str {
+        let (Self::NotComputed(reason) | Self::NoImages(reason) | Self::Damaged(reason)) = self;
+        reason
+    }
 }
 
 impl Report {
-    /// Reads what lies in a run's folder; of `layers`, `layers-2` and so on the newest counts. `depth` is the folder of a study;
-    /// without it, one is looked for in the run's folder and beside it, and used if it is about the same network and classes.
-    /// What is damaged, but for the metrics, is named on the page instead.
+    /// Reads what lies in a run's folder, before its network is looked at; of `layers`, `layers-2` and so on the newest counts.
+    /// `depth` is the folder of a study; without it, one is looked for in the run's folder and beside it, and used if it is about
+    /// the same network and classes. What is damaged, but for the metrics, is named on the page instead.
     ///
     /// # Errors
     /// When the metrics, or the study in `depth`, cannot be used.
-    pub fn read(
-        run: &Run,
-        depth: Option<&Path>,
-        looked: Result<Looked, String>,
-        explained: FoundExplanations,
-    ) -> Result<Self> {
+    pub fn read(run: &Run, depth: Option<&Path>, explained: FoundExplanations) -> Result<Self> {
         let metrics = run.metrics()?;
         let FoundExplanations { usable: explained, mut damaged } = explained;
-        damaged.extend(looked.as_ref().ok().and_then(|looked| looked.damaged.clone()));
         let study = DepthStudy::find(run, depth, &mut damaged)?;
         Ok(Self {
             network: run.network().clone(),
@@ -138,9 +134,51 @@ impl Report {
             damaged,
             kept: [Which::Best, Which::Last].map(|which| Some(run.checkpoint(which).ok()?.meta.epoch)),
             metrics,
-            looked,
+            looked: Err(Unlooked::NotComputed("the network was not asked".into())),
             explained,
         })
+    }
+
+    /// Adds what the network makes of the validation images, or why that is not known.
+    pub fn add(&mut self, looked: Result<Looked, Unlooked>) {
+        self.damaged.extend(looked.as_ref().ok().and_then(|looked| looked.damaged.clone()));
+        self.looked = looked;
+    }
+
+    /// Says what is not shown, why, and what adds it.
+    fn unlooked(&self, what: &str, why: &Unlooked) -> Markup {
+        let told = format!("{what}: {}.", why.reason());
+        match why {
+            Unlooked::NotComputed(_) => missing(&told, &format!("convscope report {}", self.typed())),
+            Unlooked::NoImages(_) => missing(&told, &format!("convscope report {} --data DIR", self.typed())),
+            Unlooked::Damaged(_) => html! { p.missing { (told) } },
+        }
+    }
+
+    /// The table of its layers, which claims no more than the head of the page allows.
+    fn layers(&self) -> Option<Cow<'_, Layers>> {
+        let (_, table) = self.layers.as_ref()?;
+        Some(match standing::verdict(self.standing().as_ref()) {
+            Verdict::NotShown => Cow::Owned(table.of_guesses()),
+            Verdict::Better | Verdict::Unknown => Cow::Borrowed(table),
+        })
+    }
+
+    /// Whether an explanation is about the weights that the page is about.
+    fn is_about(&self, explained: &Explained) -> bool {
+        let Origin { weights, epoch, .. } = &explained.origin;
+        weights == Which::Best.file() && *epoch == self.best()
+    }
+
+    /// What to make of a map: by what is known now of the weights that it is about, not by what was known when they were explained.
+    fn verdict(&self, explained: &Explained, map: &ExplainedMap) -> explain::verdict::Verdict {
+        let standing = if self.is_about(explained) {
+            self.standing()
+        } else {
+            let which = explained.origin.which();
+            which.and_then(|which| Standing::recorded(&self.config, &self.metrics, explained.origin.epoch, which))
+        };
+        explain::verdict::Verdict { standing: standing::verdict(standing.as_ref()), ..map.verdict }
     }
 
     /// The page.
@@ -231,7 +269,7 @@ fn notes(notes: &[String]) -> Markup {
     html! { @for note in notes { p.missing { (note) } } }
 }
 
-/// A page with this title and content, which may load nothing from anywhere.
+/// A page with this title and content, which may load nothing from anywhere. Every page is made here.
 fn document(title: &str, body: &Markup) -> String {
     let style = format!("{}{STYLE}", chart::STYLE);
     let policy = format!(
@@ -252,7 +290,7 @@ fn document(title: &str, body: &Markup) -> String {
             body { main { (body) } }
         }
     };
-    format!("{}\n", page.into_string())
+    format!("{}\n", words::fit(&page.into_string()))
 }
 
 /// Names what is missing and what adds it.

@@ -3,16 +3,13 @@
 use maud::{Markup, html};
 
 use super::words::{name, percent};
-use super::{Report, Shot, missing, picture};
+use super::{Report, Shot, picture};
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
     let looked = match &report.looked {
         Ok(looked) => looked,
-        Err(reason) => {
-            let command = format!("convscope report {} --data DIR", report.typed());
-            return missing(&format!("The pictures are not shown: {reason}."), &command);
-        }
+        Err(why) => return report.unlooked("The pictures are not shown", why),
     };
     html! {
         p {

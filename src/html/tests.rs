@@ -3,14 +3,15 @@ use image::RgbImage;
 use serde_json::json;
 
 use super::*;
-use crate::checkpoint::{Checkpoint, Meta, Weights};
+use crate::checkpoint::{Checkpoint, Meta};
 use crate::cli::{Cli, Command, Training};
 use crate::explain::Judged;
 use crate::explain::learned::ChannelSurvey;
 use crate::explain::verdict::{self, Dependence, Ranking, Verdict};
-use crate::nn::{Block, Spec};
+use crate::inspect::{self, Stage};
+use crate::nn::{Architecture, Strided};
 use crate::ops::conv2d::Kernels;
-use crate::report::{FeatureMaps, Kind, Layer, Order, Scale, ScaleBy, Shown, Span};
+use crate::report::{Kind, Layer, Order, Scale, ScaleBy, Shown, Span};
 use crate::stats::Calibration;
 use crate::study::Settings;
 
@@ -40,6 +41,7 @@ fn metrics() -> Vec<EpochRecord> {
         images_per_s: 100.0,
         train_seconds: 1.0,
         val_seconds: 1.0,
+        val_images: None,
     };
     vec![record(1, 0.7), record(2, 0.8), record(3, 0.75)]
 }
@@ -56,13 +58,14 @@ const PASSING: Verdict = Verdict {
 fn bare(classes: &[&str]) -> Report {
     Report {
         run: "runs/<i>'\"".into(),
+        network: config(classes).training.model.build().unwrap(),
         config: config(classes),
         environment: Some(Environment { adapter: NASTY.into(), kernels: "plain".into(), ..Default::default() }),
         date: "2026-01-31".into(),
         metrics: metrics(),
         kept: [None; 2],
         rejected: Some(Vec::new()),
-        looked: Err("there is no adapter".into()),
+        looked: Err(Unlooked::NotComputed("there is no adapter".into())),
         layers: None,
         damaged: Vec::new(),
         explained: Vec::new(),
@@ -96,6 +99,7 @@ fn complete() -> Report {
     let mean = |images| MeanMap { picture: map.clone(), images, limits: [-0.25, 0.5] };
     let explained = Explained {
         format: explained::FORMAT,
+        origin: Origin { run: None, weights: Which::Best.file().into(), epoch: 2 },
         name: NASTY.into(),
         target: NASTY.into(),
         against: "dog".into(),
@@ -155,8 +159,8 @@ fn layers_json() -> serde_json::Value {
     let learned = json!({"points": 20.0, "low": 10.0, "high": 30.0, "p": 0.001, "verdict": "more"});
     let probe = |gain: serde_json::Value| json!({"trained": 80.0, "low": 70.0, "high": 90.0, "initial": 60.0, "permuted": 50.0, "gain": gain, "learned": learned});
     let repeats =
-        |trained: f64| json!({"trained": trained, "initial": 0.9, "low": -0.1, "high": 0.1, "verdict": "not-shown"});
-    let reset = json!({"drop": 5.0, "low": 2.0, "high": 8.0, "verdict": "in-use"});
+        |trained: f64| json!({"trained": trained, "initial": 0.9, "low": -0.1, "high": 0.1, "verdict": "not_shown"});
+    let reset = json!({"drop": 5.0, "low": 2.0, "high": 8.0, "verdict": "in_use"});
     let layer = |block: usize, (output, receptive_field, parameters), gain: serde_json::Value| {
         let output: [usize; 3] = output;
         json!({
@@ -168,17 +172,23 @@ fn layers_json() -> serde_json::Value {
     };
     let gain = json!({"points": 2.0, "low": 1.0, "high": 3.0, "p": 0.01, "verdict": "more"});
     let layers = [layer(1, ([4, 11, 11], 3, 116), json!(null)), layer(2, ([6, 5, 5], 7, 228), gain)];
-    json!({"format": 2, "weights": "best.safetensors", "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
+    json!({"format": 3, "weights": "best.safetensors", "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
+}
+
+fn strided(config: &mut Config) -> &mut Strided {
+    match &mut config.training.model {
+        Architecture::Strided(strided) => strided,
+        Architecture::Known(_) | Architecture::Listed(_) => unreachable!("it is the default network"),
+    }
 }
 
 /// `depth.json` in which one block is found to be enough.
 fn depth_json(config: &Config) -> serde_json::Value {
     let rung = |blocks: usize, errors: [f64; 2], comparison: serde_json::Value| {
-        let channels = config.training.model.channels[..blocks].to_vec();
-        let spec = Spec { channels, ..config.training.model.clone() };
-        let last = spec.blocks().unwrap().pop().unwrap();
+        let network = config.training.model.first_blocks(blocks).unwrap().build().unwrap();
+        let last = network.last_block();
         json!({
-            "name": format!("d{blocks}"), "blocks": blocks, "left_out": null, "parameters": spec.parameter_count(),
+            "name": format!("d{blocks}"), "blocks": blocks, "left_out": null, "parameters": network.parameter_count(),
             "receptive_field": last.receptive_field, "last_map": last.output[1], "stopped_early": false,
             "errors": errors, "mean_error": (errors[0] + errors[1]) / 2.0, "error_interval": [9.0, 13.0],
             "log_loss": 0.4, "train_loss": [0.7, 0.5, 0.4], "comparison": comparison
@@ -193,7 +203,7 @@ fn depth_json(config: &Config) -> serde_json::Value {
     };
     let standard = arguments.settings(2, Kernels::Plain);
     let training = Training { model: config.training.model.clone(), ..standard.training };
-    let settings = Settings { depths: (1..=training.model.channels.len()).collect(), training, ..standard };
+    let settings = Settings { depths: (1..=training.model.blocks()).collect(), training, ..standard };
     json!({
         "study": {
             "identity": {"program": NASTY, "data": NASTY, "settings": settings},
@@ -318,8 +328,8 @@ fn a_complete_report_is_harmless_and_small() {
 fn features(image: &str, class: &str, notes: &[String], by: ScaleBy) -> String {
     let values: Vec<f32> =
         (0..10 * 25).map(|i| if i / 25 == 1 { 0.0 } else { (i % 25 * (1 + i / 25)) as f32 }).collect();
-    let block = &Spec { channels: vec![10], ..Spec::dogs_vs_cats(12, 2) }.blocks().unwrap()[0];
-    let maps = FeatureMaps::new("Block 1 after ReLU".into(), &values, block, false);
+    let network = Strided { channels: vec![10], ..Strided::dogs_vs_cats(12, 2) }.build().unwrap();
+    let maps = inspect::maps(1, &values, &network, network.last_block(), Stage::Relu);
     let page = FeaturesPage {
         image,
         input: &RgbImage::new(12, 12),
@@ -350,6 +360,54 @@ fn names_in_every_script_are_text_on_every_page() {
         // In the head, in the decision, in the gallery and in the confusion matrix.
         assert!(report.matches(&shown).count() >= 4, "{script}");
     }
+}
+
+/// Control characters, a line break and a mark of direction.
+const OBEYED: &str = "a\u{1b}[2J\u{7}\n\u{85}\u{202e}gpj";
+
+#[test]
+fn what_a_browser_would_obey_is_visible_on_every_page() {
+    let learned = LearnedPage { weights: OBEYED, notes: &[], images: 3, filters: &[], blocks: &[] }.page().unwrap();
+    let mut report = complete();
+    report.run = OBEYED.into();
+    report.config.classes = [OBEYED, "dog"].map(String::from).into();
+    report.explained[0].name = OBEYED.into();
+    report.explained[0].target = OBEYED.into();
+    let alone = report.depth.as_ref().unwrap().page();
+    for page in [&features(OBEYED, OBEYED, &[OBEYED.into()], ScaleBy::default()), &learned, &report.page()] {
+        assert_harmless(page);
+        assert!(page.contains("a\\u001b[2J\\u0007\n\\u0085\\u202egpj"), "the name is there");
+        assert_eq!(page.chars().find(|&c| c != '\n' && crate::terminal::is_obeyed(c)), None);
+    }
+    assert!(!alone.contains("\\u"), "nothing is escaped where there is nothing to escape");
+}
+
+#[test]
+fn limits_stand_with_what_they_limit() {
+    let limits = [
+        ("only <code>depth</code> answers that", 2),
+        ("never shown to be worse. Fewer blocks", 1),
+        ("The galleries show extremes", 1),
+        ("A saliency map that passes its tests", 1),
+    ];
+    let (bare, complete) = (bare(&["cat", "dog"]).page(), complete().page());
+    for (limit, times) in limits {
+        assert_eq!((bare.matches(limit).count(), complete.matches(limit).count()), (0, times), "{limit}");
+    }
+    assert!(bare.contains("One network from one seed.") && complete.contains("One network from one seed."));
+}
+
+#[test]
+fn a_missing_study_is_added_by_one_command() {
+    let report = bare(&["cat", "dog"]);
+    let commands: Vec<String> = report
+        .page()
+        .split("<code>convscope depth ")
+        .skip(1)
+        .map(|rest| rest.split("</code>").next().unwrap().into())
+        .collect();
+    assert_eq!(commands.len(), 2, "in the answer and in the part of the study");
+    assert_eq!(commands[0], commands[1]);
 }
 
 #[test]
@@ -389,7 +447,8 @@ fn a_page_of_what_was_learned_shows_every_channel() {
         1 => LearnedChannel::new(&survey(1.0, 0.005), vec![patch.clone()], &patch, 63, 100),
         _ => LearnedChannel::new(&survey(1.0, 0.25), vec![patch.clone(); 9], &patch, 63, 100),
     };
-    let geometry = Block { input: [3, 63, 63], output: [100, 1, 1], receptive_field: 63, stride: 32, offset: 0 };
+    let network = Strided { channels: vec![1, 1, 1, 1, 100], ..Strided::dogs_vs_cats(63, 2) }.build().unwrap();
+    let geometry = network.last_block().clone();
     let block = LearnedBlock { geometry, dead: 1, quiet: 1, channels: (0..100).map(channel).collect() };
     let filters = [(Some(RgbImage::new(3, 3)), 0.5), (None, 0.0)];
     let learned = LearnedPage { weights: "best", notes: &[], images: 1234, filters: &filters, blocks: &[block] };
@@ -433,8 +492,8 @@ fn only_maps_that_pass_are_counted() {
     };
     let says = |page: &str, count: &str| page.contains(&format!("<dd>{count}</dd><dt>maps by occlusion that pass"));
     assert!(says(&figure(PASSING), "1 of 1"));
-    let guess = figure(Verdict { standing: standing::Verdict::NotShown, ..PASSING });
-    assert!(says(&guess, "0 of 1") && guess.contains("the map explains a guess"));
+    let guess_then = figure(Verdict { standing: standing::Verdict::NotShown, ..PASSING });
+    assert!(says(&guess_then, "1 of 1"), "what is known now of the same weights counts");
     assert!(says(&figure(Verdict { ranking: Ranking::TooLittleChange, ..PASSING }), "0 of 1"));
     assert!(says(&figure(Verdict { dependence: Dependence::SameAsUntrained, ..PASSING }), "0 of 1"));
 }
@@ -551,7 +610,7 @@ fn verdicts_follow_the_figures() {
         Report { layers, ..bare(&["cat", "dog"]) }.page()
     };
     let says = |page: &str, text: &str| assert!(page.contains(text), "{text}: {page}");
-    let used = with("in-use", "not-shown", "less", true);
+    let used = with("in_use", "not_shown", "less", true);
     says(
         &used,
         "In use: put back to its start, it costs more than a point; a probe is not shown to read more from \
@@ -566,10 +625,10 @@ fn verdicts_follow_the_figures() {
         "Undecided: whether this network uses it is not shown; a probe reads less from it than from block 1. Whether",
     );
     says(&undecided, "Whether it uses what these blocks have learned is not shown: 2.");
-    let spare = with("not-missed", "more", "not-shown", true);
+    let spare = with("not_missed", "more", "not_shown", true);
     says(&spare, "Not missed: put back to its start, it costs less than a point;");
     says(&spare, "puts these blocks back to their start: 2.");
-    let guessing = with("undecided", "chance", "not-shown", false);
+    let guessing = with("undecided", "chance", "not_shown", false);
     says(
         &guessing,
         "Undecided: this network is not shown to be better than guessing; no probe is shown to read anything from it or from \
@@ -579,6 +638,89 @@ fn verdicts_follow_the_figures() {
     says(&guessing, "(+1.0 to +3.0, neither beats chance)");
     for page in [used, undecided, spare, guessing] {
         assert!(!page.contains("signal, not noise") && !page.contains("critical"), "{page}");
+    }
+}
+
+/// A map is judged by how its weights do, as the page knows it now, whatever was known when it was made.
+#[test]
+fn maps_are_judged_by_the_standing_of_their_weights() {
+    let standings = [standing::Verdict::Better, standing::Verdict::NotShown, standing::Verdict::Unknown];
+    let confusion = |right: usize| vec![vec![right, 100 - right], vec![100 - right, right]];
+    let other = "which are not those of the head of this page";
+    for known_then in standings {
+        for (right, believed) in [(90, true), (52, false)] {
+            let page = |origin: Origin| {
+                let mut report = complete();
+                report.looked = report.looked.map(|looked| Looked { confusion: confusion(right), ..looked });
+                // Of 200 images: the last weights do well, those of the first epoch no better than guessing.
+                report.config = Config { val_pictures: 200, val_of_class: vec![100, 100], ..report.config };
+                report.metrics[0].val_acc = 0.5;
+                report.metrics[2].val_acc = 0.95;
+                report.kept = [Some(2), Some(3)];
+                report.explained[0].origin = origin;
+                report.explained[0].maps[0].verdict.standing = known_then;
+                report.page()
+            };
+            let of = |which: Which, epoch| page(Origin { run: None, weights: which.file().into(), epoch });
+            let counted = "maps by occlusion that pass";
+            let passes = "in both tests.";
+            let same = of(Which::Best, 2);
+            assert_eq!(
+                (same.contains(passes), same.contains(counted)),
+                (believed, believed),
+                "{known_then:?}, {right}"
+            );
+            assert!(!same.contains(other));
+            let last = of(Which::Last, 3);
+            assert!(last.contains(passes) && last.contains(other), "{known_then:?}");
+            assert!(!last.contains(counted), "the answer is about the best weights");
+            let earlier = of(Which::Best, 1);
+            assert!(!earlier.contains(passes) && earlier.contains(other), "{known_then:?}");
+        }
+    }
+}
+
+/// What helps depends on what is in the way.
+#[test]
+fn what_is_not_shown_has_one_remedy_that_helps() {
+    let page = |why: Unlooked| Report { looked: Err(why), ..bare(&["cat", "dog"]) }.page();
+    let again = "To add it: <code>convscope report '";
+    let elsewhere = page(Unlooked::NoImages("the photos are gone".into()));
+    assert_eq!([again, " --data DIR</code>"].map(|text| elsewhere.matches(text).count()), [4, 4]);
+    let not_computed = page(Unlooked::NotComputed("there is no adapter".into()));
+    assert_eq!([again, " --data DIR</code>"].map(|text| not_computed.matches(text).count()), [4, 0]);
+    let damaged = page(Unlooked::Damaged("best.safetensors is damaged; train anew".into()));
+    assert_eq!([again, " --data DIR</code>"].map(|text| damaged.matches(text).count()), [0, 0]);
+    for (page, reason) in [
+        (elsewhere, "the photos are gone."),
+        (not_computed, "there is no adapter."),
+        (damaged, "best.safetensors is damaged; train anew."),
+    ] {
+        assert_eq!(page.matches(reason).count(), 4, "{reason}");
+    }
+}
+
+#[test]
+fn the_table_of_layers_claims_no_more_than_the_head() {
+    let with = |right: usize, conclusive: bool| {
+        let mut report = complete();
+        let confusion = vec![vec![right, 100 - right], vec![100 - right, right]];
+        report.looked = report.looked.map(|looked| Looked { confusion, ..looked });
+        if !conclusive {
+            report.layers = report.layers.map(|(folder, table)| (folder, table.of_guesses()));
+        }
+        report.page()
+    };
+    let claims =
+        ["In use: put back", ">in use<", "2 to 3 of 4", "1 missed", "The network uses what every one of its blocks"];
+    let disagree = "While the two disagree, nothing is concluded.";
+    let better = with(90, true);
+    claims.iter().for_each(|claim| assert!(better.contains(claim), "{claim}"));
+    assert!(!better.contains(disagree));
+    for (page, contradicted) in [(with(52, true), true), (with(52, false), false), (with(90, false), false)] {
+        claims.iter().for_each(|claim| assert!(!page.contains(claim), "{claim}"));
+        assert!(page.contains("Undecided: this network is not shown to be better than guessing"), "{page}");
+        assert_eq!(page.contains(disagree), contradicted);
     }
 }
 
@@ -602,12 +744,12 @@ fn a_table_of_another_version_is_named_and_left_out() {
     assert_eq!(read(&layers_json().to_string()), Ok(true));
     let mut old = layers_json();
     old.as_object_mut().unwrap().remove("format");
-    for table in [old, json!({"format": 3})] {
+    for table in [old, json!({"format": 4})] {
         let error = read(&table.to_string()).unwrap_err();
         let told = "layers.json: format: was written by another version of convscope; run `convscope layers` again";
         assert!(error.contains(told), "{error}");
     }
-    assert!(read("{\"format\": 2}").unwrap_err().contains("cannot be used: missing field"));
+    assert!(read("{\"format\": 3}").unwrap_err().contains("cannot be used: missing field"));
     assert!(read("[").unwrap_err().contains("cannot be used: "));
 }
 
@@ -634,6 +776,27 @@ fn explanations_that_cannot_be_used_are_named() {
     old["maps"][0]["verdict"] = json!("It depends on what was learned.");
     let mut later = serde_json::to_value(&sound).unwrap();
     later["format"] = json!(99);
+    let sound_json = serde_json::to_value(&sound).unwrap();
+    for (pointer, value, told) in [
+        ("/scale/limit", json!(-1.0), "scale.limit is -1e0"),
+        ("/scale/limit", json!(1e300), "scale.limit: number out of range"),
+        ("/scale/signed", json!(false), "scale.signed is false"),
+        ("/maps/0/scale/limit", json!(-0.5), "maps[0]: scale.limit is"),
+        ("/maps/0/control_scale/limit", json!(-0.5), "maps[0]: control_scale.limit is"),
+        ("/maps/0/control_scale/signed", json!(false), "maps[0]: signed differs"),
+        ("/coarse", json!(""), "coarse is empty"),
+        ("/origin/run", json!("0f"), "run is \"0f\", not null"),
+        ("/origin/weights", json!("other.safetensors"), "weights is \"other.safetensors\""),
+        ("/origin/epoch", json!(0), "epoch is 0: expected 1 to"),
+    ] {
+        let mut changed = sound_json.clone();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        write("sound", &changed.to_string());
+        let found = run.explained(5);
+        assert!(found.usable.is_empty() && found.damaged[0].contains(told), "{pointer}: {:?}", found.damaged);
+    }
+    write("sound", &sound_json.to_string());
+
     let mut misspelt = serde_json::to_value(&sound).unwrap();
     misspelt["maps"][0]["verdict"]["ranking"] = json!("best");
     write("old", &old.to_string());
@@ -671,7 +834,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     let run_dir = crate::run_dir::RunDir::at(run.clone());
     run_dir.write_metrics(&metrics()).unwrap();
     let opened = || Run::open(&run).unwrap();
-    let read = |depth: Option<&Path>| Report::read(&opened(), depth, Err("unknown".into()), Default::default());
+    let read = |depth: Option<&Path>| Report::read(&opened(), depth, Default::default());
 
     let report = read(None).unwrap();
     assert!(report.layers.is_none() && report.depth.is_none());
@@ -680,10 +843,10 @@ fn the_newest_table_and_a_fitting_study_are_found() {
 
     // The weights that were kept decide what is best, not the table.
     let keep = |which: Which, epoch| {
-        let spec = config.training.model.clone();
-        let weights = Weights::initial(&spec, 0);
-        let meta = Meta { spec, classes: config.classes.clone(), epoch, drawn: false };
-        run_dir.write_checkpoint(which.file(), &Checkpoint { meta, weights }).unwrap();
+        let architecture = config.training.model.clone();
+        let classes = config.classes.clone();
+        let meta = Meta { architecture, classes, epoch, drawn: false, made_by: None, val_loss: None };
+        run_dir.write_checkpoint(which.file(), &Checkpoint::initial(meta)).unwrap();
         read(None).unwrap()
     };
     assert_eq!(keep(Which::Best, 3).best(), 3);
@@ -712,7 +875,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     );
 
     let mut other = config.clone();
-    other.training.model.channels = vec![4, 8];
+    strided(&mut other).channels = vec![4, 8];
     write_study(folder.path(), "depth", &depth_json(&other));
     assert!(read(None).unwrap().depth.is_none(), "a study of another network is not taken for an answer unasked");
     let drawn = Config { data: None, ..config.clone() };
@@ -777,7 +940,7 @@ fn a_study_with_another_recipe_says_what_differs() {
         assert!(page.contains(told), "the page says so too: {name}");
     }
 
-    type Change = fn(&mut Spec);
+    type Change = fn(&mut Strided);
     let changes: [(Change, &str); 3] = [
         (|model| model.dropout = 0.5, "dropout: 0.5, in the run "),
         (|model| model.channels = vec![4, 8], "channels: 4,8, in the run 4,6"),
@@ -785,12 +948,12 @@ fn a_study_with_another_recipe_says_what_differs() {
     ];
     for (change, told) in changes {
         let mut other = config.clone();
-        change(&mut other.training.model);
+        change(strided(&mut other));
         let note = study_of(&other, |_| ()).note(&config);
         assert!(note.contains("another network") && note.contains(told), "{told}: {note}");
     }
     let mut deeper = config.clone();
-    deeper.training.model.channels.push(8);
+    strided(&mut deeper).channels.push(8);
     let part = study_of(&deeper, |study| study["study"]["identity"]["settings"]["depths"] = json!([1, 2]));
     assert!(part.note(&deeper).contains("blocks of the reference: 2, in the run 3"), "{}", part.note(&deeper));
 }

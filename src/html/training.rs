@@ -6,8 +6,9 @@ use maud::{Markup, html};
 
 use super::chart::{Chart, LineChart, Look, Reliability, ReliabilityBin, Series};
 use super::words::{count, name, percent, plain};
-use super::{Environment, LEVEL, Looked, Report, figure, missing};
+use super::{LEVEL, Looked, Report, figure};
 use crate::cli::Which;
+use crate::environment::Environment;
 use crate::standing::Standing;
 use crate::stats::{Calibration, CalibrationBin, ClassCounts, log_loss_of_shares, macro_mean, wilson};
 use crate::train::EpochRecord;
@@ -91,7 +92,7 @@ pub fn part(report: &Report) -> Markup {
                 h3 { "Whether its probabilities mean what they say" }
                 (calibration(looked))
             }
-            Err(reason) => (missing(&format!("Not known: {reason}."), &format!("convscope report {} --data DIR", report.typed()))),
+            Err(why) => (report.unlooked("Not known", why)),
         }
     }
 }

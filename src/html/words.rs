@@ -5,9 +5,16 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 use sha2::{Digest, Sha256};
 
+use crate::terminal::visible;
+
 /// The hash by which a content-security policy knows a style sheet.
 pub fn sha256(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text.as_bytes()))
+}
+
+/// A page in which what a browser would obey instead of show is made visible. Its line breaks are its own.
+pub fn fit(page: &str) -> String {
+    page.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
 /// 12,345

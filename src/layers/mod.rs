@@ -4,7 +4,7 @@
 //! its checkpoint. Every figure of a block answers one question, and none answers whether a smaller network trained anew would
 //! do as well: that is what cross-validation over depths is for.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Weights;
 use crate::data::Pictures;
-use crate::explain::{Lens, Question};
+use crate::explain::Lens;
 use crate::nn::Network;
+use crate::standing::{Standing, Verdict};
 use crate::stats::{self, effective_rank, paired_difference};
 
 mod channels;
@@ -27,13 +28,13 @@ pub use channels::{Ablation, Enough};
 pub use probes::{Gain, ProbeRow};
 pub use repeatability::Repeatability;
 pub use reset::Reset;
-pub use verdict::{LIMITS, Other, Reading, ResetVerdict, Steadiness};
+pub use verdict::{CONTRADICTED, LIMITS, Other, Reading, ResetVerdict, Steadiness};
 
 use channels::ablations;
 use features::{Features, Loaded};
 use probes::probes;
 use repeatability::{FAINT_NOISE, STRONG_NOISE, changes};
-use reset::{STATISTICS_BATCHES, beats_guessing, reset, scores};
+use reset::{STATISTICS_BATCHES, beside_guessing, reset, scores};
 
 /// Fresh draws of a block's weights.
 const REDRAWS: u64 = 10;
@@ -47,13 +48,16 @@ const LEVEL: f64 = 0.95;
 const POINT: f64 = 1.0;
 
 /// Number of the format of `layers.json`: it changes with what its figures mean.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// The table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Layers {
     /// Number of the format.
     pub format: u32,
+    /// The run's id, in runs that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     /// File of the weights, in the run's folder.
     pub weights: String,
     /// Pictures, as many of each class.
@@ -113,13 +117,16 @@ pub struct Subjects<'a> {
     pub held_out: &'a dyn Pictures,
     /// Pictures to estimate running statistics on, after a reset. Their labels are not used.
     pub unlabelled: &'a dyn Pictures,
+    /// Names of the classes.
+    pub classes: &'a [String],
     /// The most pictures of `held_out` to use.
     pub most: usize,
     /// Epochs from which `held_out` chose the network; 1 where it had no say.
     pub epochs: usize,
 }
 
-/// Makes the table of the `trained` weights, which are named by their file. `progress` is told what comes next.
+/// Makes the table of the `trained` weights, which are named by their file, and finds how these do beside guessing on the same
+/// images. `progress` is told what comes next.
 ///
 /// # Errors
 /// When there are too few pictures, or the device failed.
@@ -130,8 +137,8 @@ pub fn study(
     subjects: &Subjects,
     seed: u64,
     mut progress: impl FnMut(&str),
-) -> Result<Layers> {
-    let order = balanced(subjects.held_out, subjects.most, lens.network().classes())?;
+) -> Result<(Layers, Standing)> {
+    let order = balanced(subjects.held_out, subjects.most, subjects.classes)?;
     let pictures = Loaded::new(subjects.held_out, &order)?;
 
     progress("what the network makes of the pictures");
@@ -156,8 +163,9 @@ pub fn study(
     progress("running statistics");
     let kept = scores(lens, trained, &statistics, &pictures, pictures.labels.len(), seed)?;
     // As it is, and as resets, which need new statistics, are compared with.
-    let conclusive =
-        [&correct, &kept].iter().all(|scores| beats_guessing(scores, lens.network().classes(), subjects.epochs));
+    let [standing, anew] =
+        [&correct, &kept].map(|scores| beside_guessing(scores, lens.network().classes(), subjects.epochs));
+    let conclusive = [standing, anew].iter().all(|standing| standing.verdict() == Verdict::Better);
 
     progress("channels replaced by their means");
     lens.load(trained);
@@ -197,8 +205,9 @@ pub fn study(
         layers.push(layer);
     }
     lens.load(trained);
-    Ok(Layers {
+    let table = Layers {
         format: FORMAT,
+        run: None,
         weights: file.into(),
         pictures: order.len(),
         seed,
@@ -207,7 +216,8 @@ pub fn study(
         conclusive,
         layers,
         limits: LIMITS.into(),
-    })
+    };
+    Ok((table, standing))
 }
 
 /// A loss of accuracy on the same images, in percentage points, with its 95 % interval (Tango's).
@@ -240,27 +250,58 @@ fn percent(correct: &[f64]) -> f64 {
 }
 
 /// As many pictures of each class, in turn, so that any first part of them is balanced too.
-fn balanced(pictures: &dyn Pictures, most: usize, classes: usize) -> Result<Vec<usize>> {
+fn balanced(pictures: &dyn Pictures, most: usize, names: &[String]) -> Result<Vec<usize>> {
+    let classes = names.len();
     let mut of_class = vec![Vec::new(); classes];
     for index in 0..pictures.len() {
         of_class[pictures.label(index) as usize].push(index);
     }
-    let each = of_class.iter().map(Vec::len).min().unwrap_or(0).min(most / classes);
     ensure!(most / classes >= LEAST, "--pictures {most}: expected at least {} for {classes} classes", classes * LEAST);
+    let (fewest, rarest) = of_class.iter().map(Vec::len).zip(names).min().context("there is no class")?;
+    let each = fewest.min(most / classes);
     ensure!(
-        each >= LEAST,
-        "{each} pictures of a class are too few for this study: it needs at least {LEAST} of each that the network was not \
-         trained on"
+        fewest >= LEAST,
+        "of the class '{rarest}' there are only {fewest} images that the network was not trained on, and at least {LEAST} of each \
+         class are needed; train anew with more validation images (more in all, a larger --val-share, or --val)"
     );
     Ok((0..each).flat_map(|turn| of_class.iter().map(move |indices| indices[turn * indices.len() / each])).collect())
 }
 
 /// 1 where the picture's class has the largest logit, else 0.
 fn correct(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
-    logits.iter().zip(labels).map(|(logits, &label)| f64::from(Question::of(logits, None).target == label)).collect()
+    logits.iter().zip(labels).map(|(logits, &label)| f64::from(stats::argmax(logits) == label)).collect()
 }
 
 /// The log-loss of each picture.
 fn losses(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
     logits.iter().zip(labels).map(|(logits, &label)| stats::log_loss(logits, &[label])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Subset;
+    use crate::data::drawn::DrawnPets;
+
+    /// Drawn cats and dogs in turn.
+    fn pets(cats: usize, dogs: usize) -> (DrawnPets, Vec<usize>) {
+        let pets = DrawnPets::new(0, 0, 100, 8, 1 << 20);
+        let of = |class: u32| (0..100).filter(|&index| pets.label(index) == class).collect::<Vec<_>>();
+        let chosen = [&of(0)[..cats], &of(1)[..dogs]].concat();
+        (pets, chosen)
+    }
+
+    #[test]
+    fn too_few_images_of_a_class_are_told_with_the_remedy() {
+        let names = ["cat", "dog"].map(String::from);
+        let (pictures, chosen) = pets(30, 5);
+        let error = balanced(&Subset::new(&pictures, chosen), 2000, &names).unwrap_err().to_string();
+        assert!(error.starts_with("of the class 'dog' there are only 5 images"), "{error}");
+        assert!(error.contains("at least 10 of each class") && error.contains("--val-share"), "{error}");
+        let (pictures, chosen) = pets(30, 12);
+        let order = balanced(&Subset::new(&pictures, chosen.clone()), 2000, &names).unwrap();
+        assert_eq!(order.len(), 24);
+        let error = balanced(&Subset::new(&pictures, chosen), 10, &names).unwrap_err().to_string();
+        assert!(error.starts_with("--pictures 10: expected at least 20 for 2 classes"), "{error}");
+    }
 }

@@ -10,7 +10,7 @@ use crate::checkpoint::Weights;
 use crate::explain::Lens;
 use crate::gpu::GpuError;
 use crate::nn::{Mode, Optimizer};
-use crate::standing::{Standing, Verdict};
+use crate::standing::Standing;
 
 /// Batches that the running statistics are estimated on anew after a reset.
 pub(super) const STATISTICS_BATCHES: u32 = 10;
@@ -36,12 +36,10 @@ impl Reset {
     }
 }
 
-/// Whether the share of right pictures, as many of each class, is shown to lie above that of guesses. These pictures chose the
-/// network from so many `epochs`.
-pub(super) fn beats_guessing(correct: &[f64], classes: usize, epochs: usize) -> bool {
+/// How the network does beside guessing on images, as many of each class, which chose it from so many `epochs`.
+pub(super) fn beside_guessing(correct: &[f64], classes: usize, epochs: usize) -> Standing {
     let right = correct.iter().filter(|&&correct| correct == 1.0).count();
-    let commonest = Some(correct.len() / classes);
-    Standing { right, images: correct.len(), commonest, epochs }.verdict() == Verdict::Better
+    Standing { right, images: correct.len(), commonest: Some(correct.len() / classes), epochs }
 }
 
 /// The trained weights, but those of block `number`, counted from 0, from `other`.
@@ -107,6 +105,7 @@ mod tests {
 
     use super::super::POINT;
     use super::*;
+    use crate::standing::Verdict;
 
     #[test]
     fn resets_are_judged_by_their_intervals() {
@@ -155,6 +154,8 @@ mod tests {
 
     #[test]
     fn guesses_are_told_from_knowledge() {
+        let beats_guessing =
+            |correct: &[f64], classes, epochs| beside_guessing(correct, classes, epochs).verdict() == Verdict::Better;
         assert!(beats_guessing(&[vec![1.0; 600], vec![0.0; 400]].concat(), 2, 1));
         assert!(!beats_guessing(&[vec![1.0; 510], vec![0.0; 490]].concat(), 2, 1));
         assert!(beats_guessing(&[vec![1.0; 510], vec![0.0; 490]].concat(), 3, 1));

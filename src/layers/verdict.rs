@@ -13,9 +13,13 @@ pub const LIMITS: &str = "Repeatability is near 1 for untrained networks too, an
                           blocks were trained to fit it, not that a smaller network trained anew would miss it: only `depth` answers \
                           that. Training with Dropout2d makes the removal of single channels look harmless.";
 
+/// What is said where a table is conclusive, but the network was not shown to do better than guessing on its validation images.
+pub const CONTRADICTED: &str = "On the images of this table the network does better than guessing, on its validation images it was not shown \
+                                to. While the two disagree, nothing is concluded.";
+
 /// Whether this network uses what a block has learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum ResetVerdict {
     /// More than a point is lost without it, even at the lower end of the interval.
     InUse,
@@ -48,7 +52,7 @@ impl fmt::Display for ResetVerdict {
 
 /// What the comparison of two probes shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Reading {
     /// More can be read than from the other.
     More,
@@ -87,7 +91,7 @@ impl Reading {
 
 /// How a block's maps outlast noise, against those of the network before training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Steadiness {
     /// They outlast it better.
     More,
@@ -132,6 +136,20 @@ impl Layer {
 }
 
 impl Layers {
+    /// The same table of a network that was not shown to do better than guessing on the images that the reader is told of first:
+    /// nothing follows from its resets and ablations then.
+    pub fn of_guesses(&self) -> Self {
+        let mut table = Self { conclusive: false, ..self.clone() };
+        for layer in &mut table.layers {
+            for reset in [&mut layer.reset, &mut layer.redrawn] {
+                reset.verdict = ResetVerdict::of((reset.low, reset.high), false);
+            }
+            (layer.ablation.missed, layer.ablation.enough) = (None, None);
+            layer.verdict = layer.in_words(false);
+        }
+        table
+    }
+
     /// Whether the last block is useless, in short; none where there is no block.
     pub fn answer(&self) -> Option<String> {
         let last = self.layers.last()?;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use super::{MOST_PICTURES, equal, within};
 use crate::cli::{Config, Folders, OptimizerName, Training};
 use crate::data::pets;
 use crate::nn::{Architecture, Network};
+use crate::terminal::is_obeyed;
 
 /// A setting that is out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +88,9 @@ fn check_network(architecture: &Architecture) -> Result<Network> {
 pub(super) fn check_classes(classes: &[String], expected: usize) -> Result<()> {
     ensure!(classes.len() == expected, "classes: {} names for the {expected} classes of the model", classes.len());
     ensure!(!classes.iter().any(String::is_empty), "classes: a name is empty");
+    if let Some(class) = classes.iter().find(|class| class.chars().any(is_obeyed)) {
+        bail!("classes: {class:?} has a character that is not shown");
+    }
     let distinct: BTreeSet<&String> = classes.iter().collect();
     ensure!(distinct.len() == classes.len(), "classes: two have the same name");
     Ok(())
@@ -106,7 +110,18 @@ pub(super) fn check_folder(field: &str, folder: Option<&str>, classes: &[String]
 
 /// Checks `config.json`.
 pub(super) fn check_config(config: &Config) -> Result<Network> {
-    let Config { data, folders, val_share, classes, train_pictures, val_pictures, val_of_class, training } = config;
+    let Config {
+        id,
+        data,
+        folders,
+        val_share,
+        classes,
+        train_pictures,
+        val_pictures,
+        val_of_class,
+        val_list,
+        training,
+    } = config;
     let network = check_training(training)?;
     check_classes(classes, network.classes())?;
     check_folders(folders, data.is_some())?;
@@ -121,7 +136,21 @@ pub(super) fn check_config(config: &Config) -> Result<Network> {
         let images = val_of_class.iter().fold(0usize, |sum, &images| sum.saturating_add(images));
         equal("the sum of val_of_class", images, *val_pictures).context("by val_pictures")?;
     }
+    // Nor do they have a name, or say what photos they were judged by.
+    id.as_deref().map_or(Ok(()), |id| hexadecimal("id", id, 32))?;
+    val_list.as_deref().map_or(Ok(()), |list| hexadecimal("val_list", list, 64))?;
+    ensure!(
+        val_list.is_some() == (id.is_some() && data.is_some()),
+        "val_list: expected where there are id and data, and nowhere else"
+    );
     Ok(network)
+}
+
+/// Checks so many hexadecimal digits.
+pub(super) fn hexadecimal(field: &str, text: &str, digits: usize) -> Result<()> {
+    let good = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    ensure!(good, "{field} is {text:?}: expected {digits} hexadecimal digits");
+    Ok(())
 }
 
 /// Checks what was said of a data folder's folders.

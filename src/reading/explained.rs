@@ -6,8 +6,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{amount, number, share, unusable, versioned, within};
+use super::{Run, amount, number, share, unusable, versioned, within};
 use crate::html::{EXPLAINED, Explained, ExplainedMap, FORMAT};
+use crate::report::Scale;
 
 /// The newest explanations of a run.
 #[derive(Debug, Default)]
@@ -19,9 +20,9 @@ pub struct FoundExplanations {
 }
 
 impl FoundExplanations {
-    /// At most `most` below a run's folder, about a network of these classes.
-    pub(super) fn newest(run: &Path, classes: &[String], most: usize) -> Self {
-        let Ok(folders) = fs::read_dir(run.join("explain")) else { return Self::default() };
+    /// At most `most` below a run's folder, about its network.
+    pub(super) fn newest(run: &Run, most: usize) -> Self {
+        let Ok(folders) = fs::read_dir(run.folder().join("explain")) else { return Self::default() };
         let mut files: Vec<_> = folders
             .flatten()
             .map(|folder| folder.path().join(EXPLAINED))
@@ -33,7 +34,7 @@ impl FoundExplanations {
             if found.usable.len() == most {
                 break;
             }
-            match read(file, classes) {
+            match read(file, run) {
                 Ok(explained) => found.usable.push(explained),
                 Err(error) => found.damaged.push(format!("{error:#}")),
             }
@@ -43,9 +44,14 @@ impl FoundExplanations {
     }
 }
 
-fn read(file: &Path, classes: &[String]) -> Result<Explained> {
-    let explained: Explained = versioned(file, FORMAT, "`explain` the image again")?;
-    check_explained(&explained, classes).with_context(|| unusable(file))?;
+fn read(file: &Path, run: &Run) -> Result<Explained> {
+    const REMEDY: &str = "`explain` the image again";
+    let explained: Explained = versioned(file, FORMAT, REMEDY)?;
+    let check = || -> Result<()> {
+        run.check_origin(&explained.origin).context("origin").context(REMEDY)?;
+        check_explained(&explained, &run.config().classes)
+    };
+    check().with_context(|| unusable(file))?;
     Ok(explained)
 }
 
@@ -63,6 +69,9 @@ fn check_explained(explained: &Explained, classes: &[String]) -> Result<()> {
     explained.photo.check().context("photo")?;
     explained.evidence.check().context("evidence")?;
     explained.over.check().context("over")?;
+    check_scale("scale", explained.scale)?;
+    ensure!(explained.scale.signed, "scale.signed is false: expected true, since evidence has a sign");
+    ensure!(!explained.coarse.is_empty(), "coarse is empty");
     ensure!(!explained.maps.is_empty(), "maps is empty");
     ensure!(!explained.baselines.is_empty(), "baselines is empty");
     for (index, map) in explained.maps.iter().enumerate() {
@@ -76,12 +85,20 @@ fn check_explained(explained: &Explained, classes: &[String]) -> Result<()> {
     Ok(())
 }
 
+fn check_scale(field: &str, scale: Scale) -> Result<()> {
+    amount(format!("{field}.limit"), scale.limit.into())
+}
+
 fn check_map(map: &ExplainedMap) -> Result<()> {
     ensure!(!map.method.is_empty(), "method is empty");
     ensure!(!map.reading.is_empty(), "reading is empty");
     map.map.check().context("map")?;
     map.over.check().context("over")?;
     map.control.check().context("control")?;
+    check_scale("scale", map.scale)?;
+    check_scale("control_scale", map.control_scale)?;
+    let alike = map.scale.signed == map.control_scale.signed;
+    ensure!(alike, "signed differs between scale and control_scale, which are of one method");
     map.similarity.map_or(Ok(()), |similarity| within("similarity", similarity, -1.000_001..=1.000_001))?;
     number("deletion", map.deletion)?;
     number("insertion", map.insertion)?;

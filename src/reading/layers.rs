@@ -2,16 +2,15 @@
 
 use anyhow::{Context, Result, ensure};
 
+use super::run::check_weights;
 use super::{MOST_PICTURES, equal, interval, number, percent, share, within};
-use crate::cli::Which;
 use crate::layers::{Ablation, Gain, Layer, Layers, ProbeRow, Repeatability, Reset, ResetVerdict, parameters};
 use crate::nn::{Block, Network};
 
 /// Checks a table by itself and against the network that it is about.
 pub(super) fn check_layers(table: &Layers, network: &Network) -> Result<()> {
     let Layers { weights, pictures, accuracy, accuracy_anew, conclusive, layers, .. } = table;
-    let known = [Which::Best, Which::Last].map(Which::file);
-    ensure!(known.contains(&weights.as_str()), "weights is {weights:?}: expected {}", known.join(" or "));
+    check_weights(weights)?;
     within("pictures", *pictures, 1..=MOST_PICTURES)?;
     percent("accuracy", *accuracy)?;
     percent("accuracy_anew", *accuracy_anew)?;

@@ -9,6 +9,11 @@ use serde::Deserialize;
 use super::{amount, equal, share, table, unusable, within};
 use crate::nn::Network;
 
+/// Which weights the tables are about: the last file that `learned` writes.
+pub(crate) const LEARNED: &str = "learned.json";
+/// The table of the channels.
+pub(super) const CHANNELS: &str = "channels.csv";
+
 /// What drives a network's channels up.
 #[derive(Clone, Debug)]
 pub struct Learned {
@@ -55,7 +60,7 @@ pub struct PatchRow {
 impl Learned {
     /// Reads the tables in a folder, which are to be about this network.
     pub(super) fn read(folder: &Path, network: &Network) -> Result<Self> {
-        let [channels, patches] = ["channels.csv", "patches.csv"].map(|name| folder.join(name));
+        let [channels, patches] = [CHANNELS, "patches.csv"].map(|name| folder.join(name));
         let learned = Self {
             channels: table(&channels, &["block", "channel", "share_of_pictures", "mean"])?,
             patches: table(&patches, &["block", "channel", "rank", "picture", "top", "left", "bottom", "right"])?,

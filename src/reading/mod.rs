@@ -22,17 +22,42 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::checkpoint::field_problem;
+use crate::cli::Which;
 
 pub use config::{OutOfRange, check_batch, check_recipe, check_val_share};
 pub use explained::FoundExplanations;
+pub(crate) use learned::LEARNED;
 pub use learned::{ChannelRow, Learned, PatchRow};
 pub use run::Run;
-pub(crate) use run::VALIDATION;
+pub(crate) use run::{REMEDY, VALIDATION, digest_of_list};
 
 /// Pictures, files and the like that one folder may tell of.
 const MOST_PICTURES: usize = 10_000_000;
 /// The largest number that can come out of kernels that count in 32-bit floating point.
 const LARGEST: f64 = f32::MAX as f64;
+
+/// Which weights a result is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The run's id, in runs that have one.
+    pub run: Option<String>,
+    /// File of the weights, in the run's folder.
+    pub weights: String,
+    /// Their epoch.
+    pub epoch: usize,
+}
+
+impl Origin {
+    /// Those of a run's epoch.
+    pub fn new(run: &Run, which: Which, epoch: usize) -> Self {
+        Self { run: run.config().id.clone(), weights: which.file().into(), epoch }
+    }
+
+    /// The choice that their file is.
+    pub fn which(&self) -> Option<Which> {
+        [Which::Best, Which::Last].into_iter().find(|which| which.file() == self.weights)
+    }
+}
 
 /// Reads a JSON file of this form.
 ///

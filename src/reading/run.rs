@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
-use super::config::check_config;
+use super::config::{check_config, hexadecimal};
 use super::explained::FoundExplanations;
 use super::layers::check_layers;
-use super::learned::Learned;
-use super::{amount, differences, equal, json, newest, parsed, share, table, unusable, versioned, within};
+use super::learned::{CHANNELS, LEARNED, Learned};
+use super::{Origin, amount, differences, equal, json, newest, parsed, share, table, unusable, versioned, within};
 use crate::checkpoint::{Checkpoint, Meta};
 use crate::cli::{Config, Which};
 use crate::data::Rejected;
-use crate::html::Environment;
+use crate::data::names::legible;
+use crate::data::split;
+use crate::environment::Environment;
 use crate::layers::{FORMAT, Layers};
 use crate::nn::Network;
 use crate::ops::conv2d::Kernels;
@@ -26,6 +29,8 @@ use crate::train::EpochRecord;
 pub(crate) const VALIDATION: &str = "validation.csv";
 /// How a run was made.
 const CONFIG: &str = "config.json";
+/// What helps where a file cannot be used that cannot be made again.
+pub(crate) const REMEDY: &str = "put the file back from a copy of the run, or train it anew";
 
 /// A run that was made some time ago: its folder, and how it was made.
 #[derive(Clone, Debug)]
@@ -80,31 +85,55 @@ impl Run {
         let name = which.file();
         let bytes = read(&self.folder, name)?;
         let read = || -> Result<Checkpoint> {
-            self.check_meta(&Meta::from_bytes(&bytes)?)?;
+            self.meta(&bytes)?;
             Ok(Checkpoint::from_bytes(&bytes)?)
         };
-        read().with_context(|| unusable(&self.file(name)))
+        read().with_context(|| unusable(&self.file(name))).context(REMEDY)
     }
 
-    fn check_meta(&self, meta: &Meta) -> Result<()> {
-        let Config { data, classes, training, .. } = &self.config;
+    /// What a file of weights says of itself, held against the settings.
+    fn meta(&self, bytes: &[u8]) -> Result<Meta> {
+        let meta = Meta::from_bytes(bytes)?;
+        let Config { id, data, classes, training, .. } = &self.config;
         let mut found = differences("model", &meta.architecture, &training.model);
         found.extend(differences("classes", &meta.classes, classes));
         found.extend(differences("drawn", &meta.drawn, &data.is_none()));
+        found.extend(differences("the run's id (made_by)", &meta.made_by, id));
         ensure!(found.is_empty(), "it belongs to another run than {CONFIG}: {}", found.join("; "));
-        within("epoch", meta.epoch, 1..=training.epochs).with_context(|| format!("by epochs of {CONFIG}"))
+        within("epoch", meta.epoch, 1..=training.epochs).with_context(|| format!("by epochs of {CONFIG}"))?;
+        ensure!(meta.val_loss.is_some() == id.is_some(), "val_loss: expected where there is made_by, and nowhere else");
+        meta.val_loss.map_or(Ok(()), |loss| amount("val_loss", loss))?;
+        Ok(meta)
+    }
+
+    /// Checks which weights a result says that it is about.
+    pub(super) fn check_origin(&self, Origin { run, weights, epoch }: &Origin) -> Result<()> {
+        self.check_run(run)?;
+        check_weights(weights)?;
+        within("epoch", *epoch, 1..=self.config.training.epochs).with_context(|| format!("by epochs of {CONFIG}"))
+    }
+
+    /// Checks the run that a result names as its own.
+    fn check_run(&self, run: &Option<String>) -> Result<()> {
+        let differences = differences("run", run, &self.config.id);
+        ensure!(differences.is_empty(), "it belongs to another run than {CONFIG}: {}", differences.join("; "));
+        Ok(())
     }
 
     /// What became of its epochs.
     ///
     /// # Errors
-    /// When there is no table of them, it has no line, or a line cannot be right.
+    /// When there is no table of them, it has no line, a line cannot be right, or the weights tell otherwise.
     pub fn metrics(&self) -> Result<Vec<EpochRecord>> {
         let path = self.file("metrics.csv");
         let columns =
             ["epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s", "train_seconds", "val_seconds"];
         let records: Vec<EpochRecord> = table(&path, &columns).context("is this a finished run?")?;
-        self.check_metrics(&records).with_context(|| unusable(&path))?;
+        let check = || -> Result<()> {
+            self.check_metrics(&records)?;
+            self.check_beside_weights(&records)
+        };
+        check().with_context(|| unusable(&path)).context(REMEDY)?;
         Ok(records)
     }
 
@@ -122,18 +151,42 @@ impl Run {
                 amount("images_per_s", record.images_per_s)?;
                 amount("train_seconds", record.train_seconds)?;
                 amount("val_seconds", record.val_seconds)?;
-                self.check_counted("val_acc", record.val_acc, self.config.val_pictures)
+                self.check_judged(record)
             };
             check().with_context(|| format!("line {}", number + 1))?;
         }
         Ok(())
     }
 
-    /// Checks that a share of drawn pictures, of which none can be lost, is one of their number.
-    fn check_counted(&self, field: &str, share: f64, pictures: usize) -> Result<()> {
-        let right = share * pictures as f64;
-        let counted = self.config.data.is_some() || (right - right.round()).abs() < 1e-6;
-        ensure!(counted, "{field} is {share}: no count of the {pictures} pictures that {CONFIG} says");
+    /// Checks that the accuracy is a share of the validation images that could be read. Drawn ones all can, and of photos runs of
+    /// older versions do not say how many could.
+    fn check_judged(&self, record: &EpochRecord) -> Result<()> {
+        let Config { id, data, val_pictures, .. } = &self.config;
+        let known = record.val_images.is_some();
+        ensure!(known == id.is_some(), "val_images: expected where {CONFIG} has an id, and nowhere else");
+        let images = record.val_images.unwrap_or(*val_pictures);
+        let least = if data.is_some() { 1 } else { *val_pictures };
+        within("val_images", images, least..=*val_pictures).with_context(|| format!("by val_pictures of {CONFIG}"))?;
+        let right = record.val_acc * images as f64;
+        let counted = (right - right.round()).abs() < 1e-6;
+        let lost = data.is_some() && !known;
+        ensure!(counted || lost, "val_acc is {}: no count of {images} images (val_images)", record.val_acc);
+        Ok(())
+    }
+
+    /// Checks the lines against the weights of the same epochs, which say how they did. Weights that cannot be used say nothing.
+    fn check_beside_weights(&self, records: &[EpochRecord]) -> Result<()> {
+        for file in [Which::Best, Which::Last].map(Which::file) {
+            let Some(meta) = fs::read(self.file(file)).ok().and_then(|bytes| self.meta(&bytes).ok()) else { continue };
+            let line = (2..).zip(records).find(|(_, record)| record.epoch == meta.epoch);
+            if let (Some((number, EpochRecord { val_loss, .. })), Some(of_weights)) = (line, meta.val_loss) {
+                ensure!(
+                    *val_loss == of_weights,
+                    "line {number}: val_loss is {val_loss}, but {file} of that epoch has {of_weights}: one of the two \
+                     belongs to another run"
+                );
+            }
+        }
         Ok(())
     }
 
@@ -147,7 +200,9 @@ impl Run {
         let check = || -> Result<()> {
             Kernels::from_str(&environment.kernels, false)
                 .map_err(|_| anyhow!("kernels is {:?}: expected a set of kernels", environment.kernels))?;
-            equal("seed", environment.seed, self.config.training.seed).with_context(|| format!("as {CONFIG} has it"))
+            equal("seed", environment.seed, self.config.training.seed)
+                .with_context(|| format!("as {CONFIG} has it"))?;
+            self.check_run(&environment.run)
         };
         check().with_context(|| unusable(&path))?;
         Ok(environment)
@@ -188,16 +243,20 @@ impl Run {
                 photos.len()
             );
             for sha256 in photos.iter().filter_map(|photo| photo.sha256.as_ref()) {
-                let hexadecimal = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-                ensure!(hexadecimal, "sha256 is {sha256:?}: expected 64 hexadecimal digits");
+                hexadecimal("sha256", sha256, 64)?;
             }
+            // Lists of older versions have names as they are.
             let distinct: BTreeMap<_, _> =
-                photos.iter().map(|photo| (photo.file.clone(), photo.sha256.clone())).collect();
+                photos.iter().map(|photo| (legible(&photo.file), photo.sha256.clone())).collect();
             ensure!(!distinct.contains_key(""), "file: a name is empty");
             ensure!(distinct.len() == photos.len(), "file: a photo is named twice");
+            ensure!(
+                self.config.val_list.as_ref().is_none_or(|list| *list == digest_of_list(&distinct)),
+                "a file or its sha256 is not that of the list of this run, by val_list of {CONFIG}"
+            );
             Ok(distinct)
         };
-        check().with_context(|| unusable(&path))
+        check().with_context(|| unusable(&path)).context(REMEDY)
     }
 
     /// The newest table of its layers, with its folder, if there is one.
@@ -208,23 +267,49 @@ impl Run {
         let Some(folder) = newest(&self.folder, "layers", "layers.json") else { return Ok(None) };
         let path = folder.join("layers.json");
         let layers: Layers = versioned(&path, FORMAT, "run `convscope layers` again")?;
-        check_layers(&layers, &self.network).with_context(|| unusable(&path))?;
+        let check = || -> Result<()> {
+            check_layers(&layers, &self.network)?;
+            self.check_run(&layers.run).context("run `convscope layers` again")
+        };
+        check().with_context(|| unusable(&path))?;
         Ok(Some((folder, layers)))
     }
 
     /// Its newest explanations, at most `most`, in the order in which they were made.
     pub fn explained(&self, most: usize) -> FoundExplanations {
-        FoundExplanations::newest(&self.folder, &self.config.classes, most)
+        FoundExplanations::newest(self, most)
     }
 
-    /// What drives its network's channels up, as `learned` has found it last, if it has.
+    /// What drives its best network's channels up, as `learned` has found it last, if it has.
     ///
     /// # Errors
     /// When a table is broken, or about another network.
     pub fn learned(&self) -> Result<Option<Learned>> {
-        let Some(folder) = newest(&self.folder, "learned", "channels.csv") else { return Ok(None) };
+        // Older versions did not write down what their tables are about; the run may be one of theirs.
+        let last = if self.config.id.is_some() { LEARNED } else { CHANNELS };
+        let Some(folder) = newest(&self.folder, "learned", last) else { return Ok(None) };
+        let path = folder.join(LEARNED);
+        if path.exists() {
+            self.check_learned(&json(&path)?).with_context(|| unusable(&path))?;
+        }
         Learned::read(&folder, &self.network).map(Some)
     }
+
+    fn check_learned(&self, origin: &Origin) -> Result<()> {
+        self.check_origin(origin).context("run `convscope learned` again")?;
+        let (best, Origin { weights, epoch, .. }) = (Which::Best.file(), origin);
+        let own = fs::read(self.file(best)).ok().and_then(|bytes| self.meta(&bytes).ok());
+        let same = weights == best && own.is_none_or(|own| own.epoch == *epoch);
+        ensure!(same, "it is about {weights} of epoch {epoch}, not about {best}; run `convscope learned` for these");
+        Ok(())
+    }
+}
+
+/// Checks the name of a file of weights.
+pub(super) fn check_weights(weights: &str) -> Result<()> {
+    let known = [Which::Best, Which::Last].map(Which::file);
+    ensure!(known.contains(&weights), "weights is {weights:?}: expected {}", known.join(" or "));
+    Ok(())
 }
 
 /// A line of [`VALIDATION`].
@@ -233,6 +318,12 @@ struct ValidationPhoto {
     file: String,
     #[serde(default)]
     sha256: Option<String>,
+}
+
+/// What tells a list of validation photos, with the SHA-256 of each, from every other.
+pub(crate) fn digest_of_list(photos: &BTreeMap<String, Option<String>>) -> String {
+    let text = serde_json::to_string(photos).expect("names are always valid JSON");
+    split::hexadecimal(&Sha256::digest(text).into())
 }
 
 fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
@@ -252,11 +343,14 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::checkpoint::Weights;
+    use crate::nn::Architecture;
     use crate::cli::{Cli, Command};
     use crate::run_dir::RunDir;
 
-    /// The folder of a run of two epochs on photos, or on drawn pictures, as far as it is needed here.
+    const ID: &str = "0123456789abcdef0123456789ABCDEF";
+
+    /// The folder of a run of two epochs on photos, or on drawn pictures, as far as it is needed here: of an older version, which
+    /// gave it no id.
     fn run(photos: bool) -> (TempDir, RunDir) {
         let data: &[&str] = if photos { &["--data", "photos"] } else { &["--val-pictures", "8"] };
         let options = ["convscope", "train", "--size", "24", "--channels", "4,4", "--epochs", "2", "--seed", "3"];
@@ -279,15 +373,15 @@ mod tests {
         let (_folder, folder) = run(false);
         let run = opened(&folder);
         let Config { classes, training, .. } = run.config().clone();
-        let meta = Meta { spec: training.model, classes, epoch: 2, drawn: true };
+        let meta = Meta { architecture: training.model, classes, epoch: 2, drawn: true, made_by: None, val_loss: None };
         let error = |meta: Meta| {
-            let weights = Weights::initial(&meta.spec, 0);
-            folder.write_checkpoint(Which::Best.file(), &Checkpoint { meta, weights }).unwrap();
+            folder.write_checkpoint(Which::Best.file(), &Checkpoint::initial(meta)).unwrap();
             run.checkpoint(Which::Best).err().map(|error| format!("{error:#}"))
         };
         assert_eq!(error(meta.clone()), None);
         let mut deeper = meta.clone();
-        deeper.spec.channels.push(4);
+        let Architecture::Strided(strided) = &mut deeper.architecture else { unreachable!("it is the default network") };
+        strided.channels.push(4);
         let swapped = Meta { classes: vec!["dog".into(), "cat".into()], ..meta.clone() };
         for (other, problem) in [
             (deeper, "model.channels is [4,4,4], not [4,4]"),
@@ -295,9 +389,29 @@ mod tests {
             (Meta { drawn: false, ..meta.clone() }, "drawn is false, not true"),
             (Meta { epoch: 3, ..meta.clone() }, "epoch is 3: expected 1 to 2"),
             (Meta { epoch: 0, ..meta.clone() }, "epoch is 0: expected 1 to 2"),
+            (Meta { made_by: Some(ID.into()), ..meta.clone() }, "the run's id (made_by) is \"0123"),
+            (Meta { val_loss: Some(0.5), ..meta.clone() }, "val_loss: expected where there is made_by"),
         ] {
             let error = error(other).expect("it is another network");
             assert!(error.contains("best.safetensors: cannot be used: ") && error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn classes_have_names_that_can_stand_anywhere() {
+        let (_folder, folder) = run(true);
+        let config = opened(&folder).config().clone();
+        for name in ["cat\n", "c\u{1b}[2J", "c\u{202e}t"] {
+            let classes = [name, "dog"].map(String::from).into();
+            folder.write_json(CONFIG, &Config { classes, ..config.clone() }).unwrap();
+            let error = format!("{:#}", Run::open(folder.path()).unwrap_err());
+            assert!(error.contains("config.json: cannot be used: classes: ") && !error.contains(name), "{error}");
+            assert!(error.contains("has a character that is not shown"), "{error}");
+        }
+        for name in ["кошка", "می\u{200c}خواهم", "cat, \"tabby\""] {
+            let classes = [name, "dog"].map(String::from).into();
+            folder.write_json(CONFIG, &Config { classes, ..config.clone() }).unwrap();
+            assert_eq!(opened(&folder).config().classes[0], name);
         }
     }
 
@@ -317,11 +431,122 @@ mod tests {
             (vec![line(1, 0.5), line(3, 0.5)], "line 3: epoch is 3: expected 2"),
             (vec![line(2, 0.5)], "line 2: epoch is 2: expected 1"),
             (vec![line(1, 0.5), line(2, 0.5), line(3, 0.5)], "it has 3 lines, but config.json says 2 epochs"),
-            (vec![line(1, 0.3)], "val_acc is 0.3: no count of the 8 pictures"),
+            (vec![line(1, 0.3)], "val_acc is 0.3: no count of 8 images"),
             (vec![line(1, f64::NAN)], "val_acc is NaN: expected 0 to 1"),
         ] {
             let error = error(&lines).expect("it cannot be right");
             assert!(error.contains("metrics.csv: cannot be used: ") && error.contains(problem), "{error}");
+        }
+    }
+
+    /// Gives a run an id, and its weights and metrics, as training does; `val_loss` stands for all in which two runs of the same
+    /// settings differ.
+    fn give_id(folder: &RunDir, id: &str, val_loss: f64) {
+        let made = opened(folder).config().clone();
+        let list = made.data.as_ref().map(|_| digest_of_list(&photos(id)));
+        let config = Config { id: Some(id.into()), val_list: list, ..made };
+        folder.write_json(CONFIG, &config).unwrap();
+        let environment =
+            Environment { kernels: "plain".into(), seed: 3, run: Some(id.into()), ..Environment::default() };
+        folder.write_json("environment.json", &environment).unwrap();
+        let record = |epoch: usize| EpochRecord {
+            epoch,
+            train_loss: 0.5,
+            train_acc: 0.5,
+            val_loss: val_loss + epoch as f64,
+            val_acc: 0.5,
+            images_per_s: 1.0,
+            train_seconds: 1.0,
+            val_seconds: 1.0,
+            val_images: Some(8),
+        };
+        folder.write_metrics(&[record(1), record(2)]).unwrap();
+        for (which, epoch) in [(Which::Best, 1), (Which::Last, 2)] {
+            let Config { classes, training, data, .. } = config.clone();
+            let meta = Meta {
+                architecture: training.model,
+                classes,
+                epoch,
+                drawn: data.is_none(),
+                made_by: config.id.clone(),
+                val_loss: Some(record(epoch).val_loss),
+            };
+            folder.write_checkpoint(which.file(), &Checkpoint::initial(meta)).unwrap();
+        }
+        if config.data.is_some() {
+            let lines: String = photos(id).keys().map(|name| format!("{name}\n")).collect();
+            fs::write(folder.file(VALIDATION), format!("file\n{lines}")).unwrap();
+        }
+    }
+
+    /// A list of validation photos, each run its own.
+    fn photos(id: &str) -> BTreeMap<String, Option<String>> {
+        (0..8).map(|number| (format!("cat/{id}-{number}.jpg"), None)).collect()
+    }
+
+    /// What cannot be read of a run, in the order of reading.
+    fn problem(folder: &RunDir) -> Option<String> {
+        let read = || -> Result<()> {
+            let run = Run::open(folder.path())?;
+            run.checkpoint(Which::Best)?;
+            run.checkpoint(Which::Last)?;
+            run.metrics()?;
+            run.environment()?;
+            run.validation().map(drop)
+        };
+        read().err().map(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn files_of_another_run_of_the_same_settings_are_refused() {
+        let swapped = [
+            (CONFIG, "best.safetensors: cannot be used: it belongs to another run than config.json"),
+            (Which::Best.file(), "best.safetensors: cannot be used: it belongs to another run than config.json"),
+            (Which::Last.file(), "last.safetensors: cannot be used: it belongs to another run than config.json"),
+            ("metrics.csv", "metrics.csv: cannot be used: line 2: val_loss is 1.25, but best.safetensors"),
+            ("environment.json", "environment.json: cannot be used: it belongs to another run than config.json"),
+            (VALIDATION, "validation.csv: cannot be used: a file or its sha256 is not that of the list of this run"),
+        ];
+        for on_photos in [false, true] {
+            let [(_one, one), (_other, other)] = [run(on_photos), run(on_photos)];
+            give_id(&one, ID, 0.5);
+            give_id(&other, &ID.replace('0', "f"), 0.25);
+            assert_eq!([problem(&one), problem(&other)], [None, None]);
+            for (name, told) in swapped.iter().filter(|(name, _)| on_photos || *name != VALIDATION) {
+                let own = fs::read(one.file(name)).unwrap();
+                fs::copy(other.file(name), one.file(name)).unwrap();
+                let problem = problem(&one).unwrap_or_else(|| panic!("{name} of another run is accepted"));
+                assert!(problem.contains(told), "{problem}");
+                fs::write(one.file(name), own).unwrap();
+            }
+            // A run without an id takes nothing from one that has one.
+            let (_older, older) = run(on_photos);
+            fs::copy(one.file(Which::Best.file()), older.file(Which::Best.file())).unwrap();
+            assert!(problem(&older).unwrap().contains("it belongs to another run than config.json"));
+        }
+    }
+
+    #[test]
+    fn an_accuracy_is_a_share_of_the_images_that_could_be_read() {
+        let header = "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds,val_images\n";
+        let error = |on_photos: bool, val_acc: f64, val_images: &str| {
+            let (_folder, folder) = run(on_photos);
+            give_id(&folder, ID, 0.5);
+            let line = format!("1,0.5,0.5,1.5,{val_acc},10,1,1,{val_images}\n");
+            fs::write(folder.file("metrics.csv"), format!("{header}{line}")).unwrap();
+            opened(&folder).metrics().err().map(|error| format!("{error:#}"))
+        };
+        assert_eq!(error(true, 0.6, "5"), None, "three photos were lost");
+        assert_eq!(error(true, 0.5, "8"), None);
+        for (on_photos, val_acc, val_images, told) in [
+            (true, 0.6, "8", "val_acc is 0.6: no count of 8 images"),
+            (true, 0.5, "9", "val_images is 9: expected 1 to 8"),
+            (true, 0.0, "0", "val_images is 0: expected 1 to 8"),
+            (false, 0.6, "5", "val_images is 5: expected 8 to 8"),
+            (true, 0.5, "", "val_images: expected where config.json has an id"),
+        ] {
+            let error = error(on_photos, val_acc, val_images).expect("it cannot be right");
+            assert!(error.contains("line 2") && error.contains(told), "{error}");
         }
     }
 
@@ -340,6 +565,13 @@ mod tests {
             fewer.contains("validation.csv: cannot be used: file: it names 7 photos, but config.json says 8"),
             "{fewer}"
         );
+        names[2] = "cat/\u{1b}\u{7f}.jpg".into();
+        assert_eq!(error(&names), None);
+        let read = opened(&folder).validation().unwrap();
+        assert!(
+            read.contains_key(r"cat/\x1B\x7F.jpg"),
+            "names of older lists are read as they are written now: {read:?}"
+        );
         names[3] = names[4].clone();
         assert!(error(&names).unwrap().contains("a photo is named twice"));
         assert!(error(&[]).is_some());
@@ -351,9 +583,8 @@ mod tests {
     #[test]
     fn the_environment_is_that_of_the_run() {
         let (_folder, folder) = run(false);
-        let mut environment = json!({
-            "adapter": "", "backend": "", "driver": "", "driver_info": "", "kernels": "plain", "convscope": "", "seed": 3
-        });
+        let made = Environment { kernels: "plain".into(), seed: 3, ..Default::default() };
+        let mut environment = serde_json::to_value(made).unwrap();
         let error = |environment: &serde_json::Value| {
             folder.write_json("environment.json", environment).unwrap();
             opened(&folder).environment().err().map(|error| format!("{error:#}"))

@@ -135,7 +135,9 @@ pub fn weights(path: &Path, expected: &Meta) -> Result<Option<Checkpoint>> {
     }
     let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     let read = || -> Result<Checkpoint> {
-        let differences = super::differences("", &Meta::from_bytes(&bytes)?, expected);
+        let found = Meta::from_bytes(&bytes)?;
+        ensure!(found.made_by.is_some(), "made_by is missing: it is not known which study it belongs to");
+        let differences = super::differences("", &found, expected);
         ensure!(differences.is_empty(), "it holds another network: {}", differences.join("; "));
         Ok(Checkpoint::from_bytes(&bytes)?)
     };

@@ -42,7 +42,7 @@ pub use paired_t::{PairedT, t_cdf, t_quantile};
 pub use probe::{Probe, probe, probe_with_permuted};
 pub use proportion::{McNemar, mcnemar, paired_difference, sampling_error, share_error, wilson};
 pub use rank::effective_rank;
-pub use scores::{accuracy, log_loss, probabilities};
+pub use scores::{accuracy, argmax, log_loss, probabilities};
 
 /// Data from which a figure cannot be computed.
 #[derive(Debug, Clone, PartialEq, Error)]

@@ -24,11 +24,11 @@ pub(super) fn rows<T: Copy + Into<f64>>(logits: &[T], labels: &[usize]) -> impl 
     logits.chunks_exact(classes).map(|row| row.iter().map(|&logit| logit.into()).collect()).zip(labels.iter().copied())
 }
 
-/// Index of the largest logit; of equal ones the first.
-pub(super) fn argmax(logits: &[f64]) -> usize {
+/// The most probable class by logits or probabilities: the index of the largest; of equal ones the first.
+pub fn argmax<T: PartialOrd>(scores: &[T]) -> usize {
     let mut largest = 0;
-    for (class, logit) in logits.iter().enumerate() {
-        if *logit > logits[largest] {
+    for (class, score) in scores.iter().enumerate() {
+        if *score > scores[largest] {
             largest = class;
         }
     }

@@ -127,22 +127,23 @@ pub struct FirstRepeat {
 }
 
 /// What becomes of a rung.
+///
+/// Its other names in files are those of older versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// It was shown to lose less than the margin, and to beat guessing.
-    #[serde(rename = "sufficient")]
     Sufficient,
     /// It was not, which is not to say that it is worse.
-    #[serde(rename = "not shown")]
+    #[serde(alias = "not shown")]
     NotShown,
     /// It loses less than the margin, but was not shown to err less than always naming the commonest class.
-    #[serde(rename = "not shown to beat guessing")]
+    #[serde(alias = "not shown to beat guessing")]
     Guesses,
     /// A deeper one was not shown sufficient, so the question never came up.
-    #[serde(rename = "not tested")]
+    #[serde(alias = "not tested")]
     NotTested,
     /// The reference has learned nothing to compare with.
-    #[serde(rename = "inconclusive")]
     Inconclusive,
 }
 
@@ -522,8 +523,10 @@ impl Findings {
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, folder: &RunDir) -> Result<()> {
-        folder.write_json(DEPTH_FILE, self)?;
-        folder.write_table("depth.csv", |table| self.rungs.iter().try_for_each(|row| table.serialize(self.line(row))))
+        folder
+            .write_table("depth.csv", |table| self.rungs.iter().try_for_each(|row| table.serialize(self.line(row))))?;
+        // Last, since a study is finished where it is there.
+        folder.write_json(DEPTH_FILE, self)
     }
 
     fn line<'a>(&self, row: &'a Row) -> Line<'a> {

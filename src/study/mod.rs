@@ -16,14 +16,16 @@
 pub mod findings;
 pub mod test_look;
 pub mod unit;
-mod words;
+pub(crate) mod words;
 
 use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::cli::{Folders, Training, depth_command};
+use crate::data::split::hexadecimal;
 use crate::disk;
 use crate::nn::{Architecture, Network, SpecError};
 use crate::ops::conv2d::Kernels;
@@ -189,6 +191,12 @@ impl Identity {
         found.extend(reading::differences("settings", settings, &self.settings));
         found
     }
+
+    /// What tells a file of a study with this identity from the same file of every other study: a hash of both.
+    pub fn of_file(&self, file: &str) -> String {
+        let identity = serde_json::to_string(self).expect("an identity is always valid JSON");
+        hexadecimal(&Sha256::digest(format!("{file}\n{identity}")).into())
+    }
 }
 
 /// What a study is about: `study.json` in its folder, written before anything is trained.
@@ -303,6 +311,7 @@ impl Study {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::{Checkpoint, Meta};
     use crate::cli::OptimizerName;
     use crate::nn::Strided;
 
@@ -377,12 +386,46 @@ mod tests {
     }
 
     #[test]
+    fn weights_of_another_study_or_network_are_refused() {
+        let identity = Identity { program: "1".into(), data: "a".into(), settings: settings(Ladder::Truncate) };
+        let file = "d1-1.safetensors";
+        let mut seeded = identity.clone();
+        seeded.settings.training.seed = 1;
+        let others = [
+            Identity { data: "b".into(), ..identity.clone() }.of_file(file),
+            seeded.of_file(file),
+            identity.of_file("d1-2.safetensors"),
+        ];
+        let meta = |made_by: Option<String>| Meta {
+            architecture: Strided { channels: vec![4], ..Strided::dogs_vs_cats(24, 2) }.into(),
+            classes: vec!["cat".into(), "dog".into()],
+            epoch: 10,
+            drawn: true,
+            made_by,
+            val_loss: None,
+        };
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let expected = meta(Some(identity.of_file(file)));
+        let read = |meta: Meta| {
+            folder.write_checkpoint(file, &Checkpoint::initial(meta)).unwrap();
+            reading::study::weights(&folder.file(file), &expected).map_err(|error| format!("{error:#}"))
+        };
+        assert!(read(expected.clone()).unwrap().is_some());
+        for other in others {
+            let error = read(meta(Some(other))).unwrap_err();
+            assert!(error.contains("it holds another network: made_by is") && error.contains("remove it"), "{error}");
+        }
+        assert!(read(meta(None)).unwrap_err().contains("made_by is missing"), "of an older version");
+    }
+
+    #[test]
     fn differences_name_the_setting() {
         let one = Identity { program: "1".into(), data: "a".into(), settings: settings(Ladder::Truncate) };
         assert!(one.differences(&one.clone()).is_empty());
         let mut other = one.clone();
         other.settings.training.weight_decay = 0.1;
-        other.settings.training.model.dropout = 0.2;
+        other.settings.training.model = Strided { dropout: 0.2, ..Strided::dogs_vs_cats(128, 2) }.into();
         other.data = "b".into();
         let differences = one.differences(&other).join("; ");
         assert!(differences.contains("the pictures are others"), "{differences}");

@@ -5,9 +5,10 @@ use super::{Ladder, Settings, Study};
 use crate::cli::OptimizerName;
 use crate::nn::Architecture;
 use crate::stats::depth::EARLY_STOP_POINTS;
+use crate::terminal::counted;
 
 /// What a failure means, wherever one is told.
-const FAILURE: &str = "\"Not shown\" means not shown to be sufficient, never shown to be worse.";
+pub const FAILURE: &str = "\"Not shown\" means not shown to be sufficient, never shown to be worse.";
 
 impl Findings {
     /// The answer in short, with all that it depends on: margin, recipe and sizes.
@@ -67,16 +68,6 @@ impl Findings {
 
     /// What the answer rests on, and what it does not say.
     pub fn details(&self) -> String {
-        let limits = match self.settings().ladder {
-            Ladder::Truncate => {
-                "Fewer blocks also mean fewer channels, fewer weights and a smaller receptive field: the study does not tell \
-                 these apart."
-            }
-            Ladder::Drop => {
-                "Leaving a block out also halves the receptive field, enlarges the last maps and changes the number of weights: \
-                 the study does not tell these apart."
-            }
-        };
         let mut told = Vec::new();
         if self.conclusive {
             told.extend([self.measured(), self.large_margin(), self.guesses(), self.stopped()].into_iter().flatten());
@@ -87,8 +78,22 @@ impl Findings {
                 self.chance_error
             ));
         }
-        told.extend([recipe(self.settings()), limits.into()]);
+        told.extend([recipe(self.settings()), self.limits().into()]);
         told.join(" ")
+    }
+
+    /// What the study cannot tell.
+    pub fn limits(&self) -> &'static str {
+        match self.settings().ladder {
+            Ladder::Truncate => {
+                "Fewer blocks also mean fewer channels, fewer weights and a smaller receptive field: the study does not tell \
+                 these apart."
+            }
+            Ladder::Drop => {
+                "Leaving a block out also halves the receptive field, enlarges the last maps and changes the number of weights: \
+                 the study does not tell these apart."
+            }
+        }
     }
 
     /// The answer in words.
@@ -244,10 +249,6 @@ fn recipe(settings: &Settings) -> String {
         counted(settings.folds, "fold"),
         counted(settings.repeats, "repeat")
     )
-}
-
-fn counted(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 fn points(margin: f64) -> String {

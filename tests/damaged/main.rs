@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use common::trial;
@@ -28,8 +28,11 @@ use tempfile::TempDir;
 fn main() {
     let needing_gpu = vec![
         trial("whole_files_are_read", whole_files_are_read),
+        trial("files_of_another_run_of_the_same_settings_are_told", files_of_another_run),
+        trial("what_a_report_looks_for_is_written_last", what_a_report_looks_for_is_written_last),
+        trial("a_report_of_a_damaged_run_names_what_helps", a_report_of_a_damaged_run_names_what_helps),
         trial("settings", || of_run("config.json", damage::json, &["val_share", "momentum", "val_of_class"])),
-        trial("environments", || of_run("environment.json", damage::json, &UNREAD_ENVIRONMENT)),
+        trial("environments", || of_run("environment.json", damage::json, &[])),
         trial("metrics", || of_run("metrics.csv", damage::csv, &[])),
         trial("rejected_files", || of_run("rejected.csv", damage::csv, &[])),
         trial("validation_photos", || of_run("validation.csv", damage::csv, &["sha256"])),
@@ -37,6 +40,7 @@ fn main() {
         trial("last_weights", last_weights),
         trial("layer_tables", || of_run("layers/layers.json", damage::json, &["gain", "missed", "enough"])),
         trial("explanations", || of_run("explain/00/explained.json", damage::json, &OPTIONAL_IN_EXPLANATIONS)),
+        trial("what_was_learned", || of_run("learned/learned.json", damage::json, &[])),
         trial("channel_tables", || of_run("learned/channels.csv", damage::csv, &["max", "state"])),
         trial("patch_tables", || of_run("learned/patches.csv", damage::csv, &["value"])),
         trial("studies", || of_study("study.json", &["rejected", "momentum"], collected)),
@@ -49,8 +53,6 @@ fn main() {
     common::run(needing_gpu, Vec::new()).exit();
 }
 
-/// What the page does not tell of `environment.json`.
-const UNREAD_ENVIRONMENT: [&str; 6] = ["device_type", "wgpu", "naga", "os", "arch", "threads"];
 /// What an explanation may lack.
 const OPTIONAL_IN_EXPLANATIONS: [&str; 3] = ["truth", "similarity", "completeness_gap"];
 /// What a study's answer may lack; the reference is compared with nothing.
@@ -83,7 +85,8 @@ fn make_photos(root: &Path, classes: [&str; 2], count: u8) {
     }
 }
 
-/// Two runs, `a` and `b`, with all that commands add to them, and a study of each; made once for all tests.
+/// Three runs, `a`, `b` and `c`, with all that commands add to them, and a study of the first two; made once for all tests. `c` has
+/// the settings of `a`, but for the seed.
 fn made() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let make = || {
@@ -91,16 +94,20 @@ fn made() -> &'static Path {
         let root = folder.path();
         make_photos(&root.join("photos/a"), ["blue", "red"], 24);
         make_photos(&root.join("photos/b"), ["cat", "dog"], 26);
-        for (name, channels, epochs, seed) in [("a", "4,4", 2, 0), ("b", "4,6", 3, 1)] {
-            let class = if name == "a" { "blue" } else { "cat" };
-            fs::write(root.join(format!("photos/{name}/{class}/broken.jpg")), b"no picture").unwrap();
+        let runs = [("a", "a", "4,4", 2, 0), ("b", "b", "4,6", 3, 1), ("c", "a", "4,4", 2, 2)];
+        for (name, photos, channels, epochs, seed) in runs {
+            let class = if photos == "a" { "blue" } else { "cat" };
+            fs::write(root.join(format!("photos/{photos}/{class}/broken.jpg")), b"no picture").unwrap();
             let recipe = format!(
-                "--data photos/{name} --kernels plain --size 24 --batch 8 --channels {channels} --seed {seed} --no-report"
+                "--data photos/{photos} --kernels plain --size 24 --batch 8 --channels {channels} --seed {seed} --no-report"
             );
             succeed(root, &format!("train {recipe} --val-share 0.5 --epochs {epochs} --out {name}"));
-            succeed(root, &format!("explain photos/{name}/{class}/00.png --kernels plain --run {name}"));
+            succeed(root, &format!("explain photos/{photos}/{class}/00.png --kernels plain --run {name}"));
             succeed(root, &format!("learned --kernels plain --run {name}"));
             succeed(root, &format!("layers --kernels plain --run {name} --no-report"));
+            if name == "c" {
+                continue;
+            }
             succeed(
                 root,
                 &format!("depth {recipe} --epochs 8 --lr 0.02 --folds 2 --repeats 1 --margin 30 --out study-{name}"),
@@ -145,7 +152,7 @@ fn read_run(folder: &Path) -> Result<Answer> {
     }
     pictures::validation_of(&run, None, 16)?;
     run.learned()?;
-    let report = Report::read(&run, None, Err("the network was not asked".into()), run.explained(5))?;
+    let report = Report::read(&run, None, run.explained(5))?;
     Ok(Answer { told: report.damaged.join("\n"), page: report.page() })
 }
 
@@ -162,13 +169,122 @@ fn studied(folder: &Path) -> Result<Answer> {
 }
 
 fn whole_files_are_read() {
-    for name in ["a", "b"] {
+    for name in ["a", "b", "c"] {
         let Answer { told, page } = read_run(&made().join(name)).unwrap();
         assert!(told.is_empty(), "{told}");
         assert!(page.contains("class=\"decision\"") && page.contains("class=\"layers\""), "nothing was left out");
+    }
+    for name in ["a", "b"] {
         collected(&made().join(format!("study-{name}"))).unwrap();
         studied(&made().join(format!("study-{name}"))).unwrap();
     }
+}
+
+/// Each file of a run put into another one that was made alike, from another seed.
+fn files_of_another_run() {
+    const RUN: &str = "it belongs to another run than config.json";
+    let (_folder, run) = copy("a");
+    for (file, told) in [
+        ("config.json", RUN),
+        ("best.safetensors", RUN),
+        ("last.safetensors", RUN),
+        ("environment.json", "expected 0"),
+        ("metrics.csv", "val_loss is "),
+        ("validation.csv", "is not that of the list of this run"),
+        ("layers/layers.json", RUN),
+        ("explain/00/explained.json", RUN),
+        ("learned/learned.json", RUN),
+    ] {
+        let own = fs::read(run.join(file)).unwrap();
+        fs::copy(made().join("c").join(file), run.join(file)).unwrap();
+        let answer = read_run(&run).map_or_else(|error| format!("{error:#}"), |answer| answer.told);
+        let name = Path::new(file).file_name().unwrap().to_str().unwrap();
+        assert!(answer.contains(name) && answer.contains(told), "{file}: {answer:?}");
+        fs::write(run.join(file), own).unwrap();
+    }
+    assert_eq!(read_run(&run).unwrap().told, "", "all files are those of the run again");
+}
+
+/// The time at which each file in a folder, and below it, was written.
+fn written(folder: &Path) -> Vec<(SystemTime, PathBuf)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(written(&path));
+        } else {
+            found.push((entry.metadata().unwrap().modified().unwrap(), path));
+        }
+    }
+    found
+}
+
+/// So that a command that was stopped leaves nothing that looks finished.
+fn what_a_report_looks_for_is_written_last() {
+    for (folder, file) in [
+        ("a/features", "index.html"),
+        ("a/explain/00", "explained.json"),
+        ("a/learned", "learned.json"),
+        ("a/layers", "layers.json"),
+    ] {
+        let folder = made().join(folder);
+        let last = fs::metadata(folder.join(file)).unwrap().modified().unwrap();
+        let all = written(&folder);
+        assert!(all.len() > 2, "{all:?}");
+        let later: Vec<_> = all.iter().filter(|(time, _)| *time > last).collect();
+        assert!(later.is_empty(), "written after {file}: {later:?}");
+    }
+    // What has no such file is not taken for a result.
+    let (_folder, run) = copy("a");
+    for file in ["explain/00/explained.json", "learned/learned.json", "layers/layers.json"] {
+        fs::remove_file(run.join(file)).unwrap();
+    }
+    let opened = Run::open(&run).unwrap();
+    let explained = opened.explained(5);
+    assert!(explained.usable.is_empty() && explained.damaged.is_empty());
+    assert!(opened.learned().unwrap().is_none() && opened.layers().unwrap().is_none());
+    // But for a run of an older version, whose `learned` did not write down what its tables are about.
+    let config = fs::read_to_string(run.join("config.json")).unwrap();
+    let older = |line: &&str| !line.contains("\"id\":") && !line.contains("\"val_list\":");
+    let config: String = config.lines().filter(older).map(|line| format!("{line}\n")).collect();
+    fs::write(run.join("config.json"), config).unwrap();
+    assert!(Run::open(&run).unwrap().learned().unwrap().is_some());
+}
+
+fn a_report_of_a_damaged_run_names_what_helps() {
+    const ANEW: &str = "train it anew";
+    let report = |damage: &dyn Fn(&Path)| {
+        let (folder, run) = copy("a");
+        damage(&run);
+        let output = convscope(folder.path(), "report a --kernels plain");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{printed}");
+        (printed, fs::read_to_string(run.join("report.html")).unwrap())
+    };
+    let cut = |name: &'static str| {
+        move |run: &Path| {
+            let bytes = fs::read(run.join(name)).unwrap();
+            fs::write(run.join(name), &bytes[..bytes.len() / 2]).unwrap();
+        }
+    };
+    for name in ["best.safetensors", "validation.csv"] {
+        let (printed, page) = report(&cut(name));
+        let goes_without = format!("{name}: cannot be used");
+        assert!(printed.contains("note: the page goes without pictures: ") && printed.contains(ANEW), "{printed}");
+        assert!(printed.contains(&goes_without) && page.contains(&goes_without) && page.contains(ANEW), "{printed}");
+        assert!(!page.contains("--data DIR"), "no folder of photos helps where {name} is damaged");
+    }
+    for name in ["environment.json", "rejected.csv"] {
+        let (printed, page) = report(&cut(name));
+        let told = format!("{name}: cannot be used");
+        assert!(printed.contains("note: ") && printed.contains(&told) && page.contains(&told), "{printed}");
+    }
+    // The photos are gone: their folder is what is asked for.
+    let (printed, page) = report(&|run| {
+        let text = fs::read_to_string(run.join("config.json")).unwrap();
+        fs::write(run.join("config.json"), text.replace("photos/a", "photos/gone")).unwrap();
+    });
+    assert!(printed.contains("give their folder with --data") && page.contains("report a --data DIR"), "{printed}");
 }
 
 /// Every damage to a file of a run; null is a good value of its `optional` fields.
@@ -274,6 +390,7 @@ fn weights_that_make_no_finite_numbers() {
     succeed(folder.path(), "report a --kernels plain");
     let page = fs::read_to_string(run.join("report.html")).unwrap();
     assert!(page.contains("best.safetensors: cannot be used") && page.contains(layer) && !page.contains("NaN"));
+    assert!(!page.contains("--data DIR"), "no folder of photos helps");
 
     for (tensor, layer) in [("6.weight", "the batch norm of block 2"), ("12.weight", "the second linear layer")] {
         let (folder, _run) = spoilt(tensor);

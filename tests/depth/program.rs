@@ -234,7 +234,7 @@ fn other_settings_are_refused() {
     assert_eq!(results(&folder.join("mixed")), before);
 
     let error = fail(folder, &format!("{TINY} --out photos/red"));
-    assert!(error.contains("--data folder"), "{error}");
+    assert!(error.contains("photos/red: lies in the folder of the images, photos"), "{error}");
     fs::create_dir(folder.join("other")).unwrap();
     fs::write(folder.join("other/letter.txt"), b"dear").unwrap();
     let error = fail(folder, &format!("{TINY} --out other"));

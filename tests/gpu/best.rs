@@ -96,7 +96,8 @@ fn always(class: usize) -> Checkpoint {
     let bias = weights.tensors.values_mut().rfind(|values| values.len() == 2).expect("the last layer has a bias");
     *bias = vec![0.0; 2];
     bias[class] = 100.0;
-    let meta = Meta { architecture: architecture(), classes: vec!["cat".into(), "dog".into()], epoch: 1, drawn: true };
+    let classes = vec!["cat".into(), "dog".into()];
+    let meta = Meta { architecture: architecture(), classes, epoch: 1, drawn: true, made_by: None, val_loss: None };
     Checkpoint { meta, network: network(), weights }
 }
 

@@ -102,8 +102,10 @@ fn idle_block(seed: u64) {
     }
     let lens = Lens::new(gpu(), &network, 32, |_, _| {}).unwrap();
     let (held_out, unlabelled) = (Planted::in_turn(1000 + seed, PICTURES), Planted::class_by_class(2000 + seed, 640));
-    let subjects = Subjects { held_out: &held_out, unlabelled: &unlabelled, most: PICTURES as usize, epochs: 1 };
-    let table = study(&lens, ("last.safetensors", &weights), &initial, &subjects, seed, |_| {}).unwrap();
+    let classes = &["one", "other"].map(String::from);
+    let subjects =
+        Subjects { held_out: &held_out, unlabelled: &unlabelled, classes, most: PICTURES as usize, epochs: 1 };
+    let (table, _) = study(&lens, ("last.safetensors", &weights), &initial, &subjects, seed, |_| {}).unwrap();
     let Layers { pictures, accuracy, accuracy_anew, layers, .. } = &table;
     let resets: Vec<_> = layers.iter().map(|layer| (layer.reset, layer.redrawn.verdict)).collect();
     println!("seed {seed}: accuracy {accuracy:.1} %, resets {resets:.1?}");
@@ -149,10 +151,11 @@ fn batches_do_not_matter() {
         Strided { channels: vec![8, 16], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }.build().unwrap();
     let weights = Weights::initial(&network, 1);
     let (held_out, unlabelled) = (Planted::in_turn(1, 60), Planted::in_turn(2, 90));
-    let subjects = Subjects { held_out: &held_out, unlabelled: &unlabelled, most: 60, epochs: 1 };
+    let classes = &["one", "other"].map(String::from);
+    let subjects = Subjects { held_out: &held_out, unlabelled: &unlabelled, classes, most: 60, epochs: 1 };
     let [even, odd] = [32, 9].map(|batch| {
         let lens = Lens::new(gpu(), &network, batch, |_, _| {}).unwrap();
-        study(&lens, ("initial", &weights), &weights, &subjects, 0, |_| {}).unwrap()
+        study(&lens, ("initial", &weights), &weights, &subjects, 0, |_| {}).unwrap().0
     });
     assert!(!even.conclusive, "a network that was not trained guesses: {}", even.accuracy);
     for (even, odd) in even.layers.iter().zip(&odd.layers) {
@@ -238,9 +241,10 @@ fn nothing_learned(networks: u64, pictures: usize) {
         assert!(by_heart > 0.95, "{by_heart}");
         let untrained = Weights::initial(&network, 1000 + seed);
         for (kind, weights) in [&memorised, &untrained].into_iter().enumerate() {
-            let subjects = Subjects { held_out: &held_out, unlabelled: &train, most: pictures, epochs: 1 };
+            let classes = &["cat", "dog"].map(String::from);
+            let subjects = Subjects { held_out: &held_out, unlabelled: &train, classes, most: pictures, epochs: 1 };
             let initial = Weights::initial(&network, seed);
-            let table = study(&lens, ("last.safetensors", weights), &initial, &subjects, seed, |_| {}).unwrap();
+            let (table, _) = study(&lens, ("last.safetensors", weights), &initial, &subjects, seed, |_| {}).unwrap();
             let found = claimed(&table);
             println!("seed {seed}, {}: {:.1} % right, {found:?}", KINDS[kind], table.accuracy);
             claims[kind].iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
