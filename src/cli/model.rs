@@ -8,6 +8,7 @@ use anyhow::{Error, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use super::train::BATCH;
 use crate::data::drawn;
 use crate::nn::{Architecture, Head, Known, Name, Named, Network, Spec, SpecError, Strided};
 use crate::reading::check_batch;
@@ -50,6 +51,34 @@ pub struct ModelArgs {
     /// Outputs of the first linear layer
     #[arg(long, default_value_t = 64)]
     pub hidden: usize,
+}
+
+/// Options of `summary`.
+#[derive(Args, Debug)]
+pub struct SummaryArgs {
+    /// Which network.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Classes that the network tells apart
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub classes: usize,
+    /// Images a training step
+    #[arg(long, default_value_t = BATCH)]
+    pub batch: usize,
+}
+
+impl SummaryArgs {
+    /// The network.
+    ///
+    /// # Errors
+    /// When there is no such network, naming the options.
+    pub fn network(&self) -> Result<Network> {
+        self.model.check()?;
+        check_batch(self.batch).map_err(|error| error.typed())?;
+        let architecture = self.model.architecture(self.classes);
+        let classes = if self.model.file().is_some() { architecture.classes() } else { self.classes };
+        built(&architecture, classes)
+    }
 }
 
 /// What `--model` names.
@@ -189,4 +218,62 @@ fn typed(architecture: &Architecture, error: &SpecError) -> Error {
         SpecError::Layer { .. } | SpecError::Classes(_) => "",
     };
     anyhow!("{error}{remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The network that a text describes, for images of 64 pixels.
+    fn network(text: &str) -> Result<Network, String> {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = folder.path().join("model.toml");
+        fs::write(&file, text).expect("a temporary file can be written");
+        let ModelName::File { layers, .. } = file.to_str().expect("its name is UTF-8").parse()? else {
+            unreachable!("it is a file")
+        };
+        Spec { input: [3, 64, 64], layers }.build().map_err(|error| error.to_string())
+    }
+
+    /// The example that the documentation gives.
+    fn example() -> &'static str {
+        let text = include_str!("../../docs/networks.md");
+        let (_, after) = text.split_once("```toml\n").expect("there is an example");
+        after.split_once("```").expect("it ends").0
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_a_network() {
+        let network = network(example()).unwrap();
+        assert_eq!((network.classes(), network.blocks().len()), (2, 2));
+        assert_eq!(network.blocks().iter().map(|block| block.output).collect::<Vec<_>>(), [[16, 32, 32], [32, 16, 16]]);
+        let keys: Vec<_> = network.parameters().into_iter().map(|parameter| parameter.name).collect();
+        assert_eq!(keys[..4], ["0.weight", "1.weight", "1.bias", "4.0.weight"]);
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused_with_line_and_layer() {
+        for (from, to, told) in [
+            ("\"MaxPool2d\"", "\"MaxPool\"", "type \"MaxPool\": expected Conv2d"),
+            ("kernel_size = 2", "kernel = 2", "unknown field `kernel`"),
+            ("kernel_size = 2 ", "", "MaxPool2d needs kernel_size"),
+            ("\"Flatten\"", "\"Flatten\", p = 0.5", "Flatten has no p"),
+            ("out_channels = 16", "out_channels = -16", "line 2"),
+            ("out_channels = 16", "out_channels = 0", "Conv2d 0: out_channels 0"),
+            (
+                "kernel_size = 1, stride = 2",
+                "kernel_size = 1",
+                "Add 4: the path makes 32 maps of 16 x 16, the shortcut 32 maps of 32 x 32",
+            ),
+            ("{ type = \"Linear\", out_features = 2 },", "", "the last layer: expected Linear"),
+            ("layers = [", "layer = [", "unknown field `layer`"),
+        ] {
+            assert!(example().contains(from), "{from}");
+            let error = network(&example().replacen(from, to, 1)).unwrap_err();
+            assert!(error.contains(told), "{to}: {error}");
+        }
+        assert!(
+            "resnet".parse::<ModelName>().unwrap_err().contains("expected lenet5, vgg11_bn, resnet18, mobilenet_v2")
+        );
+    }
 }

@@ -117,10 +117,17 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
 /// How well what should add up does.
 fn sums(explanation: &Explanation) -> String {
     let ledger = &explanation.ledger;
-    let mut sums = format!(
-        "logit gap {:+.3}: the evidence adds up to it but for {:.0e} of its parts",
-        ledger.logit_gap, ledger.relative_residual
-    );
+    let mut sums = if ledger.exact {
+        format!(
+            "logit gap {:+.3}: the evidence adds up to it but for {:.0e} of its parts",
+            ledger.logit_gap, ledger.relative_residual
+        )
+    } else {
+        format!(
+            "logit gap {:+.3}: the evidence, to first order, leaves {:+.3} of it",
+            ledger.logit_gap, ledger.residual
+        )
+    };
     if let Some(completeness) = explanation.findings.iter().find_map(|finding| finding.completeness) {
         sums.push_str(&format!("; integrated gradients leave {:+.3}", completeness.gap));
     }

@@ -12,9 +12,9 @@ use crate::explain::Lens;
 use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, crop, maximise};
 use crate::html::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 use crate::inspect::first_filters;
+use crate::nn::Block;
 use crate::reading::{LEARNED, Origin, Run};
 use crate::run_dir::RunDir;
-use crate::nn::Block;
 use crate::terminal::{bar, say};
 
 /// Patches of each channel.

@@ -9,6 +9,7 @@ mod layers;
 mod learned;
 pub mod pictures;
 mod report;
+mod summary;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Depth(arguments) => depth::depth(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Adapters => list_adapters(),
+        Command::Summary(arguments) => summary::summary(&arguments),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),
     }

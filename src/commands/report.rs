@@ -196,7 +196,12 @@ struct Station<'a> {
 }
 
 impl<'a> Station<'a> {
-    fn new(gpu: &'a Gpu, run: &Run, Checkpoint { meta, weights, .. }: Checkpoint, batch: u16) -> Result<Self, Unlooked> {
+    fn new(
+        gpu: &'a Gpu,
+        run: &Run,
+        Checkpoint { meta, weights, .. }: Checkpoint,
+        batch: u16,
+    ) -> Result<Self, Unlooked> {
         let lens = super::compiled(gpu, run, batch).map_err(not_computed)?;
         super::load(&lens, run, Which::Best, &weights).map_err(|error| Unlooked::Damaged(reason(&error)))?;
         Ok(Self { lens, weights, classes: meta.classes, epoch: meta.epoch })

@@ -52,7 +52,6 @@ pub fn class_means(
 
 /// The ledger of every readable image, for its class against the strongest other.
 fn ledgers(lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Vec<(usize, Ledger)>, GpuError> {
-    let last = lens.blocks().len() - 1;
     let mut readable = vec![true; pictures.len()];
     let mut made = Vec::with_capacity(pictures.len());
     let make = |index: usize, place: &mut [f32]| match pictures.pixels(index) {
@@ -60,14 +59,13 @@ fn ledgers(lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Ve
         Err(_) => readable[index] = false,
     };
     lens.forward(pictures.len(), make, |range| {
-        let maps = lens.outputs(last, range.len())?;
-        for ((index, maps), logits) in range.clone().zip(maps).zip(lens.read_logits(range.len())?) {
-            let question = Question::of_class(&logits, pictures.label(index) as usize);
-            made.push((
-                index,
-                Ledger::new(lens.network(), weights, question, &logits, &maps).expect("the tail is linear"),
-            ));
-        }
+        let logits = lens.read_logits(range.len())?;
+        let questions: Vec<Question> = range
+            .clone()
+            .zip(&logits)
+            .map(|(index, logits)| Question::of_class(logits, pictures.label(index) as usize))
+            .collect();
+        made.extend(range.zip(Ledger::of_batch(lens, weights, &questions)?));
         Ok(())
     })?;
     made.retain(|&(index, _)| readable[index]);

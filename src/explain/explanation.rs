@@ -42,7 +42,7 @@ pub struct Explanation {
     pub probabilities: Vec<f64>,
     /// What every layer makes of it.
     pub inside: Inside,
-    /// The exact sum behind the decision.
+    /// The sum behind the decision.
     pub ledger: Ledger,
     /// Its evidence at the picture's resolution.
     pub evidence: Map,
@@ -142,8 +142,7 @@ impl Explanation {
 
         lens.load(weights);
         let (question, inside) = lens.inside(&picture, |logits| Question::of(logits, options.against))?;
-        let maps = &inside.blocks.last().expect("there is at least one block").relu;
-        let ledger = Ledger::new(lens.network(), weights, question, &inside.logits, maps).expect("the tail is linear");
+        let ledger = Ledger::of(lens, weights, question, &inside);
         let trial = Trial::new(lens, &picture, &blurred, question)?;
         let baselines = trial.baselines()?;
 
@@ -180,7 +179,7 @@ impl Explanation {
                 score,
             };
             let control = at_pixels(method, &control);
-            let exact = method == Method::HiResCam { block: lens.blocks().len() - 1 };
+            let exact = ledger.exact && method == Method::HiResCam { block: lens.blocks().len() - 1 };
             findings.push(Finding { method, exact, raw, map, control, trust, completeness, seconds });
         }
         Ok(Self {

@@ -1,27 +1,33 @@
-//! The evidence ledger: the last block's exact part in the decision.
+//! The evidence ledger: the last block's part in the decision.
 //!
-//! Between the last block and the logits everything is linear: the pooling (or flattening) and two linear layers with
-//! nothing between them. So with `w = (W2 W1)[target] - (W2 W1)[against]` the logit gap is a sum over all values of the last
-//! block's maps after ReLU, plus a bias: nothing is approximated. The summands of one channel are its share; those of one
-//! position, its evidence. (For one class alone this is the class activation map of Zhou et al., 2016.)
+//! Where everything between the last block and the logits is linear, as pooling to means and linear layers with nothing between
+//! them are, the logit gap is a weighted sum of all values of the last block's maps, plus a bias: nothing is approximated. With two
+//! linear layers the weights are those of `w = (W2 W1)[target] - (W2 W1)[against]`. The summands of one channel are its share; those
+//! of one position, its evidence. (For one class alone this is the class activation map of Zhou et al., 2016.)
+//!
+//! Where a layer in between is not linear, there is no such sum. What is left is value times gradient, which holds to first order
+//! (HiResCAM, Draelos and Carin, 2020), and what it leaves of the gap.
 
 use serde::Serialize;
 
 use super::saliency::Map;
-use super::{Lens, Question};
+use super::{Inside, Lens, Question};
 use crate::checkpoint::Weights;
+use crate::gpu::GpuError;
 use crate::nn::{Network, Op};
 
 /// What the decision is made of, in logits.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ledger {
+    /// Whether the shares and the bias add up to the gap; otherwise the shares are a first-order approximation and there is no bias.
+    pub exact: bool,
     /// Logit of the target minus logit of the other class, as the network computed them.
     pub logit_gap: f64,
     /// What the picture has no part in.
     pub bias: f64,
     /// All channels of the last block, those with the largest share first.
     pub channels: Vec<Share>,
-    /// `logit_gap - bias - sum of the shares`: rounding, and nothing else.
+    /// `logit_gap - bias - sum of the shares`: rounding, where the ledger is exact; otherwise what the approximation leaves.
     pub residual: f64,
     /// The residual's magnitude divided by the sum of the magnitudes of the bias and the shares.
     pub relative_residual: f64,
@@ -40,15 +46,64 @@ pub struct Share {
 }
 
 impl Ledger {
-    /// Draws up the ledger of one decision, from the logits and the last block's maps after ReLU, (C, H, W).
+    /// Draws up the ledger of one decision of a lens's network with these weights.
     ///
     /// # Panics
     /// When the weights or the values are another network's.
-    pub fn new(network: &Network, weights: &Weights, question: Question, logits: &[f32], maps: &[f32]) -> Option<Self> {
+    pub fn of(lens: &Lens, weights: &Weights, question: Question, inside: &Inside) -> Self {
+        let last = inside.blocks.last().expect("a network has a block");
+        let (logits, maps) = (&inside.logits, &last.relu);
+        Self::exact(lens.network(), weights, question, logits, maps)
+            .unwrap_or_else(|| Self::first_order(lens.network(), question, logits, maps, &last.gradient))
+    }
+
+    /// Draws up those of the first images of a lens's batch, after [`Lens::forward`], each by its question.
+    ///
+    /// # Errors
+    /// When the device failed, or a logit is not finite.
+    pub fn of_batch(lens: &Lens, weights: &Weights, questions: &[Question]) -> Result<Vec<Self>, GpuError> {
+        let (network, images) = (lens.network(), questions.len());
+        let last = network.blocks().len() - 1;
+        let made = lens.outputs(last, images)?.into_iter().zip(lens.read_logits(images)?).zip(questions);
+        if network.linear_tail().is_none() {
+            let gradients = lens.output_gradients(last, questions)?;
+            let ledger = |(((maps, logits), question), gradient): (((Vec<f32>, Vec<f32>), &Question), Vec<f32>)| {
+                Self::first_order(network, *question, &logits, &maps, &gradient)
+            };
+            return Ok(made.zip(gradients).map(ledger).collect());
+        }
+        let ledger = |((maps, logits), question): ((Vec<f32>, Vec<f32>), &Question)| {
+            Self::exact(network, weights, *question, &logits, &maps).expect("the tail is linear")
+        };
+        Ok(made.map(ledger).collect())
+    }
+
+    /// The exact ledger, from the logits and the last block's maps, (C, H, W); none where a layer behind them is not linear.
+    ///
+    /// # Panics
+    /// When the weights or the values are another network's.
+    pub fn exact(
+        network: &Network,
+        weights: &Weights,
+        question: Question,
+        logits: &[f32],
+        maps: &[f32],
+    ) -> Option<Self> {
+        let (factors, bias) = tail(network, weights, question)?;
+        Some(Self::new(network, question.gap(logits), maps, &factors, Some(bias)))
+    }
+
+    /// Value times gradient: the gradient of the gap by the last block's maps, (C, H, W).
+    fn first_order(network: &Network, question: Question, logits: &[f32], maps: &[f32], gradient: &[f32]) -> Self {
+        let factors: Vec<f64> = gradient.iter().map(|&slope| slope.into()).collect();
+        Self::new(network, question.gap(logits), maps, &factors, None)
+    }
+
+    /// From a factor for each value of the maps, and the bias where they are exact.
+    fn new(network: &Network, logit_gap: f64, maps: &[f32], factors: &[f64], exact_bias: Option<f64>) -> Self {
         let [channels, height, width] = network.last_block().output;
         let pixels = height * width;
-        let (factors, bias) = tail(network, weights, question)?;
-
+        let bias = exact_bias.unwrap_or(0.0);
         let mut evidence = vec![0.0; pixels];
         let mut shares = vec![0.0; channels];
         for ((channel, map), factors) in maps.chunks(pixels).enumerate().zip(factors.chunks(pixels)) {
@@ -58,7 +113,6 @@ impl Ledger {
                 shares[channel] += part;
             }
         }
-        let logit_gap = question.gap(logits);
         let residual = logit_gap - bias - shares.iter().sum::<f64>();
         let mut channels: Vec<Share> =
             shares.into_iter().enumerate().map(|(index, share)| Share { index, share }).collect();
@@ -66,7 +120,7 @@ impl Ledger {
         let size = bias.abs() + channels.iter().map(|channel| channel.share.abs()).sum::<f64>();
         let relative_residual = if residual == 0.0 { 0.0 } else { residual.abs() / size };
         let evidence = evidence.into_iter().map(|part| part as f32).collect();
-        Some(Self { logit_gap, bias, channels, residual, relative_residual, evidence })
+        Self { exact: exact_bias.is_some(), logit_gap, bias, channels, residual, relative_residual, evidence }
     }
 
     /// The evidence at the picture's resolution; `lens` holds the network.

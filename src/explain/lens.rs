@@ -271,13 +271,31 @@ impl<'a> Lens<'a> {
         read(self.gpu, &self.model.value(Mode::Eval, value).first(len))
     }
 
+    /// The derivative of each of the first images' logit gaps by what block `number`, counted from 0, has put out for it,
+    /// (C, H, W) each.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn output_gradients(&self, number: usize, questions: &[Question]) -> Result<Vec<Vec<f32>>, GpuError> {
+        self.backward_each(questions.iter().copied(), Rule::Gradient)?;
+        let Block { output: [channels, height, width], value, .. } = self.blocks()[number];
+        let each = height * width * padded(channels);
+        let packed = read(self.gpu, &self.model.gradient(Mode::Eval, value).first(questions.len() * each))?;
+        Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
+    }
+
     /// Back from the logit gap of every picture of the batch.
     fn backward(&self, question: Question, rule: Rule) -> Result<(), GpuError> {
+        self.backward_each(std::iter::repeat_n(question, self.batch()), rule)
+    }
+
+    /// Back from the logit gaps of the first images of the batch, each by its question.
+    fn backward_each(&self, questions: impl Iterator<Item = Question>, rule: Rule) -> Result<(), GpuError> {
         let width = padded(self.network().classes());
         let mut seed = vec![0.0f32; self.batch() * width];
-        for picture in seed.chunks_mut(width) {
-            picture[question.target] = 1.0;
-            picture[question.against] = -1.0;
+        for (image, question) in seed.chunks_mut(width).zip(questions) {
+            image[question.target] = 1.0;
+            image[question.against] = -1.0;
         }
         self.model.logit_gradients().write(self.gpu, &seed);
         let (_, plan) = self.backward.iter().find(|(of, _)| *of == rule).expect("there is a plan for every rule");

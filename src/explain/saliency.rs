@@ -110,7 +110,7 @@ impl Method {
             }
             Self::HiResCam { .. } => {
                 "The block's maps added up, each value weighted by its own pull on the decision: warm for, cold against. In \
-                 the last block this is exact: it adds up to the decision, but for the bias."
+                 the last block this is exact, if what follows it is linear: it adds up to the decision, but for the bias."
             }
             Self::LayerCam { .. } => {
                 "The block's maps added up where they pull towards the class; what pulls the other way is left out."

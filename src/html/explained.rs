@@ -40,6 +40,8 @@ pub struct Explained {
     pub probability: f64,
     /// The picture's class, where it is known.
     pub truth: Option<String>,
+    /// Whether the evidence adds up to the decision, but for the bias; otherwise it is a first-order approximation.
+    pub exact: bool,
     /// What the evidence leaves of the logit gap, relative to it: rounding.
     pub relative_residual: f64,
     /// The picture as the network saw it.
@@ -129,6 +131,7 @@ impl Explained {
             against: classes[question.against].clone(),
             probability: explanation.probabilities[question.target],
             truth: truth.map(|truth| classes[truth].clone()),
+            exact: explanation.ledger.exact,
             relative_residual: explanation.ledger.relative_residual,
             photo: Picture::photo(&explanation.input)?,
             evidence: evidence.map()?,

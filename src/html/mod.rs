@@ -54,6 +54,7 @@ pub use layers::charts as layer_charts;
 pub use learned::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 pub use looked::{BlockLook, ChannelLook, Gallery, Looked, Shot};
 pub use picture::Picture;
+pub(crate) use words::count;
 
 /// The page's file in the run's folder.
 pub const REPORT: &str = "report.html";

@@ -105,6 +105,7 @@ fn complete() -> Report {
         against: "dog".into(),
         probability: 0.75,
         truth: Some("dog".into()),
+        exact: true,
         relative_residual: 1e-7,
         photo: photo.clone(),
         evidence: map.clone(),

@@ -343,8 +343,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::nn::Architecture;
     use crate::cli::{Cli, Command};
+    use crate::nn::Architecture;
     use crate::run_dir::RunDir;
 
     const ID: &str = "0123456789abcdef0123456789ABCDEF";
@@ -380,7 +380,9 @@ mod tests {
         };
         assert_eq!(error(meta.clone()), None);
         let mut deeper = meta.clone();
-        let Architecture::Strided(strided) = &mut deeper.architecture else { unreachable!("it is the default network") };
+        let Architecture::Strided(strided) = &mut deeper.architecture else {
+            unreachable!("it is the default network")
+        };
         strided.channels.push(4);
         let swapped = Meta { classes: vec!["dog".into(), "cat".into()], ..meta.clone() };
         for (other, problem) in [

@@ -122,7 +122,7 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
             }
         }
         let ledger =
-            Ledger::new(&golden.network, &weights, question, &inside.logits, &inside.blocks.last().unwrap().relu)
+            Ledger::exact(&golden.network, &weights, question, &inside.logits, &inside.blocks.last().unwrap().relu)
                 .unwrap();
         near("bias", ledger.bias, numbers("bias")[n]);
         assert!(ledger.residual.abs() <= 1e-5 * ledger.logit_gap.abs(), "picture {n}: residual {}", ledger.residual);
