@@ -77,8 +77,7 @@ pub fn check_finite(gpu: &Gpu, model: &Model, pictures: usize) -> Result<()> {
     };
     for (value, node) in (1..).zip(model.network().nodes()).filter(|(_, node)| node.op != Op::Identity) {
         if let Some(tensor) = model.kept(Mode::Eval, value) {
-            let place = node.block.map_or(String::new(), |block| format!(" of block {}", block + 1));
-            check(&format!("{} {}{place}", node.op.name(), node.key), tensor)?;
+            check(&node.place(), tensor)?;
         }
     }
     Ok(())

@@ -178,7 +178,7 @@ impl Config {
         let data = self.data.as_deref();
         let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
         let settings = Settings {
-            depths: (1..=self.training.model.blocks()).collect(),
+            depths: (1..=self.training.model.blocks().unwrap_or_default()).collect(),
             training: self.training.clone(),
             ..plain.settings(self.classes.len(), Kernels::Plain)
         };

@@ -128,9 +128,10 @@ impl DepthArgs {
 
     /// Numbers of blocks to compare, ascending.
     pub fn depths(&self) -> Vec<usize> {
-        self.depths
-            .as_ref()
-            .map_or_else(|| (1..=self.train.model.architecture(2).blocks()).collect(), |depths| depths.0.clone())
+        self.depths.as_ref().map_or_else(
+            || (1..=self.train.model.architecture(2).blocks().unwrap_or_default()).collect(),
+            |depths| depths.0.clone(),
+        )
     }
 
     /// Everything that decides what comes out, given the number of classes.

@@ -92,7 +92,11 @@ impl DepthStudy {
         sides.retain(|(_, study, run)| study != run);
         sides.extend(training.differences(&config.training));
         if let Some(reference) = depths.last().filter(|_| !self.is_whole()) {
-            sides.push(("blocks of the reference", reference.to_string(), config.training.model.blocks().to_string()));
+            sides.push((
+                "blocks of the reference",
+                reference.to_string(),
+                config.training.model.blocks().unwrap_or_default().to_string(),
+            ));
         }
         let learned = format!("about {}", count(dev_pictures * (folds - 1) / folds));
         let run = [
@@ -107,7 +111,7 @@ impl DepthStudy {
     /// Whether its reference is the whole network.
     fn is_whole(&self) -> bool {
         let Settings { ladder, depths, training, .. } = self.settings();
-        *ladder == Ladder::Drop || depths.last() == Some(&training.model.blocks())
+        *ladder == Ladder::Drop || depths.last() == training.model.blocks().as_ref().ok()
     }
 
     /// How many blocks its largest network has.

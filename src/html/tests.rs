@@ -204,7 +204,7 @@ fn depth_json(config: &Config) -> serde_json::Value {
     };
     let standard = arguments.settings(2, Kernels::Plain);
     let training = Training { model: config.training.model.clone(), ..standard.training };
-    let settings = Settings { depths: (1..=training.model.blocks()).collect(), training, ..standard };
+    let settings = Settings { depths: (1..=training.model.blocks().unwrap()).collect(), training, ..standard };
     json!({
         "study": {
             "identity": {"program": NASTY, "data": NASTY, "settings": settings},

@@ -147,9 +147,15 @@ impl Architecture {
         }
     }
 
-    /// How many blocks it has: none, if there is no such network.
-    pub fn blocks(&self) -> usize {
-        self.build().map_or(0, |network| network.blocks().len())
+    /// How many blocks it has.
+    ///
+    /// # Errors
+    /// As [`Spec::build`]; never for strided blocks, of which the first may be possible where all are not.
+    pub fn blocks(&self) -> Result<usize, SpecError> {
+        match self {
+            Self::Strided(strided) => Ok(strided.channels.len()),
+            Self::Known(_) | Self::Listed(_) => Ok(self.build()?.blocks().len()),
+        }
     }
 
     /// The same with its first blocks only.

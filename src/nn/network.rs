@@ -299,7 +299,9 @@ impl Builder {
 
     /// Appends one operation.
     fn op(&mut self, key: String, op: Op, inputs: Vec<Value>) -> Result<Value, SpecError> {
-        let place = format!("{} {key}", op.name());
+        // What stands behind the last block has not begun before a layer of the head.
+        let block = if Layer::Op(op).is_head() { None } else { self.starts.len().checked_sub(1) };
+        let place = place(op, &key, block);
         let problem = |problem: String| SpecError::Layer { place: place.clone(), problem };
         let input = self.shape(inputs[0]);
         let field = self.field(inputs[0]);
@@ -478,7 +480,18 @@ impl Field {
     }
 }
 
+/// How a layer is named in errors: "Conv2d 5 of block 2".
+fn place(op: Op, key: &str, block: Option<usize>) -> String {
+    let block = block.map_or(String::new(), |block| format!(" of block {}", block + 1));
+    format!("{} {key}{block}", op.name())
+}
+
 impl Node {
+    /// How it is named in errors: "Conv2d 5 of block 2".
+    pub fn place(&self) -> String {
+        place(self.op, &self.key, self.block)
+    }
+
     /// Its trained tensors: weight, then bias.
     pub fn parameters(&self) -> Vec<Parameter> {
         let [inputs, height, width] = self.input;

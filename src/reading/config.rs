@@ -77,11 +77,10 @@ pub(super) fn check_training(training: &Training) -> Result<Network> {
 
 /// Checks a network for square colour pictures.
 fn check_network(architecture: &Architecture) -> Result<Network> {
-    let network = architecture.build()?;
-    let [channels, height, width] = network.input();
+    let [channels, height, width] = architecture.input();
     let fits = channels == 3 && height == width;
     ensure!(fits, "input is {channels}, {height}, {width}: expected 3 and twice the side of the pictures");
-    Ok(network)
+    Ok(architecture.build()?)
 }
 
 /// Checks the names of so many classes.

@@ -61,7 +61,10 @@ fn check_settings(settings: &Settings) -> Result<nn::Network> {
         let all = network.blocks().len();
         let fit = depths.len() >= 2 && depths.is_sorted_by(|a, b| a < b) && depths.iter().all(|depth| *depth > 0);
         ensure!(fit, "depths is {depths:?}: expected at least two numbers of blocks, ascending");
-        ensure!(depths.iter().all(|&depth| depth <= all), "depths is {depths:?}: the model has {all} blocks");
+        ensure!(
+            depths.iter().all(|&depth| depth <= all),
+            "depths is {depths:?}: by model.channels or model.layers there are {all} blocks"
+        );
     }
     settings.rungs()?;
     Ok(network)

@@ -107,23 +107,23 @@ impl Settings {
     }
 
     fn truncated(&self, depth: usize) -> Result<Rung> {
-        let all = self.training.model.build()?.blocks().len();
+        let all = self.training.model.blocks()?;
         if depth > all {
             bail!("--depths: depth {depth} is more than the {all} blocks that the network has");
         }
-        self.rung(format!("d{depth}"), None, self.training.model.first_blocks(depth))
+        self.rung(format!("d{depth}"), None, depth, self.training.model.first_blocks(depth))
     }
 
     fn dropped(&self) -> Result<Vec<Rung>> {
         let whole = &self.training.model;
-        let all = whole.build()?.blocks().len();
+        let all = whole.blocks()?;
         if all < 3 {
             bail!("--ladder drop: a network of {all} blocks has no middle block; it needs at least three blocks");
         }
         let without = |left_out: usize| {
-            self.rung(format!("d{all}-without-{left_out}"), Some(left_out), whole.without_block(left_out))
+            self.rung(format!("d{all}-without-{left_out}"), Some(left_out), all - 1, whole.without_block(left_out))
         };
-        let first = self.rung(format!("d{all}"), None, Ok(whole.clone()));
+        let first = self.rung(format!("d{all}"), None, all, Ok(whole.clone()));
         std::iter::once(first).chain((2..all).rev().map(without)).collect()
     }
 
@@ -131,10 +131,11 @@ impl Settings {
         &self,
         name: String,
         left_out: Option<usize>,
+        blocks: usize,
         architecture: Result<Architecture, SpecError>,
     ) -> Result<Rung> {
         let (option, size) = (self.ladder.option(), self.training.model.input()[1]);
-        let impossible = || format!("{option}: {name} is impossible at --size {size}");
+        let impossible = || format!("{option}: {} is impossible at --size {size}", described(left_out, blocks));
         let architecture = architecture.with_context(impossible)?;
         let network = architecture.build().with_context(impossible)?;
         Ok(Rung { name, left_out, architecture, network })
@@ -162,10 +163,14 @@ impl Rung {
 
     /// Its name in sentences.
     pub fn describe(&self) -> String {
-        match self.left_out {
-            None => format!("depth {}", self.blocks()),
-            Some(block) => format!("the network without block {block}"),
-        }
+        described(self.left_out, self.blocks())
+    }
+}
+
+fn described(left_out: Option<usize>, blocks: usize) -> String {
+    match left_out {
+        None => format!("depth {blocks}"),
+        Some(block) => format!("the network without block {block}"),
     }
 }
 
@@ -372,7 +377,7 @@ mod tests {
         let message = error(&|settings, _| settings.depths = vec![1, 6], Ladder::Truncate);
         assert!(message.contains("--depths: depth 6 is more than the 5 blocks"), "{message}");
         let message = error(&|_, model| model.input = [3, 24, 24], Ladder::Truncate);
-        assert!(message.contains("--depths: d5 is impossible at --size 24"), "{message}");
+        assert!(message.contains("--depths: depth 5 is impossible at --size 24"), "{message}");
         let message = error(&|_, model| model.channels.truncate(2), Ladder::Drop);
         assert!(message.contains("no middle block"), "{message}");
         let message = error(
