@@ -259,7 +259,7 @@ mod tests {
             ("kernel_size = 2 ", "", "MaxPool2d needs kernel_size"),
             ("\"Flatten\"", "\"Flatten\", p = 0.5", "Flatten has no p"),
             ("out_channels = 16", "out_channels = -16", "line 2"),
-            ("out_channels = 16", "out_channels = 0", "Conv2d 0: out_channels 0"),
+            ("out_channels = 16", "out_channels = 0", "Conv2d 0 of block 1: out_channels 0"),
             (
                 "kernel_size = 1, stride = 2",
                 "kernel_size = 1",

@@ -56,6 +56,6 @@ mod tests {
         assert_eq!(lines.len(), 1 + 25);
         let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
         assert_eq!(words(2), ["1", "1", "Conv2d", "16", "x", "63", "x", "63", "432", "1,714,608", "3"]);
-        assert_eq!(words(24), ["23", "Linear", "64", "16,448", "16,384", "128"]);
+        assert_eq!(words(24), ["23", "Linear", "64", "16,448", "16,384", "127"]);
     }
 }

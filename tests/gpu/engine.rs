@@ -72,7 +72,7 @@ fn too_large() {
     let most = (limit / (1024 * 1024 * 16)) as usize;
     if most < 64 {
         let error = Model::new(gpu(), &network, most + 1, Keep::Needed).err().unwrap().to_string();
-        assert!(error.contains("the pictures of a batch") && error.contains("max_"), "{error}");
+        assert!(error.contains("the images of a batch") && error.contains("max_"), "{error}");
     }
 }
 

@@ -3,7 +3,7 @@
 //! `tests/golden/make_golden.py` made the files and describes their format.
 
 use convscope::checkpoint::Weights;
-use convscope::gpu::{Gpu, Tensor};
+use convscope::gpu::Gpu;
 use convscope::layout::{pack_images, unpack_images};
 use convscope::nn::{Head, Keep, Mode, Model, Network, Optimizer, Strided};
 use libtest_mimic::Trial;
