@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Checks that the networks with a name are torchvision's: weights are exchanged both ways, and the logits compared.
+
+    python3 check_architectures.py [--program target/debug/examples/logits] [--size 64]
+                                                        (needs torch, torchvision and safetensors)
+
+First `cargo build --example logits`. For each network, for 2 classes and for torchvision's 1000:
+
+    to PyTorch      the program writes the weights that the network starts from; torchvision's model loads them with
+                    load_state_dict(strict=True)
+    from PyTorch    torchvision's model, with running statistics of a few batches, is saved; the program reads the file
+
+LeNet-5, which torchvision does not have, is an nn.Sequential. Prints the largest absolute difference of the logits and the
+largest logit of each. The exit status is 0 if every difference is at most 1e-4 of the largest logit, and 1 otherwise.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from make_architectures import lenet5
+
+TOLERANCE = 1e-4
+
+
+def build_model(name, classes, size):
+    """A network of full width with PyTorch's start weights."""
+    if name == "lenet5":
+        return lenet5(lambda channels: channels, classes, (size, size))
+    return getattr(torchvision.models, name)(num_classes=classes)
+
+
+def write_state_dict(model, size, path):
+    """Saves a model whose batch norms have seen a few batches, so that no running statistic is as it starts."""
+    model.train()
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(8, 3, size, size))
+    save_file(model.state_dict(), path)
+
+
+def compare(program, name, classes, size, from_pytorch):
+    """Largest |difference| and largest |logit|."""
+    model = build_model(name, classes, size)
+    described = json.dumps({"name": name, "input": [3, size, size], "width": 1.0, "classes": classes})
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "best.safetensors"
+        command = [program, folder, described]
+        if from_pytorch:
+            write_state_dict(model, size, weights)
+            command.append(weights)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        if not from_pytorch:
+            model.load_state_dict(load_file(weights), strict=True)
+        tensors = load_file(Path(folder) / "logits.safetensors")
+    with torch.no_grad():
+        expected = model.eval()(tensors["input"])
+    if tensors["logits"].shape != expected.shape:
+        sys.exit(f"error: {name}: logits are {list(tensors['logits'].shape)}, not {list(expected.shape)}")
+    return (tensors["logits"] - expected).abs().max().item(), expected.abs().max().item()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Checks that the networks with a name are torchvision's.")
+    parser.add_argument("--program", default="target/debug/examples/logits", help="the example `logits`, built")
+    parser.add_argument("--size", type=int, default=64, help="height and width of the images (default: 64)")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    good = True
+    for name in ("lenet5", "vgg11_bn", "resnet18", "mobilenet_v2"):
+        for classes in (2, 1000):
+            for from_pytorch in (False, True):
+                difference, largest = compare(arguments.program, name, classes, arguments.size, from_pytorch)
+                # Written this way round so that NaN fails.
+                agrees = difference <= TOLERANCE * largest
+                good &= agrees
+                way = "from PyTorch" if from_pytorch else "to PyTorch"
+                verdict = "" if agrees else "  DIFFERS"
+                print(f"{name}, {classes} classes, {way}: {difference:.2g} of {largest:.3g}{verdict}", flush=True)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
