@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use convscope::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::cli::Which;
 use convscope::data::{Pictures, drawn::DrawnPets, prepare};
-use convscope::gpu::{AdapterChoice, Gpu};
+use convscope::gpu::{AdapterChoice, Gpu, GpuError};
 use convscope::layout::unpack_images;
 use convscope::nn::{Architecture, Keep, Mode, Model, Network};
 use convscope::reading::Run;
@@ -68,7 +68,13 @@ fn write_logits(folder: &Path, network: &Network, weights: &Weights, count: usiz
     }
 
     let gpu = block_on(Gpu::open(&AdapterChoice::Best))?;
-    let model = Model::new(&gpu, network, count, Keep::Needed)?;
+    let model = match Model::new(&gpu, network, count, Keep::Needed) {
+        Err(error @ GpuError::TooLarge { .. }) => {
+            println!("no logits: {error}");
+            return Ok(());
+        }
+        model => model?,
+    };
     model.load(&gpu, weights);
     model.set_batch(&gpu, &images, &vec![0; count]);
     model.set_live(&gpu, count);

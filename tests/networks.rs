@@ -1,7 +1,9 @@
 //! Networks without a device: shapes, keys, receptive fields and blocks, against the numbers that are published of them, and
 //! the lists of layers that are none.
 
+use convscope::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
 use convscope::nn::{Architecture, Head, Known, Layer, Name, Named, Network, Op, Spec, SpecError, Strided};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 
 fn known(name: Name, [height, width]: [usize; 2], classes: usize) -> Network {
@@ -69,7 +71,10 @@ fn the_ladder_of_depths_has_its_known_sizes() {
 #[test]
 fn a_map_that_shrinks_to_nothing_names_its_layer() {
     let error = Strided::dogs_vs_cats(32, 2).build().unwrap_err();
-    assert!(matches!(&error, SpecError::TooSmall { place, height: 1, width: 1, .. } if place == "Conv2d 17"), "{error}");
+    assert!(
+        matches!(&error, SpecError::TooSmall { place, height: 1, width: 1, .. } if place == "Conv2d 17"),
+        "{error}"
+    );
     assert!(error.to_string().contains("Conv2d 17"));
 }
 
@@ -190,7 +195,8 @@ fn known_networks_have_their_blocks_and_fields() {
 fn blocks_end_with_what_follows_them() {
     let resnet = known(Name::ResNet18, [64; 2], 2);
     let block = &resnet.blocks()[3];
-    let keys: Vec<_> = resnet.nodes()[block.nodes.clone()].iter().map(|node| (node.op.name(), node.key.as_str())).collect();
+    let keys: Vec<_> =
+        resnet.nodes()[block.nodes.clone()].iter().map(|node| (node.op.name(), node.key.as_str())).collect();
     let expected = [
         ("Conv2d", "layer2.0.conv1"),
         ("BatchNorm2d", "layer2.0.bn1"),
@@ -251,7 +257,7 @@ fn all_layers() -> Value {
         {"type": "Residual", "name": "", "layers": [
             {"type": "Conv2d", "out_channels": 8, "kernel_size": 3, "padding": 1},
             {"type": "Identity"},
-        ], "shortcut": [{"type": "BatchNorm2d"}]},
+        ], "shortcut": [{"type": "BatchNorm2d", "name": "norm"}]},
         {"type": "ReLU"},
         {"type": "AvgPool2d", "kernel_size": 2},
         {"type": "AdaptiveAvgPool2d", "output_size": [2, 1]},
@@ -305,7 +311,8 @@ fn what_is_not_said_is_the_default_of_pytorch() {
         assert_eq!(layer(text), Layer::Op(op));
     }
     // Layers without a name are numbered in their list, as in nn.Sequential.
-    let keys: Vec<_> = spec([3, 40, 40], all_layers()).build().unwrap().parameters().into_iter().map(|p| p.name).collect();
+    let keys: Vec<_> =
+        spec([3, 40, 40], all_layers()).build().unwrap().parameters().into_iter().map(|p| p.name).collect();
     let expected = [
         "stem.weight",
         "1.weight",
@@ -323,7 +330,10 @@ fn what_is_not_said_is_the_default_of_pytorch() {
 #[test]
 fn unknown_and_misplaced_options_are_refused() {
     let bad = [
-        (json!({"type": "Conv3d", "out_channels": 4, "kernel_size": 3}), "type \"Conv3d\": expected Conv2d, BatchNorm2d"),
+        (
+            json!({"type": "Conv3d", "out_channels": 4, "kernel_size": 3}),
+            "type \"Conv3d\": expected Conv2d, BatchNorm2d",
+        ),
         (json!({"type": "Add"}), "type \"Add\": expected"),
         (json!({"out_channels": 4, "kernel_size": 3}), "type \"\": expected"),
         (json!({"type": "Conv2d", "kernel_size": 3}), "Conv2d needs out_channels"),
@@ -397,7 +407,10 @@ fn impossible_networks_name_the_layer() {
         (json!([c, flat, {"type": "Linear", "out_features": 0}]), "Linear 2: out_features 0"),
         (json!([c, flat, {"type": "Linear", "out_features": huge}]), "Linear 2: out_features 18446744073709551615"),
         (json!([c, last]), "Linear last: it gets maps of 18 x 18 values: put Flatten before it"),
-        (json!([c, {"type": "AdaptiveAvgPool2d", "output_size": 1}, last]), "Linear last: it gets maps of 1 x 1 values"),
+        (
+            json!([c, {"type": "AdaptiveAvgPool2d", "output_size": 1}, last]),
+            "Linear last: it gets maps of 1 x 1 values",
+        ),
         (json!([c, flat, {"type": "BatchNorm2d"}, last]), "BatchNorm2d 2: it needs maps, but gets a vector"),
         (json!([c, flat, c, last]), "Conv2d 2: it needs maps, but gets a vector"),
         (json!([c, flat, {"type": "Dropout2d"}, last]), "Dropout2d 2: it needs maps"),
@@ -413,27 +426,46 @@ fn impossible_networks_name_the_layer() {
         (before_head(conv(json!({"groups": 0}))), "Conv2d 1: groups 0"),
         (before_head(conv(json!({"groups": 2}))), "Conv2d 1: groups 2: expected 1, or 4"),
         (before_head(conv(json!({"groups": 4, "out_channels": 8}))), "Conv2d 1: groups 4"),
-        (before_head(conv(json!({"kernel_size": 19}))), "Conv2d 1 would get maps of 18 x 18 values, too small for its 19 x 19"),
+        (
+            before_head(conv(json!({"kernel_size": 19}))),
+            "Conv2d 1 would get maps of 18 x 18 values, too small for its 19 x 19",
+        ),
         (pool("MaxPool2d", 0, 1, 0), "MaxPool2d 1: a kernel_size of 0"),
         (pool("MaxPool2d", 2, 0, 0), "MaxPool2d 1: a kernel_size of 2 with a stride of 0"),
         (pool("AvgPool2d", 241, 1, 0), "AvgPool2d 1: a kernel_size of 241"),
         (pool("AvgPool2d", 3, 1, 2), "AvgPool2d 1: a padding of 2: expected at most half"),
         (pool("MaxPool2d", 2, 1, huge), "MaxPool2d 1: a padding of 18446744073709551615"),
-        (pool("MaxPool2d", 19, 1, 0), "MaxPool2d 1 would get maps of 18 x 18 values, too small for its 19 x 19 windows"),
-        (before_head(json!({"type": "AdaptiveAvgPool2d", "output_size": [0, 1]})), "AdaptiveAvgPool2d 1: output_size 0 x 1"),
+        (
+            pool("MaxPool2d", 19, 1, 0),
+            "MaxPool2d 1 would get maps of 18 x 18 values, too small for its 19 x 19 windows",
+        ),
+        (
+            before_head(json!({"type": "AdaptiveAvgPool2d", "output_size": [0, 1]})),
+            "AdaptiveAvgPool2d 1: output_size 0 x 1",
+        ),
         (before_head(json!({"type": "AdaptiveAvgPool2d", "output_size": huge})), "AdaptiveAvgPool2d 1: output_size"),
         (before_head(json!({"type": "Dropout", "p": 1.0})), "Dropout 1: p 1"),
         (before_head(json!({"type": "Dropout2d", "p": -0.5})), "Dropout2d 1: p -0.5"),
         (residual(json!([]), json!([])), "Residual sum: its path has no layer"),
         (residual(json!([c]), json!([])), "Add sum: the path makes 4 maps of 16 x 16, the shortcut 4 maps of 18 x 18"),
-        (residual(json!([same]), json!([conv(json!({"padding": 1, "out_channels": 5}))])), "Add sum: the path makes 4 maps"),
+        (
+            residual(json!([same]), json!([conv(json!({"padding": 1, "out_channels": 5}))])),
+            "Add sum: the path makes 4 maps",
+        ),
         (residual(json!([same, flat]), json!([])), "Add sum: one of path and shortcut makes maps, the other a vector"),
         (
             residual(json!([{"type": "Residual", "layers": [same]}]), json!([])),
             "Residual: its path or shortcut begins with another Residual",
         ),
         (json!([{"type": "Residual", "layers": [{"type": "ReLU"}]}, flat, last]), "block 1: it has no convolution"),
-        (json!([{"type": "Sequential", "block": true, "layers": []}, c, flat, last]), "block 1: it has no convolution"),
+        (
+            json!([{"type": "Sequential", "block": true, "layers": []}, c, flat, last]),
+            "Sequential 0: a block without a layer",
+        ),
+        (
+            json!([{"type": "Sequential", "block": true, "layers": [{"type": "ReLU"}]}, c, flat, last]),
+            "block 1: it has no convolution",
+        ),
         (
             json!([{"type": "Sequential", "block": true, "layers": [c, flat, last]}]),
             "the last layer: expected it behind the last block",
@@ -461,12 +493,16 @@ fn impossible_networks_name_the_layer() {
         residual(json!([same]), json!([])),
         residual(json!([{"type": "ReLU"}, {"type": "Residual", "layers": [same]}]), json!([])),
         residual(json!([same, flat]), json!([flat])),
-        residual(json!([{"type": "Flatten"}, {"type": "Linear", "out_features": 9}]), json!([same, flat, {"type": "Linear", "out_features": 9}])),
+        residual(
+            json!([{"type": "Flatten"}, {"type": "Linear", "out_features": 9}]),
+            json!([same, flat, {"type": "Linear", "out_features": 9}]),
+        ),
         json!([c, flat, {"type": "Linear", "out_features": 20_000}]),
     ];
     for mut layers in good {
         // Behind a vector there is nothing to flatten.
-        let vector = layers[1]["layers"].as_array().is_some_and(|path| path.iter().any(|layer| layer["type"] == "Flatten"));
+        let vector =
+            layers[1]["layers"].as_array().is_some_and(|path| path.iter().any(|layer| layer["type"] == "Flatten"));
         if vector {
             layers.as_array_mut().unwrap().remove(2);
         }
@@ -477,24 +513,17 @@ fn impossible_networks_name_the_layer() {
 #[test]
 fn a_field_beyond_all_numbers_is_no_panic() {
     // Each convolution of one value takes 16 times the rows of the one before from one to the next.
-    let conv = json!({"type": "Conv2d", "out_channels": 1, "kernel_size": 2, "padding": 1, "stride": 16});
-    let path = vec![conv; 20];
-    let shortcut: Vec<Value> =
-        path.iter().map(|conv| json!({"type": "Sequential", "name": "s", "layers": [conv]})).collect();
-    let shortcut: Vec<Value> = (0..)
-        .zip(shortcut)
-        .map(|(number, mut layer): (usize, Value)| {
-            layer["name"] = json!(format!("s{number}"));
-            layer
-        })
-        .collect();
+    let convs = |prefix: &str| -> Vec<Value> {
+        let conv = |number| json!({"type": "Conv2d", "name": format!("{prefix}{number}"), "out_channels": 1, "kernel_size": 2, "padding": 1, "stride": 16});
+        (0..20).map(conv).collect()
+    };
     let layers = json!([
-        {"type": "Residual", "layers": path, "shortcut": shortcut},
+        {"type": "Residual", "layers": convs("path"), "shortcut": convs("shortcut")},
         {"type": "Flatten"},
         {"type": "Linear", "name": "last", "out_features": 2},
     ]);
     let network = spec([3, 20, 20], layers).build().unwrap();
-    assert_eq!(network.last_block().receptive_window([0, 0], [20; 2]), [0..20, 0..20]);
+    assert_eq!(network.last_block().receptive_field, usize::MAX);
 }
 
 #[test]
@@ -546,4 +575,77 @@ fn what_sees_a_part_of_the_image_is_built_for_that_part() {
     assert_eq!(resnet.seen_by(1).last_block(), &resnet.blocks()[1]);
     // What sees more than the image gets the image.
     assert_eq!(known(Name::Vgg11Bn, [64; 2], 2).seen_by(7).input(), [3, 64, 64]);
+}
+
+/// A tensor of a file: its name, type, shape and bytes.
+type Stored = (String, Dtype, Vec<usize>, Vec<u8>);
+
+/// A file as PyTorch writes one, without a word of convscope.
+fn state_dict(tensors: &[Stored]) -> Vec<u8> {
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| (name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+    safetensors::serialize(views, None).unwrap()
+}
+
+#[test]
+fn weights_are_read_from_a_state_dict_alone() {
+    for name in [Name::LeNet5, Name::Vgg11Bn, Name::ResNet18, Name::MobileNetV2] {
+        let known = Known { name, input: [3, 64, 64], width: 0.1, classes: 3 };
+        let architecture = Architecture::Known(known);
+        let network = architecture.build().unwrap();
+        let weights = Weights { batches: 5, ..Weights::initial(&network, 1) };
+        let has_norms = network.counters().next().is_some();
+        let meta = Meta { architecture, classes: ["a", "b", "c"].map(String::from).into(), epoch: 1, drawn: false };
+        let ours = Checkpoint { meta, network: network.clone(), weights: weights.clone() }.to_bytes();
+        let file = SafeTensors::deserialize(&ours).unwrap();
+        let tensors: Vec<Stored> = file
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| (name, view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+            .collect();
+        let read = |tensors: &[Stored]| Weights::from_state_dict(&state_dict(tensors), &network);
+        let expected = if has_norms { weights } else { Weights { batches: 0, ..weights } };
+        assert_eq!(Weights::from_state_dict(&ours, &network).unwrap(), expected, "{name:?}");
+        assert_eq!(read(&tensors).unwrap(), expected, "{name:?}");
+        assert!(matches!(Meta::from_bytes(&state_dict(&tensors)), Err(CheckpointError::NoMeta)));
+
+        // Other programs leave out the counters.
+        let mut uncounted = tensors.clone();
+        uncounted.retain(|(name, ..)| !name.ends_with("num_batches_tracked"));
+        assert_eq!(read(&uncounted).unwrap(), Weights { batches: 0, ..expected.clone() });
+
+        // Each tensor is needed, in its type and shape.
+        for at in 0..uncounted.len() {
+            let key = &uncounted[at].0;
+            let error = |problem: &str, tensors: &[Stored]| {
+                let error = read(tensors).unwrap_err().to_string();
+                assert!(error.starts_with(&format!("tensor \"{key}\": {problem}")), "{error}");
+            };
+            let mut missing = uncounted.clone();
+            missing.remove(at);
+            error("is missing", &missing);
+            let mut longer = uncounted.clone();
+            longer[at].2.push(1);
+            error("is F32 of shape", &longer);
+            let mut whole_numbers = uncounted.clone();
+            whole_numbers[at].1 = Dtype::I32;
+            error("is I32 of shape", &whole_numbers);
+        }
+        let mut more = tensors.clone();
+        more.push(("fc.extra".into(), Dtype::F32, vec![1], vec![0; 4]));
+        let error = read(&more).unwrap_err().to_string();
+        assert_eq!(error, "tensor \"fc.extra\": does not belong to the network");
+    }
+    // The classifier of another number of classes is no part of this network.
+    let network = |classes| known(Name::ResNet18, [64; 2], classes);
+    let tensors: Vec<Stored> = (network(1000).parameters().into_iter().chain(network(1000).statistics()))
+        .map(|parameter| {
+            let bytes = vec![0; 4 * parameter.layout.len()];
+            (parameter.name, Dtype::F32, parameter.shape, bytes)
+        })
+        .collect();
+    let error = Weights::from_state_dict(&state_dict(&tensors), &network(2)).unwrap_err().to_string();
+    assert_eq!(error, "tensor \"fc.weight\": is F32 of shape [1000, 512], expected F32 of shape [2, 512]");
+    assert!(matches!(Weights::from_state_dict(b"no file", &network(2)), Err(CheckpointError::Unreadable(_))));
 }

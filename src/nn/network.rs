@@ -158,8 +158,13 @@ impl Spec {
         in_range("input", channels, 1..=MAX_SIZE, "1 to 8192 channels of an image")?;
         in_range("input", height.min(width), 1..=MAX_SIZE, "1 to 8192 pixels")?;
         in_range("input", height.max(width), 1..=MAX_SIZE, "1 to 8192 pixels")?;
-        let mut builder =
-            Builder { input: self.input, nodes: Vec::new(), starts: BTreeSet::new(), begun: 0, vectors: BTreeSet::new() };
+        let mut builder = Builder {
+            input: self.input,
+            nodes: Vec::new(),
+            starts: BTreeSet::new(),
+            begun: 0,
+            vectors: BTreeSet::new(),
+        };
         builder.sequence("", &self.layers, 0, true)?;
         builder.finish()
     }
@@ -276,6 +281,10 @@ impl Builder {
                 }
             };
             if begins {
+                if self.starts.last() == Some(&self.nodes.len()) {
+                    let problem = "a block without a layer".into();
+                    return Err(SpecError::Layer { place: format!("Sequential {name}"), problem });
+                }
                 self.begun = self.nodes.len();
             }
         }
@@ -447,7 +456,7 @@ impl Builder {
                 return Err(problem(&place, "an empty name: expected one for its weights"));
             }
             if !keys.insert(&node.key) {
-                return Err(problem(&place, "another layer has the same name"));
+                return Err(problem(&place, "another layer has the same name: expected another"));
             }
         }
         let end = (begun..nodes.len()).find(|&node| Layer::Op(nodes[node].op).is_head());
