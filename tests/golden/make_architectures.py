@@ -69,7 +69,7 @@ MODELS = {
     # So many batch norms make the gradients of the first layers large, and the loss rough along them: hence short steps.
     "mobilenet_v2": {
         "width": 0.25, "classes": 3, "batch": 6, "height": 33, "width_px": 40, "image_salt": 2016, "stored": 8,
-        "lr": {"adam": 3e-6, "sgd": 3e-7},
+        "lr": {"adam": 3e-6, "sgd": 3e-8},
     },
 }  # fmt: skip
 
