@@ -257,7 +257,7 @@ fn all_layers() -> Value {
         {"type": "Residual", "name": "", "layers": [
             {"type": "Conv2d", "out_channels": 8, "kernel_size": 3, "padding": 1},
             {"type": "Identity"},
-        ], "shortcut": [{"type": "BatchNorm2d", "name": "norm"}]},
+        ], "shortcut": [{"type": "BatchNorm2d"}]},
         {"type": "ReLU"},
         {"type": "AvgPool2d", "kernel_size": 2},
         {"type": "AdaptiveAvgPool2d", "output_size": [2, 1]},
@@ -323,8 +323,11 @@ fn what_is_not_said_is_the_default_of_pytorch() {
         "mixed.1.bias",
         "0.weight",
         "0.bias",
+        // The path has two layers: the shortcut's are numbered on.
+        "2.weight",
+        "2.bias",
     ];
-    assert_eq!(keys[..9], expected);
+    assert_eq!(keys[..11], expected);
 }
 
 #[test]

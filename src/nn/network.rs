@@ -165,7 +165,7 @@ impl Spec {
             begun: 0,
             vectors: BTreeSet::new(),
         };
-        builder.sequence("", &self.layers, 0, true)?;
+        builder.sequence("", 0, &self.layers, 0, true)?;
         builder.finish()
     }
 }
@@ -253,9 +253,17 @@ struct Builder {
 }
 
 impl Builder {
-    /// Appends layers; `blocks` says whether blocks may begin among them. Returns the value that they make of `value`.
-    fn sequence(&mut self, prefix: &str, layers: &[Named], mut value: Value, blocks: bool) -> Result<Value, SpecError> {
-        for (index, Named { name, layer }) in layers.iter().enumerate() {
+    /// Appends layers, numbered from `first`; `blocks` says whether blocks may begin among them. Returns the value that they make of
+    /// `value`.
+    fn sequence(
+        &mut self,
+        prefix: &str,
+        first: usize,
+        layers: &[Named],
+        mut value: Value,
+        blocks: bool,
+    ) -> Result<Value, SpecError> {
+        for (index, Named { name, layer }) in (first..).zip(layers) {
             let name = name.clone().unwrap_or_else(|| index.to_string());
             let key = [prefix, &name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
             let begins = blocks && layer.begins_block();
@@ -269,14 +277,14 @@ impl Builder {
                     return Err(SpecError::Layer { place: format!("Add {key}"), problem });
                 }
                 Layer::Op(op) => self.op(key, *op, vec![value])?,
-                Layer::Sequential { layers, .. } => self.sequence(&key, layers, value, blocks)?,
+                Layer::Sequential { layers, .. } => self.sequence(&key, 0, layers, value, blocks)?,
                 Layer::Residual { path, .. } if path.is_empty() => {
                     let problem = "its path has no layer".into();
                     return Err(SpecError::Layer { place: format!("Residual {key}"), problem });
                 }
                 Layer::Residual { path, shortcut } => {
-                    let along = self.sequence(&key, path, value, blocks)?;
-                    let across = self.sequence(&key, shortcut, value, blocks)?;
+                    let along = self.sequence(&key, 0, path, value, blocks)?;
+                    let across = self.sequence(&key, path.len(), shortcut, value, blocks)?;
                     self.op(key, Op::Add, vec![along, across])?
                 }
             };
@@ -584,7 +592,8 @@ impl Node {
             }
             Op::AdaptiveAvgPool2d { output_size: [rows, columns] } => {
                 // Windows of a size that does not divide the map begin and end within a row.
-                let longest = |size: usize, windows: usize| size.div_ceil(windows) + usize::from(size % windows != 0);
+                let longest =
+                    |size: usize, windows: usize| size.div_ceil(windows) + usize::from(!size.is_multiple_of(windows));
                 longest(height, rows) * (longest(width, columns) + 1)
             }
             Op::Linear { .. } => (height * width).saturating_mul(padded(channels) / 4),

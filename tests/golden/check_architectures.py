@@ -10,10 +10,12 @@ First `cargo build --example logits`. For each network, for 2 classes and for to
                     load_state_dict(strict=True)
     from PyTorch    torchvision's model, with running statistics of a few batches, is saved; the program reads the file
 
-LeNet-5, which torchvision does not have, is an nn.Sequential. The weights of VGG are more than some devices hold in one buffer; there
-they are exchanged, but only those of a VGG of a quarter of the channels make logits. Prints the largest absolute difference of the logits, the
-largest logit, and the most that a logit differs between the images. The exit status is 0 if every difference is at most 1e-4 of
-the largest logit, and those from PyTorch differ between the images by more than that, and 1 otherwise.
+LeNet-5, which torchvision does not have, is an nn.Sequential. The weights of VGG are more than some devices hold in one
+buffer; there they are exchanged, but only those of a VGG of a quarter of the channels make logits.
+
+Prints the largest absolute difference of the logits, the largest logit, and the most that a logit differs between the images.
+The exit status is 0 if every difference is at most 1e-4 of the largest logit, and those from PyTorch differ between the images
+by more than that, and 1 otherwise.
 """
 
 import argparse
