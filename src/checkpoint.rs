@@ -104,6 +104,27 @@ impl Weights {
         Self { tensors, batches: 0 }
     }
 
+    /// Reads the tensors of a safetensors file that holds the `state_dict` of this network in PyTorch, which may lack the
+    /// counters of batch norm. What the file says of itself is not looked at.
+    ///
+    /// # Errors
+    /// When the file is broken, or its tensors are not those of the network.
+    pub fn from_state_dict(bytes: &[u8], network: &Network) -> Result<Self, CheckpointError> {
+        let file = SafeTensors::deserialize(bytes)?;
+        let mut tensors = BTreeMap::new();
+        for parameter in stored(network) {
+            let values = read_tensor(&file, &parameter)?;
+            tensors.insert(parameter.name, values);
+        }
+        let counters: Vec<String> = network.counters().collect();
+        let known = |name: &&str| tensors.contains_key(*name) || counters.iter().any(|counter| counter == name);
+        if let Some(name) = file.names().into_iter().filter(|name| !known(name)).min() {
+            return Err(problem(name, "does not belong to the network"));
+        }
+        let batches = counters.iter().map(|name| read_counter(&file, name)).collect::<Result<Vec<i64>, _>>()?;
+        Ok(Self { tensors, batches: batches.first().copied().unwrap_or_default() })
+    }
+
     /// The tensor with this key.
     ///
     /// # Panics
@@ -178,20 +199,8 @@ impl Checkpoint {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let meta = Meta::from_bytes(bytes)?;
         let network = meta.network()?;
-        let file = SafeTensors::deserialize(bytes)?;
-        let mut tensors = BTreeMap::new();
-        for parameter in stored(&network) {
-            let values = read_tensor(&file, &parameter)?;
-            tensors.insert(parameter.name, values);
-        }
-        let counters: Vec<String> = network.counters().collect();
-        let known = |name: &&str| tensors.contains_key(*name) || counters.iter().any(|counter| counter == name);
-        if let Some(name) = file.names().into_iter().filter(|name| !known(name)).min() {
-            return Err(problem(name, "does not belong to the network that the file describes"));
-        }
-        let batches = counters.iter().map(|name| read_counter(&file, name)).collect::<Result<Vec<i64>, _>>()?;
-        let batches = batches.first().copied().unwrap_or_default();
-        Ok(Self { weights: Weights { tensors, batches }, network, meta })
+        let weights = Weights::from_state_dict(bytes, &network)?;
+        Ok(Self { weights, network, meta })
     }
 }
 

@@ -266,7 +266,16 @@ impl Model {
     /// # Panics
     /// When the model does not keep it ([`Keep`]).
     pub fn gradient(&self, mode: Mode, value: Value) -> &Tensor {
-        self.gradients[self.home(mode, value)].as_ref().unwrap_or_else(|| panic!("gradient {value} is not kept"))
+        let home = self.home(mode, value);
+        let summand = |stage: &&Stage| {
+            matches!(stage.kind, Kind::Add) && stage.inputs.iter().any(|&input| self.home(mode, input) == home)
+        };
+        match (&self.gradients[home], self.stages.iter().find(summand)) {
+            (Some(gradient), _) => gradient,
+            // What only a sum gets has the sum's gradient.
+            (None, Some(sum)) if self.values[home].is_some() => self.gradient(mode, sum.output),
+            _ => panic!("gradient {value} is not kept"),
+        }
     }
 
     /// The images.

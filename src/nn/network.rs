@@ -158,9 +158,14 @@ impl Spec {
         in_range("input", channels, 1..=MAX_SIZE, "1 to 8192 channels of an image")?;
         in_range("input", height.min(width), 1..=MAX_SIZE, "1 to 8192 pixels")?;
         in_range("input", height.max(width), 1..=MAX_SIZE, "1 to 8192 pixels")?;
-        let mut builder =
-            Builder { input: self.input, nodes: Vec::new(), starts: BTreeSet::new(), begun: 0, flat: false };
-        builder.sequence("", &self.layers, 0, true)?;
+        let mut builder = Builder {
+            input: self.input,
+            nodes: Vec::new(),
+            starts: BTreeSet::new(),
+            begun: 0,
+            vectors: BTreeSet::new(),
+        };
+        builder.sequence("", 0, &self.layers, 0, true)?;
         builder.finish()
     }
 }
@@ -243,14 +248,22 @@ struct Builder {
     starts: BTreeSet<usize>,
     /// Where the layer ends that the last block begins with.
     begun: usize,
-    /// Whether the maps have become a vector.
-    flat: bool,
+    /// The values that are vectors, no longer maps.
+    vectors: BTreeSet<Value>,
 }
 
 impl Builder {
-    /// Appends layers; `blocks` says whether blocks may begin among them. Returns the value that they make of `value`.
-    fn sequence(&mut self, prefix: &str, layers: &[Named], mut value: Value, blocks: bool) -> Result<Value, SpecError> {
-        for (index, Named { name, layer }) in layers.iter().enumerate() {
+    /// Appends layers, numbered from `first`; `blocks` says whether blocks may begin among them. Returns the value that they make of
+    /// `value`.
+    fn sequence(
+        &mut self,
+        prefix: &str,
+        first: usize,
+        layers: &[Named],
+        mut value: Value,
+        blocks: bool,
+    ) -> Result<Value, SpecError> {
+        for (index, Named { name, layer }) in (first..).zip(layers) {
             let name = name.clone().unwrap_or_else(|| index.to_string());
             let key = [prefix, &name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
             let begins = blocks && layer.begins_block();
@@ -259,19 +272,27 @@ impl Builder {
             }
             let blocks = blocks && !begins;
             value = match layer {
+                Layer::Op(Op::Add) => {
+                    let problem = "it stands in no list of layers: a Residual makes it".into();
+                    return Err(SpecError::Layer { place: format!("Add {key}"), problem });
+                }
                 Layer::Op(op) => self.op(key, *op, vec![value])?,
-                Layer::Sequential { layers, .. } => self.sequence(&key, layers, value, blocks)?,
+                Layer::Sequential { layers, .. } => self.sequence(&key, 0, layers, value, blocks)?,
                 Layer::Residual { path, .. } if path.is_empty() => {
                     let problem = "its path has no layer".into();
                     return Err(SpecError::Layer { place: format!("Residual {key}"), problem });
                 }
                 Layer::Residual { path, shortcut } => {
-                    let along = self.sequence(&key, path, value, blocks)?;
-                    let across = self.sequence(&key, shortcut, value, blocks)?;
+                    let along = self.sequence(&key, 0, path, value, blocks)?;
+                    let across = self.sequence(&key, path.len(), shortcut, value, blocks)?;
                     self.op(key, Op::Add, vec![along, across])?
                 }
             };
             if begins {
+                if self.starts.last() == Some(&self.nodes.len()) {
+                    let problem = "a block without a layer".into();
+                    return Err(SpecError::Layer { place: format!("Sequential {name}"), problem });
+                }
                 self.begun = self.nodes.len();
             }
         }
@@ -280,7 +301,8 @@ impl Builder {
 
     /// The same operations for other images, without padding.
     fn again(nodes: &[Node], input: [usize; 3]) -> Result<Vec<Node>, SpecError> {
-        let mut builder = Self { input, nodes: Vec::new(), starts: BTreeSet::new(), begun: 0, flat: false };
+        let mut builder =
+            Self { input, nodes: Vec::new(), starts: BTreeSet::new(), begun: 0, vectors: BTreeSet::new() };
         for node in nodes {
             builder.op(node.key.clone(), node.op.without_padding(), node.inputs.clone())?;
         }
@@ -308,7 +330,8 @@ impl Builder {
         let [channels, height, width] = input;
         let of_maps =
             !matches!(op, Op::Linear { .. } | Op::ReLU | Op::ReLU6 | Op::Dropout { .. } | Op::Identity | Op::Add);
-        if self.flat && of_maps {
+        let flat = self.vectors.contains(&inputs[0]);
+        if flat && of_maps {
             return Err(problem("it needs maps, but gets a vector".into()));
         }
         let windows = |what: &'static str, kernel: usize, stride: usize, padding: usize| {
@@ -346,7 +369,7 @@ impl Builder {
                 if !(1..=240).contains(&kernel_size) {
                     return Err(problem(format!("a kernel_size of {kernel_size}: expected 1 to 240")));
                 }
-                if 2 * padding > kernel_size {
+                if padding > kernel_size / 2 {
                     return Err(problem(format!(
                         "a padding of {padding}: expected at most half the kernel_size of {kernel_size}"
                     )));
@@ -361,7 +384,7 @@ impl Builder {
                 ([channels, rows, columns], field.all(height.max(width)))
             }
             Op::Linear { out_features, .. } => {
-                if !self.flat && [height, width] != [1, 1] {
+                if !flat {
                     return Err(problem(format!("it gets maps of {height} x {width} values: put Flatten before it")));
                 }
                 if !(1..=MAX_FEATURES).contains(&out_features) {
@@ -383,14 +406,13 @@ impl Builder {
                         "the path makes {first}, the shortcut {second}: expected as many of the same size"
                     )));
                 }
+                if flat != self.vectors.contains(&inputs[1]) {
+                    let problem = "one of path and shortcut makes maps, the other a vector: expected the same of both";
+                    return Err(SpecError::Layer { place, problem: problem.into() });
+                }
                 (input, field.together(self.field(inputs[1])))
             }
             Op::BatchNorm2d | Op::ReLU | Op::ReLU6 | Op::Flatten | Op::Identity => (input, field),
-        };
-        self.flat = match op {
-            Op::Flatten => true,
-            Op::Linear { .. } => true,
-            _ => self.flat,
         };
         let signed = match op {
             Op::ReLU | Op::ReLU6 => false,
@@ -399,8 +421,13 @@ impl Builder {
         };
         let node = Node { op, key, inputs, input, output, field, signed, block: None };
         node.check_turns(&place)?;
+        let flattens = node.op == Op::Flatten;
         self.nodes.push(node);
-        Ok(self.nodes.len())
+        let value = self.nodes.len();
+        if flat || flattens {
+            self.vectors.insert(value);
+        }
+        Ok(value)
     }
 
     fn finish(self) -> Result<Network, SpecError> {
@@ -434,12 +461,16 @@ impl Builder {
         }
         let mut keys = BTreeSet::new();
         for node in nodes.iter().filter(|node| !node.parameters().is_empty()) {
+            let place = format!("{} {}", node.op.name(), node.key);
+            if node.key.is_empty() {
+                return Err(problem(&place, "an empty name: expected one for its weights"));
+            }
             if !keys.insert(&node.key) {
-                return Err(problem(&format!("{} {}", node.op.name(), node.key), "another layer has the same name"));
+                return Err(problem(&place, "another layer has the same name: expected another"));
             }
         }
-        let end =
-            (begun..nodes.len()).find(|&node| Layer::Op(nodes[node].op).is_head()).expect("the last layer is Linear");
+        let end = (begun..nodes.len()).find(|&node| Layer::Op(nodes[node].op).is_head());
+        let end = end.ok_or_else(|| problem("the last layer", "expected it behind the last block, not within"))?;
         let ends = starts.iter().skip(1).copied().chain([end]);
         let mut blocks = Vec::with_capacity(starts.len());
         for (number, range) in starts.iter().copied().zip(ends).map(|(start, end)| start..end).enumerate() {
@@ -476,7 +507,8 @@ impl Field {
         let offset = self.offset.max(other.offset);
         // Rows below the first row of the image.
         let below = |field: Self| field.size - field.offset.min(field.size);
-        Self { size: below(self).max(below(other)) + offset, stride: self.stride.max(other.stride), offset }
+        let size = below(self).max(below(other)).saturating_add(offset);
+        Self { size, stride: self.stride.max(other.stride), offset }
     }
 }
 
@@ -573,7 +605,8 @@ impl Node {
             }
             Op::AdaptiveAvgPool2d { output_size: [rows, columns] } => {
                 // Windows of a size that does not divide the map begin and end within a row.
-                let longest = |size: usize, windows: usize| size.div_ceil(windows) + usize::from(size % windows != 0);
+                let longest =
+                    |size: usize, windows: usize| size.div_ceil(windows) + usize::from(!size.is_multiple_of(windows));
                 longest(height, rows) * (longest(width, columns) + 1)
             }
             Op::Linear { .. } => (height * width).saturating_mul(padded(channels) / 4),

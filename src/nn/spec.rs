@@ -16,8 +16,8 @@ pub struct Spec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Entry", try_from = "Entry")]
 pub struct Named {
-    /// Its name: its place in the list if it has none, as in PyTorch's `nn.Sequential`. An empty one stands in no key, as
-    /// where a module holds its layers itself.
+    /// Its name: its place in the list if it has none, as in PyTorch's `nn.Sequential`; in a shortcut, its place behind the layers of
+    /// the path. An empty one stands in no key, as where a module holds its layers itself.
     pub name: Option<String>,
     /// What it does.
     pub layer: Layer,

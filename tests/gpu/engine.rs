@@ -7,8 +7,7 @@ use convscope::bench::fastest;
 use convscope::checkpoint::Weights;
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
 use convscope::layout::pack_images;
-use convscope::nn::{Head, Strided};
-use convscope::nn::{Keep, Mode, Model, Optimizer};
+use convscope::nn::{Architecture, Head, Keep, Known, Mode, Model, Name, Network, Optimizer, Strided};
 use convscope::ops::conv2d::Kernels;
 use convscope::ops::{adaptive_avg_pool2d, relu};
 use libtest_mimic::Trial;
@@ -29,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::equal_seeds_give_equal_weights", equal_seeds),
         trial("engine::the_fastest_kernels_are_among_the_candidates", fastest_kernels),
         trial("engine::what_a_model_keeps_changes_nothing", keeping_changes_nothing),
+        trial("engine::what_a_deep_model_keeps_changes_no_gradient", keeping_changes_no_gradient),
         trial("engine::the_gradient_of_the_pictures_in_evaluation", gradient_in_evaluation),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
     ]
@@ -116,8 +116,18 @@ fn small(head: Head) -> Strided {
 
 /// `n` pictures of 17 x 17 that differ from each other.
 fn pictures(n: usize) -> Vec<f32> {
-    let values: Vec<f32> = (0..n * 3 * 17 * 17).map(|i| ((i * 7919) % 1013) as f32 / 506.0 - 1.0).collect();
-    pack_images(&values, n, 3, 17 * 17)
+    images(n, 17)
+}
+
+/// `n` images of `size` x `size` that differ from each other.
+fn images(n: usize, size: usize) -> Vec<f32> {
+    let values: Vec<f32> = (0..n * 3 * size * size).map(|i| ((i * 7919) % 1013) as f32 / 506.0 - 1.0).collect();
+    pack_images(&values, n, 3, size * size)
+}
+
+/// A narrow network with residual blocks, for images of 40 x 40.
+fn residual(name: Name) -> Network {
+    Architecture::Known(Known { name, input: [3, 40, 40], width: 0.1, classes: 3 }).build().unwrap()
 }
 
 const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };
@@ -214,6 +224,30 @@ fn keeping_changes_nothing() {
     }
 }
 
+/// The same where many layers would make of any difference a large one: one step, with dropout.
+fn keeping_changes_no_gradient() {
+    for name in [Name::Vgg11Bn, Name::ResNet18, Name::MobileNetV2] {
+        let network = residual(name);
+        let gradients = [Keep::Needed, Keep::Everything].map(|keep| {
+            let model = Model::new(gpu(), &network, 4, keep).unwrap();
+            model.load(gpu(), &Weights::initial(&network, 0));
+            model.set_batch(gpu(), &images(4, 40), &[0, 1, 2, 1]);
+            model.set_step(gpu(), &ADAM, 1e-3, 4, 5, 1);
+            model.training_step(gpu(), &ADAM).submit(gpu()).unwrap();
+            block_on(model.weight_gradients(gpu())).unwrap()
+        });
+        let largest = |values: &[f32]| values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        let of_all = gradients[0].iter().map(|(_, values)| largest(values)).fold(0.0, f32::max);
+        for ((name, needed), (_, everything)) in gradients[0].iter().zip(&gradients[1]) {
+            // Before a batch norm the gradients of biases are rounding alone.
+            let allowed = 1e-3 * largest(needed).max(1e-3 * of_all);
+            for (a, b) in needed.iter().zip(everything) {
+                assert!((a - b).abs() <= allowed, "{name}: {a} against {b}, allowed {allowed:e}");
+            }
+        }
+    }
+}
+
 /// The gradient with respect to the pictures, against the change of the loss along a direction.
 fn gradient_in_evaluation() {
     for head in [Head::AvgPool, Head::Flatten] {
@@ -231,29 +265,50 @@ fn gradient_in_evaluation() {
             }
         }
         model.load(gpu(), &weights);
-        model.set_live(gpu(), 2);
-        let mut plan = model.forward(gpu(), Mode::Eval);
-        plan.extend(model.loss(gpu()));
-        plan.extend(model.backward(gpu(), Mode::Eval, true));
-        let loss = |images: &[f32]| {
-            model.set_batch(gpu(), images, &[0, 2]);
-            model.clear_metrics(gpu());
-            plan.submit(gpu()).unwrap();
-            block_on(model.metrics(gpu())).unwrap().loss()
-        };
-        let images = pictures(2);
-        loss(&images);
-        let gradient = read(model.gradient(Mode::Eval, 0));
-        // Along the gradient itself the loss changes by its squared length.
-        let squares: f64 = gradient.iter().map(|&value| f64::from(value).powi(2)).sum();
-        assert!(squares > 1e-6, "the gradient is not zero");
-        let reach = 1e-2 / squares.sqrt();
-        let moved = |sign: f64| -> Vec<f32> {
-            images.iter().zip(&gradient).map(|(x, g)| x + (sign * reach * f64::from(*g)) as f32).collect()
-        };
-        let slope = (loss(&moved(1.0)) - loss(&moved(-1.0))) / (2.0 * reach);
-        assert_relative_eq!(slope, squares, max_relative = 0.02);
+        check_gradient_in_evaluation(&model);
     }
+    for name in [Name::ResNet18, Name::MobileNetV2] {
+        let network = residual(name);
+        let model = Model::new(gpu(), &network, 2, Keep::Everything).unwrap();
+        model.load(gpu(), &Weights::initial(&network, 0));
+        // Such running statistics would let nothing through so many layers: here, those of a batch.
+        model.set_batch(gpu(), &images(2, 40), &[0, 2]);
+        model.set_live(gpu(), 2);
+        let plan = model.forward(gpu(), Mode::Train);
+        for _ in 0..20 {
+            plan.submit(gpu()).unwrap();
+        }
+        check_gradient_in_evaluation(&model);
+    }
+}
+
+/// Of two images.
+fn check_gradient_in_evaluation(model: &Model) {
+    model.set_live(gpu(), 2);
+    let mut plan = model.forward(gpu(), Mode::Eval);
+    plan.extend(model.loss(gpu()));
+    plan.extend(model.backward(gpu(), Mode::Eval, true));
+    let loss = |images: &[f32]| {
+        model.set_batch(gpu(), images, &[0, 2]);
+        model.clear_metrics(gpu());
+        plan.submit(gpu()).unwrap();
+        block_on(model.metrics(gpu())).unwrap().loss()
+    };
+    let images = images(2, model.network().input()[1]);
+    loss(&images);
+    let gradient = read(model.gradient(Mode::Eval, 0));
+    // Along the gradient itself the loss changes by its squared length.
+    let squares: f64 = gradient.iter().map(|&value| f64::from(value).powi(2)).sum();
+    assert!(squares > 1e-6, "the gradient is not zero");
+    // So far that the loss moves by much more than rounding, and by less than the ReLUs of a deep network bend it; where the
+    // gradient is small, no further than 0.01 in all.
+    let length = squares.sqrt();
+    let reach = (5e-4 / length).min(0.01) / length;
+    let moved = |sign: f64| -> Vec<f32> {
+        images.iter().zip(&gradient).map(|(x, g)| x + (sign * reach * f64::from(*g)) as f32).collect()
+    };
+    let slope = (loss(&moved(1.0)) - loss(&moved(-1.0))) / (2.0 * reach);
+    assert_relative_eq!(slope, squares, max_relative = 0.02);
 }
 
 fn compile_progress() {
