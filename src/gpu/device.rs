@@ -33,7 +33,7 @@ pub enum GpuError {
     },
     /// A tensor exceeds what the device can bind.
     #[error(
-        "{name}: {} MiB in one buffer, but this adapter's {limit_name} is {} MiB: lower --batch, --size, --channels or --hidden",
+        "{name}: {} MiB in one buffer, but this adapter's {limit_name} is {} MiB: lower --batch, --size or the network's channels",
         bytes.div_ceil(1 << 20),
         limit >> 20
     )]

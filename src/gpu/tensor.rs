@@ -98,20 +98,6 @@ impl Tensor {
         Self { len, ..self.clone() }
     }
 
-    /// What is left of it behind its first `len` numbers, which end where another tensor of its arena begins.
-    ///
-    /// # Panics
-    /// When it holds fewer.
-    pub fn skip(&self, len: usize) -> Self {
-        assert!(len <= self.len, "{}: without {len} of {} numbers", self.name, self.len);
-        Self { offset: self.offset + 4 * len as u64, len: self.len - len, ..self.clone() }
-    }
-
-    /// Where in its arena's numbers this tensor begins.
-    pub(crate) fn place(&self) -> usize {
-        (self.offset / 4) as usize
-    }
-
     /// How many 32-bit numbers it holds.
     pub fn len(&self) -> usize {
         self.len
@@ -158,7 +144,7 @@ impl Tensor {
 
     /// The part of its arena's numbers that is this tensor.
     pub(crate) fn within<'a>(&self, arena: &'a [f32]) -> &'a [f32] {
-        let first = self.place();
+        let first = (self.offset / 4) as usize;
         &arena[first..first + self.len]
     }
 

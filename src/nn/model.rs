@@ -63,8 +63,6 @@ impl Metrics {
 pub struct Model {
     network: Network,
     batch: usize,
-    /// The nodes that do not learn: those before this one.
-    frozen: usize,
     stages: Vec<Stage>,
     bound: Vec<Bound>,
     /// Of each value, whose tensor holds it in training, and in evaluation.
@@ -208,7 +206,6 @@ impl Model {
             counts: Tensor::new(gpu, "counts", 3)?,
             network: network.clone(),
             batch,
-            frozen: 0,
             stages,
             bound,
             homes,
@@ -222,20 +219,6 @@ impl Model {
             all_statistics,
             scratch,
         })
-    }
-
-    /// The same with its first `blocks` blocks as they are: in training they run as in evaluation, and neither their weights nor their
-    /// statistics move.
-    ///
-    /// # Panics
-    /// When there are fewer blocks.
-    pub fn with_frozen(self, blocks: usize) -> Self {
-        let frozen = blocks.checked_sub(1).map_or(0, |last| self.network.blocks()[last].nodes.end);
-        Self { frozen, ..self }
-    }
-
-    fn is_frozen(&self, stage: &Stage) -> bool {
-        stage.nodes[1] < self.frozen
     }
 
     /// The network.
@@ -355,8 +338,7 @@ impl Model {
         // At each home, the parts of its gradient that have been made so far.
         let mut parts: Vec<Vec<&Tensor>> = vec![Vec::new(); self.values.len()];
         parts[self.home(mode, from)].push(self.gradient(mode, from));
-        let still = if mode == Mode::Train { self.frozen } else { 0 };
-        let skipped = |stage: &Stage| stage.output > from || stage.output <= still || self.passes(mode, stage);
+        let skipped = |stage: &Stage| stage.output > from || self.passes(mode, stage);
         for (stage, bound) in self.stages.iter().zip(&self.bound).rev() {
             let output = self.home(mode, stage.output);
             if parts[output].is_empty() || skipped(stage) {
@@ -369,8 +351,7 @@ impl Model {
                 stage.inputs.iter().for_each(|&input| parts[self.home(mode, input)].push(dy));
                 continue;
             };
-            let dx =
-                (home > still || to_images).then(|| bound.part.as_ref().unwrap_or_else(|| self.gradient(mode, home)));
+            let dx = (home != 0 || to_images).then(|| bound.part.as_ref().unwrap_or_else(|| self.gradient(mode, home)));
             let mut build = self.build(gpu, &mut plan, mode, rule, stage, bound);
             layer.backward(&mut build, self.value(mode, stage.inputs[0]), dy, dx);
             parts[home].extend(dx);
@@ -410,7 +391,6 @@ impl Model {
     ) -> Build<'a> {
         let trained = &self.trained[bound.trained.clone()];
         let (statistics, kept) = (bound.statistics.as_ref(), bound.kept.as_ref());
-        let mode = if self.is_frozen(stage) { Mode::Eval } else { mode };
         let (step, scratch, place) = (&self.step, &self.scratch, stage.place.as_str());
         Build { gpu, plan, place, mode, rule, step, trained, statistics, kept, scratch }
     }
@@ -418,12 +398,8 @@ impl Model {
     /// Moves all weights by their gradients.
     pub fn update(&self, gpu: &Gpu, optimizer: &Optimizer) -> Plan {
         let mut plan = Plan::new();
-        // Weights lie in the order of their nodes, so that those which learn are behind those which do not.
-        let still: usize = self.network.nodes()[..self.frozen].iter().map(|node| node.parameters().len()).sum();
-        let begin = self.trained.get(still).map_or(self.all_values.len(), |trained| trained.value.place());
-        let learning = |all: &Tensor| all.skip(begin);
-        let (gradient, parameter, step) = (&learning(&self.all_gradients), &learning(&self.all_values), &self.step);
-        let [first, second] = &self.moments.each_ref().map(learning);
+        let (gradient, parameter, step) = (&self.all_gradients, &self.all_values, &self.step);
+        let [first, second] = &self.moments;
         let len = parameter.len() / 4;
         match *optimizer {
             Optimizer::Adam { weight_decay } => {

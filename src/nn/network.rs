@@ -453,6 +453,10 @@ impl Builder {
                 node.inputs.iter().for_each(|&input| uses[origin[input]] += 1);
             }
         }
+        // That of the images has one, which every backward pass makes, wherever it begins.
+        if uses[0] > 1 {
+            return Err(problem("Residual", "it gets the images: put a layer before it"));
+        }
         if uses.iter().any(|&uses| uses > 2) {
             return Err(problem(
                 "Residual",

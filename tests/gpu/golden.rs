@@ -4,7 +4,7 @@
 //! networks with a name.
 
 use convscope::checkpoint::Weights;
-use convscope::gpu::Gpu;
+use convscope::gpu::{Gpu, Tensor};
 use convscope::layout::{pack_images, unpack_images};
 use convscope::nn::{Architecture, Head, Keep, Known, Layer, Mode, Model, Named, Network, Op, Optimizer, Strided};
 use libtest_mimic::Trial;
