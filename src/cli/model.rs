@@ -263,7 +263,7 @@ mod tests {
             (
                 "kernel_size = 1, stride = 2",
                 "kernel_size = 1",
-                "Add 4: the path makes 32 maps of 16 x 16, the shortcut 32 maps of 32 x 32",
+                "Add 4 of block 2: the path makes 32 maps of 16 x 16, the shortcut 32 maps of 32 x 32",
             ),
             ("{ type = \"Linear\", out_features = 2 },", "", "the last layer: expected Linear"),
             ("layers = [", "layer = [", "unknown field `layer`"),
