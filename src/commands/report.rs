@@ -211,7 +211,7 @@ impl<'a> Station<'a> {
     /// stopped. `by` says what the colours of feature maps span.
     fn look(&self, run: &Run, pictures: &dyn Pictures, by: ScaleBy) -> Result<Looked, Unlooked> {
         self.lens.load(&self.weights);
-        let predictions = predict(&self.lens, pictures).map_err(|error| not_computed(error.into()))?;
+        let predictions = predict(&self.lens, pictures).map_err(not_computed)?;
         let folder = RunDir::at(run.folder().to_path_buf());
         if !folder.file(PREDICTIONS).exists()
             && let Err(error) = predictions::write(&folder, &predictions, pictures, &self.classes)

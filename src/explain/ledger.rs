@@ -64,18 +64,17 @@ impl Ledger {
     pub fn of_batch(lens: &Lens, weights: &Weights, questions: &[Question]) -> Result<Vec<Self>, GpuError> {
         let (network, images) = (lens.network(), questions.len());
         let last = network.blocks().len() - 1;
-        let made = lens.outputs(last, images)?.into_iter().zip(lens.read_logits(images)?).zip(questions);
-        if network.linear_tail().is_none() {
-            let gradients = lens.output_gradients(last, questions)?;
-            let ledger = |(((maps, logits), question), gradient): (((Vec<f32>, Vec<f32>), &Question), Vec<f32>)| {
-                Self::first_order(network, *question, &logits, &maps, &gradient)
-            };
-            return Ok(made.zip(gradients).map(ledger).collect());
-        }
-        let ledger = |((maps, logits), question): ((Vec<f32>, Vec<f32>), &Question)| {
-            Self::exact(network, weights, *question, &logits, &maps).expect("the tail is linear")
+        let (maps, logits) = (lens.outputs(last, images)?, lens.read_logits(images)?);
+        let gradients =
+            if network.linear_tail().is_none() { Some(lens.output_gradients(last, questions)?) } else { None };
+        let ledger = |image: usize| {
+            let (question, logits, maps) = (questions[image], &logits[image], &maps[image]);
+            match &gradients {
+                Some(gradients) => Self::first_order(network, question, logits, maps, &gradients[image]),
+                None => Self::exact(network, weights, question, logits, maps).expect("the tail is linear"),
+            }
         };
-        Ok(made.map(ledger).collect())
+        Ok((0..images).map(ledger).collect())
     }
 
     /// The exact ledger, from the logits and the last block's maps, (C, H, W); none where a layer behind them is not linear.
