@@ -1,8 +1,8 @@
 //! Networks: what they are, and how they run on a device.
 //!
 //! A [`Spec`] lists layers in PyTorch's terms; an [`Architecture`] names a known list. [`Spec::build`] works out the
-//! [`Network`]: every shape, key and receptive field. A [`Model`] is a network on a device: [`fuse`] decides which of its
-//! operations become one kernel, and each file of `layer` holds the kernels of one, forward and backward.
+//! [`Network`]: every shape, key and receptive field. A [`Model`] is a network on a device: `fuse.rs` decides which of its
+//! operations become one kernel, and each file of `layer/` holds the kernels of one, forward and backward.
 
 mod architecture;
 mod fuse;
