@@ -1,6 +1,6 @@
 //! Times every kernel of a training step on the device, at the model's shapes, against the device's own measured peaks;
-//! then the whole step. `cargo bench --bench kernels`, with `-- --kernels plain` for another set of kernels.
-//! `target/bench-kernels.json` holds the same numbers.
+//! then the operations that this step does not have, and the whole step. `cargo bench --bench kernels`, with
+//! `-- --kernels plain` for another set of kernels. `target/bench-kernels.json` holds the same numbers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +12,10 @@ use convscope::bench::{Bench, Milliseconds, Repeats, Setting};
 use convscope::cli::DeviceArgs;
 use convscope::commands;
 use convscope::gpu::{Gpu, Plan, Tensor, Timing};
-use convscope::model::{Keep, Mode};
-use convscope::ops::peak;
+use convscope::layout::padded;
+use convscope::nn::{Keep, Mode, Network, Strided};
+use convscope::ops::depthwise::{self, Depthwise};
+use convscope::ops::{Step, add, avg_pool2d, bias, max_pool2d, peak, relu};
 use pollster::block_on;
 use serde::Serialize;
 
@@ -56,6 +58,8 @@ struct KernelReport {
     parts: BTreeMap<&'static str, f64>,
     /// Evaluation with the gradient of the pictures.
     evaluation: Vec<Row>,
+    /// Operations of other networks.
+    others: Vec<Row>,
 }
 
 /// The device's best.
@@ -120,10 +124,15 @@ fn measure_peaks(gpu: &Gpu) -> Result<Peaks> {
     })
 }
 
+/// The network to time, for images of this side.
+fn network(size: usize) -> Result<Network> {
+    Ok(Strided::dogs_vs_cats(size, 2).build()?)
+}
+
 fn time_kernels(gpu: &Gpu) -> Result<KernelReport> {
     let peaks = measure_peaks(gpu)?;
     println!("measured peaks: {:.1} GFLOP/s multiply-add, {:.1} GB/s copy\n", peaks.gflops, peaks.gb_per_s);
-    let mut bench = Bench::new(gpu, SIZE, BATCH, Keep::Needed)?;
+    let mut bench = Bench::new(gpu, &network(SIZE)?, BATCH, Keep::Needed)?;
     // Checks that the kernels work at all.
     bench.time_steps(&Repeats { warm_up: 0, timed: 1, within: Duration::MAX })?;
 
@@ -134,16 +143,61 @@ fn time_kernels(gpu: &Gpu) -> Result<KernelReport> {
         *parts.entry(row.part).or_default() += row.ms.median;
     }
     for (part, ms) in &parts {
-        println!("{part:34}{ms:9.2}");
+        println!("{part:38}{ms:9.2}");
     }
 
     println!("\nevaluation, with the gradient of the pictures:");
-    let model = Bench::new(gpu, SIZE, BATCH, Keep::Everything)?.model;
+    let model = Bench::new(gpu, &network(SIZE)?, BATCH, Keep::Everything)?.model;
     let mut evaluation = model.forward(gpu, Mode::Eval);
     evaluation.extend(model.backward(gpu, Mode::Eval, true));
     let evaluation = time_plan(gpu, &evaluation, &peaks)?;
+
+    let [channels, height, width] = OTHERS;
+    println!("\noperations of other networks, on {BATCH} x {channels} x {height} x {width} (a /2 is a stride of 2):");
+    let others = time_plan(gpu, &other_operations(gpu)?, &peaks)?;
     println!();
-    Ok(KernelReport { size: SIZE, peaks, training, parts, evaluation })
+    Ok(KernelReport { size: SIZE, peaks, training, parts, evaluation, others })
+}
+
+/// Channels, height and width of the maps for which the operations of other networks are timed.
+const OTHERS: [usize; 3] = [64, 32, 32];
+
+fn other_operations(gpu: &Gpu) -> Result<Plan> {
+    let [channels, height, width] = OTHERS;
+    let len = BATCH * height * width * padded(channels);
+    let tensor = |name: &str, len: usize| Tensor::from_slice(gpu, name, &vec![0.5f32; len]);
+    let [x, y, dx, index] = [tensor("x", len)?, tensor("y", len)?, tensor("dx", len)?, tensor("index", len)?];
+    let [bias, dbias] = [tensor("bias", padded(channels))?, tensor("dbias", padded(channels))?];
+    let step = Tensor::uniform(gpu, "step", size_of::<Step>() / 4)?;
+    // The first number is Step::live.
+    step.write(gpu, &[BATCH as u32]);
+
+    let mut plan = Plan::new();
+    for (place, kernel, stride, padding) in [("alone 2x2/2", 2, 2, 0), ("alone 3x3/2", 3, 2, 1)] {
+        let shape = max_pool2d::Shape::new(BATCH, OTHERS, kernel, stride, padding);
+        plan.add(gpu, place, &max_pool2d::Forward { shape, x: &x, y: &y, index: &index });
+        plan.add(gpu, place, &max_pool2d::Backward { shape, indices: &index, dy: &y, dx: &dx });
+        plan.add(gpu, place, &avg_pool2d::Forward { shape, x: &x, y: &y });
+        plan.add(gpu, place, &avg_pool2d::Backward { shape, dy: &y, dx: &dx });
+    }
+    for (place, kernel, stride, padding) in [("alone 3x3", 3, 1, 1), ("alone 3x3/2", 3, 2, 1), ("alone 5x5", 5, 1, 2)] {
+        let conv = Depthwise::new(depthwise::Shape::new(BATCH, OTHERS, kernel, stride, padding));
+        let [weight, dweight] = [tensor("weight", conv.weight_len())?, tensor("dweight", conv.weight_len())?];
+        let partials = tensor("partials", conv.partial_len())?;
+        conv.forward(gpu, &mut plan, place, &x, &weight, &y);
+        conv.backward_input(gpu, &mut plan, place, &weight, &y, &dx);
+        conv.backward_weight(gpu, &mut plan, place, &step, &x, &y, &partials, &dweight);
+    }
+    let shape = bias::Shape::new(BATCH, channels, height * width);
+    let partials = tensor("partials", shape.partial_len())?;
+    plan.add(gpu, "alone", &bias::Forward { shape, bias: &bias, y: &y });
+    shape.backward(gpu, &mut plan, "alone", &step, &y, &partials, &dbias);
+    let vectors = len as u32 / 4;
+    plan.add(gpu, "alone", &add::Forward { shape: add::Shape { len: vectors }, a: &x, b: &dx, y: &y });
+    let shape = relu::Shape { len: vectors };
+    plan.add(gpu, "alone", &relu::Forward6 { shape, x: &x, y: &y });
+    plan.add(gpu, "alone", &relu::Backward6 { shape, x: &x, dy: &y, dx: &dx });
+    Ok(plan)
 }
 
 /// Times each kernel of a plan and prints the table.
@@ -151,9 +205,9 @@ fn time_plan(gpu: &Gpu, plan: &Plan, peaks: &Peaks) -> Result<Vec<Row>> {
     plan.submit(gpu).and_then(|done| gpu.wait(Some(done)))?;
     let timings = block_on(plan.time(gpu, REPEATS))?;
     let rows: Vec<_> = timings.into_iter().map(|timing| Row::new(timing, peaks)).collect();
-    println!("{:34}{:>9} {:>17} {:>9} {:>8} {:>8}", "kernel", "ms", "min .. max", "GFLOP/s", "GB/s", "of peak");
+    println!("{:38}{:>9} {:>17} {:>9} {:>8} {:>8}", "kernel", "ms", "min .. max", "GFLOP/s", "GB/s", "of peak");
     rows.iter().for_each(Row::print);
-    println!("{:34}{:9.2}", "sum", rows.iter().map(|row| row.ms.median).sum::<f64>());
+    println!("{:38}{:9.2}", "sum", rows.iter().map(|row| row.ms.median).sum::<f64>());
     Ok(rows)
 }
 
@@ -176,7 +230,7 @@ impl Row {
         let Self { name, ms, gflops, gb_per_s, .. } = self;
         let range = format!("{:.3} .. {:.3}", ms.min, ms.max);
         let share = 100.0 * self.share_of_peak;
-        println!("{name:34}{:9.3} {range:>17} {gflops:9.1} {gb_per_s:8.2} {share:7.1}%", ms.median);
+        println!("{name:38}{:9.3} {range:>17} {gflops:9.1} {gb_per_s:8.2} {share:7.1}%", ms.median);
     }
 }
 
@@ -184,6 +238,7 @@ impl Row {
 fn part(name: &str) -> &'static str {
     match name {
         _ if name.ends_with(" update") => "update",
+        _ if name.contains(" alone") => "other operations",
         _ if !name.contains(" block ") => "head and loss",
         _ if !name.starts_with("conv2d") => "batch norm and activations",
         _ if name.contains("forward") => "forward convolutions",
@@ -195,7 +250,7 @@ fn part(name: &str) -> &'static str {
 
 fn time_steps(gpu: &Gpu, size: usize) -> Result<StepReport> {
     let repeats = Repeats { warm_up: 3, timed: 2 * REPEATS, within: Duration::MAX };
-    let ms = Milliseconds::of(Bench::new(gpu, size, BATCH, Keep::Needed)?.time_steps(&repeats)?);
+    let ms = Milliseconds::of(Bench::new(gpu, &network(size)?, BATCH, Keep::Needed)?.time_steps(&repeats)?);
     let images_per_s = ms.images_per_s(BATCH);
     let Milliseconds { min, median, max } = ms;
     println!("whole step at {size} px: {images_per_s:.1} images/s ({median:.1} ms, {min:.1} .. {max:.1})");

@@ -21,13 +21,7 @@ struct Shape {
     eps: f32,
 }
 
-struct Step {
-    live: u32,
-    seed: u32,
-    number: u32,
-    step_size: f32,
-    bias_correction: f32,
-}
+// uses: step, mask
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -47,26 +41,6 @@ fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
     return id.x + id.y * groups.x * 64u;
 }
 
-fn pcg4d(key: vec4<u32>) -> vec4<u32> {
-    var v = key * 1664525u + 1013904223u;
-    v.x += v.y * v.w;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v.w += v.y * v.z;
-    v ^= v >> vec4<u32>(16u);
-    v.x += v.y * v.w;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v.w += v.y * v.z;
-    return v;
-}
-
-// What one vector of channels of one image is multiplied by.
-fn mask(image: u32, channel: u32) -> vec4<f32> {
-    let random = pcg4d(vec4<u32>(step.seed, step.number, shape.layer, image * shape.channels + channel));
-    return select(vec4<f32>(), vec4<f32>(shape.scale), random >= vec4<u32>(shape.threshold));
-}
-
 // Pixels of one invocation of `forward` and `backward`: every strides-th of one image, so that neighbours read side by side.
 const EACH = 16u;
 
@@ -81,7 +55,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let centre = mean[channel];
     let slope = inverseSqrt(variance[channel] + shape.eps) * gamma[channel];
     let offset = beta[channel];
-    let factor = mask(image, channel);
+    let factor = mask(image * shape.channels + channel);
     for (var pixel = i / shape.channels % strides; pixel < shape.pixels; pixel += strides) {
         let at = (image * shape.pixels + pixel) * shape.channels + channel;
         y[at] = max((x[at] - centre) * slope + offset, vec4<f32>()) * factor;
@@ -102,7 +76,7 @@ fn backward_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_work
     var products = vec4<f32>();
     var sum = vec4<f32>();
     for (var image = first / shape.pixels; image * shape.pixels < end; image++) {
-        let factor = mask(image, channel);
+        let factor = mask(image * shape.channels + channel);
         let stop = min(end, (image + 1u) * shape.pixels);
         for (var pixel = max(first, image * shape.pixels); pixel < stop; pixel++) {
             let at = pixel * shape.channels + channel;
@@ -129,7 +103,7 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let inverse = inverseSqrt(variance[channel] + shape.eps);
     let slope = inverse * gamma[channel];
     let offset = beta[channel];
-    let factor = mask(image, channel);
+    let factor = mask(image * shape.channels + channel);
     let total = f32(step.live * shape.pixels);
     let product = dgamma[channel] * inverse / total;
     let sum = dbeta[channel] / total;

@@ -16,13 +16,7 @@ struct Shape {
     weight_decay: f32,
 }
 
-struct Step {
-    live: u32,
-    seed: u32,
-    number: u32,
-    step_size: f32,
-    bias_correction: f32,
-}
+// uses: step
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;

@@ -1,4 +1,5 @@
-// dweight = the sum of its partials, in the order of the chunks, so that a run repeats to the bit.
+// dweight = the sum of its partials, in the order of the chunks, so that a run repeats to the bit. Serves other gradients
+// that are made in chunks, too.
 //
 //   partials (chunks, len), dweight (len)   `len` counts vectors of four
 

@@ -1,6 +1,8 @@
 // ReLU: y = max(x, 0), and its gradient dx = dy where x > 0, else 0 (PyTorch's choice at x = 0).
+// ReLU6: y = min(max(x, 0), 6), and its gradient dx = dy where 0 < x < 6, else 0 (PyTorch's choice at 0 and at 6).
 // Two rules that take the gradient's place in pictures, though they are no gradients: guided backpropagation
-// (Springenberg et al., 2014) and the deconvolutional network (Zeiler and Fergus, 2014).
+// (Springenberg et al., 2014) and the deconvolutional network (Zeiler and Fergus, 2014),
+// which looks at the gradient alone and so serves both.
 // All tensors hold `len` vectors of four.
 
 struct Shape {
@@ -53,5 +55,35 @@ fn backward_deconvnet(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {
         dx[i] = max(dy[i], vec4<f32>());
+    }
+}
+
+@compute @workgroup_size(64)
+fn forward6(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let first = id.x + id.y * groups.x * 64u;
+    let threads = (shape.len + EACH - 1u) / EACH;
+    if first >= threads { return; }
+    for (var i = first; i < shape.len; i += threads) {
+        y[i] = min(max(x[i], vec4<f32>()), vec4<f32>(6.0));
+    }
+}
+
+@compute @workgroup_size(64)
+fn backward6(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let first = id.x + id.y * groups.x * 64u;
+    let threads = (shape.len + EACH - 1u) / EACH;
+    if first >= threads { return; }
+    for (var i = first; i < shape.len; i += threads) {
+        dx[i] = select(vec4<f32>(), dy[i], (x[i] > vec4<f32>()) & (x[i] < vec4<f32>(6.0)));
+    }
+}
+
+@compute @workgroup_size(64)
+fn backward6_guided(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let first = id.x + id.y * groups.x * 64u;
+    let threads = (shape.len + EACH - 1u) / EACH;
+    if first >= threads { return; }
+    for (var i = first; i < shape.len; i += threads) {
+        dx[i] = select(vec4<f32>(), max(dy[i], vec4<f32>()), (x[i] > vec4<f32>()) & (x[i] < vec4<f32>(6.0)));
     }
 }

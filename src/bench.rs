@@ -8,9 +8,8 @@ use serde::Serialize;
 
 use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan};
-use crate::model::{Keep, Mode, Model, Optimizer};
+use crate::nn::{Keep, Mode, Model, Network, Optimizer, Strided};
 use crate::ops::conv2d::Kernels;
-use crate::spec::Spec;
 
 /// Optimiser of the timed steps.
 const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };
@@ -92,16 +91,15 @@ pub struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Allocates and compiles what a training step of `batch` pictures of `size` x `size` needs, and fills it.
+    /// Allocates and compiles what a training step of a network of colour images needs, for `batch` of them, and fills it.
     ///
     /// # Errors
     /// When a tensor exceeds what the device can bind, or the device failed.
     ///
     /// # Panics
     /// As [`Model::new`].
-    pub fn new(gpu: &'a Gpu, size: usize, batch: usize, keep: Keep) -> Result<Self, GpuError> {
-        let spec = Spec::dogs_vs_cats(size, 2);
-        let model = Model::new(gpu, &spec, batch, keep)?;
+    pub fn new(gpu: &'a Gpu, network: &Network, batch: usize, keep: Keep) -> Result<Self, GpuError> {
+        let model = Model::new(gpu, network, batch, keep)?;
         let started = Instant::now();
         let training_step = model.training_step(gpu, &ADAM);
         let evaluation = model.forward(gpu, Mode::Eval);
@@ -110,9 +108,10 @@ impl<'a> Bench<'a> {
         evaluation.compile(gpu, |_, _| {})?;
         let compile_seconds = started.elapsed().as_secs_f64();
 
-        let initial = Weights::initial(&spec, SEED);
+        let initial = Weights::initial(network, SEED);
         model.load(gpu, &initial);
-        let images: Vec<f32> = (0..batch * size * size * 4).map(noise).collect();
+        let [_, height, width] = network.input();
+        let images: Vec<f32> = (0..batch * height * width * 4).map(noise).collect();
         let labels: Vec<u32> = (0..batch as u32).map(|picture| picture % 2).collect();
         model.set_batch(gpu, &images, &labels);
         Ok(Self { gpu, model, training_step, evaluation, initial, steps: 0, compile_seconds })
@@ -173,10 +172,11 @@ impl<'a> Bench<'a> {
 /// When there is nothing to choose from.
 pub fn fastest(mut gpu: Gpu, candidates: &[Kernels]) -> Result<(Gpu, Kernels)> {
     const SHORT: Repeats = Repeats { warm_up: 2, timed: 10, within: Duration::from_secs(1) };
+    let network = Strided::dogs_vs_cats(128, 2).build()?;
     let mut best: Option<(f64, Kernels)> = None;
     for &kernels in candidates {
         gpu = gpu.with_kernels(kernels)?;
-        let median = Milliseconds::of(Bench::new(&gpu, 128, 32, Keep::Needed)?.time_steps(&SHORT)?).median;
+        let median = Milliseconds::of(Bench::new(&gpu, &network, 32, Keep::Needed)?.time_steps(&SHORT)?).median;
         if best.is_none_or(|(least, _)| median < least) {
             best = Some((median, kernels));
         }

@@ -9,13 +9,15 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Parameter, Spec, Start};
+use crate::nn::{Architecture, Network, Parameter, Start};
 
 /// A trained network with what is needed to use it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// The network.
+    /// What it says of itself.
     pub meta: Meta,
+    /// The network that this describes.
+    pub network: Network,
     /// Its numbers.
     pub weights: Weights,
 }
@@ -24,7 +26,8 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
     /// The network.
-    pub spec: Spec,
+    #[serde(rename = "spec")]
+    pub architecture: Architecture,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
     /// Passes over the training pictures so far.
@@ -78,17 +81,17 @@ const META_KEY: &str = "convscope";
 const VARIANCE: &str = ".running_var";
 
 /// Everything that is stored: trained tensors, then running statistics.
-fn stored(spec: &Spec) -> impl Iterator<Item = Parameter> {
-    spec.parameters().into_iter().chain(spec.statistics())
+fn stored(network: &Network) -> impl Iterator<Item = Parameter> {
+    network.parameters().into_iter().chain(network.statistics())
 }
 
 impl Weights {
     /// The weights that a network starts from, by PyTorch's default initialisation: convolutions and linear layers uniform
     /// between -1/sqrt(fan_in) and 1/sqrt(fan_in) (`kaiming_uniform_(a = sqrt(5))`), their biases likewise; batch norm 1 and 0.
-    pub fn initial(spec: &Spec, seed: u64) -> Self {
+    pub fn initial(network: &Network, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut tensors = BTreeMap::new();
-        for parameter in stored(spec) {
+        for parameter in stored(network) {
             let values = (0..parameter.layout.len()).map(|_| match parameter.start {
                 Start::Uniform { fan_in } => {
                     let bound = 1.0 / (fan_in as f32).sqrt();
@@ -99,6 +102,27 @@ impl Weights {
             tensors.insert(parameter.name, values.collect());
         }
         Self { tensors, batches: 0 }
+    }
+
+    /// Reads the tensors of a safetensors file that holds the `state_dict` of this network in PyTorch, which may lack the
+    /// counters of batch norm. What the file says of itself is not looked at.
+    ///
+    /// # Errors
+    /// When the file is broken, or its tensors are not those of the network.
+    pub fn from_state_dict(bytes: &[u8], network: &Network) -> Result<Self, CheckpointError> {
+        let file = SafeTensors::deserialize(bytes)?;
+        let mut tensors = BTreeMap::new();
+        for parameter in stored(network) {
+            let values = read_tensor(&file, &parameter)?;
+            tensors.insert(parameter.name, values);
+        }
+        let counters: Vec<String> = network.counters().collect();
+        let known = |name: &&str| tensors.contains_key(*name) || counters.iter().any(|counter| counter == name);
+        if let Some(name) = file.names().into_iter().filter(|name| !known(name)).min() {
+            return Err(problem(name, "does not belong to the network"));
+        }
+        let batches = counters.iter().map(|name| read_counter(&file, name)).collect::<Result<Vec<i64>, _>>()?;
+        Ok(Self { tensors, batches: batches.first().copied().unwrap_or_default() })
     }
 
     /// The tensor with this key.
@@ -122,21 +146,35 @@ impl Meta {
         let meta: Meta = serde_path_to_error::deserialize(&mut text)
             .map_err(|error| CheckpointError::BadMeta(field_problem(&error)))?;
         text.end().map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
-        meta.spec.blocks().map_err(|error| CheckpointError::BadMeta(error.of_file()))?;
-        if meta.classes.len() != meta.spec.classes {
-            let problem = format!("{} class names for {} classes", meta.classes.len(), meta.spec.classes);
+        Ok(meta)
+    }
+
+    /// The network that it describes.
+    ///
+    /// # Errors
+    /// When there is no such network, or not for so many classes.
+    pub fn network(&self) -> Result<Network, CheckpointError> {
+        let network = self.architecture.build().map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
+        if self.classes.len() != network.classes() {
+            let problem = format!("{} class names for {} classes", self.classes.len(), network.classes());
             return Err(CheckpointError::BadMeta(problem));
         }
-        Ok(meta)
+        Ok(network)
     }
 }
 
 impl Checkpoint {
+    /// A network that has learned nothing.
+    #[cfg(test)]
+    pub fn initial(meta: Meta) -> Self {
+        let network = meta.network().expect("there is such a network");
+        Self { weights: Weights::initial(&network, 0), network, meta }
+    }
+
     /// The bytes of a safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let spec = &self.meta.spec;
         let shapes: BTreeMap<String, Vec<usize>> =
-            stored(spec).map(|parameter| (parameter.name, parameter.shape)).collect();
+            stored(&self.network).map(|parameter| (parameter.name, parameter.shape)).collect();
         let batches = self.weights.batches.to_le_bytes();
         let bytes: Vec<(String, Vec<u8>)> = self
             .weights
@@ -147,9 +185,7 @@ impl Checkpoint {
 
         let mut views: Vec<(String, TensorView<'_>)> =
             bytes.iter().map(|(name, bytes)| (name.clone(), view(Dtype::F32, shapes[name].clone(), bytes))).collect();
-        for block in 0..spec.channels.len() {
-            views.push((counter(spec, block), view(Dtype::I64, vec![], &batches)));
-        }
+        views.extend(self.network.counters().map(|name| (name, view(Dtype::I64, vec![], &batches))));
         let meta = serde_json::to_string(&self.meta).expect("a description is always valid JSON");
         // One entry only: a map of several would be written in a random order.
         let meta = HashMap::from([(META_KEY.to_string(), meta)]);
@@ -162,19 +198,9 @@ impl Checkpoint {
     /// When the file is broken, does not describe its network, or its tensors do not fit that description.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let meta = Meta::from_bytes(bytes)?;
-        let file = SafeTensors::deserialize(bytes)?;
-        let mut tensors = BTreeMap::new();
-        for parameter in stored(&meta.spec) {
-            let values = read_tensor(&file, &parameter)?;
-            tensors.insert(parameter.name, values);
-        }
-        let counters: Vec<String> = (0..meta.spec.channels.len()).map(|block| counter(&meta.spec, block)).collect();
-        let known = |name: &&str| tensors.contains_key(*name) || counters.iter().any(|counter| counter == name);
-        if let Some(name) = file.names().into_iter().filter(|name| !known(name)).min() {
-            return Err(problem(name, "does not belong to the network that the file describes"));
-        }
-        let batches = counters.iter().map(|name| read_counter(&file, name)).collect::<Result<Vec<i64>, _>>()?;
-        Ok(Self { weights: Weights { tensors, batches: batches[0] }, meta })
+        let network = meta.network()?;
+        let weights = Weights::from_state_dict(bytes, &network)?;
+        Ok(Self { weights, network, meta })
     }
 }
 
@@ -182,11 +208,6 @@ impl Checkpoint {
 pub(crate) fn field_problem<E: Display>(error: &serde_path_to_error::Error<E>) -> String {
     let field = error.path().to_string();
     if field == "." { error.inner().to_string() } else { format!("{field}: {}", error.inner()) }
-}
-
-/// Name of the tensor that counts the training batches of a block, counted from 0.
-fn counter(spec: &Spec, block: usize) -> String {
-    format!("{}.num_batches_tracked", spec.conv_index(block) + 1)
 }
 
 fn problem(name: &str, problem: impl Into<String>) -> CheckpointError {
@@ -225,13 +246,16 @@ fn view(dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) -> TensorView<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Strided;
 
     fn checkpoint() -> Checkpoint {
-        let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(20, 2) };
-        let weights = Weights { batches: 7, ..Weights::initial(&spec, 3) };
+        let architecture = Architecture::Strided(Strided { channels: vec![5, 6], ..Strided::dogs_vs_cats(20, 2) });
+        let network = architecture.build().unwrap();
+        let weights = Weights { batches: 7, ..Weights::initial(&network, 3) };
         let classes = vec!["cat".into(), "dog".into()];
-        let meta = Meta { spec, classes, epoch: 2, drawn: true, made_by: Some("3f".into()), val_loss: Some(0.1 + 0.2) };
-        Checkpoint { meta, weights }
+        let (made_by, val_loss) = (Some("3f".into()), Some(0.1 + 0.2));
+        let meta = Meta { architecture, classes, epoch: 2, drawn: true, made_by, val_loss };
+        Checkpoint { meta, network, weights }
     }
 
     #[test]
@@ -286,8 +310,8 @@ mod tests {
 
     #[test]
     fn initial_weights_stay_within_their_bounds_and_fill_them() {
-        let spec = Spec::dogs_vs_cats(64, 2);
-        let weights = Weights::initial(&spec, 0);
+        let network = Strided::dogs_vs_cats(64, 2).build().unwrap();
+        let weights = Weights::initial(&network, 0);
         let filters = weights.get("17.weight");
         let bound = 1.0 / (128.0f32 * 9.0).sqrt();
         let most = filters.iter().fold(0.0f32, |most, value| most.max(value.abs()));
@@ -295,7 +319,7 @@ mod tests {
         let mean = filters.iter().sum::<f32>() / filters.len() as f32;
         // The mean of so many uniform numbers has a standard error of bound / sqrt(3 * len).
         assert!(mean.abs() < 5.0 * bound / (3.0 * filters.len() as f32).sqrt());
-        assert_ne!(weights, Weights::initial(&spec, 1));
-        assert_eq!(weights, Weights::initial(&spec, 0));
+        assert_ne!(weights, Weights::initial(&network, 1));
+        assert_eq!(weights, Weights::initial(&network, 0));
     }
 }

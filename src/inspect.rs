@@ -6,9 +6,8 @@ use crate::checkpoint::Weights;
 use crate::data::prepare;
 use crate::gpu::{Gpu, Tensor};
 use crate::layout::{padded, unpack_images};
-use crate::model::{Mode, Model};
+use crate::nn::{Block, Mode, Model, Network, Op, Value};
 use crate::report::{FeatureMaps, Filters, Layer, Order};
-use crate::spec::Spec;
 use crate::stats;
 
 /// Where in a block its maps are taken.
@@ -37,9 +36,13 @@ impl Stage {
         format!("Block {number} {}", self.name())
     }
 
-    /// Whether maps may have values below 0.
-    pub fn signed(self) -> bool {
-        self != Self::Relu
+    /// Where in a block it is.
+    pub fn value(self, block: &Block) -> Value {
+        match self {
+            Self::Conv => block.conv,
+            Self::Norm => block.norm,
+            Self::Relu => block.value,
+        }
     }
 }
 
@@ -72,15 +75,12 @@ pub fn check_finite(gpu: &Gpu, model: &Model, pictures: usize) -> Result<()> {
         );
         Ok(())
     };
-    for (number, block) in (1..).zip(&model.activations.blocks) {
-        check(&format!("the convolution of block {number}"), &block.conv)?;
-        if let Some(stages) = &block.stages {
-            check(&format!("the batch norm of block {number}"), &stages.norm)?;
+    for (value, node) in (1..).zip(model.network().nodes()).filter(|(_, node)| node.op != Op::Identity) {
+        if let Some(tensor) = model.kept(Mode::Eval, value) {
+            check(&node.place(), tensor)?;
         }
-        check(&format!("the output of block {number}"), &block.output)?;
     }
-    check("the first linear layer", &model.activations.hidden)?;
-    check("the second linear layer", &model.activations.logits)
+    Ok(())
 }
 
 /// Runs the network on one picture in evaluation mode. `pixels` are RGB bytes of the network's size.
@@ -89,7 +89,7 @@ pub fn check_finite(gpu: &Gpu, model: &Model, pictures: usize) -> Result<()> {
 /// When the device failed, or as [`check_finite`].
 ///
 /// # Panics
-/// When the stage is one that the model does not keep ([`Keep`](crate::model::Keep)).
+/// When the stage is one that the model does not keep ([`Keep`](crate::nn::Keep)).
 pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Look> {
     model.set_batch(gpu, &prepare::tensor(pixels), &[0]);
     model.set_live(gpu, 1);
@@ -97,34 +97,39 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Loo
     check_finite(gpu, model, 1)?;
 
     let mut maps = Vec::new();
-    let geometry = model.spec().blocks().expect("the model was built from it");
-    for (block, geometry) in model.activations.blocks.iter().zip(geometry) {
-        let tensor = match stage {
-            Stage::Conv => &block.conv,
-            Stage::Norm => &block.stages.as_ref().expect("the model keeps everything").norm,
-            Stage::Relu => &block.output,
-        };
-        let [channels, height, width] = geometry.output;
+    for block in model.network().blocks() {
+        let value = stage.value(block);
+        let [channels, height, width] = model.network().shape(value);
         // The batch's first picture.
-        let first = tensor.first(height * width * padded(channels));
+        let first = model.value(Mode::Eval, value).first(height * width * padded(channels));
         let values: Vec<f32> = pollster::block_on(first.read(gpu))?;
         maps.push(unpack_images(&values, 1, channels, height * width));
     }
-    let logits: Vec<f32> = pollster::block_on(model.activations.logits.read(gpu))?;
-    Ok(Look { maps, probabilities: stats::probabilities(&logits[..model.spec().classes]) })
+    let logits: Vec<f32> = pollster::block_on(model.logits().read(gpu))?;
+    Ok(Look { maps, probabilities: stats::probabilities(&logits[..model.network().classes()]) })
 }
 
 /// The filters of a network's first block.
-pub fn first_filters<'a>(spec: &Spec, weights: &'a Weights) -> Filters<'a> {
-    let weights = weights.get(&format!("{}.weight", spec.conv_index(0)));
-    Filters { name: "Block 1", weights, height: spec.kernel, width: spec.kernel }
+pub fn first_filters<'a>(network: &Network, weights: &'a Weights) -> Filters<'a> {
+    let first = &network.block_parameters(0)[0];
+    let [_, _, height, width] = first.shape[..] else { unreachable!("a block begins with a convolution") };
+    Filters { name: "Block 1", weights: weights.get(&first.name), height, width }
+}
+
+/// The maps of block `number`, from 1, at a stage.
+pub fn maps<'a>(number: usize, values: &'a [f32], network: &Network, block: &Block, stage: Stage) -> FeatureMaps<'a> {
+    let value = stage.value(block);
+    let signed = network.signed(value);
+    let name = if stage == Stage::Relu && signed { format!("Block {number}") } else { stage.of_block(number) };
+    FeatureMaps::new(name, values, network.shape(value), network.field(value), signed)
 }
 
 /// The maps of a look at a stage, those of the largest mean magnitude first.
-pub fn layers<'a>(look: &'a Look, spec: &Spec, stage: Stage) -> Vec<Layer<'a>> {
-    let geometry = spec.blocks().expect("the model was built from it");
-    let maps = (1..).zip(look.maps.iter().zip(&geometry));
-    let maps =
-        maps.map(|(number, (values, block))| FeatureMaps::new(stage.of_block(number), values, block, stage.signed()));
-    maps.map(|maps| Layer { maps, order: Order::Strongest }).collect()
+pub fn layers<'a>(look: &'a Look, network: &Network, stage: Stage) -> Vec<Layer<'a>> {
+    let blocks = (1..).zip(look.maps.iter().zip(network.blocks()));
+    let layer = |(number, (values, block)): (usize, (&'a Vec<f32>, &Block))| Layer {
+        maps: maps(number, values, network, block, stage),
+        order: Order::Strongest,
+    };
+    blocks.map(layer).collect()
 }

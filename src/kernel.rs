@@ -11,18 +11,38 @@ use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 pub struct Source {
     /// File name, such as `"conv2d.wgsl"`.
     pub file: &'static str,
-    /// Its text.
+    /// Its text, without what it shares with others.
     pub text: &'static str,
 }
 
+/// The files of `shaders/common/`. Another file asks for some by a line such as `// uses: step, mask`.
+const COMMON: [(&str, &str); 2] =
+    [("step", include_str!("../shaders/common/step.wgsl")), ("mask", include_str!("../shaders/common/mask.wgsl"))];
+
 impl Source {
-    /// Parses the text.
+    /// The whole module: the file, then what it shares with others, so that its lines keep their numbers.
     ///
     /// # Panics
-    /// When the file is not valid WGSL, which is a mistake in this crate.
+    /// When the file asks for what there is not, which is a mistake in this crate.
+    pub fn module(&self) -> String {
+        let used = self.text.lines().filter_map(|line| line.strip_prefix("// uses: "));
+        let mut module = self.text.to_string();
+        for name in used.flat_map(|names| names.split(", ")) {
+            let common = COMMON.iter().find(|(common, _)| *common == name);
+            let (_, text) = common.unwrap_or_else(|| panic!("shaders/{}: there is no common/{name}.wgsl", self.file));
+            module.push_str(text);
+        }
+        module
+    }
+
+    /// Parses the whole module.
+    ///
+    /// # Panics
+    /// When it is not valid WGSL, which is a mistake in this crate.
     pub fn parse(&self) -> naga::Module {
-        naga::front::wgsl::parse_str(self.text)
-            .unwrap_or_else(|error| panic!("shaders/{}: {}", self.file, error.emit_to_string(self.text)))
+        let module = self.module();
+        naga::front::wgsl::parse_str(&module)
+            .unwrap_or_else(|error| panic!("shaders/{}: {}", self.file, error.emit_to_string(&module)))
     }
 }
 
@@ -137,7 +157,9 @@ impl Declaration {
                         ));
                     }
                     if !is_plain_array(&module, found) {
-                        return Err(format!("{place}: `{name}` is not an array of f32, u32 or vec4<f32>"));
+                        return Err(format!(
+                            "{place}: `{name}` is not an array of f32, u32 or vectors of four of them"
+                        ));
                     }
                 }
                 (space, _) => {
@@ -196,7 +218,7 @@ fn is_plain_array(module: &naga::Module, found: &TypeInner) -> bool {
         TypeInner::Scalar(naga::Scalar { kind: ScalarKind::Float | ScalarKind::Uint, width: 4 })
             | TypeInner::Vector {
                 size: naga::VectorSize::Quad,
-                scalar: naga::Scalar { kind: ScalarKind::Float, width: 4 }
+                scalar: naga::Scalar { kind: ScalarKind::Float | ScalarKind::Uint, width: 4 }
             }
     )
 }

@@ -50,6 +50,13 @@ pub enum Layout {
         /// Height times width of a filter.
         taps: usize,
     },
+    /// The filters of a depthwise convolution, one a channel: (channels, 1, taps) in the file, (taps, padded channels) on the device.
+    Depthwise {
+        /// Channels.
+        channels: usize,
+        /// Height times width of a filter.
+        taps: usize,
+    },
 }
 
 impl Layout {
@@ -58,6 +65,7 @@ impl Layout {
         match *self {
             Self::Vector { len } => len,
             Self::Filters { outputs, inputs, taps } => outputs * inputs * taps,
+            Self::Depthwise { channels, taps } => channels * taps,
         }
     }
 
@@ -71,6 +79,7 @@ impl Layout {
         match *self {
             Self::Vector { len } => padded(len),
             Self::Filters { outputs, inputs, taps } => taps * padded(inputs) * padded(outputs),
+            Self::Depthwise { channels, taps } => taps * padded(channels),
         }
     }
 
@@ -102,6 +111,13 @@ impl Layout {
                     }
                 }
             }
+            Self::Depthwise { channels, taps } => {
+                for channel in 0..channels {
+                    for tap in 0..taps {
+                        visit(channel * taps + tap, tap * padded(channels) + channel);
+                    }
+                }
+            }
         }
     }
 }
@@ -120,6 +136,9 @@ mod tests {
         let packed = filters.pack(&[1.0, 2.0, 3.0, 4.0]);
         assert_eq!(packed.len(), 2 * 4 * 4);
         assert_eq!([packed[0], packed[16], packed[4], packed[20]], [1.0, 2.0, 3.0, 4.0]);
+        // Three channels of two taps.
+        let depthwise = Layout::Depthwise { channels: 3, taps: 2 };
+        assert_eq!(depthwise.pack(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), [1.0, 3.0, 5.0, 0.0, 2.0, 4.0, 6.0, 0.0]);
     }
 
     #[test]
@@ -128,6 +147,12 @@ mod tests {
         assert_eq!(unpack_images(&pack_images(&values, 2, 5, 6), 2, 5, 6), values);
         let filters = Layout::Filters { outputs: 5, inputs: 3, taps: 4 };
         assert_eq!(filters.unpack(&filters.pack(&values)), values);
+        for (channels, taps) in [(5, 12), (20, 3), (60, 1)] {
+            let depthwise = Layout::Depthwise { channels, taps };
+            let packed = depthwise.pack(&values);
+            assert_eq!((depthwise.len(), packed.len()), (values.len(), taps * padded(channels)));
+            assert_eq!(depthwise.unpack(&packed), values);
+        }
         assert_eq!(Layout::Vector { len: 60 }.unpack(&Layout::Vector { len: 60 }.pack(&values)), values);
     }
 }

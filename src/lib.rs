@@ -6,9 +6,9 @@
 //!    need ([`data::loader`]). Without files, [`data::pets`] draws cats and dogs.
 //! 2. [`gpu`]: a batch is written into a [`gpu::Tensor`]; a [`gpu::Plan`] holds the kernels of a step, bound once and
 //!    replayed every step.
-//! 3. [`model`]: [`model::Model::forward`], a line a kernel, then the loss, then [`model::Model::backward`], its mirror,
-//!    then the update. [`spec`] says what the network looks like, [`ops`] binds the kernels of `shaders/`, declared with
-//!    [`mod@kernel`].
+//! 3. [`nn`]: [`nn::Model::forward`], a line a stage, then the loss, then [`nn::Model::backward`], its mirror, then the update.
+//!    [`nn::Spec`] lists the layers of a network, [`nn::Network`] knows their shapes, [`ops`] binds the kernels of `shaders/`,
+//!    declared with [`mod@kernel`].
 //! 4. [`train`]: the steps of an epoch; the processor waits for the device only to read loss and accuracy, about once a
 //!    second.
 //! 5. [`checkpoint`]: the weights as PyTorch names them; [`run_dir`]: the folder of a run.
@@ -21,21 +21,20 @@
 //!
 //! # Without the program
 //!
-//! [`spec`], [`layout`], [`kernel`](mod@kernel), [`ops`], [`gpu`], [`model`], [`checkpoint`] and [`reference`](mod@reference) need no files, threads or
+//! [`nn`], [`layout`], [`kernel`](mod@kernel), [`ops`], [`gpu`], [`checkpoint`] and [`reference`](mod@reference) need no files, threads or
 //! clocks and build without the feature `native`, for a browser too. Reading back is `async`; on a desktop any executor will do, here [pollster](https://docs.rs/pollster):
 //!
 //! ```no_run
 //! use convscope::checkpoint::Weights;
 //! use convscope::gpu::{AdapterChoice, Gpu};
-//! use convscope::model::{Keep, Model, Optimizer};
-//! use convscope::spec::Spec;
+//! use convscope::nn::{Keep, Model, Optimizer, Strided};
 //!
-//! # fn main() -> Result<(), convscope::gpu::GpuError> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! pollster::block_on(async {
 //!     let gpu = Gpu::open(&AdapterChoice::Best).await?;
-//!     let spec = Spec::dogs_vs_cats(64, 2);
-//!     let model = Model::new(&gpu, &spec, 8, Keep::Needed)?;
-//!     model.load(&gpu, &Weights::initial(&spec, 0));
+//!     let network = Strided::dogs_vs_cats(64, 2).build()?;
+//!     let model = Model::new(&gpu, &network, 8, Keep::Needed)?;
+//!     model.load(&gpu, &Weights::initial(&network, 0));
 //!
 //!     let adam = Optimizer::Adam { weight_decay: 0.0 };
 //!     let step = model.training_step(&gpu, &adam);
@@ -57,10 +56,9 @@ pub mod checkpoint;
 pub mod gpu;
 pub mod kernel;
 pub mod layout;
-pub mod model;
+pub mod nn;
 pub mod ops;
 pub mod reference;
-pub mod spec;
 
 #[cfg(feature = "native")]
 pub mod bench;

@@ -278,7 +278,7 @@ mod tests {
     fn config(val_pictures: usize, val_of_class: &[usize]) -> Config {
         let training = serde_json::json!({
             "data": null, "val_share": null, "classes": ["cat", "dog"], "train_pictures": 80, "val_pictures": val_pictures,
-            "model": crate::spec::Spec::dogs_vs_cats(64, 2), "batch": 8, "epochs": 2, "optimizer": "adam", "lr": 0.1,
+            "model": crate::nn::Strided::dogs_vs_cats(64, 2), "batch": 8, "epochs": 2, "optimizer": "adam", "lr": 0.1,
             "momentum": null, "weight_decay": 0.0, "augment": true, "seed": 0
         });
         // As older versions wrote it: without the classes' numbers.

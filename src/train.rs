@@ -11,7 +11,7 @@ use crate::data::loader::{Batch, Flips, MOST_LOADERS, shuffled, with_batches};
 use crate::data::{Pictures, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
 use crate::layout::padded;
-use crate::model::{Metrics, Mode, Model, Optimizer};
+use crate::nn::{Metrics, Mode, Model, Network, Optimizer};
 use crate::predictions::{Prediction, predict};
 
 /// What is said where images have vanished while they were needed.
@@ -123,6 +123,11 @@ impl<'a> Trainer<'a> {
         Ok(Self { gpu, model, recipe, training_step, evaluation, steps: 0 })
     }
 
+    /// The network.
+    pub fn network(&self) -> &Network {
+        self.model.network()
+    }
+
     /// Starts over from other weights, with all kernels as they are. What follows is what a new trainer would do.
     ///
     /// # Panics
@@ -148,7 +153,7 @@ impl<'a> Trainer<'a> {
         let Recipe { optimizer, lr, schedule, seed, augment } = self.recipe;
         let mut order = shuffled(pictures.len(), seed, epoch as u64);
         let rest = order.len() % self.model.batch();
-        if rest < self.model.spec().least_batch() {
+        if rest < self.model.network().least_batch() {
             // Batch norm cannot learn from what is left, so it sits this epoch out; the next one has another order.
             order.truncate(order.len() - rest);
         }
@@ -224,13 +229,13 @@ impl<'a> Trainer<'a> {
         pictures: &dyn Pictures,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
-        let (gpu, model, classes) = (self.gpu, self.model, self.model.spec().classes);
+        let (gpu, model, classes) = (self.gpu, self.model, self.model.network().classes());
         let mut done = 0;
         let (predictions, rejected) = predict(pictures, model.batch(), |batch| {
             model.set_batch(gpu, &batch.images, &batch.labels);
             model.set_live(gpu, batch.indices.len());
             self.evaluation.submit(gpu)?;
-            let padded_rows: Vec<f32> = pollster::block_on(model.activations.logits.read(gpu))?;
+            let padded_rows: Vec<f32> = pollster::block_on(model.logits().read(gpu))?;
             done += batch.indices.len();
             progress(Progress { pictures: done, metrics: None });
             Ok(padded_rows.chunks_exact(padded(classes)).map(|row| row[..classes].to_vec()).collect())

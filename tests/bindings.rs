@@ -21,14 +21,35 @@ fn every_entry_point_of_every_shader_is_declared_once() {
     let mut written = BTreeSet::new();
     for file in std::fs::read_dir("shaders").unwrap() {
         let path = file.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
+        // What files share has no entry points.
+        if path.is_dir() {
+            continue;
+        }
         let file = path.file_name().unwrap().to_str().unwrap().to_string();
-        for entry in naga::front::wgsl::parse_str(&text).unwrap().entry_points {
+        let kernel = KERNELS.iter().find(|kernel| kernel.source.file == file);
+        let source = &kernel.unwrap_or_else(|| panic!("no kernel of {file} is declared")).source;
+        for entry in source.parse().entry_points {
             written.insert((file.clone(), entry.name));
         }
     }
     assert_eq!(declared.iter().cloned().collect::<BTreeSet<_>>(), written);
     assert_eq!(declared.len(), written.len(), "a kernel is declared twice");
+}
+
+#[test]
+fn what_files_share_stands_behind_them() {
+    let own = "// uses: step, mask\nfn own() {}\n";
+    let module = Source { file: "test.wgsl", text: own }.module();
+    let shared = module.strip_prefix(own).unwrap();
+    assert!(shared.find("struct Step").unwrap() < shared.find("fn mask").unwrap(), "{shared}");
+    let alone = "// it uses: step\nfn own() {}\n";
+    assert_eq!(Source { file: "test.wgsl", text: alone }.module(), alone);
+}
+
+#[test]
+#[should_panic(expected = "shaders/test.wgsl: there is no common/stop.wgsl")]
+fn a_file_that_uses_what_there_is_not_is_refused() {
+    Source { file: "test.wgsl", text: "// uses: step, stop\n" }.module();
 }
 
 /// A declaration of relu.forward with one thing about it changed.
@@ -88,6 +109,8 @@ fn constants_that_the_host_counts_with_agree() {
         (ops::relu::Forward::DECLARATION, u64::from(ops::relu::EACH)),
         (ops::dropout::Forward::DECLARATION, ops::dropout::EACH),
         (ops::batch_norm::Forward::DECLARATION, ops::batch_norm::EACH),
+        (ops::bias::Forward::DECLARATION, ops::bias::EACH),
+        (ops::add::Forward::DECLARATION, u64::from(ops::add::EACH)),
         (ops::peak::Copy::DECLARATION, u64::from(ops::peak::EACH)),
     ];
     for (kernel, value) in each {
@@ -112,8 +135,10 @@ fn constants_that_the_host_counts_with_agree() {
 fn constants_that_the_host_sets_are_in_the_wgsl() {
     let shape = ops::conv2d::Shape::new(2, [5, 9, 9], 6, [3, 3], 2, 1);
     let plain = (ops::conv2d::plain::Forward::DECLARATION, ops::conv2d::plain::Tile::GPU.constants());
+    let depthwise = ops::depthwise::Tile { kernel: 3, stride: 2, pixels: 4 };
     let tiles = [
         plain,
+        (ops::depthwise::Forward::DECLARATION, depthwise.constants()),
         (
             ops::conv2d::subgroup::Forward::DECLARATION,
             ops::conv2d::subgroup::ForwardTile::choose(&shape, 8).constants(),
@@ -143,7 +168,7 @@ fn workgroup_bytes(kernel: &Declaration, constants: &Constants) -> u32 {
         let host = constants.iter().find(|(name, _)| line.starts_with(&format!("const {name} = ")));
         host.map_or(line.to_string(), |(name, value)| format!("const {name} = {value}u;"))
     };
-    let text = kernel.source.text.lines().map(set).collect::<Vec<_>>().join("\n");
+    let text = kernel.source.module().lines().map(set).collect::<Vec<_>>().join("\n");
     let module = naga::front::wgsl::parse_str(&text).unwrap();
     let mut validator = naga::valid::Validator::new(Default::default(), naga::valid::Capabilities::all());
     let info = validator.validate(&module).unwrap();

@@ -185,6 +185,9 @@ fn relu_is_exact() {
     let [x, dy] = [(); 2].map(|()| random(&mut rng, 100, 0.0, 1.0));
     assert_eq!(relu::forward(&wide(&x)).worst(&relu::forward(&x).value).1, 0.0);
     assert_eq!(relu::backward(&wide(&x), &wide(&dy)).worst(&relu::backward(&x, &dy).value).1, 0.0);
+    let x: Vec<f32> = x.iter().map(|x| 8.0 * x).collect();
+    assert_eq!(relu::forward6(&wide(&x)).worst(&relu::forward6(&x).value).1, 0.0);
+    assert_eq!(relu::backward6(&wide(&x), &wide(&dy)).worst(&relu::backward6(&x, &dy).value).1, 0.0);
 }
 
 #[test]
@@ -198,14 +201,80 @@ fn dropout() {
 }
 
 #[test]
-fn avg_pool() {
+fn adaptive_avg_pool2d() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let mut worst = ["avg_pool y", "avg_pool dx"].map(|name| Worst(name, 0.0));
+    let mut worst = ["adaptive_avg_pool2d y", "adaptive_avg_pool2d dx"].map(|name| Worst(name, 0.0));
     for [n, c, h, w, oh, ow] in [[1, 1, 1, 1, 1, 1], [2, 3, 7, 5, 3, 2], [3, 5, 4, 4, 1, 1], [1, 2, 2, 3, 5, 4]] {
-        let shape = avg_pool::Shape { n, c, h, w, oh, ow };
+        let shape = adaptive_avg_pool2d::Shape { n, c, h, w, oh, ow };
         let [x, dy] = shape.lens().map(|len| random(&mut rng, len, 0.1, 1.0));
-        worst[0].see(&avg_pool::forward(shape, &wide(&x)), &avg_pool::forward(shape, &x).value);
-        worst[1].see(&avg_pool::backward(shape, &wide(&dy)), &avg_pool::backward(shape, &dy).value);
+        worst[0].see(&adaptive_avg_pool2d::forward(shape, &wide(&x)), &adaptive_avg_pool2d::forward(shape, &x).value);
+        worst[1]
+            .see(&adaptive_avg_pool2d::backward(shape, &wide(&dy)), &adaptive_avg_pool2d::backward(shape, &dy).value);
+    }
+}
+
+/// Images, channels, height, width, kernel, stride, padding.
+const WINDOWS: [[usize; 7]; 5] = [
+    [1, 1, 1, 1, 1, 1, 0],
+    [2, 3, 7, 5, 3, 2, 1],
+    [1, 2, 13, 9, 5, 1, 2],
+    [3, 5, 8, 6, 2, 2, 0],
+    [1, 4, 17, 11, 7, 2, 3],
+];
+
+#[test]
+fn avg_pool2d() {
+    use avg_pool2d::{Shape, backward, forward};
+    let mut rng = ChaCha8Rng::seed_from_u64(12);
+    let mut worst = ["avg_pool2d y", "avg_pool2d dx"].map(|name| Worst(name, 0.0));
+    for [n, c, h, w, kernel, stride, padding] in WINDOWS {
+        let shape = Shape { n, c, h, w, kernel, stride, padding };
+        let [x, dy] = shape.lens().map(|len| random(&mut rng, len, 0.1, 1.0));
+        worst[0].see(&forward(shape, &wide(&x)), &forward(shape, &x).value);
+        worst[1].see(&backward(shape, &wide(&dy)), &backward(shape, &dy).value);
+    }
+}
+
+#[test]
+fn max_pool2d() {
+    use max_pool2d::{Shape, backward, forward};
+    let mut rng = ChaCha8Rng::seed_from_u64(13);
+    let mut worst = Worst("max_pool2d dx", 0.0);
+    for [n, c, h, w, kernel, stride, padding] in WINDOWS {
+        let shape = Shape { n, c, h, w, kernel, stride, padding };
+        let [x, dy] = shape.lens().map(|len| random(&mut rng, len, 0.1, 1.0));
+        let (y, indices) = forward(shape, &x);
+        assert_eq!((wide(&y), indices.clone()), forward(shape, &wide(&x)), "nothing is rounded");
+        worst.see(&backward(shape, &indices, &wide(&dy)), &backward(shape, &indices, &dy).value);
+    }
+}
+
+#[test]
+fn depthwise() {
+    use depthwise::{Shape, backward_input, backward_weight, forward};
+    let mut rng = ChaCha8Rng::seed_from_u64(14);
+    let mut worst = ["depthwise y", "depthwise dx", "depthwise dw"].map(|name| Worst(name, 0.0));
+    for [n, c, h, w, kernel, stride, padding] in WINDOWS {
+        let shape = Shape { n, c, h, w, kernel, stride, padding };
+        let [x, weight, dy] = shape.lens().map(|len| random(&mut rng, len, 0.0, 1.0));
+        let [wide_x, wide_w, wide_dy] = [&x, &weight, &dy].map(|x| wide(x));
+        worst[0].see(&forward(shape, &wide_x, &wide_w), &forward(shape, &x, &weight).value);
+        worst[1].see(&backward_input(shape, &wide_w, &wide_dy), &backward_input(shape, &weight, &dy).value);
+        worst[2].see(&backward_weight(shape, &wide_x, &wide_dy), &backward_weight(shape, &x, &dy).value);
+    }
+}
+
+#[test]
+fn bias_and_add() {
+    let mut rng = ChaCha8Rng::seed_from_u64(15);
+    let mut worst = ["bias y", "bias db", "add y"].map(|name| Worst(name, 0.0));
+    for [n, c, hw] in [[1, 1, 1], [2, 3, 17], [7, 5, 64]] {
+        let shape = bias::Shape { n, c, hw };
+        let [x, dy] = [(); 2].map(|()| random(&mut rng, shape.elements(), 0.1, 1.0));
+        let bias = random(&mut rng, c, 0.0, 1.0);
+        worst[0].see(&bias::forward(shape, &wide(&x), &wide(&bias)), &bias::forward(shape, &x, &bias).value);
+        worst[1].see(&bias::backward(shape, &wide(&dy)), &bias::backward(shape, &dy).value);
+        worst[2].see(&add::forward(&wide(&x), &wide(&dy)), &add::forward(&x, &dy).value);
     }
 }
 

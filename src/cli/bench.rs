@@ -5,9 +5,10 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::DeviceArgs;
-use super::train::{BATCH, check_geometry};
+use super::model::{built, check_geometry};
+use super::train::BATCH;
 use crate::data::drawn;
-use crate::spec::Spec;
+use crate::nn::{Network, Strided};
 
 /// What `bench` times.
 #[derive(Debug, Subcommand)]
@@ -65,7 +66,15 @@ impl StepArgs {
         if !(1..=1_000_000).contains(&self.steps) {
             bail!("--steps {}: expected 1 to 1000000", self.steps);
         }
-        check_geometry(&Spec::dogs_vs_cats(self.size, 2), self.batch)
+        check_geometry(&Strided::dogs_vs_cats(self.size, 2).into(), self.batch)
+    }
+
+    /// The network to time.
+    ///
+    /// # Errors
+    /// When the images are too small for it.
+    pub fn network(&self) -> Result<Network> {
+        built(&Strided::dogs_vs_cats(self.size, 2).into(), 2)
     }
 }
 
@@ -87,7 +96,7 @@ impl ScalingArgs {
         let batches: Vec<_> = self.batches.iter().map(|batch| Work { size: drawn::SIZE, batch: *batch }).collect();
         let sizes: Vec<_> = self.sizes.iter().map(|size| Work { size: *size, batch: BATCH }).collect();
         for Work { size, batch } in batches.iter().chain(&sizes) {
-            check_geometry(&Spec::dogs_vs_cats(*size, 2), *batch)?;
+            check_geometry(&Strided::dogs_vs_cats(*size, 2).into(), *batch)?;
         }
         Ok([batches, sizes])
     }

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cli, Command, OptimizerName};
 use crate::data::folder::Choices;
-use crate::model::Optimizer;
+use crate::nn::Optimizer;
+use crate::nn::{Architecture, Known, Strided};
 use crate::ops::conv2d::Kernels;
 use crate::reading;
-use crate::spec::Spec;
 use crate::study::{Ladder, Settings};
 use crate::train::{Recipe, Schedule};
 
@@ -18,7 +18,10 @@ use crate::train::{Recipe, Schedule};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// The network.
-    pub model: Spec,
+    pub model: Architecture,
+    /// The file that listed its layers, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_file: Option<String>,
     /// Pictures a training step.
     pub batch: usize,
     /// Passes over the training pictures.
@@ -68,15 +71,9 @@ impl Training {
 
     /// The options that say so, and their values.
     fn options(&self) -> Vec<(&'static str, String)> {
-        let mut options = vec![
-            ("size", self.model.input[1].to_string()),
-            ("channels", listed(&self.model.channels)),
-            ("kernel", self.model.kernel.to_string()),
-            ("stride", self.model.stride.to_string()),
-            ("padding", self.model.padding.to_string()),
-            ("dropout", self.model.dropout.to_string()),
-            ("head", named(&self.model.head)),
-            ("hidden", self.model.hidden.to_string()),
+        let mut options = vec![("size", self.model.input()[1].to_string())];
+        options.extend(model_options(&self.model, self.model_file.as_deref()));
+        options.extend([
             ("batch", self.batch.to_string()),
             ("epochs", self.epochs.to_string()),
             ("lr", self.lr.to_string()),
@@ -84,9 +81,28 @@ impl Training {
             ("weight-decay", self.weight_decay.to_string()),
             ("augment", if self.augment { "on" } else { "off" }.into()),
             ("seed", self.seed.to_string()),
-        ];
+        ]);
         options.extend(self.momentum.map(|momentum| ("momentum", momentum.to_string())));
         options
+    }
+}
+
+/// The options that describe a network, beside the size of its images, and their values.
+fn model_options(model: &Architecture, file: Option<&str>) -> Vec<(&'static str, String)> {
+    match model {
+        Architecture::Strided(Strided { channels, kernel, stride, padding, dropout, head, hidden, .. }) => vec![
+            ("channels", listed(channels)),
+            ("kernel", kernel.to_string()),
+            ("stride", stride.to_string()),
+            ("padding", padding.to_string()),
+            ("dropout", dropout.to_string()),
+            ("head", named(head)),
+            ("hidden", hidden.to_string()),
+        ],
+        Architecture::Known(Known { name, width, .. }) => {
+            vec![("model", named(name)), ("width", width.to_string())]
+        }
+        Architecture::Listed(_) => file.map(|file| ("model", file.into())).into_iter().collect(),
     }
 }
 
@@ -162,7 +178,7 @@ impl Config {
         let data = self.data.as_deref();
         let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
         let settings = Settings {
-            depths: (1..=self.training.model.channels.len()).collect(),
+            depths: (1..=self.training.model.blocks().unwrap_or_default()).collect(),
             training: self.training.clone(),
             ..plain.settings(self.classes.len(), Kernels::Plain)
         };
@@ -205,7 +221,7 @@ pub fn depth_command(data: Option<&str>, folders: &Folders, pictures: usize, set
         options.extend(settings.training.options());
         options
     };
-    let standard = plain.settings(settings.training.model.classes, settings.kernels);
+    let standard = plain.settings(settings.training.model.classes(), settings.kernels);
     let standard = options(&Folders::default(), plain.pictures, &standard);
     typed("depth", data, &options(folders, pictures, settings), &standard)
 }
@@ -215,7 +231,7 @@ pub fn depth_command(data: Option<&str>, folders: &Folders, pictures: usize, set
 pub fn train_command(data: Option<&str>, folders: &Folders, training: &Training) -> String {
     let Command::Train(plain) = plain("train", data.is_some()) else { unreachable!("the command is train") };
     let options = [folders.options(data), training.options()].concat();
-    typed("train", data, &options, &plain.training(training.model.classes).options())
+    typed("train", data, &options, &plain.training(training.model.classes()).options())
 }
 
 /// A command with all its defaults, for photos or for drawn pictures. The folder of the photos decides none of them, so that no

@@ -61,7 +61,7 @@ impl FromStr for Depths {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|number| (1..=10).contains(number));
+        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|number| (1..=100).contains(number));
         let depths: Option<Vec<usize>> = match text.split_once("..") {
             Some((first, last)) => number(first).zip(number(last)).map(|(first, last)| (first..=last).collect()),
             None => text.split(',').map(number).collect(),
@@ -70,7 +70,7 @@ impl FromStr for Depths {
         depths.sort_unstable();
         depths.dedup();
         if depths.len() < 2 {
-            return Err("expected at least two numbers from 1 to 10, as 1..5 or 2,3,5".into());
+            return Err("expected at least two numbers from 1 to 100, as 1..5 or 2,3,5".into());
         }
         Ok(Self(depths))
     }
@@ -128,7 +128,10 @@ impl DepthArgs {
 
     /// Numbers of blocks to compare, ascending.
     pub fn depths(&self) -> Vec<usize> {
-        self.depths.as_ref().map_or_else(|| (1..=self.train.channels.len()).collect(), |depths| depths.0.clone())
+        self.depths.as_ref().map_or_else(
+            || (1..=self.train.model.architecture(2).blocks().unwrap_or_default()).collect(),
+            |depths| depths.0.clone(),
+        )
     }
 
     /// Everything that decides what comes out, given the number of classes.

@@ -14,11 +14,13 @@ use crate::report::ScaleBy;
 mod bench;
 mod config;
 mod depth;
+mod model;
 mod train;
 
 pub use bench::{BenchCommand, ScalingArgs, StepArgs, Work};
 pub use config::{Config, Folders, Training, depth_command, quoted, train_command};
 pub use depth::{DepthArgs, Depths, Share};
+pub use model::{ModelArgs, ModelName, SummaryArgs, built};
 pub use train::{OptimizerName, Switch, TrainArgs};
 
 /// Train a convolutional network on hand-written WGSL kernels, then see what each layer has learned.
@@ -47,6 +49,8 @@ pub enum Command {
     Depth(Box<DepthArgs>),
     /// Write the report of a run: one HTML page with the answers and what they stand on
     Report(ReportArgs),
+    /// Show what a network is made of: its layers, their outputs, weights and multiply-adds
+    Summary(SummaryArgs),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
     /// Time the training step by itself: random weights, and pictures of noise that lie on the device already
@@ -63,7 +67,7 @@ impl Command {
             Self::Learned(arguments) => Some(&arguments.run),
             Self::Layers(arguments) => Some(&arguments.run),
             Self::Report(arguments) => Some(&arguments.run),
-            Self::Train(_) | Self::Depth(_) | Self::Adapters | Self::Bench(_) => None,
+            Self::Train(_) | Self::Depth(_) | Self::Summary(_) | Self::Adapters | Self::Bench(_) => None,
         }
     }
 }

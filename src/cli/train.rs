@@ -6,12 +6,12 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::{Config, DeviceArgs, Folders, Training};
+use super::model::check_geometry;
+use super::{Config, DeviceArgs, Folders, ModelArgs, Training};
 use crate::data::drawn;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
-use crate::reading::{check_batch, check_recipe, check_val_share};
+use crate::reading::{check_recipe, check_val_share};
 use crate::report::ScaleBy;
-use crate::spec::{Head, Spec};
 
 /// Pictures a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
@@ -52,9 +52,9 @@ pub struct TrainArgs {
     /// of the files. Folders such as train/ then mean nothing special [default: found out]
     #[arg(long, value_name = "N", requires = "data", value_parser = clap::value_parser!(u8).range(0..=9))]
     pub class_level: Option<u8>,
-    /// Side of the square that every picture is cropped to, in pixels
-    #[arg(long, default_value_t = drawn::SIZE)]
-    pub size: usize,
+    /// Which network.
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Pictures a training step
     #[arg(long, default_value_t = BATCH)]
     pub batch: usize,
@@ -76,27 +76,6 @@ pub struct TrainArgs {
     /// Decides initial weights, order, flips, dropout, and the drawn pictures
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Output channels of each block, and so the number of blocks
-    #[arg(long, value_delimiter = ',', default_value = "16,32,64,128,256", value_name = "N,N,..")]
-    pub channels: Vec<usize>,
-    /// Height and width of the filters
-    #[arg(long, default_value_t = 3)]
-    pub kernel: usize,
-    /// Stride of the convolutions
-    #[arg(long, default_value_t = 2)]
-    pub stride: usize,
-    /// Zero padding of the convolutions on every side
-    #[arg(long, default_value_t = 0)]
-    pub padding: usize,
-    /// Probability to drop a channel in training
-    #[arg(long, default_value_t = 0.1)]
-    pub dropout: f32,
-    /// What stands between the last block and the linear layers
-    #[arg(long, value_enum, default_value_t = Head::AvgPool)]
-    pub head: Head,
-    /// Outputs of the first linear layer
-    #[arg(long, default_value_t = 64)]
-    pub hidden: usize,
     /// Flip training pictures left to right at random
     #[arg(long, value_enum, default_value_t = Switch::On)]
     pub augment: Switch,
@@ -133,7 +112,8 @@ impl TrainArgs {
     /// The first option that is out of range, with what would be right.
     pub fn check(&self) -> Result<()> {
         self.check_numbers()?;
-        check_geometry(&self.spec(2), self.batch)
+        self.model.check()?;
+        check_geometry(&self.model.architecture(2), self.batch)
     }
 
     pub(super) fn check_numbers(&self) -> Result<()> {
@@ -154,26 +134,12 @@ impl TrainArgs {
         Ok(())
     }
 
-    /// The network, for so many classes.
-    pub fn spec(&self, classes: usize) -> Spec {
-        Spec {
-            input: [3, self.size, self.size],
-            channels: self.channels.clone(),
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-            dropout: self.dropout,
-            head: self.head,
-            hidden: self.hidden,
-            classes,
-        }
-    }
-
     /// The network and how to train it, for so many classes.
     pub fn training(&self, classes: usize) -> Training {
         let Self { batch, optimizer, lr, weight_decay, seed, .. } = *self;
         Training {
-            model: self.spec(classes),
+            model: self.model.architecture(classes),
+            model_file: self.model.file(),
             batch,
             epochs: self.epochs(),
             optimizer,
@@ -239,22 +205,13 @@ impl TrainArgs {
     }
 }
 
-/// Checks a network's geometry, and whether it can learn from so many pictures a step.
-pub(super) fn check_geometry(spec: &Spec, batch: usize) -> Result<()> {
-    check_batch(batch).map_err(|error| error.typed())?;
-    spec.blocks()?;
-    if batch < spec.least_batch() {
-        bail!("--batch {batch}: batch norm cannot learn from one map of 1 x 1: raise --batch or --size");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
     use super::*;
     use crate::cli::{Cli, Command};
+    use crate::nn::Strided;
 
     fn train(arguments: &[&str]) -> Result<Box<TrainArgs>> {
         let cli = Cli::try_parse_from(["convscope", "train"].iter().chain(arguments))?;
@@ -266,7 +223,7 @@ mod tests {
     #[test]
     fn without_options_it_is_the_known_network() {
         let arguments = train(&[]).unwrap();
-        assert_eq!(arguments.spec(2), Spec::dogs_vs_cats(128, 2));
+        assert_eq!(arguments.model.architecture(2), Strided::dogs_vs_cats(128, 2).into());
         assert_eq!(arguments.epochs(), 8);
     }
 

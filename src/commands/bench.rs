@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::bench::{Bench, Milliseconds, Repeats, Setting};
 use crate::cli::{DeviceArgs, ScalingArgs, StepArgs, Work};
 use crate::gpu::GpuError;
-use crate::model::Keep;
+use crate::nn::{Keep, Strided};
 use crate::terminal::{say, say_apart};
 
 /// A few steps where they are slow, many where a single one says little.
@@ -36,7 +36,7 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
     if !json {
         super::say_adapter(&gpu);
     }
-    let mut bench = Bench::new(&gpu, size, batch, Keep::Needed)?;
+    let mut bench = Bench::new(&gpu, &arguments.network()?, batch, Keep::Needed)?;
     let repeats = Repeats { warm_up: 3, timed: steps, within: Duration::MAX };
     let step_ms = Milliseconds::of(bench.time_steps(&repeats)?);
     let evaluation_ms = Milliseconds::of(bench.time_evaluation(&repeats)?);
@@ -141,7 +141,8 @@ pub(super) fn scaling(arguments: &ScalingArgs) -> Result<()> {
 /// series leaves its milliseconds an image in `base`.
 fn time_point(device: &DeviceArgs, Work { size, batch }: Work, base: &mut Option<f64>) -> Result<Outcome> {
     let gpu = super::open(device)?;
-    let seconds = Bench::new(&gpu, size, batch, Keep::Needed)?.time_steps(&SHORT)?;
+    let network = Strided::dogs_vs_cats(size, 2).build()?;
+    let seconds = Bench::new(&gpu, &network, batch, Keep::Needed)?.time_steps(&SHORT)?;
     let steps = seconds.len();
     let step_ms = Milliseconds::of(seconds);
     let ms_per_image = step_ms.median / batch as f64;

@@ -16,7 +16,7 @@ use crate::data::{Pictures, Subset, write_rejected};
 use crate::disk;
 use crate::gpu::Gpu;
 use crate::html::{DepthStudy, REPORT};
-use crate::model::{Keep, Model};
+use crate::nn::{Keep, Model};
 use crate::reading;
 use crate::run_dir::{self, RUNS, RunDir};
 use crate::study::findings::{self, Findings};
@@ -85,7 +85,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
 
     let models: Vec<Model> = rungs
         .iter()
-        .map(|rung| Model::new(&gpu, &rung.spec, arguments.train.batch, Keep::Needed))
+        .map(|rung| Model::new(&gpu, &rung.network, arguments.train.batch, Keep::Needed))
         .collect::<Result<_, _>>()?;
     let stations = models.iter().map(|_| None).collect();
     let mut workshop =
@@ -261,7 +261,7 @@ impl<'a> Workshop<'a> {
         let compiling = bar("{msg} [{bar:30}] {elapsed}", 0);
         compiling.set_message(format!("compiling kernels of {}", self.rungs[rung].name));
         let recipe = self.study.identity.settings.recipe(0);
-        let weights = Weights::initial(&self.rungs[rung].spec, 0);
+        let weights = Weights::initial(&self.rungs[rung].network, 0);
         let model = &self.models[rung];
         let mut trainer = Trainer::new(self.gpu, model, &weights, recipe, |done, all| {
             compiling.set_length(all as u64);
@@ -370,7 +370,7 @@ impl<'a> Workshop<'a> {
         let file = format!("{REFIT_FOLDER}/{}-{refit}.safetensors", rung.name);
         let settings = &self.study.identity.settings;
         let meta = Meta {
-            spec: rung.spec.clone(),
+            architecture: rung.architecture.clone(),
             classes: self.pool.classes.clone(),
             epoch: settings.training.epochs,
             drawn: self.pool.drawn,
@@ -390,7 +390,8 @@ impl<'a> Workshop<'a> {
         unit::learn(&mut station.trainer, rung, recipe, settings.training.epochs, &dev, &mut show)?;
         bar.finish_and_clear();
         let weights = station.trainer.weights()?;
-        folder.write_checkpoint(&file, &Checkpoint { meta, weights: weights.clone() })?;
+        folder
+            .write_checkpoint(&file, &Checkpoint { meta, network: rung.network.clone(), weights: weights.clone() })?;
         say(format!("trained  {} on all but the test set, {refit}/{REFITS}", rung.name));
         Ok(weights)
     }

@@ -31,10 +31,9 @@ const MOST_FOR_MEANS: usize = 512;
 pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     let run = Run::open(&arguments.run)?;
     super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
-    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
-    let blocks = meta.spec.blocks()?;
+    let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let against = arguments.against.as_ref().map(|name| class(name, &meta.classes)).transpose()?;
-    let methods = methods(&looked_at(&arguments.layers, blocks.len())?, arguments.pictures_only);
+    let methods = methods(&looked_at(&arguments.layers, network.blocks().len())?, arguments.pictures_only);
     let mut subjects = Vec::new();
     let mut failed = Vec::new();
     for file in files(&arguments.images)? {
@@ -56,7 +55,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     if meta.drawn && !subjects.is_empty() {
         say(format!("note: {}", super::DRAWN));
     }
-    let control = Weights::initial(&meta.spec, CONTROL_SEED);
+    let control = Weights::initial(&network, CONTROL_SEED);
     let mut options = Options { against, methods, means: None, standing: said.verdict };
     match &validation {
         Ok(pictures) => {
@@ -118,10 +117,17 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
 /// How well what should add up does.
 fn sums(explanation: &Explanation) -> String {
     let ledger = &explanation.ledger;
-    let mut sums = format!(
-        "logit gap {:+.3}: the evidence adds up to it but for {:.0e} of its parts",
-        ledger.logit_gap, ledger.relative_residual
-    );
+    let mut sums = if ledger.exact {
+        format!(
+            "logit gap {:+.3}: the evidence adds up to it but for {:.0e} of its parts",
+            ledger.logit_gap, ledger.relative_residual
+        )
+    } else {
+        format!(
+            "logit gap {:+.3}: the evidence, to first order, leaves {:+.3} of it",
+            ledger.logit_gap, ledger.residual
+        )
+    };
     if let Some(completeness) = explanation.findings.iter().find_map(|finding| finding.completeness) {
         sums.push_str(&format!("; integrated gradients leave {:+.3}", completeness.gap));
     }

@@ -8,7 +8,7 @@ use crate::data::names::path_text;
 use crate::data::prepare;
 use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
-use crate::model::{Keep, Model};
+use crate::nn::{Keep, Model};
 use crate::reading::{REMEDY, Run, unusable};
 use crate::run_dir::RunDir;
 use crate::terminal::say;
@@ -16,14 +16,14 @@ use crate::terminal::say;
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let run = Run::open(&arguments.run)?;
     super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, None))?;
-    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
+    let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let shown = path_text(&arguments.image);
     let pixels = prepare::load(&arguments.image, run.size()).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
     let validation = super::to_be_counted(&run, None);
     let said = super::say_standing(&run, arguments.weights, meta.epoch, validation.as_deref());
     let gpu = super::open(&arguments.device)?;
-    let model = Model::new(&gpu, &meta.spec, 1, Keep::Everything)?;
+    let model = Model::new(&gpu, &network, 1, Keep::Everything)?;
     model.load(&gpu, &weights);
     let look = inspect::look(&gpu, &model, &pixels, arguments.stage)
         .with_context(|| unusable(&arguments.run.join(arguments.weights.file())))
@@ -43,7 +43,7 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
         truth: None,
         weights: &weights,
         notes: &notes,
-        layers: &inspect::layers(&look, &meta.spec, arguments.stage),
+        layers: &inspect::layers(&look, &network, arguments.stage),
         by: arguments.scale,
     };
     // Whatever cannot be drawn fails before there is a folder.

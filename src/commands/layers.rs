@@ -18,7 +18,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let file = arguments.weights.file();
     let run = Run::open(&arguments.run)?;
     super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
-    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
+    let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let data = super::pictures::held_out_of(&run, arguments.data.as_deref(), arguments.pictures, super::CACHE)?;
 
     let validation = super::to_be_counted(&run, arguments.data.as_deref());
@@ -27,7 +27,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     super::say_adapter(&gpu);
     let started = Instant::now();
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
-    let initial = Weights::initial(&meta.spec, run.config().training.seed);
+    let initial = Weights::initial(&network, run.config().training.seed);
     // Photos that chose the best epoch judge it too; drawn images are new.
     let chosen = arguments.weights == Which::Best && run.config().data.is_some();
     let epochs = if chosen { run.metrics()?.len() } else { 1 };

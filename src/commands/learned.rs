@@ -12,9 +12,9 @@ use crate::explain::Lens;
 use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, crop, maximise};
 use crate::html::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 use crate::inspect::first_filters;
+use crate::nn::Block;
 use crate::reading::{LEARNED, Origin, Run};
 use crate::run_dir::RunDir;
-use crate::spec::Block;
 use crate::terminal::{bar, say};
 
 /// Patches of each channel.
@@ -23,7 +23,7 @@ const PATCHES: usize = SQUARE * SQUARE;
 pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     let run = Run::open(&arguments.run)?;
     super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
-    let Checkpoint { meta, weights } = run.checkpoint(arguments.weights)?;
+    let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let pictures = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE)?;
 
     let said = super::say_standing(&run, arguments.weights, meta.epoch, Some(pictures.as_ref()));
@@ -41,7 +41,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
         weights: &shown,
         notes: &said.notes,
         images: survey.pictures,
-        filters: &first_filters(&meta.spec, &weights).shown()?,
+        filters: &first_filters(&network, &weights).shown()?,
         blocks: &blocks,
     };
     let text = page.page()?;

@@ -9,6 +9,7 @@ mod layers;
 mod learned;
 pub mod pictures;
 mod report;
+mod summary;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Depth(arguments) => depth::depth(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Adapters => list_adapters(),
+        Command::Summary(arguments) => summary::summary(&arguments),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),
     }
@@ -97,7 +99,7 @@ fn lens<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16
 /// The same without weights.
 fn compiled<'a>(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Lens<'a>> {
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
-    let lens = Lens::new(gpu, &run.config().training.model, batch.into(), |done, all| {
+    let lens = Lens::new(gpu, run.network(), batch.into(), |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
     })?;

@@ -111,7 +111,7 @@ impl Source {
             val_share: arguments.val_share(),
             drawn: [arguments.train_pictures, arguments.val_pictures],
             seed: arguments.seed,
-            size: arguments.size as u32,
+            size: arguments.model.size as u32,
             cache: arguments.cache,
         }
     }

@@ -196,7 +196,12 @@ struct Station<'a> {
 }
 
 impl<'a> Station<'a> {
-    fn new(gpu: &'a Gpu, run: &Run, Checkpoint { meta, weights }: Checkpoint, batch: u16) -> Result<Self, Unlooked> {
+    fn new(
+        gpu: &'a Gpu,
+        run: &Run,
+        Checkpoint { meta, weights, .. }: Checkpoint,
+        batch: u16,
+    ) -> Result<Self, Unlooked> {
         let lens = super::compiled(gpu, run, batch).map_err(not_computed)?;
         super::load(&lens, run, Which::Best, &weights).map_err(|error| Unlooked::Damaged(reason(&error)))?;
         Ok(Self { lens, weights, classes: meta.classes, epoch: meta.epoch })
@@ -206,7 +211,7 @@ impl<'a> Station<'a> {
     /// stopped. `by` says what the colours of feature maps span.
     fn look(&self, run: &Run, pictures: &dyn Pictures, by: ScaleBy) -> Result<Looked, Unlooked> {
         self.lens.load(&self.weights);
-        let predictions = predict(&self.lens, pictures).map_err(|error| not_computed(error.into()))?;
+        let predictions = predict(&self.lens, pictures).map_err(not_computed)?;
         let folder = RunDir::at(run.folder().to_path_buf());
         if !folder.file(PREDICTIONS).exists()
             && let Err(error) = predictions::write(&folder, &predictions, pictures, &self.classes)
@@ -222,7 +227,7 @@ impl<'a> Station<'a> {
         let Self { lens, weights, classes, epoch } = self;
         let standing = Standing::of_run(run, Which::Best, *epoch, Some(pictures))?;
         lens.load(weights);
-        let control = Weights::initial(lens.spec(), CONTROL_SEED);
+        let control = Weights::initial(lens.network(), CONTROL_SEED);
         let options = Options {
             against: None,
             methods: reported(lens.blocks().len()).to_vec(),

@@ -7,14 +7,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::checkpoint::{Checkpoint, Meta, Weights};
-use crate::cli::{Config, TrainArgs, Which};
+use crate::cli::{self, Config, TrainArgs, Which};
 use crate::commands::pictures::{Data, Source};
 use crate::data::{pets, write_rejected};
 use crate::environment::Environment;
 use crate::gpu::Gpu;
 use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
-use crate::model::{Keep, Model};
+use crate::nn::{Keep, Model};
 use crate::predictions::{self, PREDICTIONS};
 use crate::report::ScaleBy;
 use crate::run_dir::{self, RUNS, RunDir};
@@ -47,11 +47,11 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     }
     let classes = found.as_ref().map_or(pets::CLASSES.len(), |found| found.classes.len());
     let training = arguments.training(classes);
-    let spec = training.model.clone();
-    spec.blocks()?;
-    let channels: Vec<String> = spec.channels.iter().map(usize::to_string).collect();
-    say(format!("network  blocks of {} channels, {} weights", channels.join(", "), spec.parameter_count()));
-    let model = Model::new(&gpu, &spec, arguments.batch, Keep::Needed)?;
+    let architecture = training.model.clone();
+    let network = cli::built(&architecture, classes)?;
+    let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
+    say(format!("network  blocks of {} channels, {} weights", channels.join(", "), network.parameter_count()));
+    let model = Model::new(&gpu, &network, arguments.batch, Keep::Needed)?;
 
     let run = RunDir::create(arguments.out.as_deref())?;
     let split = found.as_ref().is_some_and(|found| found.val.is_none());
@@ -77,7 +77,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     say("kernels  compiling: the first time this takes a while");
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let started = Instant::now();
-    let weights = Weights::initial(&spec, arguments.seed);
+    let weights = Weights::initial(&network, arguments.seed);
     let recipe = training.recipe(Schedule::Constant, training.seed);
     let mut trainer = Trainer::new(&gpu, &model, &weights, recipe, |done, all| {
         compiling.set_length(all as u64);
@@ -88,7 +88,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
 
     let drawn = arguments.data.is_none();
     let meta = |epoch, val_loss| Meta {
-        spec: spec.clone(),
+        architecture: architecture.clone(),
         classes: data.classes.clone(),
         epoch,
         drawn,
@@ -216,7 +216,11 @@ fn learn(
             bar.suspend(|| say(line_of_lost(lost)));
         }
 
-        let checkpoint = Checkpoint { meta: meta(epoch, val.loss()), weights: trainer.weights()? };
+        let checkpoint = Checkpoint {
+            meta: meta(epoch, val.loss()),
+            network: trainer.network().clone(),
+            weights: trainer.weights()?,
+        };
         let record = EpochRecord {
             epoch,
             train_loss: train.loss(),
@@ -301,7 +305,7 @@ fn draw_features(
         truth: Some(&classes[truth]),
         weights: &super::weights_shown(run.path(), Which::Best, epoch),
         notes: caution.as_slice(),
-        layers: &inspect::layers(&look, model.spec(), Stage::Relu),
+        layers: &inspect::layers(&look, model.network(), Stage::Relu),
         by,
     };
     let (text, sheets) = (page.page()?, page.sheets()?);

@@ -39,7 +39,7 @@ pub fn class_means(
     most_occluded: usize,
 ) -> Result<Vec<ClassMean>, GpuError> {
     lens.load(weights);
-    let classes = lens.spec().classes;
+    let classes = lens.network().classes();
     let mut of_classes: Vec<Vec<(usize, Ledger)>> = Vec::new();
     of_classes.resize_with(classes, Vec::new);
     for (index, ledger) in ledgers(lens, weights, pictures)? {
@@ -52,7 +52,6 @@ pub fn class_means(
 
 /// The ledger of every readable image, for its class against the strongest other.
 fn ledgers(lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Vec<(usize, Ledger)>, GpuError> {
-    let last = lens.blocks().len() - 1;
     let mut readable = vec![true; pictures.len()];
     let mut made = Vec::with_capacity(pictures.len());
     let make = |index: usize, place: &mut [f32]| match pictures.pixels(index) {
@@ -60,11 +59,13 @@ fn ledgers(lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Ve
         Err(_) => readable[index] = false,
     };
     lens.forward(pictures.len(), make, |range| {
-        let maps = lens.outputs(last, range.len())?;
-        for ((index, maps), logits) in range.clone().zip(maps).zip(lens.read_logits(range.len())?) {
-            let question = Question::of_class(&logits, pictures.label(index) as usize);
-            made.push((index, Ledger::new(lens.spec(), weights, question, &logits, &maps)));
-        }
+        let logits = lens.read_logits(range.len())?;
+        let questions: Vec<Question> = range
+            .clone()
+            .zip(&logits)
+            .map(|(index, logits)| Question::of_class(logits, pictures.label(index) as usize))
+            .collect();
+        made.extend(range.zip(Ledger::of_batch(lens, weights, &questions)?));
         Ok(())
     })?;
     made.retain(|&(index, _)| readable[index]);
@@ -78,7 +79,7 @@ fn mean_of_class(
     ledgers: &[(usize, Ledger)],
     most_occluded: usize,
 ) -> Result<ClassMean, GpuError> {
-    let [_, height, width] = lens.spec().input;
+    let [_, height, width] = lens.network().input();
     let mut occlusion = Mean::default();
     for place in spread(ledgers.len(), most_occluded) {
         // An image that cannot be read any more is left out.
@@ -86,7 +87,12 @@ fn mean_of_class(
         let picture = prepare::tensor(&pixels);
         let logits = lens.logits(1, |_, place| place.copy_from_slice(&picture))?.remove(0);
         let question = Question::of_class(&logits, class);
-        occlusion.add(&saliency::occlusion(lens, &picture, question, saliency::occlusion_half(lens.spec().input))?);
+        occlusion.add(&saliency::occlusion(
+            lens,
+            &picture,
+            question,
+            saliency::occlusion_half(lens.network().input()),
+        )?);
     }
     let mut evidence = Mean::default();
     ledgers.iter().for_each(|(_, ledger)| evidence.add(&ledger.evidence));

@@ -12,8 +12,8 @@ use super::{Inside, Lens, Question};
 use crate::checkpoint::Weights;
 use crate::data::prepare;
 use crate::gpu::GpuError;
-use crate::inspect::Stage;
-use crate::report::{FeatureMaps, Layer, Order};
+use crate::inspect::{self, Stage};
+use crate::report::{Layer, Order};
 use crate::standing;
 use crate::stats;
 
@@ -42,7 +42,7 @@ pub struct Explanation {
     pub probabilities: Vec<f64>,
     /// What every layer makes of it.
     pub inside: Inside,
-    /// The exact sum behind the decision.
+    /// The sum behind the decision.
     pub ledger: Ledger,
     /// Its evidence at the picture's resolution.
     pub evidence: Map,
@@ -111,7 +111,7 @@ impl Inside {
                 Stage::Norm => &block.norm,
                 Stage::Relu => &block.relu,
             };
-            let maps = FeatureMaps::new(stage.of_block(number), values, geometry, stage.signed());
+            let maps = inspect::maps(number, values, lens.network(), geometry, stage);
             layers.push(Layer { maps, order: Order::Contribution(contributions) });
         }
         layers
@@ -134,8 +134,7 @@ impl Explanation {
         pixels: &[u8],
         options: &Options,
     ) -> Result<Self, GpuError> {
-        let spec = lens.spec();
-        let [_, height, width] = spec.input;
+        let [_, height, width] = lens.network().input();
         let input =
             RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()).expect("pixels of the network's size");
         let picture = prepare::tensor(pixels);
@@ -143,8 +142,7 @@ impl Explanation {
 
         lens.load(weights);
         let (question, inside) = lens.inside(&picture, |logits| Question::of(logits, options.against))?;
-        let maps = &inside.blocks.last().expect("there is at least one block").relu;
-        let ledger = Ledger::new(spec, weights, question, &inside.logits, maps);
+        let ledger = Ledger::of(lens, weights, question, &inside);
         let trial = Trial::new(lens, &picture, &blurred, question)?;
         let baselines = trial.baselines()?;
 
@@ -181,7 +179,7 @@ impl Explanation {
                 score,
             };
             let control = at_pixels(method, &control);
-            let exact = method == Method::HiResCam { block: lens.blocks().len() - 1 };
+            let exact = ledger.exact && method == Method::HiResCam { block: lens.blocks().len() - 1 };
             findings.push(Finding { method, exact, raw, map, control, trust, completeness, seconds });
         }
         Ok(Self {

@@ -6,6 +6,7 @@ use super::saliency::by_magnitude;
 use super::{Explanation, Lens};
 use crate::checkpoint::Weights;
 use crate::layout::unpack_images;
+use crate::nn::Op;
 
 /// Channels of each block that are taken apart.
 const CHANNELS: usize = 4;
@@ -54,18 +55,27 @@ impl Hover {
     /// # Panics
     /// When the weights are another network's.
     pub fn new(lens: &Lens, weights: &Weights, explanation: &Explanation) -> Self {
-        let spec = lens.spec();
-        let [colours, height, width] = spec.input;
+        let network = lens.network();
+        let [colours, height, width] = network.input();
         let mut before = unpack_images(&explanation.picture, 1, colours, height * width);
 
         let mut blocks = Vec::new();
         for (number, (inside, geometry)) in explanation.inside.blocks.iter().zip(lens.blocks()).enumerate() {
             let [input_channels, input_height, input_width] = geometry.input;
             let [_, height, width] = geometry.output;
-            let index = spec.conv_index(number);
-            let filters = weights.get(&format!("{index}.weight"));
-            let of_norm = |kind: &str| weights.get(&format!("{}.{kind}", index + 1));
-            let taps = input_channels * spec.kernel * spec.kernel;
+            let before = std::mem::replace(&mut before, inside.relu.clone());
+            // Other blocks are made in more steps than one value has room for.
+            let [conv, norm, rest @ ..] = &network.nodes()[geometry.nodes.clone()] else { continue };
+            let plain = norm.op == Op::BatchNorm2d && matches!(rest, [relu, ..] if relu.op == Op::ReLU);
+            let Op::Conv2d { kernel_size: kernel, stride, padding, groups: 1, bias: false, .. } = conv.op else {
+                continue;
+            };
+            if !plain || rest.iter().skip(1).any(|node| !matches!(node.op, Op::Dropout2d { .. } | Op::Dropout { .. })) {
+                continue;
+            }
+            let filters = weights.get(&format!("{}.weight", conv.key));
+            let of_norm = |kind: &str| weights.get(&format!("{}.{kind}", norm.key));
+            let taps = input_channels * kernel * kernel;
 
             let parts = &explanation.channels[number];
             let contributions: Vec<f64> = parts.iter().map(|part| part.contribution).collect();
@@ -75,10 +85,9 @@ impl Hover {
                 let place = (0..map.len()).max_by(|&a, &b| map[a].total_cmp(&map[b])).expect("a map has a value");
                 let (y, x) = (place / width, place % width);
                 let input = |tap: usize| {
-                    let (channel, row, column) =
-                        (tap / spec.kernel / spec.kernel, tap / spec.kernel % spec.kernel, tap % spec.kernel);
-                    let row = (y * spec.stride + row).checked_sub(spec.padding).filter(|&row| row < input_height);
-                    let column = (x * spec.stride + column).checked_sub(spec.padding).filter(|&at| at < input_width);
+                    let (channel, row, column) = (tap / kernel / kernel, tap / kernel % kernel, tap % kernel);
+                    let row = (y * stride + row).checked_sub(padding).filter(|&row| row < input_height);
+                    let column = (x * stride + column).checked_sub(padding).filter(|&at| at < input_width);
                     row.zip(column)
                         .map_or(0.0, |(row, column)| before[(channel * input_height + row) * input_width + column])
                 };
@@ -99,9 +108,7 @@ impl Hover {
                 }
             });
             let values = values.collect();
-            let (kernel, stride, padding) = (spec.kernel, spec.stride, spec.padding);
             blocks.push(HoverBlock { block: number + 1, kernel, stride, padding, input_channels, values });
-            before.clone_from(&inside.relu);
         }
         Self { blocks }
     }

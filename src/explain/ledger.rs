@@ -1,27 +1,33 @@
-//! The evidence ledger: the last block's exact part in the decision.
+//! The evidence ledger: the last block's part in the decision.
 //!
-//! Between the last block and the logits everything is linear: the pooling (or flattening) and two linear layers with
-//! nothing between them. So with `w = (W2 W1)[target] - (W2 W1)[against]` the logit gap is a sum over all values of the last
-//! block's maps after ReLU, plus a bias: nothing is approximated. The summands of one channel are its share; those of one
-//! position, its evidence. (For one class alone this is the class activation map of Zhou et al., 2016.)
+//! Where everything between the last block and the logits is linear, as pooling to means and linear layers with nothing between
+//! them are, the logit gap is a weighted sum of all values of the last block's maps, plus a bias: nothing is approximated. With two
+//! linear layers the weights are those of `w = (W2 W1)[target] - (W2 W1)[against]`. The summands of one channel are its share; those
+//! of one position, its evidence. (For one class alone this is the class activation map of Zhou et al., 2016.)
+//!
+//! Where a layer in between is not linear, there is no such sum. What is left is value times gradient, which holds to first order
+//! (HiResCAM, Draelos and Carin, 2020), and what it leaves of the gap.
 
 use serde::Serialize;
 
 use super::saliency::Map;
-use super::{Lens, Question};
+use super::{Inside, Lens, Question};
 use crate::checkpoint::Weights;
-use crate::spec::{Head, Spec};
+use crate::gpu::GpuError;
+use crate::nn::{Network, Op};
 
 /// What the decision is made of, in logits.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ledger {
+    /// Whether the shares and the bias add up to the gap; otherwise the shares are a first-order approximation and there is no bias.
+    pub exact: bool,
     /// Logit of the target minus logit of the other class, as the network computed them.
     pub logit_gap: f64,
     /// What the picture has no part in.
     pub bias: f64,
     /// All channels of the last block, those with the largest share first.
     pub channels: Vec<Share>,
-    /// `logit_gap - bias - sum of the shares`: rounding, and nothing else.
+    /// `logit_gap - bias - sum of the shares`: rounding, where the ledger is exact; otherwise what the approximation leaves.
     pub residual: f64,
     /// The residual's magnitude divided by the sum of the magnitudes of the bias and the shares.
     pub relative_residual: f64,
@@ -40,30 +46,72 @@ pub struct Share {
 }
 
 impl Ledger {
-    /// Draws up the ledger of one decision, from the logits and the last block's maps after ReLU, (C, H, W).
+    /// Draws up the ledger of one decision of a lens's network with these weights.
     ///
     /// # Panics
     /// When the weights or the values are another network's.
-    pub fn new(spec: &Spec, weights: &Weights, question: Question, logits: &[f32], maps: &[f32]) -> Self {
-        let [channels, height, width] =
-            spec.blocks().expect("the network was built from it").pop().expect("a block").output;
-        let pixels = height * width;
-        let (factors, bias) = head(spec, weights, question);
+    pub fn of(lens: &Lens, weights: &Weights, question: Question, inside: &Inside) -> Self {
+        let last = inside.blocks.last().expect("a network has a block");
+        let (logits, maps) = (&inside.logits, &last.relu);
+        Self::exact(lens.network(), weights, question, logits, maps)
+            .unwrap_or_else(|| Self::first_order(lens.network(), question, logits, maps, &last.gradient))
+    }
 
+    /// Draws up those of the first images of a lens's batch, after [`Lens::forward`], each by its question.
+    ///
+    /// # Errors
+    /// When the device failed, or a logit is not finite.
+    pub fn of_batch(lens: &Lens, weights: &Weights, questions: &[Question]) -> Result<Vec<Self>, GpuError> {
+        let (network, images) = (lens.network(), questions.len());
+        let last = network.blocks().len() - 1;
+        let (maps, logits) = (lens.outputs(last, images)?, lens.read_logits(images)?);
+        let gradients =
+            if network.linear_tail().is_none() { Some(lens.output_gradients(last, questions)?) } else { None };
+        let ledger = |image: usize| {
+            let (question, logits, maps) = (questions[image], &logits[image], &maps[image]);
+            match &gradients {
+                Some(gradients) => Self::first_order(network, question, logits, maps, &gradients[image]),
+                None => Self::exact(network, weights, question, logits, maps).expect("the tail is linear"),
+            }
+        };
+        Ok((0..images).map(ledger).collect())
+    }
+
+    /// The exact ledger, from the logits and the last block's maps, (C, H, W); none where a layer behind them is not linear.
+    ///
+    /// # Panics
+    /// When the weights or the values are another network's.
+    pub fn exact(
+        network: &Network,
+        weights: &Weights,
+        question: Question,
+        logits: &[f32],
+        maps: &[f32],
+    ) -> Option<Self> {
+        let (factors, bias) = tail(network, weights, question)?;
+        Some(Self::new(network, question.gap(logits), maps, &factors, Some(bias)))
+    }
+
+    /// Value times gradient: the gradient of the gap by the last block's maps, (C, H, W).
+    fn first_order(network: &Network, question: Question, logits: &[f32], maps: &[f32], gradient: &[f32]) -> Self {
+        let factors: Vec<f64> = gradient.iter().map(|&slope| slope.into()).collect();
+        Self::new(network, question.gap(logits), maps, &factors, None)
+    }
+
+    /// From a factor for each value of the maps, and the bias where they are exact.
+    fn new(network: &Network, logit_gap: f64, maps: &[f32], factors: &[f64], exact_bias: Option<f64>) -> Self {
+        let [channels, height, width] = network.last_block().output;
+        let pixels = height * width;
+        let bias = exact_bias.unwrap_or(0.0);
         let mut evidence = vec![0.0; pixels];
         let mut shares = vec![0.0; channels];
-        for (channel, map) in maps.chunks(pixels).enumerate() {
-            for (position, &value) in map.iter().enumerate() {
-                let factor = match spec.head {
-                    Head::AvgPool => factors[channel] / pixels as f64,
-                    Head::Flatten => factors[channel * pixels + position],
-                };
+        for ((channel, map), factors) in maps.chunks(pixels).enumerate().zip(factors.chunks(pixels)) {
+            for ((position, &value), factor) in map.iter().enumerate().zip(factors) {
                 let part = factor * f64::from(value);
                 evidence[position] += part;
                 shares[channel] += part;
             }
         }
-        let logit_gap = question.gap(logits);
         let residual = logit_gap - bias - shares.iter().sum::<f64>();
         let mut channels: Vec<Share> =
             shares.into_iter().enumerate().map(|(index, share)| Share { index, share }).collect();
@@ -71,40 +119,71 @@ impl Ledger {
         let size = bias.abs() + channels.iter().map(|channel| channel.share.abs()).sum::<f64>();
         let relative_residual = if residual == 0.0 { 0.0 } else { residual.abs() / size };
         let evidence = evidence.into_iter().map(|part| part as f32).collect();
-        Self { logit_gap, bias, channels, residual, relative_residual, evidence }
+        Self { exact: exact_bias.is_some(), logit_gap, bias, channels, residual, relative_residual, evidence }
     }
 
     /// The evidence at the picture's resolution; `lens` holds the network.
     pub fn evidence_map(&self, lens: &Lens) -> Map {
         let block = lens.blocks().last().expect("there is at least one block");
         let [_, height, width] = block.output;
-        let [_, rows, columns] = lens.spec().input;
+        let [_, rows, columns] = lens.network().input();
         Map { values: self.evidence.clone(), height, width, signed: true }.enlarged(block, [rows, columns])
     }
 }
 
-/// The two linear layers as one: a factor for each feature in PyTorch's order, and the bias.
-fn head(spec: &Spec, weights: &Weights, question: Question) -> (Vec<f64>, f64) {
-    let index = spec.linear_index();
-    let tensor = |layer: usize, kind: &str| weights.get(&format!("{layer}.{kind}"));
-    let (first, second) = (tensor(index, "weight"), tensor(index + 1, "weight"));
-    let row = |class: usize| &second[class * spec.hidden..][..spec.hidden];
-    let difference: Vec<f64> = row(question.target)
-        .iter()
-        .zip(row(question.against))
-        .map(|(&target, &against)| f64::from(target) - f64::from(against))
-        .collect();
-
-    let features = first.len() / spec.hidden;
-    let mut factors = vec![0.0; features];
-    for (row, factor) in first.chunks(features).zip(&difference) {
-        for (sum, &weight) in factors.iter_mut().zip(row) {
-            *sum += factor * f64::from(weight);
+/// All layers behind the last block as one linear layer: a factor for each value of its maps, (C, H, W), and the bias. None where
+/// one of them is not linear.
+fn tail(network: &Network, weights: &Weights, question: Question) -> Option<(Vec<f64>, f64)> {
+    let mut factors = vec![0.0; network.classes()];
+    factors[question.target] += 1.0;
+    factors[question.against] -= 1.0;
+    let mut constant = 0.0;
+    for node in network.linear_tail()?.iter().rev() {
+        let tensor = |kind: &str| weights.get(&format!("{}.{kind}", node.key));
+        match node.op {
+            Op::Linear { .. } => {
+                constant += dot(tensor("bias"), &factors);
+                factors = through_rows(tensor("weight"), &factors);
+            }
+            Op::AdaptiveAvgPool2d { output_size } => factors = through_means(node.input, output_size, &factors),
+            Op::Flatten | Op::Identity | Op::Dropout { .. } | Op::Dropout2d { .. } => {}
+            _ => return None,
         }
     }
-    let biases = tensor(index + 1, "bias");
-    let hidden_bias: f64 =
-        tensor(index, "bias").iter().zip(&difference).map(|(&bias, factor)| f64::from(bias) * factor).sum();
-    let bias = f64::from(biases[question.target]) - f64::from(biases[question.against]) + hidden_bias;
-    (factors, bias)
+    Some((factors, constant))
+}
+
+fn dot(values: &[f32], factors: &[f64]) -> f64 {
+    values.iter().zip(factors).map(|(&value, factor)| f64::from(value) * factor).sum()
+}
+
+/// Factors of the inputs of a matrix, (outputs, inputs), from those of its outputs.
+fn through_rows(matrix: &[f32], outputs: &[f64]) -> Vec<f64> {
+    let inputs = matrix.len() / outputs.len();
+    let mut factors = vec![0.0; inputs];
+    for (row, output) in matrix.chunks(inputs).zip(outputs).filter(|(_, output)| **output != 0.0) {
+        for (factor, &weight) in factors.iter_mut().zip(row) {
+            *factor += output * f64::from(weight);
+        }
+    }
+    factors
+}
+
+/// Factors of what AdaptiveAvgPool2d gets, (C, H, W), from those of what it makes.
+fn through_means([channels, height, width]: [usize; 3], [rows, columns]: [usize; 2], outputs: &[f64]) -> Vec<f64> {
+    let window =
+        |number: usize, windows: usize, size: usize| number * size / windows..((number + 1) * size).div_ceil(windows);
+    let mut factors = vec![0.0; channels * height * width];
+    for (channel, factors) in factors.chunks_mut(height * width).enumerate() {
+        for row in 0..rows {
+            for column in 0..columns {
+                let (ys, xs) = (window(row, rows, height), window(column, columns, width));
+                let part = outputs[(channel * rows + row) * columns + column] / (ys.len() * xs.len()) as f64;
+                for y in ys {
+                    xs.clone().for_each(|x| factors[y * width + x] += part);
+                }
+            }
+        }
+    }
+    factors
 }

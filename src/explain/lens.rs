@@ -7,9 +7,9 @@ use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::inspect::check_finite;
 use crate::layout::{padded, unpack_images};
-use crate::model::{Keep, Mode, Model};
+use crate::nn::{Block, Network};
+use crate::nn::{Keep, Mode, Model, Value};
 use crate::ops::relu::Rule;
-use crate::spec::{Block, Spec};
 
 /// A network in evaluation mode that keeps every layer's values, for batches of pictures.
 ///
@@ -17,7 +17,6 @@ use crate::spec::{Block, Spec};
 pub struct Lens<'a> {
     gpu: &'a Gpu,
     model: Model,
-    blocks: Vec<Block>,
     forward: Plan,
     /// From the logits to the pictures, by each rule.
     backward: [(Rule, Plan); 3],
@@ -52,18 +51,22 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When a tensor exceeds what the device can bind, or the device failed.
-    pub fn new(gpu: &'a Gpu, spec: &Spec, batch: usize, compiling: impl FnMut(usize, usize)) -> Result<Self, GpuError> {
-        let model = Model::new(gpu, spec, batch, Keep::Everything)?;
+    pub fn new(
+        gpu: &'a Gpu,
+        network: &Network,
+        batch: usize,
+        compiling: impl FnMut(usize, usize),
+    ) -> Result<Self, GpuError> {
+        let model = Model::new(gpu, network, batch, Keep::Everything)?;
         model.set_live(gpu, batch);
-        let blocks = spec.blocks().expect("the model was built from it");
         let forward = model.forward(gpu, Mode::Eval);
         let backward =
             [Rule::Gradient, Rule::Guided, Rule::Deconvnet].map(|rule| (rule, model.backward_ruled(gpu, rule)));
-        let after = (0..blocks.len()).map(|number| model.forward_after(gpu, number)).collect();
+        let after = network.blocks().iter().map(|block| model.forward_from(gpu, Mode::Eval, block.value)).collect();
         let mut all = model.forward(gpu, Mode::Eval);
         all.extend(model.backward(gpu, Mode::Eval, true));
         all.compile(gpu, compiling)?;
-        Ok(Self { gpu, model, blocks, forward, backward, after })
+        Ok(Self { gpu, model, forward, backward, after })
     }
 
     /// Takes these weights from now on.
@@ -79,7 +82,7 @@ impl<'a> Lens<'a> {
     /// # Errors
     /// As [`check_finite`], or when the device failed.
     pub fn check_finite(&self) -> anyhow::Result<()> {
-        let channels = self.spec().input[0];
+        let [channels, ..] = self.network().input();
         // Any numbers between -1 and 1 that follow no pattern.
         let noise = |at: usize| (12.9898 * at as f32).sin();
         let make = |picture: usize, place: &mut [f32]| {
@@ -101,13 +104,13 @@ impl<'a> Lens<'a> {
     }
 
     /// The network.
-    pub fn spec(&self) -> &Spec {
-        self.model.spec()
+    pub fn network(&self) -> &Network {
+        self.model.network()
     }
 
     /// Geometry of its blocks.
     pub fn blocks(&self) -> &[Block] {
-        &self.blocks
+        self.network().blocks()
     }
 
     /// The most pictures at once.
@@ -117,7 +120,7 @@ impl<'a> Lens<'a> {
 
     /// Numbers of one picture.
     pub fn picture_len(&self) -> usize {
-        let [channels, height, width] = self.spec().input;
+        let [channels, height, width] = self.network().input();
         height * width * padded(channels)
     }
 
@@ -148,7 +151,7 @@ impl<'a> Lens<'a> {
             for (i, picture) in range.clone().zip(images.chunks_mut(each)) {
                 make(i, picture);
             }
-            self.model.activations.input.write(self.gpu, &images[..each * range.len()]);
+            self.model.images().write(self.gpu, &images[..each * range.len()]);
             self.forward.submit(self.gpu)?;
             look(range)?;
         }
@@ -184,7 +187,7 @@ impl<'a> Lens<'a> {
         let each = self.picture_len();
         self.forward(count, make, |range| {
             self.backward(question, rule)?;
-            let gradients = read(self.gpu, &self.model.gradients.input.first(each * range.len()))?;
+            let gradients = read(self.gpu, &self.model.gradient(Mode::Eval, 0).first(each * range.len()))?;
             range.zip(gradients.chunks(each)).for_each(|(i, gradient)| look(i, gradient));
             Ok(())
         })
@@ -203,20 +206,19 @@ impl<'a> Lens<'a> {
         let logits = self.read_logits(1)?.remove(0);
         let question = question(&logits);
         self.backward(question, Rule::Gradient)?;
-        let mut blocks = Vec::with_capacity(self.blocks.len());
-        for (number, block) in self.blocks.iter().enumerate() {
-            let [channels, height, width] = block.output;
-            let [values, gradients] = [&self.model.activations, &self.model.gradients].map(|of| &of.blocks[number]);
-            let norm = &values.stages.as_ref().expect("the model keeps everything").norm;
-            let map = |tensor: &Tensor| -> Result<Vec<f32>, GpuError> {
+        let mut blocks = Vec::with_capacity(self.blocks().len());
+        for block in self.blocks() {
+            let map = |tensor: &Tensor, value: Value| -> Result<Vec<f32>, GpuError> {
+                let [channels, height, width] = self.network().shape(value);
                 let packed = read(self.gpu, &tensor.first(height * width * padded(channels)))?;
                 Ok(unpack_images(&packed, 1, channels, height * width))
             };
+            let values = |value: Value| map(self.model.value(Mode::Eval, value), value);
             blocks.push(InsideBlock {
-                conv: map(&values.conv)?,
-                norm: map(norm)?,
-                relu: map(&values.output)?,
-                gradient: map(&gradients.output)?,
+                conv: values(block.conv)?,
+                norm: values(block.norm)?,
+                relu: values(block.value)?,
+                gradient: map(self.model.gradient(Mode::Eval, block.value), block.value)?,
             });
         }
         Ok((question, Inside { logits, blocks }))
@@ -233,7 +235,7 @@ impl<'a> Lens<'a> {
         count: usize,
         mut make: impl FnMut(usize, &mut [f32]),
     ) -> Result<Vec<Vec<f32>>, GpuError> {
-        let [channels, height, width] = self.blocks[number].output;
+        let Block { output: [channels, height, width], value, .. } = self.blocks()[number];
         let each = height * width * padded(channels);
         let mut maps = vec![0.0; each * self.batch().min(count)];
         let mut logits = Vec::with_capacity(count);
@@ -241,7 +243,7 @@ impl<'a> Lens<'a> {
             for (i, case) in range.clone().zip(maps.chunks_mut(each)) {
                 make(i, case);
             }
-            self.model.activations.blocks[number].output.write(self.gpu, &maps[..each * range.len()]);
+            self.model.value(Mode::Eval, value).write(self.gpu, &maps[..each * range.len()]);
             self.after[number].submit(self.gpu)?;
             logits.extend(self.read_logits(range.len())?);
         }
@@ -253,7 +255,7 @@ impl<'a> Lens<'a> {
     /// # Errors
     /// When the device failed.
     pub fn outputs(&self, number: usize, pictures: usize) -> Result<Vec<Vec<f32>>, GpuError> {
-        let [channels, height, width] = self.blocks[number].output;
+        let [channels, height, width] = self.blocks()[number].output;
         let packed = self.packed_outputs(number, pictures)?;
         let each = height * width * padded(channels);
         Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
@@ -264,20 +266,38 @@ impl<'a> Lens<'a> {
     /// # Errors
     /// When the device failed.
     pub fn packed_outputs(&self, number: usize, pictures: usize) -> Result<Vec<f32>, GpuError> {
-        let [channels, height, width] = self.blocks[number].output;
+        let Block { output: [channels, height, width], value, .. } = self.blocks()[number];
         let len = pictures * height * width * padded(channels);
-        read(self.gpu, &self.model.activations.blocks[number].output.first(len))
+        read(self.gpu, &self.model.value(Mode::Eval, value).first(len))
+    }
+
+    /// The derivative of each of the first images' logit gaps by what block `number`, counted from 0, has put out for it,
+    /// (C, H, W) each.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn output_gradients(&self, number: usize, questions: &[Question]) -> Result<Vec<Vec<f32>>, GpuError> {
+        self.backward_each(questions.iter().copied(), Rule::Gradient)?;
+        let Block { output: [channels, height, width], value, .. } = self.blocks()[number];
+        let each = height * width * padded(channels);
+        let packed = read(self.gpu, &self.model.gradient(Mode::Eval, value).first(questions.len() * each))?;
+        Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
     }
 
     /// Back from the logit gap of every picture of the batch.
     fn backward(&self, question: Question, rule: Rule) -> Result<(), GpuError> {
-        let width = padded(self.spec().classes);
+        self.backward_each(std::iter::repeat_n(question, self.batch()), rule)
+    }
+
+    /// Back from the logit gaps of the first images of the batch, each by its question.
+    fn backward_each(&self, questions: impl Iterator<Item = Question>, rule: Rule) -> Result<(), GpuError> {
+        let width = padded(self.network().classes());
         let mut seed = vec![0.0f32; self.batch() * width];
-        for picture in seed.chunks_mut(width) {
-            picture[question.target] = 1.0;
-            picture[question.against] = -1.0;
+        for (image, question) in seed.chunks_mut(width).zip(questions) {
+            image[question.target] = 1.0;
+            image[question.against] = -1.0;
         }
-        self.model.gradients.logits.write(self.gpu, &seed);
+        self.model.logit_gradients().write(self.gpu, &seed);
         let (_, plan) = self.backward.iter().find(|(of, _)| *of == rule).expect("there is a plan for every rule");
         plan.submit(self.gpu)?;
         Ok(())
@@ -288,9 +308,9 @@ impl<'a> Lens<'a> {
     /// # Errors
     /// When the device failed, or a logit is not finite.
     pub fn read_logits(&self, pictures: usize) -> Result<Vec<Vec<f32>>, GpuError> {
-        let classes = self.spec().classes;
+        let classes = self.network().classes();
         let width = padded(classes);
-        let logits = read(self.gpu, &self.model.activations.logits.first(pictures * width))?;
+        let logits = read(self.gpu, &self.model.logits().first(pictures * width))?;
         if !logits.iter().all(|logit| logit.is_finite()) {
             return Err(GpuError::NotFinite);
         }

@@ -12,8 +12,8 @@ use rand_distr::{Distribution, StandardNormal};
 use super::{Inside, InsideBlock, Lens, Question};
 use crate::data::prepare::CHANNELS;
 use crate::gpu::GpuError;
+use crate::nn::Block;
 use crate::ops::relu::Rule;
-use crate::spec::Block;
 
 /// Pictures that SmoothGrad averages over.
 const NOISY: usize = 32;
@@ -110,7 +110,7 @@ impl Method {
             }
             Self::HiResCam { .. } => {
                 "The block's maps added up, each value weighted by its own pull on the decision: warm for, cold against. In \
-                 the last block this is exact: it adds up to the decision, but for the bias."
+                 the last block this is exact, if what follows it is linear: it adds up to the decision, but for the bias."
             }
             Self::LayerCam { .. } => {
                 "The block's maps added up where they pull towards the class; what pulls the other way is left out."
@@ -137,7 +137,7 @@ impl Method {
     pub fn map(self, lens: &Lens, picture: &[f32], inside: &Inside, question: Question) -> Result<Map, GpuError> {
         let gradient = |rule| gradient(lens, picture, question, rule);
         let of_pixels = |values, signed| {
-            let [_, height, width] = lens.spec().input;
+            let [_, height, width] = lens.network().input();
             Map { values, height, width, signed }
         };
         Ok(match self {
@@ -148,7 +148,9 @@ impl Method {
             Self::GradCam { block } => cam(lens, inside, block, false, |mean, _| mean),
             Self::HiResCam { block } => cam(lens, inside, block, true, |_, here| here),
             Self::LayerCam { block } => cam(lens, inside, block, false, |_, here| here.max(0.0)),
-            Self::Occlusion => of_pixels(occlusion(lens, picture, question, occlusion_half(lens.spec().input))?, true),
+            Self::Occlusion => {
+                of_pixels(occlusion(lens, picture, question, occlusion_half(lens.network().input()))?, true)
+            }
             Self::GuidedBackprop => of_pixels(magnitude(&gradient(Rule::Guided)?), false),
             Self::Deconvnet => of_pixels(magnitude(&gradient(Rule::Deconvnet)?), false),
         })
@@ -284,7 +286,7 @@ fn mean_gradient(
 /// # Panics
 /// When `half` is 0.
 pub fn occlusion(lens: &Lens, picture: &[f32], question: Question, half: usize) -> Result<Vec<f32>, GpuError> {
-    let [_, height, width] = lens.spec().input;
+    let [_, height, width] = lens.network().input();
     let columns = covers(width, half);
     let squares: Vec<_> =
         covers(height, half).into_iter().flat_map(|rows| columns.iter().map(move |on| (rows.clone(), on))).collect();
@@ -403,7 +405,7 @@ fn cam(lens: &Lens, inside: &Inside, block: usize, signed: bool, factor: impl Fn
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Spec;
+    use crate::nn::Strided;
 
     #[test]
     fn every_pixel_of_every_size_is_covered_twice_along_each_side() {
@@ -424,13 +426,13 @@ mod tests {
     #[test]
     fn a_pixel_takes_the_value_whose_field_is_centred_nearest() {
         // At 128 px the fields of block 5 are centred at 31, 63 and 95.
-        let block = Spec::dogs_vs_cats(128, 2).blocks().unwrap().pop().unwrap();
+        let block = Strided::dogs_vs_cats(128, 2).build().unwrap().last_block().clone();
         let map = Map { values: vec![0.0, 1.0, 2.0], height: 1, width: 3, signed: true };
         let row = map.enlarged(&block, [1, 128]).values;
         assert_eq!([row[0], row[46], row[47], row[78], row[79], row[127]], [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]);
         // With filters of 5 and two rows of padding the fields of block 1 are centred at 0, 2, 4 and so on.
-        let spec = Spec { kernel: 5, padding: 2, input: [3, 8, 6], ..Spec::dogs_vs_cats(8, 2) };
-        let block = spec.blocks().unwrap().remove(0);
+        let strided = Strided { kernel: 5, padding: 2, input: [3, 8, 6], ..Strided::dogs_vs_cats(8, 2) };
+        let block = strided.build().unwrap().blocks()[0].clone();
         let values = (0..12).map(|i| i as f32).collect();
         let map = Map { values, height: 4, width: 3, signed: false }.enlarged(&block, [8, 6]);
         assert_eq!((map.height, map.width), (8, 6));

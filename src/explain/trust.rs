@@ -152,7 +152,7 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// When the device failed.
     pub fn baselines(&self) -> Result<Baselines, GpuError> {
-        let [_, height, width] = self.lens.spec().input;
+        let [_, height, width] = self.lens.network().input();
         let guess = |name, map: Vec<f32>| Ok(Guess { name, score: self.score(&map)? });
         let [gap, blurred_gap] = self.gaps;
         Ok(Baselines {
@@ -171,7 +171,7 @@ impl<'a> Trial<'a> {
 
     /// The scores of squares of `side` pixels in random orders.
     fn chance(&self, name: &'static str, side: usize) -> Result<Chance, GpuError> {
-        let [_, height, width] = self.lens.spec().input;
+        let [_, height, width] = self.lens.network().input();
         let score = |seed| self.deletion(&self.order(&random_squares(height, width, side, seed)));
         let scores = (0..RANDOM_ORDERS).map(score).collect::<Result<Vec<f64>, _>>()?;
         Ok(Chance {

@@ -56,6 +56,9 @@ pub enum Ranking {
 
 /// What is said of what adds up to the decision.
 pub const EXACT: &str = "Exact: it adds up to the decision, but for the bias.";
+/// The words of evidence where a layer behind the last block is not linear.
+pub const FIRST_ORDER: &str =
+    "To first order only: a layer behind the last block is not linear, so the parts need not add up to the decision.";
 
 /// What to make of a map; [`Display`](fmt::Display) says it in a sentence or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -33,7 +33,7 @@ pub enum GpuError {
     },
     /// A tensor exceeds what the device can bind.
     #[error(
-        "{name}: {} MiB in one buffer, but this adapter's {limit_name} is {} MiB: lower --batch, --size, --channels or --hidden",
+        "{name}: {} MiB in one buffer, but this adapter's {limit_name} is {} MiB: lower --batch, --size or the network's channels",
         bytes.div_ceil(1 << 20),
         limit >> 20
     )]
@@ -414,7 +414,7 @@ impl Gpu {
         let device = self.device.clone();
         let (source, entry, constants) = (&declaration.source, declaration.entry, constants.to_vec());
         let compiled = Compiled::start(move || {
-            let text = super::unroll::unroll(source.text, entry, &constants);
+            let text = super::unroll::unroll(&source.module(), entry, &constants);
             let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(source.file),
                 source: wgpu::ShaderSource::Wgsl(text.into()),

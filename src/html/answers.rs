@@ -35,35 +35,38 @@ pub fn answer(question: &str, short: &str, figures: &[(String, String)], text: &
 }
 
 fn feature_maps(report: &Report) -> Markup {
-    let model = &report.config.training.model;
-    let blocks = model.blocks().unwrap_or_default();
+    let exact = report.network.linear_tail().is_some();
     let mut figures = Vec::new();
     let residuals = report.explained.iter().map(|explained| explained.relative_residual);
     let looked = report.looked.as_ref().ok();
     if let Some(largest) = residuals.chain(looked.map(|looked| looked.residual)).reduce(f64::max) {
-        figures
-            .push((tiny(largest), "largest share of a decision that the evidence leaves unexplained: rounding".into()));
+        figures.push(if exact {
+            (tiny(largest), "largest share of a decision that the evidence leaves unexplained: rounding".into())
+        } else {
+            (plain(largest, 2), "times the evidence's parts is the most that it leaves of a decision".into())
+        });
     }
-    if let Some(last) = blocks.last() {
-        let [_, height, width] = last.output;
-        figures.push((
-            format!("{height} × {width} places"),
-            format!(
-                "in the last maps, each seeing {0} × {0} px: where is known no better than that",
-                last.receptive_field
-            ),
-        ));
-    }
+    let last = report.network.last_block();
+    let [_, height, width] = last.output;
+    figures.push((
+        format!("{height} × {width} places"),
+        format!("in the last maps, each seeing {0} × {0} px: where is known no better than that", last.receptive_field),
+    ));
     let verdict = standing::verdict(report.standing().as_ref());
     if verdict == Verdict::Better {
         figures.extend(passed(report));
     }
     let text = html! {
         p {
-            "Behind the last block the network is linear. So its maps, weighted and summed over places and channels, with a bias "
-            "make up the difference of the two logits: the evidence maps below are that sum and no approximation. What maps of earlier "
-            "blocks answer to is shown by the patches that drive each channel up most; that is what excites a channel, not "
-            "what it is there for."
+            @if exact {
+                "Behind the last block the network is linear. So its maps, weighted and summed over places and channels, with a bias "
+                "make up the difference of the two logits: the evidence maps below are that sum and no approximation. "
+            } @else {
+                "Behind the last block stands a layer that is not linear, so no sum of its maps makes up the decision. The evidence maps "
+                "below are value times gradient: they hold to first order only. "
+            }
+            "What maps of earlier blocks answer to is shown by the patches that drive each channel up most; that is what excites a "
+            "channel, not what it is there for."
         }
         @if report.explained.is_empty() {
             (missing("How far saliency maps of this network can be trusted is not measured yet.", &format!("convscope explain --run {}", report.typed())))
@@ -77,16 +80,27 @@ fn feature_maps(report: &Report) -> Markup {
     };
     answer(
         "What do the feature maps tell me?",
-        match verdict {
-            Verdict::Better => {
+        match (verdict, exact) {
+            (Verdict::Better, true) => {
                 "The last block's maps add up to the decision exactly: they show which channels made it, and roughly where."
             }
-            Verdict::NotShown => {
+            (Verdict::Better, false) => {
+                "The last block's maps show to first order which channels made the decision, and roughly where: behind them stands a \
+                 layer that is not linear."
+            }
+            (Verdict::NotShown, true) => {
                 "Nothing but guesses: this network was not shown to do better than always naming the commonest class. Its last \
                  block's maps add up to each guess exactly, and that is all they show."
             }
-            Verdict::Unknown => {
+            (Verdict::NotShown, false) => {
+                "Nothing but guesses: this network was not shown to do better than always naming the commonest class."
+            }
+            (Verdict::Unknown, true) => {
                 "The last block's maps add up to the decision exactly; whether that is more than a guess is not known."
+            }
+            (Verdict::Unknown, false) => {
+                "The last block's maps show to first order which channels made the decision; whether that is more than a guess is not \
+                 known."
             }
         },
         &figures,

@@ -95,7 +95,7 @@ impl DepthStudy {
             sides.push((
                 "blocks of the reference",
                 reference.to_string(),
-                config.training.model.channels.len().to_string(),
+                config.training.model.blocks().unwrap_or_default().to_string(),
             ));
         }
         let learned = format!("about {}", count(dev_pictures * (folds - 1) / folds));
@@ -111,7 +111,7 @@ impl DepthStudy {
     /// Whether its reference is the whole network.
     fn is_whole(&self) -> bool {
         let Settings { ladder, depths, training, .. } = self.settings();
-        *ladder == Ladder::Drop || depths.last() == Some(&training.model.channels.len())
+        *ladder == Ladder::Drop || depths.last() == training.model.blocks().as_ref().ok()
     }
 
     /// How many blocks its largest network has.
@@ -139,7 +139,7 @@ impl DepthStudy {
             }
             (Ladder::Drop, _) => format!("Which of {all} blocks can be left out"),
         };
-        let [_, height, width] = training.model.input;
+        let [_, height, width] = training.model.input();
         let body = html! {
             header {
                 p.over { "convscope depth study · " (self.folder.display().to_string()) }
@@ -348,7 +348,7 @@ fn difference(rung: &Row) -> Option<Difference> {
 pub fn depth_answer(report: &Report) -> Markup {
     match &report.depth {
         Some(study) => study.answer(Some(&study.note(&report.config))),
-        None if report.config.training.model.channels.len() == 1 => answer(QUESTION, ONE_BLOCK, &[], &html! {}),
+        None if report.network.blocks().len() == 1 => answer(QUESTION, ONE_BLOCK, &[], &html! {}),
         None => {
             let why = "No figure of this one network can tell: smaller ones must be trained and compared.";
             answer(QUESTION, "Not answered yet.", &[], &missing(why, &report.depth_commands()))
@@ -359,7 +359,7 @@ pub fn depth_answer(report: &Report) -> Markup {
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
     match &report.depth {
-        None if report.config.training.model.channels.len() == 1 => html! { p { (ONE_BLOCK) } },
+        None if report.network.blocks().len() == 1 => html! { p { (ONE_BLOCK) } },
         Some(study) => study.part(),
         None => missing(
             "Whether fewer blocks would do as well is not known: that takes networks trained anew, cross-validated.",

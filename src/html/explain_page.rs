@@ -56,7 +56,7 @@ impl ExplainPage<'_> {
             }
             section #saliency {
                 h2 { "Saliency maps" }
-                (how_tested(html! {}))
+                (how_tested(self.explained.exact, html! {}))
                 (gaps(self.explained))
                 div.methods { @for map in &self.explained.maps { (method(self.explained, map, map.verdict)) } }
             }
@@ -174,23 +174,29 @@ fn ledger(ledger: &Ledger, target: &str, against: &str) -> Result<Markup> {
                 tr.sum { th scope="row" { "sum = logit gap" } td.number { (printed(ledger.logit_gap)) } td { (bar(ledger.logit_gap)) } }
             }
         }
-        p.note { "Left over, from rounding: " (significant(ledger.residual)) "." }
+        @if ledger.exact { p.note { "Left over, from rounding: " (significant(ledger.residual)) "." } }
     })
 }
 
 /// The rows of the sum, by name: they add up to the gap but for rounding.
 fn rows(ledger: &Ledger) -> Result<Vec<(String, f64)>> {
     let (named, others) = ledger.channels.split_at(NAMED.min(ledger.channels.len()));
-    let mut rows = vec![("bias".to_string(), ledger.bias)];
+    let mut rows = Vec::new();
+    if ledger.exact {
+        rows.push(("bias".to_string(), ledger.bias));
+    }
     rows.extend(named.iter().map(|share| (format!("channel {}", share.index), share.share)));
     rows.push((format!("other channels ({})", others.len()), others.iter().map(|share| share.share).sum()));
+    if !ledger.exact {
+        rows.push(("left over: not linear".to_string(), ledger.residual));
+    }
     let whole = [("residual".to_string(), ledger.residual), ("logit gap".to_string(), ledger.logit_gap)];
     if let Some((name, value)) = rows.iter().chain(&whole).find(|(_, value)| !value.is_finite()) {
         bail!("the sum behind the decision, {name}: the value is {value}; {DAMAGED}");
     }
     // The gap comes from numbers of 24 bits.
     ensure!(
-        ledger.relative_residual <= 1e-5,
+        !ledger.exact || ledger.relative_residual <= 1e-5,
         "{} of the logit gap {} is in no channel, more than rounding leaves: the driver or the weights are at fault; try another \
          --adapter or --kernels plain",
         ledger.residual,
@@ -208,6 +214,7 @@ mod tests {
         let channels: Vec<Share> = shares.iter().enumerate().map(|(index, &share)| Share { index, share }).collect();
         let size = 1.0 + shares.iter().map(|share| share.abs()).sum::<f64>();
         Ledger {
+            exact: true,
             logit_gap: 1.0 + shares.iter().sum::<f64>() + residual,
             bias: 1.0,
             channels,
@@ -229,6 +236,15 @@ mod tests {
         for said in ["+1.000", "+3.000", "−2.000", "+2.000", "other channels (0)"] {
             assert!(page.contains(said), "{said}: {page}");
         }
+    }
+
+    #[test]
+    fn what_an_approximation_leaves_is_a_row_of_the_sum() {
+        let inexact = Ledger { exact: false, logit_gap: 5.5, bias: 0.0, ..sum(&[3.0, -2.0], 4.5) };
+        let page = ledger(&inexact, "dog", "cat").unwrap().into_string();
+        assert!(page.contains("left over: not linear") && page.contains("+4.500") && page.contains("+5.500"), "{page}");
+        assert!(!page.contains("bias") && !page.contains("from rounding"), "{page}");
+        assert!(ledger(&Ledger { exact: true, ..inexact }, "dog", "cat").is_err());
     }
 
     #[test]

@@ -9,9 +9,9 @@ use crate::explain::saliency::{Completeness, Map, Method};
 use crate::explain::trust::Score;
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Finding, Lens};
+use crate::nn::Block;
 use crate::reading::Origin;
 use crate::report::{self, DAMAGED, Heat, Scale};
-use crate::spec::Block;
 
 /// Its file in the folder that `explain` makes for a picture.
 pub const EXPLAINED: &str = "explained.json";
@@ -40,6 +40,8 @@ pub struct Explained {
     pub probability: f64,
     /// The picture's class, where it is known.
     pub truth: Option<String>,
+    /// Whether the evidence adds up to the decision, but for the bias; otherwise it is a first-order approximation.
+    pub exact: bool,
     /// What the evidence leaves of the logit gap, relative to it: rounding.
     pub relative_residual: f64,
     /// The picture as the network saw it.
@@ -129,12 +131,13 @@ impl Explained {
             against: classes[question.against].clone(),
             probability: explanation.probabilities[question.target],
             truth: truth.map(|truth| classes[truth].clone()),
+            exact: explanation.ledger.exact,
             relative_residual: explanation.ledger.relative_residual,
             photo: Picture::photo(&explanation.input)?,
             evidence: evidence.map()?,
             over: evidence.over()?,
             scale: evidence.scale,
-            coarse: coarse(last, lens.spec().input),
+            coarse: coarse(last, lens.network().input()),
             maps: maps.collect::<Result<_>>()?,
             baselines: baselines.rows().into_iter().map(guess).collect(),
             gap: baselines.gap,
@@ -240,7 +243,7 @@ fn reading(lens: &Lens, explanation: &Explanation, finding: &Finding) -> Vec<Str
         ));
     }
     match finding.method.block() {
-        Some(block) => lines.push(coarse(&lens.blocks()[block], lens.spec().input)),
+        Some(block) => lines.push(coarse(&lens.blocks()[block], lens.network().input())),
         None if finding.method != Method::Occlusion => lines.push(
             "Blurring single pixels leaves speckles that no photo has and to which networks are oversensitive, so that maps of \
              single pixels pass deletion and insertion more easily than coarse maps do."

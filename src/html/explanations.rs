@@ -6,7 +6,7 @@ use super::maps::{colour_bar, limits};
 use super::words::{name, percent, plain, signed};
 use super::{Explained, ExplainedMap, Report, missing, picture};
 use crate::explain::trust::RANDOM_ORDERS;
-use crate::explain::verdict::{EXACT, Verdict};
+use crate::explain::verdict::{EXACT, FIRST_ORDER, Verdict};
 use crate::reading::Origin;
 
 /// The part of the page.
@@ -16,16 +16,17 @@ pub fn part(report: &Report) -> Markup {
         return missing("No decision has been explained yet.", &command);
     }
     html! {
-        (how_tested(html! { "Your own images: " code { "convscope explain IMAGE --run " (report.typed()) } }))
+        (how_tested(report.network.linear_tail().is_some(), html! { "Your own images: " code { "convscope explain IMAGE --run " (report.typed()) } }))
         @for explained in &report.explained { (decision(report, explained)) }
     }
 }
 
 /// What the maps are and how they are tested; `more` ends the paragraph.
-pub fn how_tested(more: Markup) -> Markup {
+pub fn how_tested(exact: bool, more: Markup) -> Markup {
     html! {
         p {
-            "Evidence is exact. The other maps approximate or measure, and each carries what speaks for it or against it: beside it the same "
+            @if exact { "Evidence is exact. The other maps" } @else { "Evidence holds to first order. The maps" }
+            " approximate or measure, and each carries what speaks for it or against it: beside it the same "
             "method on an untrained network, which must look different, and its score against guesses that know "
             "nothing of the network. Laid over the image in grey, a map's colours are the fainter the nearer it is to 0. Each map has its own "
             "colour scale, its limits at the ends of the colour bar; the strongest 1 % of pixels share the last colours."
@@ -100,7 +101,7 @@ pub fn evidence(explained: &Explained) -> Markup {
             p.note {
                 span.warm { "Red" } " speaks for " (name(target)) ", " span.cold { "blue" } " for " (name(against)) ". " (explained.coarse)
             }
-            p.verdict { (EXACT) }
+            p.verdict { (if explained.exact { EXACT } else { FIRST_ORDER }) }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::words::{count, p_value, percent, plain, signed};
 use super::{BlockLook, Looked, Report, figure, missing, picture};
 use crate::cli::Which;
 use crate::layers::{Enough, Gain, Layer, Layers, Reading, Reset, ResetVerdict};
-use crate::spec::Block;
+use crate::nn::Block;
 
 /// The figures of the table: the name of each, its drawing and what it shows.
 pub fn charts(table: &Layers) -> Vec<(&'static str, Chart, &'static str)> {
@@ -212,7 +212,6 @@ fn row(layer: &Layer) -> Markup {
 }
 
 fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
-    let geometry = report.config.training.model.blocks().unwrap_or_default();
     let learned = looked.blocks.iter().any(|block| !block.channels.is_empty());
     html! {
         h3 { "What each block looks at" }
@@ -221,7 +220,7 @@ fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
                 (picture(&example.photo, &example.name))
                 p {
                     "Maps of this picture (" (example.name) "), after ReLU: of each block those that contribute most to the decision. Below a map its channel, what it adds to the "
-                    "logit gap, to first order (in the last block exactly), and its least and largest value. " (scale_in_words(looked.span)) " Hatched: dead "
+                    "logit gap, to first order" @if report.network.linear_tail().is_some() { " (in the last block exactly)" } ", and its least and largest value. " (scale_in_words(looked.span)) " Hatched: dead "
                     "(0 everywhere) or constant on this image."
                 }
             }
@@ -234,7 +233,7 @@ fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
         } @else {
             (missing("What drives each channel up most has not been looked for yet.", &format!("convscope learned --run {}", report.typed())))
         }
-        @for (number, (block, geometry)) in (1..).zip(looked.blocks.iter().zip(&geometry)) {
+        @for (number, (block, geometry)) in (1..).zip(looked.blocks.iter().zip(report.network.blocks())) {
             @let layer = table.and_then(|table| table.layers.iter().find(|layer| layer.block == number));
             (strip(number, block, geometry, layer, if number == 1 { &looked.filters } else { &[] }))
         }

@@ -8,8 +8,8 @@ use maud::{Markup, html};
 use super::words::{count, name, significant};
 use super::{Head, Picture, document, picture};
 use crate::explain::learned::ChannelSurvey;
+use crate::nn::Block;
 use crate::report::{columns, enlarged, sheet, tap, tiles};
-use crate::spec::Block;
 
 /// Patches of a channel stand in a square of this side.
 pub const SQUARE: usize = 3;

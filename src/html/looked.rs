@@ -144,7 +144,7 @@ impl Looked {
         }
         let means = class_means(lens, weights, pictures, OCCLUDED)?;
         Ok(Self {
-            confusion: predictions::confusion(predictions, lens.spec().classes),
+            confusion: predictions::confusion(predictions, lens.network().classes()),
             log_loss: stats::log_loss(&logits, &labels),
             calibration,
             galleries,
@@ -177,15 +177,15 @@ fn shots(
     residual: &mut f64,
 ) -> Result<Vec<Shot>> {
     let photos = chosen.iter().map(|judged| pixels(pictures, judged.index)).collect::<Result<Vec<_>>>()?;
-    let last = lens.blocks().len() - 1;
-    let mut made = Vec::new();
+    let mut ledgers = Vec::new();
     let make = |index: usize, place: &mut [f32]| prepare::to_tensor(&photos[index], false, place);
     lens.forward(chosen.len(), make, |range| {
-        made.extend(lens.outputs(last, range.len())?.into_iter().zip(lens.read_logits(range.len())?));
+        let logits = lens.read_logits(range.len())?;
+        let questions: Vec<Question> = logits.iter().map(|logits| Question::of(logits, None)).collect();
+        ledgers.extend(Ledger::of_batch(lens, weights, &questions)?);
         Ok(())
     })?;
-    let mut shot = |judged: &Judged, pixels: Vec<u8>, maps: &[f32], logits: &[f32]| {
-        let ledger = Ledger::new(lens.spec(), weights, Question::of(logits, None), logits, maps);
+    let mut shot = |judged: &Judged, pixels: Vec<u8>, ledger: &Ledger| {
         *residual = residual.max(ledger.relative_residual);
         let name = pictures.name(judged.index);
         let photo = photo(pictures, pixels);
@@ -196,8 +196,8 @@ fn shots(
             name,
         })
     };
-    let seen = chosen.iter().zip(photos).zip(made);
-    seen.map(|((judged, pixels), (maps, logits))| shot(judged, pixels, &maps, &logits)).collect()
+    let seen = chosen.iter().zip(photos).zip(ledgers);
+    seen.map(|((judged, pixels), ledger)| shot(judged, pixels, &ledger)).collect()
 }
 
 /// The maps of every block that contribute most to the decision on a picture.
@@ -217,7 +217,7 @@ fn maps(lens: &Lens, picture: &[f32], by: ScaleBy) -> Result<(Span, Vec<BlockLoo
 
 /// The filters of the first block, each a few pixels; one of zeros is mid-grey.
 fn filters(lens: &Lens, weights: &Weights) -> Result<Vec<Picture>> {
-    let filters = first_filters(lens.spec(), weights);
+    let filters = first_filters(lens.network(), weights);
     let zeros = || RgbImage::from_pixel(filters.width as u32, filters.height as u32, tap([0.0; 3]));
     filters.shown()?.into_iter().map(|(filter, _)| Picture::map(&filter.unwrap_or_else(zeros))).collect()
 }

@@ -61,7 +61,7 @@ pub fn legend(order: &Order, span: Span) -> Markup {
         Order::Strongest => "Those with the largest mean magnitude on this image come first. Below a map: its channel",
         Order::Contribution(_) => {
             "Those that add most to the decision come first, whichever way. Below a map: its channel, what it adds to the decision \
-             (in logits: exact in the last block, to first order in the others)"
+             (in logits, to first order; in the last block exactly, if what follows it is linear)"
         }
     };
     html! {

@@ -20,6 +20,7 @@ use crate::data::Rejected;
 use crate::environment::Environment;
 use crate::explain;
 use crate::layers::Layers;
+use crate::nn::Network;
 use crate::reading::{FoundExplanations, Origin, Run};
 use crate::standing::{self, Standing, Verdict};
 use crate::train::EpochRecord;
@@ -53,6 +54,7 @@ pub use layers::charts as layer_charts;
 pub use learned::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 pub use looked::{BlockLook, ChannelLook, Gallery, Looked, Shot};
 pub use picture::Picture;
+pub(crate) use words::count;
 
 /// The page's file in the run's folder.
 pub const REPORT: &str = "report.html";
@@ -67,6 +69,8 @@ pub struct Report {
     pub run: PathBuf,
     /// How it was made.
     pub config: Config,
+    /// Its network.
+    pub network: Network,
     /// Where it was made, if that is known.
     pub environment: Option<Environment>,
     /// The day on which it was trained, in UTC; empty where the system does not tell.
@@ -120,6 +124,7 @@ impl Report {
         let FoundExplanations { usable: explained, mut damaged } = explained;
         let study = DepthStudy::find(run, depth, &mut damaged)?;
         Ok(Self {
+            network: run.network().clone(),
             date: day_of(&run.folder().join("metrics.csv")).unwrap_or_default(),
             environment: usable(run.environment(), &mut damaged),
             rejected: usable(run.rejected(), &mut damaged),
@@ -221,7 +226,7 @@ impl Report {
     }
 
     fn title(&self) -> String {
-        let blocks = self.config.training.model.channels.len();
+        let blocks = self.network.blocks().len();
         let network = format!("{blocks} block{}", if blocks == 1 { "" } else { "s" });
         let told = match self.config.classes.as_slice() {
             [one, other] => format!("{one} from {other}"),

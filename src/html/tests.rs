@@ -3,14 +3,15 @@ use image::RgbImage;
 use serde_json::json;
 
 use super::*;
-use crate::checkpoint::{Checkpoint, Meta, Weights};
+use crate::checkpoint::{Checkpoint, Meta};
 use crate::cli::{Cli, Command, Training};
 use crate::explain::Judged;
 use crate::explain::learned::ChannelSurvey;
 use crate::explain::verdict::{self, Dependence, Ranking, Verdict};
+use crate::inspect::{self, Stage};
+use crate::nn::{Architecture, Strided};
 use crate::ops::conv2d::Kernels;
-use crate::report::{FeatureMaps, Kind, Layer, Order, Scale, ScaleBy, Shown, Span};
-use crate::spec::{Block, Spec};
+use crate::report::{Kind, Layer, Order, Scale, ScaleBy, Shown, Span};
 use crate::stats::Calibration;
 use crate::study::Settings;
 
@@ -57,6 +58,7 @@ const PASSING: Verdict = Verdict {
 fn bare(classes: &[&str]) -> Report {
     Report {
         run: "runs/<i>'\"".into(),
+        network: config(classes).training.model.build().unwrap(),
         config: config(classes),
         environment: Some(Environment { adapter: NASTY.into(), kernels: "plain".into(), ..Default::default() }),
         date: "2026-01-31".into(),
@@ -103,6 +105,7 @@ fn complete() -> Report {
         against: "dog".into(),
         probability: 0.75,
         truth: Some("dog".into()),
+        exact: true,
         relative_residual: 1e-7,
         photo: photo.clone(),
         evidence: map.clone(),
@@ -173,14 +176,20 @@ fn layers_json() -> serde_json::Value {
     json!({"format": 3, "weights": "best.safetensors", "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
 }
 
+fn strided(config: &mut Config) -> &mut Strided {
+    match &mut config.training.model {
+        Architecture::Strided(strided) => strided,
+        Architecture::Known(_) | Architecture::Listed(_) => unreachable!("it is the default network"),
+    }
+}
+
 /// `depth.json` in which one block is found to be enough.
 fn depth_json(config: &Config) -> serde_json::Value {
     let rung = |blocks: usize, errors: [f64; 2], comparison: serde_json::Value| {
-        let channels = config.training.model.channels[..blocks].to_vec();
-        let spec = Spec { channels, ..config.training.model.clone() };
-        let last = spec.blocks().unwrap().pop().unwrap();
+        let network = config.training.model.first_blocks(blocks).unwrap().build().unwrap();
+        let last = network.last_block();
         json!({
-            "name": format!("d{blocks}"), "blocks": blocks, "left_out": null, "parameters": spec.parameter_count(),
+            "name": format!("d{blocks}"), "blocks": blocks, "left_out": null, "parameters": network.parameter_count(),
             "receptive_field": last.receptive_field, "last_map": last.output[1], "stopped_early": false,
             "errors": errors, "mean_error": (errors[0] + errors[1]) / 2.0, "error_interval": [9.0, 13.0],
             "log_loss": 0.4, "train_loss": [0.7, 0.5, 0.4], "comparison": comparison
@@ -195,7 +204,7 @@ fn depth_json(config: &Config) -> serde_json::Value {
     };
     let standard = arguments.settings(2, Kernels::Plain);
     let training = Training { model: config.training.model.clone(), ..standard.training };
-    let settings = Settings { depths: (1..=training.model.channels.len()).collect(), training, ..standard };
+    let settings = Settings { depths: (1..=training.model.blocks().unwrap()).collect(), training, ..standard };
     json!({
         "study": {
             "identity": {"program": NASTY, "data": NASTY, "settings": settings},
@@ -320,8 +329,8 @@ fn a_complete_report_is_harmless_and_small() {
 fn features(image: &str, class: &str, notes: &[String], by: ScaleBy) -> String {
     let values: Vec<f32> =
         (0..10 * 25).map(|i| if i / 25 == 1 { 0.0 } else { (i % 25 * (1 + i / 25)) as f32 }).collect();
-    let block = &Spec { channels: vec![10], ..Spec::dogs_vs_cats(12, 2) }.blocks().unwrap()[0];
-    let maps = FeatureMaps::new("Block 1 after ReLU".into(), &values, block, false);
+    let network = Strided { channels: vec![10], ..Strided::dogs_vs_cats(12, 2) }.build().unwrap();
+    let maps = inspect::maps(1, &values, &network, network.last_block(), Stage::Relu);
     let page = FeaturesPage {
         image,
         input: &RgbImage::new(12, 12),
@@ -439,7 +448,8 @@ fn a_page_of_what_was_learned_shows_every_channel() {
         1 => LearnedChannel::new(&survey(1.0, 0.005), vec![patch.clone()], &patch, 63, 100),
         _ => LearnedChannel::new(&survey(1.0, 0.25), vec![patch.clone(); 9], &patch, 63, 100),
     };
-    let geometry = Block { input: [3, 63, 63], output: [100, 1, 1], receptive_field: 63, stride: 32, offset: 0 };
+    let network = Strided { channels: vec![1, 1, 1, 1, 100], ..Strided::dogs_vs_cats(63, 2) }.build().unwrap();
+    let geometry = network.last_block().clone();
     let block = LearnedBlock { geometry, dead: 1, quiet: 1, channels: (0..100).map(channel).collect() };
     let filters = [(Some(RgbImage::new(3, 3)), 0.5), (None, 0.0)];
     let learned = LearnedPage { weights: "best", notes: &[], images: 1234, filters: &filters, blocks: &[block] };
@@ -834,11 +844,10 @@ fn the_newest_table_and_a_fitting_study_are_found() {
 
     // The weights that were kept decide what is best, not the table.
     let keep = |which: Which, epoch| {
-        let spec = config.training.model.clone();
-        let weights = Weights::initial(&spec, 0);
+        let architecture = config.training.model.clone();
         let classes = config.classes.clone();
-        let meta = Meta { spec, classes, epoch, drawn: false, made_by: None, val_loss: None };
-        run_dir.write_checkpoint(which.file(), &Checkpoint { meta, weights }).unwrap();
+        let meta = Meta { architecture, classes, epoch, drawn: false, made_by: None, val_loss: None };
+        run_dir.write_checkpoint(which.file(), &Checkpoint::initial(meta)).unwrap();
         read(None).unwrap()
     };
     assert_eq!(keep(Which::Best, 3).best(), 3);
@@ -867,7 +876,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     );
 
     let mut other = config.clone();
-    other.training.model.channels = vec![4, 8];
+    strided(&mut other).channels = vec![4, 8];
     write_study(folder.path(), "depth", &depth_json(&other));
     assert!(read(None).unwrap().depth.is_none(), "a study of another network is not taken for an answer unasked");
     let drawn = Config { data: None, ..config.clone() };
@@ -932,7 +941,7 @@ fn a_study_with_another_recipe_says_what_differs() {
         assert!(page.contains(told), "the page says so too: {name}");
     }
 
-    type Change = fn(&mut Spec);
+    type Change = fn(&mut Strided);
     let changes: [(Change, &str); 3] = [
         (|model| model.dropout = 0.5, "dropout: 0.5, in the run "),
         (|model| model.channels = vec![4, 8], "channels: 4,8, in the run 4,6"),
@@ -940,12 +949,12 @@ fn a_study_with_another_recipe_says_what_differs() {
     ];
     for (change, told) in changes {
         let mut other = config.clone();
-        change(&mut other.training.model);
+        change(strided(&mut other));
         let note = study_of(&other, |_| ()).note(&config);
         assert!(note.contains("another network") && note.contains(told), "{told}: {note}");
     }
     let mut deeper = config.clone();
-    deeper.training.model.channels.push(8);
+    strided(&mut deeper).channels.push(8);
     let part = study_of(&deeper, |study| study["study"]["identity"]["settings"]["depths"] = json!([1, 2]));
     assert!(part.note(&deeper).contains("blocks of the reference: 2, in the run 3"), "{}", part.note(&deeper));
 }

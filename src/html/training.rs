@@ -58,14 +58,14 @@ pub fn summary(report: &Report) -> Markup {
 }
 
 fn network(report: &Report) -> String {
-    let model = &report.config.training.model;
-    let channels: Vec<String> = model.channels.iter().map(usize::to_string).collect();
-    let [_, height, width] = model.input;
+    let network = &report.network;
+    let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
+    let [_, height, width] = network.input();
     format!(
         "{} blocks of {} channels, {} weights, {height} × {width} px",
         channels.len(),
         channels.join(", "),
-        count(model.parameter_count())
+        count(network.parameter_count())
     )
 }
 

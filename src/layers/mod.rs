@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Weights;
 use crate::data::Pictures;
 use crate::explain::Lens;
-use crate::spec::Block;
+use crate::nn::Network;
 use crate::standing::{Standing, Verdict};
 use crate::stats::{self, effective_rank, paired_difference};
 
@@ -152,8 +152,8 @@ pub fn study(
     let correct = correct(&features.logits, &pictures.labels);
 
     progress("linear probes");
-    let pooled = probes(&features.pooled, &before.pooled, &pictures.labels, lens.spec().classes, seed)?;
-    let grid = probes(&features.grid, &before.grid, &pictures.labels, lens.spec().classes, seed)?;
+    let pooled = probes(&features.pooled, &before.pooled, &pictures.labels, lens.network().classes(), seed)?;
+    let grid = probes(&features.grid, &before.grid, &pictures.labels, lens.network().classes(), seed)?;
 
     let wanted = (lens.batch() * STATISTICS_BATCHES as usize).min(subjects.unlabelled.len());
     // Drawn at random, since photos lie class by class: every batch must hold all classes.
@@ -164,7 +164,7 @@ pub fn study(
     let kept = scores(lens, trained, &statistics, &pictures, pictures.labels.len(), seed)?;
     // As it is, and as resets, which need new statistics, are compared with.
     let [standing, anew] =
-        [&correct, &kept].map(|scores| beside_guessing(scores, lens.spec().classes, subjects.epochs));
+        [&correct, &kept].map(|scores| beside_guessing(scores, lens.network().classes(), subjects.epochs));
     let conclusive = [standing, anew].iter().all(|standing| standing.verdict() == Verdict::Better);
 
     progress("channels replaced by their means");
@@ -179,7 +179,7 @@ pub fn study(
         let few = pictures.labels.len().min(REDRAWN);
         let mut redrawn = vec![0.0; few];
         for draw in 0..REDRAWS {
-            let fresh = Weights::initial(lens.spec(), seed ^ ((1 + draw) << 32));
+            let fresh = Weights::initial(lens.network(), seed ^ ((1 + draw) << 32));
             let weights = reset(lens, trained, &fresh, number);
             let scores = scores(lens, &weights, &statistics, &pictures, few, seed)?;
             redrawn.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score / REDRAWS as f64);
@@ -188,7 +188,7 @@ pub fn study(
             block: number + 1,
             output: block.output,
             receptive_field: block.receptive_field,
-            parameters: parameters(block, lens.spec().kernel),
+            parameters: parameters(lens.network(), number),
             repeatability: Repeatability::new(&faint[number], &faint_before[number], seed),
             repeatability_noisy: Repeatability::new(&strong[number], &strong_before[number], seed),
             dead: features.fired[number].iter().filter(|&&fired| fired == 0).count(),
@@ -240,9 +240,9 @@ impl Loss {
     }
 }
 
-/// Trained numbers of a block with filters of this height and width.
-pub(crate) fn parameters(block: &Block, kernel: usize) -> usize {
-    block.output[0] * (block.input[0] * kernel * kernel + 2)
+/// Trained numbers of block `number`, from 0.
+pub(crate) fn parameters(network: &Network, number: usize) -> usize {
+    network.block_parameters(number).iter().map(|parameter| parameter.layout.len()).sum()
 }
 
 fn percent(correct: &[f64]) -> f64 {

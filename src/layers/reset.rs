@@ -9,7 +9,7 @@ use super::{Loss, correct};
 use crate::checkpoint::Weights;
 use crate::explain::Lens;
 use crate::gpu::GpuError;
-use crate::model::{Mode, Optimizer};
+use crate::nn::{Mode, Optimizer};
 use crate::standing::Standing;
 
 /// Batches that the running statistics are estimated on anew after a reset.
@@ -45,10 +45,9 @@ pub(super) fn beside_guessing(correct: &[f64], classes: usize, epochs: usize) ->
 /// The trained weights, but those of block `number`, counted from 0, from `other`.
 pub(super) fn reset(lens: &Lens, trained: &Weights, other: &Weights, number: usize) -> Weights {
     let mut weights = trained.clone();
-    let conv = lens.spec().conv_index(number);
-    for key in [format!("{conv}.weight"), format!("{}.weight", conv + 1), format!("{}.bias", conv + 1)] {
-        let values = other.get(&key).to_vec();
-        weights.tensors.insert(key, values);
+    for parameter in lens.network().block_parameters(number) {
+        let values = other.get(&parameter.name).to_vec();
+        weights.tensors.insert(parameter.name, values);
     }
     weights
 }
@@ -73,7 +72,7 @@ pub(super) fn scores(
 fn with_own_statistics(lens: &Lens, weights: &Weights, pictures: &Loaded, seed: u64) -> Result<Weights, GpuError> {
     let (gpu, model, batch) = (lens.gpu(), lens.model(), lens.batch());
     let mut weights = weights.clone();
-    let statistics: Vec<String> = lens.spec().statistics().into_iter().map(|statistic| statistic.name).collect();
+    let statistics: Vec<String> = lens.network().statistics().into_iter().map(|statistic| statistic.name).collect();
     for name in &statistics {
         weights.tensors.get_mut(name).expect("every network has them").fill(0.0);
     }
@@ -85,7 +84,7 @@ fn with_own_statistics(lens: &Lens, weights: &Weights, pictures: &Loaded, seed: 
         for (index, place) in images.chunks_mut(lens.picture_len()).enumerate() {
             pictures.fill(((number - 1) as usize * batch + index) % pictures.labels.len(), place);
         }
-        model.activations.input.write(gpu, &images);
+        model.images().write(gpu, &images);
         model.set_step(gpu, &still, 0.0, batch, seed, number);
         plan.submit(gpu)?;
     }

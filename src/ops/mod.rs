@@ -2,12 +2,17 @@
 
 pub mod activation;
 pub mod adam;
-pub mod avg_pool;
+pub mod adaptive_avg_pool2d;
+pub mod add;
+pub mod avg_pool2d;
 pub mod batch_norm;
+pub mod bias;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod depthwise;
 pub mod dropout;
 pub mod linear;
+pub mod max_pool2d;
 pub mod peak;
 pub mod relu;
 pub mod sgd;
@@ -48,6 +53,11 @@ pub const KERNELS: &[Declaration] = &[
     conv2d::subgroup::BackwardWeight::DECLARATION,
     conv2d::TransposeWeight::DECLARATION,
     conv2d::SumWeight::DECLARATION,
+    depthwise::Forward::DECLARATION,
+    depthwise::BackwardInput::DECLARATION,
+    depthwise::BackwardWeight::DECLARATION,
+    bias::Forward::DECLARATION,
+    bias::BackwardSums::DECLARATION,
     batch_norm::Statistics::DECLARATION,
     batch_norm::Combine::DECLARATION,
     batch_norm::Forward::DECLARATION,
@@ -62,10 +72,18 @@ pub const KERNELS: &[Declaration] = &[
     relu::Backward::DECLARATION,
     relu::BackwardGuided::DECLARATION,
     relu::BackwardDeconvnet::DECLARATION,
+    relu::Forward6::DECLARATION,
+    relu::Backward6::DECLARATION,
+    relu::Backward6Guided::DECLARATION,
+    add::Forward::DECLARATION,
     dropout::Forward::DECLARATION,
     dropout::Backward::DECLARATION,
-    avg_pool::Forward::DECLARATION,
-    avg_pool::Backward::DECLARATION,
+    adaptive_avg_pool2d::Forward::DECLARATION,
+    adaptive_avg_pool2d::Backward::DECLARATION,
+    avg_pool2d::Forward::DECLARATION,
+    avg_pool2d::Backward::DECLARATION,
+    max_pool2d::Forward::DECLARATION,
+    max_pool2d::Backward::DECLARATION,
     linear::Forward::DECLARATION,
     linear::BackwardInput::DECLARATION,
     linear::BackwardWeight::DECLARATION,

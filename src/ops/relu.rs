@@ -1,4 +1,4 @@
-//! ReLU: `shaders/relu.wgsl`.
+//! ReLU, and ReLU6, which has a ceiling: `shaders/relu.wgsl`.
 
 use crate::kernel::{kernel, uniform};
 
@@ -49,7 +49,7 @@ kernel! {
 }
 
 kernel! {
-    /// `dx = max(dy, 0)`: the deconvolutional network, for pictures only
+    /// `dx = max(dy, 0)`: the deconvolutional network, for pictures only; of ReLU6 too
     BackwardDeconvnet("relu", backward_deconvnet) {
         constant shape: Shape,
         read dy,
@@ -57,6 +57,41 @@ kernel! {
     }
     threads |shape| shape.len.div_ceil(EACH).into();
     flops |shape| 4 * u64::from(shape.len);
+}
+
+kernel! {
+    /// `y = min(max(x, 0), 6)`
+    Forward6("relu", forward6) {
+        constant shape: Shape,
+        read x,
+        write y,
+    }
+    threads |shape| shape.len.div_ceil(EACH).into();
+    flops |shape| 8 * u64::from(shape.len);
+}
+
+kernel! {
+    /// `dx = dy` where `0 < x < 6`, else 0
+    Backward6("relu", backward6) {
+        constant shape: Shape,
+        read x,
+        read dy,
+        write dx,
+    }
+    threads |shape| shape.len.div_ceil(EACH).into();
+    flops |shape| 8 * u64::from(shape.len);
+}
+
+kernel! {
+    /// `dx = max(dy, 0)` where `0 < x < 6`, else 0: guided backpropagation through ReLU6, for pictures only
+    Backward6Guided("relu", backward6_guided) {
+        constant shape: Shape,
+        read x,
+        read dy,
+        write dx,
+    }
+    threads |shape| shape.len.div_ceil(EACH).into();
+    flops |shape| 12 * u64::from(shape.len);
 }
 
 /// What ReLU passes back.

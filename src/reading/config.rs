@@ -8,7 +8,7 @@ use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use super::{MOST_PICTURES, equal, within};
 use crate::cli::{Config, Folders, OptimizerName, Training};
 use crate::data::pets;
-use crate::spec::Spec;
+use crate::nn::{Architecture, Network};
 use crate::terminal::is_obeyed;
 
 /// A setting that is out of its range.
@@ -65,23 +65,22 @@ pub fn check_val_share(share: f64) -> Result<(), OutOfRange> {
 }
 
 /// Checks how a network is built and trained, as a file tells.
-pub(super) fn check_training(training: &Training) -> Result<()> {
+pub(super) fn check_training(training: &Training) -> Result<Network> {
     check_recipe(training)?;
     let sgd = training.optimizer == OptimizerName::Sgd;
     ensure!(sgd == training.momentum.is_some(), "momentum: expected with the optimizer sgd, and with no other");
-    check_network(&training.model).context("model")?;
-    let least = training.model.least_batch();
+    let network = check_network(&training.model).context("model")?;
+    let least = network.least_batch();
     ensure!(training.batch >= least, "batch {}: expected at least {least} for a map of 1 x 1", training.batch);
-    Ok(())
+    Ok(network)
 }
 
 /// Checks a network for square colour pictures.
-fn check_network(network: &Spec) -> Result<()> {
-    network.blocks().map_err(|error| anyhow!(error.of_file()))?;
-    let [channels, height, width] = network.input;
+fn check_network(architecture: &Architecture) -> Result<Network> {
+    let [channels, height, width] = architecture.input();
     let fits = channels == 3 && height == width;
     ensure!(fits, "input is {channels}, {height}, {width}: expected 3 and twice the side of the pictures");
-    Ok(())
+    Ok(architecture.build()?)
 }
 
 /// Checks the names of so many classes.
@@ -109,7 +108,7 @@ pub(super) fn check_folder(field: &str, folder: Option<&str>, classes: &[String]
 }
 
 /// Checks `config.json`.
-pub(super) fn check_config(config: &Config) -> Result<()> {
+pub(super) fn check_config(config: &Config) -> Result<Network> {
     let Config {
         id,
         data,
@@ -122,8 +121,8 @@ pub(super) fn check_config(config: &Config) -> Result<()> {
         val_list,
         training,
     } = config;
-    check_training(training)?;
-    check_classes(classes, training.model.classes)?;
+    let network = check_training(training)?;
+    check_classes(classes, network.classes())?;
     check_folders(folders, data.is_some())?;
     val_share.map_or(Ok(()), check_val_share)?;
     within("train_pictures", *train_pictures, 1..=MOST_PICTURES)?;
@@ -143,7 +142,7 @@ pub(super) fn check_config(config: &Config) -> Result<()> {
         val_list.is_some() == (id.is_some() && data.is_some()),
         "val_list: expected where there are id and data, and nowhere else"
     );
-    Ok(())
+    Ok(network)
 }
 
 /// Checks so many hexadecimal digits.

@@ -5,21 +5,21 @@ use anyhow::{Context, Result, ensure};
 use super::run::check_weights;
 use super::{MOST_PICTURES, equal, interval, number, percent, share, within};
 use crate::layers::{Ablation, Gain, Layer, Layers, ProbeRow, Repeatability, Reset, ResetVerdict, parameters};
-use crate::spec::{Block, Spec};
+use crate::nn::{Block, Network};
 
 /// Checks a table by itself and against the network that it is about.
-pub(super) fn check_layers(table: &Layers, network: &Spec) -> Result<()> {
+pub(super) fn check_layers(table: &Layers, network: &Network) -> Result<()> {
     let Layers { weights, pictures, accuracy, accuracy_anew, conclusive, layers, .. } = table;
     check_weights(weights)?;
     within("pictures", *pictures, 1..=MOST_PICTURES)?;
     percent("accuracy", *accuracy)?;
     percent("accuracy_anew", *accuracy_anew)?;
-    let blocks = network.blocks()?;
+    let blocks = network.blocks();
     equal("the number of layers", layers.len(), blocks.len())?;
-    for (index, (layer, block)) in layers.iter().zip(&blocks).enumerate() {
+    for (index, (layer, block)) in layers.iter().zip(blocks).enumerate() {
         let check = || -> Result<()> {
             equal("block", layer.block, index + 1)?;
-            equal("parameters", layer.parameters, parameters(block, network.kernel))?;
+            equal("parameters", layer.parameters, parameters(network, index))?;
             check_layer(layer, block, *conclusive)
         };
         check().with_context(|| format!("layers[{index}]"))?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::{amount, equal, share, table, unusable, within};
-use crate::spec::Spec;
+use crate::nn::Network;
 
 /// Which weights the tables are about: the last file that `learned` writes.
 pub(crate) const LEARNED: &str = "learned.json";
@@ -59,7 +59,7 @@ pub struct PatchRow {
 
 impl Learned {
     /// Reads the tables in a folder, which are to be about this network.
-    pub(super) fn read(folder: &Path, network: &Spec) -> Result<Self> {
+    pub(super) fn read(folder: &Path, network: &Network) -> Result<Self> {
         let [channels, patches] = [CHANNELS, "patches.csv"].map(|name| folder.join(name));
         let learned = Self {
             channels: table(&channels, &["block", "channel", "share_of_pictures", "mean"])?,
@@ -71,10 +71,10 @@ impl Learned {
     }
 
     /// Every channel has a row, in order.
-    fn check_channels(&self, network: &Spec) -> Result<()> {
-        let blocks = (1..).zip(&network.channels);
+    fn check_channels(&self, network: &Network) -> Result<()> {
+        let blocks = (1..).zip(network.blocks());
         let all: Vec<(usize, usize)> =
-            blocks.flat_map(|(block, &channels)| (0..channels).map(move |channel| (block, channel))).collect();
+            blocks.flat_map(|(number, block)| (0..block.output[0]).map(move |channel| (number, channel))).collect();
         equal("the number of lines below the header", self.channels.len(), all.len())?;
         for (number_of_row, (row, &(block, channel))) in self.channels.iter().zip(&all).enumerate() {
             let check = || -> Result<()> {
@@ -88,13 +88,14 @@ impl Learned {
         Ok(())
     }
 
-    fn check_patches(&self, network: &Spec) -> Result<()> {
-        let [_, height, width] = network.input;
+    fn check_patches(&self, network: &Network) -> Result<()> {
+        let [_, height, width] = network.input();
+        let blocks = network.blocks();
         let mut seen = BTreeSet::new();
         for (number, row) in self.patches.iter().enumerate() {
             let check = || -> Result<()> {
-                within("block", row.block, 1..=network.channels.len())?;
-                within("channel", row.channel, 0..=network.channels[row.block - 1] - 1)?;
+                within("block", row.block, 1..=blocks.len())?;
+                within("channel", row.channel, 0..=blocks[row.block - 1].output[0] - 1)?;
                 ensure!(row.rank > 0, "rank is 0: expected at least 1");
                 ensure!(!row.picture.is_empty(), "picture is empty");
                 within("bottom", row.bottom, 1..=height)?;

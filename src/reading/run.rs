@@ -21,6 +21,7 @@ use crate::data::names::legible;
 use crate::data::split;
 use crate::environment::Environment;
 use crate::layers::{FORMAT, Layers};
+use crate::nn::Network;
 use crate::ops::conv2d::Kernels;
 use crate::train::EpochRecord;
 
@@ -36,6 +37,7 @@ pub(crate) const REMEDY: &str = "put the file back from a copy of the run, or tr
 pub struct Run {
     folder: PathBuf,
     config: Config,
+    network: Network,
 }
 
 impl Run {
@@ -46,8 +48,8 @@ impl Run {
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG);
         let config: Config = parsed(&read(folder, CONFIG)?).with_context(|| unusable(&path))?;
-        check_config(&config).with_context(|| unusable(&path))?;
-        Ok(Self { folder: folder.to_path_buf(), config })
+        let network = check_config(&config).with_context(|| unusable(&path))?;
+        Ok(Self { folder: folder.to_path_buf(), config, network })
     }
 
     /// Its folder.
@@ -60,9 +62,14 @@ impl Run {
         &self.config
     }
 
+    /// Its network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// The side of the pictures that its network takes.
     pub fn size(&self) -> u32 {
-        self.config.training.model.input[1] as u32
+        self.network.input()[1] as u32
     }
 
     /// The path of a file of its folder.
@@ -88,7 +95,7 @@ impl Run {
     fn meta(&self, bytes: &[u8]) -> Result<Meta> {
         let meta = Meta::from_bytes(bytes)?;
         let Config { id, data, classes, training, .. } = &self.config;
-        let mut found = differences("model", &meta.spec, &training.model);
+        let mut found = differences("model", &meta.architecture, &training.model);
         found.extend(differences("classes", &meta.classes, classes));
         found.extend(differences("drawn", &meta.drawn, &data.is_none()));
         found.extend(differences("the run's id (made_by)", &meta.made_by, id));
@@ -261,7 +268,7 @@ impl Run {
         let path = folder.join("layers.json");
         let layers: Layers = versioned(&path, FORMAT, "run `convscope layers` again")?;
         let check = || -> Result<()> {
-            check_layers(&layers, &self.config.training.model)?;
+            check_layers(&layers, &self.network)?;
             self.check_run(&layers.run).context("run `convscope layers` again")
         };
         check().with_context(|| unusable(&path))?;
@@ -285,7 +292,7 @@ impl Run {
         if path.exists() {
             self.check_learned(&json(&path)?).with_context(|| unusable(&path))?;
         }
-        Learned::read(&folder, &self.config.training.model).map(Some)
+        Learned::read(&folder, &self.network).map(Some)
     }
 
     fn check_learned(&self, origin: &Origin) -> Result<()> {
@@ -336,8 +343,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::checkpoint::Weights;
     use crate::cli::{Cli, Command};
+    use crate::nn::Architecture;
     use crate::run_dir::RunDir;
 
     const ID: &str = "0123456789abcdef0123456789ABCDEF";
@@ -366,15 +373,17 @@ mod tests {
         let (_folder, folder) = run(false);
         let run = opened(&folder);
         let Config { classes, training, .. } = run.config().clone();
-        let meta = Meta { spec: training.model, classes, epoch: 2, drawn: true, made_by: None, val_loss: None };
+        let meta = Meta { architecture: training.model, classes, epoch: 2, drawn: true, made_by: None, val_loss: None };
         let error = |meta: Meta| {
-            let weights = Weights::initial(&meta.spec, 0);
-            folder.write_checkpoint(Which::Best.file(), &Checkpoint { meta, weights }).unwrap();
+            folder.write_checkpoint(Which::Best.file(), &Checkpoint::initial(meta)).unwrap();
             run.checkpoint(Which::Best).err().map(|error| format!("{error:#}"))
         };
         assert_eq!(error(meta.clone()), None);
         let mut deeper = meta.clone();
-        deeper.spec.channels.push(4);
+        let Architecture::Strided(strided) = &mut deeper.architecture else {
+            unreachable!("it is the default network")
+        };
+        strided.channels.push(4);
         let swapped = Meta { classes: vec!["dog".into(), "cat".into()], ..meta.clone() };
         for (other, problem) in [
             (deeper, "model.channels is [4,4,4], not [4,4]"),
@@ -457,15 +466,14 @@ mod tests {
         for (which, epoch) in [(Which::Best, 1), (Which::Last, 2)] {
             let Config { classes, training, data, .. } = config.clone();
             let meta = Meta {
-                spec: training.model,
+                architecture: training.model,
                 classes,
                 epoch,
                 drawn: data.is_none(),
                 made_by: config.id.clone(),
                 val_loss: Some(record(epoch).val_loss),
             };
-            let weights = Weights::initial(&meta.spec, 0);
-            folder.write_checkpoint(which.file(), &Checkpoint { meta, weights }).unwrap();
+            folder.write_checkpoint(which.file(), &Checkpoint::initial(meta)).unwrap();
         }
         if config.data.is_some() {
             let lines: String = photos(id).keys().map(|name| format!("{name}\n")).collect();

@@ -10,6 +10,7 @@ use super::config::{check_classes, check_folder, check_folders, check_training};
 use super::{MOST_PICTURES, amount, equal, follows, interval, json, number, parsed, percent, share, unusable, within};
 use crate::checkpoint::{Checkpoint, Meta};
 use crate::data::split::unit_seed;
+use crate::nn;
 use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, LEVEL, OneStandardError, Row};
 use crate::study::test_look::{Network, Pair, REFITS, TEST_FILE, TestLook};
 use crate::study::unit::{Scores, Unit, UnitResult};
@@ -34,8 +35,8 @@ pub fn study(folder: &Path) -> Result<Study> {
 
 fn check_study(study: &Study) -> Result<()> {
     let Study { identity, classes, dev_pictures, commonest_class, test_pictures, photos, .. } = study;
-    check_settings(&identity.settings).context("identity.settings")?;
-    check_classes(classes, identity.settings.training.model.classes)?;
+    let network = check_settings(&identity.settings).context("identity.settings")?;
+    check_classes(classes, network.classes())?;
     for (field, text) in [("identity.program", &identity.program), ("identity.data", &identity.data)] {
         ensure!(!text.is_empty(), "{field} is empty");
     }
@@ -50,20 +51,23 @@ fn check_study(study: &Study) -> Result<()> {
     check_folders(&study.folders, photos.is_some())
 }
 
-fn check_settings(settings: &Settings) -> Result<()> {
+fn check_settings(settings: &Settings) -> Result<nn::Network> {
     let Settings { ladder, depths, folds, repeats, margin, training, .. } = settings;
-    check_training(training)?;
+    let network = check_training(training)?;
     within("folds", *folds, 2..=100)?;
     within("repeats", *repeats, 1..=100)?;
     ensure!(*margin > 0.0 && *margin <= 100.0, "margin is {margin}: expected more than 0 and at most 100");
     if *ladder == Ladder::Truncate {
-        let all = training.model.channels.len();
+        let all = network.blocks().len();
         let fit = depths.len() >= 2 && depths.is_sorted_by(|a, b| a < b) && depths.iter().all(|depth| *depth > 0);
         ensure!(fit, "depths is {depths:?}: expected at least two numbers of blocks, ascending");
-        ensure!(depths.iter().all(|&depth| depth <= all), "depths is {depths:?}: model.channels has {all}");
+        ensure!(
+            depths.iter().all(|&depth| depth <= all),
+            "depths is {depths:?}: by model.channels or model.layers there are {all} blocks"
+        );
     }
     settings.rungs()?;
-    Ok(())
+    Ok(network)
 }
 
 /// Reads a unit's result, if it has one.
@@ -192,11 +196,11 @@ fn check_findings(findings: &Findings) -> Result<()> {
 
 fn check_row(row: &Row, rung: &Rung, reference: &Row, findings: &Findings) -> Result<()> {
     let Settings { folds, repeats, training, .. } = &findings.study.identity.settings;
-    let last = rung.spec.blocks()?.pop().context("a network has a block")?;
+    let last = rung.network.last_block();
     equal("name", &row.name, &rung.name)?;
     equal("blocks", row.blocks, rung.blocks())?;
     ensure!(row.left_out == rung.left_out, "left_out is {:?}: expected {:?}", row.left_out, rung.left_out);
-    equal("parameters", row.parameters, rung.spec.parameter_count())?;
+    equal("parameters", row.parameters, rung.network.parameter_count())?;
     equal("receptive_field", row.receptive_field, last.receptive_field)?;
     equal("last_map", row.last_map, last.output[1])?;
     equal("the number of errors", row.errors.len(), folds * if row.stopped_early { 1 } else { *repeats })

@@ -4,7 +4,7 @@
 //!
 //! 1. **Finite differences check the twins.** `tests/twins.rs` compares every backward twin, in
 //!    `f64`, with central differences of its forward twin under a random, non-uniform upstream
-//!    gradient; values worked out by hand and checked with the twins pin the forward formulas.
+//!    gradient; values worked out by hand, and for some operations PyTorch's, pin the forward formulas.
 //! 2. **The twins check the GPU.** A kernel must match its twin at every element, within a bound
 //!    that follows from error analysis and not from experience: see [`Summed::bound`].
 //!    `tests/twin_bounds.rs` tries these bounds on the twins in `f32`. Inputs that are small
@@ -19,12 +19,17 @@
 //! are programming mistakes and panic.
 
 pub mod adam;
-pub mod avg_pool;
+pub mod adaptive_avg_pool2d;
+pub mod add;
+pub mod avg_pool2d;
 pub mod batch_norm;
+pub mod bias;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod depthwise;
 pub mod dropout;
 pub mod linear;
+pub mod max_pool2d;
 pub mod relu;
 pub mod sgd;
 

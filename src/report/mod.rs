@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use crate::spec::Block;
+use crate::nn::Field;
 
 mod filters;
 mod layer;
@@ -82,10 +82,15 @@ pub enum Kind {
 }
 
 impl<'a> FeatureMaps<'a> {
-    /// The maps of a block, (channels, height, width).
-    pub fn new(name: String, values: &'a [f32], block: &Block, signed: bool) -> Self {
-        let [channels, height, width] = block.output;
-        let Block { receptive_field, stride, offset, .. } = *block;
+    /// Maps, (channels, height, width), of which each value sees this of the image.
+    pub fn new(
+        name: String,
+        values: &'a [f32],
+        [channels, height, width]: [usize; 3],
+        field: Field,
+        signed: bool,
+    ) -> Self {
+        let Field { size: receptive_field, stride, offset } = field;
         Self { name, values, channels, height, width, signed, receptive_field, stride, offset }
     }
 

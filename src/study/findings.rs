@@ -389,7 +389,8 @@ fn compare(
     }?;
     // Of several the one of the fewest weights: what the folds say of them must not choose, or it would flatter the chosen one.
     let accepted = (1..).zip(&comparisons).filter(|(_, comparison)| comparison.decision == Decision::Sufficient);
-    let smallest = accepted.map(|(rung, _)| rung).min_by_key(|&rung: &usize| scored[rung].rung.spec.parameter_count());
+    let smallest =
+        accepted.map(|(rung, _)| rung).min_by_key(|&rung: &usize| scored[rung].rung.network.parameter_count());
     Ok((smallest.unwrap_or(0), comparisons))
 }
 
@@ -443,7 +444,7 @@ fn comparison(
 
 fn row(settings: &Settings, scored: &Scored<'_>, error: PairedT, comparison: Option<Comparison>) -> Result<Row> {
     let Scored { rung, results, stopped_early } = scored;
-    let last = rung.spec.blocks()?.pop().context("a network has a block")?;
+    let last = rung.network.last_block();
     let estimate = ErrorEstimate {
         mean_error: error.mean,
         error_interval: error.interval(LEVEL),
@@ -453,7 +454,7 @@ fn row(settings: &Settings, scored: &Scored<'_>, error: PairedT, comparison: Opt
         name: rung.name.clone(),
         blocks: rung.blocks(),
         left_out: rung.left_out,
-        parameters: rung.spec.parameter_count(),
+        parameters: rung.network.parameter_count(),
         receptive_field: last.receptive_field,
         last_map: last.output[1],
         stopped_early: *stopped_early,

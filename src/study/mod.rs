@@ -27,10 +27,10 @@ use sha2::{Digest, Sha256};
 use crate::cli::{Folders, Training, depth_command};
 use crate::data::split::hexadecimal;
 use crate::disk;
+use crate::nn::{Architecture, Network, SpecError};
 use crate::ops::conv2d::Kernels;
 use crate::reading;
 use crate::run_dir::RunDir;
-use crate::spec::Spec;
 use crate::train::{Recipe, Schedule};
 
 /// Name of the file that says what a study is.
@@ -47,6 +47,16 @@ pub enum Ladder {
     Truncate,
     /// One middle block at a time.
     Drop,
+}
+
+impl Ladder {
+    /// The option that asks for it.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Truncate => "--depths",
+            Self::Drop => "--ladder drop",
+        }
+    }
 }
 
 /// Everything beside the pictures and the code that decides what comes out of a study.
@@ -88,41 +98,47 @@ impl Settings {
             Ladder::Drop => self.dropped(),
         }?;
         for rung in &rungs {
-            let (name, size) = (rung.describe(), self.training.model.input[1]);
-            let option = match self.ladder {
-                Ladder::Truncate => "--depths",
-                Ladder::Drop => "--ladder drop",
-            };
-            rung.spec.blocks().with_context(|| format!("{option}: {name} is impossible at --size {size}"))?;
-            if self.training.batch < rung.spec.least_batch() {
-                bail!("{option}: {name} ends in maps of 1 x 1 at --size {size}: raise --batch or --size");
+            if self.training.batch < rung.network.least_batch() {
+                let (option, size) = (self.ladder.option(), self.training.model.input()[1]);
+                bail!("{option}: {} ends in maps of 1 x 1 at --size {size}: raise --batch or --size", rung.describe());
             }
         }
         Ok(rungs)
     }
 
     fn truncated(&self, depth: usize) -> Result<Rung> {
-        let all = self.training.model.channels.len();
+        let all = self.training.model.blocks()?;
         if depth > all {
-            bail!("--depths: depth {depth} is more than the {all} blocks that --channels has");
+            bail!("--depths: depth {depth} is more than the {all} blocks that the network has");
         }
-        let channels = self.training.model.channels[..depth].to_vec();
-        Ok(Rung { name: format!("d{depth}"), left_out: None, spec: Spec { channels, ..self.training.model.clone() } })
+        self.rung(format!("d{depth}"), None, depth, self.training.model.first_blocks(depth))
     }
 
     fn dropped(&self) -> Result<Vec<Rung>> {
-        let all = self.training.model.channels.len();
+        let whole = &self.training.model;
+        let all = whole.blocks()?;
         if all < 3 {
-            bail!("--ladder drop: a network of {all} blocks has no middle block; give --channels at least three");
+            bail!("--ladder drop: a network of {all} blocks has no middle block; it needs at least three blocks");
         }
         let without = |left_out: usize| {
-            let mut channels = self.training.model.channels.clone();
-            channels.remove(left_out - 1);
-            let spec = Spec { channels, ..self.training.model.clone() };
-            Rung { name: format!("d{all}-without-{left_out}"), left_out: Some(left_out), spec }
+            self.rung(format!("d{all}-without-{left_out}"), Some(left_out), all - 1, whole.without_block(left_out))
         };
-        let whole = Rung { name: format!("d{all}"), left_out: None, spec: self.training.model.clone() };
-        Ok(std::iter::once(whole).chain((2..all).rev().map(without)).collect())
+        let first = self.rung(format!("d{all}"), None, all, Ok(whole.clone()));
+        std::iter::once(first).chain((2..all).rev().map(without)).collect()
+    }
+
+    fn rung(
+        &self,
+        name: String,
+        left_out: Option<usize>,
+        blocks: usize,
+        architecture: Result<Architecture, SpecError>,
+    ) -> Result<Rung> {
+        let (option, size) = (self.ladder.option(), self.training.model.input()[1]);
+        let impossible = || format!("{option}: {} is impossible at --size {size}", described(left_out, blocks));
+        let architecture = architecture.with_context(impossible)?;
+        let network = architecture.build().with_context(impossible)?;
+        Ok(Rung { name, left_out, architecture, network })
     }
 }
 
@@ -133,22 +149,28 @@ pub struct Rung {
     pub name: String,
     /// The middle block that it leaves out, from 1.
     pub left_out: Option<usize>,
+    /// The network as it is chosen.
+    pub architecture: Architecture,
     /// The network.
-    pub spec: Spec,
+    pub network: Network,
 }
 
 impl Rung {
     /// How many blocks it has.
     pub fn blocks(&self) -> usize {
-        self.spec.channels.len()
+        self.network.blocks().len()
     }
 
     /// Its name in sentences.
     pub fn describe(&self) -> String {
-        match self.left_out {
-            None => format!("depth {}", self.blocks()),
-            Some(block) => format!("the network without block {block}"),
-        }
+        described(self.left_out, self.blocks())
+    }
+}
+
+fn described(left_out: Option<usize>, blocks: usize) -> String {
+    match left_out {
+        None => format!("depth {blocks}"),
+        Some(block) => format!("the network without block {block}"),
     }
 }
 
@@ -294,8 +316,9 @@ impl Study {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Checkpoint, Meta, Weights};
+    use crate::checkpoint::{Checkpoint, Meta};
     use crate::cli::OptimizerName;
+    use crate::nn::Strided;
 
     /// Depths 1, 3 and 5 of the known network.
     pub(super) fn settings(ladder: Ladder) -> Settings {
@@ -306,7 +329,8 @@ mod tests {
             repeats: 2,
             margin: 1.0,
             training: Training {
-                model: Spec::dogs_vs_cats(128, 2),
+                model: Strided::dogs_vs_cats(128, 2).into(),
+                model_file: None,
                 batch: 32,
                 epochs: 10,
                 optimizer: OptimizerName::Adam,
@@ -320,14 +344,18 @@ mod tests {
         }
     }
 
+    fn channels(rung: &Rung) -> Vec<usize> {
+        rung.network.blocks().iter().map(|block| block.output[0]).collect()
+    }
+
     #[test]
     fn truncation_takes_the_first_blocks() {
         let rungs = settings(Ladder::Truncate).rungs().unwrap();
         let names: Vec<_> = rungs.iter().map(|rung| rung.name.as_str()).collect();
         assert_eq!(names, ["d5", "d3", "d1"]);
-        let sizes: Vec<_> = rungs.iter().map(|rung| rung.spec.parameter_count()).collect();
+        let sizes: Vec<_> = rungs.iter().map(|rung| rung.network.parameter_count()).collect();
         assert_eq!(sizes, [409_682, 27_986, 1_682]);
-        assert_eq!(rungs[1].spec.channels, [16, 32, 64]);
+        assert_eq!(channels(&rungs[1]), [16, 32, 64]);
     }
 
     #[test]
@@ -335,26 +363,27 @@ mod tests {
         let rungs = settings(Ladder::Drop).rungs().unwrap();
         let names: Vec<_> = rungs.iter().map(|rung| rung.name.as_str()).collect();
         assert_eq!(names, ["d5", "d5-without-4", "d5-without-3", "d5-without-2"]);
-        assert_eq!(rungs[3].spec.channels, [16, 64, 128, 256]);
+        assert_eq!(channels(&rungs[3]), [16, 64, 128, 256]);
     }
 
     #[test]
     fn impossible_networks_name_the_options() {
-        let error = |change: &dyn Fn(&mut Settings), ladder| {
-            let mut settings = settings(ladder);
-            change(&mut settings);
+        let error = |change: &dyn Fn(&mut Settings, &mut Strided), ladder| {
+            let (mut settings, mut model) = (settings(ladder), Strided::dogs_vs_cats(128, 2));
+            change(&mut settings, &mut model);
+            settings.training.model = model.into();
             format!("{:#}", settings.rungs().unwrap_err())
         };
-        let message = error(&|settings| settings.depths = vec![1, 6], Ladder::Truncate);
+        let message = error(&|settings, _| settings.depths = vec![1, 6], Ladder::Truncate);
         assert!(message.contains("--depths: depth 6 is more than the 5 blocks"), "{message}");
-        let message = error(&|settings| settings.training.model.input = [3, 24, 24], Ladder::Truncate);
+        let message = error(&|_, model| model.input = [3, 24, 24], Ladder::Truncate);
         assert!(message.contains("--depths: depth 5 is impossible at --size 24"), "{message}");
-        let message = error(&|settings| settings.training.model.channels.truncate(2), Ladder::Drop);
+        let message = error(&|_, model| model.channels.truncate(2), Ladder::Drop);
         assert!(message.contains("no middle block"), "{message}");
         let message = error(
-            &|settings| {
+            &|settings, model| {
                 settings.training.batch = 1;
-                settings.training.model.input = [3, 63, 63];
+                model.input = [3, 63, 63];
             },
             Ladder::Truncate,
         );
@@ -373,7 +402,7 @@ mod tests {
             identity.of_file("d1-2.safetensors"),
         ];
         let meta = |made_by: Option<String>| Meta {
-            spec: Spec { channels: vec![4], ..Spec::dogs_vs_cats(24, 2) },
+            architecture: Strided { channels: vec![4], ..Strided::dogs_vs_cats(24, 2) }.into(),
             classes: vec!["cat".into(), "dog".into()],
             epoch: 10,
             drawn: true,
@@ -384,8 +413,7 @@ mod tests {
         let folder = RunDir::at(temporary.path().to_path_buf());
         let expected = meta(Some(identity.of_file(file)));
         let read = |meta: Meta| {
-            let weights = Weights::initial(&meta.spec, 0);
-            folder.write_checkpoint(file, &Checkpoint { meta, weights }).unwrap();
+            folder.write_checkpoint(file, &Checkpoint::initial(meta)).unwrap();
             reading::study::weights(&folder.file(file), &expected).map_err(|error| format!("{error:#}"))
         };
         assert!(read(expected.clone()).unwrap().is_some());
@@ -402,7 +430,7 @@ mod tests {
         assert!(one.differences(&one.clone()).is_empty());
         let mut other = one.clone();
         other.settings.training.weight_decay = 0.1;
-        other.settings.training.model.dropout = 0.2;
+        other.settings.training.model = Strided { dropout: 0.2, ..Strided::dogs_vs_cats(128, 2) }.into();
         other.data = "b".into();
         let differences = one.differences(&other).join("; ");
         assert!(differences.contains("the pictures are others"), "{differences}");

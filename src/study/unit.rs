@@ -116,7 +116,7 @@ pub fn learn(
     pictures: &dyn Pictures,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
-    trainer.restart(&Weights::initial(&rung.spec, recipe.seed), recipe);
+    trainer.restart(&Weights::initial(&rung.network, recipe.seed), recipe);
     let mut losses = Vec::with_capacity(epochs);
     for epoch in 1..=epochs {
         let before = (epoch - 1) * pictures.len();

@@ -3,6 +3,7 @@
 use super::findings::{Comparison, Decision, Difference, ErrorEstimate, Findings, Row};
 use super::{Ladder, Settings, Study};
 use crate::cli::OptimizerName;
+use crate::nn::Architecture;
 use crate::stats::depth::EARLY_STOP_POINTS;
 use crate::terminal::counted;
 
@@ -14,7 +15,7 @@ impl Findings {
     pub fn headline(&self) -> String {
         let Study { dev_pictures, test_pictures, .. } = self.study;
         let Settings { training, .. } = self.settings();
-        let [_, height, width] = training.model.input;
+        let [_, height, width] = training.model.input();
         format!(
             "{}. Trained for {} at {height} x {width} pixels with learning rate {}; {dev_pictures} images cross-validated, \
              {test_pictures} locked away.",
@@ -233,15 +234,18 @@ fn recipe(settings: &Settings) -> String {
         (OptimizerName::Adam, _) => "Adam".into(),
         (OptimizerName::Sgd, momentum) => format!("SGD with momentum {}", momentum.unwrap_or_default()),
     };
+    let dropout = match &training.model {
+        Architecture::Strided(strided) => format!(", dropout {}", strided.dropout),
+        Architecture::Known(_) | Architecture::Listed(_) => String::new(),
+    };
     let flipped = if training.augment { "flipped at random" } else { "not flipped" };
     format!(
         "Every network was trained for {} in batches of {} by {optimizer}, with a learning rate that falls from {} to zero along \
-         a cosine, weight decay {}, dropout {}, and images {flipped}; {} and {}.",
+         a cosine, weight decay {}{dropout}, and images {flipped}; {} and {}.",
         counted(training.epochs, "epoch"),
         training.batch,
         training.lr,
         training.weight_decay,
-        training.model.dropout,
         counted(settings.folds, "fold"),
         counted(settings.repeats, "repeat")
     )

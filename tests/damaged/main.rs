@@ -380,7 +380,7 @@ fn weights_that_make_no_finite_numbers() {
         assert!(error.contains("t.safetensors: cannot be used") && error.contains(layer), "{command}: {error}");
     };
     let (folder, run) = spoilt("1.weight");
-    let layer = "the convolution of block 1";
+    let layer = "Conv2d 1 of block 1";
     for command in ["features", "explain"].map(|verb| format!("{verb} {photo} --run a")) {
         refused(folder.path(), &command, layer);
     }
@@ -392,7 +392,7 @@ fn weights_that_make_no_finite_numbers() {
     assert!(page.contains("best.safetensors: cannot be used") && page.contains(layer) && !page.contains("NaN"));
     assert!(!page.contains("--data DIR"), "no folder of photos helps");
 
-    for (tensor, layer) in [("6.weight", "the batch norm of block 2"), ("12.weight", "the second linear layer")] {
+    for (tensor, layer) in [("6.weight", "BatchNorm2d 6 of block 2"), ("12.weight", "Linear 12")] {
         let (folder, _run) = spoilt(tensor);
         refused(folder.path(), &format!("features {photo} --run a"), layer);
     }

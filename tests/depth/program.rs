@@ -276,7 +276,7 @@ fn bad_options_of_depth_name_themselves() {
     for (options, message) in [
         ("--depths 1..9", "--depths: depth 9 is more than the 5 blocks"),
         ("--depths 3", "--depths"),
-        ("--depths 0..3", "numbers from 1 to 10"),
+        ("--depths 0..3", "numbers from 1 to 100"),
         ("--size 24", "--depths: depth 5 is impossible at --size 24"),
         ("--size 63 --batch 1", "--depths: depth 5 ends in maps of 1 x 1"),
         ("--ladder drop --channels 4,6", "no middle block"),

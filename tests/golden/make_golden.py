@@ -255,10 +255,10 @@ def checksum(tensor):
     return float(values @ formula(len(values), CHECKSUM_SALT).astype(np.float64))
 
 
-def tensor_record(tensor):
-    """A TENSOR as the head of this file describes it."""
+def tensor_record(tensor, most=MAX_STORED):
+    """A TENSOR as the head of this file describes it, of at most so many stored elements."""
     values = flat_float64(tensor)
-    count = min(len(values), MAX_STORED)
+    count = min(len(values), most)
     indices = [k * (len(values) - 1) // (count - 1) for k in range(count)]
     return {
         "shape": list(tensor.shape),

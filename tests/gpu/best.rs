@@ -7,9 +7,9 @@ use std::sync::Mutex;
 
 use convscope::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::data::Pictures;
-use convscope::model::{Keep, Model, Optimizer};
+use convscope::nn::{Architecture, Network, Strided};
+use convscope::nn::{Keep, Model, Optimizer};
 use convscope::ops::conv2d::Kernels;
-use convscope::spec::Spec;
 use convscope::train::{Best, Recipe, Schedule, Trainer};
 use libtest_mimic::Trial;
 
@@ -68,14 +68,18 @@ impl Pictures for Images {
     }
 }
 
-fn spec() -> Spec {
-    Spec { channels: vec![4, 4], ..Spec::dogs_vs_cats(SIDE, 2) }
+fn architecture() -> Architecture {
+    Strided { channels: vec![4, 4], ..Strided::dogs_vs_cats(SIDE, 2) }.into()
+}
+
+fn network() -> Network {
+    architecture().build().unwrap()
 }
 
 /// Runs a test with a trainer.
 fn with_trainer(test: impl FnOnce(&mut Trainer)) {
     let gpu = gpu_with(Kernels::Plain);
-    let model = Model::new(gpu, &spec(), 5, Keep::Needed).unwrap();
+    let model = Model::new(gpu, &network(), 5, Keep::Needed).unwrap();
     let recipe = Recipe {
         optimizer: Optimizer::Adam { weight_decay: 0.0 },
         lr: 0.01,
@@ -83,18 +87,18 @@ fn with_trainer(test: impl FnOnce(&mut Trainer)) {
         seed: 1,
         augment: false,
     };
-    test(&mut Trainer::new(gpu, &model, &Weights::initial(&spec(), 1), recipe, |_, _| {}).unwrap());
+    test(&mut Trainer::new(gpu, &model, &Weights::initial(&network(), 1), recipe, |_, _| {}).unwrap());
 }
 
 /// Weights of a network that always names one class.
 fn always(class: usize) -> Checkpoint {
-    let mut weights = Weights::initial(&spec(), 3);
+    let mut weights = Weights::initial(&network(), 3);
     let bias = weights.tensors.values_mut().rfind(|values| values.len() == 2).expect("the last layer has a bias");
     *bias = vec![0.0; 2];
     bias[class] = 100.0;
     let classes = vec!["cat".into(), "dog".into()];
-    let meta = Meta { spec: spec(), classes, epoch: 1, drawn: true, made_by: None, val_loss: None };
-    Checkpoint { meta, weights }
+    let meta = Meta { architecture: architecture(), classes, epoch: 1, drawn: true, made_by: None, val_loss: None };
+    Checkpoint { meta, network: network(), weights }
 }
 
 fn epochs_are_compared_on_the_same_images() {

@@ -7,10 +7,9 @@ use convscope::bench::fastest;
 use convscope::checkpoint::Weights;
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
 use convscope::layout::pack_images;
-use convscope::model::{Keep, Mode, Model, Optimizer};
+use convscope::nn::{Architecture, Head, Keep, Known, Mode, Model, Name, Network, Optimizer, Strided};
 use convscope::ops::conv2d::Kernels;
-use convscope::ops::{avg_pool, relu};
-use convscope::spec::{Head, Spec};
+use convscope::ops::{adaptive_avg_pool2d, relu};
 use libtest_mimic::Trial;
 use pollster::block_on;
 
@@ -29,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::equal_seeds_give_equal_weights", equal_seeds),
         trial("engine::the_fastest_kernels_are_among_the_candidates", fastest_kernels),
         trial("engine::what_a_model_keeps_changes_nothing", keeping_changes_nothing),
+        trial("engine::what_a_deep_model_keeps_changes_no_gradient", keeping_changes_no_gradient),
         trial("engine::the_gradient_of_the_pictures_in_evaluation", gradient_in_evaluation),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
     ]
@@ -68,11 +68,11 @@ fn too_large() {
     assert!(error.to_string().contains("the maps") && error.to_string().contains("lower --batch"), "{error}");
 
     // The model as a whole: the largest batch whose pictures fit one buffer, and one picture more.
-    let spec = Spec { channels: vec![1; 4], ..Spec::dogs_vs_cats(1024, 2) };
+    let network = Strided { channels: vec![1; 4], ..Strided::dogs_vs_cats(1024, 2) }.build().unwrap();
     let most = (limit / (1024 * 1024 * 16)) as usize;
     if most < 64 {
-        let error = Model::new(gpu(), &spec, most + 1, Keep::Needed).err().unwrap().to_string();
-        assert!(error.contains("the pictures of a batch") && error.contains("max_"), "{error}");
+        let error = Model::new(gpu(), &network, most + 1, Keep::Needed).err().unwrap().to_string();
+        assert!(error.contains("the images of a batch") && error.contains("max_"), "{error}");
     }
 }
 
@@ -96,8 +96,8 @@ fn folded_workgroups() {
     let x = Tensor::from_slice(gpu(), "x", &values).unwrap();
     let y = Tensor::new(gpu(), "y", values.len()).unwrap();
     let mut plan = Plan::new();
-    let shape = avg_pool::Shape::new(1, [4, side, side], [side, side]);
-    plan.add(gpu(), "test", &avg_pool::Forward { shape, x: &x, y: &y });
+    let shape = adaptive_avg_pool2d::Shape::new(1, [4, side, side], [side, side]);
+    plan.add(gpu(), "test", &adaptive_avg_pool2d::Forward { shape, x: &x, y: &y });
     plan.submit(gpu()).unwrap();
     assert!(read(&y) == values, "pooling windows of one pixel copy");
 }
@@ -110,24 +110,34 @@ fn lost_device() {
     assert!(error.to_string().contains("the GPU stopped"), "{error}");
 }
 
-fn small_spec(head: Head) -> Spec {
-    Spec { channels: vec![5, 6], hidden: 7, head, ..Spec::dogs_vs_cats(17, 3) }
+fn small(head: Head) -> Strided {
+    Strided { channels: vec![5, 6], hidden: 7, head, ..Strided::dogs_vs_cats(17, 3) }
 }
 
 /// `n` pictures of 17 x 17 that differ from each other.
 fn pictures(n: usize) -> Vec<f32> {
-    let values: Vec<f32> = (0..n * 3 * 17 * 17).map(|i| ((i * 7919) % 1013) as f32 / 506.0 - 1.0).collect();
-    pack_images(&values, n, 3, 17 * 17)
+    images(n, 17)
+}
+
+/// `n` images of `size` x `size` that differ from each other.
+fn images(n: usize, size: usize) -> Vec<f32> {
+    let values: Vec<f32> = (0..n * 3 * size * size).map(|i| ((i * 7919) % 1013) as f32 / 506.0 - 1.0).collect();
+    pack_images(&values, n, 3, size * size)
+}
+
+/// A narrow network with residual blocks, for images of 40 x 40.
+fn residual(name: Name) -> Network {
+    Architecture::Known(Known { name, input: [3, 40, 40], width: 0.1, classes: 3 }).build().unwrap()
 }
 
 const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };
 
 /// A batch that is not full trains exactly as a full batch of its pictures alone, whatever stands behind them.
 fn stale_pictures() {
-    let spec = small_spec(Head::AvgPool);
+    let network = small(Head::AvgPool).build().unwrap();
     let step = |batch: usize, behind: f32| {
-        let model = Model::new(gpu(), &spec, batch, Keep::Needed).unwrap();
-        model.load(gpu(), &Weights::initial(&spec, 0));
+        let model = Model::new(gpu(), &network, batch, Keep::Needed).unwrap();
+        model.load(gpu(), &Weights::initial(&network, 0));
         model.set_batch(gpu(), &vec![behind; batch * 17 * 17 * 4], &vec![2; batch]);
         model.set_batch(gpu(), &pictures(3), &[0, 1, 2]);
         model.set_step(gpu(), &ADAM, 1e-3, 3, 5, 1);
@@ -149,10 +159,10 @@ fn stale_pictures() {
 
 /// Bit for bit, with each set of kernels; and the sets agree but for rounding.
 fn equal_seeds() {
-    let spec = Spec { dropout: 0.2, ..small_spec(Head::AvgPool) };
+    let network = Strided { dropout: 0.2, ..small(Head::AvgPool) }.build().unwrap();
     let train = |gpu: &Gpu| {
-        let model = Model::new(gpu, &spec, 3, Keep::Needed).unwrap();
-        model.load(gpu, &Weights::initial(&spec, 0));
+        let model = Model::new(gpu, &network, 3, Keep::Needed).unwrap();
+        model.load(gpu, &Weights::initial(&network, 0));
         model.set_batch(gpu, &pictures(3), &[0, 1, 2]);
         let plan = model.training_step(gpu, &ADAM);
         for number in 1..=5 {
@@ -187,10 +197,10 @@ fn fastest_kernels() {
 
 /// Layers that are one kernel, or a kernel each, train alike; with dropout, whose mask both draw.
 fn keeping_changes_nothing() {
-    let spec = Spec { dropout: 0.3, ..small_spec(Head::AvgPool) };
+    let network = Strided { dropout: 0.3, ..small(Head::AvgPool) }.build().unwrap();
     let train = |keep| {
-        let model = Model::new(gpu(), &spec, 3, keep).unwrap();
-        model.load(gpu(), &Weights::initial(&spec, 0));
+        let model = Model::new(gpu(), &network, 3, keep).unwrap();
+        model.load(gpu(), &Weights::initial(&network, 0));
         model.set_batch(gpu(), &pictures(3), &[0, 1, 2]);
         let sgd = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
         let plan = model.training_step(gpu(), &sgd);
@@ -201,7 +211,7 @@ fn keeping_changes_nothing() {
         let weights = block_on(model.weights(gpu(), 5)).unwrap();
         let evaluation = model.forward(gpu(), Mode::Eval);
         evaluation.submit(gpu()).unwrap();
-        (weights, read(&model.activations.logits))
+        (weights, read(model.logits()))
     };
     let (needed, everything) = (train(Keep::Needed), train(Keep::Everything));
     for (name, values) in &needed.0.tensors {
@@ -214,12 +224,36 @@ fn keeping_changes_nothing() {
     }
 }
 
+/// The same where many layers would make of any difference a large one: one step, with dropout.
+fn keeping_changes_no_gradient() {
+    for name in [Name::Vgg11Bn, Name::ResNet18, Name::MobileNetV2] {
+        let network = residual(name);
+        let gradients = [Keep::Needed, Keep::Everything].map(|keep| {
+            let model = Model::new(gpu(), &network, 4, keep).unwrap();
+            model.load(gpu(), &Weights::initial(&network, 0));
+            model.set_batch(gpu(), &images(4, 40), &[0, 1, 2, 1]);
+            model.set_step(gpu(), &ADAM, 1e-3, 4, 5, 1);
+            model.training_step(gpu(), &ADAM).submit(gpu()).unwrap();
+            block_on(model.weight_gradients(gpu())).unwrap()
+        });
+        let largest = |values: &[f32]| values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        let of_all = gradients[0].iter().map(|(_, values)| largest(values)).fold(0.0, f32::max);
+        for ((name, needed), (_, everything)) in gradients[0].iter().zip(&gradients[1]) {
+            // Before a batch norm the gradients of biases are rounding alone.
+            let allowed = 1e-3 * largest(needed).max(1e-3 * of_all);
+            for (a, b) in needed.iter().zip(everything) {
+                assert!((a - b).abs() <= allowed, "{name}: {a} against {b}, allowed {allowed:e}");
+            }
+        }
+    }
+}
+
 /// The gradient with respect to the pictures, against the change of the loss along a direction.
 fn gradient_in_evaluation() {
     for head in [Head::AvgPool, Head::Flatten] {
-        let spec = small_spec(head);
-        let model = Model::new(gpu(), &spec, 2, Keep::Everything).unwrap();
-        let mut weights = Weights::initial(&spec, 0);
+        let network = small(head).build().unwrap();
+        let model = Model::new(gpu(), &network, 2, Keep::Everything).unwrap();
+        let mut weights = Weights::initial(&network, 0);
         // Running statistics that a batch would not have.
         for (name, values) in &mut weights.tensors {
             for (i, value) in values.iter_mut().enumerate() {
@@ -231,34 +265,55 @@ fn gradient_in_evaluation() {
             }
         }
         model.load(gpu(), &weights);
+        check_gradient_in_evaluation(&model);
+    }
+    for name in [Name::ResNet18, Name::MobileNetV2] {
+        let network = residual(name);
+        let model = Model::new(gpu(), &network, 2, Keep::Everything).unwrap();
+        model.load(gpu(), &Weights::initial(&network, 0));
+        // Such running statistics would let nothing through so many layers: here, those of a batch.
+        model.set_batch(gpu(), &images(2, 40), &[0, 2]);
         model.set_live(gpu(), 2);
-        let mut plan = model.forward(gpu(), Mode::Eval);
-        plan.extend(model.loss(gpu()));
-        plan.extend(model.backward(gpu(), Mode::Eval, true));
-        let loss = |images: &[f32]| {
-            model.set_batch(gpu(), images, &[0, 2]);
-            model.clear_metrics(gpu());
+        let plan = model.forward(gpu(), Mode::Train);
+        for _ in 0..20 {
             plan.submit(gpu()).unwrap();
-            block_on(model.metrics(gpu())).unwrap().loss()
-        };
-        let images = pictures(2);
-        loss(&images);
-        let gradient = read(&model.gradients.input);
-        // Along the gradient itself the loss changes by its squared length.
-        let squares: f64 = gradient.iter().map(|&value| f64::from(value).powi(2)).sum();
-        assert!(squares > 1e-6, "the gradient is not zero");
-        let reach = 1e-2 / squares.sqrt();
-        let moved = |sign: f64| -> Vec<f32> {
-            images.iter().zip(&gradient).map(|(x, g)| x + (sign * reach * f64::from(*g)) as f32).collect()
-        };
-        let slope = (loss(&moved(1.0)) - loss(&moved(-1.0))) / (2.0 * reach);
-        assert_relative_eq!(slope, squares, max_relative = 0.02);
+        }
+        check_gradient_in_evaluation(&model);
     }
 }
 
+/// Of two images.
+fn check_gradient_in_evaluation(model: &Model) {
+    model.set_live(gpu(), 2);
+    let mut plan = model.forward(gpu(), Mode::Eval);
+    plan.extend(model.loss(gpu()));
+    plan.extend(model.backward(gpu(), Mode::Eval, true));
+    let loss = |images: &[f32]| {
+        model.set_batch(gpu(), images, &[0, 2]);
+        model.clear_metrics(gpu());
+        plan.submit(gpu()).unwrap();
+        block_on(model.metrics(gpu())).unwrap().loss()
+    };
+    let images = images(2, model.network().input()[1]);
+    loss(&images);
+    let gradient = read(model.gradient(Mode::Eval, 0));
+    // Along the gradient itself the loss changes by its squared length.
+    let squares: f64 = gradient.iter().map(|&value| f64::from(value).powi(2)).sum();
+    assert!(squares > 1e-6, "the gradient is not zero");
+    // So far that the loss moves by much more than rounding, and by less than the ReLUs of a deep network bend it; where the
+    // gradient is small, no further than 0.01 in all.
+    let length = squares.sqrt();
+    let reach = (5e-4 / length).min(0.01) / length;
+    let moved = |sign: f64| -> Vec<f32> {
+        images.iter().zip(&gradient).map(|(x, g)| x + (sign * reach * f64::from(*g)) as f32).collect()
+    };
+    let slope = (loss(&moved(1.0)) - loss(&moved(-1.0))) / (2.0 * reach);
+    assert_relative_eq!(slope, squares, max_relative = 0.02);
+}
+
 fn compile_progress() {
-    let spec = small_spec(Head::AvgPool);
-    let model = Model::new(gpu(), &spec, 2, Keep::Everything).unwrap();
+    let network = small(Head::AvgPool).build().unwrap();
+    let model = Model::new(gpu(), &network, 2, Keep::Everything).unwrap();
     model.set_live(gpu(), 2);
     let plan = model.training_step(gpu(), &ADAM);
     let mut calls = Vec::new();

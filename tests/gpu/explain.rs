@@ -12,9 +12,9 @@ use convscope::explain::trust;
 use convscope::explain::{Explanation, Hover, Inside, Lens, Options, Question};
 use convscope::gpu::Gpu;
 use convscope::layout::{padded, unpack_images};
-use convscope::model::{Keep, Model, Optimizer};
+use convscope::nn::{Head, Network, Strided};
+use convscope::nn::{Keep, Model, Optimizer};
 use convscope::ops::relu::Rule;
-use convscope::spec::{Head, Spec};
 use convscope::standing;
 use libtest_mimic::Trial;
 use pollster::block_on;
@@ -66,13 +66,13 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
         weights.tensors.insert(name.clone(), values);
     }
     // A batch that divides none of the counts.
-    let lens = Lens::new(gpu, &golden.spec, 7, |_, _| {}).unwrap();
+    let lens = Lens::new(gpu, &golden.network, 7, |_, _| {}).unwrap();
     lens.load(&weights);
     let images = golden.images();
     let setting = |key: &str| file["settings"][key].as_u64().unwrap() as usize;
     let numbers =
         |key: &str| -> Vec<f64> { file[key].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect() };
-    let [_, height, width] = golden.spec.input;
+    let [_, height, width] = golden.network.input();
 
     let mut found: std::collections::BTreeMap<String, Vec<f32>> = Default::default();
     let mut add = |name: &str, values: Vec<f32>| found.entry(name.into()).or_default().extend(values);
@@ -106,12 +106,12 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
         if n < setting("occluded_pictures") {
             add("occlusion", saliency::occlusion(&lens, picture, question, setting("patch") / 2).unwrap());
         }
-        for block in 0..golden.spec.channels.len() {
+        for block in 0..lens.blocks().len() {
             let number = block + 1;
             add(&format!("grad_cam {number}"), map(Method::GradCam { block }));
             add(&format!("hirescam {number}"), map(Method::HiResCam { block }));
             add(&format!("layercam {number}"), map(Method::LayerCam { block }));
-            let channels = golden.spec.channels[block];
+            let channels = lens.blocks()[block].output[0];
             let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
             add(&format!("contribution {number}"), narrow(saliency::contributions(&inside.blocks[block], channels)));
             if file["settings"]["ablated_blocks"].as_array().unwrap().contains(&number.into()) {
@@ -121,7 +121,9 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
                 add(&format!("channel_ablation {number}"), narrow(drops));
             }
         }
-        let ledger = Ledger::new(&golden.spec, &weights, question, &inside.logits, &inside.blocks.last().unwrap().relu);
+        let ledger =
+            Ledger::exact(&golden.network, &weights, question, &inside.logits, &inside.blocks.last().unwrap().relu)
+                .unwrap();
         near("bias", ledger.bias, numbers("bias")[n]);
         assert!(ledger.residual.abs() <= 1e-5 * ledger.logit_gap.abs(), "picture {n}: residual {}", ledger.residual);
         let sum = ledger.bias + ledger.evidence.iter().map(|&part| f64::from(part)).sum::<f64>();
@@ -175,11 +177,13 @@ fn on_patch(map: &Map, [top, left]: [usize; 2]) -> f64 {
 /// Trains on pictures whose classes differ by a patch only; evidence, occlusion and integrated gradients must lie on it, and
 /// must not for an untrained network.
 fn planted_patch() {
-    let spec = Spec { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Spec::dogs_vs_cats(SIDE, 2) };
+    let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }
+        .build()
+        .unwrap();
     let batch = 32;
     let mut random = ChaCha8Rng::seed_from_u64(1);
-    let weights = trained(&spec, batch, 150, &mut random);
-    let lens = Lens::new(gpu(), &spec, batch, |_, _| {}).unwrap();
+    let weights = trained(&network, batch, 150, &mut random);
+    let lens = Lens::new(gpu(), &network, batch, |_, _| {}).unwrap();
     let question = Question { target: 1, against: 0 };
 
     let mean = |weights: &Weights| -> [f64; 3] {
@@ -200,7 +204,7 @@ fn planted_patch() {
         sums
     };
     let found = mean(&weights);
-    let control = mean(&Weights::initial(&spec, 5));
+    let control = mean(&Weights::initial(&network, 5));
     println!(
         "mass on the patch, in multiples of its area, by evidence, occlusion, integrated gradients: {found:.1?}, untrained {control:.1?}"
     );
@@ -230,9 +234,9 @@ fn true_map_wins(lens: &Lens) {
 }
 
 /// Weights after some steps on planted pictures.
-pub fn trained(spec: &Spec, batch: usize, steps: u32, random: &mut ChaCha8Rng) -> Weights {
-    let model = Model::new(gpu(), spec, batch, Keep::Needed).unwrap();
-    model.load(gpu(), &Weights::initial(spec, 0));
+pub fn trained(network: &Network, batch: usize, steps: u32, random: &mut ChaCha8Rng) -> Weights {
+    let model = Model::new(gpu(), network, batch, Keep::Needed).unwrap();
+    model.load(gpu(), &Weights::initial(network, 0));
     let adam = Optimizer::Adam { weight_decay: 0.0 };
     let step = model.training_step(gpu(), &adam);
     for number in 1..=steps {
@@ -252,15 +256,15 @@ pub fn trained(spec: &Spec, batch: usize, steps: u32, random: &mut ChaCha8Rng) -
 
 /// Where batch norm's scale and shift are zero, a channel says nothing, and is reported dead.
 fn silenced_channel() {
-    let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(20, 2) };
-    let mut weights = Weights::initial(&spec, 0);
+    let network = Strided { channels: vec![5, 6], ..Strided::dogs_vs_cats(20, 2) }.build().unwrap();
+    let mut weights = Weights::initial(&network, 0);
     for key in ["2.weight", "2.bias"] {
         weights.tensors.get_mut(key).unwrap()[3] = 0.0;
     }
-    let lens = Lens::new(gpu(), &spec, 2, |_, _| {}).unwrap();
+    let lens = Lens::new(gpu(), &network, 2, |_, _| {}).unwrap();
     let pixels: Vec<u8> = (0..20 * 20 * 3).map(|i| ((formula(i, 7) + 1.0) * 127.0) as u8).collect();
     let options = Options { against: None, methods: vec![], means: None, standing: standing::Verdict::Unknown };
-    let explanation = Explanation::new(&lens, &weights, &Weights::initial(&spec, 1), &pixels, &options).unwrap();
+    let explanation = Explanation::new(&lens, &weights, &Weights::initial(&network, 1), &pixels, &options).unwrap();
     let dead: Vec<bool> = explanation.channels[0].iter().map(|channel| channel.maximum == 0.0).collect();
     assert_eq!(dead, [false, false, false, true, false]);
     assert_eq!(explanation.channels[0][3].contribution, 0.0);
@@ -277,12 +281,12 @@ fn silenced_channel() {
 /// Where image and network look the same in a mirror, so does the occlusion map: upside down, and left to right.
 fn symmetric_occlusion() {
     const SIDE: usize = 63;
-    let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(SIDE, 2) };
-    let mut weights = Weights::initial(&spec, 0);
+    let network = Strided { channels: vec![5, 6], ..Strided::dogs_vs_cats(SIDE, 2) }.build().unwrap();
+    let mut weights = Weights::initial(&network, 0);
     for key in ["1.weight", "5.weight"] {
         weights.tensors.get_mut(key).unwrap().chunks_mut(9).for_each(|filter| filter.fill(filter[0]));
     }
-    let lens = Lens::new(gpu(), &spec, 16, |_, _| {}).unwrap();
+    let lens = Lens::new(gpu(), &network, 16, |_, _| {}).unwrap();
     lens.load(&weights);
     let question = Question { target: 0, against: 1 };
     let folded = |at: usize| at.min(SIDE - 1 - at) as u32;
@@ -304,9 +308,9 @@ fn symmetric_occlusion() {
 
 /// SmoothGrad's noise is in proportion to the span of the colours: of a picture of one colour it is the gradient.
 fn smooth_gradient() {
-    let spec = Spec { channels: vec![5, 6], ..Spec::dogs_vs_cats(20, 2) };
-    let lens = Lens::new(gpu(), &spec, 8, |_, _| {}).unwrap();
-    lens.load(&Weights::initial(&spec, 0));
+    let network = Strided { channels: vec![5, 6], ..Strided::dogs_vs_cats(20, 2) }.build().unwrap();
+    let lens = Lens::new(gpu(), &network, 8, |_, _| {}).unwrap();
+    lens.load(&Weights::initial(&network, 0));
     let question = Question { target: 0, against: 1 };
     let both = |picture: &[f32]| {
         let smooth = saliency::smooth_gradient(&lens, picture, question).unwrap();
@@ -327,22 +331,22 @@ fn smooth_gradient() {
 
 /// Every value that `hover.json` takes apart is the sum of its products, normalised and cut off at zero.
 fn single_values() {
-    let spec = Spec { channels: vec![5, 6, 7], padding: 1, ..Spec::dogs_vs_cats(24, 2) };
-    let mut weights = Weights::initial(&spec, 0);
+    let network = Strided { channels: vec![5, 6, 7], padding: 1, ..Strided::dogs_vs_cats(24, 2) }.build().unwrap();
+    let mut weights = Weights::initial(&network, 0);
     for (key, values) in &mut weights.tensors {
         if key.ends_with("running_mean") {
             values.iter_mut().enumerate().for_each(|(i, value)| *value = 0.02 * i as f32);
         }
     }
-    let lens = Lens::new(gpu(), &spec, 4, |_, _| {}).unwrap();
+    let lens = Lens::new(gpu(), &network, 4, |_, _| {}).unwrap();
     let pixels: Vec<u8> = (0..24 * 24 * 3).map(|i| ((formula(i, 7) + 1.0) * 127.0) as u8).collect();
     let options =
         Options { against: None, methods: vec![Method::Gradient], means: None, standing: standing::Verdict::Unknown };
-    let explanation = Explanation::new(&lens, &weights, &Weights::initial(&spec, 1), &pixels, &options).unwrap();
+    let explanation = Explanation::new(&lens, &weights, &Weights::initial(&network, 1), &pixels, &options).unwrap();
     let hover = serde_json::to_value(Hover::new(&lens, &weights, &explanation)).unwrap();
     let mut checked = 0;
     for (number, block) in hover["blocks"].as_array().unwrap().iter().enumerate() {
-        let inputs = if number == 0 { 3 } else { spec.channels[number - 1] };
+        let inputs = lens.blocks()[number].input[0];
         for made in block["values"].as_array().unwrap() {
             let number = |key: &str| made[key].as_f64().unwrap();
             let list = |key: &str| -> Vec<f64> {
@@ -364,15 +368,16 @@ fn single_values() {
 
 /// What a picture gets does not depend on those beside it, nor on the batch's size.
 fn batches() {
-    let spec = Spec { channels: vec![5, 6], head: Head::Flatten, ..Spec::dogs_vs_cats(20, 3) };
-    let weights = Weights::initial(&spec, 0);
+    let network =
+        Strided { channels: vec![5, 6], head: Head::Flatten, ..Strided::dogs_vs_cats(20, 3) }.build().unwrap();
+    let weights = Weights::initial(&network, 0);
     let value = |picture: usize, i: usize| if i % padded(3) < 3 { formula(i as u32, picture as u32) } else { 0.0 };
     let fill = |picture: usize, place: &mut [f32]| (0..place.len()).for_each(|i| place[i] = value(picture, i));
     let question = Question { target: 2, against: 0 };
     let results: Vec<_> = [1, 3, 8]
         .into_iter()
         .map(|batch| {
-            let lens = Lens::new(gpu(), &spec, batch, |_, _| {}).unwrap();
+            let lens = Lens::new(gpu(), &network, batch, |_, _| {}).unwrap();
             lens.load(&weights);
             let logits = lens.logits(7, fill).unwrap();
             let mut gradients = vec![Vec::new(); 7];

@@ -8,8 +8,8 @@ use convscope::data::drawn::DrawnPets;
 use convscope::data::prepare::{CHANNELS, to_tensor};
 use convscope::explain::Lens;
 use convscope::layers::{Enough, Gain, Layers, Reading, Repeatability, ResetVerdict, Subjects, study};
-use convscope::model::{Keep, Model, Optimizer};
-use convscope::spec::Spec;
+use convscope::nn::{Keep, Model, Optimizer};
+use convscope::nn::{Network, Strided};
 use libtest_mimic::Trial;
 use pollster::block_on;
 use rand::seq::SliceRandom;
@@ -88,17 +88,19 @@ impl Pictures for Planted {
 /// A block that training has hardly moved must not be missed when put back to its start, one that training has made must be in
 /// use, and the controls must be at chance.
 fn idle_block(seed: u64) {
-    let spec = Spec { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Spec::dogs_vs_cats(SIDE, 2) };
-    let weights = trained(&spec, 32, 150, &mut ChaCha8Rng::seed_from_u64(100 + seed));
+    let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }
+        .build()
+        .unwrap();
+    let weights = trained(&network, 32, 150, &mut ChaCha8Rng::seed_from_u64(100 + seed));
     // The start that the study is told: the true one, but for block 2, which lies within 1 % of where it ended.
-    let mut initial = Weights::initial(&spec, 0);
+    let mut initial = Weights::initial(&network, 0);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     for key in ["5.weight", "6.weight", "6.bias"] {
         let ended = weights.get(key).iter().map(|value| value * random.random_range(0.99..1.01));
         let ended: Vec<f32> = ended.collect();
         initial.tensors.insert(key.into(), ended);
     }
-    let lens = Lens::new(gpu(), &spec, 32, |_, _| {}).unwrap();
+    let lens = Lens::new(gpu(), &network, 32, |_, _| {}).unwrap();
     let (held_out, unlabelled) = (Planted::in_turn(1000 + seed, PICTURES), Planted::class_by_class(2000 + seed, 640));
     let classes = &["one", "other"].map(String::from);
     let subjects =
@@ -145,13 +147,14 @@ fn idle_block(seed: u64) {
 
 /// Neither how many pictures the device takes at once nor the order of unlabelled pictures decides what comes out.
 fn batches_do_not_matter() {
-    let spec = Spec { channels: vec![8, 16], hidden: 16, dropout: 0.0, ..Spec::dogs_vs_cats(SIDE, 2) };
-    let weights = Weights::initial(&spec, 1);
+    let network =
+        Strided { channels: vec![8, 16], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }.build().unwrap();
+    let weights = Weights::initial(&network, 1);
     let (held_out, unlabelled) = (Planted::in_turn(1, 60), Planted::in_turn(2, 90));
     let classes = &["one", "other"].map(String::from);
     let subjects = Subjects { held_out: &held_out, unlabelled: &unlabelled, classes, most: 60, epochs: 1 };
     let [even, odd] = [32, 9].map(|batch| {
-        let lens = Lens::new(gpu(), &spec, batch, |_, _| {}).unwrap();
+        let lens = Lens::new(gpu(), &network, batch, |_, _| {}).unwrap();
         study(&lens, ("initial", &weights), &weights, &subjects, 0, |_| {}).unwrap().0
     });
     assert!(!even.conclusive, "a network that was not trained guesses: {}", even.accuracy);
@@ -204,9 +207,9 @@ impl Pictures for Relabelled {
 const PET_SIDE: usize = 32;
 
 /// Weights after learning these pictures by heart, in `steps` steps over all of them, and the accuracy on them.
-fn learned_by_heart(spec: &Spec, pictures: &Relabelled, steps: u32, seed: u64) -> (Weights, f64) {
-    let model = Model::new(gpu(), spec, pictures.len(), Keep::Needed).unwrap();
-    model.load(gpu(), &Weights::initial(spec, seed));
+fn learned_by_heart(network: &Network, pictures: &Relabelled, steps: u32, seed: u64) -> (Weights, f64) {
+    let model = Model::new(gpu(), network, pictures.len(), Keep::Needed).unwrap();
+    model.load(gpu(), &Weights::initial(network, seed));
     let adam = Optimizer::Adam { weight_decay: 0.0 };
     let step = model.training_step(gpu(), &adam);
     let mut images = vec![0.0; pictures.len() * PET_SIDE * PET_SIDE * CHANNELS];
@@ -227,18 +230,20 @@ fn learned_by_heart(spec: &Spec, pictures: &Relabelled, steps: u32, seed: u64) -
 
 /// Networks that learned random labels by heart, and untrained ones: what the tables and their answers claim of them.
 fn nothing_learned(networks: u64, pictures: usize) {
-    let spec = Spec { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Spec::dogs_vs_cats(PET_SIDE, 2) };
-    let lens = Lens::new(gpu(), &spec, 32, |_, _| {}).unwrap();
+    let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(PET_SIDE, 2) }
+        .build()
+        .unwrap();
+    let lens = Lens::new(gpu(), &network, 32, |_, _| {}).unwrap();
     let mut claims = [[0; 4]; 2];
     for seed in 0..networks {
         let (train, held_out) = (Relabelled::new(seed, 0, 96), Relabelled::new(seed, 1 << 32, pictures));
-        let (memorised, by_heart) = learned_by_heart(&spec, &train, 150, seed);
+        let (memorised, by_heart) = learned_by_heart(&network, &train, 150, seed);
         assert!(by_heart > 0.95, "{by_heart}");
-        let untrained = Weights::initial(&spec, 1000 + seed);
+        let untrained = Weights::initial(&network, 1000 + seed);
         for (kind, weights) in [&memorised, &untrained].into_iter().enumerate() {
             let classes = &["cat", "dog"].map(String::from);
             let subjects = Subjects { held_out: &held_out, unlabelled: &train, classes, most: pictures, epochs: 1 };
-            let initial = Weights::initial(&spec, seed);
+            let initial = Weights::initial(&network, seed);
             let (table, _) = study(&lens, ("last.safetensors", weights), &initial, &subjects, seed, |_| {}).unwrap();
             let found = claimed(&table);
             println!("seed {seed}, {}: {:.1} % right, {found:?}", KINDS[kind], table.accuracy);

@@ -11,7 +11,7 @@ use convscope::explain::learned::{Ascent, Place, maximise, survey};
 use convscope::explain::{Lens, Question};
 use convscope::gpu::Tensor;
 use convscope::layout::{padded, unpack_images};
-use convscope::spec::Spec;
+use convscope::nn::{Mode, Network, Strided};
 use libtest_mimic::Trial;
 use pollster::block_on;
 use rand::{RngExt, SeedableRng};
@@ -30,8 +30,8 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-fn lens(spec: &Spec, weights: &Weights, batch: usize) -> Lens<'static> {
-    let lens = Lens::new(gpu(), spec, batch, |_, _| ()).unwrap();
+fn lens(network: &Network, weights: &Weights, batch: usize) -> Lens<'static> {
+    let lens = Lens::new(gpu(), network, batch, |_, _| ()).unwrap();
     lens.load(weights);
     lens
 }
@@ -69,11 +69,11 @@ impl Pictures for WithGap {
 
 /// Against the maps of one picture at a time; with a dead channel and a batch that is not full.
 fn survey_adds_up() {
-    let spec = Spec { channels: vec![5, 6], hidden: 7, ..Spec::dogs_vs_cats(24, 2) };
-    let mut weights = Weights::initial(&spec, 0);
+    let network = Strided { channels: vec![5, 6], hidden: 7, ..Strided::dogs_vs_cats(24, 2) }.build().unwrap();
+    let mut weights = Weights::initial(&network, 0);
     weights.tensors.get_mut("6.bias").unwrap()[2] = -100.0;
     let pictures = WithGap(DrawnPets::new(0, 0, 11, 24, 1 << 20));
-    let lens = lens(&spec, &weights, 4);
+    let lens = lens(&network, &weights, 4);
     let mut done = Vec::new();
     let order: Vec<usize> = (0..pictures.len()).collect();
     let found = survey(&lens, &pictures, &order, 3, |pictures| done.push(pictures)).unwrap();
@@ -120,13 +120,15 @@ fn survey_adds_up() {
 fn window_and_nothing_else() {
     let geometries = [(17, 3, 0), (17, 3, 1), (17, 5, 0), (17, 5, 1), (16, 3, 0), (18, 3, 0)];
     for (size, kernel, padding) in geometries {
-        let spec = Spec { channels: vec![5, 6], hidden: 7, kernel, padding, ..Spec::dogs_vs_cats(size, 2) };
-        let mut weights = Weights::initial(&spec, 1);
+        let network = Strided { channels: vec![5, 6], hidden: 7, kernel, padding, ..Strided::dogs_vs_cats(size, 2) }
+            .build()
+            .unwrap();
+        let mut weights = Weights::initial(&network, 1);
         // Every value passes ReLU, so that each pixel has its way through all channels.
         for bias in ["2.bias", "6.bias"] {
             weights.tensors.get_mut(bias).unwrap().fill(5.0);
         }
-        let lens = lens(&spec, &weights, 32);
+        let lens = lens(&network, &weights, 32);
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let base: Vec<[f32; 3]> = (0..size * size).map(|_| [(); 3].map(|()| rng.random_range(-1.0..1.0))).collect();
         let write = |place: &mut [f32], changed: Option<usize>| {
@@ -137,9 +139,10 @@ fn window_and_nothing_else() {
             }
         };
         let values = || {
-            let activations = &lens.model().activations;
-            let mut all: Vec<Vec<f32>> = activations.blocks.iter().map(|block| read(&block.conv)).collect();
-            all.push(read(&activations.logits));
+            let model = lens.model();
+            let convs = lens.blocks().iter().map(|block| read(model.value(Mode::Eval, block.conv)));
+            let mut all: Vec<Vec<f32>> = convs.collect();
+            all.push(read(model.logits()));
             all
         };
         lens.forward(1, |_, place| write(place, None), |_| Ok(())).unwrap();
@@ -175,8 +178,9 @@ fn window_and_nothing_else() {
 /// that the whole network has for the picture, wherever that stands.
 fn maximised_pictures_beat_noise() {
     for padding in [0, 1] {
-        let spec = Spec { channels: vec![5, 6, 9], hidden: 7, padding, ..Spec::dogs_vs_cats(48, 2) };
-        let mut weights = Weights::initial(&spec, 2);
+        let network =
+            Strided { channels: vec![5, 6, 9], hidden: 7, padding, ..Strided::dogs_vs_cats(48, 2) }.build().unwrap();
+        let mut weights = Weights::initial(&network, 2);
         for (name, values) in &mut weights.tensors {
             // Statistics about as large as the values, each its own, and biases that leave most channels alive.
             let (first, step) = match name.rsplit('.').next() {
@@ -187,11 +191,11 @@ fn maximised_pictures_beat_noise() {
             };
             values.iter_mut().enumerate().for_each(|(i, value)| *value = first + step * i as f32);
         }
-        let lens = lens(&spec, &weights, 32);
+        let lens = lens(&network, &weights, 32);
         let norm = |number: usize| {
-            let [channels, height, width] = lens.blocks()[number].output;
-            let stages = lens.model().activations.blocks[number].stages.as_ref().unwrap();
-            unpack_images(&read(&stages.norm), 32, channels, height * width)
+            let block = &lens.blocks()[number];
+            let [channels, height, width] = block.output;
+            unpack_images(&read(lens.model().value(Mode::Eval, block.norm)), 32, channels, height * width)
         };
         for (number, block) in lens.blocks().iter().enumerate() {
             let [channels, height, width] = block.output;
@@ -244,8 +248,8 @@ fn maximised_pictures_beat_noise() {
 /// A channel that adds up its window by a filter of plus and minus one wants exactly that picture, and by the negative
 /// scale of batch norm the opposite one.
 fn planted_filter_is_found() {
-    let spec = Spec { channels: vec![4, 5], hidden: 7, ..Spec::dogs_vs_cats(24, 2) };
-    let mut weights = Weights::initial(&spec, 0);
+    let network = Strided { channels: vec![4, 5], hidden: 7, ..Strided::dogs_vs_cats(24, 2) }.build().unwrap();
+    let mut weights = Weights::initial(&network, 0);
     // (output, input, row, column); channels 0 and 1 have the same filter.
     let filter: Vec<f32> = (0..27u32).map(|i| if (i * i / 3) % 2 == 0 { 1.0 } else { -1.0 }).collect();
     assert!(filter.contains(&1.0) && filter.contains(&-1.0));
@@ -253,7 +257,7 @@ fn planted_filter_is_found() {
         weights.tensors.get_mut("1.weight").unwrap()[27 * channel..][..27].copy_from_slice(&filter);
     }
     weights.tensors.get_mut("2.weight").unwrap()[1] = -1.0;
-    let lens = lens(&spec, &weights, 1);
+    let lens = lens(&network, &weights, 1);
     for made in maximise(&lens, 0, &[1, 0], &Ascent::default(), |_| ()).unwrap() {
         let sign = if made.channel == 1 { -1.0 } else { 1.0 };
         let colours = unpack_images(&made.picture, 1, 3, 9);
@@ -267,8 +271,9 @@ fn planted_filter_is_found() {
 
 /// Padding lets values see more than there is.
 fn wide_value_is_driven_up() {
-    let spec = Spec { channels: vec![4, 4, 4, 6], hidden: 7, padding: 1, ..Spec::dogs_vs_cats(20, 2) };
-    let lens = lens(&spec, &Weights::initial(&spec, 0), 2);
+    let network =
+        Strided { channels: vec![4, 4, 4, 6], hidden: 7, padding: 1, ..Strided::dogs_vs_cats(20, 2) }.build().unwrap();
+    let lens = lens(&network, &Weights::initial(&network, 0), 2);
     assert_eq!(lens.blocks()[3].receptive_field, 31);
     let mut done = Vec::new();
     let made = maximise(&lens, 3, &[5, 2], &Ascent::default(), |channels| done.push(channels)).unwrap();

@@ -12,9 +12,9 @@ use convscope::explain::saliency::{Map, Method};
 use convscope::explain::trust::{self, Trust};
 use convscope::explain::verdict::Ranking;
 use convscope::explain::{Explanation, Finding, Lens, Options, predict};
-use convscope::model::{Keep, Model, Optimizer};
+use convscope::nn::{self, Strided};
+use convscope::nn::{Keep, Model, Optimizer};
 use convscope::predictions::confusion;
-use convscope::spec::Spec;
 use convscope::standing::{self, Standing};
 use libtest_mimic::Trial;
 use rand::{RngExt, SeedableRng};
@@ -170,8 +170,8 @@ impl Pictures for Scenes {
     }
 }
 
-fn spec() -> Spec {
-    Spec { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Spec::dogs_vs_cats(SIDE, 2) }
+fn network() -> nn::Network {
+    Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }.build().unwrap()
 }
 
 /// Networks, one after the other, on one model and one lens.
@@ -190,15 +190,15 @@ struct Network {
 impl Laboratory {
     fn new() -> Self {
         Self {
-            model: Model::new(gpu(), &spec(), BATCH, Keep::Needed).unwrap(),
-            lens: Lens::new(gpu(), &spec(), BATCH, |_, _| {}).unwrap(),
-            control: Weights::initial(&spec(), 0x00C0_FFEE),
+            model: Model::new(gpu(), &network(), BATCH, Keep::Needed).unwrap(),
+            lens: Lens::new(gpu(), &network(), BATCH, |_, _| {}).unwrap(),
+            control: Weights::initial(&network(), 0x00C0_FFEE),
         }
     }
 
     /// Trains on scenes of which `batch(step)` gives pixels and classes.
     fn train(&self, seed: u64, steps: u32, mut batch: impl FnMut(u32) -> Vec<(Vec<u8>, u32)>) -> Weights {
-        self.model.load(gpu(), &Weights::initial(&spec(), seed));
+        self.model.load(gpu(), &Weights::initial(&network(), seed));
         let adam = Optimizer::Adam { weight_decay: 0.0 };
         let step = self.model.training_step(gpu(), &adam);
         for number in 1..=steps {
@@ -257,7 +257,7 @@ impl Laboratory {
 
     /// A network with random weights, judged on scenes of a cue.
     fn untrained(&self, seed: u64, cue: Cue) -> Network {
-        self.judged(Weights::initial(&spec(), 5000 + seed), seed, cue)
+        self.judged(Weights::initial(&network(), 5000 + seed), seed, cue)
     }
 
     /// The methods whose maps of `other`, an explanation of the same image, rank the pixels better than guesses do for the

@@ -4,13 +4,11 @@ use image::RgbImage;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::checkpoint::Weights;
 use crate::data::prepare::{CHANNELS, MEAN, STD};
 use crate::explain::Lens;
 use crate::gpu::{GpuError, Plan, Tensor};
 use crate::layout::padded;
-use crate::model::{Activations, Keep, Mode, Model};
-use crate::spec::{Block, Head, Spec};
+use crate::nn::{Keep, Mode, Model, Network, Value};
 
 /// Most pictures that climb together.
 const BATCH: usize = 64;
@@ -111,8 +109,9 @@ pub fn maximise(
 struct Climb<'l, 'gpu> {
     lens: &'l Lens<'gpu>,
     model: Model,
-    number: usize,
-    block: Block,
+    /// What the block's batch norm makes.
+    value: Value,
+    shape: [usize; 3],
     side: usize,
     forward: Plan,
     backward: Plan,
@@ -122,15 +121,15 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
     /// For at most `most` pictures at once, and no more than take the memory of the lens's own batch.
     fn new(lens: &'l Lens<'gpu>, number: usize, most: usize) -> Result<Self, GpuError> {
         let gpu = lens.gpu();
-        let spec = part(lens.spec(), number, lens.blocks()[number].receptive_field);
-        let pixels = |spec: &Spec| spec.input[1] * spec.input[2];
-        let batch = (lens.batch() * pixels(lens.spec()) / pixels(&spec)).min(BATCH).min(most);
-        let model = Model::new(gpu, &spec, batch, Keep::Everything)?;
-        model.load(gpu, &part_of_weights(&pollster::block_on(lens.model().weights(gpu, 0))?, &spec));
+        let network = lens.network().seen_by(number);
+        let pixels = |network: &Network| network.input()[1] * network.input()[2];
+        let batch = (lens.batch() * pixels(lens.network()) / pixels(&network)).min(BATCH).min(most);
+        let model = Model::new(gpu, &network, batch, Keep::Everything)?;
+        model.load(gpu, &pollster::block_on(lens.model().weights(gpu, 0))?);
         model.set_live(gpu, batch);
-        let block = spec.blocks().expect("the model was built from it").remove(number);
-        let (forward, backward) = (model.forward(gpu, Mode::Eval), model.backward_from_norm(gpu, number));
-        Ok(Self { lens, number, block, side: spec.input[1], forward, backward, model })
+        let value = network.blocks()[number].norm;
+        let (forward, backward) = (model.forward(gpu, Mode::Eval), model.backward_from(gpu, value));
+        Ok(Self { lens, value, shape: network.shape(value), side: network.input()[1], forward, backward, model })
     }
 
     /// One picture for each of the channels, at most a batch.
@@ -149,7 +148,7 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
             self.write(&canvases, corner);
             self.forward.submit(self.lens.gpu())?;
             self.backward.submit(self.lens.gpu())?;
-            let gradients = self.read(&self.model.gradients.input.first(each * channels.len()))?;
+            let gradients = self.read(&self.model.gradient(Mode::Eval, 0).first(each * channels.len()))?;
             let left = (ascent.steps - step + 1) as f32 / ascent.steps as f32;
             let blurs = (room.min(BLURS) as f32 * left).ceil() as usize;
             let rate = ascent.rate * left;
@@ -174,18 +173,18 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
 
     /// The gradient of each picture's channel by what batch norm makes: 1 at the centre of its map.
     fn seed(&self, channels: &[usize]) {
-        let [all, height, width] = self.block.output;
+        let [all, height, width] = self.shape;
         let each = height * width * padded(all);
         let mut seed = vec![0.0f32; self.model.batch() * each];
         for (picture, channel) in seed.chunks_mut(each).zip(channels) {
             picture[self.centre(*channel)] = 1.0;
         }
-        self.norm(&self.model.gradients).write(self.lens.gpu(), &seed);
+        self.model.gradient(Mode::Eval, self.value).write(self.lens.gpu(), &seed);
     }
 
     /// The place of a channel's value at the centre of its map.
     fn centre(&self, channel: usize) -> usize {
-        let [all, height, width] = self.block.output;
+        let [all, height, width] = self.shape;
         (height / 2 * width + width / 2) * padded(all) + channel
     }
 
@@ -193,47 +192,20 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
     fn values(&self, canvases: &[Canvas], corner: [usize; 2], channels: &[usize]) -> Result<Vec<f32>, GpuError> {
         self.write(canvases, corner);
         self.forward.submit(self.lens.gpu())?;
-        let [all, height, width] = self.block.output;
+        let [all, height, width] = self.shape;
         let each = height * width * padded(all);
-        let norm = self.read(&self.norm(&self.model.activations).first(each * channels.len()))?;
+        let norm = self.read(&self.model.value(Mode::Eval, self.value).first(each * channels.len()))?;
         Ok(norm.chunks(each).zip(channels).map(|(maps, channel)| maps[self.centre(*channel)]).collect())
     }
 
     fn write(&self, canvases: &[Canvas], corner: [usize; 2]) {
         let windows: Vec<f32> = canvases.iter().flat_map(|canvas| canvas.window(self.side, corner)).collect();
-        self.model.activations.input.write(self.lens.gpu(), &windows);
-    }
-
-    fn norm<'a>(&self, of: &'a Activations) -> &'a Tensor {
-        &of.blocks[self.number].stages.as_ref().expect("the model keeps everything").norm
+        self.model.images().write(self.lens.gpu(), &windows);
     }
 
     fn read(&self, tensor: &Tensor) -> Result<Vec<f32>, GpuError> {
         pollster::block_on(tensor.read(self.lens.gpu()))
     }
-}
-
-/// The network up to block `number`, for one value of it that sees `side` pixels.
-fn part(spec: &Spec, number: usize, side: usize) -> Spec {
-    let [colours, height, width] = spec.input;
-    let (input, padding) =
-        if side <= height.min(width) { ([colours, side, side], 0) } else { (spec.input, spec.padding) };
-    Spec { input, channels: spec.channels[..=number].to_vec(), padding, head: Head::AvgPool, ..spec.clone() }
-}
-
-/// The weights of the first blocks; those of the linear layers, which nothing here depends on, are zero.
-fn part_of_weights(weights: &Weights, part: &Spec) -> Weights {
-    let stored = part.parameters().into_iter().chain(part.statistics());
-    let linear = [0, 1].map(|after| format!("{}.", part.linear_index() + after));
-    let tensors = stored.map(|parameter| {
-        let values = if linear.iter().any(|linear| parameter.name.starts_with(linear)) {
-            vec![0.0; parameter.layout.len()]
-        } else {
-            weights.get(&parameter.name).to_vec()
-        };
-        (parameter.name, values)
-    });
-    Weights { tensors: tensors.collect(), batches: weights.batches }
 }
 
 /// A square picture that is being made, (side, side, 4).

@@ -10,7 +10,7 @@ use crate::data::{Pictures, Rejected, threads};
 use crate::explain::Lens;
 use crate::gpu::GpuError;
 use crate::layout::padded;
-use crate::spec::Block;
+use crate::nn::Block;
 
 /// Share of the pictures below which a channel that fires at all is called quiet.
 const QUIET: f64 = 0.01;
@@ -99,7 +99,7 @@ pub fn survey(
     mut progress: impl FnMut(usize),
 ) -> Result<Survey> {
     let size = pictures.size() as usize;
-    assert_eq!(lens.spec().input[1..], [size, size], "the pictures are not of the network's size");
+    assert_eq!(lens.network().input()[1..], [size, size], "the pictures are not of the network's size");
     let each = lens.picture_len();
     let mut tallies: Vec<Tally> = lens.blocks().iter().map(|block| Tally::new(block, patches)).collect();
     let mut rejected = Vec::new();
@@ -231,6 +231,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Strided;
 
     #[test]
     fn a_crop_holds_the_pixels_of_its_window() {
@@ -244,8 +245,8 @@ mod tests {
 
     #[test]
     fn a_tally_keeps_the_strongest_place_of_each_picture() {
-        let block = Block { input: [3, 5, 5], output: [2, 2, 2], receptive_field: 3, stride: 2, offset: 0 };
-        let mut tally = Tally::new(&block, 2);
+        let network = Strided { channels: vec![2], ..Strided::dogs_vs_cats(5, 2) }.build().unwrap();
+        let mut tally = Tally::new(network.last_block(), 2);
         // The first channel: 1 2 / 5 4, then 0 0 / 0 3, then 5 0 / 0 0, then 6 5 / 0 0. The second never fires.
         for (picture, maps) in [[1.0, 2.0, 5.0, 4.0], [0.0, 0.0, 0.0, 3.0], [5.0, 0.0, 0.0, 0.0], [6.0, 5.0, 0.0, 0.0]]
             .into_iter()

@@ -6,13 +6,17 @@
 //! what it forgets to write, or adds to where it should assign, differs.
 
 mod activation;
-mod avg_pool;
+mod adaptive_avg_pool2d;
+mod add;
 mod batch_norm;
+mod bias;
 mod conv2d;
 mod cross_entropy;
+mod depthwise;
 mod dropout;
 mod linear;
 mod optimizers;
+mod pool2d;
 mod relu;
 
 use convscope::gpu::{Gpu, Plan, Tensor};
@@ -28,11 +32,15 @@ use rand_chacha::ChaCha8Rng;
 pub fn tests() -> Vec<Trial> {
     let tests = [
         conv2d::tests(),
+        depthwise::tests(),
+        bias::tests(),
         batch_norm::tests(),
         activation::tests(),
         relu::tests(),
+        add::tests(),
         dropout::tests(),
-        avg_pool::tests(),
+        adaptive_avg_pool2d::tests(),
+        pool2d::tests(),
         linear::tests(),
         cross_entropy::tests(),
         optimizers::tests(),

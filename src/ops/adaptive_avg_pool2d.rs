@@ -1,4 +1,4 @@
-//! AdaptiveAvgPool2d: `shaders/avg_pool.wgsl`.
+//! AdaptiveAvgPool2d: `shaders/adaptive_avg_pool2d.wgsl`.
 
 use super::vectors;
 use crate::kernel::{kernel, uniform};
@@ -39,7 +39,7 @@ impl Shape {
 
 kernel! {
     /// `y =` means over the windows
-    Forward("avg_pool", forward) {
+    Forward("adaptive_avg_pool2d", forward) {
         constant shape: Shape,
         read x,
         write y,
@@ -50,7 +50,7 @@ kernel! {
 
 kernel! {
     /// `dx =` gradient of the input
-    Backward("avg_pool", backward) {
+    Backward("adaptive_avg_pool2d", backward) {
         constant shape: Shape,
         read dy,
         write dx,

@@ -1,6 +1,6 @@
 use convscope::layout::{pack_images, padded};
-use convscope::ops::avg_pool;
-use convscope::reference::avg_pool as twin;
+use convscope::ops::adaptive_avg_pool2d;
+use convscope::reference::adaptive_avg_pool2d as twin;
 use libtest_mimic::Trial;
 
 use super::{Case, Random, wide};
@@ -41,35 +41,36 @@ const SHAPES: [[usize; 6]; 26] = [
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        trial("kernels::avg_pool::forward", || each_shape("forward", forward)),
-        trial("kernels::avg_pool::backward", || each_shape("backward", backward)),
+        trial("kernels::adaptive_avg_pool2d::forward", || each_shape("forward", forward)),
+        trial("kernels::adaptive_avg_pool2d::backward", || each_shape("backward", backward)),
     ]
 }
 
-fn each_shape(entry: &str, test: fn(&Case, twin::Shape, avg_pool::Shape, &mut Random)) {
+fn each_shape(entry: &str, test: fn(&Case, twin::Shape, adaptive_avg_pool2d::Shape, &mut Random)) {
     for (seed, [n, c, h, w, oh, ow]) in (0..).zip(SHAPES) {
         let twin = twin::Shape { n, c, h, w, oh, ow };
-        let case = Case { gpu: gpu(), name: format!("avg_pool::{entry}, {twin:?}, seed {seed}") };
-        let shape = avg_pool::Shape::new(n, [c, h, w], [oh, ow]);
+        let case = Case { gpu: gpu(), name: format!("adaptive_avg_pool2d::{entry}, {twin:?}, seed {seed}") };
+        let shape = adaptive_avg_pool2d::Shape::new(n, [c, h, w], [oh, ow]);
         test(&case, twin, shape, &mut Random::new(seed));
     }
 }
 
-fn forward(case: &Case, twin: twin::Shape, shape: avg_pool::Shape, random: &mut Random) {
+fn forward(case: &Case, twin: twin::Shape, shape: adaptive_avg_pool2d::Shape, random: &mut Random) {
     let twin::Shape { n, c, h, w, oh, ow } = twin;
     let x = random.around(0.1, 1.0, n * c * h * w);
     let y = case.output(n * oh * ow * padded(c));
-    let kernel = avg_pool::Forward { shape, x: &case.input(&pack_images(&x, n, c, h * w)), y: &y.tensor };
+    let kernel = adaptive_avg_pool2d::Forward { shape, x: &case.input(&pack_images(&x, n, c, h * w)), y: &y.tensor };
     let [got] = case.run(&kernel, [&y]);
     let got = case.unpack(&got, [n, c, oh * ow]);
     case.compare("y", &got, &twin::forward(twin, &wide(&x)));
 }
 
-fn backward(case: &Case, twin: twin::Shape, shape: avg_pool::Shape, random: &mut Random) {
+fn backward(case: &Case, twin: twin::Shape, shape: adaptive_avg_pool2d::Shape, random: &mut Random) {
     let twin::Shape { n, c, h, w, oh, ow } = twin;
     let dy = random.around(0.1, 1.0, n * c * oh * ow);
     let dx = case.output(n * h * w * padded(c));
-    let kernel = avg_pool::Backward { shape, dy: &case.input(&pack_images(&dy, n, c, oh * ow)), dx: &dx.tensor };
+    let kernel =
+        adaptive_avg_pool2d::Backward { shape, dy: &case.input(&pack_images(&dy, n, c, oh * ow)), dx: &dx.tensor };
     let [got] = case.run(&kernel, [&dx]);
     let got = case.unpack(&got, [n, c, h * w]);
     case.compare("dx", &got, &twin::backward(twin, &wide(&dy)));

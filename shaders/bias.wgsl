@@ -1,0 +1,57 @@
+// The bias of a convolution, one number a channel, and its gradient.
+//
+//   y, dy        (n, pixels, channels)   `channels` counts vectors of four
+//   bias, dbias  (channels)
+//   partial      (chunks, channels)
+
+struct Shape {
+    n: u32,
+    pixels: u32,
+    channels: u32,
+    // Pixels, over all images, that one invocation of `backward_sums` takes.
+    chunk: u32,
+}
+
+// uses: step
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> partial: array<vec4<f32>>;
+
+fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return id.x + id.y * groups.x * 64u;
+}
+
+// Pixels of one invocation of `forward`: every threads-th, so that neighbours read side by side.
+const EACH = 16u;
+
+// y += bias. One invocation: up to EACH pixels, one vector of channels.
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
+    let channel = i % shape.channels;
+    let threads = (shape.n * shape.pixels + EACH - 1u) / EACH;
+    if i / shape.channels >= threads { return; }
+    let offset = bias[channel];
+    for (var pixel = i / shape.channels; pixel < shape.n * shape.pixels; pixel += threads) {
+        y[pixel * shape.channels + channel] += offset;
+    }
+}
+
+// partial[chunk] = the sum of dy over a chunk of the live images' pixels. One invocation: one chunk, one vector of channels.
+@compute @workgroup_size(64)
+fn backward_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
+    let channel = i % shape.channels;
+    let first = i / shape.channels * shape.chunk;
+    if first >= shape.n * shape.pixels { return; }
+    let end = min(first + shape.chunk, step.live * shape.pixels);
+    var sum = vec4<f32>();
+    for (var pixel = first; pixel < end; pixel++) {
+        sum += dy[pixel * shape.channels + channel];
+    }
+    partial[i] = sum;
+}

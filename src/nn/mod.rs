@@ -1,0 +1,20 @@
+//! Networks: what they are, and how they run on a device.
+//!
+//! A [`Spec`] lists layers in PyTorch's terms; an [`Architecture`] names a known list. [`Spec::build`] works out the
+//! [`Network`]: every shape, key and receptive field. A [`Model`] is a network on a device: `fuse.rs` decides which of its
+//! operations become one kernel, and each file of `layer/` holds the kernels of one, forward and backward.
+
+mod architecture;
+mod fuse;
+mod layer;
+mod model;
+mod network;
+mod optimizer;
+mod spec;
+
+pub use architecture::{Architecture, Head, Known, Name, Strided};
+pub use fuse::training_bytes;
+pub use model::{Keep, Metrics, Mode, Model};
+pub use network::{Block, Field, Network, Node, Parameter, Start, Value};
+pub use optimizer::Optimizer;
+pub use spec::{Layer, Named, Op, Spec, SpecError};

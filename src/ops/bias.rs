@@ -1,0 +1,90 @@
+//! The bias of a convolution: `shaders/bias.wgsl`.
+
+use super::conv2d::{Parts, SumWeight};
+use super::{Step, vectors};
+use crate::gpu::{Gpu, Plan, Tensor};
+use crate::kernel::{kernel, uniform};
+
+uniform! {
+    /// Sizes.
+    pub struct Shape {
+        /// Images in a batch.
+        pub n: u32,
+        /// Height times width.
+        pub pixels: u32,
+        /// Vectors of channels.
+        pub channels: u32,
+        /// Pixels that one invocation of [`BackwardSums`] takes.
+        pub chunk: u32,
+    }
+}
+
+/// Pixels that one invocation of [`Forward`] takes: EACH in bias.wgsl.
+pub const EACH: u64 = 16;
+
+impl Shape {
+    /// Shape for `n` images of `channels` x `pixels`.
+    pub fn new(n: usize, channels: usize, pixels: usize) -> Self {
+        // A software driver stops an invocation's loops after 65,535 turns in all.
+        let chunk = (n * pixels).div_ceil(256).clamp(64, 60_000);
+        let [n, pixels, channels, chunk] = [n, pixels, vectors(channels), chunk].map(|size| size as u32);
+        Self { n, pixels, channels, chunk }
+    }
+
+    /// 32-bit numbers that [`Shape::backward`] needs for its partial sums: none, where one chunk is all.
+    pub fn partial_len(&self) -> usize {
+        if self.chunks() == 1 { 0 } else { (self.chunks() * u64::from(self.channels) * 4) as usize }
+    }
+
+    /// Parts that the gradient is added up from.
+    pub fn chunks(&self) -> u64 {
+        (u64::from(self.n) * u64::from(self.pixels)).div_ceil(self.chunk.into())
+    }
+
+    /// Adds `dbias =` sum of dy over the live images. `partials` is room for [`Shape::partial_len`] numbers.
+    #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
+    pub fn backward(
+        &self,
+        gpu: &Gpu,
+        plan: &mut Plan,
+        place: &str,
+        step: &Tensor,
+        dy: &Tensor,
+        partials: &Tensor,
+        dbias: &Tensor,
+    ) {
+        let partial = if self.chunks() == 1 { dbias } else { partials };
+        plan.add(gpu, place, &BackwardSums { shape: *self, step, dy, partial });
+        if self.chunks() > 1 {
+            let shape = Parts { len: self.channels, chunks: self.chunks() as u32 };
+            plan.add(gpu, place, &SumWeight { shape, partials, dweight: dbias });
+        }
+    }
+
+    fn values(&self) -> u64 {
+        4 * u64::from(self.n) * u64::from(self.pixels) * u64::from(self.channels)
+    }
+}
+
+kernel! {
+    /// `y += bias`
+    Forward("bias", forward) {
+        constant shape: Shape,
+        read bias,
+        write y,
+    }
+    threads |shape| (u64::from(shape.n) * u64::from(shape.pixels)).div_ceil(EACH) * u64::from(shape.channels);
+    flops |shape| shape.values();
+}
+
+kernel! {
+    /// `partial[chunk] =` sum of dy over one chunk of the live images' pixels
+    BackwardSums("bias", backward_sums) {
+        constant shape: Shape,
+        uniform step: Step,
+        read dy,
+        write partial,
+    }
+    threads |shape| shape.chunks() * u64::from(shape.channels);
+    flops |shape| shape.values();
+}

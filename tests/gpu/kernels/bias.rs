@@ -1,0 +1,61 @@
+use convscope::gpu::Plan;
+use convscope::layout::{pack_images, padded};
+use convscope::ops::bias;
+use convscope::reference::{Summed, bias as twin};
+use libtest_mimic::Trial;
+
+use super::batch_norm::SHAPES;
+use super::{Case, Random, wide};
+use crate::common::trial;
+use crate::gpu;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        trial("kernels::bias::forward", || each_shape("forward", forward)),
+        trial("kernels::bias::backward", || each_shape("backward", backward)),
+    ]
+}
+
+/// The shapes of batch norm, whose sums go in the same chunks: with random numbers and with integers.
+fn each_shape(entry: &str, test: fn(&Case, twin::Shape, usize, bool, &mut Random)) {
+    for (seed, [n, c, hw, live]) in (0..).zip(SHAPES) {
+        let twin = twin::Shape { n, c, hw };
+        for integers in [false, true] {
+            let kind = if integers { "integers" } else { "random" };
+            let case = Case { gpu: gpu(), name: format!("bias::{entry}, {twin:?}, live {live}, {kind}, seed {seed}") };
+            test(&case, twin, live, integers, &mut Random::new(seed));
+        }
+    }
+}
+
+fn compare(case: &Case, what: &str, got: &[f32], want: Summed<f64>, exact: bool) {
+    case.compare(what, got, &if exact { Summed::exact(want.value) } else { want });
+}
+
+fn forward(case: &Case, twin: twin::Shape, _live: usize, integers: bool, random: &mut Random) {
+    let twin::Shape { n, c, hw } = twin;
+    let x = random.numbers(integers, n * c * hw);
+    let bias = random.numbers(integers, c);
+    let y = case.changing(&pack_images(&x, n, c, hw));
+    let shape = bias::Shape::new(n, c, hw);
+    let [got] = case.run(&bias::Forward { shape, bias: &case.input(&pack_images(&bias, 1, c, 1)), y: &y.tensor }, [&y]);
+    let want = twin::forward(twin, &wide(&x), &wide(&bias));
+    compare(case, "y", &case.unpack(&got, [n, c, hw]), want, integers);
+}
+
+fn backward(case: &Case, twin: twin::Shape, live: usize, integers: bool, random: &mut Random) {
+    let twin::Shape { n, c, hw } = twin;
+    let dy = random.numbers(integers, n * c * hw);
+    let shape = bias::Shape::new(n, c, hw);
+    let partial = case.output(shape.partial_len());
+    let dbias = case.output(padded(c));
+    let (step, dy_tensor) = (case.live(live), case.input(&pack_images(&dy, n, c, hw)));
+    let mut plan = Plan::new();
+    shape.backward(case.gpu, &mut plan, "test", &step, &dy_tensor, &partial.tensor, &dbias.tensor);
+    let [got, _] = case.run_plan(&plan, [&dbias, &partial]);
+    let live = twin::Shape { n: live, ..twin };
+    let mut want = twin::backward(live, &wide(&dy[..live.elements()]));
+    // The longest chain of additions: a chunk's pixels, then the chunks.
+    want.terms = (live.n * hw).min(shape.chunk as usize) + shape.chunks() as usize;
+    compare(case, "dbias", &case.unpack(&got, [1, c, 1]), want, integers);
+}
