@@ -10,6 +10,10 @@ use crate::ops::{
     activation, adaptive_avg_pool2d, avg_pool2d, batch_norm, bias, conv2d, depthwise, dropout, linear, max_pool2d, relu,
 };
 
+/// The most weights of a linear layer that runs as one. A larger one is a convolution of maps of one value, with filters of one: its
+/// weights lie alike, and the kernels of convolutions load each of them once for many images.
+const MAX_LINEAR: usize = 1 << 18;
+
 /// One or more operations that run together.
 pub(super) struct Stage {
     /// What runs.
@@ -155,6 +159,11 @@ fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
         Op::Linear { out_features } => {
             let [channels, height, width] = input;
             let inputs = height * width * padded(channels);
+            if inputs * out_features > MAX_LINEAR {
+                let shape = conv2d::Shape::new(batch, [inputs, 1, 1], out_features, [1; 2], 1, 0);
+                let bias = Some(bias::Shape::new(batch, out_features, 1));
+                return Kind::layer(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape), bias });
+            }
             Kind::layer(layer::Linear { shape: linear::Shape::new(batch, inputs, out_features) })
         }
         Op::Add => Kind::Add,

@@ -1,13 +1,14 @@
 //! Tensors, plans and the model around the kernels.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use convscope::bench::fastest;
 use convscope::checkpoint::Weights;
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
-use convscope::layout::pack_images;
-use convscope::nn::{Architecture, Head, Keep, Known, Mode, Model, Name, Network, Optimizer, Strided};
+use convscope::layout::{pack_images, unpack_images};
+use convscope::nn::{Architecture, Head, Keep, Known, Mode, Model, Name, Network, Op, Optimizer, Spec, Strided};
 use convscope::ops::conv2d::Kernels;
 use convscope::ops::{adaptive_avg_pool2d, relu};
 use libtest_mimic::Trial;
@@ -30,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::what_a_model_keeps_changes_nothing", keeping_changes_nothing),
         trial("engine::what_a_deep_model_keeps_changes_no_gradient", keeping_changes_no_gradient),
         trial("engine::the_gradient_of_the_pictures_in_evaluation", gradient_in_evaluation),
+        trial("engine::a_large_linear_layer_is_the_sum_that_it_stands_for", a_large_linear_layer),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
     ]
 }
@@ -309,6 +311,63 @@ fn check_gradient_in_evaluation(model: &Model) {
     };
     let slope = (loss(&moved(1.0)) - loss(&moved(-1.0))) / (2.0 * reach);
     assert_relative_eq!(slope, squares, max_relative = 0.02);
+}
+
+/// A linear layer so large that it runs as a convolution, against sums in f64; of a batch that is not full.
+fn a_large_linear_layer() {
+    let layers = [
+        Op::Conv2d { out_channels: 6, kernel_size: 3, stride: 1, padding: 0, groups: 1, bias: true },
+        Op::Flatten,
+        Op::Linear { out_features: 301 },
+        Op::Linear { out_features: 3 },
+    ];
+    let network = Spec { input: [3, 17, 17], layers: layers.map(Into::into).into() }.build().unwrap();
+    let (inputs, outputs, batch, live) = (6 * 15 * 15, 301, 5, 3);
+    for kernels in KERNELS {
+        let gpu = gpu_with(kernels);
+        let model = Model::new(gpu, &network, batch, Keep::Needed).unwrap();
+        let weights = Weights::initial(&network, 0);
+        model.load(gpu, &weights);
+        model.set_batch(gpu, &pictures(batch), &[0, 1, 2, 0, 1]);
+        model.set_step(gpu, &ADAM, 1e-3, live, 5, 1);
+        let mut plan = model.forward(gpu, Mode::Train);
+        plan.extend(model.loss(gpu));
+        plan.extend(model.backward(gpu, Mode::Train, false));
+        plan.submit(gpu).unwrap();
+
+        let read = |tensor: &Tensor, channels, pixels| {
+            unpack_images(&block_on(tensor.read::<f32>(gpu)).unwrap(), batch, channels, pixels)
+        };
+        let (x, y) = (read(model.value(Mode::Train, 2), 6, 225), read(model.value(Mode::Train, 3), outputs, 1));
+        let (dx, dy) = (read(model.gradient(Mode::Train, 2), 6, 225), read(model.gradient(Mode::Train, 3), outputs, 1));
+        let (weight, bias) = (weights.get("2.weight"), weights.get("2.bias"));
+        let product = |a: f32, b: f32| f64::from(a) * f64::from(b);
+        let gradients: BTreeMap<_, _> = block_on(model.weight_gradients(gpu)).unwrap().into_iter().collect();
+        for output in 0..outputs {
+            let row = &weight[output * inputs..][..inputs];
+            for image in 0..live {
+                let sum: f64 = row.iter().zip(&x[image * inputs..]).map(|(&w, &x)| product(w, x)).sum();
+                assert_abs_diff_eq!(
+                    y[image * outputs + output],
+                    (sum + f64::from(bias[output])) as f32,
+                    epsilon = 1e-5
+                );
+            }
+            let sum: f64 = (0..live).map(|image| f64::from(dy[image * outputs + output])).sum();
+            assert_abs_diff_eq!(gradients["2.bias"][output], sum as f32, epsilon = 1e-6);
+        }
+        for input in (0..inputs).step_by(7) {
+            for image in 0..live {
+                let sum: f64 = (0..outputs).map(|o| product(weight[o * inputs + input], dy[image * outputs + o])).sum();
+                assert_abs_diff_eq!(dx[image * inputs + input], sum as f32, epsilon = 1e-6);
+            }
+            for output in (0..outputs).step_by(11) {
+                let sum: f64 = (0..live).map(|i| product(dy[i * outputs + output], x[i * inputs + input])).sum();
+                assert_abs_diff_eq!(gradients["2.weight"][output * inputs + input], sum as f32, epsilon = 1e-6);
+            }
+        }
+        assert!(gradients["2.weight"].iter().any(|value| value.abs() > 1e-4), "they are not all zero");
+    }
 }
 
 fn compile_progress() {
