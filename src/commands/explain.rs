@@ -278,8 +278,10 @@ fn write(parent: &Path, subject: &Subject, weights: &Weights, page: &ExplainPage
     super::write_images(&folder, &images)?;
 
     for (number, (block, geometry)) in (1..).zip(explanation.inside.blocks.iter().zip(lens.blocks())) {
-        for (values, name) in [(&block.conv, "conv"), (&block.norm, "norm"), (&block.relu, "relu")] {
-            write_npy(&folder, &format!("block-{number}-{name}"), values, &geometry.output)?;
+        // Pooling may stand between them.
+        let values = [(&block.conv, geometry.conv), (&block.norm, geometry.norm), (&block.relu, geometry.value)];
+        for ((values, value), name) in values.into_iter().zip(["conv", "norm", "relu"]) {
+            write_npy(&folder, &format!("block-{number}-{name}"), values, &lens.network().shape(value))?;
         }
     }
     let [_, height, width] = lens.blocks().last().context("there is at least one block")?.output;
