@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::DeviceArgs;
-use super::model::{built, check_geometry};
+use super::model::{check_geometry, network};
 use super::train::BATCH;
 use crate::data::drawn;
 use crate::nn::{Network, Strided};
@@ -74,7 +74,7 @@ impl StepArgs {
     /// # Errors
     /// When the images are too small for it.
     pub fn network(&self) -> Result<Network> {
-        built(&Strided::dogs_vs_cats(self.size, 2).into(), 2)
+        network(&Strided::dogs_vs_cats(self.size, 2).into())
     }
 }
 

@@ -75,9 +75,7 @@ impl SummaryArgs {
     pub fn network(&self) -> Result<Network> {
         self.model.check()?;
         check_batch(self.batch).map_err(|error| error.typed())?;
-        let architecture = self.model.architecture(self.classes);
-        let classes = if self.model.file().is_some() { architecture.classes() } else { self.classes };
-        built(&architecture, classes)
+        network(&self.model.architecture(self.classes))
     }
 }
 
@@ -167,12 +165,20 @@ impl ModelArgs {
     }
 }
 
-/// The network that the options describe, for so many classes.
+/// The network that the options describe.
 ///
 /// # Errors
 /// When there is none, naming the options.
+pub(super) fn network(architecture: &Architecture) -> Result<Network> {
+    architecture.build().map_err(|error| typed(architecture, &error))
+}
+
+/// The same, where it is to tell so many classes apart.
+///
+/// # Errors
+/// When it does not, too.
 pub fn built(architecture: &Architecture, classes: usize) -> Result<Network> {
-    let network = architecture.build().map_err(|error| typed(architecture, &error))?;
+    let network = network(architecture)?;
     let made = network.classes();
     if made != classes {
         bail!(
@@ -188,8 +194,7 @@ pub fn built(architecture: &Architecture, classes: usize) -> Result<Network> {
 /// When it cannot, naming the options.
 pub(super) fn check_geometry(architecture: &Architecture, batch: usize) -> Result<()> {
     check_batch(batch).map_err(|error| error.typed())?;
-    let network = architecture.build().map_err(|error| typed(architecture, &error))?;
-    if batch < network.least_batch() {
+    if batch < network(architecture)?.least_batch() {
         bail!("--batch {batch}: batch norm cannot learn from one map of 1 x 1: raise --batch or --size");
     }
     Ok(())
@@ -225,7 +230,7 @@ mod tests {
     use super::*;
 
     /// The network that a text describes, for images of 64 pixels.
-    fn network(text: &str) -> Result<Network, String> {
+    fn listed(text: &str) -> Result<Network, String> {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = folder.path().join("model.toml");
         fs::write(&file, text).expect("a temporary file can be written");
@@ -244,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_documentation_is_a_network() {
-        let network = network(example()).unwrap();
+        let network = listed(example()).unwrap();
         assert_eq!((network.classes(), network.blocks().len()), (2, 2));
         assert_eq!(network.blocks().iter().map(|block| block.output).collect::<Vec<_>>(), [[16, 32, 32], [32, 16, 16]]);
         let keys: Vec<_> = network.parameters().into_iter().map(|parameter| parameter.name).collect();
@@ -269,7 +274,7 @@ mod tests {
             ("layers = [", "layer = [", "unknown field `layer`"),
         ] {
             assert!(example().contains(from), "{from}");
-            let error = network(&example().replacen(from, to, 1)).unwrap_err();
+            let error = listed(&example().replacen(from, to, 1)).unwrap_err();
             assert!(error.contains(told), "{to}: {error}");
         }
         assert!(

@@ -59,13 +59,10 @@ fn ledgers(lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Ve
         Err(_) => readable[index] = false,
     };
     lens.forward(pictures.len(), make, |range| {
-        let logits = lens.read_logits(range.len())?;
-        let questions: Vec<Question> = range
-            .clone()
-            .zip(&logits)
-            .map(|(index, logits)| Question::of_class(logits, pictures.label(index) as usize))
-            .collect();
-        made.extend(range.zip(Ledger::of_batch(lens, weights, &questions)?));
+        let (first, images) = (range.start, range.len());
+        let question =
+            |image: usize, logits: &[f32]| Question::of_class(logits, pictures.label(first + image) as usize);
+        made.extend(range.zip(Ledger::of_batch(lens, weights, images, question)?));
         Ok(())
     })?;
     made.retain(|&(index, _)| readable[index]);

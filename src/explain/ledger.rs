@@ -57,16 +57,23 @@ impl Ledger {
             .unwrap_or_else(|| Self::first_order(lens.network(), question, logits, maps, &last.gradient))
     }
 
-    /// Draws up those of the first images of a lens's batch, after [`Lens::forward`], each by its question.
+    /// Draws up those of the first images of a lens's batch, after [`Lens::forward`]; `question` decides from an image's place in the
+    /// batch and its logits what is asked of it.
     ///
     /// # Errors
     /// When the device failed, or a logit is not finite.
-    pub fn of_batch(lens: &Lens, weights: &Weights, questions: &[Question]) -> Result<Vec<Self>, GpuError> {
-        let (network, images) = (lens.network(), questions.len());
+    pub fn of_batch(
+        lens: &Lens,
+        weights: &Weights,
+        images: usize,
+        question: impl Fn(usize, &[f32]) -> Question,
+    ) -> Result<Vec<Self>, GpuError> {
+        let network = lens.network();
         let last = network.blocks().len() - 1;
         let (maps, logits) = (lens.outputs(last, images)?, lens.read_logits(images)?);
+        let questions: Vec<Question> = (0..images).map(|image| question(image, &logits[image])).collect();
         let gradients =
-            if network.linear_tail().is_none() { Some(lens.output_gradients(last, questions)?) } else { None };
+            if network.linear_tail().is_none() { Some(lens.output_gradients(last, &questions)?) } else { None };
         let ledger = |image: usize| {
             let (question, logits, maps) = (questions[image], &logits[image], &maps[image]);
             match &gradients {

@@ -180,9 +180,7 @@ fn shots(
     let mut ledgers = Vec::new();
     let make = |index: usize, place: &mut [f32]| prepare::to_tensor(&photos[index], false, place);
     lens.forward(chosen.len(), make, |range| {
-        let logits = lens.read_logits(range.len())?;
-        let questions: Vec<Question> = logits.iter().map(|logits| Question::of(logits, None)).collect();
-        ledgers.extend(Ledger::of_batch(lens, weights, &questions)?);
+        ledgers.extend(Ledger::of_batch(lens, weights, range.len(), |_, logits| Question::of(logits, None))?);
         Ok(())
     })?;
     let mut shot = |judged: &Judged, pixels: Vec<u8>, ledger: &Ledger| {

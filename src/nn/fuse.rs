@@ -93,7 +93,6 @@ pub(super) fn stages(gpu: &Gpu, network: &Network, batch: usize, keep: Keep) -> 
 /// gradients and the optimiser's memory; without the room that kernels need while they run.
 pub fn training_bytes(network: &Network, batch: usize) -> usize {
     let nodes = network.nodes();
-    let is_view = |op: Op| matches!(op, Op::Identity | Op::Flatten | Op::Dropout { p: 0.0 } | Op::Dropout2d { p: 0.0 });
     let kept =
         groups(nodes, Keep::Needed).into_iter().filter(|&[first, last]| first < last || !is_view(nodes[first].op));
     let made = kept.map(|[_, last]| nodes[last].output);
@@ -103,9 +102,21 @@ pub fn training_bytes(network: &Network, batch: usize) -> usize {
     4 * (2 * maps + 4 * weights)
 }
 
+/// Whether an operation changes no number, in any mode.
+fn is_view(op: Op) -> bool {
+    matches!(op, Op::Identity | Op::Flatten | Op::Dropout { p: 0.0 } | Op::Dropout2d { p: 0.0 })
+}
+
 impl Kind {
     fn layer(layer: impl Layer + 'static) -> Self {
         Self::Layer(Box::new(layer))
+    }
+
+    fn biased(layer: impl Layer + 'static, bias: Option<bias::Shape>) -> Self {
+        match bias {
+            Some(bias) => Self::layer(layer::Biased { layer, bias }),
+            None => Self::layer(layer),
+        }
     }
 }
 
@@ -134,17 +145,17 @@ fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
             let bias = bias.then(|| bias::Shape::new(batch, channels, pixels));
             if groups > 1 {
                 let shape = depthwise::Shape::new(batch, input, kernel_size, stride, padding);
-                return Kind::layer(layer::Depthwise { conv: depthwise::Depthwise::new(shape), bias });
+                return Kind::biased(layer::Depthwise { conv: depthwise::Depthwise::new(shape) }, bias);
             }
             let shape = conv2d::Shape::new(batch, input, out_channels, [kernel_size; 2], stride, padding);
-            Kind::layer(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape), bias })
+            Kind::biased(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape) }, bias)
         }
         Op::BatchNorm2d => Kind::layer(layer::BatchNorm2d { shape: norm_shape(node, batch) }),
         Op::ReLU | Op::ReLU6 => {
             let shape = relu::Shape { len: (batch * pixels * padded(channels) / 4) as u32 };
             if node.op == Op::ReLU { Kind::layer(layer::Relu { shape }) } else { Kind::layer(layer::Relu6 { shape }) }
         }
-        Op::Dropout { p } | Op::Dropout2d { p } if p > 0.0 => {
+        Op::Dropout { .. } | Op::Dropout2d { .. } if !is_view(node.op) => {
             Kind::Dropout(layer::Dropout { shape: dropout_shape(node, batch, dropouts) })
         }
         Op::MaxPool2d { kernel_size, stride, padding } => {
@@ -162,7 +173,7 @@ fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
             if inputs * out_features > MAX_LINEAR {
                 let shape = conv2d::Shape::new(batch, [inputs, 1, 1], out_features, [1; 2], 1, 0);
                 let bias = Some(bias::Shape::new(batch, out_features, 1));
-                return Kind::layer(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape), bias });
+                return Kind::biased(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape) }, bias);
             }
             Kind::layer(layer::Linear { shape: linear::Shape::new(batch, inputs, out_features) })
         }

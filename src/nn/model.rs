@@ -292,15 +292,9 @@ impl Model {
         let acts = |stage: &Stage| stage.output > from && !self.passes(mode, stage);
         for (stage, bound) in self.stages.iter().zip(&self.bound).filter(|(stage, _)| acts(stage)) {
             let [x, y] = [stage.inputs[0], stage.output].map(|value| self.value(mode, value));
-            let mut build = self.build(gpu, &mut plan, mode, Rule::Gradient, stage, bound);
-            match &stage.kind {
-                Kind::Layer(layer) => layer.forward(&mut build, x, y),
-                Kind::Dropout(layer) => layer.forward(&mut build, x, y),
-                Kind::Add => {
-                    let b = self.value(mode, stage.inputs[1]);
-                    build.add(&add::Forward { shape: sum_shape(y), a: x, b, y });
-                }
-                Kind::View => {}
+            match stage.layer() {
+                Some(layer) => layer.forward(&mut self.build(gpu, &mut plan, mode, Rule::Gradient, stage, bound), x, y),
+                None => add_up(gpu, &mut plan, &stage.place, [x, self.value(mode, stage.inputs[1])], y),
             }
         }
         plan
@@ -370,7 +364,7 @@ impl Model {
             _ => unreachable!("a value serves one or two layers"),
         };
         let y = self.gradients[home].as_ref().expect("what serves two layers has a gradient");
-        plan.add(gpu, place, &add::Forward { shape: sum_shape(y), a, b, y });
+        add_up(gpu, plan, place, [a, b], y);
         y
     }
 
@@ -533,8 +527,10 @@ impl Stage {
     }
 }
 
-fn sum_shape(y: &Tensor) -> add::Shape {
-    add::Shape { len: (y.len() / 4) as u32 }
+/// Adds `y = a + b`.
+fn add_up(gpu: &Gpu, plan: &mut Plan, place: &str, [a, b]: [&Tensor; 2], y: &Tensor) {
+    let shape = add::Shape { len: (y.len() / 4) as u32 };
+    plan.add(gpu, place, &add::Forward { shape, a, b, y });
 }
 
 /// Of each value of a network of so many nodes, whose tensor holds it in training, and in evaluation: what a view makes lies

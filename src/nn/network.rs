@@ -158,19 +158,11 @@ impl Spec {
         in_range("input", channels, 1..=MAX_SIZE, "1 to 8192 channels of an image")?;
         in_range("input", height.min(width), 1..=MAX_SIZE, "1 to 8192 pixels")?;
         in_range("input", height.max(width), 1..=MAX_SIZE, "1 to 8192 pixels")?;
-        let mut builder = Builder {
-            input: self.input,
-            nodes: Vec::new(),
-            starts: BTreeSet::new(),
-            begun: 0,
-            vectors: BTreeSet::new(),
-        };
+        let mut builder = Builder::new(self.input);
         builder.sequence("", 0, &self.layers, 0, true)?;
         builder.finish()
     }
-}
 
-impl Spec {
     /// The same with the blocks, counted from 1, that are wanted; the layers before the first block and behind the last stay.
     ///
     /// # Errors
@@ -242,8 +234,8 @@ fn in_range(
 }
 
 struct Builder {
-    input: [usize; 3],
-    nodes: Vec<Node>,
+    /// What there is so far, still without blocks.
+    network: Network,
     /// The nodes that a block begins with.
     starts: BTreeSet<usize>,
     /// Where the layer ends that the last block begins with.
@@ -253,6 +245,11 @@ struct Builder {
 }
 
 impl Builder {
+    fn new(input: [usize; 3]) -> Self {
+        let network = Network { input, nodes: Vec::new(), blocks: Vec::new() };
+        Self { network, starts: BTreeSet::new(), begun: 0, vectors: BTreeSet::new() }
+    }
+
     /// Appends layers, numbered from `first`; `blocks` says whether blocks may begin among them. Returns the value that they make of
     /// `value`.
     fn sequence(
@@ -268,7 +265,7 @@ impl Builder {
             let key = [prefix, &name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
             let begins = blocks && layer.begins_block();
             if begins {
-                self.starts.insert(self.nodes.len());
+                self.starts.insert(self.network.nodes.len());
             }
             let blocks = blocks && !begins;
             value = match layer {
@@ -289,11 +286,11 @@ impl Builder {
                 }
             };
             if begins {
-                if self.starts.last() == Some(&self.nodes.len()) {
+                if self.starts.last() == Some(&self.network.nodes.len()) {
                     let problem = "a block without a layer".into();
                     return Err(SpecError::Layer { place: format!("Sequential {name}"), problem });
                 }
-                self.begun = self.nodes.len();
+                self.begun = self.network.nodes.len();
             }
         }
         Ok(value)
@@ -301,22 +298,13 @@ impl Builder {
 
     /// The same operations for other images, without padding.
     fn again(nodes: &[Node], input: [usize; 3]) -> Result<Vec<Node>, SpecError> {
-        let mut builder =
-            Self { input, nodes: Vec::new(), starts: BTreeSet::new(), begun: 0, vectors: BTreeSet::new() };
+        let mut builder = Self::new(input);
         for node in nodes {
             builder.op(node.key.clone(), node.op.without_padding(), node.inputs.clone())?;
         }
-        builder.nodes.iter_mut().zip(nodes).for_each(|(node, old)| node.block = old.block);
-        Ok(builder.nodes)
-    }
-
-    /// Channels, height and width of a value.
-    fn shape(&self, value: Value) -> [usize; 3] {
-        value.checked_sub(1).map_or(self.input, |node| self.nodes[node].output)
-    }
-
-    fn field(&self, value: Value) -> Field {
-        value.checked_sub(1).map_or(Field::PIXEL, |node| self.nodes[node].field)
+        let mut made = builder.network.nodes;
+        made.iter_mut().zip(nodes).for_each(|(node, old)| node.block = old.block);
+        Ok(made)
     }
 
     /// Appends one operation.
@@ -325,8 +313,8 @@ impl Builder {
         let block = if Layer::Op(op).is_head() { None } else { self.starts.len().checked_sub(1) };
         let place = place(op, &key, block);
         let problem = |problem: String| SpecError::Layer { place: place.clone(), problem };
-        let input = self.shape(inputs[0]);
-        let field = self.field(inputs[0]);
+        let input = self.network.shape(inputs[0]);
+        let field = self.network.field(inputs[0]);
         let [channels, height, width] = input;
         let of_maps =
             !matches!(op, Op::Linear { .. } | Op::ReLU | Op::ReLU6 | Op::Dropout { .. } | Op::Identity | Op::Add);
@@ -399,7 +387,7 @@ impl Builder {
                 (input, field)
             }
             Op::Add => {
-                let other = self.shape(inputs[1]);
+                let other = self.network.shape(inputs[1]);
                 if other != input {
                     let [first, second] = [input, other].map(|[c, h, w]| format!("{c} maps of {h} x {w}"));
                     return Err(problem(format!(
@@ -410,20 +398,20 @@ impl Builder {
                     let problem = "one of path and shortcut makes maps, the other a vector: expected the same of both";
                     return Err(SpecError::Layer { place, problem: problem.into() });
                 }
-                (input, field.together(self.field(inputs[1])))
+                (input, field.together(self.network.field(inputs[1])))
             }
             Op::BatchNorm2d | Op::ReLU | Op::ReLU6 | Op::Flatten | Op::Identity => (input, field),
         };
         let signed = match op {
             Op::ReLU | Op::ReLU6 => false,
             Op::Conv2d { .. } | Op::BatchNorm2d | Op::Linear { .. } => true,
-            _ => inputs.iter().any(|value| value.checked_sub(1).is_none_or(|node| self.nodes[node].signed)),
+            _ => inputs.iter().any(|&value| self.network.signed(value)),
         };
         let node = Node { op, key, inputs, input, output, field, signed, block: None };
         node.check_turns(&place)?;
         let flattens = node.op == Op::Flatten;
-        self.nodes.push(node);
-        let value = self.nodes.len();
+        self.network.nodes.push(node);
+        let value = self.network.nodes.len();
         if flat || flattens {
             self.vectors.insert(value);
         }
@@ -431,7 +419,7 @@ impl Builder {
     }
 
     fn finish(self) -> Result<Network, SpecError> {
-        let Self { input, mut nodes, starts, begun, .. } = self;
+        let Self { network: Network { input, mut nodes, .. }, starts, begun, .. } = self;
         let problem = |place: &str, problem: &str| SpecError::Layer { place: place.into(), problem: problem.into() };
         if starts.is_empty() {
             return Err(problem("the network", "it has no convolution"));

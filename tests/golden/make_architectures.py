@@ -41,7 +41,6 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from make_golden import (
-    TRAINING_STEPS,
     checksum,
     fan_in,
     formula,
@@ -49,6 +48,7 @@ from make_golden import (
     rounded,
     start_value,
     tensor_record,
+    train,
     training_record,
     write_json,
 )
@@ -251,28 +251,11 @@ def first_step(name, size, dtype):
     }
 
 
-def train(name, size, dtype, optimizer_class, settings):
-    """Losses of TRAINING_STEPS steps on one batch, then the logits in evaluation mode, and the optimizer."""
-    model = build_model(name, size, dtype)
-    images, labels = make_batch(size, dtype)
-    optimizer = optimizer_class(model.parameters(), **settings)
-    losses = []
-    for _ in range(TRAINING_STEPS):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    with torch.no_grad():
-        logits = model.eval()(images)
-    return losses, logits, optimizer
-
-
 def run_all(name, size, dtype):
     """Everything that is compared between float64 and float32."""
     results = first_step(name, size, dtype)
     results["training"] = {
-        key: train(name, size, dtype, optimizer, settings | {"lr": size["lr"][key]})
+        key: train(build_model(name, size, dtype), *make_batch(size, dtype), optimizer, settings | {"lr": size["lr"][key]})
         for key, (optimizer, settings) in OPTIMIZERS.items()
     }
     return results

@@ -215,10 +215,8 @@ def first_step(size, dtype):
     }
 
 
-def train(size, dtype, optimizer_class, settings):
+def train(model, images, labels, optimizer_class, settings):
     """Losses of TRAINING_STEPS steps on one batch, then the logits in evaluation mode, and the optimizer."""
-    model = build_model(size, dtype)
-    images, labels = make_batch(size, dtype)
     optimizer = optimizer_class(model.parameters(), **settings)
     losses = []
     for _ in range(TRAINING_STEPS):
@@ -235,7 +233,9 @@ def train(size, dtype, optimizer_class, settings):
 def run_all(size, dtype):
     """Everything that is compared between float64 and float32."""
     results = first_step(size, dtype)
-    results["training"] = {name: train(size, dtype, *optimizer) for name, optimizer in OPTIMIZERS.items()}
+    results["training"] = {
+        name: train(build_model(size, dtype), *make_batch(size, dtype), *optimizer) for name, optimizer in OPTIMIZERS.items()
+    }
     return results
 
 

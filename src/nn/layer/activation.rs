@@ -38,8 +38,7 @@ impl Layer for Activation {
         let [gamma, beta] = b.gamma_beta();
         let partial = &b.scratch.partials.first(self.norm.partial_len());
         b.add(&activation::BackwardSums { shape, step, x, dy, gamma, beta, mean, variance, partial });
-        self.norm.combine_gradients(b);
-        let [dgamma, dbeta] = [0, 1].map(|index: usize| &b.trained[index].gradient);
+        let [dgamma, dbeta] = self.norm.combine_gradients(b);
         if let Some(dx) = dx {
             b.add(&activation::Backward { shape, step, x, dy, gamma, beta, mean, variance, dgamma, dbeta, dx });
         }

@@ -28,13 +28,15 @@ impl BatchNorm2d {
         });
     }
 
-    /// In training, from the partial sums in the scratch to the gradients of factor and offset.
-    pub(super) fn combine_gradients(&self, b: &mut Build<'_>) {
+    /// In training, from the partial sums in the scratch to the gradients of factor and offset, which it returns.
+    pub(super) fn combine_gradients<'a>(&self, b: &mut Build<'a>) -> [&'a Tensor; 2] {
         let (shape, step) = (self.shape, b.step);
         let partials = &b.scratch.partials.first(shape.partial_len());
-        let [sum_gamma, sum_beta] = [0, 1].map(|index: usize| &b.trained[index].gradient);
+        let trained = b.trained;
+        let [sum_gamma, sum_beta] = [&trained[0].gradient, &trained[1].gradient];
         let variance = &b.norm_statistics().batch_variance;
         b.add(&batch_norm::BackwardCombine { shape, step, partials, variance, sum_gamma, sum_beta });
+        [sum_gamma, sum_beta]
     }
 }
 
@@ -81,8 +83,7 @@ impl Layer for BatchNorm2d {
             (Mode::Train, _) => {
                 let partial = &b.scratch.partials.first(shape.partial_len());
                 b.add(&batch_norm::BackwardSums { shape, step, x, dy, mean, partial });
-                self.combine_gradients(b);
-                let [dgamma, dbeta] = [0, 1].map(|index: usize| &b.trained[index].gradient);
+                let [dgamma, dbeta] = self.combine_gradients(b);
                 if let Some(dx) = dx {
                     b.add(&batch_norm::Backward { shape, step, x, dy, gamma, mean, variance, dgamma, dbeta, dx });
                 }

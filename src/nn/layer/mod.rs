@@ -12,7 +12,7 @@ mod relu;
 
 pub(super) use activation::Activation;
 pub(super) use batch_norm::BatchNorm2d;
-pub(super) use conv2d::{Conv2d, Depthwise};
+pub(super) use conv2d::{Biased, Conv2d, Depthwise};
 pub(super) use dropout::Dropout;
 pub(super) use linear::Linear;
 pub(super) use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
