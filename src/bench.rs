@@ -127,17 +127,34 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// When the device failed, the loss is not finite or weights have not moved.
     pub fn time_steps(&mut self, repeats: &Repeats) -> Result<Vec<f64>> {
-        let Self { gpu, model, training_step, steps, .. } = self;
-        let seconds = time(gpu, repeats, || {
-            *steps += 1;
-            model.set_step(gpu, &ADAM, LR, model.batch(), SEED, *steps);
-            training_step.submit(gpu)
-        })?;
+        let seconds = time(self.gpu, repeats, || self.submit_step())?;
         self.check()?;
         Ok(seconds)
     }
 
-    /// Times the forward pass of the evaluation likewise.
+    /// Seconds a step where none is waited for but the last of `steps`, as in an epoch.
+    ///
+    /// # Errors
+    /// As [`Bench::time_steps`].
+    pub fn time_queued(&mut self, steps: usize) -> Result<f64> {
+        let started = Instant::now();
+        let mut last = None;
+        for _ in 0..steps {
+            last = Some(self.submit_step()?);
+        }
+        self.gpu.wait(last)?;
+        let seconds = started.elapsed().as_secs_f64() / steps as f64;
+        self.check()?;
+        Ok(seconds)
+    }
+
+    fn submit_step(&mut self) -> Result<wgpu::SubmissionIndex, GpuError> {
+        self.steps += 1;
+        self.model.set_step(self.gpu, &ADAM, LR, self.model.batch(), SEED, self.steps);
+        self.training_step.submit(self.gpu)
+    }
+
+    /// Times the forward pass of the evaluation, each from submission to completion. Returns seconds.
     ///
     /// # Errors
     /// When the device failed.

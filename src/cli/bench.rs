@@ -5,10 +5,13 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::DeviceArgs;
-use super::model::{check_geometry, network};
+use super::model::{ModelArgs, check_geometry, network};
 use super::train::BATCH;
 use crate::data::drawn;
 use crate::nn::{Network, Strided};
+
+/// Classes that the timed networks tell apart.
+const CLASSES: usize = 2;
 
 /// What `bench` times.
 #[derive(Debug, Subcommand)]
@@ -23,9 +26,9 @@ pub enum BenchCommand {
 #[derive(Args, Debug)]
 #[command(allow_negative_numbers = true)]
 pub struct StepArgs {
-    /// Side of the pictures, in pixels
-    #[arg(long, default_value_t = drawn::SIZE)]
-    pub size: usize,
+    /// Which network.
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Pictures a training step
     #[arg(long, default_value_t = BATCH)]
     pub batch: usize,
@@ -66,15 +69,16 @@ impl StepArgs {
         if !(1..=1_000_000).contains(&self.steps) {
             bail!("--steps {}: expected 1 to 1000000", self.steps);
         }
-        check_geometry(&Strided::dogs_vs_cats(self.size, 2).into(), self.batch)
+        self.model.check()?;
+        check_geometry(&self.model.architecture(CLASSES), self.batch)
     }
 
     /// The network to time.
     ///
     /// # Errors
-    /// When the images are too small for it.
+    /// When there is none, naming the options.
     pub fn network(&self) -> Result<Network> {
-        network(&Strided::dogs_vs_cats(self.size, 2).into())
+        network(&self.model.architecture(CLASSES))
     }
 }
 
@@ -96,7 +100,7 @@ impl ScalingArgs {
         let batches: Vec<_> = self.batches.iter().map(|batch| Work { size: drawn::SIZE, batch: *batch }).collect();
         let sizes: Vec<_> = self.sizes.iter().map(|size| Work { size: *size, batch: BATCH }).collect();
         for Work { size, batch } in batches.iter().chain(&sizes) {
-            check_geometry(&Strided::dogs_vs_cats(*size, 2).into(), *batch)?;
+            check_geometry(&Strided::dogs_vs_cats(*size, CLASSES).into(), *batch)?;
         }
         Ok([batches, sizes])
     }

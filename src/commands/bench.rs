@@ -19,11 +19,17 @@ const SHORT: Repeats = Repeats { warm_up: 1, timed: 200, within: Duration::from_
 struct StepReport {
     images_per_s: f64,
     step_ms: Milliseconds,
+    /// Where no step is waited for but the last.
+    queued_images_per_s: f64,
     size: usize,
     batch: usize,
     steps: usize,
     #[serde(flatten)]
     setting: Setting,
+    /// Kernels of a step.
+    dispatches: usize,
+    /// Bytes that they read and write, each argument once.
+    bytes: u64,
     compile_s: f64,
     peak_rss_mb: Option<f64>,
     eval_images_per_s: f64,
@@ -31,7 +37,8 @@ struct StepReport {
 
 pub(super) fn step(arguments: &StepArgs) -> Result<()> {
     arguments.check()?;
-    let StepArgs { size, batch, steps, json, .. } = *arguments;
+    let StepArgs { batch, steps, json, .. } = *arguments;
+    let size = arguments.model.size;
     let gpu = super::open(&arguments.device)?;
     if !json {
         super::say_adapter(&gpu);
@@ -39,14 +46,18 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
     let mut bench = Bench::new(&gpu, &arguments.network()?, batch, Keep::Needed)?;
     let repeats = Repeats { warm_up: 3, timed: steps, within: Duration::MAX };
     let step_ms = Milliseconds::of(bench.time_steps(&repeats)?);
+    let queued_s = bench.time_queued(steps)?;
     let evaluation_ms = Milliseconds::of(bench.time_evaluation(&repeats)?);
     let report = StepReport {
         images_per_s: step_ms.images_per_s(batch),
         step_ms,
+        queued_images_per_s: batch as f64 / queued_s,
         size,
         batch,
         steps,
         setting: Setting::of(&gpu),
+        dispatches: bench.training_step.len(),
+        bytes: bench.training_step.bytes(),
         compile_s: bench.compile_seconds(),
         peak_rss_mb: super::peak_rss_mb(),
         eval_images_per_s: evaluation_ms.images_per_s(batch),
@@ -61,6 +72,8 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
         let Milliseconds { min, median, max } = times;
         say(format!("{what} {:8.1} images/s  {median:8.2} ms, {min:.2} .. {max:.2}", times.images_per_s(batch)));
     }
+    say(format!("queued   {:8.1} images/s, where only the last training step is waited for", report.queued_images_per_s));
+    say(format!("a step   {} kernels, {:.1} MB read and written", report.dispatches, 1e-6 * report.bytes as f64));
     if let Some(peak) = report.peak_rss_mb {
         say(format!("memory   {peak:.0} MB of the process at most"));
     }

@@ -98,6 +98,11 @@ impl Plan {
         self.dispatches.is_empty()
     }
 
+    /// Bytes that its kernels read and write, where each takes each of its arguments once.
+    pub fn bytes(&self) -> u64 {
+        self.dispatches.iter().map(|dispatch| dispatch.bytes).sum()
+    }
+
     /// Submits all kernels in one pass, without waiting.
     ///
     /// # Errors
