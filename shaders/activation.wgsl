@@ -13,15 +13,17 @@ struct Shape {
     n: u32,
     pixels: u32,
     channels: u32,
-    // Pixels, over all images, that one invocation of `backward_sums` takes.
+    // Pixels, over all images, that one workgroup of `backward_sums` takes.
     chunk: u32,
+    // Vectors of channels that it takes. Divides 64.
+    columns: u32,
     layer: u32,
     threshold: u32,
     scale: f32,
     eps: f32,
 }
 
-// uses: step, mask
+// uses: step, mask, sums
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -62,23 +64,31 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
 }
 
-// partial[chunk] = sum of dz * (x - mean), and sum of dz, over the live images. One invocation: one chunk, one vector of channels.
+// partial[chunk] = sum of dz * (x - mean), and sum of dz, over the live images. One workgroup: one chunk, `columns` vectors of
+// channels. Its invocations stand in rows of so many, and a row takes every rows-th pixel of an image.
 @compute @workgroup_size(64)
-fn backward_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
-    let channel = i % shape.channels;
-    let first = i / shape.channels * shape.chunk;
-    if first >= shape.n * shape.pixels { return; }
+fn backward_sums(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = group.x + group.y * groups.x;
+    let tiles = (shape.channels + shape.columns - 1u) / shape.columns;
+    let own = i % tiles * shape.columns + local % shape.columns;
+    let channel = min(own, shape.channels - 1u);
+    let first = i / tiles * shape.chunk;
     let end = min(first + shape.chunk, step.live * shape.pixels);
     let centre = mean[channel];
     let slope = inverseSqrt(variance[channel] + shape.eps) * gamma[channel];
     let offset = beta[channel];
     var products = vec4<f32>();
     var sum = vec4<f32>();
-    for (var image = first / shape.pixels; image * shape.pixels < end; image++) {
+    let images = (end + shape.pixels - 1u) / shape.pixels;
+    for (var image = first / shape.pixels; image < images; image++) {
         let factor = mask(image * shape.channels + channel);
+        let start = max(first, image * shape.pixels);
         let stop = min(end, (image + 1u) * shape.pixels);
-        for (var pixel = max(first, image * shape.pixels); pixel < stop; pixel++) {
+        for (var pixel = start + local / shape.columns; pixel < stop; pixel += 64u / shape.columns) {
             let at = pixel * shape.channels + channel;
             let distance = x[at] - centre;
             let dz = select(vec4<f32>(), dy[at] * factor, distance * slope + offset > vec4<f32>());
@@ -86,8 +96,13 @@ fn backward_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_work
             sum += dz;
         }
     }
-    partial[2u * i] = products;
-    partial[2u * i + 1u] = sum;
+    products = add_rows(local, shape.columns, products);
+    sum = add_rows(local, shape.columns, sum);
+    if local < shape.columns && own < shape.channels && first < shape.n * shape.pixels {
+        let at = 2u * (i / tiles * shape.channels + own);
+        partial[at] = products;
+        partial[at + 1u] = sum;
+    }
 }
 
 // dx = gamma / sqrt(variance + eps) * (dz - (dbeta + xhat * dgamma) / count), xhat = (x - mean) / sqrt(variance + eps).

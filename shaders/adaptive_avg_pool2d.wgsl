@@ -63,9 +63,9 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let image = i / s.channels / s.w / s.h;
     // Row iy lies in the windows o with o * h / oh < iy + 1 and (o + 1) * h / oh > iy.
     var sum = vec4<f32>();
-    for (var oy = iy * s.oh / s.h; oy * s.h < (iy + 1u) * s.oh; oy++) {
+    for (var oy = iy * s.oh / s.h; oy < s.oh && oy * s.h < (iy + 1u) * s.oh; oy++) {
         let rows = window_end(oy, s.h, s.oh) - window_start(oy, s.h, s.oh);
-        for (var ox = ix * s.ow / s.w; ox * s.w < (ix + 1u) * s.ow; ox++) {
+        for (var ox = ix * s.ow / s.w; ox < s.ow && ox * s.w < (ix + 1u) * s.ow; ox++) {
             let columns = window_end(ox, s.w, s.ow) - window_start(ox, s.w, s.ow);
             sum += dy[((image * s.oh + oy) * s.ow + ox) * s.channels + channel] / f32(rows * columns);
         }

@@ -6,20 +6,23 @@
 // In training, mean and biased variance come from the live images of the batch (`statistics`, then `combine`, which also
 // moves the running ones); in evaluation the running ones take their place as arguments of the same `forward`.
 //
-// The statistics are made in chunks of pixels, each shifted by its own first value and then merged by the formula of
-// Chan, Golub and LeVeque (1983), so that a mean far from zero costs no digits.
+// The statistics are made in chunks of pixels, each shifted by its own first value, so that a mean far from zero costs no digits. A
+// workgroup takes one chunk and `columns` vectors of channels: its invocations stand in rows of so many, and a row takes every
+// rows-th pixel.
 
 struct Shape {
     n: u32,
     pixels: u32,
     channels: u32,
-    // Pixels, over all images, that one invocation of `statistics` and `backward_sums` takes.
+    // Pixels, over all images, that one workgroup of `statistics` and `backward_sums` takes.
     chunk: u32,
+    // Vectors of channels that it takes. Divides 64.
+    columns: u32,
     eps: f32,
     momentum: f32,
 }
 
-// uses: step
+// uses: step, sums
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -52,46 +55,79 @@ fn count(chunk: u32) -> u32 {
     return clamp(live, chunk * shape.chunk, (chunk + 1u) * shape.chunk) - chunk * shape.chunk;
 }
 
-// partial[chunk] = mean and sum of squared distances from it. One invocation: one chunk, one vector of channels.
+// Which chunk and which vector of channels an invocation works on.
+struct Place {
+    chunk: u32,
+    channel: u32,
+}
+
+fn place(local: u32, group: vec3<u32>, groups: vec3<u32>) -> Place {
+    let i = group.x + group.y * groups.x;
+    let tiles = (shape.channels + shape.columns - 1u) / shape.columns;
+    return Place(i / tiles, i % tiles * shape.columns + local % shape.columns);
+}
+
+// Whether an invocation stores the results of its place: it stands in row 0, and there are such a chunk and channel.
+fn stores(local: u32, at: Place) -> bool {
+    return local < shape.columns && at.channel < shape.channels && at.chunk * shape.chunk < shape.n * shape.pixels;
+}
+
+// partial[chunk] = mean and sum of squared distances from it.
 @compute @workgroup_size(64)
-fn statistics(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
-    let channel = i % shape.channels;
-    let chunk = i / shape.channels;
-    let first = chunk * shape.chunk;
-    if first >= shape.n * shape.pixels { return; }
-    let pixels = count(chunk);
-    let shift = x[first * shape.channels + channel];
+fn statistics(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let at = place(local, group, groups);
+    let first = at.chunk * shape.chunk;
+    let channel = min(at.channel, shape.channels - 1u);
+    let pixels = count(at.chunk);
+    let shift = x[min(first, shape.n * shape.pixels - 1u) * shape.channels + channel];
     var sum = vec4<f32>();
     var squares = vec4<f32>();
-    for (var pixel = first; pixel < first + pixels; pixel++) {
-        let value = x[pixel * shape.channels + channel] - shift;
+    for (var pixel = local / shape.columns; pixel < pixels; pixel += 64u / shape.columns) {
+        let value = x[(first + pixel) * shape.channels + channel] - shift;
         sum += value;
         squares += value * value;
     }
-    let size = f32(max(pixels, 1u));
-    partial[2u * i] = shift + sum / size;
-    partial[2u * i + 1u] = squares - sum * sum / size;
+    sum = add_rows(local, shape.columns, sum);
+    squares = add_rows(local, shape.columns, squares);
+    if stores(local, at) {
+        let size = f32(max(pixels, 1u));
+        let i = 2u * (at.chunk * shape.channels + at.channel);
+        partial[i] = shift + sum / size;
+        partial[i + 1u] = squares - sum * sum / size;
+    }
 }
 
 // batch_mean, batch_variance = those of the batch; the running ones move towards them, the variance in its unbiased form.
-// One invocation: one vector of channels.
+// One workgroup: one vector of channels, each invocation every 64th chunk.
 @compute @workgroup_size(64)
-fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let channel = invocation(id, groups);
+fn combine(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let channel = group.x + group.y * groups.x;
     if channel >= shape.channels { return; }
-    let chunks = (step.live * shape.pixels + shape.chunk - 1u) / shape.chunk;
-    var total = 0.0;
-    var mean = vec4<f32>();
-    var squares = vec4<f32>();
-    for (var chunk = 0u; chunk < chunks; chunk++) {
-        let size = f32(count(chunk));
+    let live = step.live * shape.pixels;
+    let total = f32(live);
+    let chunks = (live + shape.chunk - 1u) / shape.chunk;
+    let shift = partials[2u * channel];
+    var sum = vec4<f32>();
+    for (var chunk = local; chunk < chunks; chunk += 64u) {
+        sum += (partials[2u * (chunk * shape.channels + channel)] - shift) * f32(count(chunk));
+    }
+    let mean = shift + add_all(local, sum) / total;
+    var part = vec4<f32>();
+    for (var chunk = local; chunk < chunks; chunk += 64u) {
         let i = 2u * (chunk * shape.channels + channel);
         let distance = partials[i] - mean;
-        mean += distance * (size / (total + size));
-        squares += partials[i + 1u] + distance * distance * (total * size / (total + size));
-        total += size;
+        part += partials[i + 1u] + distance * distance * f32(count(chunk));
     }
+    let squares = add_rows(local, 1u, part);
+    if local > 0u { return; }
     batch_mean[channel] = mean;
     batch_variance[channel] = squares / total;
     running_mean[channel] = mix(running_mean[channel], mean, shape.momentum);
@@ -117,39 +153,52 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
 }
 
-// partial[chunk] = sum of dy * (x - mean), and sum of dy. One invocation: one chunk, one vector of channels.
+// partial[chunk] = sum of dy * (x - mean), and sum of dy.
 @compute @workgroup_size(64)
-fn backward_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
-    let channel = i % shape.channels;
-    let chunk = i / shape.channels;
-    let first = chunk * shape.chunk;
-    if first >= shape.n * shape.pixels { return; }
+fn backward_sums(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let at = place(local, group, groups);
+    let channel = min(at.channel, shape.channels - 1u);
     let centre = mean[channel];
     var products = vec4<f32>();
     var sum = vec4<f32>();
-    for (var pixel = first; pixel < first + count(chunk); pixel++) {
-        let at = pixel * shape.channels + channel;
-        products += dy[at] * (x[at] - centre);
-        sum += dy[at];
+    for (var pixel = local / shape.columns; pixel < count(at.chunk); pixel += 64u / shape.columns) {
+        let i = (at.chunk * shape.chunk + pixel) * shape.channels + channel;
+        products += dy[i] * (x[i] - centre);
+        sum += dy[i];
     }
-    partial[2u * i] = products;
-    partial[2u * i + 1u] = sum;
+    products = add_rows(local, shape.columns, products);
+    sum = add_rows(local, shape.columns, sum);
+    if stores(local, at) {
+        let i = 2u * (at.chunk * shape.channels + at.channel);
+        partial[i] = products;
+        partial[i + 1u] = sum;
+    }
 }
 
-// sum_gamma, sum_beta = the gradients of gamma and beta. One invocation: one vector of channels.
+// sum_gamma, sum_beta = the gradients of gamma and beta. One workgroup: one vector of channels, each invocation every 64th chunk.
 @compute @workgroup_size(64)
-fn backward_combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let channel = invocation(id, groups);
+fn backward_combine(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let channel = group.x + group.y * groups.x;
     if channel >= shape.channels { return; }
     let chunks = (step.live * shape.pixels + shape.chunk - 1u) / shape.chunk;
     var products = vec4<f32>();
     var sum = vec4<f32>();
-    for (var chunk = 0u; chunk < chunks; chunk++) {
+    for (var chunk = local; chunk < chunks; chunk += 64u) {
         let i = 2u * (chunk * shape.channels + channel);
         products += partials[i];
         sum += partials[i + 1u];
     }
+    products = add_rows(local, 1u, products);
+    sum = add_rows(local, 1u, sum);
+    if local > 0u { return; }
     sum_gamma[channel] = products * inverseSqrt(variance[channel] + shape.eps);
     sum_beta[channel] = sum;
 }

@@ -8,11 +8,13 @@ struct Shape {
     n: u32,
     pixels: u32,
     channels: u32,
-    // Pixels, over all images, that one invocation of `backward_sums` takes.
+    // Pixels, over all images, that one workgroup of `backward_sums` takes.
     chunk: u32,
+    // Vectors of channels that it takes. Divides 64.
+    columns: u32,
 }
 
-// uses: step
+// uses: step, sums
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -41,17 +43,26 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
 }
 
-// partial[chunk] = the sum of dy over a chunk of the live images' pixels. One invocation: one chunk, one vector of channels.
+// partial[chunk] = the sum of dy over a chunk of the live images' pixels. One workgroup: one chunk, `columns` vectors of channels. Its
+// invocations stand in rows of so many, and a row takes every rows-th pixel.
 @compute @workgroup_size(64)
-fn backward_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
-    let channel = i % shape.channels;
-    let first = i / shape.channels * shape.chunk;
-    if first >= shape.n * shape.pixels { return; }
+fn backward_sums(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = group.x + group.y * groups.x;
+    let tiles = (shape.channels + shape.columns - 1u) / shape.columns;
+    let own = i % tiles * shape.columns + local % shape.columns;
+    let channel = min(own, shape.channels - 1u);
+    let first = i / tiles * shape.chunk;
     let end = min(first + shape.chunk, step.live * shape.pixels);
-    var sum = vec4<f32>();
-    for (var pixel = first; pixel < end; pixel++) {
-        sum += dy[pixel * shape.channels + channel];
+    var part = vec4<f32>();
+    for (var pixel = first + local / shape.columns; pixel < end; pixel += 64u / shape.columns) {
+        part += dy[pixel * shape.channels + channel];
     }
-    partial[i] = sum;
+    let sum = add_rows(local, shape.columns, part);
+    if local < shape.columns && own < shape.channels && first < shape.n * shape.pixels {
+        partial[i / tiles * shape.channels + own] = sum;
+    }
 }

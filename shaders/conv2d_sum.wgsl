@@ -1,4 +1,4 @@
-// dweight = the sum of its partials, in the order of the chunks, so that a run repeats to the bit. Serves other gradients
+// dweight = the sum of its partials, in a fixed order, so that a run repeats to the bit. Serves other gradients
 // that are made in chunks, too.
 //
 //   partials (chunks, len), dweight (len)   `len` counts vectors of four
@@ -6,20 +6,31 @@
 struct Parts {
     len: u32,
     chunks: u32,
+    // Vectors of dweight that one workgroup adds up. Divides 64.
+    columns: u32,
 }
+
+// uses: sums
 
 @group(0) @binding(0) var<uniform> shape: Parts;
 @group(0) @binding(1) var<storage, read> partials: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> dweight: array<vec4<f32>>;
 
-// One invocation: one vector of dweight.
+// One workgroup: `columns` vectors of dweight. Its invocations stand in rows of so many, and a row adds up every rows-th chunk.
 @compute @workgroup_size(64)
-fn sum(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 64u;
-    if i >= shape.len { return; }
-    var sum = vec4<f32>();
-    for (var chunk = 0u; chunk < shape.chunks; chunk++) {
-        sum += partials[chunk * shape.len + i];
+fn sum(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = (group.x + group.y * groups.x) * shape.columns + local % shape.columns;
+    let column = min(i, shape.len - 1u);
+    var part = vec4<f32>();
+    for (var chunk = local / shape.columns; chunk < shape.chunks; chunk += 64u / shape.columns) {
+        part += partials[chunk * shape.len + column];
     }
-    dweight[i] = sum;
+    let sum = add_rows(local, shape.columns, part);
+    if local < shape.columns && i < shape.len {
+        dweight[i] = sum;
+    }
 }

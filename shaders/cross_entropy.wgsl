@@ -11,7 +11,7 @@ struct Shape {
     width: u32,
 }
 
-// uses: step
+// uses: step, sums
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -53,8 +53,8 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let most = largest(image);
     loss[image] = log(exp_sum(image, most)) + (most - logit(image, labels[image]));
     var first = 0u;
-    while first + 1u < shape.classes && logit(image, first) < most {
-        first += 1u;
+    for (var k = 1u; k < shape.classes && logit(image, first) < most; k++) {
+        first = k;
     }
     correct[image] = u32(first == labels[image]);
 }
@@ -80,19 +80,19 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
 }
 
 // loss_sum += the live images' losses; counts += correct images, images, images whose loss is not finite.
-// Only the bits tell what is not finite: a shader may assume that all its numbers are. One invocation in all.
-@compute @workgroup_size(1)
-fn accumulate() {
-    var sum = 0.0;
-    var right = 0u;
-    var broken = 0u;
-    for (var image = 0u; image < min(step.live, shape.n); image++) {
-        sum += losses[image];
-        right += hits[image];
-        broken += u32((bitcast<u32>(losses[image]) & 0x7fffffffu) >= 0x7f800000u);
+// Only the bits tell what is not finite: a shader may assume that all its numbers are. One workgroup, each invocation every 64th image.
+@compute @workgroup_size(64)
+fn accumulate(@builtin(local_invocation_index) local: u32) {
+    // Loss, correct, not finite. There are too few images in a batch for a count to be inexact.
+    var part = vec4<f32>();
+    for (var image = local; image < min(step.live, shape.n); image += 64u) {
+        let broken = (bitcast<u32>(losses[image]) & 0x7fffffffu) >= 0x7f800000u;
+        part += vec4<f32>(losses[image], f32(hits[image]), f32(broken), 0.0);
     }
-    loss_sum[0] += sum;
-    counts[0] += right;
+    let sums = add_rows(local, 1u, part);
+    if local > 0u { return; }
+    loss_sum[0] += sums.x;
+    counts[0] += u32(sums.y);
     counts[1] += step.live;
-    counts[2] += broken;
+    counts[2] += u32(sums.z);
 }

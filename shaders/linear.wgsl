@@ -10,9 +10,12 @@ struct Shape {
     n: u32,
     inputs: u32,
     outputs: u32,
+    // Results that one workgroup of `forward` makes, and of `backward_weight`. Both divide 64.
+    columns: u32,
+    gradient_columns: u32,
 }
 
-// uses: step
+// uses: step, sums
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -39,18 +42,25 @@ fn matrix(input: u32, output: u32) -> mat4x4<f32> {
     );
 }
 
-// One invocation: one vector of y.
+// One workgroup: `columns` vectors of y. Its invocations stand in rows of so many, and a row takes every rows-th vector of inputs.
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
-    if i >= shape.n * shape.outputs { return; }
-    let output = i % shape.outputs;
-    let image = i / shape.outputs;
-    var sum = vec4<f32>();
-    for (var input = 0u; input < shape.inputs; input++) {
-        sum += matrix(input, output) * x[image * shape.inputs + input];
+fn forward(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = (group.x + group.y * groups.x) * shape.columns + local % shape.columns;
+    let own = min(i, shape.n * shape.outputs - 1u);
+    let output = own % shape.outputs;
+    let image = own / shape.outputs;
+    var part = vec4<f32>();
+    for (var input = local / shape.columns; input < shape.inputs; input += 64u / shape.columns) {
+        part += matrix(input, output) * x[image * shape.inputs + input];
     }
-    y[i] = sum + bias[output];
+    let sum = add_rows(local, shape.columns, part);
+    if local < shape.columns && i < shape.n * shape.outputs {
+        y[i] = sum + bias[output];
+    }
 }
 
 // One invocation: one vector of dx.
@@ -67,34 +77,36 @@ fn backward_input(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
     dx[i] = sum;
 }
 
-// dweight = the sum over the live images of x (outer) dy. One invocation: four inputs, one vector of outputs.
+// dweight = the sum over the live images of x (outer) dy; dbias = that of dy. A column of invocations: four inputs, one vector of
+// outputs; its rows take every rows-th image.
 @compute @workgroup_size(64)
-fn backward_weight(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
-    if i >= shape.inputs * shape.outputs { return; }
-    let output = i % shape.outputs;
-    let input = i / shape.outputs;
-    var sum = mat4x4<f32>();
-    for (var image = 0u; image < step.live; image++) {
+fn backward_weight(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let columns = shape.gradient_columns;
+    let i = (group.x + group.y * groups.x) * columns + local % columns;
+    let own = min(i, shape.inputs * shape.outputs - 1u);
+    let output = own % shape.outputs;
+    let input = own / shape.outputs;
+    var parts_of_weight = mat4x4<f32>();
+    var part_of_bias = vec4<f32>();
+    for (var image = local / columns; image < step.live; image += 64u / columns) {
         let value = x[image * shape.inputs + input];
         let gradient = dy[image * shape.outputs + output];
-        sum += mat4x4<f32>(value.x * gradient, value.y * gradient, value.z * gradient, value.w * gradient);
+        parts_of_weight += mat4x4<f32>(value.x * gradient, value.y * gradient, value.z * gradient, value.w * gradient);
+        part_of_bias += gradient;
     }
-    let row = input * 4u * shape.outputs + output;
-    dweight[row] = sum[0];
-    dweight[row + shape.outputs] = sum[1];
-    dweight[row + 2u * shape.outputs] = sum[2];
-    dweight[row + 3u * shape.outputs] = sum[3];
-}
-
-// dbias = the sum over the live images of dy. One invocation: one vector.
-@compute @workgroup_size(64)
-fn backward_bias(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let output = invocation(id, groups);
-    if output >= shape.outputs { return; }
-    var sum = vec4<f32>();
-    for (var image = 0u; image < step.live; image++) {
-        sum += dy[image * shape.outputs + output];
+    let stores = local < columns && i < shape.inputs * shape.outputs;
+    for (var j = 0u; j < 4u; j++) {
+        let sum = add_rows(local, columns, parts_of_weight[j]);
+        if stores {
+            dweight[(input * 4u + j) * shape.outputs + output] = sum;
+        }
     }
-    dbias[output] = sum;
+    let sum = add_rows(local, columns, part_of_bias);
+    if stores && input == 0u {
+        dbias[output] = sum;
+    }
 }

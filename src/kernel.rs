@@ -16,8 +16,11 @@ pub struct Source {
 }
 
 /// The files of `shaders/common/`. Another file asks for some by a line such as `// uses: step, mask`.
-const COMMON: [(&str, &str); 2] =
-    [("step", include_str!("../shaders/common/step.wgsl")), ("mask", include_str!("../shaders/common/mask.wgsl"))];
+const COMMON: [(&str, &str); 3] = [
+    ("step", include_str!("../shaders/common/step.wgsl")),
+    ("mask", include_str!("../shaders/common/mask.wgsl")),
+    ("sums", include_str!("../shaders/common/sums.wgsl")),
+];
 
 impl Source {
     /// The whole module: the file, then what it shares with others, so that its lines keep their numbers.

@@ -36,6 +36,87 @@ fn every_entry_point_of_every_shader_is_declared_once() {
     assert_eq!(declared.len(), written.len(), "a kernel is declared twice");
 }
 
+/// The loops of a text that may never end: all but those of the form `for (var i = ..; i < ..; i++)` or `i += ..` in which nothing
+/// else changes `i`.
+fn endless_loops(text: &str) -> Vec<String> {
+    let code: Vec<_> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    let code = code.join("\n");
+    let word = |text: &str, word: &str| {
+        let outside = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+        let found = text.match_indices(word).map(|(at, _)| at);
+        found
+            .filter(|at| outside(text[..*at].chars().next_back()) && outside(text[at + word.len()..].chars().next()))
+            .collect::<Vec<_>>()
+    };
+    let mut endless: Vec<_> =
+        ["while", "loop"].iter().flat_map(|keyword| word(&code, keyword)).map(|at| code[at..].to_string()).collect();
+    for at in word(&code, "for") {
+        let header = &code[at..at + code[at..].find('{').unwrap()];
+        // From the bracket after the header to the one that closes it.
+        let (mut depth, mut closed) = (0, false);
+        let body = code[at + header.len()..].split_inclusive(['{', '}']).take_while(|part| {
+            let inside = !closed;
+            depth += if part.ends_with('{') { 1 } else { -1 };
+            closed = depth == 0;
+            inside
+        });
+        let body: String = body.collect();
+        let ends = || {
+            let [first, condition, update] = header.split(';').collect::<Vec<_>>().try_into().ok()?;
+            let counter = first.trim_start_matches("for").trim().strip_prefix("(var ")?.split('=').next()?.trim();
+            condition.trim().strip_prefix(counter)?.trim().strip_prefix("< ")?;
+            let update = update.trim().strip_prefix(counter)?.trim();
+            let changes = |text: &str| {
+                let text = text.trim_start();
+                ["++", "--", "+=", "-=", "*=", "/=", "%="].iter().any(|operator| text.starts_with(operator))
+                    || (text.starts_with('=') && !text.starts_with("=="))
+            };
+            let changed = word(&body, counter).iter().any(|at| {
+                changes(&body[at + counter.len()..])
+                    || body[..*at].trim_end().ends_with('&') && !body[..*at].trim_end().ends_with("&&")
+            });
+            let counts = update.starts_with("++") || (update.starts_with("+= ") && update != "+= 0u)");
+            (counts && !changed).then_some(())
+        };
+        if ends().is_none() {
+            endless.push(header.to_string());
+        }
+    }
+    endless
+}
+
+/// The guards that would stop others are left out: `gpu::shader`.
+#[test]
+fn every_loop_of_every_shader_ends() {
+    for kernel in KERNELS {
+        let endless = endless_loops(&kernel.source.module());
+        assert!(endless.is_empty(), "shaders/{}: {}", kernel.source.file, endless[0]);
+    }
+    for endless in [
+        "while i < 4u { i++; }",
+        "loop { break; }",
+        "for (; i < 4u; i++) {}",
+        "for (var i = 0u; ; i++) {}",
+        "for (var i = 4u; i > 0u; i++) {}",
+        "for (var i = 0u; i <= 4u; i++) {}",
+        "for (var i = 0u; i < 4u; i--) {}",
+        "for (var i = 0u; i < 4u; j++) {}",
+        "for (var i = 0u; i < 4u; i += 0u) {}",
+        "for (var i = 0u; i < 4u; i++) { if a { i = 0u; } }",
+        "for (var i = 0u; i < 4u; i++) { i -= 1u; }",
+        "for (var i = 0u; i < 4u; i++) { change(&i); }",
+        "for (var j = 0u; j < 4u; j++) {} for (var i = 0u; i < 4u; i++) { for (var j = 0u; j < 4u; j++) { i--; } }",
+    ] {
+        assert_eq!(endless_loops(endless).len(), 1, "{endless}");
+    }
+    for ending in [
+        "for (var i = 0u; i < n && a[i] == 0u; i += step) { let ii = i; if i == 2u && i > 1u { continue; } } i = 4u;",
+        "for (var i = a; i < min(n, 4u); i++) { b[i] = i; } // while, loop",
+    ] {
+        assert_eq!(endless_loops(ending), [""; 0], "{ending}");
+    }
+}
+
 #[test]
 fn what_files_share_stands_behind_them() {
     let own = "// uses: step, mask\nfn own() {}\n";

@@ -72,7 +72,10 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
         let Milliseconds { min, median, max } = times;
         say(format!("{what} {:8.1} images/s  {median:8.2} ms, {min:.2} .. {max:.2}", times.images_per_s(batch)));
     }
-    say(format!("queued   {:8.1} images/s, where only the last training step is waited for", report.queued_images_per_s));
+    say(format!(
+        "queued   {:8.1} images/s, where only the last training step is waited for",
+        report.queued_images_per_s
+    ));
     say(format!("a step   {} kernels, {:.1} MB read and written", report.dispatches, 1e-6 * report.bytes as f64));
     if let Some(peak) = report.peak_rss_mb {
         say(format!("memory   {peak:.0} MB of the process at most"));

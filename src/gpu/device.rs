@@ -415,10 +415,7 @@ impl Gpu {
         let (source, entry, constants) = (&declaration.source, declaration.entry, constants.to_vec());
         let compiled = Compiled::start(move || {
             let text = super::unroll::unroll(&source.module(), entry, &constants);
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(source.file),
-                source: wgpu::ShaderSource::Wgsl(text.into()),
-            });
+            let module = super::shader::module(&device, source.file, text);
             device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&label),
                 layout: Some(&pipeline_layout),

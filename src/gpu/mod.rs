@@ -2,6 +2,7 @@
 
 mod device;
 mod plan;
+mod shader;
 mod tensor;
 mod unroll;
 

@@ -1,5 +1,6 @@
 //! BatchNorm2d, in training and in evaluation: `shaders/batch_norm.wgsl`.
 
+use super::sums::Division;
 use super::{Step, vectors};
 use crate::kernel::{kernel, uniform};
 
@@ -12,8 +13,10 @@ uniform! {
         pub pixels: u32,
         /// Vectors of channels.
         pub channels: u32,
-        /// Pixels that one invocation of [`Statistics`] and [`BackwardSums`] takes.
+        /// Pixels that one workgroup of [`Statistics`] and [`BackwardSums`] takes.
         pub chunk: u32,
+        /// Vectors of channels that it takes.
+        pub columns: u32,
         /// Added to the variance.
         pub eps: f32,
         /// How far the running statistics move towards the batch's.
@@ -27,37 +30,40 @@ pub const EACH: u64 = 16;
 impl Shape {
     /// Shape for `n` pictures of `channels` x `pixels`, with PyTorch's defaults `eps = 1e-5`, `momentum = 0.1`.
     pub fn new(n: usize, channels: usize, pixels: usize) -> Self {
-        // A software driver stops an invocation's loops after 65,535 turns in all.
-        let chunk = (n * pixels).div_ceil(256).clamp(64, 60_000);
-        Self {
-            n: n as u32,
-            pixels: pixels as u32,
-            channels: vectors(channels) as u32,
-            chunk: chunk as u32,
-            eps: 1e-5,
-            momentum: 0.1,
-        }
+        let Division { columns, chunk } = Division::new(n * pixels, vectors(channels));
+        let [n, pixels, channels] = [n, pixels, vectors(channels)].map(|size| size as u32);
+        Self { n, pixels, channels, chunk, columns, eps: 1e-5, momentum: 0.1 }
     }
 
     /// 32-bit numbers in the partial results of [`Statistics`] and [`BackwardSums`].
     pub fn partial_len(&self) -> usize {
-        (self.chunks() * u64::from(self.channels) * 2 * 4) as usize
+        (self.partials() * 2 * 4) as usize
     }
 
-    fn chunks(&self) -> u64 {
-        (u64::from(self.n) * u64::from(self.pixels)).div_ceil(u64::from(self.chunk))
+    fn division(&self) -> Division {
+        Division { columns: self.columns, chunk: self.chunk }
     }
 
-    fn reducing_threads(&self) -> u64 {
-        self.chunks() * u64::from(self.channels)
+    fn all_pixels(&self) -> u64 {
+        u64::from(self.n) * u64::from(self.pixels)
+    }
+
+    /// Vectors of each of the two partial results.
+    fn partials(&self) -> u64 {
+        self.division().chunks(self.all_pixels()) * u64::from(self.channels)
+    }
+
+    /// Workgroups that make them.
+    fn summing_workgroups(&self) -> u64 {
+        self.division().workgroups(self.all_pixels(), self.channels)
     }
 
     fn elementwise_threads(&self) -> u64 {
-        (u64::from(self.n) * u64::from(self.pixels)).div_ceil(EACH) * u64::from(self.channels)
+        self.all_pixels().div_ceil(EACH) * u64::from(self.channels)
     }
 
     fn values(&self) -> u64 {
-        4 * u64::from(self.n) * u64::from(self.pixels) * u64::from(self.channels)
+        4 * self.all_pixels() * u64::from(self.channels)
     }
 }
 
@@ -69,7 +75,7 @@ kernel! {
         read x,
         write partial,
     }
-    threads |shape| shape.reducing_threads();
+    workgroups |shape| shape.summing_workgroups();
     flops |shape| 4 * shape.values();
 }
 
@@ -84,8 +90,8 @@ kernel! {
         write running_mean,
         write running_variance,
     }
-    threads |shape| shape.channels.into();
-    flops |shape| 40 * shape.reducing_threads();
+    workgroups |shape| shape.channels.into();
+    flops |shape| 32 * shape.partials();
 }
 
 kernel! {
@@ -113,7 +119,7 @@ kernel! {
         read mean,
         write partial,
     }
-    threads |shape| shape.reducing_threads();
+    workgroups |shape| shape.summing_workgroups();
     flops |shape| 4 * shape.values();
 }
 
@@ -127,8 +133,8 @@ kernel! {
         write sum_gamma,
         write sum_beta,
     }
-    threads |shape| shape.channels.into();
-    flops |shape| 8 * shape.reducing_threads();
+    workgroups |shape| shape.channels.into();
+    flops |shape| 8 * shape.partials();
 }
 
 kernel! {

@@ -1,6 +1,7 @@
 //! The bias of a convolution: `shaders/bias.wgsl`.
 
 use super::conv2d::{Parts, SumWeight};
+use super::sums::Division;
 use super::{Step, vectors};
 use crate::gpu::{Gpu, Plan, Tensor};
 use crate::kernel::{kernel, uniform};
@@ -14,8 +15,10 @@ uniform! {
         pub pixels: u32,
         /// Vectors of channels.
         pub channels: u32,
-        /// Pixels that one invocation of [`BackwardSums`] takes.
+        /// Pixels that one workgroup of [`BackwardSums`] takes.
         pub chunk: u32,
+        /// Vectors of channels that it takes.
+        pub columns: u32,
     }
 }
 
@@ -25,10 +28,9 @@ pub const EACH: u64 = 16;
 impl Shape {
     /// Shape for `n` images of `channels` x `pixels`.
     pub fn new(n: usize, channels: usize, pixels: usize) -> Self {
-        // A software driver stops an invocation's loops after 65,535 turns in all.
-        let chunk = (n * pixels).div_ceil(256).clamp(64, 60_000);
-        let [n, pixels, channels, chunk] = [n, pixels, vectors(channels), chunk].map(|size| size as u32);
-        Self { n, pixels, channels, chunk }
+        let Division { columns, chunk } = Division::new(n * pixels, vectors(channels));
+        let [n, pixels, channels] = [n, pixels, vectors(channels)].map(|size| size as u32);
+        Self { n, pixels, channels, chunk, columns }
     }
 
     /// 32-bit numbers that [`Shape::backward`] needs for its partial sums: none, where one chunk is all.
@@ -38,7 +40,15 @@ impl Shape {
 
     /// Parts that the gradient is added up from.
     pub fn chunks(&self) -> u64 {
-        (u64::from(self.n) * u64::from(self.pixels)).div_ceil(self.chunk.into())
+        self.division().chunks(self.all_pixels())
+    }
+
+    fn division(&self) -> Division {
+        Division { columns: self.columns, chunk: self.chunk }
+    }
+
+    fn all_pixels(&self) -> u64 {
+        u64::from(self.n) * u64::from(self.pixels)
     }
 
     /// Adds `dbias =` sum of dy over the live images. `partials` is room for [`Shape::partial_len`] numbers.
@@ -56,13 +66,13 @@ impl Shape {
         let partial = if self.chunks() == 1 { dbias } else { partials };
         plan.add(gpu, place, &BackwardSums { shape: *self, step, dy, partial });
         if self.chunks() > 1 {
-            let shape = Parts { len: self.channels, chunks: self.chunks() as u32 };
+            let shape = Parts::new(self.channels.into(), self.chunks());
             plan.add(gpu, place, &SumWeight { shape, partials, dweight: dbias });
         }
     }
 
     fn values(&self) -> u64 {
-        4 * u64::from(self.n) * u64::from(self.pixels) * u64::from(self.channels)
+        4 * self.all_pixels() * u64::from(self.channels)
     }
 }
 
@@ -73,7 +83,7 @@ kernel! {
         read bias,
         write y,
     }
-    threads |shape| (u64::from(shape.n) * u64::from(shape.pixels)).div_ceil(EACH) * u64::from(shape.channels);
+    threads |shape| shape.all_pixels().div_ceil(EACH) * u64::from(shape.channels);
     flops |shape| shape.values();
 }
 
@@ -85,6 +95,6 @@ kernel! {
         read dy,
         write partial,
     }
-    threads |shape| shape.chunks() * u64::from(shape.channels);
+    workgroups |shape| shape.division().workgroups(shape.all_pixels(), shape.channels);
     flops |shape| shape.values();
 }

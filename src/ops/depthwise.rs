@@ -170,7 +170,7 @@ impl Depthwise {
         let partial = if self.chunks() == 1 { dweight } else { partials };
         plan.add(gpu, place, &BackwardWeight { shape: self.shape, tile: self.outputs, step, x, dy, partial });
         if self.chunks() > 1 {
-            let shape = Parts { len: self.shape.weight_vectors() as u32, chunks: self.chunks() as u32 };
+            let shape = Parts::new(self.shape.weight_vectors(), self.chunks());
             plan.add(gpu, place, &SumWeight { shape, partials, dweight });
         }
     }

@@ -1,7 +1,7 @@
 //! Linear: `shaders/linear.wgsl`.
 
 use super::{Step, vectors};
-use crate::kernel::{kernel, uniform};
+use crate::kernel::{WORKGROUP, kernel, uniform};
 
 uniform! {
     /// Sizes of a linear layer.
@@ -12,6 +12,10 @@ uniform! {
         pub inputs: u32,
         /// Vectors of outputs.
         pub outputs: u32,
+        /// Vectors of y that one workgroup of [`Forward`] makes: a power of two, at most 64.
+        pub columns: u32,
+        /// Blocks of four inputs and one vector of outputs that one workgroup of [`BackwardWeight`] makes, likewise.
+        pub gradient_columns: u32,
     }
 }
 
@@ -23,8 +27,10 @@ impl Shape {
     pub fn new(n: usize, inputs: usize, outputs: usize) -> Self {
         // A software driver stops an invocation's loops after 65,535 turns in all.
         assert!(vectors(inputs.max(outputs)).max(n) <= 60_000, "linear: {n} x {inputs} x {outputs} is too large");
+        // Of many terms, an invocation adds up about eight.
+        let columns = |terms: u32| WORKGROUP as u32 / terms.div_ceil(8).next_power_of_two().min(16);
         let [n, inputs, outputs] = [n, vectors(inputs), vectors(outputs)].map(|size| size as u32);
-        Self { n, inputs, outputs }
+        Self { n, inputs, outputs, columns: columns(inputs), gradient_columns: columns(n) }
     }
 
     fn flops(&self) -> u64 {
@@ -41,7 +47,7 @@ kernel! {
         read bias,
         write y,
     }
-    threads |shape| u64::from(shape.n) * u64::from(shape.outputs);
+    workgroups |shape| (u64::from(shape.n) * u64::from(shape.outputs)).div_ceil(shape.columns.into());
     flops |shape| shape.flops();
 }
 
@@ -58,26 +64,15 @@ kernel! {
 }
 
 kernel! {
-    /// `dweight =` gradient of the weight
+    /// `dweight =` gradient of the weight; `dbias =` gradient of the bias
     BackwardWeight("linear", backward_weight) {
         constant shape: Shape,
         uniform step: Step,
         read x,
         read dy,
         write dweight,
-    }
-    threads |shape| u64::from(shape.inputs) * u64::from(shape.outputs);
-    flops |shape| shape.flops();
-}
-
-kernel! {
-    /// `dbias =` gradient of the bias
-    BackwardBias("linear", backward_bias) {
-        constant shape: Shape,
-        uniform step: Step,
-        read dy,
         write dbias,
     }
-    threads |shape| shape.outputs.into();
-    flops |shape| 4 * u64::from(shape.n) * u64::from(shape.outputs);
+    workgroups |shape| (u64::from(shape.inputs) * u64::from(shape.outputs)).div_ceil(shape.gradient_columns.into());
+    flops |shape| shape.flops() + 4 * u64::from(shape.n) * u64::from(shape.outputs);
 }

@@ -16,6 +16,7 @@ pub mod max_pool2d;
 pub mod peak;
 pub mod relu;
 pub mod sgd;
+pub mod sums;
 
 use crate::kernel::Declaration;
 
@@ -87,7 +88,6 @@ pub const KERNELS: &[Declaration] = &[
     linear::Forward::DECLARATION,
     linear::BackwardInput::DECLARATION,
     linear::BackwardWeight::DECLARATION,
-    linear::BackwardBias::DECLARATION,
     cross_entropy::Forward::DECLARATION,
     cross_entropy::Backward::DECLARATION,
     cross_entropy::Accumulate::DECLARATION,

@@ -19,8 +19,8 @@ impl Layer for Linear {
         let (shape, step) = (self.shape, b.step);
         let [weight, bias] = [0, 1].map(|index: usize| &b.trained[index]);
         if b.learns() {
-            b.add(&linear::BackwardBias { shape, step, dy, dbias: &bias.gradient });
-            b.add(&linear::BackwardWeight { shape, step, x, dy, dweight: &weight.gradient });
+            let (dweight, dbias) = (&weight.gradient, &bias.gradient);
+            b.add(&linear::BackwardWeight { shape, step, x, dy, dweight, dbias });
         }
         if let Some(dx) = dx {
             b.add(&linear::BackwardInput { shape, weight: &weight.value, dy, dx });

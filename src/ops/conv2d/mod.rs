@@ -9,7 +9,7 @@ pub mod tiled;
 
 use super::{Step, vectors};
 use crate::gpu::{Gpu, Plan, Tensor};
-use crate::kernel::{kernel, uniform};
+use crate::kernel::{WORKGROUP, kernel, uniform};
 
 uniform! {
     /// Sizes of one convolution. Channels (`cin`, `cout`) are counted in vectors of four.
@@ -260,7 +260,7 @@ impl Conv2d {
         if self.chunks == 1 {
             return;
         }
-        let shape = Parts { len: shape.weight_vectors() as u32, chunks: self.chunks as u32 };
+        let shape = Parts::new(shape.weight_vectors(), self.chunks);
         plan.add(gpu, place, &SumWeight { shape, partials, dweight });
     }
 }
@@ -272,6 +272,16 @@ uniform! {
         pub len: u32,
         /// Chunks.
         pub chunks: u32,
+        /// Vectors of the weight that one workgroup adds up: a power of two, at most 64.
+        pub columns: u32,
+    }
+}
+
+impl Parts {
+    /// So many chunks of a weight of so many vectors. Of many chunks, an invocation adds up about 16.
+    pub fn new(len: u64, chunks: u64) -> Self {
+        let rows = chunks.div_ceil(16).next_power_of_two().min(16);
+        Self { len: len as u32, chunks: chunks as u32, columns: (WORKGROUP / rows) as u32 }
     }
 }
 
@@ -282,7 +292,7 @@ kernel! {
         read partials,
         write dweight,
     }
-    threads |shape| shape.len.into();
+    workgroups |shape| shape.len.div_ceil(shape.columns).into();
     flops |shape| u64::from(shape.chunks) * u64::from(shape.len) * 4;
 }
 

@@ -1,7 +1,8 @@
 //! Products of matrices through workgroup memory: `shaders/conv2d_tiled.wgsl`.
 //!
-//! An invocation keeps at most 64 sums in registers and a workgroup at most 11 KiB in its memory, so that a GPU has room
-//! for several workgroups at once: while one loads, others multiply.
+//! An invocation keeps at most 32 sums in registers and a workgroup some 6 KiB in its memory, so that a GPU has room for
+//! several workgroups at once: while one loads, others multiply. These limits, and how many workgroups are enough, are what
+//! an NVIDIA H100 liked best of some fifty tiles a convolution (docs/measurements.md).
 
 use super::{Shape, Step};
 use crate::kernel::{WORKGROUP, kernel, tile};
@@ -37,9 +38,9 @@ tile! {
 }
 
 /// Workgroups that give a large GPU work everywhere. A layer that would have fewer gets smaller tiles.
-const ENOUGH_TILES: u64 = 128;
+const ENOUGH_TILES: u64 = 512;
 /// Workgroups that the weight's gradient is split into, where it has the pixels: splitting it costs little.
-const ENOUGH_CHUNKS: u64 = 256;
+const ENOUGH_CHUNKS: u64 = 1024;
 /// Multiply-adds of an invocation that cost as much as loading one vector into workgroup memory.
 const LOAD: u32 = 20;
 
@@ -57,20 +58,25 @@ impl Tile {
 
     /// For [`BackwardInput`].
     pub fn backward_input(shape: &Shape) -> Self {
-        Self::choose(shape.cout, shape.cin, |tile| tile.input_workgroups(shape))
+        // Where phases have unequal numbers of taps, the workgroups of those with fewer are done early.
+        let all = u64::from(shape.kernel_h * shape.kernel_w);
+        let most = shape.kernel_h.div_ceil(shape.stride) * shape.kernel_w.div_ceil(shape.stride);
+        let most_in_all = u64::from(most * shape.stride * shape.stride);
+        Self::choose(shape.cout, shape.cin, |tile| tile.input_workgroups(shape) * all / most_in_all)
     }
 
     /// The largest tile that leaves enough workgroups, or the one that makes most of them.
     fn choose(read: u32, written: u32, workgroups: impl Fn(&Self) -> u64) -> Self {
-        [(4, 1), (4, 2), (8, 2)]
+        [(2, 1), (4, 1), (4, 2)]
             .into_iter()
-            .filter(|(_, vectors)| *vectors <= written)
+            // At least four invocations read side by side.
+            .filter(|(_, vectors)| *vectors == 1 || written >= 4 * vectors)
             .map(|(pixels, vectors)| {
                 let channel_lanes = channel_lanes(written, vectors);
                 let tile = Self { channel_lanes, vectors, pixels, depth: 1 };
-                // A step loads 640 vectors at most: the more, the less room there is for other workgroups.
+                // A step loads 384 vectors at most: the more, the less room there is for other workgroups.
                 let loads = tile.tile_pixels() + 4 * tile.tile_vectors();
-                let fits = |depth: &u32| read.is_multiple_of(*depth) && loads * depth <= 640;
+                let fits = |depth: &u32| read.is_multiple_of(*depth) && loads * depth <= 384;
                 Self { depth: [8, 4, 2].into_iter().find(fits).unwrap_or(1), ..tile }
             })
             .max_by_key(|tile| workgroups(tile).min(ENOUGH_TILES))
@@ -101,15 +107,15 @@ impl Tile {
 impl WeightTile {
     /// The cheapest number of rows: more of them load less for each multiply-add, until they exceed those that there are.
     pub fn choose(shape: &Shape) -> Self {
-        let vectors = shape.cout.min(2);
-        let channel_lanes = channel_lanes(shape.cout, vectors);
+        let channel_lanes = channel_lanes(shape.cout, 1);
         [1, 2, 4, 8]
             .into_iter()
-            // Adding up more than eight groups would take too long.
-            .filter(|row_lanes| channel_lanes * row_lanes >= 8)
+            // Adding up more than eight groups would take too long, and two of them wait less for what they load than one.
+            .filter(|row_lanes| (8..=32).contains(&(channel_lanes * row_lanes)))
             .map(|row_lanes| {
-                let tile = Self { channel_lanes, vectors, row_lanes, rows: 2, run: 1 };
-                Self { run: 1 << (512 / tile.loads()).min(64).ilog2(), ..tile }
+                let tile = Self { channel_lanes, vectors: 1, row_lanes, rows: 2, run: 1 };
+                // A step loads 256 vectors at most.
+                Self { run: 1 << (256 / tile.loads()).min(64).ilog2(), ..tile }
             })
             .min_by_key(|tile| {
                 let sums = 16 * tile.tile_rows() * tile.tile_vectors();
@@ -137,11 +143,11 @@ impl WeightTile {
     }
 }
 
-/// Output pixels in a chunk of the weight's gradient: as many as leave enough workgroups; at least 256, so that little is
+/// Output pixels in a chunk of the weight's gradient: as many as leave enough workgroups; at least 128, so that little is
 /// left to add up; and at most 60,000, because a software driver stops an invocation's loops after 65,535 turns in all.
 pub(super) fn chunk(shape: &Shape, tile: &WeightTile) -> u64 {
     let chunks = ENOUGH_CHUNKS.div_ceil(tile.tiles(shape));
-    shape.output_pixels().div_ceil(chunks).clamp(256, 60_000)
+    shape.output_pixels().div_ceil(chunks).clamp(128, 60_000)
 }
 
 kernel! {

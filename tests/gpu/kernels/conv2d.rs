@@ -266,7 +266,7 @@ fn sum(conv: &Conv) {
     let mut random = conv.random.clone();
     let partials = random.numbers(conv.exact, chunks * len);
     let dweight = case.output(len);
-    let shape = Parts { len: (len / 4) as u32, chunks: chunks as u32 };
+    let shape = Parts::new((len / 4) as u64, chunks as u64);
     let [got] = case.run(&SumWeight { shape, partials: &case.input(&partials), dweight: &dweight.tensor }, [&dweight]);
     let terms = |i| partials.iter().skip(i).step_by(len).map(|&term| term.into());
     let want = sums((0..len).map(|i| terms(i).collect()), 0);
