@@ -30,6 +30,8 @@ except ImportError:
 ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 3
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+# torch.compile's options, by what the tables call them.
+COMPILED = {"compile": {}, "reduce-overhead": {"mode": "reduce-overhead"}}
 OURS = "convscope"
 
 
@@ -52,10 +54,11 @@ def measure(mode, size, options):
     torch.set_num_threads(options.threads)
     torch.backends.cudnn.allow_tf32 = not options.no_tf32
     device = torch.device("cuda" if options.cuda else "cpu")
-    layout = LAYOUTS[mode.removesuffix("+compile")]
+    layout, _, compiled = mode.partition("+")
+    layout = LAYOUTS[layout]
     net = network().to(device, memory_format=layout)
     before = [parameter.detach().clone() for parameter in net.parameters()]
-    step_net = torch.compile(net) if mode.endswith("+compile") else net
+    step_net = torch.compile(net, **COMPILED[compiled]) if compiled else net
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     images = (torch.rand(options.batch, 3, size, size) - 0.5).to(device, memory_format=layout)
     labels = (torch.arange(options.batch) % 2).to(device)
@@ -126,7 +129,7 @@ def parse():
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="PyTorch's threads [all processors]")
     parser.add_argument("--cuda", action="store_true", help="PyTorch on the GPU")
     parser.add_argument("--no-tf32", action="store_true", help="with --cuda: convolutions in 32 bits")
-    parser.add_argument("--compile", action="store_true", help="PyTorch with torch.compile, too")
+    parser.add_argument("--compile", action="store_true", help="PyTorch with torch.compile, too; on the GPU also with its mode reduce-overhead")
     parser.add_argument("--adapter", help="convscope's adapter, as `convscope adapters` lists them")
     parser.add_argument("--kernels", default="auto", help="convscope's kernels")
     parser.add_argument("--program", type=Path, default=ROOT / "target/release/convscope", help="convscope itself")
@@ -151,7 +154,8 @@ def main():
 
     contestants = [OURS, *LAYOUTS]
     if options.compile:
-        contestants += [f"{layout}+compile" for layout in LAYOUTS]
+        modes = COMPILED if options.cuda else ["compile"]
+        contestants += [f"{layout}+{mode}" for mode in modes for layout in LAYOUTS]
     sizes = {}
     for size in options.sizes:
         sizes[size], setting = compare(size, contestants, options)

@@ -70,7 +70,8 @@ fn remedy() -> &'static str {
         "install your graphics card's current driver, or Windows' \"Graphics Tools\" for the software adapter"
     } else {
         "install your graphics card's Vulkan driver; or the software driver, on Debian and Ubuntu: apt-get install mesa-vulkan-drivers, \
-         on Fedora: dnf install mesa-vulkan-drivers, on Arch: pacman -S vulkan-swrast"
+         on Fedora: dnf install mesa-vulkan-drivers, on Arch: pacman -S vulkan-swrast; in a container with NVIDIA's driver: \
+         apt-get install libvulkan1 libegl1 libgl1"
     }
 }
 

@@ -22,7 +22,8 @@ make_golden.py describes the formula, the start values, TENSOR and what the entr
                              the places that such a bias is added to. What rounding leaves is to be judged by that.
     "margins"                operation -> the smallest distance from an input to where its gradient jumps: to 0 (and 6) of
                              ReLU (ReLU6); of max pooling, the smallest difference of the two largest in a window, if not 0
-    "training"               "adam" and "sgd" as in make_golden.py, and "eval_logits" after each; those after Adam are left
+    "training"               "adam" and "sgd" as in make_golden.py, "margin", the smallest of all steps and operations, for which
+                             the learning rate was chosen, and "eval_logits" after each; those after Adam are left
                              out where a gradient is zero but for rounding: Adam moves such a weight by its whole rate, in a
                              direction that rounding decides. Nothing of it is seen in training, where batch norm takes it
                              out again.
@@ -41,6 +42,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from make_golden import (
+    TRAINING_STEPS,
     checksum,
     fan_in,
     formula,
@@ -56,20 +58,20 @@ from make_golden import (
 MODELS = {
     "lenet5": {
         "width": 1.0, "classes": 3, "batch": 5, "height": 28, "width_px": 33, "image_salt": 2016, "stored": 64,
-        "lr": {"adam": 1e-3, "sgd": 1e-2},
+        "lr": {"adam": 1.93e-3, "sgd": 6.41e-3},
     },
     "vgg11_bn": {
         "width": 0.08, "classes": 3, "batch": 4, "height": 64, "width_px": 64, "image_salt": 2007, "stored": 32,
-        "lr": {"adam": 1e-3, "sgd": 1e-2},
+        "lr": {"adam": 1.5e-3, "sgd": 7.13e-3},
     },
     "resnet18": {
         "width": 0.08, "classes": 3, "batch": 6, "height": 64, "width_px": 72, "image_salt": 2008, "stored": 16,
-        "lr": {"adam": 1e-3, "sgd": 3e-3},
+        "lr": {"adam": 0.000883, "sgd": 4.5e-3},
     },
     # So many batch norms make the gradients of the first layers large, and the loss rough along them: hence short steps.
     "mobilenet_v2": {
         "width": 0.25, "classes": 3, "batch": 6, "height": 33, "width_px": 40, "image_salt": 2016, "stored": 8,
-        "lr": {"adam": 3e-6, "sgd": 3e-8},
+        "lr": {"adam": 3.46e-6, "sgd": 5.73e-8},
     },
 }  # fmt: skip
 
@@ -214,6 +216,21 @@ def margin(name, given, made, options):
     return None
 
 
+def smallest_margin(model, images, labels, optimizer_class, settings):
+    """The smallest margin of the steps of a training."""
+    optimizer = optimizer_class(model.parameters(), **settings)
+    margins = []
+    for _ in range(TRAINING_STEPS):
+        optimizer.zero_grad()
+        recorder = Recorder()
+        with recorder:
+            logits = model(images)
+        nn.functional.cross_entropy(logits, labels).backward()
+        optimizer.step()
+        margins += [margin(*operation) for operation in recorder.operations]
+    return min(found for found in margins if found is not None)
+
+
 def first_step(name, size, dtype):
     """One forward and backward pass."""
     model = build_model(name, size, dtype)
@@ -304,6 +321,10 @@ def make_record(name, size):
     training = {}
     for key, (losses, logits, optimizer) in double["training"].items():
         training[key] = training_record(losses, optimizer)
+        optimizer_class, settings = OPTIMIZERS[key]
+        settings = settings | {"lr": size["lr"][key]}
+        found = smallest_margin(build_model(name, size, torch.float64), *make_batch(size, torch.float64), optimizer_class, settings)
+        training[key]["margin"] = rounded(found)
         if key == "sgd" or not double["scales"]:
             training[key]["eval_logits"] = tensor_record(logits)
     return {
