@@ -111,9 +111,43 @@ impl Weights {
     /// When the file is broken, or its tensors are not those of the network.
     pub fn from_state_dict(bytes: &[u8], network: &Network) -> Result<Self, CheckpointError> {
         let file = SafeTensors::deserialize(bytes)?;
+        Self::read(&file, network, &[], &Self::default())
+    }
+
+    /// Reads the same file for a network that is to go on learning from there. A last layer for another number of classes keeps
+    /// the weights that it has in `initial`; whether it does is returned.
+    ///
+    /// # Errors
+    /// As [`Weights::from_state_dict`].
+    pub fn to_go_on_from(bytes: &[u8], network: &Network, initial: &Self) -> Result<(Self, bool), CheckpointError> {
+        let file = SafeTensors::deserialize(bytes)?;
+        let classifier = network.nodes().last().expect("a network has a last layer").parameters();
+        // Of a weight (classes, inputs) and a bias (classes), the classes alone may differ.
+        let other = |parameter: &Parameter| {
+            let found = file.tensor(&parameter.name).ok()?.shape().to_vec();
+            (found.len() == parameter.shape.len() && found[1..] == parameter.shape[1..]).then_some(found[0])
+        };
+        let classes: Vec<_> = classifier.iter().map(other).collect();
+        let same = classes.windows(2).all(|pair| pair[0] == pair[1]);
+        let anew = same && classes.first().is_some_and(|found| found.is_some_and(|found| found != network.classes()));
+        let kept = if anew { &classifier[..] } else { &[] };
+        let weights = Self::read(&file, network, kept, initial)?;
+        Ok((weights, anew))
+    }
+
+    /// The tensors of a file, but those in `kept`, which are `other`'s.
+    fn read(
+        file: &SafeTensors<'_>,
+        network: &Network,
+        kept: &[Parameter],
+        other: &Self,
+    ) -> Result<Self, CheckpointError> {
         let mut tensors = BTreeMap::new();
         for parameter in stored(network) {
-            let values = read_tensor(&file, &parameter)?;
+            let values = match kept.iter().any(|kept| kept.name == parameter.name) {
+                true => other.get(&parameter.name).to_vec(),
+                false => read_tensor(file, &parameter)?,
+            };
             tensors.insert(parameter.name, values);
         }
         let counters: Vec<String> = network.counters().collect();
@@ -121,7 +155,7 @@ impl Weights {
         if let Some(name) = file.names().into_iter().filter(|name| !known(name)).min() {
             return Err(problem(name, "does not belong to the network"));
         }
-        let batches = counters.iter().map(|name| read_counter(&file, name)).collect::<Result<Vec<i64>, _>>()?;
+        let batches = counters.iter().map(|name| read_counter(file, name)).collect::<Result<Vec<i64>, _>>()?;
         Ok(Self { tensors, batches: batches.first().copied().unwrap_or_default() })
     }
 
@@ -306,6 +340,31 @@ mod tests {
         let counted = Checkpoint { weights: Weights { batches: -7, ..good.weights.clone() }, ..good.clone() };
         let error = Checkpoint::from_bytes(&counted.to_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("tensor \"2.num_batches_tracked\": is no count of batches"), "{error}");
+    }
+
+    #[test]
+    fn a_classifier_for_other_classes_starts_anew_and_nothing_else_does() {
+        let stored = checkpoint();
+        let of = |classes, channels: [usize; 2]| {
+            let strided = Strided { channels: channels.to_vec(), ..Strided::dogs_vs_cats(20, classes) };
+            let network = strided.build().unwrap();
+            let initial = Weights::initial(&network, 9);
+            Weights::to_go_on_from(&stored.to_bytes(), &network, &initial)
+                .map(|(weights, anew)| (weights, anew, initial))
+        };
+        let (weights, anew, _) = of(2, [5, 6]).unwrap();
+        assert_eq!((weights, anew), (stored.weights.clone(), false));
+        let (weights, anew, initial) = of(7, [5, 6]).unwrap();
+        assert!(anew);
+        for (name, values) in &weights.tensors {
+            let from = if name.starts_with("12.") { &initial } else { &stored.weights };
+            assert_eq!(values, from.get(name), "{name}");
+        }
+        // Another backbone is refused, with other classes and without.
+        for classes in [2, 7] {
+            let error = of(classes, [5, 8]).unwrap_err().to_string();
+            assert!(error.starts_with("tensor \"5.weight\": is F32 of shape"), "{error}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ fn main() {
     let needing_gpu = vec![
         trial("train_leaves_a_complete_run", train_leaves_a_complete_run),
         trial("equal_seeds_make_equal_weights", equal_seeds_make_equal_weights),
+        trial("training_goes_on_from_weights", training_goes_on_from_weights),
         trial("train_on_photos_of_three_classes", train_on_photos_of_three_classes),
         trial("broken_validation_photos_are_replaced", broken_validation_photos_are_replaced),
         trial("features_of_a_new_image", features_of_a_new_image),
@@ -185,6 +186,41 @@ fn make_photos(root: &Path) {
             photo.save(root.join(class).join(format!("{number}.png"))).unwrap();
         }
     }
+}
+
+fn training_goes_on_from_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = |run: &str| {
+        Checkpoint::from_bytes(&fs::read(folder.path().join(run).join("last.safetensors")).unwrap()).unwrap().weights
+    };
+    train_tiny(folder.path(), &["--out", "first", "--no-report"]);
+    let going_on = ["--init", "first/last.safetensors", "--freeze", "1", "--no-report"];
+    let printed = train_tiny(folder.path(), &[&going_on[..], &["--out", "second"]].concat());
+    assert!(printed.contains("block 1 stays as in that file") && !printed.contains("starts anew"), "{printed}");
+    let (first, second) = (weights("first"), weights("second"));
+    for (name, values) in &second.tensors {
+        let frozen = name.starts_with("1.") || name.starts_with("2.");
+        assert_eq!(values == first.get(name), frozen, "{name}");
+    }
+    let config = json(&folder.path().join("second/config.json"));
+    let init = folder.path().join("first/last.safetensors");
+    assert_eq!((config["init"].as_str(), config["freeze"].as_u64()), (init.to_str(), Some(1)));
+    let printed = succeed(folder.path(), &["layers", "--run", "second", "--pictures", "20", "--no-report"]);
+    assert!(printed.contains("went on from weights that were there before (--init)"), "{printed}");
+
+    make_photos(&folder.path().join("photos"));
+    let photos = ["train", "--data", "photos", "--size", "40", "--batch", "8", "--epochs", "1", "--channels"];
+    let printed = succeed(folder.path(), &[&photos[..], &["4,6", "--out", "third"], &going_on[..]].concat());
+    assert!(printed.contains("last layer, which starts anew for these 3 classes"), "{printed}");
+    assert_eq!(weights("third").get("1.weight"), first.get("1.weight"));
+
+    let error = fail(folder.path(), &[&photos[..], &["4,8", "--out", "fourth"], &going_on[..]].concat());
+    assert!(error.contains("--init") && error.contains("tensor \"5.weight\""), "{error}");
+    assert!(!folder.path().join("fourth").exists(), "nothing was made for it");
+    let error = fail(folder.path(), &["train", "--init", "none.safetensors"]);
+    assert!(error.contains("none.safetensors: cannot be read"), "{error}");
+    let error = fail(folder.path(), &["depth", "--init", "first/last.safetensors"]);
+    assert!(error.contains("--init: the networks of a study all start from random weights"), "{error}");
 }
 
 fn train_on_photos_of_three_classes() {

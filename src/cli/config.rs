@@ -38,6 +38,16 @@ pub struct Training {
     pub augment: bool,
     /// Decides all that is random.
     pub seed: u64,
+    /// The file of weights that training goes on from, from the root on. None where it starts from random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// Blocks that stay as they are in that file.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub freeze: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Training {
@@ -83,6 +93,8 @@ impl Training {
             ("seed", self.seed.to_string()),
         ]);
         options.extend(self.momentum.map(|momentum| ("momentum", momentum.to_string())));
+        options.extend(self.init.clone().map(|init| ("init", init)));
+        options.extend((self.freeze > 0).then(|| ("freeze", self.freeze.to_string())));
         options
     }
 }
@@ -179,7 +191,8 @@ impl Config {
         let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
         let settings = Settings {
             depths: (1..=self.training.model.blocks().unwrap_or_default()).collect(),
-            training: self.training.clone(),
+            // The networks of a study all start from random weights.
+            training: Training { init: None, freeze: 0, ..self.training.clone() },
             ..plain.settings(self.classes.len(), Kernels::Plain)
         };
         depth_command(data, &self.folders, self.train_pictures + self.val_pictures, &settings)
@@ -318,6 +331,7 @@ mod tests {
             "--data /photos --val /photos/the/rest --class-level 2",
             "--data photos --val elsewhere",
             "--size 64 --channels 8,16 --head flatten --augment off --seed 7 --lr 0.01",
+            "--init '/runs/one of mine/best.safetensors' --freeze 2",
         ] {
             let made = config(&train(&format!("convscope train {options}")));
             assert_eq!(config(&train(&made.command())), made, "{}", made.command());

@@ -108,6 +108,9 @@ impl DepthArgs {
         if self.train.val_share.is_some() || [self.train.train_pictures, self.train.val_pictures] != defaults {
             bail!("--val-share, --train-pictures, --val-pictures: `depth` divides all pictures by --folds instead");
         }
+        if self.train.init.is_some() {
+            bail!("--init: the networks of a study all start from random weights");
+        }
         if !(2..=100).contains(&self.folds) {
             bail!("--folds {}: expected 2 to 100", self.folds);
         }

@@ -1,6 +1,6 @@
 //! Options of `train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
@@ -55,6 +55,13 @@ pub struct TrainArgs {
     /// Which network.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Go on from these weights instead of random ones: those of a run, or the state_dict of the same network in PyTorch, as a
+    /// .safetensors file. A last layer for another number of classes starts anew
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
+    /// Keep the first N blocks as they are in --init, the statistics of their batch norm too
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "init")]
+    pub freeze: usize,
     /// Pictures a training step
     #[arg(long, default_value_t = BATCH)]
     pub batch: usize,
@@ -113,7 +120,12 @@ impl TrainArgs {
     pub fn check(&self) -> Result<()> {
         self.check_numbers()?;
         self.model.check()?;
-        check_geometry(&self.model.architecture(2), self.batch)
+        check_geometry(&self.model.architecture(2), self.batch)?;
+        let blocks = self.model.architecture(2).blocks().unwrap_or_default();
+        if self.freeze > blocks {
+            bail!("--freeze {}: the network has {blocks} blocks", self.freeze);
+        }
+        Ok(())
     }
 
     pub(super) fn check_numbers(&self) -> Result<()> {
@@ -148,6 +160,8 @@ impl TrainArgs {
             weight_decay,
             augment: self.augment == Switch::On,
             seed,
+            init: self.init.as_deref().map(absolute),
+            freeze: self.freeze,
         }
     }
 
@@ -170,8 +184,7 @@ impl TrainArgs {
     /// The data folder from the root on, since later commands may run in another folder. That it is valid Unicode is checked
     /// when it is scanned.
     pub fn absolute_data(&self) -> Option<String> {
-        let absolute = |data: &PathBuf| std::path::absolute(data).unwrap_or_else(|_| data.clone());
-        self.data.as_ref().map(|data| absolute(data).display().to_string())
+        self.data.as_deref().map(absolute)
     }
 
     /// What is said of the data folder, as it is recorded.
@@ -203,6 +216,11 @@ impl TrainArgs {
     pub fn epochs(&self) -> usize {
         self.epochs.unwrap_or(if self.data.is_some() { 10 } else { 8 })
     }
+}
+
+/// A path from the root on.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
 }
 
 #[cfg(test)]
@@ -248,10 +266,13 @@ mod tests {
             ("--train-pictures=1", "--train-pictures 1"),
             ("--optimizer=lion", "possible values: adam, sgd"),
             ("--kernels=fast", "possible values: auto, plain"),
+            ("--freeze=1", "--init <FILE>"),
         ];
         for (argument, message) in cases {
             let error = train(&[argument]).unwrap_err().to_string();
             assert!(error.contains(message), "{argument}: {error}");
         }
+        let error = train(&["--init=best.safetensors", "--freeze=6"]).unwrap_err().to_string();
+        assert_eq!(error, "--freeze 6: the network has 5 blocks");
     }
 }

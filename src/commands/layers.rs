@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{LayersArgs, Which};
 use crate::html::layer_charts;
-use crate::layers::{self, Ablation, CONTRADICTED, Layer, Layers, Subjects};
+use crate::layers::{self, Ablation, CONTRADICTED, Layer, Layers, Subjects, WENT_ON};
 use crate::reading::Run;
 use crate::report::ScaleBy;
 use crate::run_dir::RunDir;
@@ -40,7 +40,11 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     });
     let (table, standing) = made.with_context(|| format!("--run {}", arguments.run.display()))?;
     doing.finish_and_clear();
-    let table = Layers { run: run.config().id.clone(), ..table };
+    let limits = match run.config().training.init {
+        Some(_) => format!("{WENT_ON} {}", table.limits),
+        None => table.limits,
+    };
+    let table = Layers { run: run.config().id.clone(), limits, ..table };
 
     let folder = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?,

@@ -1,20 +1,21 @@
 //! `train`: from pictures to a run's folder.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use crate::checkpoint::{Checkpoint, Meta, Weights};
-use crate::cli::{self, Config, TrainArgs, Which};
+use crate::cli::{self, Config, TrainArgs, Training, Which};
 use crate::commands::pictures::{Data, Source};
 use crate::data::{pets, write_rejected};
 use crate::environment::Environment;
 use crate::gpu::Gpu;
 use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
-use crate::nn::{Keep, Model};
+use crate::nn::{Keep, Model, Network};
 use crate::predictions::{self, PREDICTIONS};
 use crate::report::ScaleBy;
 use crate::run_dir::{self, RUNS, RunDir};
@@ -51,7 +52,8 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let network = cli::built(&architecture, classes)?;
     let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
     say(format!("network  blocks of {} channels, {} weights", channels.join(", "), network.parameter_count()));
-    let model = Model::new(&gpu, &network, arguments.batch, Keep::Needed)?;
+    let weights = start(&training, &network)?;
+    let model = Model::new(&gpu, &network, arguments.batch, Keep::Needed)?.with_frozen(training.freeze);
 
     let run = RunDir::create(arguments.out.as_deref())?;
     let split = found.as_ref().is_some_and(|found| found.val.is_none());
@@ -77,7 +79,6 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     say("kernels  compiling: the first time this takes a while");
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let started = Instant::now();
-    let weights = Weights::initial(&network, arguments.seed);
     let recipe = training.recipe(Schedule::Constant, training.seed);
     let mut trainer = Trainer::new(&gpu, &model, &weights, recipe, |done, all| {
         compiling.set_length(all as u64);
@@ -121,6 +122,26 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     say(format!("  {PREDICTIONS}              what these weights say of every validation image"));
     say("  metrics.csv, metrics.jsonl   one line an epoch; config.json and environment.json say how it was made");
     Ok(())
+}
+
+/// The weights that training starts from. Says where they come from, unless they are random.
+fn start(training: &Training, network: &Network) -> Result<Weights> {
+    let random = Weights::initial(network, training.seed);
+    let Some(init) = &training.init else { return Ok(random) };
+    let bytes = fs::read(init).with_context(|| format!("--init {init}: cannot be read"))?;
+    let (weights, anew) = Weights::to_go_on_from(&bytes, network, &random).with_context(|| {
+        format!("--init {init}: its weights are not those of this network: choose theirs by --model or --channels")
+    })?;
+    say(format!("start    from {init}"));
+    if anew {
+        say(format!("         but for the last layer, which starts anew for these {} classes", network.classes()));
+    }
+    if training.freeze > 0 {
+        let blocks =
+            if training.freeze == 1 { "block 1 stays".into() } else { format!("blocks 1 to {} stay", training.freeze) };
+        say(format!("         {blocks} as in that file"));
+    }
+    Ok(weights)
 }
 
 /// Says what there is to learn from.

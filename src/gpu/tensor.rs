@@ -98,6 +98,20 @@ impl Tensor {
         Self { len, ..self.clone() }
     }
 
+    /// What follows its first `start` numbers, as a tensor of its own.
+    ///
+    /// # Panics
+    /// When it holds no more.
+    pub fn from(&self, start: usize) -> Self {
+        assert!(start < self.len, "{}: what follows {start} of {} numbers", self.name, self.len);
+        Self { offset: self.offset + 4 * start as u64, len: self.len - start, ..self.clone() }
+    }
+
+    /// How many numbers stand before it in its buffer: before a part of an arena, in the arena.
+    pub fn start(&self) -> usize {
+        (self.offset / 4) as usize
+    }
+
     /// How many 32-bit numbers it holds.
     pub fn len(&self) -> usize {
         self.len

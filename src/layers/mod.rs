@@ -28,7 +28,7 @@ pub use channels::{Ablation, Enough};
 pub use probes::{Gain, ProbeRow};
 pub use repeatability::Repeatability;
 pub use reset::Reset;
-pub use verdict::{CONTRADICTED, LIMITS, Other, Reading, ResetVerdict, Steadiness};
+pub use verdict::{CONTRADICTED, LIMITS, Other, Reading, ResetVerdict, Steadiness, WENT_ON};
 
 use channels::ablations;
 use features::{Features, Loaded};

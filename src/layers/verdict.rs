@@ -13,6 +13,10 @@ pub const LIMITS: &str = "Repeatability is near 1 for untrained networks too, an
                           blocks were trained to fit it, not that a smaller network trained anew would miss it: only `depth` answers \
                           that. Training with Dropout2d makes the removal of single channels look harmless.";
 
+/// What is said besides of a network that did not start from random weights.
+pub const WENT_ON: &str = "This network went on from weights that were there before (--init). What is called untrained here, and its start, \
+                           are random weights, not those.";
+
 /// What is said where a table is conclusive, but the network was not shown to do better than guessing on its validation images.
 pub const CONTRADICTED: &str = "On the images of this table the network does better than guessing, on its validation images it was not shown \
                                 to. While the two disagree, nothing is concluded.";

@@ -67,6 +67,8 @@ pub struct Model {
     bound: Vec<Bound>,
     /// Of each value, whose tensor holds it in training, and in evaluation.
     homes: [Vec<Value>; 2],
+    /// What the last frozen block makes: everything up to it runs as in evaluation and learns nothing. 0 where nothing is frozen.
+    frozen: Value,
     /// At each home, what it holds, and its gradient.
     values: Vec<Option<Tensor>>,
     gradients: Vec<Option<Tensor>>,
@@ -209,6 +211,7 @@ impl Model {
             stages,
             bound,
             homes,
+            frozen: 0,
             values,
             gradients,
             parameters,
@@ -219,6 +222,16 @@ impl Model {
             all_statistics,
             scratch,
         })
+    }
+
+    /// The same, with the first `blocks` blocks, and what stands before them, as they are: training moves neither their weights nor
+    /// their running statistics, and no dropout drops there.
+    ///
+    /// # Panics
+    /// When the network has fewer blocks.
+    pub fn with_frozen(self, blocks: usize) -> Self {
+        let frozen = if blocks == 0 { 0 } else { self.network.blocks()[blocks - 1].value };
+        Self { frozen, ..self }
     }
 
     /// The network.
@@ -277,7 +290,12 @@ impl Model {
     }
 
     fn home(&self, mode: Mode, value: Value) -> Value {
-        self.homes[usize::from(mode == Mode::Eval)][value]
+        self.homes[usize::from(self.mode_at(mode, value) == Mode::Eval)][value]
+    }
+
+    /// How what makes a value runs.
+    fn mode_at(&self, mode: Mode, value: Value) -> Mode {
+        if value <= self.frozen { Mode::Eval } else { mode }
     }
 
     /// From the images to the logits.
@@ -329,10 +347,11 @@ impl Model {
 
     fn backward_by(&self, gpu: &Gpu, mode: Mode, from: Value, to_images: bool, rule: Rule) -> Plan {
         let mut plan = Plan::new();
+        let learns = |value: Value| mode == Mode::Eval || value > self.frozen;
         // At each home, the parts of its gradient that have been made so far.
         let mut parts: Vec<Vec<&Tensor>> = vec![Vec::new(); self.values.len()];
         parts[self.home(mode, from)].push(self.gradient(mode, from));
-        let skipped = |stage: &Stage| stage.output > from || self.passes(mode, stage);
+        let skipped = |stage: &Stage| stage.output > from || !learns(stage.output) || self.passes(mode, stage);
         for (stage, bound) in self.stages.iter().zip(&self.bound).rev() {
             let output = self.home(mode, stage.output);
             if parts[output].is_empty() || skipped(stage) {
@@ -345,7 +364,8 @@ impl Model {
                 stage.inputs.iter().for_each(|&input| parts[self.home(mode, input)].push(dy));
                 continue;
             };
-            let dx = (home != 0 || to_images).then(|| bound.part.as_ref().unwrap_or_else(|| self.gradient(mode, home)));
+            let wanted = if home == 0 { to_images } else { learns(stage.inputs[0]) };
+            let dx = wanted.then(|| bound.part.as_ref().unwrap_or_else(|| self.gradient(mode, home)));
             let mut build = self.build(gpu, &mut plan, mode, rule, stage, bound);
             layer.backward(&mut build, self.value(mode, stage.inputs[0]), dy, dx);
             parts[home].extend(dx);
@@ -386,14 +406,20 @@ impl Model {
         let trained = &self.trained[bound.trained.clone()];
         let (statistics, kept) = (bound.statistics.as_ref(), bound.kept.as_ref());
         let (step, scratch, place) = (&self.step, &self.scratch, stage.place.as_str());
+        let mode = self.mode_at(mode, stage.output);
         Build { gpu, plan, place, mode, rule, step, trained, statistics, kept, scratch }
     }
 
-    /// Moves all weights by their gradients.
+    /// Moves all weights that are not frozen by their gradients.
     pub fn update(&self, gpu: &Gpu, optimizer: &Optimizer) -> Plan {
         let mut plan = Plan::new();
-        let (gradient, parameter, step) = (&self.all_gradients, &self.all_values, &self.step);
-        let [first, second] = &self.moments;
+        let frozen = self.stages.iter().zip(&self.bound).filter(|(stage, _)| stage.output <= self.frozen);
+        let frozen = frozen.map(|(_, bound)| bound.trained.end).max().unwrap_or(0);
+        // Weights lie in the network's order. The last layer is never frozen.
+        let start = self.trained[frozen].value.start();
+        let [gradient, parameter, first, second] =
+            &[&self.all_gradients, &self.all_values, &self.moments[0], &self.moments[1]].map(|all| all.from(start));
+        let step = &self.step;
         let len = parameter.len() / 4;
         match *optimizer {
             Optimizer::Adam { weight_decay } => {

@@ -72,6 +72,10 @@ pub(super) fn check_training(training: &Training) -> Result<Network> {
     let network = check_network(&training.model).context("model")?;
     let least = network.least_batch();
     ensure!(training.batch >= least, "batch {}: expected at least {least} for a map of 1 x 1", training.batch);
+    let init = training.init.as_ref().is_none_or(|init| !init.is_empty() && !init.contains('\0'));
+    ensure!(init, "init: expected the path of a file");
+    let blocks = if training.init.is_some() { network.blocks().len() } else { 0 };
+    within("freeze", training.freeze, 0..=blocks).context("by the blocks of model, with init alone")?;
     Ok(network)
 }
 

@@ -53,6 +53,7 @@ fn check_study(study: &Study) -> Result<()> {
 
 fn check_settings(settings: &Settings) -> Result<nn::Network> {
     let Settings { ladder, depths, folds, repeats, margin, training, .. } = settings;
+    ensure!(training.init.is_none(), "init: expected of no study, whose networks start from random weights");
     let network = check_training(training)?;
     within("folds", *folds, 2..=100)?;
     within("repeats", *repeats, 1..=100)?;

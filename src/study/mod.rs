@@ -339,6 +339,8 @@ mod tests {
                 weight_decay: 0.0,
                 augment: true,
                 seed: 0,
+                init: None,
+                freeze: 0,
             },
             kernels: Kernels::Plain,
         }

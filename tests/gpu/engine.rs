@@ -30,6 +30,8 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::the_fastest_kernels_are_among_the_candidates", fastest_kernels),
         trial("engine::what_a_model_keeps_changes_nothing", keeping_changes_nothing),
         trial("engine::what_a_deep_model_keeps_changes_no_gradient", keeping_changes_no_gradient),
+        trial("engine::frozen_blocks_stay_as_they_are", frozen_blocks_stay),
+        trial("engine::what_follows_frozen_blocks_has_the_same_gradient", gradient_behind_frozen_blocks),
         trial("engine::the_gradient_of_the_pictures_in_evaluation", gradient_in_evaluation),
         trial("engine::a_large_linear_layer_is_the_sum_that_it_stands_for", a_large_linear_layer),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
@@ -246,6 +248,59 @@ fn keeping_changes_no_gradient() {
             for (a, b) in needed.iter().zip(everything) {
                 assert!((a - b).abs() <= allowed, "{name}: {a} against {b}, allowed {allowed:e}");
             }
+        }
+    }
+}
+
+/// Three steps with weight decay, which moves weights without a gradient, too.
+fn frozen_blocks_stay() {
+    let decaying = Optimizer::Adam { weight_decay: 0.1 };
+    let strided = Strided { channels: vec![5, 6, 7], dropout: 0.5, ..Strided::dogs_vs_cats(40, 3) }.build().unwrap();
+    let residual = [Name::Vgg11Bn, Name::ResNet18, Name::MobileNetV2].map(residual);
+    for network in [strided].into_iter().chain(residual) {
+        let blocks = network.blocks().len();
+        for (frozen, keep) in [(1, Keep::Needed), (2, Keep::Everything), (blocks, Keep::Needed)] {
+            let model = Model::new(gpu(), &network, 4, keep).unwrap().with_frozen(frozen);
+            let training_step = model.training_step(gpu(), &decaying);
+            let before = Weights::initial(&network, 0);
+            model.load(gpu(), &before);
+            model.set_batch(gpu(), &images(4, 40), &[0, 1, 2, 1]);
+            for number in 1..=3 {
+                model.set_step(gpu(), &decaying, 1e-3, 4, 5, number);
+                training_step.submit(gpu()).unwrap();
+            }
+            let after = block_on(model.weights(gpu(), 3)).unwrap();
+            let end = network.blocks()[frozen - 1].nodes.end;
+            for (place, node) in network.nodes().iter().enumerate() {
+                for parameter in node.parameters().into_iter().chain(node.statistics()) {
+                    let name = &parameter.name;
+                    let stayed = after.get(name) == before.get(name);
+                    assert_eq!(stayed, place < end, "{name}, {frozen} of {blocks} blocks frozen");
+                }
+            }
+        }
+    }
+}
+
+/// Without batch norm and dropout, blocks do the same in training and in evaluation.
+fn gradient_behind_frozen_blocks() {
+    let known = Known { name: Name::LeNet5, input: [3, 32, 32], width: 1.0, classes: 3 };
+    let network = Architecture::Known(known).build().unwrap();
+    let gradients = [0, 1, 2].map(|frozen| {
+        let model = Model::new(gpu(), &network, 4, Keep::Needed).unwrap().with_frozen(frozen);
+        model.load(gpu(), &Weights::initial(&network, 0));
+        model.set_batch(gpu(), &images(4, 32), &[0, 1, 2, 1]);
+        model.set_step(gpu(), &ADAM, 1e-3, 4, 5, 1);
+        model.training_step(gpu(), &ADAM).submit(gpu()).unwrap();
+        block_on(model.weight_gradients(gpu())).unwrap()
+    });
+    for frozen in [1, 2] {
+        let weights = 2 * frozen;
+        for ((name, all), (_, behind)) in gradients[0].iter().zip(&gradients[frozen]).skip(weights) {
+            assert_eq!(all, behind, "{name}, {frozen} blocks frozen");
+        }
+        for (name, none) in &gradients[frozen][..weights] {
+            assert!(none.iter().all(|value| *value == 0.0), "{name}, {frozen} blocks frozen");
         }
     }
 }
