@@ -124,7 +124,9 @@ impl DepthArgs {
             bail!("--pictures {}: expected 2 to 10000000", self.pictures);
         }
         if self.settings(2, Kernels::Plain).rungs()?.len() < 2 {
-            bail!("--channels: a network of one block has nothing to leave out; give at least two blocks");
+            bail!(
+                "a network of one block has nothing to leave out: give at least two blocks, by --channels or --model"
+            );
         }
         Ok(())
     }

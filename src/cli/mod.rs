@@ -72,6 +72,11 @@ impl Command {
     }
 }
 
+/// A path from the root on, since later commands may run in another folder.
+pub fn path_from_root(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
+}
+
 /// Options of `features`.
 #[derive(Args, Debug)]
 pub struct FeaturesArgs {

@@ -8,6 +8,7 @@ use anyhow::{Error, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use super::path_from_root;
 use super::train::BATCH;
 use crate::data::drawn;
 use crate::nn::{Architecture, Head, Known, Name, Named, Network, Spec, SpecError, Strided};
@@ -59,9 +60,9 @@ pub struct SummaryArgs {
     /// Which network.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Classes that the network tells apart
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    pub classes: usize,
+    /// Classes that the network tells apart [default: 2; a file says it itself]
+    #[arg(long, value_name = "N")]
+    pub classes: Option<usize>,
     /// Images a training step
     #[arg(long, default_value_t = BATCH)]
     pub batch: usize,
@@ -75,7 +76,8 @@ impl SummaryArgs {
     pub fn network(&self) -> Result<Network> {
         self.model.check()?;
         check_batch(self.batch).map_err(|error| error.typed())?;
-        network(&self.model.architecture(self.classes))
+        let architecture = self.model.architecture(self.classes.unwrap_or(2));
+        self.classes.map_or_else(|| network(&architecture), |classes| built(&architecture, classes))
     }
 }
 
@@ -88,6 +90,8 @@ pub enum ModelName {
     File {
         /// The file.
         path: PathBuf,
+        /// Its text.
+        text: String,
         /// The layers.
         layers: Vec<Named>,
     },
@@ -113,7 +117,7 @@ impl FromStr for ModelName {
         let content = fs::read_to_string(path)
             .map_err(|error| format!("cannot be read ({error}): expected {names}, or a TOML file that lists layers"))?;
         let File { layers } = toml::from_str(&content).map_err(|error| format!("\n{error}"))?;
-        Ok(Self::File { path: path.to_path_buf(), layers })
+        Ok(Self::File { path: path.to_path_buf(), text: content, layers })
     }
 }
 
@@ -143,9 +147,7 @@ impl ModelArgs {
     /// The file that lists its layers, from the root on.
     pub fn file(&self) -> Option<String> {
         match &self.model {
-            Some(ModelName::File { path, .. }) => {
-                Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string())
-            }
+            Some(ModelName::File { path, .. }) => Some(path_from_root(path)),
             Some(ModelName::Known(_)) | None => None,
         }
     }
@@ -155,13 +157,15 @@ impl ModelArgs {
     /// # Errors
     /// When a file's network is to have a width.
     pub fn check(&self) -> Result<()> {
-        if let (Some(width), Some(ModelName::File { path, .. })) = (self.width, &self.model) {
-            bail!(
+        match (self.width, &self.model) {
+            (Some(width), Some(ModelName::File { path, .. })) => bail!(
                 "--width {width}: only a network with a name has one; {} says how wide its layers are",
                 path.display()
-            );
+            ),
+            // The command line's own rule does not hold beside options that exclude --model.
+            (Some(width), None) => bail!("--width {width}: only a network with a name has one: name it by --model"),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

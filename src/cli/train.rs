@@ -1,13 +1,13 @@
 //! Options of `train`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::model::check_geometry;
-use super::{Config, DeviceArgs, Folders, ModelArgs, Training};
+use super::{Config, DeviceArgs, Folders, ModelArgs, Training, path_from_root};
 use crate::data::drawn;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
 use crate::reading::{check_recipe, check_val_share};
@@ -160,7 +160,7 @@ impl TrainArgs {
             weight_decay,
             augment: self.augment == Switch::On,
             seed,
-            init: self.init.as_deref().map(absolute),
+            init: self.init.as_deref().map(path_from_root),
             freeze: self.freeze,
         }
     }
@@ -184,7 +184,7 @@ impl TrainArgs {
     /// The data folder from the root on, since later commands may run in another folder. That it is valid Unicode is checked
     /// when it is scanned.
     pub fn absolute_data(&self) -> Option<String> {
-        self.data.as_deref().map(absolute)
+        self.data.as_deref().map(path_from_root)
     }
 
     /// What is said of the data folder, as it is recorded.
@@ -216,11 +216,6 @@ impl TrainArgs {
     pub fn epochs(&self) -> usize {
         self.epochs.unwrap_or(if self.data.is_some() { 10 } else { 8 })
     }
-}
-
-/// A path from the root on.
-fn absolute(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
 }
 
 #[cfg(test)]

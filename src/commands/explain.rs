@@ -53,7 +53,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
     if meta.drawn && !subjects.is_empty() {
-        say(format!("note: {}", super::DRAWN));
+        say(format!("note: {}", crate::html::DRAWN));
     }
     let control = Weights::initial(&network, CONTROL_SEED);
     let mut options = Options { against, methods, means: None, standing: said.verdict };
@@ -83,7 +83,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         let name = &subject.name;
         let mut notes = said.notes.clone();
         if meta.drawn && subject.truth.is_none() {
-            notes.push(super::DRAWN.to_string());
+            notes.push(crate::html::DRAWN.to_string());
         }
         if against == Some(explanation.question.target) {
             say(format!("note: {name}: --against is the predicted class itself, so the runner-up takes its place"));

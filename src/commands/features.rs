@@ -32,8 +32,8 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let weights = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
     let mut notes = said.notes;
     if meta.drawn {
-        notes.push(super::DRAWN.to_string());
-        say(format!("note: {}", super::DRAWN));
+        notes.push(crate::html::DRAWN.to_string());
+        say(format!("note: {}", crate::html::DRAWN));
     }
     let predicted = look.predicted();
     let page = FeaturesPage {

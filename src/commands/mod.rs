@@ -36,8 +36,6 @@ const CACHE: usize = 512;
 /// The page of a folder that a command makes.
 const INDEX: &str = "index.html";
 
-const DRAWN: &str = "this network was trained on drawn pictures only: what it says of a photo means little";
-
 /// Runs a command.
 ///
 /// # Errors

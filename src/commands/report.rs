@@ -24,7 +24,7 @@ use crate::standing::{self, Standing};
 use crate::terminal::{one_line, say};
 
 /// Explanations that are shown.
-const MOST_EXPLAINED: usize = 5;
+const MOST_EXPLAINED: usize = 8;
 /// Pictures at once on the device where nothing else is asked for.
 const BATCH: u16 = 32;
 
@@ -97,8 +97,10 @@ fn look(
     let gpu = super::open(&arguments.device).map_err(not_computed)?;
     super::say_adapter(&gpu);
     let station = Station::new(&gpu, run, network, arguments.batch)?;
-    if explained.is_empty() {
-        *explained = station.explain(run, pictures.as_ref()).map_err(not_computed)?;
+    // Images of the user's own do not stand for those of the run.
+    if explained.iter().all(|explained| explained.truth.is_none()) {
+        let own = station.explain(run, pictures.as_ref()).map_err(not_computed)?;
+        explained.splice(..0, own);
     }
     station.look(run, pictures.as_ref(), arguments.scale)
 }

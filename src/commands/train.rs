@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::checkpoint::{Checkpoint, Meta, Weights};
-use crate::cli::{self, Config, TrainArgs, Training, Which};
+use crate::cli::{self, Config, ModelName, TrainArgs, Training, Which, path_from_root};
 use crate::commands::pictures::{Data, Source};
 use crate::data::{pets, write_rejected};
 use crate::environment::Environment;
@@ -22,6 +22,9 @@ use crate::run_dir::{self, RUNS, RunDir};
 use crate::standing::{self, Standing, commonest_share};
 use crate::terminal::{bar, counted, say, say_apart};
 use crate::train::{Best, EpochRecord, Progress, Schedule, Trainer};
+
+/// The file that lists the layers of a run's network, where one did.
+const MODEL: &str = "model.toml";
 
 pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     arguments.check()?;
@@ -51,7 +54,8 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let architecture = training.model.clone();
     let network = cli::built(&architecture, classes)?;
     let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
-    say(format!("network  blocks of {} channels, {} weights", channels.join(", "), network.parameter_count()));
+    let known = architecture.known_as().map_or(String::new(), |name| format!("{name}: "));
+    say(format!("network  {known}blocks of {} channels, {} weights", channels.join(", "), network.parameter_count()));
     let weights = start(&training, &network)?;
     let model = Model::new(&gpu, &network, arguments.batch, Keep::Needed)?.with_frozen(training.freeze);
 
@@ -68,7 +72,12 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
     let id = run_dir::new_id();
     let val_of_class = standing::of_class(data.val.as_ref(), classes);
-    let config = Config { id: Some(id.clone()), val_of_class, val_list: data.val_list(), ..config };
+    let mut config = Config { id: Some(id.clone()), val_of_class, val_list: data.val_list(), ..config };
+    if let Some(ModelName::File { text, .. }) = &arguments.model.model {
+        // The file that was named may change; the command that trains like this again names the run's own.
+        run.write(MODEL, text.as_bytes())?;
+        config.training.model_file = Some(path_from_root(&run.file(MODEL)));
+    }
     run.write_json("config.json", &config)?;
     run.write_json("environment.json", &Environment::of(&gpu, arguments.seed, &id))?;
     if arguments.data.is_some() {

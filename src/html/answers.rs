@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::layers::doubt;
 use super::words::{count, plain, signed, tiny, with_code};
-use super::{Report, depth, missing};
+use super::{Explained, Report, depth, missing};
 use crate::layers::{CONTRADICTED, Gain, Other, ResetVerdict};
 use crate::standing::{self, Verdict};
 
@@ -78,15 +78,24 @@ fn feature_maps(report: &Report) -> Markup {
             }
         }
     };
+    let places: usize = report.network.blocks().last().map_or(0, |block| block.output[1] * block.output[2]);
     answer(
         "What do the feature maps tell me?",
         match (verdict, exact) {
-            (Verdict::Better, true) => {
+            (Verdict::Better, true) if places > 1 => {
                 "The last block's maps add up to the decision exactly: they show which channels made it, and roughly where."
             }
-            (Verdict::Better, false) => {
+            (Verdict::Better, true) => {
+                "The last block's maps add up to the decision exactly: they show which channels made it, but with one value each \
+                 nothing of where."
+            }
+            (Verdict::Better, false) if places > 1 => {
                 "The last block's maps show to first order which channels made the decision, and roughly where: behind them stands a \
                  layer that is not linear."
+            }
+            (Verdict::Better, false) => {
+                "The last block's maps show to first order which channels made the decision, but with one value each nothing of \
+                 where: behind them stands a layer that is not linear."
             }
             (Verdict::NotShown, true) => {
                 "Nothing but guesses: this network was not shown to do better than always naming the commonest class. Its last \
@@ -116,7 +125,9 @@ fn in_sentence(name: &str) -> String {
 /// For each method, on how many images its map of the page's weights passed all tests.
 fn passed(report: &Report) -> Vec<(String, String)> {
     let mut found: Vec<(&str, usize, usize)> = Vec::new();
-    let about = report.explained.iter().filter(|explained| report.is_about(explained));
+    // What a map of an image of unknown origin is worth says little of the network.
+    let own = |explained: &&Explained| explained.truth.is_some() && report.is_about(explained);
+    let about = report.explained.iter().filter(own);
     for (explained, map) in about.flat_map(|explained| explained.maps.iter().map(move |map| (explained, map))) {
         let passed = usize::from(report.verdict(explained, map).passes());
         match found.iter_mut().find(|(name, ..)| *name == map.method) {

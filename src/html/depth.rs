@@ -185,13 +185,15 @@ impl DepthStudy {
         format!("{} cross-validated, {} for the last look", count(dev_pictures), count(test_pictures))
     }
 
-    /// The question and the answer; `note` says what the reader must know beforehand.
-    pub(super) fn answer(&self, note: Option<&str>) -> Markup {
+    /// The question and the answer; `of` is the run on whose page it stands, if it does.
+    pub(super) fn answer(&self, of: Option<&Config>) -> Markup {
         let text = html! {
             p { (self.findings.details()) }
-            @if let Some(note) = note { p.note { (note) } }
+            @if let Some(config) = of { p.note { (self.note(config)) } }
         };
-        answer(QUESTION, &self.findings.headline(), &self.figures(), &text)
+        let foreign = of.is_some_and(|config| !self.fits(config));
+        let about = if foreign { "Not about this network: a study of others says: " } else { "" };
+        answer(QUESTION, &format!("{about}{}", self.findings.headline()), &self.figures(), &text)
     }
 
     /// The figures behind the answer.
@@ -269,7 +271,7 @@ impl DepthStudy {
         ];
         if self.findings.rungs.iter().all(|rung| !rung.train_loss.is_empty()) {
             let caption = "Training loss by epoch, its mean over the folds that were scored (of the first repeat where a network was \
-                           stopped early), measured while the weights move and dropout is on. A curve that still falls at its end \
+                           stopped early), measured in training mode, while the weights move. A curve that still falls at its end \
                            asks for more epochs.";
             charts.push(("learning", self.learning(), caption.into()));
         }
@@ -347,7 +349,7 @@ fn difference(rung: &Row) -> Option<Difference> {
 /// The answer to how many blocks are enough.
 pub fn depth_answer(report: &Report) -> Markup {
     match &report.depth {
-        Some(study) => study.answer(Some(&study.note(&report.config))),
+        Some(study) => study.answer(Some(&report.config)),
         None if report.network.blocks().len() == 1 => answer(QUESTION, ONE_BLOCK, &[], &html! {}),
         None => {
             let why = "No figure of this one network can tell: smaller ones must be trained and compared.";

@@ -12,6 +12,7 @@ use super::{Explained, Head, document};
 use crate::explain::ledger::Ledger;
 use crate::explain::{Explanation, Lens};
 use crate::inspect::Stage;
+use crate::nn::Block;
 use crate::report::{DAMAGED, Layer, ScaleBy};
 
 /// Channels that the sum names; the others are added up.
@@ -67,7 +68,7 @@ impl ExplainPage<'_> {
                     @if let Some(layer) = layers.first() { div { (maps::legend(&layer.order, span)) } }
                 }
                 @for block in blocks { (block) }
-                h3 { "Before ReLU" }
+                h3 { "Inside the blocks" }
                 @for stage in [Stage::Conv, Stage::Norm] { (self.folded(stage)?) }
             }
             section #files {
@@ -130,6 +131,14 @@ impl ExplainPage<'_> {
 
     fn folded(&self, stage: Stage) -> Result<Markup> {
         let layers: Vec<Layer> = self.explanation.layers(self.lens, stage);
+        // A block without batch norm, or that ends in what the stage shows, has nothing more to show of it.
+        let own = |block: &Block| match stage {
+            Stage::Conv => block.conv != block.value,
+            Stage::Norm => block.norm != block.value && block.norm != block.conv,
+            Stage::Relu => true,
+        };
+        let blocks = layers.into_iter().zip(self.lens.blocks());
+        let layers: Vec<Layer> = blocks.filter(|(_, block)| own(block)).map(|(layer, _)| layer).collect();
         let span = self.by.span(&layers);
         let blocks = layers.iter().map(|layer| maps::folded(layer, span)).collect::<Result<Vec<_>>>()?;
         Ok(html! { @for block in blocks { (block) } })

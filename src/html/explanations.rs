@@ -8,6 +8,10 @@ use super::{Explained, ExplainedMap, Report, missing, picture};
 use crate::explain::trust::RANDOM_ORDERS;
 use crate::explain::verdict::{EXACT, FIRST_ORDER, Verdict};
 use crate::reading::Origin;
+use crate::terminal::counted;
+
+/// What is said of an image that the program has not drawn, where it drew all others.
+pub const DRAWN: &str = "this network was trained on drawn pictures only: what it says of a photo means little";
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
@@ -18,6 +22,12 @@ pub fn part(report: &Report) -> Markup {
     html! {
         (how_tested(report.network.linear_tail().is_some(), html! { "Your own images: " code { "convscope explain IMAGE --run " (report.typed()) } }))
         @for explained in &report.explained { (decision(report, explained)) }
+        @if report.more_explained > 0 {
+            p.note {
+                "Explained before these, and not shown here: " (counted(report.more_explained, "more image")) ", each on a page of its own in "
+                code { (report.run.join("explain").display().to_string()) } "."
+            }
+        }
     }
 }
 
@@ -45,6 +55,7 @@ fn decision(report: &Report, explained: &Explained) -> Markup {
         article.decision {
             h3 { (question(explained)) }
             p.note { (name(&explained.name)) ": the network says " (decided(explained)) "." }
+            @if report.config.data.is_none() && explained.truth.is_none() { p.note { "Note: " (DRAWN) "." } }
             @if !report.is_about(explained) {
                 p.note { "With the weights in " code { (weights) } " of epoch " (epoch) ", which are not those of the head of this page." }
             }

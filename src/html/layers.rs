@@ -219,7 +219,7 @@ fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
             div.example {
                 (picture(&example.photo, &example.name))
                 p {
-                    "Maps of this picture (" (example.name) "), after ReLU: of each block those that contribute most to the decision. Below a map its channel, what it adds to the "
+                    "Maps of this picture (" (example.name) "), as each block makes them: of each block those that contribute most to the decision. Below a map its channel, what it adds to the "
                     "logit gap, to first order" @if report.network.linear_tail().is_some() { " (in the last block exactly)" } ", and its least and largest value. " (scale_in_words(looked.span)) " Hatched: dead "
                     "(0 everywhere) or constant on this image."
                 }

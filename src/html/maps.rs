@@ -66,8 +66,7 @@ pub fn legend(order: &Order, span: Span) -> Markup {
     };
     html! {
         p {
-            (first) ", and its least and largest value. " (scale_in_words(span)) " Maps of convolution and batch norm, before ReLU, also have values below "
-            "0: blue below, red above, 0 is white. Hatched: dead (0 everywhere) or constant on this image."
+            (first) ", and its least and largest value. " (scale_in_words(span)) " Maps that have values below 0, as before ReLU, are blue below 0, red above, and white at 0. Hatched: dead (0 everywhere) or constant on this image."
         }
     }
 }

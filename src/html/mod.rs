@@ -49,6 +49,7 @@ pub use depth::DepthStudy;
 pub use explain_page::ExplainPage;
 pub(crate) use explained::FORMAT;
 pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, reported};
+pub use explanations::DRAWN;
 pub use features::FeaturesPage;
 pub use layers::charts as layer_charts;
 pub use learned::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
@@ -89,6 +90,8 @@ pub struct Report {
     pub damaged: Vec<String>,
     /// Explanations of single decisions.
     pub explained: Vec<Explained>,
+    /// How many older ones there are besides.
+    pub more_explained: usize,
     /// The study of how many blocks are enough.
     pub depth: Option<DepthStudy>,
 }
@@ -121,7 +124,7 @@ impl Report {
     /// When the metrics, or the study in `depth`, cannot be used.
     pub fn read(run: &Run, depth: Option<&Path>, explained: FoundExplanations) -> Result<Self> {
         let metrics = run.metrics()?;
-        let FoundExplanations { usable: explained, mut damaged } = explained;
+        let FoundExplanations { usable: explained, more: more_explained, mut damaged } = explained;
         let study = DepthStudy::find(run, depth, &mut damaged)?;
         Ok(Self {
             network: run.network().clone(),
@@ -137,6 +140,7 @@ impl Report {
             metrics,
             looked: Err(Unlooked::NotComputed("the network was not asked".into())),
             explained,
+            more_explained,
         })
     }
 

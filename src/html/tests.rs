@@ -57,6 +57,7 @@ const PASSING: Verdict = Verdict {
 /// A run of which only training is known.
 fn bare(classes: &[&str]) -> Report {
     Report {
+        more_explained: 0,
         run: "runs/<i>'\"".into(),
         network: config(classes).training.model.build().unwrap(),
         config: config(classes),
@@ -387,7 +388,7 @@ fn what_a_browser_would_obey_is_visible_on_every_page() {
 fn limits_stand_with_what_they_limit() {
     let limits = [
         ("only <code>depth</code> answers that", 2),
-        ("never shown to be worse. Fewer blocks", 1),
+        ("never shown to be worse. Networks of fewer blocks", 1),
         ("The galleries show extremes", 1),
         ("A saliency map that passes its tests", 1),
     ];
@@ -441,7 +442,7 @@ fn a_page_of_feature_maps_tells_all_of_each() {
 
 #[test]
 fn a_page_of_what_was_learned_shows_every_channel() {
-    let survey = |max, share| ChannelSurvey { max, share, mean: 0.0, strongest: Vec::new() };
+    let survey = |max, share| ChannelSurvey { min: 0.0, max, share, mean: 0.0, strongest: Vec::new() };
     let patch = RgbImage::from_fn(63, 63, |x, y| image::Rgb([x as u8, y as u8, 0]));
     let channel = |number: usize| match number {
         0 => LearnedChannel::new(&survey(0.0, 0.0), Vec::new(), &patch, 63, 100),
@@ -769,7 +770,17 @@ fn explanations_that_cannot_be_used_are_named() {
     assert!(run.explained(5).damaged.is_empty(), "there is nothing to be read");
     write("sound", &serde_json::to_string(&sound).unwrap());
     let newest = run.explained(5);
-    assert_eq!((newest.usable, newest.damaged.len()), (vec![sound.clone()], 0));
+    assert_eq!((newest.usable, newest.more, newest.damaged.len()), (vec![sound.clone()], 0, 0));
+    write("another", &serde_json::to_string(&sound).unwrap());
+    let newest = run.explained(1);
+    assert_eq!((newest.usable.len(), newest.more), (1, 1));
+    let bare_report = bare(&["cat", "dog"]);
+    let drawn = Config { data: None, ..bare_report.config.clone() };
+    let page = Report { more_explained: newest.more, explained: newest.usable, config: drawn, ..bare_report }.page();
+    assert!(page.contains("not shown here: 1 more image"), "what is left out is said");
+    assert!(page.contains("means little"), "the image is none of those that the program drew");
+    assert!(!page.contains("that pass all tests of trust"), "nor does it count for the network");
+    fs::remove_dir_all(run.folder().join("explain/another")).unwrap();
 
     // The first version: no format, probabilities for scores, and a sentence for a verdict.
     let mut old = serde_json::to_value(&sound).unwrap();
@@ -804,7 +815,7 @@ fn explanations_that_cannot_be_used_are_named() {
     write("later", &later.to_string());
     write("misspelt", &misspelt.to_string());
     write("broken", "{");
-    let FoundExplanations { usable, mut damaged } = run.explained(5);
+    let FoundExplanations { usable, mut damaged, .. } = run.explained(5);
     assert_eq!(usable, [sound]);
     damaged.sort();
     let told = [

@@ -61,8 +61,9 @@ fn network(report: &Report) -> String {
     let network = &report.network;
     let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
     let [_, height, width] = network.input();
+    let known = report.config.training.model.known_as().map_or(String::new(), |name| format!("{name}: "));
     format!(
-        "{} blocks of {} channels, {} weights, {height} × {width} px",
+        "{known}{} blocks of {} channels, {} weights, {height} × {width} px",
         channels.len(),
         channels.join(", "),
         count(network.parameter_count())
@@ -73,8 +74,8 @@ fn network(report: &Report) -> String {
 pub fn part(report: &Report) -> Markup {
     html! {
         p {
-            "Training loss and accuracy are measured while the weights move and channels are dropped at random; validation "
-            "after each epoch, with neither. That is why validation can look better than training at first. The best weights, of epoch "
+            "Training loss and accuracy are measured while the weights move" @if report.network.drops() { " and dropout is on" } "; validation "
+            "after each epoch, without that. That is why validation can look better than training at first. The best weights, of epoch "
             (report.best()) ", were chosen by validation accuracy, which flatters that accuracy a little."
         }
         div.figures {
@@ -113,7 +114,7 @@ fn curve(
         |share: f64| report.metrics.iter().map(|record| (record.epoch as f64, 100.0 * share)).collect::<Vec<_>>();
     let guesses = guessing.map(|share| series("always the commonest class", level(share), Look::Dashed(4)));
     let curves = [
-        series("training, dropout on", points(|pair| pair.0), Look::Dashed(1)),
+        series("training", points(|pair| pair.0), Look::Dashed(1)),
         series("validation", points(|pair| pair.1), Look::Solid(0)),
     ];
     let chart = LineChart {

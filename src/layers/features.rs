@@ -38,7 +38,7 @@ pub(super) struct Features {
     pub(super) pooled: Vec<Vec<f32>>,
     /// Of each block, the maps pooled to at most 3 x 3 values, (pictures, values).
     pub(super) grid: Vec<Vec<f32>>,
-    /// Of each block, on how many pictures each channel fires.
+    /// Of each block, on how many pictures each channel has a value other than 0.
     pub(super) fired: Vec<Vec<usize>>,
     /// (pictures, classes)
     pub(super) logits: Vec<Vec<f32>>,
@@ -57,7 +57,7 @@ impl Features {
                     let [channels, height, width] = block.output;
                     for (channel, map) in maps.chunks(height * width).enumerate() {
                         features.pooled[number].push(mean(map.iter().copied()));
-                        features.fired[number][channel] += usize::from(map.iter().any(|&value| value > 0.0));
+                        features.fired[number][channel] += usize::from(map.iter().any(|&value| value != 0.0));
                     }
                     let cells = |size: usize| cells(size).collect::<Vec<_>>();
                     for map in maps.chunks(height * width).take(channels) {

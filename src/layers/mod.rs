@@ -28,7 +28,7 @@ pub use channels::{Ablation, Enough};
 pub use probes::{Gain, ProbeRow};
 pub use repeatability::Repeatability;
 pub use reset::Reset;
-pub use verdict::{CONTRADICTED, LIMITS, Other, Reading, ResetVerdict, Steadiness, WENT_ON};
+pub use verdict::{CONTRADICTED, DROPPED, LIMITS, Other, Reading, ResetVerdict, Steadiness, WENT_ON};
 
 use channels::ablations;
 use features::{Features, Loaded};
@@ -215,7 +215,7 @@ pub fn study(
         accuracy_anew: percent(&kept),
         conclusive,
         layers,
-        limits: LIMITS.into(),
+        limits: if lens.network().drops() { format!("{LIMITS} {DROPPED}") } else { LIMITS.into() },
     };
     Ok((table, standing))
 }

@@ -11,7 +11,10 @@ pub const LIMITS: &str = "Repeatability is near 1 for untrained networks too, an
                           tell whether a block is good for anything. A probe shows that information is present, not that it is used; its \
                           intervals hold for these folds. A reset shows that this network uses a block as it is, partly because later \
                           blocks were trained to fit it, not that a smaller network trained anew would miss it: only `depth` answers \
-                          that. Training with Dropout2d makes the removal of single channels look harmless.";
+                          that.";
+
+/// What is said besides where training dropped channels.
+pub const DROPPED: &str = "Training with dropout makes the removal of single channels look harmless.";
 
 /// What is said besides of a network that did not start from random weights.
 pub const WENT_ON: &str = "This network went on from weights that were there before (--init). What is called untrained here, and its start, \

@@ -1,5 +1,7 @@
 //! Known networks, and how one is chosen.
 
+use std::fmt;
+
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -95,6 +97,24 @@ pub enum Name {
     MobileNetV2,
 }
 
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LeNet5 => "lenet5",
+            Self::Vgg11Bn => "vgg11_bn",
+            Self::ResNet18 => "resnet18",
+            Self::MobileNetV2 => "mobilenet_v2",
+        })
+    }
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, width, .. } = self;
+        if *width == 1.0 { write!(f, "{name}") } else { write!(f, "{name} with {width} times the channels") }
+    }
+}
+
 impl From<Strided> for Architecture {
     fn from(strided: Strided) -> Self {
         Self::Strided(strided)
@@ -144,6 +164,14 @@ impl Architecture {
         match self {
             Self::Strided(Strided { classes, .. }) | Self::Known(Known { classes, .. }) => *classes,
             Self::Listed(spec) => spec.build().map_or(0, |network| network.classes()),
+        }
+    }
+
+    /// What it is known as, if it has a name: "resnet18 with 0.25 times the channels".
+    pub fn known_as(&self) -> Option<String> {
+        match self {
+            Self::Known(known) => Some(known.to_string()),
+            Self::Strided(_) | Self::Listed(_) => None,
         }
     }
 

@@ -369,7 +369,11 @@ impl Builder {
                 if ![rows, columns].iter().all(|size| (1..=MAX_SIZE).contains(size)) {
                     return Err(problem(format!("output_size {rows} x {columns}: expected 1 to {MAX_SIZE}")));
                 }
-                ([channels, rows, columns], field.all(height.max(width)))
+                let field = match (rows, columns) {
+                    (1, 1) => field.all(height.max(width)),
+                    _ => field.averaged(height, rows).wider(field.averaged(width, columns)),
+                };
+                ([channels, rows, columns], field)
             }
             Op::Linear { out_features, .. } => {
                 if !flat {
@@ -492,6 +496,19 @@ impl Field {
     /// What all the `count` values of a row or column see together: more than one step on there is none.
     fn all(self, count: usize) -> Self {
         Self { size: (count - 1).saturating_mul(self.stride).saturating_add(self.size), stride: 0, offset: self.offset }
+    }
+
+    /// What each of `outputs` values sees that are means of shares of `count` values: the largest share, and from one to the next
+    /// the values that there are for each. The shares overlap where the numbers do not divide.
+    fn averaged(self, count: usize, outputs: usize) -> Self {
+        let share = |output: usize| ((output + 1) * count).div_ceil(outputs) - output * count / outputs;
+        let most = (0..outputs).map(share).max().unwrap_or(1);
+        Self { stride: self.stride.saturating_mul((count / outputs).max(1)), ..self.windows(most, 1, 0) }
+    }
+
+    /// The larger of two.
+    fn wider(self, other: Self) -> Self {
+        if other.size > self.size { other } else { self }
     }
 
     /// What two values see that are added up.
@@ -650,6 +667,11 @@ impl Network {
     /// Whether a value may be below 0.
     pub fn signed(&self, value: Value) -> bool {
         value.checked_sub(1).is_none_or(|node| self.nodes[node].signed)
+    }
+
+    /// Whether training drops anything: its dropouts have a probability above 0.
+    pub fn drops(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.op, Op::Dropout { p } | Op::Dropout2d { p } if p > 0.0))
     }
 
     /// The value of the logits.

@@ -15,7 +15,9 @@ use crate::report::Scale;
 pub struct FoundExplanations {
     /// Those that can be used, in the order in which they were made.
     pub usable: Vec<Explained>,
-    /// Why others cannot, naming their files.
+    /// How many older ones there are besides.
+    pub more: usize,
+    /// Why others cannot be used, naming their files.
     pub damaged: Vec<String>,
 }
 
@@ -30,8 +32,9 @@ impl FoundExplanations {
             .collect();
         files.sort();
         let mut found = Self::default();
-        for (_, file) in files.iter().rev() {
+        for (number, (_, file)) in files.iter().rev().enumerate() {
             if found.usable.len() == most {
+                found.more = files.len() - number;
                 break;
             }
             match read(file, run) {

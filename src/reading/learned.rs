@@ -81,6 +81,11 @@ impl Learned {
                 equal("block", row.block, block)?;
                 equal("channel", row.channel, channel)?;
                 share("share_of_pictures", row.share_of_pictures)?;
+                // Only where a block ends in ReLU are all values at least 0.
+                if network.signed(network.blocks()[block - 1].value) {
+                    ensure!(row.mean.is_finite(), "mean is {}: expected a finite number", row.mean);
+                    return Ok(());
+                }
                 amount("mean", row.mean)
             };
             check().with_context(|| line(number_of_row))?;

@@ -123,8 +123,24 @@ impl Settings {
         let without = |left_out: usize| {
             self.rung(format!("d{all}-without-{left_out}"), Some(left_out), all - 1, whole.without_block(left_out))
         };
-        let first = self.rung(format!("d{all}"), None, all, Ok(whole.clone()));
-        std::iter::once(first).chain((2..all).rev().map(without)).collect()
+        let mut rungs = vec![self.rung(format!("d{all}"), None, all, Ok(whole.clone()))?];
+        let fixed = self.fixed();
+        rungs.extend((2..all).rev().filter(|block| !fixed.contains(block)).map(without).collect::<Result<Vec<_>>>()?);
+        if rungs.len() == 1 {
+            bail!(
+                "--ladder drop: without any one of its middle blocks, what follows does not fit: use --ladder truncate"
+            );
+        }
+        Ok(rungs)
+    }
+
+    /// The middle blocks that [`Ladder::Drop`] cannot leave out, because what follows would not fit: those of a residual network that
+    /// change the number of channels.
+    pub fn fixed(&self) -> Vec<usize> {
+        let whole = &self.training.model;
+        let blocks = 2..whole.blocks().unwrap_or_default();
+        let fits = |block: &usize| whole.without_block(*block).is_ok_and(|without| without.build().is_ok());
+        blocks.filter(|block| self.ladder == Ladder::Drop && !fits(block)).collect()
     }
 
     fn rung(

@@ -78,6 +78,7 @@ impl Findings {
                 self.chance_error
             ));
         }
+        told.extend(self.fixed());
         told.extend([recipe(self.settings()), self.limits().into()]);
         told.join(" ")
     }
@@ -86,14 +87,22 @@ impl Findings {
     pub fn limits(&self) -> &'static str {
         match self.settings().ladder {
             Ladder::Truncate => {
-                "Fewer blocks also mean fewer channels, fewer weights and a smaller receptive field: the study does not tell \
-                 these apart."
+                "Networks of fewer blocks also differ in channels, weights and receptive field: the study does not tell these \
+                 apart."
             }
             Ladder::Drop => {
-                "Leaving a block out also halves the receptive field, enlarges the last maps and changes the number of weights: \
-                 the study does not tell these apart."
+                "Leaving a block out also changes the receptive field, the number of weights and, where the block has a stride, \
+                 the size of the maps behind it: the study does not tell these apart."
             }
         }
+    }
+
+    /// Which blocks cannot be left out, where there are some.
+    fn fixed(&self) -> Option<String> {
+        let fixed: Vec<String> = self.settings().fixed().iter().map(usize::to_string).collect();
+        let blocks = if fixed.len() == 1 { "Block" } else { "Blocks" };
+        (!fixed.is_empty())
+            .then(|| format!("{blocks} {} cannot be left out: what follows would not fit.", fixed.join(", ")))
     }
 
     /// The answer in words.

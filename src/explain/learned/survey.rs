@@ -36,6 +36,8 @@ pub struct BlockSurvey {
 /// What one channel makes of the pictures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChannelSurvey {
+    /// Its least value on any picture: 0 or more after ReLU.
+    pub min: f32,
     /// Its largest value on any picture.
     pub max: f32,
     /// Share of the pictures on which it fires anywhere: has a value above 0.
@@ -60,19 +62,19 @@ pub struct Place {
 }
 
 impl ChannelSurvey {
-    /// Whether it fires on no picture at all.
+    /// Whether it is 0 everywhere, on every picture.
     pub fn is_dead(&self) -> bool {
-        self.max == 0.0
+        self.min == 0.0 && self.max == 0.0
     }
 
     /// Whether it fires on some pictures, but on fewer than 1 % of them. Among fewer than 101 pictures, none is quiet.
     pub fn is_quiet(&self) -> bool {
-        !self.is_dead() && self.share < QUIET
+        self.share > 0.0 && self.share < QUIET
     }
 }
 
 impl BlockSurvey {
-    /// How many channels fire on no picture at all.
+    /// How many channels are 0 everywhere, on every picture.
     pub fn dead(&self) -> usize {
         self.channels.iter().filter(|channel| channel.is_dead()).count()
     }
@@ -161,7 +163,8 @@ struct Tally {
     fired: Vec<usize>,
     /// and where most, strongest first.
     strongest: Vec<Vec<Place>>,
-    max: Vec<f32>,
+    /// Of each channel, its least and its largest value.
+    range: Vec<[f32; 2]>,
 }
 
 impl Tally {
@@ -175,7 +178,7 @@ impl Tally {
             sums: vec![0.0; padded(channels)],
             fired: vec![0; channels],
             strongest: vec![Vec::new(); channels],
-            max: vec![0.0; channels],
+            range: vec![[f32::INFINITY, f32::NEG_INFINITY]; channels],
         }
     }
 
@@ -196,6 +199,9 @@ impl Tally {
                     }
                     *sum += f64::from(value);
                 }
+                for (range, &value) in self.range.iter_mut().zip(values) {
+                    *range = [range[0].min(value), range[1].max(value)];
+                }
             }
             for (channel, (value, position)) in most.into_iter().enumerate().filter(|(_, (value, _))| *value > 0.0) {
                 let place = Place { picture, value, y: position / self.columns, x: position % self.columns };
@@ -207,7 +213,6 @@ impl Tally {
     /// Notes where a channel fires most in one picture.
     fn fires(&mut self, channel: usize, place: Place) {
         self.fired[channel] += 1;
-        self.max[channel] = self.max[channel].max(place.value);
         let strongest = &mut self.strongest[channel];
         let rank = strongest.partition_point(|other| other.value >= place.value);
         if rank < self.patches {
@@ -218,8 +223,9 @@ impl Tally {
 
     fn finish(self, pictures: usize) -> BlockSurvey {
         let values = (pictures * self.pixels) as f64;
-        let of_channel = |(channel, strongest)| ChannelSurvey {
-            max: self.max[channel],
+        let of_channel = |(channel, strongest): (usize, _)| ChannelSurvey {
+            min: self.range[channel][0],
+            max: self.range[channel][1],
             share: self.fired[channel] as f64 / pictures as f64,
             mean: self.sums[channel] / values,
             strongest,
@@ -266,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_channel_that_fires_on_fewer_than_one_percent_is_quiet() {
-        let channel = |share| ChannelSurvey { max: 1.0, share, mean: 0.1, strongest: Vec::new() };
+        let channel = |share| ChannelSurvey { min: 0.0, max: 1.0, share, mean: 0.1, strongest: Vec::new() };
         let survey = BlockSurvey { channels: vec![channel(0.0099), channel(0.01)] };
         assert_eq!((survey.dead(), survey.quiet()), (0, 1));
     }
