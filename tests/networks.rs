@@ -15,6 +15,24 @@ fn spec(input: [usize; 3], layers: Value) -> Spec {
 }
 
 #[test]
+fn means_of_shares_of_a_map_see_their_share() {
+    let pooled = |side: usize, size: [usize; 2]| {
+        let layers = json!([
+            {"type": "Conv2d", "out_channels": 2, "kernel_size": 3, "padding": 1},
+            {"type": "AdaptiveAvgPool2d", "output_size": size},
+            {"type": "Flatten"},
+            {"type": "Linear", "out_features": 2},
+        ]);
+        spec([3, side, side], layers).build().unwrap().nodes()[1].field.size
+    };
+    // One to one, shares of five, shares of eight at most, all.
+    assert_eq!(pooled(7, [7, 7]), 3);
+    assert_eq!(pooled(30, [6, 6]), 7);
+    assert_eq!(pooled(30, [30, 4]), 10);
+    assert_eq!(pooled(30, [1, 1]), 32);
+}
+
+#[test]
 fn the_network_of_dogs_vs_cats_has_its_known_numbers() {
     let network = Strided::dogs_vs_cats(128, 2).build().unwrap();
     assert_eq!(network.parameter_count(), 409_682);

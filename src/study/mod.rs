@@ -334,7 +334,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::{Checkpoint, Meta};
     use crate::cli::OptimizerName;
-    use crate::nn::Strided;
+    use crate::nn::{Known, Name, Strided};
 
     /// Depths 1, 3 and 5 of the known network.
     pub(super) fn settings(ladder: Ladder) -> Settings {
@@ -382,6 +382,22 @@ mod tests {
         let names: Vec<_> = rungs.iter().map(|rung| rung.name.as_str()).collect();
         assert_eq!(names, ["d5", "d5-without-4", "d5-without-3", "d5-without-2"]);
         assert_eq!(channels(&rungs[3]), [16, 64, 128, 256]);
+    }
+
+    #[test]
+    fn blocks_that_others_depend_on_stay() {
+        let known = |name| Known { name, input: [3, 64, 64], width: 0.125, classes: 2 };
+        let of = |name| {
+            let standard = settings(Ladder::Drop);
+            Settings { training: Training { model: Architecture::Known(known(name)), ..standard.training }, ..standard }
+        };
+        // Those that change the number of channels: the first of each of the last three pairs.
+        let residual = of(Name::ResNet18);
+        assert_eq!(residual.fixed(), [4, 6, 8]);
+        let names: Vec<_> = residual.rungs().unwrap().into_iter().filter_map(|rung| rung.left_out).collect();
+        assert_eq!(names, [7, 5, 3, 2]);
+        assert_eq!(of(Name::Vgg11Bn).fixed(), [0; 0]);
+        assert_eq!(settings(Ladder::Drop).fixed(), [0; 0]);
     }
 
     #[test]

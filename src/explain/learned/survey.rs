@@ -271,6 +271,19 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_below_0_everywhere_is_neither_dead_nor_quiet() {
+        let network = Strided { channels: vec![2], ..Strided::dogs_vs_cats(5, 2) }.build().unwrap();
+        let mut tally = Tally::new(network.last_block(), 2);
+        // As a block that ends in batch norm makes it; the second channel is 0.
+        let packed: Vec<f32> = [-0.6, -0.4, -0.5, -0.5].into_iter().flat_map(|value| [value, 0.0, 0.0, 0.0]).collect();
+        tally.add(&[0], &packed);
+        let survey = tally.finish(1);
+        let [first, second] = &survey.channels[..] else { panic!("two channels") };
+        assert_eq!((first.min, first.max, first.share), (-0.6, -0.4, 0.0));
+        assert!(!first.is_dead() && !first.is_quiet() && second.is_dead());
+    }
+
+    #[test]
     fn a_channel_that_fires_on_fewer_than_one_percent_is_quiet() {
         let channel = |share| ChannelSurvey { min: 0.0, max: 1.0, share, mean: 0.1, strongest: Vec::new() };
         let survey = BlockSurvey { channels: vec![channel(0.0099), channel(0.01)] };
