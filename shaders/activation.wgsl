@@ -83,12 +83,13 @@ fn backward_sums(
     let offset = beta[channel];
     var products = vec4<f32>();
     var sum = vec4<f32>();
+    let rows = 64u / shape.columns;
     let images = (end + shape.pixels - 1u) / shape.pixels;
     for (var image = first / shape.pixels; image < images; image++) {
         let factor = mask(image * shape.channels + channel);
         let start = max(first, image * shape.pixels);
         let stop = min(end, (image + 1u) * shape.pixels);
-        for (var pixel = start + local / shape.columns; pixel < stop; pixel += 64u / shape.columns) {
+        for (var pixel = start + local / shape.columns; pixel < stop; pixel += rows) {
             let at = pixel * shape.channels + channel;
             let distance = x[at] - centre;
             let dz = select(vec4<f32>(), dy[at] * factor, distance * slope + offset > vec4<f32>());

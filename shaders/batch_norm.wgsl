@@ -83,10 +83,11 @@ fn statistics(
     let first = at.chunk * shape.chunk;
     let channel = min(at.channel, shape.channels - 1u);
     let pixels = count(at.chunk);
+    let rows = 64u / shape.columns;
     let shift = x[min(first, shape.n * shape.pixels - 1u) * shape.channels + channel];
     var sum = vec4<f32>();
     var squares = vec4<f32>();
-    for (var pixel = local / shape.columns; pixel < pixels; pixel += 64u / shape.columns) {
+    for (var pixel = local / shape.columns; pixel < pixels; pixel += rows) {
         let value = x[(first + pixel) * shape.channels + channel] - shift;
         sum += value;
         squares += value * value;
@@ -162,10 +163,12 @@ fn backward_sums(
 ) {
     let at = place(local, group, groups);
     let channel = min(at.channel, shape.channels - 1u);
+    let pixels = count(at.chunk);
+    let rows = 64u / shape.columns;
     let centre = mean[channel];
     var products = vec4<f32>();
     var sum = vec4<f32>();
-    for (var pixel = local / shape.columns; pixel < count(at.chunk); pixel += 64u / shape.columns) {
+    for (var pixel = local / shape.columns; pixel < pixels; pixel += rows) {
         let i = (at.chunk * shape.chunk + pixel) * shape.channels + channel;
         products += dy[i] * (x[i] - centre);
         sum += dy[i];

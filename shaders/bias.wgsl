@@ -57,8 +57,9 @@ fn backward_sums(
     let channel = min(own, shape.channels - 1u);
     let first = i / tiles * shape.chunk;
     let end = min(first + shape.chunk, step.live * shape.pixels);
+    let rows = 64u / shape.columns;
     var part = vec4<f32>();
-    for (var pixel = first + local / shape.columns; pixel < end; pixel += 64u / shape.columns) {
+    for (var pixel = first + local / shape.columns; pixel < end; pixel += rows) {
         part += dy[pixel * shape.channels + channel];
     }
     let sum = add_rows(local, shape.columns, part);

@@ -25,8 +25,9 @@ fn sum(
 ) {
     let i = (group.x + group.y * groups.x) * shape.columns + local % shape.columns;
     let column = min(i, shape.len - 1u);
+    let rows = 64u / shape.columns;
     var part = vec4<f32>();
-    for (var chunk = local / shape.columns; chunk < shape.chunks; chunk += 64u / shape.columns) {
+    for (var chunk = local / shape.columns; chunk < shape.chunks; chunk += rows) {
         part += partials[chunk * shape.len + column];
     }
     let sum = add_rows(local, shape.columns, part);

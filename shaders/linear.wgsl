@@ -53,8 +53,9 @@ fn forward(
     let own = min(i, shape.n * shape.outputs - 1u);
     let output = own % shape.outputs;
     let image = own / shape.outputs;
+    let rows = 64u / shape.columns;
     var part = vec4<f32>();
-    for (var input = local / shape.columns; input < shape.inputs; input += 64u / shape.columns) {
+    for (var input = local / shape.columns; input < shape.inputs; input += rows) {
         part += matrix(input, output) * x[image * shape.inputs + input];
     }
     let sum = add_rows(local, shape.columns, part);
@@ -86,13 +87,14 @@ fn backward_weight(
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
     let columns = shape.gradient_columns;
+    let rows = 64u / columns;
     let i = (group.x + group.y * groups.x) * columns + local % columns;
     let own = min(i, shape.inputs * shape.outputs - 1u);
     let output = own % shape.outputs;
     let input = own / shape.outputs;
     var parts_of_weight = mat4x4<f32>();
     var part_of_bias = vec4<f32>();
-    for (var image = local / columns; image < step.live; image += 64u / columns) {
+    for (var image = local / columns; image < step.live; image += rows) {
         let value = x[image * shape.inputs + input];
         let gradient = dy[image * shape.outputs + output];
         parts_of_weight += mat4x4<f32>(value.x * gradient, value.y * gradient, value.z * gradient, value.w * gradient);
