@@ -23,7 +23,7 @@ struct Shape {
     eps: f32,
 }
 
-// uses: step, mask, sums
+// uses: step, mask, sums, places
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -72,11 +72,9 @@ fn backward_sums(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = group.x + group.y * groups.x;
-    let tiles = (shape.channels + shape.columns - 1u) / shape.columns;
-    let own = i % tiles * shape.columns + local % shape.columns;
-    let channel = min(own, shape.channels - 1u);
-    let first = i / tiles * shape.chunk;
+    let at = place(local, group, groups);
+    let channel = min(at.channel, shape.channels - 1u);
+    let first = at.chunk * shape.chunk;
     let end = min(first + shape.chunk, step.live * shape.pixels);
     let centre = mean[channel];
     let slope = inverseSqrt(variance[channel] + shape.eps) * gamma[channel];
@@ -90,19 +88,19 @@ fn backward_sums(
         let start = max(first, image * shape.pixels);
         let stop = min(end, (image + 1u) * shape.pixels);
         for (var pixel = start + local / shape.columns; pixel < stop; pixel += rows) {
-            let at = pixel * shape.channels + channel;
-            let distance = x[at] - centre;
-            let dz = select(vec4<f32>(), dy[at] * factor, distance * slope + offset > vec4<f32>());
+            let i = pixel * shape.channels + channel;
+            let distance = x[i] - centre;
+            let dz = select(vec4<f32>(), dy[i] * factor, distance * slope + offset > vec4<f32>());
             products += dz * distance;
             sum += dz;
         }
     }
     products = add_rows(local, shape.columns, products);
     sum = add_rows(local, shape.columns, sum);
-    if local < shape.columns && own < shape.channels && first < shape.n * shape.pixels {
-        let at = 2u * (i / tiles * shape.channels + own);
-        partial[at] = products;
-        partial[at + 1u] = sum;
+    if stores(local, at) {
+        let i = 2u * (at.chunk * shape.channels + at.channel);
+        partial[i] = products;
+        partial[i + 1u] = sum;
     }
 }
 

@@ -22,7 +22,7 @@ struct Shape {
     momentum: f32,
 }
 
-// uses: step, sums
+// uses: step, sums, places
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -53,23 +53,6 @@ fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
 fn count(chunk: u32) -> u32 {
     let live = step.live * shape.pixels;
     return clamp(live, chunk * shape.chunk, (chunk + 1u) * shape.chunk) - chunk * shape.chunk;
-}
-
-// Which chunk and which vector of channels an invocation works on.
-struct Place {
-    chunk: u32,
-    channel: u32,
-}
-
-fn place(local: u32, group: vec3<u32>, groups: vec3<u32>) -> Place {
-    let i = group.x + group.y * groups.x;
-    let tiles = (shape.channels + shape.columns - 1u) / shape.columns;
-    return Place(i / tiles, i % tiles * shape.columns + local % shape.columns);
-}
-
-// Whether an invocation stores the results of its place: it stands in row 0, and there are such a chunk and channel.
-fn stores(local: u32, at: Place) -> bool {
-    return local < shape.columns && at.channel < shape.channels && at.chunk * shape.chunk < shape.n * shape.pixels;
 }
 
 // partial[chunk] = mean and sum of squared distances from it.

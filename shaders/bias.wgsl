@@ -14,7 +14,7 @@ struct Shape {
     columns: u32,
 }
 
-// uses: step, sums
+// uses: step, sums, places
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -51,11 +51,9 @@ fn backward_sums(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = group.x + group.y * groups.x;
-    let tiles = (shape.channels + shape.columns - 1u) / shape.columns;
-    let own = i % tiles * shape.columns + local % shape.columns;
-    let channel = min(own, shape.channels - 1u);
-    let first = i / tiles * shape.chunk;
+    let at = place(local, group, groups);
+    let channel = min(at.channel, shape.channels - 1u);
+    let first = at.chunk * shape.chunk;
     let end = min(first + shape.chunk, step.live * shape.pixels);
     let rows = 64u / shape.columns;
     var part = vec4<f32>();
@@ -63,7 +61,7 @@ fn backward_sums(
         part += dy[pixel * shape.channels + channel];
     }
     let sum = add_rows(local, shape.columns, part);
-    if local < shape.columns && own < shape.channels && first < shape.n * shape.pixels {
-        partial[i / tiles * shape.channels + own] = sum;
+    if stores(local, at) {
+        partial[at.chunk * shape.channels + at.channel] = sum;
     }
 }

@@ -16,10 +16,11 @@ pub struct Source {
 }
 
 /// The files of `shaders/common/`. Another file asks for some by a line such as `// uses: step, mask`.
-const COMMON: [(&str, &str); 3] = [
+const COMMON: [(&str, &str); 4] = [
     ("step", include_str!("../shaders/common/step.wgsl")),
     ("mask", include_str!("../shaders/common/mask.wgsl")),
     ("sums", include_str!("../shaders/common/sums.wgsl")),
+    ("places", include_str!("../shaders/common/places.wgsl")),
 ];
 
 impl Source {
