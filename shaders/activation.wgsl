@@ -15,8 +15,6 @@ struct Shape {
     channels: u32,
     // Pixels, over all images, that one workgroup of `backward_sums` takes.
     chunk: u32,
-    // Vectors of channels that it takes. Divides 64.
-    columns: u32,
     layer: u32,
     threshold: u32,
     scale: f32,
@@ -24,6 +22,9 @@ struct Shape {
 }
 
 // uses: step, mask, sums, places
+
+// Invocations that share a sum: see `places`.
+const ROWS = 1u;
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -64,8 +65,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
 }
 
-// partial[chunk] = sum of dz * (x - mean), and sum of dz, over the live images. One workgroup: one chunk, `columns` vectors of
-// channels. Its invocations stand in rows of so many, and a row takes every rows-th pixel of an image.
+// partial[chunk] = sum of dz * (x - mean), and sum of dz, over the live images. A row starts anew with each image.
 @compute @workgroup_size(64)
 fn backward_sums(
     @builtin(local_invocation_index) local: u32,
@@ -73,7 +73,7 @@ fn backward_sums(
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
     let at = place(local, group, groups);
-    let channel = min(at.channel, shape.channels - 1u);
+    let channel = at.channel;
     let first = at.chunk * shape.chunk;
     let end = min(first + shape.chunk, step.live * shape.pixels);
     let centre = mean[channel];
@@ -81,13 +81,12 @@ fn backward_sums(
     let offset = beta[channel];
     var products = vec4<f32>();
     var sum = vec4<f32>();
-    let rows = 64u / shape.columns;
     let images = (end + shape.pixels - 1u) / shape.pixels;
     for (var image = first / shape.pixels; image < images; image++) {
         let factor = mask(image * shape.channels + channel);
         let start = max(first, image * shape.pixels);
         let stop = min(end, (image + 1u) * shape.pixels);
-        for (var pixel = start + local / shape.columns; pixel < stop; pixel += rows) {
+        for (var pixel = start + at.row; pixel < stop; pixel += ROWS) {
             let i = pixel * shape.channels + channel;
             let distance = x[i] - centre;
             let dz = select(vec4<f32>(), dy[i] * factor, distance * slope + offset > vec4<f32>());
@@ -95,10 +94,10 @@ fn backward_sums(
             sum += dz;
         }
     }
-    products = add_rows(local, shape.columns, products);
-    sum = add_rows(local, shape.columns, sum);
-    if stores(local, at) {
-        let i = 2u * (at.chunk * shape.channels + at.channel);
+    products = add_up(local, products);
+    sum = add_up(local, sum);
+    if stores(at) {
+        let i = 2u * at.part;
         partial[i] = products;
         partial[i + 1u] = sum;
     }

@@ -6,9 +6,8 @@
 // In training, mean and biased variance come from the live images of the batch (`statistics`, then `combine`, which also
 // moves the running ones); in evaluation the running ones take their place as arguments of the same `forward`.
 //
-// The statistics are made in chunks of pixels, each shifted by its own first value, so that a mean far from zero costs no digits. A
-// workgroup takes one chunk and `columns` vectors of channels: its invocations stand in rows of so many, and a row takes every
-// rows-th pixel.
+// The statistics are made in chunks of pixels, each shifted by its own first value, so that a mean far from zero costs no digits. How
+// they are divided among invocations is in `places`.
 
 struct Shape {
     n: u32,
@@ -16,13 +15,14 @@ struct Shape {
     channels: u32,
     // Pixels, over all images, that one workgroup of `statistics` and `backward_sums` takes.
     chunk: u32,
-    // Vectors of channels that it takes. Divides 64.
-    columns: u32,
     eps: f32,
     momentum: f32,
 }
 
 // uses: step, sums, places
+
+// Invocations that share a sum: see `places`.
+const ROWS = 1u;
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -64,22 +64,21 @@ fn statistics(
 ) {
     let at = place(local, group, groups);
     let first = at.chunk * shape.chunk;
-    let channel = min(at.channel, shape.channels - 1u);
+    let channel = at.channel;
     let pixels = count(at.chunk);
-    let rows = 64u / shape.columns;
     let shift = x[min(first, shape.n * shape.pixels - 1u) * shape.channels + channel];
     var sum = vec4<f32>();
     var squares = vec4<f32>();
-    for (var pixel = local / shape.columns; pixel < pixels; pixel += rows) {
+    for (var pixel = at.row; pixel < pixels; pixel += ROWS) {
         let value = x[(first + pixel) * shape.channels + channel] - shift;
         sum += value;
         squares += value * value;
     }
-    sum = add_rows(local, shape.columns, sum);
-    squares = add_rows(local, shape.columns, squares);
-    if stores(local, at) {
+    sum = add_up(local, sum);
+    squares = add_up(local, squares);
+    if stores(at) {
         let size = f32(max(pixels, 1u));
-        let i = 2u * (at.chunk * shape.channels + at.channel);
+        let i = 2u * at.part;
         partial[i] = shift + sum / size;
         partial[i + 1u] = squares - sum * sum / size;
     }
@@ -145,21 +144,20 @@ fn backward_sums(
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
     let at = place(local, group, groups);
-    let channel = min(at.channel, shape.channels - 1u);
+    let channel = at.channel;
     let pixels = count(at.chunk);
-    let rows = 64u / shape.columns;
     let centre = mean[channel];
     var products = vec4<f32>();
     var sum = vec4<f32>();
-    for (var pixel = local / shape.columns; pixel < pixels; pixel += rows) {
+    for (var pixel = at.row; pixel < pixels; pixel += ROWS) {
         let i = (at.chunk * shape.chunk + pixel) * shape.channels + channel;
         products += dy[i] * (x[i] - centre);
         sum += dy[i];
     }
-    products = add_rows(local, shape.columns, products);
-    sum = add_rows(local, shape.columns, sum);
-    if stores(local, at) {
-        let i = 2u * (at.chunk * shape.channels + at.channel);
+    products = add_up(local, products);
+    sum = add_up(local, sum);
+    if stores(at) {
+        let i = 2u * at.part;
         partial[i] = products;
         partial[i + 1u] = sum;
     }

@@ -10,11 +10,12 @@ struct Shape {
     channels: u32,
     // Pixels, over all images, that one workgroup of `backward_sums` takes.
     chunk: u32,
-    // Vectors of channels that it takes. Divides 64.
-    columns: u32,
 }
 
 // uses: step, sums, places
+
+// Invocations that share a sum: see `places`.
+const ROWS = 1u;
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -43,8 +44,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
 }
 
-// partial[chunk] = the sum of dy over a chunk of the live images' pixels. One workgroup: one chunk, `columns` vectors of channels. Its
-// invocations stand in rows of so many, and a row takes every rows-th pixel.
+// partial[chunk] = the sum of dy over a chunk of the live images' pixels.
 @compute @workgroup_size(64)
 fn backward_sums(
     @builtin(local_invocation_index) local: u32,
@@ -52,16 +52,15 @@ fn backward_sums(
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
     let at = place(local, group, groups);
-    let channel = min(at.channel, shape.channels - 1u);
+    let channel = at.channel;
     let first = at.chunk * shape.chunk;
     let end = min(first + shape.chunk, step.live * shape.pixels);
-    let rows = 64u / shape.columns;
     var part = vec4<f32>();
-    for (var pixel = first + local / shape.columns; pixel < end; pixel += rows) {
+    for (var pixel = first + at.row; pixel < end; pixel += ROWS) {
         part += dy[pixel * shape.channels + channel];
     }
-    let sum = add_rows(local, shape.columns, part);
-    if stores(local, at) {
-        partial[at.chunk * shape.channels + at.channel] = sum;
+    let sum = add_up(local, part);
+    if stores(at) {
+        partial[at.part] = sum;
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn stages(gpu: &Gpu, network: &Network, batch: usize, keep: Keep) -> 
         let kind = if first == last {
             single(gpu, node, batch, dropouts)
         } else {
-            let norm = norm_shape(node, batch);
+            let norm = norm_shape(gpu, node, batch);
             let shape = activation::Shape::new(norm, dropout_shape(&nodes[last], batch, dropouts));
             Kind::layer(layer::Activation { norm: layer::BatchNorm2d { shape: norm }, shape })
         };
@@ -120,9 +120,9 @@ impl Kind {
     }
 }
 
-fn norm_shape(node: &Node, batch: usize) -> batch_norm::Shape {
+fn norm_shape(gpu: &Gpu, node: &Node, batch: usize) -> batch_norm::Shape {
     let [channels, height, width] = node.output;
-    batch_norm::Shape::new(batch, channels, height * width)
+    batch_norm::Shape::new(gpu.kernels(), batch, channels, height * width)
 }
 
 /// Dropout number `number` of the network; one that drops nothing, if the node is none.
@@ -142,7 +142,7 @@ fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
     let pixels = height * width;
     match node.op {
         Op::Conv2d { out_channels, kernel_size, stride, padding, groups, bias } => {
-            let bias = bias.then(|| bias::Shape::new(batch, channels, pixels));
+            let bias = bias.then(|| bias::Shape::new(gpu.kernels(), batch, channels, pixels));
             if groups > 1 {
                 let shape = depthwise::Shape::new(batch, input, kernel_size, stride, padding);
                 return Kind::biased(layer::Depthwise { conv: depthwise::Depthwise::new(shape) }, bias);
@@ -150,7 +150,7 @@ fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
             let shape = conv2d::Shape::new(batch, input, out_channels, [kernel_size; 2], stride, padding);
             Kind::biased(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape) }, bias)
         }
-        Op::BatchNorm2d => Kind::layer(layer::BatchNorm2d { shape: norm_shape(node, batch) }),
+        Op::BatchNorm2d => Kind::layer(layer::BatchNorm2d { shape: norm_shape(gpu, node, batch) }),
         Op::ReLU | Op::ReLU6 => {
             let shape = relu::Shape { len: (batch * pixels * padded(channels) / 4) as u32 };
             if node.op == Op::ReLU { Kind::layer(layer::Relu { shape }) } else { Kind::layer(layer::Relu6 { shape }) }
@@ -172,7 +172,7 @@ fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
             let inputs = height * width * padded(channels);
             if inputs * out_features > MAX_LINEAR {
                 let shape = conv2d::Shape::new(batch, [inputs, 1, 1], out_features, [1; 2], 1, 0);
-                let bias = Some(bias::Shape::new(batch, out_features, 1));
+                let bias = Some(bias::Shape::new(gpu.kernels(), batch, out_features, 1));
                 return Kind::biased(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape) }, bias);
             }
             Kind::layer(layer::Linear { shape: linear::Shape::new(batch, inputs, out_features) })

@@ -1,6 +1,6 @@
 //! What follows a convolution in one pass over memory, batch norm, ReLU and Dropout2d: `shaders/activation.wgsl`.
 
-use super::sums::Division;
+use super::sums::Rows;
 use super::{Step, batch_norm, dropout};
 use crate::kernel::{kernel, uniform};
 
@@ -13,10 +13,8 @@ uniform! {
         pub pixels: u32,
         /// Vectors of channels.
         pub channels: u32,
-        /// Pixels that one workgroup of [`BackwardSums`] takes.
+        /// Pixels that [`BackwardSums`] adds up to one part.
         pub chunk: u32,
-        /// Vectors of channels that it takes.
-        pub columns: u32,
         /// Number of this layer: each has its own masks.
         pub layer: u32,
         /// `p * 2^32`: random numbers below it drop.
@@ -34,9 +32,9 @@ pub const EACH: u64 = 16;
 impl Shape {
     /// Puts the shapes of the two layers together.
     pub fn new(norm: batch_norm::Shape, dropout: dropout::Shape) -> Self {
-        let batch_norm::Shape { n, pixels, channels, chunk, columns, eps, .. } = norm;
+        let batch_norm::Shape { n, pixels, channels, chunk, eps, .. } = norm;
         let dropout::Shape { layer, threshold, scale, .. } = dropout;
-        Self { n, pixels, channels, chunk, columns, layer, threshold, scale, eps }
+        Self { n, pixels, channels, chunk, layer, threshold, scale, eps }
     }
 
     /// The same without dropout, for evaluation.
@@ -73,6 +71,7 @@ kernel! {
     /// `partial =` sums of `dz * (x - mean)` and of `dz` over each chunk of pixels
     BackwardSums("activation", backward_sums) {
         constant shape: Shape,
+        tile rows: Rows,
         uniform step: Step,
         read x,
         read dy,
@@ -82,9 +81,9 @@ kernel! {
         read variance,
         write partial,
     }
-    workgroups |shape| {
-        let division = Division { columns: shape.columns, chunk: shape.chunk };
-        division.workgroups(u64::from(shape.n) * u64::from(shape.pixels), shape.channels)
+    workgroups |shape, rows| {
+        let pixels = u64::from(shape.n) * u64::from(shape.pixels);
+        rows.workgroups(pixels.div_ceil(shape.chunk.into()) * u64::from(shape.channels))
     };
     flops |shape| 7 * shape.values();
 }

@@ -1,6 +1,7 @@
 //! BatchNorm2d, in training and in evaluation: `shaders/batch_norm.wgsl`.
 
-use super::sums::Division;
+use super::conv2d::Kernels;
+use super::sums::Rows;
 use super::{Step, vectors};
 use crate::kernel::{kernel, uniform};
 
@@ -13,10 +14,8 @@ uniform! {
         pub pixels: u32,
         /// Vectors of channels.
         pub channels: u32,
-        /// Pixels that one workgroup of [`Statistics`] and [`BackwardSums`] takes.
+        /// Pixels that [`Statistics`] and [`BackwardSums`] add up to one part.
         pub chunk: u32,
-        /// Vectors of channels that it takes.
-        pub columns: u32,
         /// Added to the variance.
         pub eps: f32,
         /// How far the running statistics move towards the batch's.
@@ -29,19 +28,16 @@ pub const EACH: u64 = 16;
 
 impl Shape {
     /// Shape for `n` pictures of `channels` x `pixels`, with PyTorch's defaults `eps = 1e-5`, `momentum = 0.1`.
-    pub fn new(n: usize, channels: usize, pixels: usize) -> Self {
-        let Division { columns, chunk } = Division::new(n * pixels, vectors(channels));
+    pub fn new(kernels: Kernels, n: usize, channels: usize, pixels: usize) -> Self {
+        let all_pixels = n * pixels;
         let [n, pixels, channels] = [n, pixels, vectors(channels)].map(|size| size as u32);
-        Self { n, pixels, channels, chunk, columns, eps: 1e-5, momentum: 0.1 }
+        let chunk = Rows::new(kernels, channels).chunk(all_pixels, channels);
+        Self { n, pixels, channels, chunk, eps: 1e-5, momentum: 0.1 }
     }
 
     /// 32-bit numbers in the partial results of [`Statistics`] and [`BackwardSums`].
     pub fn partial_len(&self) -> usize {
         (self.partials() * 2 * 4) as usize
-    }
-
-    fn division(&self) -> Division {
-        Division { columns: self.columns, chunk: self.chunk }
     }
 
     fn all_pixels(&self) -> u64 {
@@ -50,12 +46,7 @@ impl Shape {
 
     /// Vectors of each of the two partial results.
     fn partials(&self) -> u64 {
-        self.division().chunks(self.all_pixels()) * u64::from(self.channels)
-    }
-
-    /// Workgroups that make them.
-    fn summing_workgroups(&self) -> u64 {
-        self.division().workgroups(self.all_pixels(), self.channels)
+        self.all_pixels().div_ceil(self.chunk.into()) * u64::from(self.channels)
     }
 
     fn elementwise_threads(&self) -> u64 {
@@ -71,11 +62,12 @@ kernel! {
     /// `partial =` mean and squared distances of each chunk of pixels
     Statistics("batch_norm", statistics) {
         constant shape: Shape,
+        tile rows: Rows,
         uniform step: Step,
         read x,
         write partial,
     }
-    workgroups |shape| shape.summing_workgroups();
+    workgroups |shape, rows| rows.workgroups(shape.partials());
     flops |shape| 4 * shape.values();
 }
 
@@ -113,13 +105,14 @@ kernel! {
     /// `partial =` sums of `dy * (x - mean)` and of `dy` over each chunk of pixels
     BackwardSums("batch_norm", backward_sums) {
         constant shape: Shape,
+        tile rows: Rows,
         uniform step: Step,
         read x,
         read dy,
         read mean,
         write partial,
     }
-    workgroups |shape| shape.summing_workgroups();
+    workgroups |shape, rows| rows.workgroups(shape.partials());
     flops |shape| 4 * shape.values();
 }
 

@@ -1,7 +1,7 @@
 //! The bias of a convolution: `shaders/bias.wgsl`.
 
-use super::conv2d::{Parts, SumWeight};
-use super::sums::Division;
+use super::conv2d::{Kernels, Parts, SumWeight};
+use super::sums::Rows;
 use super::{Step, vectors};
 use crate::gpu::{Gpu, Plan, Tensor};
 use crate::kernel::{kernel, uniform};
@@ -15,10 +15,8 @@ uniform! {
         pub pixels: u32,
         /// Vectors of channels.
         pub channels: u32,
-        /// Pixels that one workgroup of [`BackwardSums`] takes.
+        /// Pixels that [`BackwardSums`] adds up to one part.
         pub chunk: u32,
-        /// Vectors of channels that it takes.
-        pub columns: u32,
     }
 }
 
@@ -27,10 +25,11 @@ pub const EACH: u64 = 16;
 
 impl Shape {
     /// Shape for `n` images of `channels` x `pixels`.
-    pub fn new(n: usize, channels: usize, pixels: usize) -> Self {
-        let Division { columns, chunk } = Division::new(n * pixels, vectors(channels));
+    pub fn new(kernels: Kernels, n: usize, channels: usize, pixels: usize) -> Self {
+        let all_pixels = n * pixels;
         let [n, pixels, channels] = [n, pixels, vectors(channels)].map(|size| size as u32);
-        Self { n, pixels, channels, chunk, columns }
+        let chunk = Rows::new(kernels, channels).chunk(all_pixels, channels);
+        Self { n, pixels, channels, chunk }
     }
 
     /// 32-bit numbers that [`Shape::backward`] needs for its partial sums: none, where one chunk is all.
@@ -40,11 +39,7 @@ impl Shape {
 
     /// Parts that the gradient is added up from.
     pub fn chunks(&self) -> u64 {
-        self.division().chunks(self.all_pixels())
-    }
-
-    fn division(&self) -> Division {
-        Division { columns: self.columns, chunk: self.chunk }
+        self.all_pixels().div_ceil(self.chunk.into())
     }
 
     fn all_pixels(&self) -> u64 {
@@ -64,7 +59,8 @@ impl Shape {
         dbias: &Tensor,
     ) {
         let partial = if self.chunks() == 1 { dbias } else { partials };
-        plan.add(gpu, place, &BackwardSums { shape: *self, step, dy, partial });
+        let rows = Rows::new(gpu.kernels(), self.channels);
+        plan.add(gpu, place, &BackwardSums { shape: *self, rows, step, dy, partial });
         if self.chunks() > 1 {
             let shape = Parts::new(self.channels.into(), self.chunks());
             plan.add(gpu, place, &SumWeight { shape, partials, dweight: dbias });
@@ -91,10 +87,11 @@ kernel! {
     /// `partial[chunk] =` sum of dy over one chunk of the live images' pixels
     BackwardSums("bias", backward_sums) {
         constant shape: Shape,
+        tile rows: Rows,
         uniform step: Step,
         read dy,
         write partial,
     }
-    workgroups |shape| shape.division().workgroups(shape.all_pixels(), shape.channels);
+    workgroups |shape, rows| rows.workgroups(shape.chunks() * u64::from(shape.channels));
     flops |shape| shape.values();
 }

@@ -1,39 +1,48 @@
-//! Sums over pixels, for each channel, that workgroups share: `shaders/common/sums.wgsl`.
+//! Sums over pixels, for each channel, which workgroups share on a GPU: `shaders/common/places.wgsl`.
+
+use super::conv2d::Kernels;
+use crate::kernel::{WORKGROUP, tile};
 
 /// Workgroups that give a large GPU work everywhere.
 const ENOUGH: usize = 1024;
-/// Pixels that an invocation adds up at least, so that little is left to add up afterwards.
+/// Pixels that one of the invocations that share a sum adds up at least, so that little is left to add up afterwards.
 const LEAST: usize = 4;
-/// Invocations of a workgroup.
-const INVOCATIONS: usize = 64;
 
-/// How sums over pixels are divided among workgroups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Division {
-    /// Vectors of channels that one workgroup takes: a power of two. Eight of them are read side by side.
-    pub columns: u32,
-    /// Pixels that it takes.
-    pub chunk: u32,
+/// Chunks of pixels where nothing is shared, and their least size.
+const CHUNKS: usize = 256;
+const LEAST_ALONE: usize = 64;
+
+tile! {
+    /// How many invocations of a workgroup share a sum: a power of two.
+    pub struct Rows {
+        /// 1: each invocation has its own. On a software driver a barrier keeps the values around it out of the registers.
+        pub rows = ROWS,
+    }
 }
 
-impl Division {
-    /// For so many pixels, of so many vectors of channels.
-    pub fn new(pixels: usize, channels: usize) -> Self {
-        let columns = channels.next_power_of_two().min(8);
-        let chunks = ENOUGH.div_ceil(channels.div_ceil(columns));
-        let least = LEAST * INVOCATIONS / columns;
+impl Rows {
+    /// For so many vectors of channels, of which a GPU reads up to eight side by side.
+    pub fn new(kernels: Kernels, channels: u32) -> Self {
+        let rows = match kernels {
+            Kernels::Tiled => WORKGROUP as u32 / channels.next_power_of_two().min(8),
+            Kernels::Plain | Kernels::Subgroup => 1,
+        };
+        Self { rows }
+    }
+
+    /// Pixels that are added up to one part of a sum, of so many in all.
+    pub fn chunk(self, pixels: usize, channels: u32) -> u32 {
+        let rows = self.rows as usize;
+        let (chunks, least) = match rows {
+            1 => (CHUNKS, LEAST_ALONE),
+            _ => ((ENOUGH * WORKGROUP as usize).div_ceil(channels as usize * rows), LEAST * rows),
+        };
         // A software driver stops an invocation's loops after 65,535 turns in all.
-        let chunk = pixels.div_ceil(chunks).max(least).min(60_000);
-        Self { columns: columns as u32, chunk: chunk as u32 }
+        pixels.div_ceil(chunks).max(least).min(60_000) as u32
     }
 
-    /// Chunks of so many pixels.
-    pub fn chunks(&self, pixels: u64) -> u64 {
-        pixels.div_ceil(self.chunk.into())
-    }
-
-    /// Workgroups that take so many pixels of so many vectors of channels.
-    pub fn workgroups(&self, pixels: u64, channels: u32) -> u64 {
-        self.chunks(pixels) * u64::from(channels.div_ceil(self.columns))
+    /// Workgroups that make so many parts of sums.
+    pub fn workgroups(self, parts: u64) -> u64 {
+        (parts * u64::from(self.rows)).div_ceil(WORKGROUP)
     }
 }

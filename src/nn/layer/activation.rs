@@ -37,7 +37,8 @@ impl Layer for Activation {
         let [mean, variance] = b.moments();
         let [gamma, beta] = b.gamma_beta();
         let partial = &b.scratch.partials.first(self.norm.partial_len());
-        b.add(&activation::BackwardSums { shape, step, x, dy, gamma, beta, mean, variance, partial });
+        let rows = self.norm.rows(b);
+        b.add(&activation::BackwardSums { shape, rows, step, x, dy, gamma, beta, mean, variance, partial });
         let [dgamma, dbeta] = self.norm.combine_gradients(b);
         if let Some(dx) = dx {
             b.add(&activation::Backward { shape, step, x, dy, gamma, beta, mean, variance, dgamma, dbeta, dx });

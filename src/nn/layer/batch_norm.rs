@@ -4,6 +4,7 @@ use super::{Build, Layer, Statistics};
 use crate::gpu::Tensor;
 use crate::nn::Mode;
 use crate::ops::batch_norm;
+use crate::ops::sums::Rows;
 
 /// Batch norm by itself.
 pub(in crate::nn) struct BatchNorm2d {
@@ -11,12 +12,17 @@ pub(in crate::nn) struct BatchNorm2d {
 }
 
 impl BatchNorm2d {
+    /// How its sums are shared.
+    pub(super) fn rows(&self, b: &Build<'_>) -> Rows {
+        Rows::new(b.gpu.kernels(), self.shape.channels)
+    }
+
     /// In training, the statistics of the batch `x`; the running ones move towards them.
     pub(super) fn statistics(&self, b: &mut Build<'_>, x: &Tensor) {
         let (shape, step) = (self.shape, b.step);
         let partial = &b.scratch.partials.first(shape.partial_len());
         let Statistics { running_mean, running_variance, batch_mean, batch_variance } = b.norm_statistics();
-        b.add(&batch_norm::Statistics { shape, step, x, partial });
+        b.add(&batch_norm::Statistics { shape, rows: self.rows(b), step, x, partial });
         b.add(&batch_norm::Combine {
             shape,
             step,
@@ -82,7 +88,7 @@ impl Layer for BatchNorm2d {
         match (b.mode, dx) {
             (Mode::Train, _) => {
                 let partial = &b.scratch.partials.first(shape.partial_len());
-                b.add(&batch_norm::BackwardSums { shape, step, x, dy, mean, partial });
+                b.add(&batch_norm::BackwardSums { shape, rows: self.rows(b), step, x, dy, mean, partial });
                 let [dgamma, dbeta] = self.combine_gradients(b);
                 if let Some(dx) = dx {
                     b.add(&batch_norm::Backward { shape, step, x, dy, gamma, mean, variance, dgamma, dbeta, dx });

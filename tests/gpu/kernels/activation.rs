@@ -1,4 +1,5 @@
 use convscope::layout::padded;
+use convscope::ops::conv2d::Kernels;
 use convscope::ops::{Step, activation, dropout};
 use convscope::reference::Summed;
 use convscope::reference::batch_norm as norm_twin;
@@ -6,7 +7,7 @@ use convscope::reference::dropout as dropout_twin;
 use convscope::reference::relu as relu_twin;
 use libtest_mimic::Trial;
 
-use super::batch_norm::{Norm, SHAPES, SPREADS};
+use super::batch_norm::{Norm, SHAPES, SHARES, SPREADS};
 use super::{Entry, sums, wide};
 use crate::common::trial;
 
@@ -25,7 +26,9 @@ const DROPS: [f32; 3] = [0.0, 0.1, 0.6];
 fn each_shape(entry: &str, test: fn(&Activation)) {
     for (seed, shape) in (0..).zip(SHAPES) {
         for (spread, p) in SPREADS.into_iter().zip(DROPS.into_iter().cycle().skip(seed as usize)) {
-            test(&Activation::new(entry, shape, spread, p, seed));
+            for kernels in SHARES {
+                test(&Activation::new(entry, kernels, shape, spread, p, seed));
+            }
         }
     }
 }
@@ -42,8 +45,8 @@ struct Activation {
 }
 
 impl Activation {
-    fn new(entry: &str, shape: [usize; 4], spread: (f32, f32), p: f32, seed: u64) -> Self {
-        let mut norm = Norm::new(entry, shape, spread, seed);
+    fn new(entry: &str, kernels: Kernels, shape: [usize; 4], spread: (f32, f32), p: f32, seed: u64) -> Self {
+        let mut norm = Norm::new(entry, kernels, shape, spread, seed);
         let [n, c, hw, live] = shape;
         norm.case.name = format!("activation, p = {p}: {}", norm.case.name);
         // ReLU has a kink at zero, where a rounding decides: no element lies there, nor does one at the mean.
@@ -106,6 +109,7 @@ fn backward_sums(this: &Activation) {
     let partial = norm.case.output(norm.shape.partial_len());
     let kernel = activation::BackwardSums {
         shape: *shape,
+        rows: norm.rows(),
         step: &norm.case.step(*step),
         x: &norm.images(&norm.x),
         dy: &norm.images(&norm.dy),

@@ -1,13 +1,15 @@
 use convscope::gpu::{Plan, Tensor};
 use convscope::layout::{pack_images, padded};
 use convscope::ops::batch_norm;
+use convscope::ops::conv2d::Kernels;
+use convscope::ops::sums::Rows;
 use convscope::reference::Summed;
 use convscope::reference::batch_norm::{self as twin, Statistics};
 use libtest_mimic::Trial;
 
 use super::{Case, Entry, GARBAGE, Random, sums, wide};
 use crate::common::trial;
-use crate::gpu;
+use crate::gpu_with;
 
 /// Pictures, channels, pixels, live pictures. Reductions go in chunks of 64 pixels.
 pub(super) const SHAPES: [[usize; 4]; 28] = [
@@ -45,6 +47,9 @@ pub(super) const SHAPES: [[usize; 4]; 28] = [
     [3, 2, 5483, 3],
 ];
 
+/// Kernels whose invocations add up alone, and kernels whose workgroups share sums.
+pub(super) const SHARES: [Kernels; 2] = [Kernels::Plain, Kernels::Tiled];
+
 /// Centre and half width of the numbers.
 pub(super) const SPREADS: [(f32, f32); 3] = [(0.0, 1.0), (-3.0, 0.25), (1000.0, 1.75)];
 
@@ -68,7 +73,9 @@ pub fn tests() -> Vec<Trial> {
 fn each_shape(entry: &str, test: fn(&Norm)) {
     for (seed, shape) in (0..).zip(SHAPES) {
         for spread in SPREADS {
-            test(&Norm::new(entry, shape, spread, seed));
+            for kernels in SHARES {
+                test(&Norm::new(entry, kernels, shape, spread, seed));
+            }
         }
     }
 }
@@ -91,16 +98,24 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    pub(super) fn new(entry: &str, shape: [usize; 4], (offset, spread): (f32, f32), seed: u64) -> Self {
+    pub(super) fn new(
+        entry: &str,
+        kernels: Kernels,
+        shape: [usize; 4],
+        (offset, spread): (f32, f32),
+        seed: u64,
+    ) -> Self {
         let [n, c, hw, live] = shape;
         let twin = twin::Shape { n, c, hw };
         let mut random = Random::new(seed);
         Self {
             case: Case {
-                gpu: gpu(),
-                name: format!("batch_norm::{entry}, {twin:?}, live {live}, {offset} +- {spread}, seed {seed}"),
+                gpu: gpu_with(kernels),
+                name: format!(
+                    "batch_norm::{entry}, {kernels}, {twin:?}, live {live}, {offset} +- {spread}, seed {seed}"
+                ),
             },
-            shape: batch_norm::Shape::new(n, c, hw),
+            shape: batch_norm::Shape::new(kernels, n, c, hw),
             twin,
             live: twin::Shape { n: live, ..twin },
             x: random.around(offset, spread, n * c * hw),
@@ -111,6 +126,11 @@ impl Norm {
             variance: random.around(-3.0, 3.0, c).into_iter().map(|decade| 10f32.powf(decade)).collect(),
             random,
         }
+    }
+
+    /// How the sums are shared.
+    pub(super) fn rows(&self) -> Rows {
+        Rows::new(self.case.gpu.kernels(), self.shape.channels)
     }
 
     pub(super) fn eps(&self) -> f64 {
@@ -203,6 +223,7 @@ fn statistics(norm: &Norm) {
     let partial = case.output(norm.shape.partial_len());
     let kernel = batch_norm::Statistics {
         shape: norm.shape,
+        rows: norm.rows(),
         step: &norm.step(),
         x: &norm.images(&norm.x),
         partial: &partial.tensor,
@@ -291,6 +312,7 @@ fn backward_sums(norm: &Norm) {
     let partial = case.output(norm.shape.partial_len());
     let kernel = batch_norm::BackwardSums {
         shape: norm.shape,
+        rows: norm.rows(),
         step: &norm.step(),
         x: &norm.images(&norm.x),
         dy: &norm.images(&norm.dy),
@@ -406,7 +428,7 @@ fn all_in_training(norm: &Norm) {
     let running = [&norm.mean, &norm.variance].map(|values| case.changing(&norm.pack(values)));
 
     let mut plan = Plan::new();
-    let statistics = batch_norm::Statistics { shape, step, x: &x, partial: &sums.tensor };
+    let statistics = batch_norm::Statistics { shape, rows: norm.rows(), step, x: &x, partial: &sums.tensor };
     plan.add(case.gpu, "test", &statistics);
     let combine = batch_norm::Combine {
         shape,
@@ -428,8 +450,15 @@ fn all_in_training(norm: &Norm) {
         y: &y.tensor,
     };
     plan.add(case.gpu, "test", &forward);
-    let backward_sums =
-        batch_norm::BackwardSums { shape, step, x: &x, dy: &dy, mean: &mean.tensor, partial: &back_sums.tensor };
+    let backward_sums = batch_norm::BackwardSums {
+        shape,
+        rows: norm.rows(),
+        step,
+        x: &x,
+        dy: &dy,
+        mean: &mean.tensor,
+        partial: &back_sums.tensor,
+    };
     plan.add(case.gpu, "test", &backward_sums);
     let backward_combine = batch_norm::BackwardCombine {
         shape,

@@ -4,10 +4,10 @@ use convscope::ops::bias;
 use convscope::reference::{Summed, bias as twin};
 use libtest_mimic::Trial;
 
-use super::batch_norm::SHAPES;
+use super::batch_norm::{SHAPES, SHARES};
 use super::{Case, Random, wide};
 use crate::common::trial;
-use crate::gpu;
+use crate::gpu_with;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -20,9 +20,12 @@ pub fn tests() -> Vec<Trial> {
 fn each_shape(entry: &str, test: fn(&Case, twin::Shape, usize, bool, &mut Random)) {
     for (seed, [n, c, hw, live]) in (0..).zip(SHAPES) {
         let twin = twin::Shape { n, c, hw };
-        for integers in [false, true] {
+        for (integers, kernels) in
+            [false, true].into_iter().flat_map(|integers| SHARES.map(|kernels| (integers, kernels)))
+        {
             let kind = if integers { "integers" } else { "random" };
-            let case = Case { gpu: gpu(), name: format!("bias::{entry}, {twin:?}, live {live}, {kind}, seed {seed}") };
+            let name = format!("bias::{entry}, {kernels}, {twin:?}, live {live}, {kind}, seed {seed}");
+            let case = Case { gpu: gpu_with(kernels), name };
             test(&case, twin, live, integers, &mut Random::new(seed));
         }
     }
@@ -37,7 +40,7 @@ fn forward(case: &Case, twin: twin::Shape, _live: usize, integers: bool, random:
     let x = random.numbers(integers, n * c * hw);
     let bias = random.numbers(integers, c);
     let y = case.changing(&pack_images(&x, n, c, hw));
-    let shape = bias::Shape::new(n, c, hw);
+    let shape = bias::Shape::new(case.gpu.kernels(), n, c, hw);
     let [got] = case.run(&bias::Forward { shape, bias: &case.input(&pack_images(&bias, 1, c, 1)), y: &y.tensor }, [&y]);
     let want = twin::forward(twin, &wide(&x), &wide(&bias));
     compare(case, "y", &case.unpack(&got, [n, c, hw]), want, integers);
@@ -46,7 +49,7 @@ fn forward(case: &Case, twin: twin::Shape, _live: usize, integers: bool, random:
 fn backward(case: &Case, twin: twin::Shape, live: usize, integers: bool, random: &mut Random) {
     let twin::Shape { n, c, hw } = twin;
     let dy = random.numbers(integers, n * c * hw);
-    let shape = bias::Shape::new(n, c, hw);
+    let shape = bias::Shape::new(case.gpu.kernels(), n, c, hw);
     let partial = case.output(shape.partial_len());
     let dbias = case.output(padded(c));
     let (step, dy_tensor) = (case.live(live), case.input(&pack_images(&dy, n, c, hw)));
