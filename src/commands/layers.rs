@@ -75,6 +75,10 @@ fn print(table: &Layers, standing: &Standing, judged: Verdict) {
     }
     let table = &if contradicted { table.of_guesses() } else { table.clone() };
     say(format!("{} on as many images of each class: {standing}", table.weights));
+    say(format!(
+        "with running statistics estimated anew, from which resets take their costs: {:.1} %",
+        table.accuracy_anew
+    ));
     say(
         "block  maps            sees  repeats (untrained)  dead  rank   probe (untrained, permuted)  reset costs, points",
     );

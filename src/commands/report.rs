@@ -51,6 +51,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
 
     // Without an adapter or the pictures, a page with less on it is better than none.
     let looked = look(arguments, run, network, pictures, &mut report.explained);
+    check_replaceable(&page, &looked)?;
     add(&mut report, looked);
     // Images may have come or gone since it was trained.
     if report.standing() != recorded {
@@ -135,6 +136,21 @@ fn check_page(page: &Path) -> Result<()> {
         ensure!(is_page, "--out {shown}: exists already and is no page; name another file");
     }
     disk::check_writable(page).with_context(|| format!("--out {shown}: name a file in a folder that is there"))
+}
+
+/// Checks that no page that may have the images is replaced by one without them.
+fn check_replaceable(page: &Path, looked: &Result<Looked, Unlooked>) -> Result<()> {
+    let (reason, remedy) = match looked {
+        Err(Unlooked::NoImages(reason)) => (reason, "say with --data where the images are"),
+        Err(Unlooked::NotComputed(reason)) => (reason, "mend that"),
+        Ok(_) | Err(Unlooked::Damaged(_)) => return Ok(()),
+    };
+    let shown = page.display();
+    ensure!(
+        !page.is_file(),
+        "{shown}: stays, for a new page would be without images ({reason}): {remedy}, or name another file with --out"
+    );
+    Ok(())
 }
 
 /// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
@@ -250,6 +266,21 @@ impl<'a> Station<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_not_replaced_by_one_without_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join("page.html");
+        let no_images = Unlooked::NoImages("the photos are gone".into());
+        let no_adapter = Unlooked::NotComputed("there is no adapter".into());
+        check_replaceable(&page, &Err(no_images.clone())).unwrap();
+        fs::write(&page, "").unwrap();
+        for (why, remedy) in [(no_images, "--data"), (no_adapter, "--out")] {
+            let error = check_replaceable(&page, &Err(why.clone())).unwrap_err().to_string();
+            assert!(error.contains(remedy) && error.contains(why.reason()), "{error}");
+        }
+        check_replaceable(&page, &Err(Unlooked::Damaged("best.safetensors is damaged".into()))).unwrap();
+    }
 
     #[test]
     fn a_page_that_cannot_be_written_is_refused_before_the_work() {

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
-use super::maps::{self, colour_bar, scale_in_words};
+use super::maps::{self, HATCHED, colour_bar, scale_in_words};
 use super::words::{count, p_value, percent, plain, signed};
 use super::{BlockLook, Looked, Report, figure, missing, picture};
 use crate::cli::Which;
@@ -220,8 +220,7 @@ fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
                 (picture(&example.photo, &example.name))
                 p {
                     "Maps of this picture (" (example.name) "), as each block makes them: of each block those that contribute most to the decision. Below a map its channel, what it adds to the "
-                    "logit gap, to first order" @if report.network.linear_tail().is_some() { " (in the last block exactly)" } ", and its least and largest value. " (scale_in_words(looked.span)) " Hatched: dead "
-                    "(0 everywhere) or constant on this image."
+                    "logit gap, to first order" @if report.network.linear_tail().is_some() { " (in the last block exactly)" } ", and its least and largest value. " (scale_in_words(looked.span)) " " (HATCHED)
                 }
             }
         }

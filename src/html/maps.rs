@@ -66,10 +66,14 @@ pub fn legend(order: &Order, span: Span) -> Markup {
     };
     html! {
         p {
-            (first) ", and its least and largest value. " (scale_in_words(span)) " Maps that have values below 0, as before ReLU, are blue below 0, red above, and white at 0. Hatched: dead (0 everywhere) or constant on this image."
+            (first) ", and its least and largest value. " (scale_in_words(span)) " Maps that have values below 0, as before ReLU, are blue below 0, red above, and white at 0. " (HATCHED)
         }
     }
 }
+
+/// Which maps have no colours.
+pub const HATCHED: &str =
+    "Hatched: a map that is 0 everywhere on this image, or one of several values that are all the same.";
 
 /// What the colours of maps span.
 pub fn scale_in_words(span: Span) -> &'static str {
@@ -124,7 +128,7 @@ fn facts(layer: &Layer, span: Span) -> Markup {
     html! {
         p.note {
             "Each value sees " (maps.receptive_field) " × " (maps.receptive_field) " px, the next is " (maps.stride) " px away; "
-            (dead) " of " (maps.channels) " dead" @if constant > 0 { ", " (constant) " constant" } "."
+            (dead) " of " (maps.channels) " are 0 everywhere on this image" @if constant > 0 { ", " (constant) " constant" } "."
         }
         @if let Some(scale) = span.scale(maps) { (colour_bar(scale)) }
     }
@@ -147,7 +151,7 @@ fn figure(map: &Shown) -> Markup {
                 (map.channel) @if let Some(contribution) = map.contribution { " " span.control { (signed_significant(contribution)) } }
                 span.limits {
                     @match map.kind {
-                        Kind::Dead => "dead",
+                        Kind::Dead => "0 everywhere",
                         Kind::Constant => { "constant " (significant(map.most)) }
                         Kind::Live => { (significant(map.least)) " to " (significant(map.most)) }
                     }

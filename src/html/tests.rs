@@ -418,11 +418,11 @@ fn a_page_of_feature_maps_tells_all_of_each() {
     let text = page.replace("<span class=\"limits\">", " ");
     for said in [
         "Block 1 after ReLU: 10 maps of 5 × 5 values",
-        "Each value sees 3 × 3 px, the next is 2 px away; 1 of 10 dead.",
+        "Each value sees 3 × 3 px, the next is 2 px away; 1 of 10 are 0 everywhere on this image.",
         "Each map has its own colours",
         "9 0 to 240",
         "0 0 to 24.0",
-        "1 dead",
+        "1 0 everywhere",
         "The other 2 maps",
         "(3 px)",
         "<p class=\"missing\">drawn images only</p>",

@@ -51,22 +51,30 @@ fn check_study(study: &Study) -> Result<()> {
     check_folders(&study.folders, photos.is_some())
 }
 
-fn check_settings(settings: &Settings) -> Result<nn::Network> {
+/// Checks the settings of a study, and makes the network with the most blocks that it trains.
+///
+/// # Errors
+/// The first that cannot be.
+pub fn check_settings(settings: &Settings) -> Result<nn::Network> {
     let Settings { ladder, depths, folds, repeats, margin, training, .. } = settings;
     ensure!(training.init.is_none(), "init: expected of no study, whose networks start from random weights");
-    let network = check_training(training)?;
     within("folds", *folds, 2..=100)?;
     within("repeats", *repeats, 1..=100)?;
     ensure!(*margin > 0.0 && *margin <= 100.0, "margin is {margin}: expected more than 0 and at most 100");
+    let mut training = training.clone();
     if *ladder == Ladder::Truncate {
-        let all = network.blocks().len();
+        let all = training.model.blocks().context("model")?;
         let fit = depths.len() >= 2 && depths.is_sorted_by(|a, b| a < b) && depths.iter().all(|depth| *depth > 0);
         ensure!(fit, "depths is {depths:?}: expected at least two numbers of blocks, ascending");
         ensure!(
             depths.iter().all(|&depth| depth <= all),
             "depths is {depths:?}: by model.channels or model.layers there are {all} blocks"
         );
+        // The network with all its blocks may be impossible for images of this size, and is not trained then.
+        let deepest = depths.last().copied().unwrap_or(all);
+        training.model = training.model.first_blocks(deepest).context("model")?;
     }
+    let network = check_training(&training)?;
     settings.rungs()?;
     Ok(network)
 }

@@ -366,6 +366,20 @@ mod tests {
         rung.network.blocks().iter().map(|block| block.output[0]).collect()
     }
 
+    /// At 32 px five blocks are impossible: a study of four is not, and what it wrote can be read.
+    #[test]
+    fn blocks_that_a_study_leaves_out_may_be_impossible() {
+        let mut settings = settings(Ladder::Truncate);
+        settings.training.model = Strided::dogs_vs_cats(32, 2).into();
+        assert!(settings.training.model.build().is_err());
+        settings.depths = vec![2, 3, 4];
+        settings.rungs().unwrap();
+        assert_eq!(reading::study::check_settings(&settings).unwrap().blocks().len(), 4);
+        settings.depths = vec![4, 5];
+        let error = format!("{:#}", reading::study::check_settings(&settings).unwrap_err());
+        assert!(error.contains("block 5"), "{error}");
+    }
+
     #[test]
     fn truncation_takes_the_first_blocks() {
         let rungs = settings(Ladder::Truncate).rungs().unwrap();
