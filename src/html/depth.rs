@@ -10,6 +10,7 @@ use super::chart::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use super::words::{count, p_value, plain, signed};
 use super::{Report, document, figure, missing, usable};
 use crate::cli::{Config, quoted, train_command};
+use crate::nn::Architecture;
 use crate::reading::{self, Run, newest};
 use crate::study::findings::{DEPTH_FILE, Decision, Difference, ErrorEstimate, Findings, Row};
 use crate::study::test_look::TestLook;
@@ -140,6 +141,10 @@ impl DepthStudy {
             (Ladder::Drop, _) => format!("Which of {all} blocks can be left out"),
         };
         let [_, height, width] = training.model.input();
+        // The first blocks of a network of another shape cannot be asked for by options.
+        let reference = self.settings().reference().ok();
+        let again = reference.filter(|reference| matches!(reference.model, Architecture::Strided(_)));
+        let again = again.as_ref().unwrap_or(training);
         let body = html! {
             header {
                 p.over { "convscope depth study · " (self.folder.display().to_string()) }
@@ -166,7 +171,7 @@ impl DepthStudy {
                 @let Study { photos, folders, .. } = &self.findings.study;
                 pre { code {
                     (self.command()) "\n"
-                    (train_command(photos.as_deref(), folders, training)) " --out RUN\n"
+                    (train_command(photos.as_deref(), folders, again)) " --out RUN\n"
                     "convscope layers --run RUN\n"
                     "convscope report RUN --depth " (quoted(&self.folder.display().to_string()))
                 } }

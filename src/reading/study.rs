@@ -61,7 +61,6 @@ pub fn check_settings(settings: &Settings) -> Result<nn::Network> {
     within("folds", *folds, 2..=100)?;
     within("repeats", *repeats, 1..=100)?;
     ensure!(*margin > 0.0 && *margin <= 100.0, "margin is {margin}: expected more than 0 and at most 100");
-    let mut training = training.clone();
     if *ladder == Ladder::Truncate {
         let all = training.model.blocks().context("model")?;
         let fit = depths.len() >= 2 && depths.is_sorted_by(|a, b| a < b) && depths.iter().all(|depth| *depth > 0);
@@ -70,11 +69,8 @@ pub fn check_settings(settings: &Settings) -> Result<nn::Network> {
             depths.iter().all(|&depth| depth <= all),
             "depths is {depths:?}: by model.channels or model.layers there are {all} blocks"
         );
-        // The network with all its blocks may be impossible for images of this size, and is not trained then.
-        let deepest = depths.last().copied().unwrap_or(all);
-        training.model = training.model.first_blocks(deepest).context("model")?;
     }
-    let network = check_training(&training)?;
+    let network = check_training(&settings.reference().context("model")?)?;
     settings.rungs()?;
     Ok(network)
 }

@@ -106,6 +106,20 @@ impl Settings {
         Ok(rungs)
     }
 
+    /// How the network with the most blocks is trained. A network with all blocks may be impossible for images of this size.
+    ///
+    /// # Errors
+    /// When there is no such network.
+    pub fn reference(&self) -> Result<Training, SpecError> {
+        let mut training = self.training.clone();
+        if let (Ladder::Truncate, Some(&deepest)) = (self.ladder, self.depths.last())
+            && deepest < training.model.blocks()?
+        {
+            training.model = training.model.first_blocks(deepest)?;
+        }
+        Ok(training)
+    }
+
     fn truncated(&self, depth: usize) -> Result<Rung> {
         let all = self.training.model.blocks()?;
         if depth > all {
@@ -333,7 +347,7 @@ impl Study {
 mod tests {
     use super::*;
     use crate::checkpoint::{Checkpoint, Meta};
-    use crate::cli::OptimizerName;
+    use crate::cli::{OptimizerName, train_command};
     use crate::nn::{Known, Name, Strided};
 
     /// Depths 1, 3 and 5 of the known network.
@@ -375,6 +389,8 @@ mod tests {
         settings.depths = vec![2, 3, 4];
         settings.rungs().unwrap();
         assert_eq!(reading::study::check_settings(&settings).unwrap().blocks().len(), 4);
+        let again = train_command(None, &Folders::default(), &settings.reference().unwrap());
+        assert_eq!(again, "convscope train --size 32 --channels 16,32,64,128 --epochs 10");
         settings.depths = vec![4, 5];
         let error = format!("{:#}", reading::study::check_settings(&settings).unwrap_err());
         assert!(error.contains("block 5"), "{error}");
