@@ -12,7 +12,7 @@ use convscope::bench::{Bench, Milliseconds, Repeats, Setting};
 use convscope::cli::DeviceArgs;
 use convscope::commands;
 use convscope::gpu::{Gpu, Plan, Tensor, Timing};
-use convscope::layout::padded;
+use convscope::nn::layout::padded;
 use convscope::nn::{Keep, Mode, Network, Strided};
 use convscope::ops::depthwise::{self, Depthwise};
 use convscope::ops::{Step, add, avg_pool2d, bias, max_pool2d, peak, relu};

@@ -6,10 +6,10 @@ use anyhow::{Result, ensure};
 use pollster::block_on;
 use serde::Serialize;
 
-use crate::checkpoint::Weights;
+use crate::gpu::Kernels;
 use crate::gpu::{Gpu, GpuError, Plan};
+use crate::nn::checkpoint::Weights;
 use crate::nn::{Keep, Mode, Model, Network, Optimizer, Strided};
-use crate::ops::conv2d::Kernels;
 
 /// Optimiser of the timed steps.
 const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };

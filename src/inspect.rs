@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 
-use crate::checkpoint::Weights;
 use crate::data::prepare;
 use crate::gpu::{Gpu, Tensor};
-use crate::layout::{padded, unpack_images};
+use crate::nn::checkpoint::Weights;
+use crate::nn::layout::{padded, unpack_images};
 use crate::nn::{Block, Mode, Model, Network, Op, Value};
 use crate::report::{FeatureMaps, Filters, Layer, Order};
 use crate::stats;

@@ -8,10 +8,10 @@
 //!    replayed every step.
 //! 3. [`nn`]: [`nn::Model::forward`], a line a stage, then the loss, then [`nn::Model::backward`], its mirror, then the update.
 //!    [`nn::Spec`] lists the layers of a network, [`nn::Network`] knows their shapes, [`ops`] binds the kernels of `shaders/`,
-//!    declared with [`mod@kernel`].
+//!    declared with [`gpu::kernel`].
 //! 4. [`train`]: the steps of an epoch; the processor waits for the device only to read loss and accuracy, about once a
 //!    second.
-//! 5. [`checkpoint`]: the weights as PyTorch names them; [`run_dir`]: the folder of a run.
+//! 5. [`nn::checkpoint`]: the weights as PyTorch names them; [`run_dir`]: the folder of a run.
 //! 6. [`reading`]: what lies in the folder of a run or a study, read and checked; [`inspect`]: what each layer makes of a picture;
 //!    [`report`]: how that is drawn; [`mod@html`]: the pages that tell it.
 //! 7. [`study`]: how many blocks are enough, by cross-validation; [`stats`]: the statistics behind it.
@@ -21,11 +21,11 @@
 //!
 //! # Without the program
 //!
-//! [`nn`], [`layout`], [`kernel`](mod@kernel), [`ops`], [`gpu`], [`checkpoint`] and [`reference`](mod@reference) need no files, threads or
+//! [`nn`], [`ops`], [`gpu`] and [`reference`](mod@reference) need no files, threads or
 //! clocks and build without the feature `native`, for a browser too. Reading back is `async`; on a desktop any executor will do, here [pollster](https://docs.rs/pollster):
 //!
 //! ```no_run
-//! use convscope::checkpoint::Weights;
+//! use convscope::nn::checkpoint::Weights;
 //! use convscope::gpu::{AdapterChoice, Gpu};
 //! use convscope::nn::{Keep, Model, Optimizer, Strided};
 //!
@@ -52,10 +52,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr))]
 
-pub mod checkpoint;
 pub mod gpu;
-pub mod kernel;
-pub mod layout;
 pub mod nn;
 pub mod ops;
 pub mod reference;

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use image::{ImageFormat, RgbImage};
 use serde::Serialize;
 
-use crate::checkpoint::Checkpoint;
 use crate::disk::{self, Claim};
+use crate::nn::checkpoint::Checkpoint;
 use crate::train::EpochRecord;
 
 /// Folder of the runs that are given no folder.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, Weights};
 use crate::data::loader::{Batch, Flips, MOST_LOADERS, shuffled, with_batches};
 use crate::data::{Pictures, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
-use crate::layout::padded;
+use crate::nn::checkpoint::{Checkpoint, Weights};
+use crate::nn::layout::padded;
 use crate::nn::{Metrics, Mode, Model, Network, Optimizer};
 use crate::predictions::{Prediction, predict};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use convscope::kernel::{Access, Constants, Declaration, Scalar, Source, WORKGROUP};
+use convscope::gpu::kernel::{Access, Constants, Declaration, Scalar, Source, WORKGROUP};
 use convscope::ops::{self, KERNELS};
 
 #[test]

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::trial;
-use convscope::checkpoint::Checkpoint;
 use convscope::commands::pictures;
 use convscope::data::names::path_text;
+use convscope::nn::checkpoint::Checkpoint;
 use convscope::reading::Run;
 use serde_json::Value;
 

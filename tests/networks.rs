@@ -1,7 +1,7 @@
 //! Networks without a device: shapes, keys, receptive fields and blocks, against the numbers that are published of them, and
 //! the lists of layers that are none.
 
-use convscope::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
+use convscope::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
 use convscope::nn::{Architecture, Head, Known, Layer, Name, Named, Network, Op, Spec, SpecError, Strided};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cli, Command, OptimizerName};
 use crate::data::folder::Choices;
+use crate::gpu::Kernels;
 use crate::nn::Optimizer;
 use crate::nn::{Architecture, Known, Strided};
-use crate::ops::conv2d::Kernels;
 use crate::reading;
 use crate::study::{Ladder, Settings};
 use crate::train::{Recipe, Schedule};

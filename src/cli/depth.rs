@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::TrainArgs;
 use crate::data::drawn;
-use crate::ops::conv2d::Kernels;
+use crate::gpu::Kernels;
 use crate::study::{Ladder, Settings};
 
 /// Options of `depth`: those of `train`, which say how every network of the study is trained, and its own.

@@ -7,8 +7,8 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::gpu::AdapterChoice;
+use crate::gpu::Kernels;
 use crate::inspect::Stage;
-use crate::ops::conv2d::Kernels;
 use crate::report::ScaleBy;
 
 mod bench;

@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use indicatif::HumanDuration;
 
 use crate::bench::Setting;
-use crate::checkpoint::{Checkpoint, Meta, Weights};
 use crate::cli::{DepthArgs, Share, quoted};
 use crate::commands::pictures::{Pool, Source};
 use crate::data::split::{Distinct, Split, refit_seed};
@@ -16,6 +15,7 @@ use crate::data::{Pictures, Subset, write_rejected};
 use crate::disk;
 use crate::gpu::Gpu;
 use crate::html::{DepthStudy, REPORT};
+use crate::nn::checkpoint::{Checkpoint, Meta, Weights};
 use crate::nn::{Keep, Model};
 use crate::reading;
 use crate::run_dir::{self, RUNS, RunDir};

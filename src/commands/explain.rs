@@ -8,7 +8,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use npyz::WriterBuilder;
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::ExplainArgs;
 use crate::data::names::{class_key, path_text};
 use crate::data::{Pictures, folder, prepare};
@@ -19,6 +18,7 @@ use crate::explain::trust::{Baselines, Trust};
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
 use crate::html::{EXPLAINED, ExplainPage, Explained};
+use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::reading::{Origin, Run};
 use crate::run_dir::RunDir;
 use crate::terminal::{one_line, say, visible};

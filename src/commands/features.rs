@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::checkpoint::Checkpoint;
 use crate::cli::{FeaturesArgs, Which};
 use crate::data::names::path_text;
 use crate::data::prepare;
 use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
+use crate::nn::checkpoint::Checkpoint;
 use crate::nn::{Keep, Model};
 use crate::reading::{REMEDY, Run, unusable};
 use crate::run_dir::RunDir;

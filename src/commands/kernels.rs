@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::bench::{self, Setting};
 use crate::disk;
 use crate::gpu::Gpu;
-use crate::ops::conv2d::Kernels;
+use crate::gpu::Kernels;
 use crate::reading;
 use crate::terminal::{note, one_line};
 

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{LayersArgs, Which};
 use crate::html::layer_charts;
 use crate::layers::{self, Ablation, CONTRADICTED, Layer, Layers, Subjects, WENT_ON};
+use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::reading::Run;
 use crate::report::ScaleBy;
 use crate::run_dir::RunDir;

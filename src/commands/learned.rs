@@ -5,7 +5,6 @@ use std::time::Instant;
 use anyhow::{Result, anyhow};
 use image::RgbImage;
 
-use crate::checkpoint::Checkpoint;
 use crate::cli::LearnedArgs;
 use crate::data::Pictures;
 use crate::explain::Lens;
@@ -13,6 +12,7 @@ use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, c
 use crate::html::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 use crate::inspect::first_filters;
 use crate::nn::Block;
+use crate::nn::checkpoint::Checkpoint;
 use crate::reading::{LEARNED, Origin, Run};
 use crate::run_dir::RunDir;
 use crate::terminal::{bar, say};

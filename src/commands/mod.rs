@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 
-use crate::checkpoint::Weights;
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs, Which};
 use crate::data::names::path_text;
 use crate::data::{Pictures, spread};
@@ -25,6 +24,7 @@ use crate::disk;
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
+use crate::nn::checkpoint::Weights;
 use crate::reading::{REMEDY, Run, unusable};
 use crate::run_dir::{self, RunDir};
 use crate::standing::{self, Standing};

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::explain::CONTROL_SEED;
 use super::{check_apart, image_folders};
-use crate::checkpoint::{Checkpoint, Weights};
 use crate::cli::{ReportArgs, Which, quoted};
 use crate::data::Pictures;
 use crate::data::folder::recordable;
@@ -16,6 +15,7 @@ use crate::disk;
 use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
 use crate::gpu::Gpu;
 use crate::html::{Explained, Looked, REPORT, Report, Unlooked, reported};
+use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::predictions::{self, PREDICTIONS};
 use crate::reading::{Origin, Run};
 use crate::report::ScaleBy;

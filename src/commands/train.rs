@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::checkpoint::{Checkpoint, Meta, Weights};
 use crate::cli::{self, Config, ModelName, TrainArgs, Training, Which, path_from_root};
 use crate::commands::pictures::{Data, Source};
 use crate::data::{pets, write_rejected};
@@ -15,6 +14,7 @@ use crate::environment::Environment;
 use crate::gpu::Gpu;
 use crate::html::FeaturesPage;
 use crate::inspect::{self, Stage};
+use crate::nn::checkpoint::{Checkpoint, Meta, Weights};
 use crate::nn::{Keep, Model, Network};
 use crate::predictions::{self, PREDICTIONS};
 use crate::report::ScaleBy;

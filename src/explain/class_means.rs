@@ -6,9 +6,9 @@
 use super::ledger::Ledger;
 use super::saliency::{self, Map};
 use super::{Lens, Question};
-use crate::checkpoint::Weights;
 use crate::data::{Pictures, prepare, spread};
 use crate::gpu::GpuError;
+use crate::nn::checkpoint::Weights;
 
 /// The mean maps of one class's images, for the class against the strongest other, whatever the network predicts.
 pub struct ClassMean {

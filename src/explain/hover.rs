@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::saliency::by_magnitude;
 use super::{Explanation, Lens};
-use crate::checkpoint::Weights;
-use crate::layout::unpack_images;
 use crate::nn::Op;
+use crate::nn::checkpoint::Weights;
+use crate::nn::layout::unpack_images;
 
 /// Channels of each block that are taken apart.
 const CHANNELS: usize = 4;

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::saliency::Map;
 use super::{Inside, Lens, Question};
-use crate::checkpoint::Weights;
 use crate::gpu::GpuError;
+use crate::nn::checkpoint::Weights;
 use crate::nn::{Network, Op};
 
 /// What the decision is made of, in logits.

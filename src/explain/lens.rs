@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::Question;
-use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::inspect::check_finite;
-use crate::layout::{padded, unpack_images};
+use crate::nn::checkpoint::Weights;
+use crate::nn::layout::{padded, unpack_images};
 use crate::nn::{Block, Network};
 use crate::nn::{Keep, Mode, Model, Value};
 use crate::ops::relu::Rule;

@@ -343,8 +343,8 @@ pub fn channel_ablation(
 ) -> Result<Vec<f64>, GpuError> {
     let [channels, height, width] = lens.blocks()[number].output;
     assert_eq!(means.len(), channels);
-    let maps = crate::layout::pack_images(&inside.blocks[number].relu, 1, channels, height * width);
-    let padded = crate::layout::padded(channels);
+    let maps = crate::nn::layout::pack_images(&inside.blocks[number].relu, 1, channels, height * width);
+    let padded = crate::nn::layout::padded(channels);
     // Case 0 is the maps as they are.
     let make = |case: usize, place: &mut [f32]| {
         place.copy_from_slice(&maps);

@@ -4,8 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
-use crate::kernel::{Access, Constants, Declaration, bindings};
-use crate::ops::conv2d::Kernels;
+use crate::gpu::kernel::{Access, Constants, Declaration, bindings};
 
 /// What can go wrong between the program and the device.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +117,29 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
         wgpu::DeviceType::Cpu => 4,
     });
     found
+}
+
+/// A set of kernels for the convolutions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "native", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Kernels {
+    /// Each invocation by itself, sums in registers: runs everywhere.
+    Plain,
+    /// Workgroups share what they load through their memory, as GPUs like it.
+    Tiled,
+    /// Subgroups share what they load, with large tiles in registers, as software drivers like it.
+    Subgroup,
+}
+
+impl std::fmt::Display for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain",
+            Self::Tiled => "tiled",
+            Self::Subgroup => "subgroup",
+        })
+    }
 }
 
 /// An open device with its queue and the pipelines compiled so far.

@@ -1,11 +1,12 @@
 //! The device, the tensors on it, and plans: kernels recorded once and replayed every step.
 
 mod device;
+pub mod kernel;
 mod plan;
 mod shader;
 mod tensor;
 mod unroll;
 
-pub use device::{AdapterChoice, Gpu, GpuError, adapters};
+pub use device::{AdapterChoice, Gpu, GpuError, Kernels, adapters};
 pub use plan::{Plan, Timing};
 pub use tensor::Tensor;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::device::Pipeline;
 use super::{Gpu, GpuError, Tensor};
-use crate::kernel::{Access, Argument, Kernel, WORKGROUP};
+use crate::gpu::kernel::{Access, Argument, Kernel, WORKGROUP};
 
 /// Kernels with their arguments bound, recorded once and replayed every step.
 ///

@@ -3,14 +3,14 @@ use image::RgbImage;
 use serde_json::json;
 
 use super::*;
-use crate::checkpoint::{Checkpoint, Meta};
 use crate::cli::{Cli, Command, Training};
 use crate::explain::Judged;
 use crate::explain::learned::ChannelSurvey;
 use crate::explain::verdict::{self, Dependence, Ranking, Verdict};
+use crate::gpu::Kernels;
 use crate::inspect::{self, Stage};
+use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::nn::{Architecture, Strided};
-use crate::ops::conv2d::Kernels;
 use crate::report::{Kind, Layer, Order, Scale, ScaleBy, Shown, Span};
 use crate::stats::Calibration;
 use crate::study::Settings;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::features::{Features, Loaded, mean};
 use super::{Loss, POINT, correct, losses, percent};
 use crate::explain::Lens;
-use crate::layout::padded;
+use crate::nn::layout::padded;
 use crate::stats::{PairedT, StatsError, benjamini_hochberg};
 
 /// Images that channels are ranked on, by what their replacement by their mean costs.

@@ -10,10 +10,10 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Weights;
 use crate::data::Pictures;
 use crate::explain::Lens;
 use crate::nn::Network;
+use crate::nn::checkpoint::Weights;
 use crate::standing::{Standing, Verdict};
 use crate::stats::{self, effective_rank, paired_difference};
 

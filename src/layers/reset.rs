@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::features::Loaded;
 use super::verdict::ResetVerdict;
 use super::{Loss, correct};
-use crate::checkpoint::Weights;
 use crate::explain::Lens;
 use crate::gpu::GpuError;
+use crate::nn::checkpoint::Weights;
 use crate::nn::{Mode, Optimizer};
 use crate::standing::Standing;
 

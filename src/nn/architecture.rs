@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::network::Network;
 use super::spec::{Layer, Named, Op, Spec, SpecError};
-use crate::checkpoint::field_problem;
+use crate::nn::checkpoint::field_problem;
 
 /// A network as it was chosen: by the options of blocks, by name, or as a list of layers. Files keep it like that.
 #[derive(Clone, Debug, PartialEq, Serialize)]

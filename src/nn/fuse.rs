@@ -5,7 +5,7 @@ use super::model::Keep;
 use super::network::{Network, Node, Value};
 use super::spec::Op;
 use crate::gpu::Gpu;
-use crate::layout::padded;
+use crate::nn::layout::padded;
 use crate::ops::{
     activation, adaptive_avg_pool2d, avg_pool2d, batch_norm, bias, conv2d, depthwise, dropout, linear, max_pool2d, relu,
 };

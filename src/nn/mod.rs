@@ -5,8 +5,10 @@
 //! operations become one kernel, and each file of `layer/` holds the kernels of one, forward and backward.
 
 mod architecture;
+pub mod checkpoint;
 mod fuse;
 mod layer;
+pub mod layout;
 mod model;
 mod network;
 mod optimizer;

@@ -4,9 +4,9 @@ use super::fuse::{Kind, Stage, stages};
 use super::layer::{Build, Layer, Scratch, Statistics, Trained};
 use super::network::{Network, Parameter, Value};
 use super::optimizer::Optimizer;
-use crate::checkpoint::Weights;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
-use crate::layout::padded;
+use crate::nn::checkpoint::Weights;
+use crate::nn::layout::padded;
 use crate::ops::relu::Rule;
 use crate::ops::{Step, adam, add, cross_entropy, sgd};
 

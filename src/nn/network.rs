@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::spec::{Layer, Named, Op, Spec, SpecError};
-use crate::layout::{Layout, padded};
+use crate::nn::layout::{Layout, padded};
 
 /// A value that the network works out: 0 are the images, node `i` makes value `i + 1`.
 pub type Value = usize;

@@ -2,7 +2,7 @@
 
 use super::sums::Rows;
 use super::{Step, batch_norm, dropout};
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes and constants: those of [`batch_norm::Shape`] and of [`dropout::Shape`].

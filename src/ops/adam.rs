@@ -1,7 +1,7 @@
 //! Adam: `shaders/adam.wgsl`.
 
 use super::Step;
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Size and constants.

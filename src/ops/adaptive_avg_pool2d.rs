@@ -1,7 +1,7 @@
 //! AdaptiveAvgPool2d: `shaders/adaptive_avg_pool2d.wgsl`.
 
 use super::vectors;
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes of the input and the output.

@@ -1,6 +1,6 @@
 //! The sum of two tensors: `shaders/add.wgsl`.
 
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Size of the tensors.

@@ -1,7 +1,7 @@
 //! AvgPool2d, padding counted as zeros: `shaders/avg_pool2d.wgsl`.
 
 pub use super::max_pool2d::Shape;
-use crate::kernel::kernel;
+use crate::gpu::kernel::kernel;
 
 kernel! {
     /// `y =` mean of each window

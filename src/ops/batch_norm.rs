@@ -1,9 +1,9 @@
 //! BatchNorm2d, in training and in evaluation: `shaders/batch_norm.wgsl`.
 
-use super::conv2d::Kernels;
 use super::sums::Rows;
 use super::{Step, vectors};
-use crate::kernel::{kernel, uniform};
+use crate::gpu::Kernels;
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes and constants.

@@ -1,10 +1,10 @@
 //! The bias of a convolution: `shaders/bias.wgsl`.
 
-use super::conv2d::{Kernels, Parts, SumWeight};
+use super::conv2d::{Parts, SumWeight};
 use super::sums::Rows;
 use super::{Step, vectors};
-use crate::gpu::{Gpu, Plan, Tensor};
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
+use crate::gpu::{Gpu, Kernels, Plan, Tensor};
 
 uniform! {
     /// Sizes.

@@ -1,7 +1,7 @@
 //! Softmax cross-entropy and the sums behind loss and accuracy: `shaders/cross_entropy.wgsl`.
 
 use super::{Step, vectors};
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes of the logits.

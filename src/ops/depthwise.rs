@@ -2,8 +2,8 @@
 
 use super::conv2d::{Parts, SumWeight};
 use super::{Step, vectors};
+use crate::gpu::kernel::{kernel, tile, uniform};
 use crate::gpu::{Gpu, Plan, Tensor};
-use crate::kernel::{kernel, tile, uniform};
 
 uniform! {
     /// Sizes of one depthwise convolution with square filters.

@@ -1,7 +1,7 @@
 //! Dropout and Dropout2d in training: `shaders/dropout.wgsl`. In evaluation both do nothing.
 
 use super::{Step, vectors};
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes and probability.

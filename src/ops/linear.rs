@@ -1,7 +1,7 @@
 //! Linear: `shaders/linear.wgsl`.
 
 use super::{Step, vectors};
-use crate::kernel::{WORKGROUP, kernel, uniform};
+use crate::gpu::kernel::{WORKGROUP, kernel, uniform};
 
 uniform! {
     /// Sizes of a linear layer.

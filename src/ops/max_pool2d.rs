@@ -1,7 +1,7 @@
 //! MaxPool2d: `shaders/max_pool2d.wgsl`.
 
 use super::vectors;
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes of a pooling with square windows.

@@ -18,9 +18,9 @@ pub mod relu;
 pub mod sgd;
 pub mod sums;
 
-use crate::kernel::Declaration;
+use crate::gpu::kernel::Declaration;
 
-crate::kernel::uniform! {
+crate::gpu::kernel::uniform! {
     /// What changes from one training step to the next.
     pub struct Step {
         /// Pictures of the batch that count; the rest of the buffers is left over from earlier steps.

@@ -1,6 +1,6 @@
 //! What the device can do at best, for the benchmarks to compare with: `shaders/peak.wgsl`.
 
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Sizes of the measurement.

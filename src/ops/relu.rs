@@ -1,6 +1,6 @@
 //! ReLU, and ReLU6, which has a ceiling: `shaders/relu.wgsl`.
 
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Size of the tensors.

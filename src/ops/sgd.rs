@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with momentum: `shaders/sgd.wgsl`.
 
 use super::Step;
-use crate::kernel::{kernel, uniform};
+use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
     /// Size and constants.

@@ -1,7 +1,7 @@
 //! Sums over pixels, for each channel, which workgroups share on a GPU: `shaders/common/places.wgsl`.
 
-use super::conv2d::Kernels;
-use crate::kernel::{WORKGROUP, tile};
+use crate::gpu::Kernels;
+use crate::gpu::kernel::{WORKGROUP, tile};
 
 /// Workgroups that give a large GPU work everywhere.
 const ENOUGH: usize = 1024;

@@ -21,8 +21,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::checkpoint::field_problem;
 use crate::cli::Which;
+use crate::nn::checkpoint::field_problem;
 
 pub use config::{OutOfRange, check_batch, check_recipe, check_val_share};
 pub use explained::FoundExplanations;

@@ -14,15 +14,15 @@ use super::explained::FoundExplanations;
 use super::layers::check_layers;
 use super::learned::{CHANNELS, LEARNED, Learned};
 use super::{Origin, amount, differences, equal, json, newest, parsed, share, table, unusable, versioned, within};
-use crate::checkpoint::{Checkpoint, Meta};
 use crate::cli::{Config, Which};
 use crate::data::Rejected;
 use crate::data::names::legible;
 use crate::data::split;
 use crate::environment::Environment;
+use crate::gpu::Kernels;
 use crate::layers::{FORMAT, Layers};
 use crate::nn::Network;
-use crate::ops::conv2d::Kernels;
+use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::train::EpochRecord;
 
 /// The run's list of its validation photos.

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::config::{check_classes, check_folder, check_folders, check_training};
 use super::{MOST_PICTURES, amount, equal, follows, interval, json, number, parsed, percent, share, unusable, within};
-use crate::checkpoint::{Checkpoint, Meta};
 use crate::data::split::unit_seed;
 use crate::nn;
+use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, LEVEL, OneStandardError, Row};
 use crate::study::test_look::{Network, Pair, REFITS, TEST_FILE, TestLook};
 use crate::study::unit::{Scores, Unit, UnitResult};

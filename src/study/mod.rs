@@ -27,8 +27,8 @@ use sha2::{Digest, Sha256};
 use crate::cli::{Folders, Training, depth_command};
 use crate::data::split::hexadecimal;
 use crate::disk;
+use crate::gpu::Kernels;
 use crate::nn::{Architecture, Network, SpecError};
-use crate::ops::conv2d::Kernels;
 use crate::reading;
 use crate::run_dir::RunDir;
 use crate::train::{Recipe, Schedule};
@@ -346,8 +346,8 @@ impl Study {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Checkpoint, Meta};
     use crate::cli::{OptimizerName, train_command};
+    use crate::nn::checkpoint::{Checkpoint, Meta};
     use crate::nn::{Known, Name, Strided};
 
     /// Depths 1, 3 and 5 of the known network.

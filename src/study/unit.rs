@@ -6,9 +6,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{Identity, Rung, Settings};
-use crate::checkpoint::Weights;
 use crate::data::split::{Split, unit_seed};
 use crate::data::{Pictures, Subset};
+use crate::nn::checkpoint::Weights;
 use crate::reading;
 use crate::run_dir::RunDir;
 use crate::stats;

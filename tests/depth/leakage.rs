@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use clap::Parser;
-use convscope::checkpoint::Weights;
 use convscope::cli::{Cli, Command};
 use convscope::data::Pictures;
 use convscope::data::drawn::DrawnPets;
 use convscope::data::split::{Distinct, Split};
+use convscope::gpu::Kernels;
 use convscope::gpu::{AdapterChoice, Gpu};
+use convscope::nn::checkpoint::Weights;
 use convscope::nn::{Keep, Model};
-use convscope::ops::conv2d::Kernels;
 use convscope::study::unit::{self, Unit, UnitResult};
 use convscope::study::{Identity, Rung};
 use convscope::train::Trainer;

@@ -5,11 +5,11 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use convscope::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::data::Pictures;
+use convscope::gpu::Kernels;
+use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::{Architecture, Network, Strided};
 use convscope::nn::{Keep, Model, Optimizer};
-use convscope::ops::conv2d::Kernels;
 use convscope::train::{Best, Recipe, Schedule, Trainer};
 use libtest_mimic::Trial;
 

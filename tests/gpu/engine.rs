@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use convscope::bench::fastest;
-use convscope::checkpoint::Weights;
+use convscope::gpu::Kernels;
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
-use convscope::layout::{pack_images, unpack_images};
+use convscope::nn::checkpoint::Weights;
+use convscope::nn::layout::{pack_images, unpack_images};
 use convscope::nn::{Architecture, Head, Keep, Known, Mode, Model, Name, Network, Op, Optimizer, Spec, Strided};
-use convscope::ops::conv2d::Kernels;
 use convscope::ops::{adaptive_avg_pool2d, relu};
 use libtest_mimic::Trial;
 use pollster::block_on;

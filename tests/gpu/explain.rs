@@ -3,7 +3,6 @@
 //! `tests/golden/make_saliency.py` made the files and describes their format and definitions.
 
 use approx::assert_abs_diff_eq;
-use convscope::checkpoint::Weights;
 use convscope::data::drawn::DrawnPets;
 use convscope::explain::learned::survey;
 use convscope::explain::ledger::Ledger;
@@ -11,7 +10,8 @@ use convscope::explain::saliency::{self, Map, Method};
 use convscope::explain::trust;
 use convscope::explain::{Explanation, Hover, Inside, Lens, Options, Question};
 use convscope::gpu::Gpu;
-use convscope::layout::{padded, unpack_images};
+use convscope::nn::checkpoint::Weights;
+use convscope::nn::layout::{padded, unpack_images};
 use convscope::nn::{Head, Network, Strided};
 use convscope::nn::{Keep, Model, Optimizer};
 use convscope::ops::relu::Rule;

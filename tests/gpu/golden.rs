@@ -3,9 +3,9 @@
 //! `tests/golden/make_golden.py` made the files of strided networks and describes their format, `make_architectures.py` those of
 //! networks with a name.
 
-use convscope::checkpoint::Weights;
 use convscope::gpu::{Gpu, Tensor};
-use convscope::layout::{pack_images, unpack_images};
+use convscope::nn::checkpoint::Weights;
+use convscope::nn::layout::{pack_images, unpack_images};
 use convscope::nn::{Architecture, Head, Keep, Known, Layer, Mode, Model, Named, Network, Op, Optimizer, Strided};
 use libtest_mimic::Trial;
 use pollster::block_on;

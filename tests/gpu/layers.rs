@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use convscope::checkpoint::Weights;
 use convscope::data::Pictures;
 use convscope::data::drawn::DrawnPets;
 use convscope::data::prepare::{CHANNELS, to_tensor};
 use convscope::explain::Lens;
 use convscope::layers::{Enough, Gain, Layers, Reading, Repeatability, ResetVerdict, Subjects, study};
+use convscope::nn::checkpoint::Weights;
 use convscope::nn::{Keep, Model, Optimizer};
 use convscope::nn::{Network, Strided};
 use libtest_mimic::Trial;

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use approx::assert_relative_eq;
-use convscope::checkpoint::Weights;
 use convscope::data::drawn::DrawnPets;
 use convscope::data::{Pictures, prepare};
 use convscope::explain::learned::{Ascent, Place, maximise, survey};
 use convscope::explain::{Lens, Question};
 use convscope::gpu::Tensor;
-use convscope::layout::{padded, unpack_images};
+use convscope::nn::checkpoint::Weights;
+use convscope::nn::layout::{padded, unpack_images};
 use convscope::nn::{Mode, Network, Strided};
 use libtest_mimic::Trial;
 use pollster::block_on;

@@ -13,8 +13,8 @@ mod trust;
 
 use std::sync::OnceLock;
 
+use convscope::gpu::Kernels;
 use convscope::gpu::{AdapterChoice, Gpu};
-use convscope::ops::conv2d::Kernels;
 use pollster::block_on;
 
 /// The device that all tests share.

@@ -5,13 +5,13 @@
 
 use std::borrow::Cow;
 
-use convscope::checkpoint::Weights;
 use convscope::data::{Pictures, prepare};
 use convscope::explain::class_means::class_means;
 use convscope::explain::saliency::{Map, Method};
 use convscope::explain::trust::{self, Trust};
 use convscope::explain::verdict::Ranking;
 use convscope::explain::{Explanation, Finding, Lens, Options, predict};
+use convscope::nn::checkpoint::Weights;
 use convscope::nn::{self, Strided};
 use convscope::nn::{Keep, Model, Optimizer};
 use convscope::predictions::confusion;

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::data::prepare::{CHANNELS, MEAN, STD};
 use crate::explain::Lens;
 use crate::gpu::{GpuError, Plan, Tensor};
-use crate::layout::padded;
+use crate::nn::layout::padded;
 use crate::nn::{Keep, Mode, Model, Network, Value};
 
 /// Most pictures that climb together.

@@ -9,8 +9,8 @@ use crate::data::loader::{MOST_LOADERS, with_batches};
 use crate::data::{Pictures, Rejected, threads};
 use crate::explain::Lens;
 use crate::gpu::GpuError;
-use crate::layout::padded;
 use crate::nn::Block;
+use crate::nn::layout::padded;
 
 /// Share of the pictures below which a channel that fires at all is called quiet.
 const QUIET: f64 = 0.01;

@@ -19,8 +19,8 @@ pub(super) use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
 pub(super) use relu::{Relu, Relu6};
 
 use super::Mode;
+use crate::gpu::kernel::Kernel;
 use crate::gpu::{Gpu, Plan, Tensor};
-use crate::kernel::Kernel;
 use crate::ops::relu::Rule;
 
 /// One layer's kernels. `x` is what it gets, `y` what it makes; `dx` and `dy` are the loss's gradients by them.

@@ -8,8 +8,8 @@ pub mod subgroup;
 pub mod tiled;
 
 use super::{Step, vectors};
-use crate::gpu::{Gpu, Plan, Tensor};
-use crate::kernel::{WORKGROUP, kernel, uniform};
+use crate::gpu::kernel::{WORKGROUP, kernel, uniform};
+use crate::gpu::{Gpu, Kernels, Plan, Tensor};
 
 uniform! {
     /// Sizes of one convolution. Channels (`cin`, `cout`) are counted in vectors of four.
@@ -85,29 +85,6 @@ impl Shape {
     fn flops(&self) -> u64 {
         let filter = u64::from(self.kernel_h) * u64::from(self.kernel_w) * u64::from(self.inputs);
         2 * self.output_pixels() * filter * u64::from(self.outputs)
-    }
-}
-
-/// A set of kernels for the convolutions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "native", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum Kernels {
-    /// Each invocation by itself, sums in registers: runs everywhere.
-    Plain,
-    /// Workgroups share what they load through their memory, as GPUs like it.
-    Tiled,
-    /// Subgroups share what they load, with large tiles in registers, as software drivers like it.
-    Subgroup,
-}
-
-impl std::fmt::Display for Kernels {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Plain => "plain",
-            Self::Tiled => "tiled",
-            Self::Subgroup => "subgroup",
-        })
     }
 }
 

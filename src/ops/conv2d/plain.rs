@@ -1,7 +1,7 @@
 //! Each invocation by itself, its sums in registers: `shaders/conv2d_plain.wgsl`.
 
 use super::{Shape, Step};
-use crate::kernel::{kernel, tile};
+use crate::gpu::kernel::{kernel, tile};
 
 tile! {
     /// How many results one invocation keeps in registers. A larger tile makes more of each loaded number, as long as the

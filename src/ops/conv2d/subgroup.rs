@@ -5,7 +5,7 @@
 //! cache of instructions.
 
 use super::{Shape, Step};
-use crate::kernel::{kernel, tile};
+use crate::gpu::kernel::{kernel, tile};
 
 /// Cost of loading a vector of four in every lane, in nanoseconds on the machine of `docs/performance.md`. Only the
 /// proportions of these costs matter.

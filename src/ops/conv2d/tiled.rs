@@ -5,7 +5,7 @@
 //! an NVIDIA H100 liked best of some fifty tiles a convolution (docs/measurements.md).
 
 use super::{Shape, Step};
-use crate::kernel::{WORKGROUP, kernel, tile};
+use crate::gpu::kernel::{WORKGROUP, kernel, tile};
 
 tile! {
     /// Tile of [`Forward`] and [`BackwardInput`].

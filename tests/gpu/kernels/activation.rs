@@ -1,5 +1,5 @@
-use convscope::layout::padded;
-use convscope::ops::conv2d::Kernels;
+use convscope::gpu::Kernels;
+use convscope::nn::layout::padded;
 use convscope::ops::{Step, activation, dropout};
 use convscope::reference::Summed;
 use convscope::reference::batch_norm as norm_twin;

@@ -1,4 +1,4 @@
-use convscope::layout::{pack_images, padded};
+use convscope::nn::layout::{pack_images, padded};
 use convscope::ops::adaptive_avg_pool2d;
 use convscope::reference::adaptive_avg_pool2d as twin;
 use libtest_mimic::Trial;

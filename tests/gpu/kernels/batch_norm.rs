@@ -1,7 +1,7 @@
+use convscope::gpu::Kernels;
 use convscope::gpu::{Plan, Tensor};
-use convscope::layout::{pack_images, padded};
+use convscope::nn::layout::{pack_images, padded};
 use convscope::ops::batch_norm;
-use convscope::ops::conv2d::Kernels;
 use convscope::ops::sums::Rows;
 use convscope::reference::Summed;
 use convscope::reference::batch_norm::{self as twin, Statistics};

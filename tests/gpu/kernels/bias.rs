@@ -1,5 +1,5 @@
 use convscope::gpu::Plan;
-use convscope::layout::{pack_images, padded};
+use convscope::nn::layout::{pack_images, padded};
 use convscope::ops::bias;
 use convscope::reference::{Summed, bias as twin};
 use libtest_mimic::Trial;

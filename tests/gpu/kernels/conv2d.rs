@@ -1,6 +1,7 @@
+use convscope::gpu::Kernels;
 use convscope::gpu::Plan;
-use convscope::layout::{Layout, pack_images};
-use convscope::ops::conv2d::{Conv2d, Kernels, Parts, Shape, SumWeight, TransposeWeight, plain, tiled};
+use convscope::nn::layout::{Layout, pack_images};
+use convscope::ops::conv2d::{Conv2d, Parts, Shape, SumWeight, TransposeWeight, plain, tiled};
 use convscope::reference::{Summed, conv2d as twin};
 use libtest_mimic::Trial;
 

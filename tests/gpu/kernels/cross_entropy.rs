@@ -1,4 +1,4 @@
-use convscope::layout::{pack_images, padded};
+use convscope::nn::layout::{pack_images, padded};
 use convscope::ops::cross_entropy;
 use convscope::reference::cross_entropy as twin;
 use libtest_mimic::Trial;

@@ -1,5 +1,5 @@
 use convscope::gpu::Plan;
-use convscope::layout::{Layout, pack_images};
+use convscope::nn::layout::{Layout, pack_images};
 use convscope::ops::depthwise::{Depthwise, Shape};
 use convscope::reference::{Summed, depthwise as twin};
 use libtest_mimic::Trial;

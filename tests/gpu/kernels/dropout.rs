@@ -1,4 +1,4 @@
-use convscope::layout::pack_images;
+use convscope::nn::layout::pack_images;
 use convscope::ops::{Step, dropout};
 use convscope::reference::dropout as twin;
 use libtest_mimic::Trial;

@@ -1,5 +1,5 @@
-use convscope::kernel::Kernel;
-use convscope::layout::{Layout, pack_images, padded};
+use convscope::gpu::kernel::Kernel;
+use convscope::nn::layout::{Layout, pack_images, padded};
 use convscope::ops::linear;
 use convscope::reference::{Summed, linear as twin};
 use libtest_mimic::Trial;

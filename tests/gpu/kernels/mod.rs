@@ -19,9 +19,9 @@ mod optimizers;
 mod pool2d;
 mod relu;
 
+use convscope::gpu::kernel::Kernel;
 use convscope::gpu::{Gpu, Plan, Tensor};
-use convscope::kernel::Kernel;
-use convscope::layout::{Layout, pack_images, unpack_images};
+use convscope::nn::layout::{Layout, pack_images, unpack_images};
 use convscope::ops::Step;
 use convscope::reference::Summed;
 use libtest_mimic::Trial;

@@ -1,6 +1,6 @@
 //! MaxPool2d and AvgPool2d, which have the same windows.
 
-use convscope::layout::{pack_images, padded, unpack_images};
+use convscope::nn::layout::{pack_images, padded, unpack_images};
 use convscope::ops::{avg_pool2d, max_pool2d};
 use convscope::reference::max_pool2d::Shape as Twin;
 use convscope::reference::{Summed, avg_pool2d as avg_twin, max_pool2d as max_twin};

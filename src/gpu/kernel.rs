@@ -17,10 +17,10 @@ pub struct Source {
 
 /// The files of `shaders/common/`. Another file asks for some by a line such as `// uses: step, mask`.
 const COMMON: [(&str, &str); 4] = [
-    ("step", include_str!("../shaders/common/step.wgsl")),
-    ("mask", include_str!("../shaders/common/mask.wgsl")),
-    ("sums", include_str!("../shaders/common/sums.wgsl")),
-    ("places", include_str!("../shaders/common/places.wgsl")),
+    ("step", include_str!("../../shaders/common/step.wgsl")),
+    ("mask", include_str!("../../shaders/common/mask.wgsl")),
+    ("sums", include_str!("../../shaders/common/sums.wgsl")),
+    ("places", include_str!("../../shaders/common/places.wgsl")),
 ];
 
 impl Source {
@@ -237,9 +237,9 @@ macro_rules! uniform {
 
         impl $name {
             /// Names, types and offsets of the fields.
-            pub const LAYOUT: $crate::kernel::Layout = &[$((
+            pub const LAYOUT: $crate::gpu::kernel::Layout = &[$((
                 stringify!($field),
-                <$type as $crate::kernel::UniformField>::SCALAR,
+                <$type as $crate::gpu::kernel::UniformField>::SCALAR,
                 std::mem::offset_of!($name, $field),
             ),)*];
         }
@@ -288,40 +288,40 @@ macro_rules! kernel {
 
         impl $name<'_> {
             /// What is known of this kernel without arguments.
-            pub const DECLARATION: $crate::kernel::Declaration = $crate::kernel::Declaration {
+            pub const DECLARATION: $crate::gpu::kernel::Declaration = $crate::gpu::kernel::Declaration {
                 op: $op,
-                source: $crate::kernel::Source {
+                source: $crate::gpu::kernel::Source {
                     file: concat!($op, ".wgsl"),
                     text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $op, ".wgsl")),
                 },
                 entry: stringify!($entry),
                 arguments: &[
-                    (stringify!($shape), $crate::kernel::Access::Uniform(<$shape_type>::LAYOUT)),
-                    $((stringify!($uniform), $crate::kernel::Access::Uniform(<$uniform_type>::LAYOUT)),)*
-                    $((stringify!($read), $crate::kernel::Access::Read),)*
-                    $((stringify!($write), $crate::kernel::Access::Write),)*
+                    (stringify!($shape), $crate::gpu::kernel::Access::Uniform(<$shape_type>::LAYOUT)),
+                    $((stringify!($uniform), $crate::gpu::kernel::Access::Uniform(<$uniform_type>::LAYOUT)),)*
+                    $((stringify!($read), $crate::gpu::kernel::Access::Read),)*
+                    $((stringify!($write), $crate::gpu::kernel::Access::Write),)*
                 ],
             };
         }
 
-        impl $crate::kernel::Kernel for $name<'_> {
-            fn declaration(&self) -> &'static $crate::kernel::Declaration {
+        impl $crate::gpu::kernel::Kernel for $name<'_> {
+            fn declaration(&self) -> &'static $crate::gpu::kernel::Declaration {
                 const { &<$name<'static>>::DECLARATION }
             }
-            fn arguments(&self) -> Vec<$crate::kernel::Argument<'_>> {
+            fn arguments(&self) -> Vec<$crate::gpu::kernel::Argument<'_>> {
                 vec![
-                    $crate::kernel::Argument::Constant(bytemuck::bytes_of(&self.$shape)),
-                    $($crate::kernel::Argument::Tensor(self.$uniform),)*
-                    $($crate::kernel::Argument::Tensor(self.$read),)*
-                    $($crate::kernel::Argument::Tensor(self.$write),)*
+                    $crate::gpu::kernel::Argument::Constant(bytemuck::bytes_of(&self.$shape)),
+                    $($crate::gpu::kernel::Argument::Tensor(self.$uniform),)*
+                    $($crate::gpu::kernel::Argument::Tensor(self.$read),)*
+                    $($crate::gpu::kernel::Argument::Tensor(self.$write),)*
                 ]
             }
-            fn constants(&self) -> $crate::kernel::Constants {
-                [$(self.$tile.constants(),)? $crate::kernel::Constants::new()].concat()
+            fn constants(&self) -> $crate::gpu::kernel::Constants {
+                [$(self.$tile.constants(),)? $crate::gpu::kernel::Constants::new()].concat()
             }
             fn workgroups(&self) -> u64 {
                 $(let $known = &self.$known;)+
-                $crate::kernel::$size($count)
+                $crate::gpu::kernel::$size($count)
             }
             fn flops(&self) -> u64 {
                 let $flops_shape = &self.$shape;
@@ -340,7 +340,7 @@ macro_rules! tile {
 
         impl $name {
             /// The WGSL's constants.
-            pub fn constants(&self) -> $crate::kernel::Constants {
+            pub fn constants(&self) -> $crate::gpu::kernel::Constants {
                 vec![$((stringify!($constant), self.$field),)*]
             }
         }
