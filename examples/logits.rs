@@ -11,13 +11,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use convscope::checkpoint::{Checkpoint, Meta, Weights};
-use convscope::cli::Which;
 use convscope::data::{Pictures, drawn::DrawnPets, prepare};
 use convscope::gpu::{AdapterChoice, Gpu, GpuError};
-use convscope::layout::unpack_images;
+use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
+use convscope::nn::layout::unpack_images;
 use convscope::nn::{Architecture, Keep, Mode, Model, Network};
-use convscope::reading::Run;
+use convscope::train::Run;
+use convscope::train::Which;
 use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView};
 

@@ -11,17 +11,18 @@
 //!    declared with [`gpu::kernel`].
 //! 4. [`train`]: the steps of an epoch; the processor waits for the device only to read loss and accuracy, about once a
 //!    second.
-//! 5. [`nn::checkpoint`]: the weights as PyTorch names them; [`run_dir`]: the folder of a run.
-//! 6. [`reading`]: what lies in the folder of a run or a study, read and checked; [`inspect`]: what each layer makes of a picture;
-//!    [`report`]: how that is drawn; [`mod@html`]: the pages that tell it.
-//! 7. [`study`]: how many blocks are enough, by cross-validation; [`stats`]: the statistics behind it.
+//! 5. [`nn::checkpoint`]: the weights as PyTorch names them; [`train::run_dir`]: the folder of a run, which [`train::Run`] reads again.
+//! 6. [`explain`]: what each layer makes of an image, what decides about it, and what each channel has learned.
+//! 7. [`study`]: what each layer is good for, and how many blocks are enough, by cross-validation; [`stats`]: the statistics behind it.
+//! 8. [`figures`]: how all that is drawn; [`report`]: the pages that tell it.
 //!
-//! [`reference`](mod@reference) repeats every kernel in plain loops on the processor; the tests hold the kernels against it.
+//! A room knows only those before it: `gpu`, `ops`, `nn`, `data`, `stats`, `train`, `figures`, `explain`, `study`, `cli`, `report`,
+//! `commands`. The CPU reference repeats every kernel in plain loops; the tests hold the kernels against it.
 //! [`mod@bench`] times the step by itself.
 //!
 //! # Without the program
 //!
-//! [`nn`], [`ops`], [`gpu`] and [`reference`](mod@reference) need no files, threads or
+//! [`nn`], [`ops`] and [`gpu`] need no files, threads or
 //! clocks and build without the feature `native`, for a browser too. Reading back is `async`; on a desktop any executor will do, here [pollster](https://docs.rs/pollster):
 //!
 //! ```no_run
@@ -55,6 +56,7 @@
 pub mod gpu;
 pub mod nn;
 pub mod ops;
+#[doc(hidden)]
 pub mod reference;
 
 #[cfg(feature = "native")]
@@ -68,25 +70,13 @@ pub mod data;
 #[cfg(feature = "native")]
 mod disk;
 #[cfg(feature = "native")]
-pub mod environment;
-#[cfg(feature = "native")]
 pub mod explain;
 #[cfg(feature = "native")]
-pub mod html;
-#[cfg(feature = "native")]
-pub mod inspect;
-#[cfg(feature = "native")]
-pub mod layers;
-#[cfg(feature = "native")]
-pub mod predictions;
+pub mod figures;
 #[cfg(feature = "native")]
 pub mod reading;
 #[cfg(feature = "native")]
 pub mod report;
-#[cfg(feature = "native")]
-pub mod run_dir;
-#[cfg(feature = "native")]
-pub mod standing;
 #[cfg(feature = "native")]
 pub mod stats;
 #[cfg(feature = "native")]

@@ -16,6 +16,15 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 /// Why the first line that could not be printed was not.
 static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 
+/// A word as it is typed in a POSIX shell. A path that begins like an option is told apart from one.
+pub fn quoted(word: &str) -> String {
+    if word.starts_with('-') {
+        return quoted(&format!("./{word}"));
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 /// Prints one line. Where that is impossible the work goes on, and [`all_printed`] tells of it.
 pub fn say(line: impl Display) {
     if let Err(error) = writeln!(io::stdout(), "{}", visible(&line.to_string())) {

@@ -12,7 +12,7 @@ use common::trial;
 use convscope::commands::pictures;
 use convscope::data::names::path_text;
 use convscope::nn::checkpoint::Checkpoint;
-use convscope::reading::Run;
+use convscope::train::Run;
 use serde_json::Value;
 
 fn main() {

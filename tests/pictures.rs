@@ -1,6 +1,6 @@
 //! The images, looked at through the public interface only.
 
-use convscope::report::{
+use convscope::figures::{
     FeatureMaps, Filters, Heat, Kind, Layer, Order, PictureError, Scale, ScaleBy, Shown, Span, bare, columns, over,
     sheet, tap,
 };

@@ -6,22 +6,23 @@ use std::sync::LazyLock;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::explain::inspect::Stage;
+use crate::figures::ScaleBy;
 use crate::gpu::AdapterChoice;
 use crate::gpu::Kernels;
-use crate::inspect::Stage;
-use crate::report::ScaleBy;
+use crate::train::Which;
 
 mod bench;
-mod config;
 mod depth;
 mod model;
 mod train;
+mod typed;
 
 pub use bench::{BenchCommand, ScalingArgs, StepArgs, Work};
-pub use config::{Config, Folders, Training, depth_command, quoted, train_command};
 pub use depth::{DepthArgs, Depths, Share};
 pub use model::{ModelArgs, ModelName, SummaryArgs, built};
-pub use train::{OptimizerName, Switch, TrainArgs};
+pub use train::{Switch, TrainArgs};
+pub use typed::{depth_command, train_command};
 
 /// Train a convolutional network on hand-written WGSL kernels, then see what each layer has learned.
 #[derive(Debug, Parser)]
@@ -251,25 +252,6 @@ impl ValueEnum for KernelChoice {
         match self.0 {
             None => Some(PossibleValue::new("auto").help("Those that suit the adapter")),
             Some(kernels) => kernels.to_possible_value(),
-        }
-    }
-}
-
-/// Which of a run's weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Which {
-    /// Those of the epoch with the highest validation accuracy.
-    Best,
-    /// Those of the last epoch.
-    Last,
-}
-
-impl Which {
-    /// Name of their file in the run's folder.
-    pub fn file(self) -> &'static str {
-        match self {
-            Self::Best => "best.safetensors",
-            Self::Last => "last.safetensors",
         }
     }
 }

@@ -12,7 +12,7 @@ use super::path_from_root;
 use super::train::BATCH;
 use crate::data::drawn;
 use crate::nn::{Architecture, Head, Known, Name, Named, Network, Spec, SpecError, Strided};
-use crate::reading::check_batch;
+use crate::train::check_batch;
 
 /// The options of the default network, which no other has.
 const OF_STRIDED: [&str; 7] = ["channels", "kernel", "stride", "padding", "dropout", "head", "hidden"];

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
 
 use super::model::check_geometry;
-use super::{Config, DeviceArgs, Folders, ModelArgs, Training, path_from_root};
+use super::{DeviceArgs, ModelArgs, path_from_root};
 use crate::data::drawn;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
-use crate::reading::{check_recipe, check_val_share};
-use crate::report::ScaleBy;
+use crate::figures::ScaleBy;
+use crate::train::{Config, Folders, OptimizerName, Training};
+use crate::train::{check_recipe, check_val_share};
 
 /// Pictures a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
@@ -23,16 +23,6 @@ pub enum Switch {
     On,
     /// No.
     Off,
-}
-
-/// Names of the optimisers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerName {
-    /// Adam with PyTorch's defaults.
-    Adam,
-    /// Stochastic gradient descent with momentum.
-    Sgd,
 }
 
 /// Options of `train`.

@@ -8,23 +8,24 @@ use anyhow::{Context, Result};
 use indicatif::HumanDuration;
 
 use crate::bench::Setting;
-use crate::cli::{DepthArgs, Share, quoted};
+use crate::cli::{DepthArgs, Share};
 use crate::commands::pictures::{Pool, Source};
 use crate::data::split::{Distinct, Split, refit_seed};
 use crate::data::{Pictures, Subset, write_rejected};
 use crate::disk;
 use crate::gpu::Gpu;
-use crate::html::{DepthStudy, REPORT};
 use crate::nn::checkpoint::{Checkpoint, Meta, Weights};
 use crate::nn::{Keep, Model};
-use crate::reading;
-use crate::run_dir::{self, RUNS, RunDir};
+use crate::report::{DepthStudy, REPORT};
 use crate::study::findings::{self, Findings};
+use crate::study::reading;
 use crate::study::test_look::{Network, REFITS, TEST_FILE, TestLook};
 use crate::study::unit::{self, UNITS, Unit};
 use crate::study::{Identity, PROGRAM, Rung, Study};
+use crate::terminal::quoted;
 use crate::terminal::{Bar, bar, counted, say, say_apart};
 use crate::train::Trainer;
+use crate::train::run_dir::{self, RUNS, RunDir};
 
 /// Folder of the weights of the networks that meet the test set.
 const REFIT_FOLDER: &str = "refit";
@@ -377,7 +378,7 @@ impl<'a> Workshop<'a> {
             made_by: Some(self.study.identity.of_file(&file)),
             val_loss: None,
         };
-        if let Some(earlier) = reading::study::weights(&folder.file(&file), &meta)? {
+        if let Some(earlier) = reading::weights(&folder.file(&file), &meta)? {
             return Ok(earlier.weights);
         }
         let station = self.stations[number].as_mut().expect("the rung was prepared");

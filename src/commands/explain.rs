@@ -17,11 +17,11 @@ use crate::explain::saliency::Completeness;
 use crate::explain::trust::{Baselines, Trust};
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
-use crate::html::{EXPLAINED, ExplainPage, Explained};
 use crate::nn::checkpoint::{Checkpoint, Weights};
-use crate::reading::{Origin, Run};
-use crate::run_dir::RunDir;
+use crate::report::{EXPLAINED, ExplainPage, Explained};
 use crate::terminal::{one_line, say, visible};
+use crate::train::run_dir::RunDir;
+use crate::train::{Origin, Run};
 
 /// Seed of the untrained network that maps are compared with.
 pub(super) const CONTROL_SEED: u64 = 0x00C0_FFEE;
@@ -53,7 +53,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
     if meta.drawn && !subjects.is_empty() {
-        say(format!("note: {}", crate::html::DRAWN));
+        say(format!("note: {}", crate::report::DRAWN));
     }
     let control = Weights::initial(&network, CONTROL_SEED);
     let mut options = Options { against, methods, means: None, standing: said.verdict };
@@ -83,7 +83,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         let name = &subject.name;
         let mut notes = said.notes.clone();
         if meta.drawn && subject.truth.is_none() {
-            notes.push(crate::html::DRAWN.to_string());
+            notes.push(crate::report::DRAWN.to_string());
         }
         if against == Some(explanation.question.target) {
             say(format!("note: {name}: --against is the predicted class itself, so the runner-up takes its place"));

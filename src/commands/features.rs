@@ -2,16 +2,18 @@
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::cli::{FeaturesArgs, Which};
+use crate::cli::FeaturesArgs;
 use crate::data::names::path_text;
 use crate::data::prepare;
-use crate::html::FeaturesPage;
-use crate::inspect::{self, Stage};
+use crate::explain::inspect::{self, Stage};
 use crate::nn::checkpoint::Checkpoint;
 use crate::nn::{Keep, Model};
-use crate::reading::{REMEDY, Run, unusable};
-use crate::run_dir::RunDir;
+use crate::reading::unusable;
+use crate::report::FeaturesPage;
 use crate::terminal::say;
+use crate::train::Which;
+use crate::train::run_dir::RunDir;
+use crate::train::{REMEDY, Run};
 
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let run = Run::open(&arguments.run)?;
@@ -32,8 +34,8 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let weights = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
     let mut notes = said.notes;
     if meta.drawn {
-        notes.push(crate::html::DRAWN.to_string());
-        say(format!("note: {}", crate::html::DRAWN));
+        notes.push(crate::report::DRAWN.to_string());
+        say(format!("note: {}", crate::report::DRAWN));
     }
     let predicted = look.predicted();
     let page = FeaturesPage {

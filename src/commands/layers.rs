@@ -4,15 +4,16 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::cli::{LayersArgs, Which};
-use crate::html::layer_charts;
-use crate::layers::{self, Ablation, CONTRADICTED, Layer, Layers, Subjects, WENT_ON};
+use crate::cli::LayersArgs;
+use crate::figures::ScaleBy;
 use crate::nn::checkpoint::{Checkpoint, Weights};
-use crate::reading::Run;
-use crate::report::ScaleBy;
-use crate::run_dir::RunDir;
-use crate::standing::{self, Standing, Verdict};
+use crate::report::layer_charts;
+use crate::study::layers::{self, Ablation, CONTRADICTED, Layer, Layers, Subjects, WENT_ON};
 use crate::terminal::{bar, say};
+use crate::train::Run;
+use crate::train::Which;
+use crate::train::run_dir::RunDir;
+use crate::train::standing::{self, Standing, Verdict};
 
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let file = arguments.weights.file();

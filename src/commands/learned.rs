@@ -8,14 +8,15 @@ use image::RgbImage;
 use crate::cli::LearnedArgs;
 use crate::data::Pictures;
 use crate::explain::Lens;
+use crate::explain::inspect::first_filters;
+use crate::explain::learned::LEARNED;
 use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, crop, maximise};
-use crate::html::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
-use crate::inspect::first_filters;
 use crate::nn::Block;
 use crate::nn::checkpoint::Checkpoint;
-use crate::reading::{LEARNED, Origin, Run};
-use crate::run_dir::RunDir;
+use crate::report::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 use crate::terminal::{bar, say};
+use crate::train::run_dir::RunDir;
+use crate::train::{Origin, Run};
 
 /// Patches of each channel.
 const PATCHES: usize = SQUARE * SQUARE;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 
-use crate::cli::{BenchCommand, Cli, Command, DeviceArgs, Which};
+use crate::cli::{BenchCommand, Cli, Command, DeviceArgs};
 use crate::data::names::path_text;
 use crate::data::{Pictures, spread};
 use crate::disk;
@@ -25,10 +25,12 @@ use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::nn::checkpoint::Weights;
-use crate::reading::{REMEDY, Run, unusable};
-use crate::run_dir::{self, RunDir};
-use crate::standing::{self, Standing};
+use crate::reading::unusable;
 use crate::terminal::{bar, counted, one_line, say};
+use crate::train::Which;
+use crate::train::run_dir::{self, RunDir};
+use crate::train::standing::{self, Standing};
+use crate::train::{REMEDY, Run};
 
 /// Memory for the pictures of a run that is looked into, in MiB.
 const CACHE: usize = 512;

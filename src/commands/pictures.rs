@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
-use crate::cli::{Config, TrainArgs};
+use crate::cli::TrainArgs;
 use crate::data::drawn::{DrawnPets, FIRST_VAL_PICTURE};
 use crate::data::folder::{self, Choices, Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::names::{class_key, path_text};
 use crate::data::photos::{Photos, file_digest};
 use crate::data::split::{self, Unfit, hexadecimal};
 use crate::data::{Pictures, Rejected, in_parallel, pets};
-use crate::reading::{Run, VALIDATION, digest_of_list};
-use crate::run_dir::RunDir;
 use crate::terminal::{bar, say};
+use crate::train::Config;
+use crate::train::run_dir::RunDir;
+use crate::train::{Run, VALIDATION, digest_of_list};
 
 /// The pictures to learn from and to be judged by.
 pub struct Data {

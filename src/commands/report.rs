@@ -8,20 +8,22 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::explain::CONTROL_SEED;
 use super::{check_apart, image_folders};
-use crate::cli::{ReportArgs, Which, quoted};
+use crate::cli::ReportArgs;
 use crate::data::Pictures;
 use crate::data::folder::recordable;
 use crate::disk;
 use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
+use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
-use crate::html::{Explained, Looked, REPORT, Report, Unlooked, reported};
 use crate::nn::checkpoint::{Checkpoint, Weights};
-use crate::predictions::{self, PREDICTIONS};
-use crate::reading::{Origin, Run};
-use crate::report::ScaleBy;
-use crate::run_dir::RunDir;
-use crate::standing::{self, Standing};
+use crate::report::{Explained, Looked, REPORT, Report, Unlooked, reported};
+use crate::terminal::quoted;
 use crate::terminal::{one_line, say};
+use crate::train::Which;
+use crate::train::predictions::{self, PREDICTIONS};
+use crate::train::run_dir::RunDir;
+use crate::train::standing::{self, Standing};
+use crate::train::{Origin, Run};
 
 /// Explanations that are shown.
 const MOST_EXPLAINED: usize = 8;

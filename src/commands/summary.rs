@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::cli::SummaryArgs;
-use crate::html::count;
+use crate::figures::words::count;
 use crate::nn::{self, Network, Node};
 use crate::terminal::{say, say_apart};
 

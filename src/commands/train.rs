@@ -7,21 +7,22 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::{self, Config, ModelName, TrainArgs, Training, Which, path_from_root};
+use crate::cli::{self, ModelName, TrainArgs, path_from_root};
 use crate::commands::pictures::{Data, Source};
 use crate::data::{pets, write_rejected};
-use crate::environment::Environment;
+use crate::explain::inspect::{self, Stage};
+use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
-use crate::html::FeaturesPage;
-use crate::inspect::{self, Stage};
 use crate::nn::checkpoint::{Checkpoint, Meta, Weights};
 use crate::nn::{Keep, Model, Network};
-use crate::predictions::{self, PREDICTIONS};
-use crate::report::ScaleBy;
-use crate::run_dir::{self, RUNS, RunDir};
-use crate::standing::{self, Standing, commonest_share};
+use crate::report::FeaturesPage;
 use crate::terminal::{bar, counted, say, say_apart};
+use crate::train::environment::Environment;
+use crate::train::predictions::{self, PREDICTIONS};
+use crate::train::run_dir::{self, RUNS, RunDir};
+use crate::train::standing::{self, Standing, commonest_share};
 use crate::train::{Best, EpochRecord, Progress, Schedule, Trainer};
+use crate::train::{Config, Training, Which};
 
 /// The file that lists the layers of a run's network, where one did.
 const MODEL: &str = "model.toml";

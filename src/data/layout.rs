@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 
 use super::names::{class_in_name, path_text};
 use super::tree::Tree;
-use crate::cli::quoted;
 use crate::terminal::counted;
+use crate::terminal::quoted;
 
 /// What a folder's name says that it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

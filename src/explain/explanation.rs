@@ -10,12 +10,12 @@ use super::trust::{self, Baselines, Trial, Trust};
 use super::verdict::{Kind, Verdict};
 use super::{Inside, Lens, Question};
 use crate::data::prepare;
+use crate::explain::inspect::{self, Stage};
+use crate::figures::{Layer, Order};
 use crate::gpu::GpuError;
-use crate::inspect::{self, Stage};
 use crate::nn::checkpoint::Weights;
-use crate::report::{Layer, Order};
-use crate::standing;
 use crate::stats;
+use crate::train::standing;
 
 /// What to find out.
 #[derive(Clone, Debug)]

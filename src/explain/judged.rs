@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::{Lens, Question};
 use crate::data::Pictures;
-use crate::predictions::{self, Prediction};
 use crate::stats;
+use crate::train::predictions::{self, Prediction};
 
 /// What the network makes of one labelled picture.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::Question;
+use crate::explain::inspect::check_finite;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
-use crate::inspect::check_finite;
 use crate::nn::checkpoint::Weights;
 use crate::nn::layout::{padded, unpack_images};
 use crate::nn::{Block, Network};

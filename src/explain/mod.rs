@@ -14,6 +14,7 @@
 pub mod class_means;
 mod explanation;
 mod hover;
+pub mod inspect;
 mod judged;
 pub mod learned;
 pub mod ledger;

@@ -1,176 +1,328 @@
-//! Images of what a network makes of an image: feature maps, saliency maps and filters. None has text: that stands on the page
-//! beside them, where every script can be read ([`html`](crate::html)).
+//! Pages: HTML that needs no network, no scripts and no file beside it. All text goes through [`maud`], which escapes it, and is
+//! legible in every script.
 //!
-//! [`Layer::shown`] draws all maps of a layer, [`bare`] a map alone, [`over`] a saliency map over the photo, [`Filters`]
-//! the weights of the first convolution; [`sheet`] sets images side by side. All follow the same rules:
+//! [`FeaturesPage`], [`ExplainPage`] and [`LearnedPage`] are the pages of the commands of these names. The rest is the report of a
+//! run.
 //!
-//! - A value is a square of one colour: maps are enlarged by a whole number, never smoothed.
-//! - Maps after ReLU run from 0 to their largest value; signed maps run from minus to plus the largest magnitude, so that 0
-//!   always has the neutral colour. Both scales are safe for colour blindness. What shares a scale is chosen ([`ScaleBy`]).
-//! - A map with the same value everywhere is not drawn.
-//! - A value that is not finite is an error, never a colour.
+//! [`Report`] holds all that the page tells, read from the run's folder; [`Looked`] is what had to be computed by running the
+//! network. [`Report::page`] writes it, part by part: the three answers first, then what they stand on. What is missing
+//! is named with the command that adds it.
 
-use std::ops::Range;
+use std::borrow::Cow;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use crate::nn::Field;
+use anyhow::Result;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-mod filters;
-mod layer;
-mod scale;
-mod tiles;
+use crate::data::Rejected;
+use crate::explain;
+use crate::figures::{CHART_STYLE, Chart, words};
+use crate::nn::Network;
+use crate::study::layers::Layers;
+use crate::terminal::quoted;
+use crate::train::EpochRecord;
+use crate::train::environment::Environment;
+use crate::train::standing::{self, Standing, Verdict};
+use crate::train::{Config, Which};
+use crate::train::{Origin, Run};
 
-pub use filters::{Filters, tap};
-pub use layer::{Layer, Order, Shown};
-pub use scale::{Scale, ScaleBy, Span, bare, largest, over};
-pub use tiles::{columns, enlarged, sheet, tiles};
+mod answers;
+mod class_means;
+mod depth;
+mod explain_page;
+mod explained;
+mod explanations;
+mod features;
+mod found;
+mod layers;
+mod learned;
+mod limits;
+mod looked;
+mod maps;
+mod picture;
+mod pictures;
+mod training;
 
-/// What to do about a number that is not finite.
-pub(crate) const DAMAGED: &str = "the weights or the image are damaged, or training diverged: try another checkpoint";
+pub use class_means::{MeanMap, MeanMaps};
+pub use depth::DepthStudy;
+pub use explain_page::ExplainPage;
+pub(crate) use explained::FORMAT;
+pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, reported};
+pub use explanations::DRAWN;
+pub use features::FeaturesPage;
+pub use found::FoundExplanations;
+pub use layers::charts as layer_charts;
+pub use learned::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
+pub use looked::{BlockLook, ChannelLook, Gallery, Looked, Shot};
+pub use picture::Picture;
 
-/// The maps of one layer for one image, with what a reader must know about the layer.
-#[derive(Debug, Clone)]
-pub struct FeatureMaps<'a> {
-    /// The layer, as it is to stand in headings and errors: "Block 3 after ReLU".
-    pub name: String,
-    /// The values, (channels, height, width) in row-major order.
-    pub values: &'a [f32],
-    /// Number of maps.
-    pub channels: usize,
-    /// Rows of one map.
-    pub height: usize,
-    /// Columns of one map.
-    pub width: usize,
-    /// Whether values may be negative (convolution or batch norm); false after ReLU.
-    pub signed: bool,
-    /// Side, in image pixels, of the square that one value depends on.
-    pub receptive_field: usize,
-    /// Distance, in image pixels, between the squares of neighbouring values. Value (y, x) sees
-    /// the image from row `y * stride - offset` and column `x * stride - offset` on.
-    pub stride: usize,
-    /// How many pixels beyond the image's edge the first value sees: 0 unless convolutions pad.
-    pub offset: usize,
+/// The page's file in the run's folder.
+pub const REPORT: &str = "report.html";
+/// The look of the page.
+const STYLE: &str = include_str!("page.css");
+/// Confidence of the page's own intervals.
+const LEVEL: f64 = 0.95;
+
+/// All that the page tells.
+pub struct Report {
+    /// The run's folder.
+    pub run: PathBuf,
+    /// How it was made.
+    pub config: Config,
+    /// Its network.
+    pub network: Network,
+    /// Where it was made, if that is known.
+    pub environment: Option<Environment>,
+    /// The day on which it was trained, in UTC; empty where the system does not tell.
+    pub date: String,
+    /// A line an epoch.
+    pub metrics: Vec<EpochRecord>,
+    /// Epochs of the best and of the last weights, as their files say; `None` where a file cannot be used.
+    pub kept: [Option<usize>; 2],
+    /// Files that could not be used, if that is known.
+    pub rejected: Option<Vec<Rejected>>,
+    /// What its best weights make of the validation pictures, or why that is not known.
+    pub looked: Result<Looked, Unlooked>,
+    /// The table of its layers, with its folder.
+    pub layers: Option<(PathBuf, Layers)>,
+    /// What could not be read, and why.
+    pub damaged: Vec<String>,
+    /// Explanations of single decisions.
+    pub explained: Vec<Explained>,
+    /// How many older ones there are besides.
+    pub more_explained: usize,
+    /// The study of how many blocks are enough.
+    pub depth: Option<DepthStudy>,
 }
 
-/// One map: a channel's, or a saliency map with a value for each pixel of the image.
-#[derive(Debug, Clone, Copy)]
-pub struct Heat<'a> {
-    /// The values, (height, width) in row-major order. A coarser saliency map has been enlarged by
-    /// whole-number blocks to the image's pixels.
-    pub values: &'a [f32],
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// Whether values may be negative.
-    pub signed: bool,
+/// Why it is not known what the network makes of the validation images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unlooked {
+    /// It could not be computed, for this reason.
+    NotComputed(String),
+    /// For this reason the images are not to be had: they may lie elsewhere.
+    NoImages(String),
+    /// A file of the run cannot be used, and no option helps; the reason says what does.
+    Damaged(String),
 }
 
-/// Why an image cannot be drawn: names the layer or method, the place in it and the remedy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct PictureError(String);
-
-/// Whether a map has anything to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Every value is 0.
-    Dead,
-    /// More than one value, and all of them the same.
-    Constant,
-    /// Anything else.
-    Live,
+impl Unlooked {
+    /// The reason, without a full stop.
+    pub fn reason(&self) -> &str {
+        let (Self::NotComputed(reason) | Self::NoImages(reason) | Self::Damaged(reason)) = self;
+        reason
+    }
 }
 
-impl<'a> FeatureMaps<'a> {
-    /// Maps, (channels, height, width), of which each value sees this of the image.
-    pub fn new(
-        name: String,
-        values: &'a [f32],
-        [channels, height, width]: [usize; 3],
-        field: Field,
-        signed: bool,
-    ) -> Self {
-        let Field { size: receptive_field, stride, offset } = field;
-        Self { name, values, channels, height, width, signed, receptive_field, stride, offset }
+impl Report {
+    /// Reads what lies in a run's folder, before its network is looked at; of `layers`, `layers-2` and so on the newest counts.
+    /// `depth` is the folder of a study; without it, one is looked for in the run's folder and beside it, and used if it is about
+    /// the same network and classes. What is damaged, but for the metrics, is named on the page instead.
+    ///
+    /// # Errors
+    /// When the metrics, or the study in `depth`, cannot be used.
+    pub fn read(run: &Run, depth: Option<&Path>, explained: FoundExplanations) -> Result<Self> {
+        let metrics = run.metrics()?;
+        let FoundExplanations { usable: explained, more: more_explained, mut damaged } = explained;
+        let study = DepthStudy::find(run, depth, &mut damaged)?;
+        Ok(Self {
+            network: run.network().clone(),
+            date: day_of(&run.folder().join("metrics.csv")).unwrap_or_default(),
+            environment: usable(run.environment(), &mut damaged),
+            rejected: usable(run.rejected(), &mut damaged),
+            layers: usable(run.layers(), &mut damaged).flatten(),
+            depth: study,
+            run: run.folder().to_path_buf(),
+            config: run.config().clone(),
+            damaged,
+            kept: [Which::Best, Which::Last].map(|which| Some(run.checkpoint(which).ok()?.meta.epoch)),
+            metrics,
+            looked: Err(Unlooked::NotComputed("the network was not asked".into())),
+            explained,
+            more_explained,
+        })
     }
 
-    fn map(&self, channel: usize) -> Heat<'a> {
-        let size = self.height * self.width;
-        let values = &self.values[channel * size..(channel + 1) * size];
-        Heat { values, height: self.height, width: self.width, signed: self.signed }
+    /// Adds what the network makes of the validation images, or why that is not known.
+    pub fn add(&mut self, looked: Result<Looked, Unlooked>) {
+        self.damaged.extend(looked.as_ref().ok().and_then(|looked| looked.damaged.clone()));
+        self.looked = looked;
     }
 
-    /// The part of an image of the given width and height that the middle value of a map sees: columns, then rows.
-    pub fn middle(&self, (width, height): (usize, usize)) -> [Range<usize>; 2] {
-        let seen = |values: usize, image: usize| {
-            let first = values / 2 * self.stride;
-            let end = (first + self.receptive_field).saturating_sub(self.offset);
-            first.saturating_sub(self.offset)..end.min(image)
+    /// Says what is not shown, why, and what adds it.
+    fn unlooked(&self, what: &str, why: &Unlooked) -> Markup {
+        let told = format!("{what}: {}.", why.reason());
+        match why {
+            Unlooked::NotComputed(_) => missing(&told, &format!("convscope report {}", self.typed())),
+            Unlooked::NoImages(_) => missing(&told, &format!("convscope report {} --data DIR", self.typed())),
+            Unlooked::Damaged(_) => html! { p.missing { (told) } },
+        }
+    }
+
+    /// The table of its layers, which claims no more than the head of the page allows.
+    fn layers(&self) -> Option<Cow<'_, Layers>> {
+        let (_, table) = self.layers.as_ref()?;
+        Some(match standing::verdict(self.standing().as_ref()) {
+            Verdict::NotShown => Cow::Owned(table.of_guesses()),
+            Verdict::Better | Verdict::Unknown => Cow::Borrowed(table),
+        })
+    }
+
+    /// Whether an explanation is about the weights that the page is about.
+    fn is_about(&self, explained: &Explained) -> bool {
+        let Origin { weights, epoch, .. } = &explained.origin;
+        weights == Which::Best.file() && *epoch == self.best()
+    }
+
+    /// What to make of a map: by what is known now of the weights that it is about, not by what was known when they were explained.
+    fn verdict(&self, explained: &Explained, map: &ExplainedMap) -> explain::verdict::Verdict {
+        let standing = if self.is_about(explained) {
+            self.standing()
+        } else {
+            let which = explained.origin.which();
+            which.and_then(|which| Standing::recorded(&self.config, &self.metrics, explained.origin.epoch, which))
         };
-        [seen(self.width, width), seen(self.height, height)]
+        explain::verdict::Verdict { standing: standing::verdict(standing.as_ref()), ..map.verdict }
     }
 
-    /// Refuses maps that cannot be drawn honestly beside an image of the given width and height.
-    fn check(&self, image: (u32, u32)) -> Result<(), PictureError> {
-        let name = &self.name;
-        let (c, h, w) = (self.channels, self.height, self.width);
-        let count = self.values.len();
-        if count == 0 || count != c.saturating_mul(h).saturating_mul(w) {
-            return Err(PictureError(format!(
-                "{name}: {count} values cannot be drawn as {c} maps of {h} x {w}; \
-                 give channels x height x width values, at least one"
-            )));
+    /// The page.
+    pub fn page(&self) -> String {
+        let title = self.title();
+        let parts = [
+            ("training", "Training", training::part(self)),
+            ("pictures", "Worst, closest, best", pictures::part(self)),
+            ("means", "Evidence on average", class_means::part(self)),
+            ("layers", "Layer by layer", layers::part(self)),
+            ("explanations", "Explanations", explanations::part(self)),
+            ("depth", "How many blocks", depth::part(self)),
+            ("limits", "Limits, and how to make it again", limits::part(self)),
+        ];
+        let body = html! {
+            header {
+                p.over { "convscope report · " (self.run.display().to_string()) }
+                h1 { (title) }
+                @if let Some(caution) = standing::caution(self.standing().as_ref()) { p.caution { strong { (caution) } } }
+                (training::summary(self))
+                @for problem in &self.damaged { p.missing { "Not on this page: " (problem) } }
+                @for problem in &self.disagreements() { p.missing { (problem) } }
+            }
+            section #answers aria-label="Three questions, three answers" { (answers::part(self)) }
+            nav aria-label="Parts of this page" {
+                ul { @for (id, name, _) in &parts { li { a href=(format!("#{id}")) { (name) } } } }
+            }
+            @for (id, name, part) in &parts {
+                section id=(id) { h2 { (name) } (part) }
+            }
+        };
+        document(&title, &body)
+    }
+
+    /// The commands that put a study of the run's network on its page: one in the run's folder is found unasked.
+    fn depth_commands(&self) -> String {
+        let folder = quoted(&self.run.join("depth").display().to_string());
+        format!("{} --out {folder} && convscope report {}", self.config.depth_command(), self.typed())
+    }
+
+    /// The run's folder as it is typed in a command.
+    fn typed(&self) -> String {
+        quoted(&self.run.display().to_string())
+    }
+
+    fn title(&self) -> String {
+        let blocks = self.network.blocks().len();
+        let network = format!("{blocks} block{}", if blocks == 1 { "" } else { "s" });
+        let told = match self.config.classes.as_slice() {
+            [one, other] => format!("{one} from {other}"),
+            classes => format!("{} classes apart", classes.len()),
+        };
+        match standing::verdict(self.standing().as_ref()) {
+            Verdict::Better => format!("What a network of {network} learned to tell {told}"),
+            Verdict::NotShown => format!("A network of {network} that was not shown to tell {told}"),
+            Verdict::Unknown => format!("A network of {network} that was trained to tell {told}"),
         }
-        let (width, height) = (image.0 as usize, image.1 as usize);
-        if self.middle((width, height)).iter().any(Range::is_empty) {
-            return Err(PictureError(format!(
-                "{name}: the middle value of a map sees nothing of an image of {height} x {width} px; \
-                 give the image that the network saw, and the geometry of this layer"
-            )));
-        }
-        for channel in 0..c {
-            self.map(channel).check(&format!("{name}, channel {channel}"))?;
-        }
-        Ok(())
     }
 }
 
-impl Heat<'_> {
-    fn kind(&self) -> Kind {
-        let same = self.values.iter().all(|&value| value == self.values[0]);
-        match (same, self.values[0] == 0.0, self.values.len()) {
-            (true, true, _) => Kind::Dead,
-            (true, false, 2..) => Kind::Constant,
-            _ => Kind::Live,
-        }
-    }
+/// The head of a command's page.
+struct Head<'a> {
+    /// The command.
+    command: &'a str,
+    /// Heads the page.
+    title: Markup,
+    /// What a reader must know before all else.
+    notes: &'a [String],
+    /// What is shown, of what.
+    facts: Vec<(&'a str, Markup)>,
+}
 
-    /// Refuses values that have no colour. `name` begins the error.
-    fn check(&self, name: &str) -> Result<(), PictureError> {
-        for (i, &value) in self.values.iter().enumerate() {
-            let remedy = if !value.is_finite() {
-                DAMAGED
-            } else if value < 0.0 && !self.signed {
-                "values after ReLU and magnitudes cannot be negative: mark these maps as signed"
-            } else {
-                continue;
-            };
-            let (row, column) = (i / self.width, i % self.width);
-            return Err(PictureError(format!("{name}, row {row}, column {column}: the value is {value}; {remedy}")));
+impl Head<'_> {
+    fn markup(&self) -> Markup {
+        html! {
+            header {
+                p.over { "convscope " (self.command) }
+                h1 { (self.title) }
+                (notes(self.notes))
+                dl.facts { @for (what, fact) in &self.facts { div { dt { (what) } dd { (fact) } } } }
+            }
         }
-        Ok(())
-    }
-
-    /// Refuses a map that cannot be drawn honestly beside an image of the given width and height.
-    fn check_beside(&self, name: &str, image: (u32, u32)) -> Result<(), PictureError> {
-        let (h, w, count) = (self.height, self.width, self.values.len());
-        let (width, height) = (image.0 as usize, image.1 as usize);
-        if (h, w) != (height, width) || count == 0 || count != h * w {
-            return Err(PictureError(format!(
-                "{name}: {count} values as a map of {h} x {w} cannot stand beside an image of {height} x {width} px; \
-                 give a value for each pixel"
-            )));
-        }
-        self.check(name)
     }
 }
+
+/// What a reader must know before all else: stands in the head of a page.
+fn notes(notes: &[String]) -> Markup {
+    html! { @for note in notes { p.missing { (note) } } }
+}
+
+/// A page with this title and content, which may load nothing from anywhere. Every page is made here.
+fn document(title: &str, body: &Markup) -> String {
+    let style = format!("{}{STYLE}", CHART_STYLE);
+    let policy = format!(
+        "default-src 'none'; img-src data:; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
+        words::sha256(&style)
+    );
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content=(concat!("convscope ", env!("CARGO_PKG_VERSION")));
+                title { (title) }
+                style { (PreEscaped(style)) }
+            }
+            body { main { (body) } }
+        }
+    };
+    format!("{}\n", words::fit(&page.into_string()))
+}
+
+/// Names what is missing and what adds it.
+fn missing(what: &str, command: &str) -> Markup {
+    html! { p.missing { (what) " To add it: " code { (command) } } }
+}
+
+/// A figure with its caption.
+fn figure(chart: &Chart, caption: &Markup) -> Markup {
+    html! { figure { (chart.inline()) figcaption { (caption) } } }
+}
+
+/// A picture of the page. What is drawn larger than it is, is smoothed only if it is a photo.
+fn picture(picture: &Picture, alt: &str) -> Markup {
+    html! { img.photo[picture.is_photo()] src=(picture.uri()) alt=(alt); }
+}
+
+/// What was read, unless it is damaged.
+fn usable<T>(read: Result<T>, damaged: &mut Vec<String>) -> Option<T> {
+    read.map_err(|error| damaged.push(format!("{error:#}"))).ok()
+}
+
+/// The day on which a file was last written, as 2026-01-31.
+fn day_of(path: &Path) -> Option<String> {
+    let time = jiff::Timestamp::try_from(fs::metadata(path).ok()?.modified().ok()?).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).date().to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,13 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::reading;
 use super::unit::{self, Unit, UnitResult};
 use super::{Ladder, Rung, Settings, Study};
-use crate::reading;
-use crate::run_dir::RunDir;
 use crate::stats::{
     self, DepthDifferences, DepthErrors, PairedT, Verdict, choose_depth, holm, one_se_choice, p_guessing, stops_early,
 };
+use crate::train::run_dir::RunDir;
 
 /// Confidence of all intervals and bounds.
 pub const LEVEL: f64 = stats::depth::LEVEL;
@@ -334,7 +334,7 @@ fn read_all<'a>(folder: &RunDir, study: &Study, rungs: &'a [Rung]) -> Result<Vec
         }
         match unit::read(folder, &study.identity, &unit)? {
             Some(result) => {
-                reading::study::check_counts(&result, study)?;
+                reading::check_counts(&result, study)?;
                 of.results.push(result);
             }
             None => missing.push(unit.file()),
@@ -868,7 +868,7 @@ mod tests {
         let findings = collect(&folder, &study).unwrap();
         findings.write(&folder).unwrap();
         let path = folder.file(DEPTH_FILE);
-        assert_eq!(reading::study::findings(folder.path()).unwrap(), findings);
+        assert_eq!(reading::findings(folder.path()).unwrap(), findings);
 
         let text = fs::read_to_string(&path).unwrap();
         let new: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -887,7 +887,7 @@ mod tests {
         old["rungs"][2]["comparison"]["p_margin"] = 1.0.into();
         let read = |json: &serde_json::Value| {
             fs::write(&path, json.to_string()).unwrap();
-            reading::study::findings(folder.path()).map_err(|error| format!("{error:#}"))
+            reading::findings(folder.path()).map_err(|error| format!("{error:#}"))
         };
         assert_eq!(read(&old).unwrap(), findings);
         assert!(findings.one_standard_error.is_some());

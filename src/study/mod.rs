@@ -14,6 +14,8 @@
 //!   refused.
 
 pub mod findings;
+pub mod layers;
+pub(crate) mod reading;
 pub mod test_look;
 pub mod unit;
 pub(crate) mod words;
@@ -24,13 +26,13 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::cli::{Folders, Training, depth_command};
 use crate::data::split::hexadecimal;
 use crate::disk;
 use crate::gpu::Kernels;
 use crate::nn::{Architecture, Network, SpecError};
-use crate::reading;
-use crate::run_dir::RunDir;
+use crate::reading::{differences, flattened};
+use crate::train::run_dir::RunDir;
+use crate::train::{Folders, Training};
 use crate::train::{Recipe, Schedule};
 
 /// Name of the file that says what a study is.
@@ -74,7 +76,7 @@ pub struct Settings {
     pub margin: f64,
     /// The network with all its blocks, and how each is trained: over the epochs the learning rate falls to zero along a
     /// cosine.
-    #[serde(flatten, deserialize_with = "reading::flattened")]
+    #[serde(flatten, deserialize_with = "flattened")]
     pub training: Training,
     /// Kernels of the convolutions.
     pub kernels: Kernels,
@@ -219,11 +221,11 @@ impl Identity {
     /// How `other` differs, one line a difference: what it has, and what this one has.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let Self { program, data, settings } = other;
-        let mut found = reading::differences("program", program, &self.program);
+        let mut found = differences("program", program, &self.program);
         if *data != self.data {
             found.push("the pictures are others (data)".into());
         }
-        found.extend(reading::differences("settings", settings, &self.settings));
+        found.extend(differences("settings", settings, &self.settings));
         found
     }
 
@@ -265,12 +267,6 @@ impl Study {
     /// Error of always naming the commonest class, in percent.
     pub fn chance_error(&self) -> f64 {
         100.0 * (1.0 - self.commonest_class as f64 / self.dev_pictures as f64)
-    }
-
-    /// The command that makes the study, as it is typed in a shell, without the options of the machine.
-    pub fn command(&self) -> String {
-        let pictures = self.dev_pictures + self.test_pictures + self.duplicates + self.contradictory;
-        depth_command(self.photos.as_deref(), &self.folders, pictures, &self.identity.settings)
     }
 
     /// Checks that a folder can be this study's: it is, or it is new. Returns the study as the folder holds it, where it may have
@@ -339,16 +335,17 @@ impl Study {
     /// # Errors
     /// When there is no study there, or its file cannot be used.
     pub fn read(folder: &RunDir) -> Result<Self> {
-        reading::study::study(folder.path())
+        reading::study(folder.path())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{OptimizerName, train_command};
+    use crate::cli::train_command;
     use crate::nn::checkpoint::{Checkpoint, Meta};
     use crate::nn::{Known, Name, Strided};
+    use crate::train::OptimizerName;
 
     /// Depths 1, 3 and 5 of the known network.
     pub(super) fn settings(ladder: Ladder) -> Settings {
@@ -388,11 +385,11 @@ mod tests {
         assert!(settings.training.model.build().is_err());
         settings.depths = vec![2, 3, 4];
         settings.rungs().unwrap();
-        assert_eq!(reading::study::check_settings(&settings).unwrap().blocks().len(), 4);
+        assert_eq!(reading::check_settings(&settings).unwrap().blocks().len(), 4);
         let again = train_command(None, &Folders::default(), &settings.reference().unwrap());
         assert_eq!(again, "convscope train --size 32 --channels 16,32,64,128 --epochs 10");
         settings.depths = vec![4, 5];
-        let error = format!("{:#}", reading::study::check_settings(&settings).unwrap_err());
+        let error = format!("{:#}", reading::check_settings(&settings).unwrap_err());
         assert!(error.contains("block 5"), "{error}");
     }
 
@@ -478,7 +475,7 @@ mod tests {
         let expected = meta(Some(identity.of_file(file)));
         let read = |meta: Meta| {
             folder.write_checkpoint(file, &Checkpoint::initial(meta)).unwrap();
-            reading::study::weights(&folder.file(file), &expected).map_err(|error| format!("{error:#}"))
+            reading::weights(&folder.file(file), &expected).map_err(|error| format!("{error:#}"))
         };
         assert!(read(expected.clone()).unwrap().is_some());
         for other in others {

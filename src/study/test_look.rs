@@ -3,12 +3,12 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::reading;
 use super::unit::Scores;
 use super::{Rung, Study};
 use crate::data::Pictures;
-use crate::reading;
-use crate::run_dir::RunDir;
 use crate::stats::{expected_calibration_error, mcnemar, wilson};
+use crate::train::run_dir::RunDir;
 
 /// Name of the file that records the look. Where it exists, there is no second look.
 pub const TEST_FILE: &str = "test.json";
@@ -110,7 +110,7 @@ impl TestLook {
     /// # Errors
     /// When the file cannot be used or belongs to another study. It is not to be removed: the test set has been seen.
     pub fn recorded(folder: &RunDir, study: &Study) -> Result<Option<Self>> {
-        reading::study::test_look(folder.path(), study)
+        reading::test_look(folder.path(), study)
     }
 
     /// What it found, a line a network and a line a comparison.

@@ -5,13 +5,13 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::reading;
 use super::{Identity, Rung, Settings};
 use crate::data::split::{Split, unit_seed};
 use crate::data::{Pictures, Subset};
 use crate::nn::checkpoint::Weights;
-use crate::reading;
-use crate::run_dir::RunDir;
 use crate::stats;
+use crate::train::run_dir::RunDir;
 use crate::train::{Progress, Recipe, Trainer, check_all_read};
 
 /// Folder of the units' files.
@@ -174,5 +174,5 @@ pub fn run(
 /// # Errors
 /// When the file cannot be used, or was made of other data, with other settings or by other code: both name the file.
 pub fn read(folder: &RunDir, identity: &Identity, unit: &Unit) -> Result<Option<UnitResult>> {
-    reading::study::unit(folder.path(), identity, unit)
+    reading::unit(folder.path(), identity, unit)
 }

@@ -2,10 +2,10 @@
 
 use super::findings::{Comparison, Decision, Difference, ErrorEstimate, Findings, Row};
 use super::{Ladder, Settings, Study};
-use crate::cli::OptimizerName;
 use crate::nn::Architecture;
 use crate::stats::depth::EARLY_STOP_POINTS;
 use crate::terminal::counted;
+use crate::train::OptimizerName;
 
 /// What a failure means, wherever one is told.
 pub const FAILURE: &str = "\"Not shown\" means not shown to be sufficient, never shown to be worse.";

@@ -15,12 +15,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use common::trial;
-use convscope::cli::Which;
 use convscope::commands::pictures;
-use convscope::html::{DepthStudy, Report};
-use convscope::reading::Run;
-use convscope::run_dir::RunDir;
+use convscope::report::{DepthStudy, Report};
 use convscope::study::{Study, findings};
+use convscope::train::Run;
+use convscope::train::Which;
+use convscope::train::run_dir::RunDir;
 use damage::{Damage, Damages};
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;

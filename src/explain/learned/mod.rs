@@ -5,7 +5,10 @@
 //! nothing but the network: these are pictures of what a channel adds up, not of anything that exists.
 
 mod maximise;
+mod reading;
 mod survey;
 
 pub use maximise::{Ascent, Maximised, maximise};
+pub(crate) use reading::LEARNED;
+pub use reading::{ChannelRow, Learned, PatchRow};
 pub use survey::{BlockSurvey, ChannelSurvey, Place, Survey, crop, survey};

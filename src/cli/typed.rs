@@ -1,0 +1,294 @@
+//! How what a run or a study was told is typed again.
+
+use std::path::Path;
+
+use clap::{Parser, ValueEnum};
+
+use super::{Cli, Command};
+use crate::gpu::Kernels;
+use crate::nn::{Architecture, Known, Strided};
+use crate::study::{Ladder, Settings, Study};
+use crate::terminal::quoted;
+use crate::train::{Config, Folders, Training};
+
+impl Training {
+    /// What it does otherwise than `other`, without the seed: an option, its own value and the other's, "none" where there is none.
+    pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
+        let (own, others) = (self.options(), other.options());
+        let value = |options: &[(&str, String)], name: &str| {
+            let found = options.iter().find(|(option, _)| *option == name);
+            found.map_or("none".into(), |(_, value)| value.clone())
+        };
+        let added = others.iter().filter(|(name, _)| own.iter().all(|(option, _)| option != name));
+        let names = own.iter().chain(added).map(|(name, _)| *name).filter(|name| *name != "seed");
+        let values = names.map(|name| (name, value(&own, name), value(&others, name)));
+        values.filter(|(_, own, other)| own != other).collect()
+    }
+
+    /// The options that say so, and their values.
+    fn options(&self) -> Vec<(&'static str, String)> {
+        let mut options = vec![("size", self.model.input()[1].to_string())];
+        options.extend(model_options(&self.model, self.model_file.as_deref()));
+        options.extend([
+            ("batch", self.batch.to_string()),
+            ("epochs", self.epochs.to_string()),
+            ("lr", self.lr.to_string()),
+            ("optimizer", named(&self.optimizer)),
+            ("weight-decay", self.weight_decay.to_string()),
+            ("augment", if self.augment { "on" } else { "off" }.into()),
+            ("seed", self.seed.to_string()),
+        ]);
+        options.extend(self.momentum.map(|momentum| ("momentum", momentum.to_string())));
+        options.extend(self.init.clone().map(|init| ("init", init)));
+        options.extend((self.freeze > 0).then(|| ("freeze", self.freeze.to_string())));
+        options
+    }
+}
+
+/// The options that describe a network, beside the size of its images, and their values.
+fn model_options(model: &Architecture, file: Option<&str>) -> Vec<(&'static str, String)> {
+    match model {
+        Architecture::Strided(Strided { channels, kernel, stride, padding, dropout, head, hidden, .. }) => vec![
+            ("channels", listed(channels)),
+            ("kernel", kernel.to_string()),
+            ("stride", stride.to_string()),
+            ("padding", padding.to_string()),
+            ("dropout", dropout.to_string()),
+            ("head", named(head)),
+            ("hidden", hidden.to_string()),
+        ],
+        Architecture::Known(Known { name, width, .. }) => {
+            vec![("model", named(name)), ("width", width.to_string())]
+        }
+        Architecture::Listed(_) => file.map(|file| ("model", file.into())).into_iter().collect(),
+    }
+}
+
+impl Folders {
+    /// The options that say so, and their values.
+    fn options(&self, data: Option<&str>) -> Vec<(&'static str, String)> {
+        let choices = self.choices(Path::new(data.unwrap_or_default()));
+        let val = choices.val.map(|val| ("val", val.display().to_string()));
+        let level = choices.class_level.map(|level| ("class-level", level.to_string()));
+        val.into_iter().chain(level).collect()
+    }
+}
+
+impl Config {
+    /// The command that trains like this again, as it is typed in a shell; options that have their default are left out.
+    pub fn command(&self) -> String {
+        let Command::Train(plain) = plain("train", self.data.is_some()) else { unreachable!("the command is train") };
+        let counts = [plain.train_pictures, plain.val_pictures];
+        let plain = plain.config(&self.classes, counts, self.val_share.is_some());
+        typed("train", self.data.as_deref(), &self.options(), &plain.options())
+    }
+
+    /// The command that studies how many of the network's blocks are enough, on the same pictures.
+    pub fn depth_command(&self) -> String {
+        let data = self.data.as_deref();
+        let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
+        let settings = Settings {
+            depths: (1..=self.training.model.blocks().unwrap_or_default()).collect(),
+            // The networks of a study all start from random weights.
+            training: Training { init: None, freeze: 0, ..self.training.clone() },
+            ..plain.settings(self.classes.len(), Kernels::Plain)
+        };
+        depth_command(data, &self.folders, self.train_pictures + self.val_pictures, &settings)
+    }
+
+    /// The options of `train` and their values, without the data folder.
+    fn options(&self) -> Vec<(&'static str, String)> {
+        let mut options = match &self.data {
+            Some(data) => {
+                let share = self.val_share.map(|share| ("val-share", share.to_string()));
+                self.folders.options(Some(data)).into_iter().chain(share).collect()
+            }
+            None => vec![
+                ("train-pictures", self.train_pictures.to_string()),
+                ("val-pictures", self.val_pictures.to_string()),
+            ],
+        };
+        options.extend(self.training.options());
+        options
+    }
+}
+
+impl Study {
+    /// The command that makes the study, as it is typed in a shell, without the options of the machine.
+    pub fn command(&self) -> String {
+        let pictures = self.dev_pictures + self.test_pictures + self.duplicates + self.contradictory;
+        depth_command(self.photos.as_deref(), &self.folders, pictures, &self.identity.settings)
+    }
+}
+
+/// The command that studies depth on the pictures in `data`, or on so many drawn ones, with these settings; options that have
+/// their default are left out.
+pub fn depth_command(data: Option<&str>, folders: &Folders, pictures: usize, settings: &Settings) -> String {
+    let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
+    let options = |folders: &Folders, pictures: usize, settings: &Settings| {
+        let mut options = folders.options(data);
+        if data.is_none() {
+            options.push(("pictures", pictures.to_string()));
+        }
+        match settings.ladder {
+            Ladder::Truncate => options.push(("depths", listed(&settings.depths))),
+            Ladder::Drop => options.push(("ladder", named(&settings.ladder))),
+        }
+        options.push(("folds", settings.folds.to_string()));
+        options.push(("repeats", settings.repeats.to_string()));
+        options.push(("margin", settings.margin.to_string()));
+        options.extend(settings.training.options());
+        options
+    };
+    let standard = plain.settings(settings.training.model.classes(), settings.kernels);
+    let standard = options(&Folders::default(), plain.pictures, &standard);
+    typed("depth", data, &options(folders, pictures, settings), &standard)
+}
+
+/// The command that trains like this on the photos in `data`, or on drawn pictures; options that have their default are left
+/// out.
+pub fn train_command(data: Option<&str>, folders: &Folders, training: &Training) -> String {
+    let Command::Train(plain) = plain("train", data.is_some()) else { unreachable!("the command is train") };
+    let options = [folders.options(data), training.options()].concat();
+    typed("train", data, &options, &plain.training(training.model.classes()).options())
+}
+
+/// A command with all its defaults, for photos or for drawn pictures. The folder of the photos decides none of them, so that no
+/// word of a file need be parsed.
+fn plain(command: &str, photos: bool) -> Command {
+    let data: &[&str] = if photos { &["--data=."] } else { &[] };
+    let words = ["convscope", command].into_iter().chain(data.iter().copied());
+    Cli::try_parse_from(words).expect("a command without other options is valid").command
+}
+
+/// A command as it is typed, without the options that are among the standard ones.
+fn typed(command: &str, data: Option<&str>, options: &[(&str, String)], standard: &[(&'static str, String)]) -> String {
+    let data = data.map(|data| format!(" --data {}", quoted(data))).unwrap_or_default();
+    let special = options.iter().filter(|option| !standard.contains(option));
+    let special: String = special.map(|(option, value)| format!(" --{option} {}", quoted(value))).collect();
+    format!("convscope {command}{data}{special}")
+}
+
+/// A choice as it is typed.
+fn named(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or(String::new(), |value| value.get_name().to_string())
+}
+
+/// Numbers as they are typed.
+fn listed(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{DepthArgs, TrainArgs};
+
+    fn parsed<'a>(words: impl IntoIterator<Item = &'a str>) -> Command {
+        Cli::try_parse_from(words).unwrap().command
+    }
+
+    fn train(typed: &str) -> TrainArgs {
+        let words = split(typed);
+        let Command::Train(arguments) = parsed(words.iter().map(String::as_str)) else { panic!("{typed}") };
+        *arguments
+    }
+
+    fn depth(typed: &str) -> DepthArgs {
+        let words = split(typed);
+        let Command::Depth(arguments) = parsed(words.iter().map(String::as_str)) else { panic!("{typed}") };
+        *arguments
+    }
+
+    /// As a shell takes it apart; the one quote within a word is known.
+    fn split(typed: &str) -> Vec<String> {
+        let typed = typed.replace(r"'\''", "\u{1}");
+        let mut words = Vec::new();
+        for (number, part) in typed.split('\'').enumerate() {
+            match number % 2 {
+                0 => words.extend(part.split_whitespace().map(String::from)),
+                _ => words.push(part.replace('\u{1}', "'")),
+            }
+        }
+        words
+    }
+
+    const CLASSES: [&str; 2] = ["cat", "dog"];
+
+    fn config(arguments: &TrainArgs) -> Config {
+        let counts = [arguments.train_pictures, arguments.val_pictures];
+        arguments.config(&CLASSES.map(String::from), counts, arguments.data.is_some())
+    }
+
+    #[test]
+    fn a_run_can_be_typed_again() {
+        for options in [
+            "",
+            r"--data '/my photos/it'\''s' --val-share 0.3 --epochs 3 --optimizer sgd --momentum 0.5",
+            "--data /photos --val /photos/the/rest --class-level 2",
+            "--data photos --val elsewhere",
+            "--size 64 --channels 8,16 --head flatten --augment off --seed 7 --lr 0.01",
+            "--init '/runs/one of mine/best.safetensors' --freeze 2",
+        ] {
+            let made = config(&train(&format!("convscope train {options}")));
+            assert_eq!(config(&train(&made.command())), made, "{}", made.command());
+        }
+        assert_eq!(config(&train("convscope train")).command(), "convscope train");
+        assert_eq!(["runs/001", "a b", "$(x)"].map(quoted), ["runs/001", "'a b'", "'$(x)'"]);
+        let strange = Config { data: Some("-x --help".into()), ..config(&train("convscope train --data photos")) };
+        for command in [strange.command(), strange.depth_command()] {
+            assert!(command.contains("--data './-x --help'"), "{command}");
+        }
+    }
+
+    #[test]
+    fn a_study_can_be_typed_again() {
+        for options in [
+            "",
+            "--data photos --depths 2,4 --margin 0.5 --lr 0.01",
+            "--data photos --val photos/val --class-level 1",
+            "--ladder drop --pictures 90 --seed 3",
+        ] {
+            let arguments = depth(&format!("convscope depth {options}"));
+            let settings = |arguments: &DepthArgs| arguments.settings(CLASSES.len(), Kernels::Plain);
+            let data = arguments.train.absolute_data();
+            let folders = arguments.train.folders();
+            let typed = depth_command(data.as_deref(), &folders, arguments.pictures, &settings(&arguments));
+            let again = depth(&typed);
+            assert_eq!(again.train.folders(), folders, "{typed}");
+            assert_eq!(settings(&again), settings(&arguments), "{typed}");
+            assert_eq!((again.pictures, again.train.absolute_data()), (arguments.pictures, data), "{typed}");
+        }
+    }
+
+    #[test]
+    fn the_study_of_a_run_is_about_its_network() {
+        let made = config(&train("convscope train --channels 8,16,32 --size 64 --lr 0.01 --train-pictures 80"));
+        let study = depth(&made.depth_command());
+        assert_eq!(study.settings(CLASSES.len(), Kernels::Plain).training, made.training);
+        assert_eq!((study.depths(), study.pictures), (vec![1, 2, 3], 80 + made.val_pictures));
+    }
+
+    #[test]
+    fn differences_of_training_name_the_options() {
+        let training = |options: &str| config(&train(&format!("convscope train {options}"))).training;
+        let plain = training("");
+        assert!(plain.differences(&plain).is_empty());
+        assert!(plain.differences(&training("--seed 7")).is_empty(), "a seed is no recipe");
+        let other = training("--epochs 3 --channels 4,8 --optimizer sgd --momentum 0.5 --augment off");
+        let found = plain.differences(&other);
+        let names: Vec<&str> = found.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(names, ["channels", "epochs", "optimizer", "augment", "momentum"]);
+        assert_eq!(found[4], ("momentum", "none".into(), "0.5".into()));
+        assert_eq!(other.differences(&plain)[4], ("momentum", "0.5".into(), "none".into()));
+        assert_eq!(found[1].2, "3");
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_to_the_last_bit() {
+        let made = config(&train("convscope train --dropout 0.3 --weight-decay 0.0001 --seed 18446744073709551615"));
+        let text = serde_json::to_string(&made).unwrap();
+        assert!(text.contains(r#""weight_decay":0.0001,"#), "short numbers stay short: {text}");
+        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), made);
+    }
+}

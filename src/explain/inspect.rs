@@ -1,0 +1,135 @@
+//! Looking inside: what each layer makes of one picture.
+
+use anyhow::{Result, ensure};
+
+use crate::data::prepare;
+use crate::figures::{FeatureMaps, Filters, Layer, Order};
+use crate::gpu::{Gpu, Tensor};
+use crate::nn::checkpoint::Weights;
+use crate::nn::layout::{padded, unpack_images};
+use crate::nn::{Block, Mode, Model, Network, Op, Value};
+use crate::stats;
+
+/// Where in a block its maps are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stage {
+    /// After the convolution: signed values.
+    Conv,
+    /// After batch norm: signed values.
+    Norm,
+    /// After ReLU: what the next layer gets.
+    Relu,
+}
+
+impl Stage {
+    /// As it stands in headings: "after ReLU".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Conv => "after convolution",
+            Self::Norm => "after batch norm",
+            Self::Relu => "after ReLU",
+        }
+    }
+
+    /// As it stands in headings, of a block by its number: "Block 3 after ReLU".
+    pub fn of_block(self, number: usize) -> String {
+        format!("Block {number} {}", self.name())
+    }
+
+    /// Where in a block it is.
+    pub fn value(self, block: &Block) -> Value {
+        match self {
+            Self::Conv => block.conv,
+            Self::Norm => block.norm,
+            Self::Relu => block.value,
+        }
+    }
+}
+
+/// What a network makes of one picture.
+pub struct Look {
+    /// The maps of each block, (channels, height, width), first block to last.
+    pub maps: Vec<Vec<f32>>,
+    /// Probability of each class.
+    pub probabilities: Vec<f64>,
+}
+
+impl Look {
+    /// The most probable class.
+    pub fn predicted(&self) -> usize {
+        stats::argmax(&self.probabilities)
+    }
+}
+
+/// Checks that the model has made finite numbers of the first `pictures` of its batch, in every layer that it keeps: ReLU may
+/// hide it from the layers behind where it has not.
+///
+/// # Errors
+/// When it has not, naming the first layer of which that is so, or when the device failed.
+pub fn check_finite(gpu: &Gpu, model: &Model, pictures: usize) -> Result<()> {
+    let check = |layer: &str, tensor: &Tensor| -> Result<()> {
+        let values: Vec<f32> = pollster::block_on(tensor.first(tensor.len() / model.batch() * pictures).read(gpu))?;
+        ensure!(
+            values.iter().all(|value| value.is_finite()),
+            "the weights make numbers that are not finite in {layer}: they are damaged, or training diverged"
+        );
+        Ok(())
+    };
+    for (value, node) in (1..).zip(model.network().nodes()).filter(|(_, node)| node.op != Op::Identity) {
+        if let Some(tensor) = model.kept(Mode::Eval, value) {
+            check(&node.place(), tensor)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the network on one picture in evaluation mode. `pixels` are RGB bytes of the network's size.
+///
+/// # Errors
+/// When the device failed, or as [`check_finite`].
+///
+/// # Panics
+/// When the stage is one that the model does not keep ([`Keep`](crate::nn::Keep)).
+pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Look> {
+    model.set_batch(gpu, &prepare::tensor(pixels), &[0]);
+    model.set_live(gpu, 1);
+    model.forward(gpu, Mode::Eval).submit(gpu)?;
+    check_finite(gpu, model, 1)?;
+
+    let mut maps = Vec::new();
+    for block in model.network().blocks() {
+        let value = stage.value(block);
+        let [channels, height, width] = model.network().shape(value);
+        // The batch's first picture.
+        let first = model.value(Mode::Eval, value).first(height * width * padded(channels));
+        let values: Vec<f32> = pollster::block_on(first.read(gpu))?;
+        maps.push(unpack_images(&values, 1, channels, height * width));
+    }
+    let logits: Vec<f32> = pollster::block_on(model.logits().read(gpu))?;
+    Ok(Look { maps, probabilities: stats::probabilities(&logits[..model.network().classes()]) })
+}
+
+/// The filters of a network's first block.
+pub fn first_filters<'a>(network: &Network, weights: &'a Weights) -> Filters<'a> {
+    let first = &network.block_parameters(0)[0];
+    let [_, _, height, width] = first.shape[..] else { unreachable!("a block begins with a convolution") };
+    Filters { name: "Block 1", weights: weights.get(&first.name), height, width }
+}
+
+/// The maps of block `number`, from 1, at a stage.
+pub fn maps<'a>(number: usize, values: &'a [f32], network: &Network, block: &Block, stage: Stage) -> FeatureMaps<'a> {
+    let value = stage.value(block);
+    let signed = network.signed(value);
+    let name = if stage == Stage::Relu && signed { format!("Block {number}") } else { stage.of_block(number) };
+    FeatureMaps::new(name, values, network.shape(value), network.field(value), signed)
+}
+
+/// The maps of a look at a stage, those of the largest mean magnitude first.
+pub fn layers<'a>(look: &'a Look, network: &Network, stage: Stage) -> Vec<Layer<'a>> {
+    let blocks = (1..).zip(look.maps.iter().zip(network.blocks()));
+    let layer = |(number, (values, block)): (usize, (&'a Vec<f32>, &Block))| Layer {
+        maps: maps(number, values, network, block, stage),
+        order: Order::Strongest,
+    };
+    blocks.map(layer).collect()
+}

@@ -1,0 +1,252 @@
+//! How files of a run or a study are read and checked.
+//!
+//! Every file is held against its form (the error names the field), against ranges, and against the files beside it. The checks of
+//! each file stand with what it holds: [`train::Run`](crate::train::Run), `study::reading`, `study::layers::reading`,
+//! `explain::learned::reading` and `report::found`. Whoever gets a value from there may rely on it: no size is zero or absurd, no
+//! number is not finite, and what belongs together fits.
+
+use std::fmt::Display;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use crate::nn::checkpoint::field_problem;
+
+/// Pictures, files and the like that one folder may tell of.
+pub(crate) const MOST_PICTURES: usize = 10_000_000;
+/// The largest number that can come out of kernels that count in 32-bit floating point.
+pub(crate) const LARGEST: f64 = f32::MAX as f64;
+
+/// Reads a JSON file of this form.
+///
+/// # Errors
+/// When it cannot be read or has another form, naming the file and the field.
+pub(crate) fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    parsed(&bytes).with_context(|| unusable(path))
+}
+
+/// Reads a JSON file that begins with the number of its format, which changes with what its figures mean; the first versions wrote
+/// none. `remedy` is how the file is made anew.
+///
+/// # Errors
+/// When it cannot be read, is of another version, or has another form, naming the file.
+pub(crate) fn versioned<T: DeserializeOwned>(path: &Path, format: u32, remedy: &str) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        format: u32,
+    }
+    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let head: Head = parsed(&bytes).with_context(|| unusable(path))?;
+    let shown = path.display();
+    ensure!(head.format == format, "{shown}: format: was written by another version of convscope; {remedy}");
+    parsed(&bytes).with_context(|| unusable(path))
+}
+
+/// JSON of this form. The error names the field.
+pub(crate) fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let mut text = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut text).map_err(|error| anyhow!(field_problem(&error)))?;
+    text.end()?;
+    Ok(value)
+}
+
+/// For a part whose fields lie among those of the whole (`serde(flatten)`): without it, an error could not name them.
+///
+/// # Errors
+/// When the part has another form, naming the field.
+pub(crate) fn flattened<'de, D: Deserializer<'de>, T: Deserialize<'de>>(fields: D) -> Result<T, D::Error> {
+    serde_path_to_error::deserialize(fields).map_err(|error| D::Error::custom(field_problem(&error)))
+}
+
+/// How an error begins that is about a file's content.
+pub(crate) fn unusable(path: &Path) -> String {
+    format!("{}: cannot be used", path.display())
+}
+
+/// Reads a CSV table with these columns, among which there may be others.
+///
+/// # Errors
+/// When it cannot be read or has another form, naming the file, the line and the column.
+pub(crate) fn table<T: DeserializeOwned>(path: &Path, columns: &[&str]) -> Result<Vec<T>> {
+    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    rows(&bytes, columns).with_context(|| unusable(path))
+}
+
+pub(crate) fn rows<T: DeserializeOwned>(bytes: &[u8], columns: &[&str]) -> Result<Vec<T>> {
+    ensure!(bytes.is_empty() || bytes.ends_with(b"\n"), "it is cut off: its last line has no end");
+    let mut table = csv::Reader::from_reader(bytes);
+    let header = table.headers()?.clone();
+    for column in columns {
+        let times = header.iter().filter(|name| name == column).count();
+        ensure!(times > 0, "the column {column} is missing");
+        ensure!(times == 1, "there are {times} columns {column}");
+    }
+    table.deserialize().map(|row| row.map_err(|error| named(&error, &header))).collect()
+}
+
+/// An error of the table, with the column's name instead of its number.
+fn named(error: &csv::Error, header: &csv::StringRecord) -> Error {
+    let csv::ErrorKind::Deserialize { pos, err } = error.kind() else { return anyhow!("{error}") };
+    let line = pos.as_ref().map_or(String::new(), |pos| format!("line {}, ", pos.line()));
+    let column = err.field().and_then(|field| header.get(field as usize)).unwrap_or("a column");
+    anyhow!("{line}{column}: {}", err.kind())
+}
+
+/// Checks a number against its range.
+pub(crate) fn within<T: PartialOrd + Display>(field: impl Display, value: T, range: RangeInclusive<T>) -> Result<()> {
+    ensure!(range.contains(&value), "{field} is {value}: expected {} to {}", range.start(), range.end());
+    Ok(())
+}
+
+/// Checks a share, 0 to 1.
+pub(crate) fn share(field: impl Display, value: f64) -> Result<()> {
+    within(field, value, 0.0..=1.0)
+}
+
+/// Checks a share in percent.
+pub(crate) fn percent(field: impl Display, value: f64) -> Result<()> {
+    within(field, value, 0.0..=100.0)
+}
+
+/// Checks a number that may have either sign.
+pub(crate) fn number(field: impl Display, value: f64) -> Result<()> {
+    ensure!(value.abs() <= LARGEST, "{field} is {value:e}: expected a number that a network can bring about");
+    Ok(())
+}
+
+/// Checks a number that has no sign, such as a loss or a time.
+pub(crate) fn amount(field: impl Display, value: f64) -> Result<()> {
+    ensure!((0.0..=LARGEST).contains(&value), "{field} is {value:e}: expected a number of at least 0");
+    Ok(())
+}
+
+/// Checks an interval.
+pub(crate) fn interval(field: impl Display, (low, high): (f64, f64)) -> Result<()> {
+    number(&field, low)?;
+    number(&field, high)?;
+    ensure!(low <= high, "{field} is {low} to {high}: expected the smaller number first");
+    Ok(())
+}
+
+/// Checks what must be as another file, or another field, has it.
+pub(crate) fn equal<T: PartialEq + Display>(field: impl Display, value: T, expected: T) -> Result<()> {
+    ensure!(value == expected, "{field} is {value}: expected {expected}");
+    Ok(())
+}
+
+/// Checks a number that follows from others of the file, but for rounding.
+pub(crate) fn follows(field: impl Display, value: f64, (expected, by): (f64, &str)) -> Result<()> {
+    let rounding = 1e-9 * (1.0 + expected.abs());
+    ensure!((value - expected).abs() <= rounding, "{field} is {value}: expected {expected}, by {by}");
+    Ok(())
+}
+
+/// How `there` differs from `here`, one line a difference: what it has, and what this one has. Fields are named from `name` on.
+pub(crate) fn differences<T: Serialize>(name: &str, there: &T, here: &T) -> Vec<String> {
+    // By way of text, in which a short number stays short.
+    let value = |of: &T| -> Value {
+        let text = serde_json::to_string(of).expect("what was read can be written");
+        serde_json::from_str(&text).expect("what was just written can be read")
+    };
+    let mut found = Vec::new();
+    collect_differences(name, &value(there), &value(here), &mut found);
+    found
+}
+
+fn collect_differences(path: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
+    match (there, here) {
+        (Value::Object(there), Value::Object(here)) => {
+            for (key, value) in there {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                collect_differences(&path, value, here.get(key).unwrap_or(&Value::Null), found);
+            }
+        }
+        _ if there == here => {}
+        _ => found.push(format!("{path} is {there}, not {here}")),
+    }
+}
+
+/// The folder `name`, or `name-2` and so on, of the highest number that holds this file.
+pub(crate) fn newest(parent: &Path, name: &str, file: &str) -> Option<PathBuf> {
+    let number = |folder: &str| match folder.strip_prefix(name)? {
+        "" => Some(1),
+        rest => rest.strip_prefix('-')?.parse::<usize>().ok(),
+    };
+    let folders = fs::read_dir(parent).ok()?.flatten().map(|entry| entry.path());
+    let numbered = folders.filter_map(|folder| Some((number(folder.file_name()?.to_str()?)?, folder)));
+    numbered.filter(|(_, folder)| folder.join(file).is_file()).max().map(|(_, folder)| folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)] // Whether they can be read is all that counts.
+    struct Whole {
+        name: String,
+        #[serde(flatten, deserialize_with = "flattened")]
+        part: Part,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)] // Whether they can be read is all that counts.
+    struct Part {
+        counts: Vec<usize>,
+    }
+
+    fn json_error(text: &str) -> String {
+        format!("{:#}", parsed::<Whole>(text.as_bytes()).unwrap_err())
+    }
+
+    #[test]
+    fn errors_of_json_name_the_field() {
+        parsed::<Whole>(br#"{"name": "a", "counts": [1, 2], "more": null}"#).unwrap();
+        for (text, field) in [
+            (r#"{"name": 1, "counts": []}"#, "name: invalid type"),
+            (r#"{"name": "a", "counts": [1, -2]}"#, "counts[1]: invalid value"),
+            (r#"{"name": "a", "counts": null}"#, "counts: invalid type"),
+            (r#"{"name": "a"}"#, "missing field `counts`"),
+            (r#"{"name": "a", "counts": []} and more"#, "trailing characters"),
+            ("", "EOF while parsing"),
+        ] {
+            assert!(json_error(text).contains(field), "{text}: {}", json_error(text));
+        }
+    }
+
+    #[test]
+    fn errors_of_tables_name_line_and_column() {
+        let read = |text: &str| rows::<(String, usize)>(text.as_bytes(), &["name", "count"]);
+        assert_eq!(read("name,count\na,1\n").unwrap(), [("a".to_string(), 1)]);
+        assert_eq!(read("name,count\n").unwrap(), []);
+        for (text, problem) in [
+            ("name,count\na,1\nb,-2\n", "line 3, count: invalid digit"),
+            ("name,count\na,1\nb\n", "found record with 1 fields"),
+            ("name\na\n", "the column count is missing"),
+            ("name,count,count\n", "there are 2 columns count"),
+            ("name,count\na,12", "cut off"),
+            ("", "the column name is missing"),
+        ] {
+            let error = format!("{:#}", read(text).unwrap_err());
+            assert!(error.contains(problem), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_in_no_range() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let checks = [share("a", value), percent("a", value), number("a", value), amount("a", value)];
+            assert!(checks.iter().all(Result::is_err), "{value}");
+            assert!(interval("a", (value, 1.0)).is_err() && follows("a", value, (1.0, "b")).is_err(), "{value}");
+        }
+        interval("a", (-1.0, 1.0)).unwrap();
+        assert!(interval("a", (1.0, -1.0)).is_err() && amount("a", -1.0).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! What the page does not show, and the commands that make it again.
+
+use maud::{Markup, html};
+
+use super::Report;
+use crate::figures::words::with_code;
+use crate::study::layers::Layers;
+use crate::terminal::quoted;
+use crate::train::Which;
+use crate::train::environment::Environment;
+
+/// The part of the page.
+pub fn part(report: &Report) -> Markup {
+    html! {
+        ul {
+            li { "One network from one seed. Another seed gives other weights, other channels and other mistakes." }
+            li { "The validation images chose the epoch, so the accuracy in the head is a little too good." }
+            @if report.looked.is_ok() { li { "The galleries show extremes, not the rule." } }
+            li { "Evidence tells how much each place and channel of the last maps counts, not what in the picture they answer to." }
+            @if !report.explained.is_empty() {
+                li { "A saliency map that passes its tests can still mislead; one that does not pass was not shown to be right." }
+            }
+            @if let Some((_, table)) = &report.layers { li { (with_code(&table.limits)) } }
+            @if let Some(study) = &report.depth { li { (study.limits()) } }
+            @if report.config.data.is_none() { li { "The pictures were drawn by the program: what is found here says little of photos." } }
+        }
+        h3 { "The commands" }
+        pre { code { (commands(report).join("\n")) } }
+        p.note {
+            "The same seed on the same adapter, driver and version gives the same weights, bit for bit. "
+            @match &report.environment {
+                Some(Environment { convscope, adapter, driver, driver_info, kernels, .. }) => {
+                    "This run: convscope " (convscope) ", " (adapter) ", " (driver) " " (driver_info) ", " (kernels) " kernels."
+                }
+                None => "Where this run was made is not known.",
+            }
+        }
+    }
+}
+
+/// In the order in which they are to be run, for a run beside the one that there is.
+fn commands(report: &Report) -> Vec<String> {
+    let run = quoted(&format!("{}-again", report.run.display()));
+    let environment = report.environment.as_ref();
+    let kernels =
+        environment.map_or(String::new(), |environment| format!(" --kernels {}", quoted(&environment.kernels)));
+    let layers = report.layers.as_ref().map_or_else(String::new, |(_, table)| options(table));
+    let mut commands = vec![
+        format!("{}{kernels} --out {run}", report.config.command()),
+        format!("convscope layers --run {run}{layers}"),
+        format!("convscope learned --run {run}"),
+        format!("convscope explain --run {run}"),
+    ];
+    match &report.depth {
+        Some(study) => {
+            let folder = quoted(&study.folder.display().to_string());
+            commands.push(study.command());
+            commands.push(format!("convscope report {run} --depth {folder}"));
+        }
+        None => commands.push(format!("convscope report {run}")),
+    }
+    commands
+}
+
+/// The options of `layers` that a table was made with.
+fn options(table: &Layers) -> String {
+    let Layers { weights, pictures, seed, .. } = table;
+    let best = if weights == Which::Best.file() { " --weights best" } else { "" };
+    format!("{best} --pictures {pictures} --seed {seed}")
+}

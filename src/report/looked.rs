@@ -1,0 +1,248 @@
+//! What a run's best weights make of its validation pictures, for the report.
+
+use std::collections::HashMap;
+
+use anyhow::{Result, anyhow};
+use image::RgbImage;
+
+use super::LEVEL;
+use super::class_means::MeanMaps;
+use super::explained::Drawn;
+use super::picture::Picture;
+use crate::data::{Pictures, prepare};
+use crate::explain::class_means::class_means;
+use crate::explain::inspect::{Stage, first_filters};
+use crate::explain::learned::{ChannelRow, Learned, PatchRow};
+use crate::explain::ledger::Ledger;
+use crate::explain::{Judged, Lens, Question, closest, learned, saliency, surest, worst};
+use crate::figures::{Layer, Scale, ScaleBy, Shown, Span, tap};
+use crate::nn::checkpoint::Weights;
+use crate::stats::{self, Calibration};
+use crate::train::Run;
+use crate::train::predictions::{self, Prediction};
+
+/// Pictures of a gallery.
+const SHOTS: usize = 8;
+/// Maps and channels of a block that are shown.
+const CHANNELS: usize = 8;
+/// Images behind the mean occlusion maps of all classes together: each takes about a third of a second at 128 px on a processor.
+const OCCLUDED: usize = 12;
+/// Patches of a channel.
+const PATCHES: usize = 3;
+
+/// What the network makes of the validation pictures.
+pub struct Looked {
+    /// Pictures by class, then by predicted class.
+    pub confusion: Vec<Vec<usize>>,
+    /// Mean of minus the natural logarithm of the probability of a picture's class.
+    pub log_loss: f64,
+    /// Whether the probabilities mean what they say.
+    pub calibration: Calibration,
+    /// Pictures that tell something.
+    pub galleries: Vec<Gallery>,
+    /// The largest share of a decision in the galleries that its evidence leaves unexplained.
+    pub residual: f64,
+    /// The mean maps of each class.
+    pub class_means: Vec<MeanMaps>,
+    /// The picture whose maps are shown.
+    pub example: Option<Shot>,
+    /// The filters of the first block.
+    pub filters: Vec<Picture>,
+    /// What the colours of the maps span.
+    pub span: Span,
+    /// Of each block, some maps of the example, and what excites some channels.
+    pub blocks: Vec<BlockLook>,
+    /// Why what excites channels is not shown, where `learned` has found it.
+    pub damaged: Option<String>,
+}
+
+/// Pictures that were chosen for one reason.
+pub struct Gallery {
+    /// Heads it.
+    pub title: &'static str,
+    /// Says why.
+    pub note: &'static str,
+    /// The pictures.
+    pub shots: Vec<Shot>,
+}
+
+/// A picture and what the network made of it.
+pub struct Shot {
+    /// What it is called.
+    pub name: String,
+    /// As the network saw it.
+    pub photo: Picture,
+    /// The evidence for the predicted class against the runner-up, laid over the photo.
+    pub evidence: Picture,
+    /// What was found.
+    pub judged: Judged,
+}
+
+/// Some of a block's channels.
+pub struct BlockLook {
+    /// Maps of the example that contribute most to its decision, the largest first.
+    pub maps: Vec<Shown>,
+    /// The colours of all maps, unless each has its own.
+    pub scale: Option<Scale>,
+    /// What excites channels, where `learned` has found it.
+    pub channels: Vec<ChannelLook>,
+}
+
+/// What excites a channel.
+pub struct ChannelLook {
+    /// The channel.
+    pub channel: usize,
+    /// Share of the pictures on which it fires.
+    pub share: f64,
+    /// Its strongest patches, the strongest first.
+    pub patches: Vec<Picture>,
+}
+
+impl Looked {
+    /// Looks at what the network of `weights`, which the lens takes, said of the run's validation pictures. `by` says what the
+    /// colours of feature maps span.
+    ///
+    /// # Errors
+    /// When the device failed, no picture can be read, or a value is not finite.
+    pub fn new(
+        run: &Run,
+        lens: &Lens,
+        weights: &Weights,
+        pictures: &dyn Pictures,
+        predictions: &[Prediction],
+        by: ScaleBy,
+    ) -> Result<Self> {
+        lens.load(weights);
+        let judged: Vec<Judged> = predictions.iter().map(Judged::new).collect();
+        let labels: Vec<usize> = predictions.iter().map(|prediction| prediction.truth).collect();
+        let logits: Vec<f32> = predictions.iter().flat_map(|prediction| &prediction.logits).copied().collect();
+        let calibration = Calibration::new(&logits, &labels, LEVEL, 0)?;
+        let mut residual: f64 = 0.0;
+        let mut gallery = |title, note, chosen: Vec<Judged>| -> Result<Gallery> {
+            let shots = shots(lens, weights, pictures, &chosen, &mut residual)?;
+            Ok(Gallery { title, note, shots })
+        };
+        let galleries = vec![
+            gallery("The worst mistakes", "Wrong, and most sure of it.", worst(&judged, SHOTS))?,
+            gallery("The closest calls", "Least sure, right or wrong.", closest(&judged, SHOTS))?,
+            gallery("The best", "Right, and most sure of it.", surest(&judged, SHOTS))?,
+        ];
+        let example = surest(&judged, 1).into_iter().chain(closest(&judged, 1)).next();
+        let shown = match example {
+            Some(example) => shots(lens, weights, pictures, &[example], &mut residual)?.pop(),
+            None => None,
+        };
+        let (span, mut blocks) = match example {
+            Some(example) => maps(lens, &prepare::tensor(&pixels(pictures, example.index)?), by)?,
+            None => (by.span(&[]), Vec::new()),
+        };
+        let learned = run.learned();
+        let damaged = learned.as_ref().err().map(|error| format!("{error:#}"));
+        if let Ok(Some(learned)) = learned {
+            for (number, block) in (1..).zip(&mut blocks) {
+                block.channels = excited(&learned, number, pictures)?;
+            }
+        }
+        let means = class_means(lens, weights, pictures, OCCLUDED)?;
+        Ok(Self {
+            confusion: predictions::confusion(predictions, lens.network().classes()),
+            log_loss: stats::log_loss(&logits, &labels),
+            calibration,
+            galleries,
+            residual,
+            class_means: means.iter().map(MeanMaps::new).collect::<Result<_>>()?,
+            example: shown,
+            filters: filters(lens, weights)?,
+            span,
+            blocks,
+            damaged,
+        })
+    }
+}
+
+fn pixels(pictures: &dyn Pictures, index: usize) -> Result<Vec<u8>> {
+    let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{}: {reason}", pictures.name(index)))?;
+    Ok(pixels.into_owned())
+}
+
+fn photo(pictures: &dyn Pictures, pixels: Vec<u8>) -> RgbImage {
+    RgbImage::from_raw(pictures.size(), pictures.size(), pixels).expect("pictures have their size")
+}
+
+/// The chosen pictures with their evidence; raises `residual` to the largest relative one.
+fn shots(
+    lens: &Lens,
+    weights: &Weights,
+    pictures: &dyn Pictures,
+    chosen: &[Judged],
+    residual: &mut f64,
+) -> Result<Vec<Shot>> {
+    let photos = chosen.iter().map(|judged| pixels(pictures, judged.index)).collect::<Result<Vec<_>>>()?;
+    let mut ledgers = Vec::new();
+    let make = |index: usize, place: &mut [f32]| prepare::to_tensor(&photos[index], false, place);
+    lens.forward(chosen.len(), make, |range| {
+        ledgers.extend(Ledger::of_batch(lens, weights, range.len(), |_, logits| Question::of(logits, None))?);
+        Ok(())
+    })?;
+    let mut shot = |judged: &Judged, pixels: Vec<u8>, ledger: &Ledger| {
+        *residual = residual.max(ledger.relative_residual);
+        let name = pictures.name(judged.index);
+        let photo = photo(pictures, pixels);
+        Ok(Shot {
+            evidence: Drawn::new(&name, &ledger.evidence_map(lens), &photo)?.over()?,
+            photo: Picture::photo(&photo)?,
+            judged: *judged,
+            name,
+        })
+    };
+    let seen = chosen.iter().zip(photos).zip(ledgers);
+    seen.map(|((judged, pixels), ledger)| shot(judged, pixels, &ledger)).collect()
+}
+
+/// The maps of every block that contribute most to the decision on a picture.
+fn maps(lens: &Lens, picture: &[f32], by: ScaleBy) -> Result<(Span, Vec<BlockLook>)> {
+    let (_, inside) = lens.inside(picture, |logits| Question::of(logits, None))?;
+    let contributions = inside.blocks.iter().zip(lens.blocks());
+    let contributions = contributions.map(|(block, geometry)| saliency::contributions(block, geometry.output[0]));
+    let layers = inside.layers(lens, Stage::Relu, contributions);
+    let span = by.span(&layers);
+    let look = |layer: &Layer| {
+        let mut maps = layer.shown(span)?;
+        maps.truncate(CHANNELS);
+        Ok(BlockLook { maps, scale: span.scale(&layer.maps), channels: Vec::new() })
+    };
+    Ok((span, layers.iter().map(look).collect::<Result<_>>()?))
+}
+
+/// The filters of the first block, each a few pixels; one of zeros is mid-grey.
+fn filters(lens: &Lens, weights: &Weights) -> Result<Vec<Picture>> {
+    let filters = first_filters(lens.network(), weights);
+    let zeros = || RgbImage::from_pixel(filters.width as u32, filters.height as u32, tap([0.0; 3]));
+    filters.shown()?.into_iter().map(|(filter, _)| Picture::map(&filter.unwrap_or_else(zeros))).collect()
+}
+
+/// What excites a block's channels of the largest means, as `learned` has found it. Pictures that are gone are passed over.
+fn excited(learned: &Learned, block: usize, pictures: &dyn Pictures) -> Result<Vec<ChannelLook>> {
+    let names: HashMap<String, usize> = (0..pictures.len()).map(|index| (pictures.name(index), index)).collect();
+    let mut strongest: Vec<&ChannelRow> = learned.channels.iter().filter(|row| row.block == block).collect();
+    strongest.sort_by(|a, b| b.mean.total_cmp(&a.mean));
+    let look = |row: &&ChannelRow| {
+        let of = |patch: &&PatchRow| (patch.block, patch.channel) == (block, row.channel) && patch.rank <= PATCHES;
+        let cut = learned.patches.iter().filter(of).filter_map(|patch| Some((patch, *names.get(&patch.picture)?)));
+        Ok(ChannelLook {
+            channel: row.channel,
+            share: row.share_of_pictures,
+            patches: cut.map(|(patch, index)| cut_out(pictures, patch, index)).collect::<Result<_>>()?,
+        })
+    };
+    strongest.iter().take(CHANNELS).map(look).collect()
+}
+
+/// Patches this small are kept to the pixel; larger ones are photos.
+const SMALL: u32 = 16;
+
+fn cut_out(pictures: &dyn Pictures, patch: &PatchRow, index: usize) -> Result<Picture> {
+    let window = [patch.top..patch.bottom, patch.left..patch.right];
+    let cut = learned::crop(&pixels(pictures, index)?, window);
+    if cut.width().max(cut.height()) <= SMALL { Picture::map(&cut) } else { Picture::photo(&cut) }
+}

@@ -1,0 +1,342 @@
+//! What was trained on what, the curves, data problems and the confusion matrix.
+
+use std::cmp::Reverse;
+
+use maud::{Markup, html};
+
+use super::{LEVEL, Looked, Report, figure};
+use crate::figures::words::{count, name, percent, plain};
+use crate::figures::{Chart, LineChart, Look, Reliability, ReliabilityBin, Series};
+use crate::stats::{Calibration, CalibrationBin, ClassCounts, log_loss_of_shares, macro_mean, wilson};
+use crate::train::EpochRecord;
+use crate::train::Which;
+use crate::train::environment::Environment;
+use crate::train::standing::Standing;
+
+/// Rejected files that are named.
+const NAMED: usize = 20;
+/// Classes up to which all confusions are a table.
+const MATRIX: usize = 16;
+/// Classes up to which their names stand level above the table.
+const FEW: usize = 5;
+/// Confusions that are listed where there are more classes.
+const CONFUSIONS: usize = 20;
+
+/// What stands in the head of the page.
+pub fn summary(report: &Report) -> Markup {
+    let config = &report.config;
+    let what = match &config.data {
+        Some(folder) => format!("photos in {folder}"),
+        None => "pictures that the program drew".into(),
+    };
+    let place = match &report.environment {
+        Some(Environment { adapter, backend, kernels, .. }) => format!("{adapter} ({backend}), {kernels} kernels"),
+        None => "not known".into(),
+    };
+    html! {
+        p.lead {
+            "Trained on " (count(config.train_pictures)) " " (what) ", then judged by "
+            @match report.standing() {
+                Some(standing) => {
+                    (count(standing.images)) " that it did not learn from: " strong { (percent(standing.accuracy())) " right" }
+                    " (" (standing.interval_in_words()) "). Always naming the commonest class "
+                    @match standing.baseline() {
+                        Some(baseline) => { "would get " strong { (percent(baseline)) } " right." }
+                        None => "may do as well: how many it would get right is not known.",
+                    }
+                }
+                None => { "others; how many of them it gets right is not known." }
+            }
+        }
+        dl.facts {
+            div { dt { "Classes" } dd { @for (number, class) in config.classes.iter().enumerate() { @if number > 0 { ", " } (name(class)) } } }
+            div { dt { "Network" } dd { (network(report)) } }
+            div { dt { "Trained" } dd { (report.date) ", " (count(report.metrics.len())) " of " (count(config.training.epochs)) " epochs; best: epoch " (report.best()) } }
+            div { dt { "On" } dd { (place) } }
+        }
+    }
+}
+
+fn network(report: &Report) -> String {
+    let network = &report.network;
+    let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
+    let [_, height, width] = network.input();
+    let known = report.config.training.model.known_as().map_or(String::new(), |name| format!("{name}: "));
+    format!(
+        "{known}{} blocks of {} channels, {} weights, {height} × {width} px",
+        channels.len(),
+        channels.join(", "),
+        count(network.parameter_count())
+    )
+}
+
+/// The part of the page.
+pub fn part(report: &Report) -> Markup {
+    html! {
+        p {
+            "Training loss and accuracy are measured while the weights move" @if report.network.drops() { " and dropout is on" } "; validation "
+            "after each epoch, without that. That is why validation can look better than training at first. The best weights, of epoch "
+            (report.best()) ", were chosen by validation accuracy, which flatters that accuracy a little."
+        }
+        div.figures {
+            (curve(report, "loss", "mean loss", None, |record| (record.train_loss, record.val_loss)))
+            (curve(report, "accuracy", "% right", report.standing().and_then(|standing| standing.baseline()), |record| {
+                (100.0 * record.train_acc, 100.0 * record.val_acc)
+            }))
+        }
+        h3 { "Data problems" }
+        (rejected(report))
+        h3 { "Which class was taken for which" }
+        @match &report.looked {
+            Ok(looked) => {
+                (confusion(&report.config.classes, &looked.confusion))
+                h3 { "Whether its probabilities mean what they say" }
+                (calibration(looked))
+            }
+            Err(why) => (report.unlooked("Not known", why)),
+        }
+    }
+}
+
+/// `guessing` is the share of validation images that always naming the commonest class gets right, for a curve of accuracy.
+fn curve(
+    report: &Report,
+    what: &str,
+    unit: &str,
+    guessing: Option<f64>,
+    pick: fn(&EpochRecord) -> (f64, f64),
+) -> Markup {
+    let points = |side: fn((f64, f64)) -> f64| {
+        report.metrics.iter().map(|record| (record.epoch as f64, side(pick(record)))).collect::<Vec<_>>()
+    };
+    let series = |name: &str, points, look| Series { name: name.into(), points, look };
+    let level =
+        |share: f64| report.metrics.iter().map(|record| (record.epoch as f64, 100.0 * share)).collect::<Vec<_>>();
+    let guesses = guessing.map(|share| series("always the commonest class", level(share), Look::Dashed(4)));
+    let curves = [
+        series("training", points(|pair| pair.0), Look::Dashed(1)),
+        series("validation", points(|pair| pair.1), Look::Solid(0)),
+    ];
+    let chart = LineChart {
+        label: &format!("{what} by epoch, in training and in validation"),
+        x: "epoch",
+        y: unit,
+        whole: true,
+        holds: Vec::new(),
+        series: guesses.into_iter().chain(curves).collect(),
+    };
+    let best = report.metrics.iter().find(|record| record.epoch == report.best()).map(|record| pick(record).1);
+    let best = best.map(|best| if what == "loss" { plain(best, 3) } else { percent(best / 100.0) });
+    let caption = html! {
+        (what[..1].to_uppercase()) (what[1..]) " by epoch"
+        @if let Some(best) = best { "; in validation " (best) " at the best epoch" }
+        @if let Some(share) = guessing { ", where always naming the commonest class gets " (percent(share)) } "."
+    };
+    figure(&chart.draw(), &caption)
+}
+
+fn rejected(report: &Report) -> Markup {
+    let Some(rejected) = &report.rejected else {
+        return html! { p.missing { "Not known: the list of files that could not be used is damaged." } };
+    };
+    html! {
+        @if report.config.data.is_none() {
+            p { "None: the pictures were drawn by the program." }
+        } @else if rejected.is_empty() {
+            p { "None: every file could be read." }
+        } @else {
+            p {
+                (count(rejected.len())) " files could not be used and were left out"
+                @if rejected.len() > NAMED { "; the first " (NAMED) " are listed, " code { "rejected.csv" } " has all" } "."
+            }
+            div.scroll {
+                table {
+                    thead { tr { th { "file" } th { "why" } } }
+                    tbody { @for file in rejected.iter().take(NAMED) { tr { td { (name(&file.file)) } td { (file.reason) } } } }
+                }
+            }
+        }
+    }
+}
+
+/// `confusion[truth][predicted]` counts pictures.
+fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
+    let counts = ClassCounts::of(confusion);
+    let matrix = classes.len() <= MATRIX;
+    let shade = |truth: usize, predicted: usize| {
+        let share = confusion[truth][predicted] as f64 / counts[truth].actual.max(1) as f64;
+        format!("number shade-{}", (10.0 * share).round())
+    };
+    html! {
+        div.scroll {
+            table.confusion.many[matrix && classes.len() > FEW] {
+                thead {
+                    tr {
+                        th scope="col" { "is ↓ taken for →" }
+                        @if matrix { @for class in classes { th.number.class scope="col" { (name(class)) } } }
+                        th.number scope="col" { "images" }
+                        th.number scope="col" { "recall" }
+                        th.number scope="col" { "precision" }
+                        th.number scope="col" { "F1" }
+                    }
+                }
+                tbody {
+                    @for (truth, (class, counts)) in classes.iter().zip(&counts).enumerate() {
+                        tr {
+                            th scope="row" { (name(class)) }
+                            @if matrix {
+                                @for predicted in 0..classes.len() {
+                                    td class=(shade(truth, predicted)) { (count(confusion[truth][predicted])) }
+                                }
+                            }
+                            td.number { (count(counts.actual)) }
+                            td.number { (share(counts.right, counts.actual)) }
+                            td.number { (share(counts.right, counts.predicted)) }
+                            td.number { @match counts.f1() { Some(f1) => (plain(f1, 3)), None => "–" } }
+                        }
+                    }
+                    tr {
+                        th scope="row" { "mean of the classes" }
+                        @if matrix { td colspan=(classes.len()) {} }
+                        td.number { (count(counts.iter().map(|counts| counts.actual).sum())) " in all" }
+                        td.number { (percent(macro_mean(&counts, ClassCounts::recall))) }
+                        td.number { (percent(macro_mean(&counts, ClassCounts::precision))) }
+                        td.number { (plain(macro_mean(&counts, ClassCounts::f1), 3)) }
+                    }
+                }
+            }
+        }
+        @if !matrix { (most_frequent(classes, confusion)) }
+        p.note {
+            "Recall: the share of a class that is recognised. Precision: the share of what is taken for a class that belongs to it. F1: their "
+            "harmonic mean, 1 at best. In grey 95 % intervals after Wilson, each for itself. In the means every class counts the same; a "
+            "class that nothing was taken for has no precision and counts as 0."
+        }
+    }
+}
+
+/// A share with its interval; nothing of nothing.
+fn share(part: usize, whole: usize) -> Markup {
+    let (low, high) = wilson(part, whole, LEVEL);
+    html! {
+        @if whole == 0 { "–" } @else {
+            (percent(part as f64 / whole as f64))
+            " " span.control { (plain(100.0 * low, 1)) " to " (plain(100.0 * high, 1)) }
+        }
+    }
+}
+
+/// Confidence against the share that is right, and the figures of the probabilities.
+fn calibration(looked: &Looked) -> Markup {
+    let Looked { calibration, log_loss, confusion, .. } = looked;
+    let of_class: Vec<usize> = confusion.iter().map(|row| row.iter().sum()).collect();
+    let images: usize = of_class.iter().sum();
+    let [error, by_chance, most] =
+        [calibration.error, calibration.by_chance, calibration.most_by_chance].map(|share| plain(share, 3));
+    let sure = if calibration.excess() > 0.0 { "too sure" } else { "not sure enough" };
+    let caption = html! {
+        "Of the images that the network is so sure of, how many it gets right, in 15 bins of equal width, with 95 % intervals after Wilson. On the "
+        "dashed line the two are the same. Below, how many images each bin has."
+    };
+    html! {
+        div.figures {
+            (figure(&reliability(calibration), &caption))
+            div {
+                dl.figures-of-answer {
+                    div {
+                        dd { (error) }
+                        dt { "expected calibration error (ECE): the mean distance between how sure the network is and how often it is right" }
+                    }
+                    div {
+                        dd { (plain(*log_loss, 3)) }
+                        dt { "log-loss in nats; giving each class its share of the images would get " (plain(log_loss_of_shares(&of_class), 3)) }
+                    }
+                }
+                p {
+                    @if calibration.is_off() {
+                        "The network's probabilities are off: were they exact, the error would come out at " (by_chance)
+                        " on average and with 95 % probability below " (most) ", by chance alone. All in all it is "
+                        (sure) ", by " (plain(100.0 * calibration.excess().abs(), 1)) " points."
+                    } @else {
+                        "It was not shown that the network's probabilities are off: were they exact, an error of " (by_chance)
+                        " on average, and up to " (most) " with 95 % probability, would come of chance alone on "
+                        (count(images)) " images."
+                    }
+                }
+                p.note {
+                    "ECE after C. Guo et al. (ICML 2017): images are put in 15 bins of equal width by the largest probability; the mean over "
+                    "images of the distance between accuracy and mean probability in the bin, 0 at best. What chance gives is found by drawing "
+                    "every image's outcome 1,000 times with its own probability."
+                }
+            }
+        }
+    }
+}
+
+fn reliability(calibration: &Calibration) -> Chart {
+    let row = |bin: &CalibrationBin| {
+        let (low, high) = wilson(bin.right, bin.images, LEVEL);
+        let middle = bin.right as f64 / bin.images as f64;
+        bin.mean_confidence().map(|confidence| ReliabilityBin { images: bin.images, confidence, middle, low, high })
+    };
+    let label = "share of images that are right, by how sure the network is";
+    Reliability { label, bins: calibration.bins.iter().filter_map(row).collect() }.draw()
+}
+
+fn most_frequent(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
+    let mut all: Vec<(usize, &str, &str)> = Vec::new();
+    for (truth, row) in confusion.iter().enumerate() {
+        for (predicted, &times) in row.iter().enumerate() {
+            if truth != predicted && times > 0 {
+                all.push((times, &classes[truth], &classes[predicted]));
+            }
+        }
+    }
+    all.sort_by_key(|(times, ..)| Reverse(*times));
+    html! {
+        p { "The most frequent confusions:" }
+        ul { @for (times, truth, predicted) in all.iter().take(CONFUSIONS) { li { (name(truth)) " taken for " (name(predicted)) ": " (count(*times)) } } }
+    }
+}
+
+impl Report {
+    /// The epoch of the best weights, as their file says. Where there is none, the epoch of the highest validation accuracy, and of
+    /// equal ones the lowest loss.
+    pub(super) fn best(&self) -> usize {
+        let order = |a: &&EpochRecord, b: &&EpochRecord| {
+            a.val_acc.total_cmp(&b.val_acc).then(b.val_loss.total_cmp(&a.val_loss)).then(b.epoch.cmp(&a.epoch))
+        };
+        self.kept[0].unwrap_or_else(|| self.metrics.iter().max_by(order).map_or(0, |record| record.epoch))
+    }
+
+    /// Where metrics and weights speak of different epochs, as after a stop between the two.
+    pub fn disagreements(&self) -> Vec<String> {
+        let last_line = self.metrics.iter().map(|record| record.epoch).max().unwrap_or(0);
+        let mut problems = Vec::new();
+        if let Some(best) = self.kept[0]
+            && !self.metrics.iter().any(|record| record.epoch == best)
+        {
+            let file = Which::Best.file();
+            problems.push(format!("{file} has the weights of epoch {best}, of which metrics.csv has no line."));
+        }
+        if let Some(last) = self.kept[1]
+            && last != last_line
+        {
+            let file = Which::Last.file();
+            problems
+                .push(format!("{file} has the weights of epoch {last}, but metrics.csv ends with epoch {last_line}."));
+        }
+        if !problems.is_empty() {
+            problems.push("The run was stopped, or its files are of different runs.".into());
+        }
+        problems
+    }
+
+    /// How the best weights do beside guessing: counted now, or else as training recorded.
+    pub fn standing(&self) -> Option<Standing> {
+        match &self.looked {
+            Ok(looked) => Standing::of_confusion(&looked.confusion, self.metrics.len()),
+            Err(_) => Standing::recorded(&self.config, &self.metrics, self.best(), Which::Best),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What each layer is good for: the figures behind "are the noisy last layers useless?", each with its control.
+//!
+//! [`study`] takes a trained network, the weights it started from, and labelled pictures that neither trained it nor chose
+//! its checkpoint. Every figure of a block answers one question, and none answers whether a smaller network trained anew would
+//! do as well: that is what cross-validation over depths is for.
+
+use anyhow::{Context, Result, ensure};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::data::Pictures;
+use crate::explain::Lens;
+use crate::nn::Network;
+use crate::nn::checkpoint::Weights;
+use crate::stats::{self, effective_rank, paired_difference};
+use crate::train::standing::{Standing, Verdict};
+
+mod channels;
+mod features;
+mod probes;
+mod reading;
+mod repeatability;
+mod reset;
+mod verdict;
+
+pub use channels::{Ablation, Enough};
+pub use probes::{Gain, ProbeRow};
+pub use repeatability::Repeatability;
+pub use reset::Reset;
+pub use verdict::{CONTRADICTED, DROPPED, LIMITS, Other, Reading, ResetVerdict, Steadiness, WENT_ON};
+
+use channels::ablations;
+use features::{Features, Loaded};
+use probes::probes;
+use repeatability::{FAINT_NOISE, STRONG_NOISE, changes};
+use reset::{STATISTICS_BATCHES, beside_guessing, reset, scores};
+
+/// Fresh draws of a block's weights.
+const REDRAWS: u64 = 10;
+/// Pictures that networks with a redrawn block are scored on.
+const REDRAWN: usize = 500;
+/// The fewest pictures of a class.
+const LEAST: usize = 10;
+/// Confidence of intervals.
+const LEVEL: f64 = 0.95;
+/// What counts as a loss of accuracy, in percentage points.
+const POINT: f64 = 1.0;
+
+/// Number of the format of `layers.json`: it changes with what its figures mean.
+pub(crate) const FORMAT: u32 = 3;
+
+/// The table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Layers {
+    /// Number of the format.
+    pub format: u32,
+    /// The run's id, in runs that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// File of the weights, in the run's folder.
+    pub weights: String,
+    /// Pictures, as many of each class.
+    pub pictures: usize,
+    /// Decides folds, resamples, noise and fresh weights.
+    pub seed: u64,
+    /// The network's accuracy on them, in %.
+    pub accuracy: f64,
+    /// The same with running statistics estimated anew: what resets, which need that, are compared with.
+    pub accuracy_anew: f64,
+    /// Whether both were shown to be better than guessing. Where they were not, nothing follows from a reset or an ablation.
+    pub conclusive: bool,
+    /// A row a block.
+    pub layers: Vec<Layer>,
+    /// What the figures do not show.
+    pub limits: String,
+}
+
+/// The row of one block.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its number, from 1.
+    pub block: usize,
+    /// Channels, height and width of its maps.
+    pub output: [usize; 3],
+    /// Rows of the picture that one value sees.
+    pub receptive_field: usize,
+    /// Trained numbers.
+    pub parameters: usize,
+    /// How far its maps outlast a change of the image that nobody sees: near 1 for every network.
+    pub repeatability: Repeatability,
+    /// The same under noise that everybody sees.
+    pub repeatability_noisy: Repeatability,
+    /// Channels that fire on no picture.
+    pub dead: usize,
+    /// Channels that fire on fewer than 1 % of the pictures.
+    pub quiet: usize,
+    /// Effective rank of its pooled maps.
+    pub effective_rank: f64,
+    /// What can be read from the means of its maps.
+    pub pooled: ProbeRow,
+    /// What can be read from its maps pooled to 3 x 3 values.
+    pub grid: ProbeRow,
+    /// What the network loses when its weights go back to their start, in percentage points.
+    pub reset: Reset,
+    /// The same for fresh draws of its weights.
+    pub redrawn: Reset,
+    /// What the network loses without its channels.
+    pub ablation: Ablation,
+    /// The figures in words.
+    pub verdict: String,
+}
+
+/// What of a data set the study uses.
+pub struct Subjects<'a> {
+    /// Pictures that neither trained the network nor chose its checkpoint.
+    pub held_out: &'a dyn Pictures,
+    /// Pictures to estimate running statistics on, after a reset. Their labels are not used.
+    pub unlabelled: &'a dyn Pictures,
+    /// Names of the classes.
+    pub classes: &'a [String],
+    /// The most pictures of `held_out` to use.
+    pub most: usize,
+    /// Epochs from which `held_out` chose the network; 1 where it had no say.
+    pub epochs: usize,
+}
+
+/// Makes the table of the `trained` weights, which are named by their file, and finds how these do beside guessing on the same
+/// images. `progress` is told what comes next.
+///
+/// # Errors
+/// When there are too few pictures, or the device failed.
+pub fn study(
+    lens: &Lens,
+    (file, trained): (&str, &Weights),
+    initial: &Weights,
+    subjects: &Subjects,
+    seed: u64,
+    mut progress: impl FnMut(&str),
+) -> Result<(Layers, Standing)> {
+    let order = balanced(subjects.held_out, subjects.most, subjects.classes)?;
+    let pictures = Loaded::new(subjects.held_out, &order)?;
+
+    progress("what the network makes of the pictures");
+    let repeated = |noise| changes(lens, &pictures, noise, seed);
+    lens.load(initial);
+    let before = Features::of(lens, &pictures)?;
+    let [faint_before, strong_before] = [repeated(FAINT_NOISE)?, repeated(STRONG_NOISE)?];
+    lens.load(trained);
+    let features = Features::of(lens, &pictures)?;
+    let [faint, strong] = [repeated(FAINT_NOISE)?, repeated(STRONG_NOISE)?];
+    let correct = correct(&features.logits, &pictures.labels);
+
+    progress("linear probes");
+    let pooled = probes(&features.pooled, &before.pooled, &pictures.labels, lens.network().classes(), seed)?;
+    let grid = probes(&features.grid, &before.grid, &pictures.labels, lens.network().classes(), seed)?;
+
+    let wanted = (lens.batch() * STATISTICS_BATCHES as usize).min(subjects.unlabelled.len());
+    // Drawn at random, since photos lie class by class: every batch must hold all classes.
+    let mut unlabelled: Vec<usize> = (0..subjects.unlabelled.len()).collect();
+    let (drawn, _) = unlabelled.partial_shuffle(&mut ChaCha8Rng::seed_from_u64(seed), wanted);
+    let statistics = Loaded::new(subjects.unlabelled, drawn)?;
+    progress("running statistics");
+    let kept = scores(lens, trained, &statistics, &pictures, pictures.labels.len(), seed)?;
+    // As it is, and as resets, which need new statistics, are compared with.
+    let [standing, anew] =
+        [&correct, &kept].map(|scores| beside_guessing(scores, lens.network().classes(), subjects.epochs));
+    let conclusive = [standing, anew].iter().all(|standing| standing.verdict() == Verdict::Better);
+
+    progress("channels replaced by their means");
+    lens.load(trained);
+    let ablations = ablations(lens, &pictures, &features, conclusive)?;
+
+    let mut layers = Vec::new();
+    for (number, block) in lens.blocks().iter().enumerate() {
+        progress(&format!("block {} reset", number + 1));
+        let back = reset(lens, trained, initial, number);
+        let back = scores(lens, &back, &statistics, &pictures, pictures.labels.len(), seed)?;
+        let few = pictures.labels.len().min(REDRAWN);
+        let mut redrawn = vec![0.0; few];
+        for draw in 0..REDRAWS {
+            let fresh = Weights::initial(lens.network(), seed ^ ((1 + draw) << 32));
+            let weights = reset(lens, trained, &fresh, number);
+            let scores = scores(lens, &weights, &statistics, &pictures, few, seed)?;
+            redrawn.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score / REDRAWS as f64);
+        }
+        let mut layer = Layer {
+            block: number + 1,
+            output: block.output,
+            receptive_field: block.receptive_field,
+            parameters: parameters(lens.network(), number),
+            repeatability: Repeatability::new(&faint[number], &faint_before[number], seed),
+            repeatability_noisy: Repeatability::new(&strong[number], &strong_before[number], seed),
+            dead: features.fired[number].iter().filter(|&&fired| fired == 0).count(),
+            quiet: features.fired[number].iter().filter(|&&fired| fired > 0 && fired * 100 < order.len()).count(),
+            effective_rank: effective_rank(&features.pooled[number], order.len())?,
+            pooled: pooled[number],
+            grid: grid[number],
+            reset: Reset::new(&kept, &back, conclusive),
+            redrawn: Reset::new(&kept[..few], &redrawn, conclusive),
+            ablation: ablations[number].clone(),
+            verdict: String::new(),
+        };
+        layer.verdict = layer.in_words(conclusive);
+        layers.push(layer);
+    }
+    lens.load(trained);
+    let table = Layers {
+        format: FORMAT,
+        run: None,
+        weights: file.into(),
+        pictures: order.len(),
+        seed,
+        accuracy: percent(&correct),
+        accuracy_anew: percent(&kept),
+        conclusive,
+        layers,
+        limits: if lens.network().drops() { format!("{LIMITS} {DROPPED}") } else { LIMITS.into() },
+    };
+    Ok((table, standing))
+}
+
+/// A loss of accuracy on the same images, in percentage points, with its 95 % interval (Tango's).
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    drop: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Loss {
+    /// From the scores of the same images before and after: 1 where right, or means over several networks.
+    fn new(before: &[f64], after: &[f64]) -> Self {
+        let changes = || before.iter().zip(after).map(|(before, after)| before - after);
+        let lost: f64 = changes().map(|change| change.max(0.0)).sum();
+        let won: f64 = changes().map(|change| (-change).max(0.0)).sum();
+        let (low, high) = paired_difference(lost, won, before.len(), LEVEL);
+        let [drop, low, high] = [(lost - won) / before.len() as f64, low, high].map(|share| 100.0 * share);
+        Self { drop, low, high }
+    }
+}
+
+/// Trained numbers of block `number`, from 0.
+pub(crate) fn parameters(network: &Network, number: usize) -> usize {
+    network.block_parameters(number).iter().map(|parameter| parameter.layout.len()).sum()
+}
+
+fn percent(correct: &[f64]) -> f64 {
+    100.0 * correct.iter().sum::<f64>() / correct.len() as f64
+}
+
+/// As many pictures of each class, in turn, so that any first part of them is balanced too.
+fn balanced(pictures: &dyn Pictures, most: usize, names: &[String]) -> Result<Vec<usize>> {
+    let classes = names.len();
+    let mut of_class = vec![Vec::new(); classes];
+    for index in 0..pictures.len() {
+        of_class[pictures.label(index) as usize].push(index);
+    }
+    ensure!(most / classes >= LEAST, "--pictures {most}: expected at least {} for {classes} classes", classes * LEAST);
+    let (fewest, rarest) = of_class.iter().map(Vec::len).zip(names).min().context("there is no class")?;
+    let each = fewest.min(most / classes);
+    ensure!(
+        fewest >= LEAST,
+        "of the class '{rarest}' there are only {fewest} images that the network was not trained on, and at least {LEAST} of each \
+         class are needed; train anew with more validation images (more in all, a larger --val-share, or --val)"
+    );
+    Ok((0..each).flat_map(|turn| of_class.iter().map(move |indices| indices[turn * indices.len() / each])).collect())
+}
+
+/// 1 where the picture's class has the largest logit, else 0.
+fn correct(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
+    logits.iter().zip(labels).map(|(logits, &label)| f64::from(stats::argmax(logits) == label)).collect()
+}
+
+/// The log-loss of each picture.
+fn losses(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
+    logits.iter().zip(labels).map(|(logits, &label)| stats::log_loss(logits, &[label])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Subset;
+    use crate::data::drawn::DrawnPets;
+
+    /// Drawn cats and dogs in turn.
+    fn pets(cats: usize, dogs: usize) -> (DrawnPets, Vec<usize>) {
+        let pets = DrawnPets::new(0, 0, 100, 8, 1 << 20);
+        let of = |class: u32| (0..100).filter(|&index| pets.label(index) == class).collect::<Vec<_>>();
+        let chosen = [&of(0)[..cats], &of(1)[..dogs]].concat();
+        (pets, chosen)
+    }
+
+    #[test]
+    fn too_few_images_of_a_class_are_told_with_the_remedy() {
+        let names = ["cat", "dog"].map(String::from);
+        let (pictures, chosen) = pets(30, 5);
+        let error = balanced(&Subset::new(&pictures, chosen), 2000, &names).unwrap_err().to_string();
+        assert!(error.starts_with("of the class 'dog' there are only 5 images"), "{error}");
+        assert!(error.contains("at least 10 of each class") && error.contains("--val-share"), "{error}");
+        let (pictures, chosen) = pets(30, 12);
+        let order = balanced(&Subset::new(&pictures, chosen.clone()), 2000, &names).unwrap();
+        assert_eq!(order.len(), 24);
+        let error = balanced(&Subset::new(&pictures, chosen), 10, &names).unwrap_err().to_string();
+        assert!(error.starts_with("--pictures 10: expected at least 20 for 2 classes"), "{error}");
+    }
+}

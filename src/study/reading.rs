@@ -1,0 +1,335 @@
+//! The folder of a study: what it is about, its units, its answer and its look at the test set.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::data::split::unit_seed;
+use crate::nn;
+use crate::nn::checkpoint::{Checkpoint, Meta};
+use crate::reading::{
+    MOST_PICTURES, amount, equal, follows, interval, json, number, parsed, percent, share, unusable, within,
+};
+use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, LEVEL, OneStandardError, Row};
+use crate::study::test_look::{Network, Pair, REFITS, TEST_FILE, TestLook};
+use crate::study::unit::{Scores, Unit, UnitResult};
+use crate::study::{Identity, Ladder, Rung, STUDY_FILE, Settings, Study};
+use crate::train::{check_classes, check_folder, check_folders, check_training};
+
+/// What is to be done about a file that can be made again.
+const REMEDY: &str = "remove it to have it made again";
+
+/// Reads what the study in a folder is about.
+///
+/// # Errors
+/// When there is no study there, or its file cannot be used.
+pub fn study(folder: &Path) -> Result<Study> {
+    let path = folder.join(STUDY_FILE);
+    let bytes = fs::read(&path).with_context(|| {
+        format!("{}: cannot be read; is this the folder of a study of `convscope depth`?", path.display())
+    })?;
+    let study: Study = parsed(&bytes).with_context(|| unusable(&path))?;
+    check_study(&study).with_context(|| unusable(&path))?;
+    Ok(study)
+}
+
+fn check_study(study: &Study) -> Result<()> {
+    let Study { identity, classes, dev_pictures, commonest_class, test_pictures, photos, .. } = study;
+    let network = check_settings(&identity.settings).context("identity.settings")?;
+    check_classes(classes, network.classes())?;
+    for (field, text) in [("identity.program", &identity.program), ("identity.data", &identity.data)] {
+        ensure!(!text.is_empty(), "{field} is empty");
+    }
+    within("dev_pictures", *dev_pictures, identity.settings.folds..=MOST_PICTURES)?;
+    within("commonest_class", *commonest_class, dev_pictures.div_ceil(classes.len())..=*dev_pictures)
+        .context("by dev_pictures")?;
+    within("test_pictures", *test_pictures, 1..=MOST_PICTURES)?;
+    within("duplicates", study.duplicates, 0..=MOST_PICTURES)?;
+    within("contradictory", study.contradictory, 0..=MOST_PICTURES)?;
+    within("rejected", study.rejected, 0..=MOST_PICTURES)?;
+    check_folder("photos", photos.as_deref(), classes)?;
+    check_folders(&study.folders, photos.is_some())
+}
+
+/// Checks the settings of a study, and makes the network with the most blocks that it trains.
+///
+/// # Errors
+/// The first that cannot be.
+pub fn check_settings(settings: &Settings) -> Result<nn::Network> {
+    let Settings { ladder, depths, folds, repeats, margin, training, .. } = settings;
+    ensure!(training.init.is_none(), "init: expected of no study, whose networks start from random weights");
+    within("folds", *folds, 2..=100)?;
+    within("repeats", *repeats, 1..=100)?;
+    ensure!(*margin > 0.0 && *margin <= 100.0, "margin is {margin}: expected more than 0 and at most 100");
+    if *ladder == Ladder::Truncate {
+        let all = training.model.blocks().context("model")?;
+        let fit = depths.len() >= 2 && depths.is_sorted_by(|a, b| a < b) && depths.iter().all(|depth| *depth > 0);
+        ensure!(fit, "depths is {depths:?}: expected at least two numbers of blocks, ascending");
+        ensure!(
+            depths.iter().all(|&depth| depth <= all),
+            "depths is {depths:?}: by model.channels or model.layers there are {all} blocks"
+        );
+    }
+    let network = check_training(&settings.reference().context("model")?)?;
+    settings.rungs()?;
+    Ok(network)
+}
+
+/// Reads a unit's result, if it has one.
+///
+/// # Errors
+/// When the file cannot be used, or was made of other data, with other settings or by other code: both name the file.
+pub fn unit(folder: &Path, identity: &Identity, unit: &Unit) -> Result<Option<UnitResult>> {
+    let path = folder.join(unit.file());
+    let shown = path.display();
+    let bytes = match fs::read(&path) {
+        // Not a directory: --out lies below a file, which is told where the folder is made.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        bytes => bytes.with_context(|| format!("{shown}: cannot be read"))?,
+    };
+    let unusable = || format!("{}; {REMEDY}", unusable(&path));
+    let result: UnitResult = parsed(&bytes).with_context(unusable)?;
+    let differences = identity.differences(&result.identity);
+    if !differences.is_empty() {
+        bail!("{shown}: belongs to another study, in which {}; {REMEDY}", differences.join("; "));
+    }
+    let differences = super::differences("unit", &result.unit, unit).join("; ");
+    ensure!(differences.is_empty(), "{shown}: holds another unit than its name says: {differences}; {REMEDY}");
+    check_unit(&result).with_context(unusable)?;
+    Ok(Some(result))
+}
+
+fn check_unit(result: &UnitResult) -> Result<()> {
+    let UnitResult { identity, unit, seed, learned_from, train_loss, seconds, scores, .. } = result;
+    let training = &identity.settings.training;
+    equal("seed", *seed, unit_seed(training.seed, unit.repeat, unit.fold))?;
+    within("learned_from", *learned_from, 1..=MOST_PICTURES)?;
+    equal("the number of train_loss", train_loss.len(), training.epochs)?;
+    train_loss.iter().try_for_each(|&loss| amount("train_loss", loss))?;
+    amount("seconds", *seconds)?;
+    check_scores(scores).context("scores")
+}
+
+/// Checks that a unit learned from all pictures of its study but those that it scored.
+pub fn check_counts(result: &UnitResult, study: &Study) -> Result<()> {
+    let scored = result.scores.pictures.len();
+    let all = result.learned_from.saturating_add(scored);
+    let check = || {
+        equal("learned_from and the number of scores.pictures together", all, study.dev_pictures)
+            .with_context(|| format!("by dev_pictures of {STUDY_FILE}"))
+    };
+    check().with_context(|| format!("{}; {REMEDY}", unusable(Path::new(&result.unit.file()))))
+}
+
+fn check_scores(scores: &Scores) -> Result<()> {
+    let Scores { wrong, log_loss, pictures, correct, losses } = scores;
+    within("the number of pictures", pictures.len(), 1..=MOST_PICTURES)?;
+    let distinct = pictures.is_sorted_by(|a, b| a < b) && pictures.iter().all(|&picture| picture < MOST_PICTURES);
+    ensure!(distinct, "pictures: expected the numbers of pictures, ascending");
+    let counts = [pictures.len(), correct.len(), losses.len()];
+    ensure!(counts == [counts[0]; 3], "pictures, correct and losses are {counts:?}: expected as many of each");
+    equal("wrong", *wrong, correct.iter().filter(|correct| !**correct).count()).context("by correct")?;
+    losses.iter().try_for_each(|&loss| amount("losses", loss))?;
+    follows("log_loss", *log_loss, (mean(losses), "losses"))
+}
+
+/// Reads the weights of a network of a study, if its file is there.
+///
+/// # Errors
+/// When the file is broken or holds another network's weights.
+pub fn weights(path: &Path, expected: &Meta) -> Result<Option<Checkpoint>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let read = || -> Result<Checkpoint> {
+        let found = Meta::from_bytes(&bytes)?;
+        ensure!(found.made_by.is_some(), "made_by is missing: it is not known which study it belongs to");
+        let differences = super::differences("", &found, expected);
+        ensure!(differences.is_empty(), "it holds another network: {}", differences.join("; "));
+        Ok(Checkpoint::from_bytes(&bytes)?)
+    };
+    read().map(Some).with_context(|| format!("{}; {REMEDY}", unusable(path)))
+}
+
+/// Reads what a study has found, with this version or an older one.
+///
+/// # Errors
+/// When it is not finished, its file cannot be used, or it accepts a network that this version would not.
+pub fn findings(folder: &Path) -> Result<Findings> {
+    let path = folder.join(DEPTH_FILE);
+    let findings: Findings = json(&path)?;
+    let check = || -> Result<()> {
+        // The answer may have been copied without its study.
+        if folder.join(STUDY_FILE).exists() {
+            let differences = super::differences("study", &findings.study, &study(folder)?);
+            ensure!(differences.is_empty(), "it is about another study than {STUDY_FILE}: {}", differences.join("; "));
+        }
+        check_findings(&findings)
+    };
+    check().with_context(|| unusable(&path))?;
+    Ok(findings.upgraded())
+}
+
+fn check_findings(findings: &Findings) -> Result<()> {
+    let Findings { study, reference, answer, conclusive, chance_error, words, level, rungs, one_standard_error } =
+        findings;
+    check_study(study).context("study")?;
+    ensure!(!words.is_empty(), "words is empty");
+    equal("level", *level, LEVEL)?;
+    follows("chance_error", *chance_error, (study.chance_error(), "study.commonest_class"))?;
+    let expected = study.identity.settings.rungs()?;
+    equal("the number of rungs", rungs.len(), expected.len())?;
+    for (index, (row, rung)) in rungs.iter().zip(&expected).enumerate() {
+        check_row(row, rung, &rungs[0], findings).with_context(|| format!("rungs[{index}]"))?;
+        let decision = row.comparison.as_ref().map(|comparison| comparison.decision);
+        let concluded = decision.is_none_or(|decision| (decision == Decision::Inconclusive) != *conclusive);
+        ensure!(concluded, "conclusive is {conclusive}: rungs[{index}].comparison.decision says otherwise");
+    }
+    equal("reference", reference, &expected[0].name)?;
+    let found = rungs.iter().find(|rung| rung.name == *answer);
+    let decision = found.and_then(|rung| rung.comparison.as_ref()).map(|comparison| comparison.decision);
+    let found = answer == reference || decision == Some(Decision::Sufficient);
+    ensure!(found, "answer is {answer:?}: expected the reference or a rung that is sufficient");
+    let ruled = *conclusive && study.identity.settings.ladder == Ladder::Truncate;
+    ensure!(
+        ruled || one_standard_error.is_none(),
+        "one_standard_error: expected where depths are compared conclusively alone"
+    );
+    one_standard_error.as_ref().map_or(Ok(()), |rule| check_rule(rule, &expected).context("one_standard_error"))
+}
+
+fn check_row(row: &Row, rung: &Rung, reference: &Row, findings: &Findings) -> Result<()> {
+    let Settings { folds, repeats, training, .. } = &findings.study.identity.settings;
+    let last = rung.network.last_block();
+    equal("name", &row.name, &rung.name)?;
+    equal("blocks", row.blocks, rung.blocks())?;
+    ensure!(row.left_out == rung.left_out, "left_out is {:?}: expected {:?}", row.left_out, rung.left_out);
+    equal("parameters", row.parameters, rung.network.parameter_count())?;
+    equal("receptive_field", row.receptive_field, last.receptive_field)?;
+    equal("last_map", row.last_map, last.output[1])?;
+    equal("the number of errors", row.errors.len(), folds * if row.stopped_early { 1 } else { *repeats })
+        .context("by stopped_early")?;
+    row.errors.iter().try_for_each(|&error| percent("errors", error))?;
+    if !row.train_loss.is_empty() {
+        equal("the number of train_loss", row.train_loss.len(), training.epochs)?;
+    }
+    row.train_loss.iter().try_for_each(|&loss| amount("train_loss", loss))?;
+    ensure!(
+        row.comparison.is_none() == (row.name == reference.name),
+        "comparison: expected for all but the first rung"
+    );
+    if let Some(comparison) = &row.comparison {
+        check_differences(comparison, row, reference).context("comparison")?;
+    }
+    if row.stopped_early {
+        let accepted = row.comparison.as_ref().is_some_and(|comparison| comparison.decision == Decision::Sufficient);
+        ensure!(!accepted, "comparison: decision is sufficient: not by stopped_early");
+        // Older versions have estimates here, which are not used.
+        return Ok(());
+    }
+    let estimate = row.estimate.context("mean_error, error_interval or log_loss: missing or no number")?;
+    follows("mean_error", estimate.mean_error, (mean(&row.errors), "errors"))?;
+    interval("error_interval", estimate.error_interval)?;
+    amount("log_loss", estimate.log_loss)?;
+    let Some(comparison) = &row.comparison else { return Ok(()) };
+    check_estimate(comparison).context("comparison")?;
+    ensure!(
+        comparison.decision != Decision::Sufficient || estimate.error_interval.1 < findings.chance_error,
+        "comparison: decision is sufficient for a network whose error_interval does not show it to beat always naming the \
+         commonest class; an older version did not ask for that. Make the study anew in a new folder"
+    );
+    Ok(())
+}
+
+fn check_differences(comparison: &Comparison, row: &Row, reference: &Row) -> Result<()> {
+    equal("the number of differences", comparison.differences.len(), row.errors.len())?;
+    let errors = row.errors.iter().zip(&reference.errors);
+    for (&difference, (own, other)) in comparison.differences.iter().zip(errors) {
+        follows("differences", difference, (own - other, "errors"))?;
+    }
+    Ok(())
+}
+
+fn check_estimate(comparison: &Comparison) -> Result<()> {
+    let Comparison { differences, estimate, decision } = comparison;
+    let estimate = estimate
+        .context("mean, standard_error, upper_bound, p_sufficient, interval or p_difference: missing or no number")?;
+    follows("mean", estimate.mean, (mean(differences), "differences"))?;
+    amount("standard_error", estimate.standard_error)?;
+    number("upper_bound", estimate.upper_bound)?;
+    interval("interval", estimate.interval)?;
+    share("p_sufficient", estimate.p_sufficient)?;
+    share("p_difference", estimate.p_difference)?;
+    let passed = *decision != Decision::Sufficient || estimate.p_sufficient < 1.0 - LEVEL;
+    ensure!(passed, "decision is {decision}: not by p_sufficient");
+    Ok(())
+}
+
+fn check_rule(rule: &OneStandardError, rungs: &[Rung]) -> Result<()> {
+    let known = |name: &str| rungs.iter().any(|rung| rung.name == name);
+    ensure!(known(&rule.choice), "choice is {:?}: expected the name of a rung", rule.choice);
+    ensure!(known(&rule.best), "best is {:?}: expected the name of a rung", rule.best);
+    number("threshold", rule.threshold)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The look at the test set that a study's folder records, if there was one.
+///
+/// # Errors
+/// When the file cannot be used or belongs to another study. It is not to be removed: the test set has been seen.
+pub fn test_look(folder: &Path, study: &Study) -> Result<Option<TestLook>> {
+    let path = folder.join(TEST_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let look: TestLook = json(&path)?;
+    let differences = study.identity.differences(&look.study.identity);
+    let shown = path.display();
+    ensure!(differences.is_empty(), "{shown}: belongs to another study, in which {}", differences.join("; "));
+    let differences = super::differences("study", &look.study, study);
+    ensure!(differences.is_empty(), "{}: {}", unusable(&path), differences.join("; "));
+    check_look(&look, study).with_context(|| unusable(&path))?;
+    Ok(Some(look))
+}
+
+fn check_look(look: &TestLook, study: &Study) -> Result<()> {
+    let rungs = study.identity.settings.rungs()?;
+    let known = |name: &str| rungs.iter().any(|rung| rung.name == name);
+    ensure!(known(&look.chosen), "chosen is {:?}: expected the name of a rung", look.chosen);
+    equal("reference", &look.reference, &rungs[0].name)?;
+    equal("pictures", look.pictures, study.test_pictures)?;
+    let compared = look.chosen != look.reference;
+    equal("the number of networks", look.networks.len(), REFITS * if compared { 2 } else { 1 })?;
+    for (index, network) in look.networks.iter().enumerate() {
+        let of = network.rung == look.chosen || network.rung == look.reference;
+        ensure!(of, "networks[{index}].rung is {:?}: expected the chosen one or the reference", network.rung);
+        check_tested(network, look.pictures).with_context(|| format!("networks[{index}]"))?;
+    }
+    equal("the number of comparisons", look.comparisons.len(), if compared { REFITS } else { 0 })?;
+    for (index, pair) in look.comparisons.iter().enumerate() {
+        check_pair(pair, look.pictures).with_context(|| format!("comparisons[{index}]"))?;
+    }
+    Ok(())
+}
+
+fn check_tested(network: &Network, pictures: usize) -> Result<()> {
+    within("refit", network.refit, 1..=REFITS)?;
+    check_scores(&network.scores).context("scores")?;
+    equal("the number of scores.pictures", network.scores.pictures.len(), pictures)?;
+    follows("error", network.error, (network.scores.error(), "scores"))?;
+    interval("error_interval", network.error_interval)?;
+    share("calibration_error", network.calibration_error)
+}
+
+fn check_pair(pair: &Pair, pictures: usize) -> Result<()> {
+    within("refit", pair.refit, 1..=REFITS)?;
+    within("only_chosen_right", pair.only_chosen_right, 0..=pictures)?;
+    within("only_reference_right", pair.only_reference_right, 0..=pictures - pair.only_chosen_right)?;
+    share("mid_p", pair.mid_p)
+}

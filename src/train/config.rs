@@ -1,0 +1,143 @@
+//! What a run is told, every choice made.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::{Recipe, Schedule};
+use crate::data::folder::Choices;
+use crate::nn::{Architecture, Optimizer};
+use crate::reading;
+
+/// What `train` is to do, every choice made: `config.json` of the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Tells the run from every other one, such as one of the same settings and seed: its weights and tables name it. None in
+    /// runs of older versions, and before there is a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The data folder, from the root on, or none for drawn pictures.
+    pub data: Option<String>,
+    /// How its folders are read, where that was said.
+    #[serde(flatten)]
+    pub folders: Folders,
+    /// Share of each class set aside for validation, if it was.
+    pub val_share: Option<f64>,
+    /// Names of the classes, in the order of the logits.
+    pub classes: Vec<String>,
+    /// Pictures to train on.
+    pub train_pictures: usize,
+    /// Pictures to validate on.
+    pub val_pictures: usize,
+    /// How many of them each class has; empty in runs of older versions.
+    #[serde(default)]
+    pub val_of_class: Vec<usize>,
+    /// SHA-256 of the list of the validation photos; none for drawn pictures, and in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_list: Option<String>,
+    /// The network and how it is trained.
+    #[serde(flatten, deserialize_with = "reading::flattened")]
+    pub training: Training,
+}
+
+/// How a network is built and trained: what `train` and `depth` are both told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// The network.
+    pub model: Architecture,
+    /// The file that listed its layers, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_file: Option<String>,
+    /// Pictures a training step.
+    pub batch: usize,
+    /// Passes over the training pictures.
+    pub epochs: usize,
+    /// Name of the optimiser.
+    pub optimizer: OptimizerName,
+    /// Learning rate of the first step.
+    pub lr: f64,
+    /// Momentum, of SGD.
+    pub momentum: Option<f32>,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Whether training pictures are flipped.
+    pub augment: bool,
+    /// Decides all that is random.
+    pub seed: u64,
+    /// The file of weights that training goes on from, from the root on. None where it starts from random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// Blocks that stay as they are in that file.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub freeze: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl Training {
+    /// How to train, with a seed that may be another than [`Training::seed`].
+    pub fn recipe(&self, schedule: Schedule, seed: u64) -> Recipe {
+        let weight_decay = self.weight_decay;
+        Recipe {
+            optimizer: match self.optimizer {
+                OptimizerName::Adam => Optimizer::Adam { weight_decay },
+                OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum.unwrap_or_default(), weight_decay },
+            },
+            lr: self.lr,
+            schedule,
+            seed,
+            augment: self.augment,
+        }
+    }
+}
+
+/// Names of the optimisers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerName {
+    /// Adam with PyTorch's defaults.
+    Adam,
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+}
+
+/// What was said of the data folder where it does not speak for itself, as a run or a study records it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Folders {
+    /// The folder of the validation images, `--val`: its path below the data folder, or from the root on where it lies
+    /// elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val: Option<String>,
+    /// `--class-level`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_level: Option<u8>,
+}
+
+impl Folders {
+    /// The same, of a data folder that may have moved.
+    pub fn choices(&self, data: &Path) -> Choices {
+        Choices { val: self.val.as_ref().map(|val| data.join(val)), class_level: self.class_level.map(usize::from) }
+    }
+}
+
+/// Which of a run's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// Those of the epoch with the highest validation accuracy.
+    Best,
+    /// Those of the last epoch.
+    Last,
+}
+
+impl Which {
+    /// Name of their file in the run's folder.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Best => "best.safetensors",
+            Self::Last => "last.safetensors",
+        }
+    }
+}

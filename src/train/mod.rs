@@ -1,0 +1,379 @@
+//! Training: the step, the epoch, the evaluation.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::data::loader::{Batch, Flips, MOST_LOADERS, shuffled, with_batches};
+use crate::data::{Pictures, Rejected, threads};
+use crate::gpu::{Gpu, Plan};
+use crate::nn::checkpoint::{Checkpoint, Weights};
+use crate::nn::layout::padded;
+use crate::nn::{Metrics, Mode, Model, Network, Optimizer};
+
+pub mod environment;
+pub mod predictions;
+pub mod run_dir;
+pub mod standing;
+
+mod config;
+mod ranges;
+mod run;
+
+pub use config::{Config, Folders, OptimizerName, Training, Which};
+pub use ranges::{OutOfRange, check_batch, check_recipe, check_val_share};
+pub(crate) use ranges::{check_classes, check_folder, check_folders, check_training};
+pub use run::{Origin, Run};
+pub(crate) use run::{REMEDY, VALIDATION, check_weights, digest_of_list};
+
+use predictions::{Prediction, predict};
+
+/// What is said where images have vanished while they were needed.
+const NONE_READABLE: &str = "none of the images can be read any more: is the --data folder still there?";
+
+/// How a network is trained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recipe {
+    /// How the weights move.
+    pub optimizer: Optimizer,
+    /// How far, at most.
+    pub lr: f64,
+    /// How that changes over the epochs.
+    pub schedule: Schedule,
+    /// Decides order, flips and dropout masks.
+    pub seed: u64,
+    /// Whether training pictures are flipped left to right at random.
+    pub augment: bool,
+}
+
+/// How the learning rate changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// It stays as it is.
+    Constant,
+    /// It falls to zero along half a cosine: `lr * (1 + cos(pi t)) / 2`, where t runs from 0 at the first step to 1 after
+    /// the last of so many epochs. Formula: I. Loshchilov and F. Hutter, ICLR 2017, equation 5, without restarts.
+    Cosine {
+        /// Epochs until zero.
+        epochs: usize,
+    },
+}
+
+impl Schedule {
+    /// What the learning rate is multiplied by after so many epochs, which need not be whole.
+    fn factor(self, epochs_done: f64) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::Cosine { epochs } => (1.0 + (std::f64::consts::PI * epochs_done / epochs as f64).cos()) / 2.0,
+        }
+    }
+}
+
+/// One epoch's line in `metrics.jsonl` and `metrics.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
+    /// Mean loss of the training pictures while the weights moved: in training mode, dropout on.
+    pub train_loss: f64,
+    /// Share of training pictures that were right, measured likewise.
+    pub train_acc: f64,
+    /// Mean loss of the validation pictures after the epoch, in evaluation mode.
+    pub val_loss: f64,
+    /// Share of validation pictures that are right, measured likewise.
+    pub val_acc: f64,
+    /// Training pictures a second, loading included.
+    pub images_per_s: f64,
+    /// Seconds for the epoch's training, loading included.
+    pub train_seconds: f64,
+    /// Seconds for its evaluation, loading included.
+    pub val_seconds: f64,
+    /// Validation images that could be read in this epoch. Runs of older versions do not say.
+    pub val_images: Option<usize>,
+}
+
+/// How far an epoch or an evaluation has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Pictures submitted so far.
+    pub pictures: usize,
+    /// Loss and accuracy so far, now and then.
+    pub metrics: Option<Metrics>,
+}
+
+/// How often the metrics are read within an epoch. Reading makes the processor wait for the device.
+const METRICS_EVERY: Duration = Duration::from_secs(1);
+/// Steps that may wait on the device, so that uploads do not pile up in memory.
+const STEPS_AHEAD: usize = 2;
+
+/// A model in training, with its plans.
+pub struct Trainer<'a> {
+    gpu: &'a Gpu,
+    model: &'a Model,
+    recipe: Recipe,
+    training_step: Plan,
+    evaluation: Plan,
+    steps: u32,
+}
+
+impl<'a> Trainer<'a> {
+    /// Prepares to train `model` from `weights`. Kernels are compiled first; `compiling(done, all)` is told of it.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn new(
+        gpu: &'a Gpu,
+        model: &'a Model,
+        weights: &Weights,
+        recipe: Recipe,
+        compiling: impl FnMut(usize, usize),
+    ) -> Result<Self> {
+        let training_step = model.training_step(gpu, &recipe.optimizer);
+        let mut evaluation = model.forward(gpu, Mode::Eval);
+        evaluation.extend(model.loss(gpu));
+        model.set_live(gpu, model.batch());
+        training_step.compile(gpu, compiling)?;
+        model.load(gpu, weights);
+        Ok(Self { gpu, model, recipe, training_step, evaluation, steps: 0 })
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        self.model.network()
+    }
+
+    /// Starts over from other weights, with all kernels as they are. What follows is what a new trainer would do.
+    ///
+    /// # Panics
+    /// When the optimiser is another one: it is part of the kernels.
+    pub fn restart(&mut self, weights: &Weights, recipe: Recipe) {
+        assert!(recipe.optimizer == self.recipe.optimizer, "the kernels are made for {:?}", self.recipe.optimizer);
+        self.model.load(self.gpu, weights);
+        self.recipe = recipe;
+        self.steps = 0;
+    }
+
+    /// Trains on all pictures once, in a new order. Epochs count from 1. Returns the metrics in training mode, and the pictures that had become
+    /// unreadable.
+    ///
+    /// # Errors
+    /// When the device failed or the loss is no longer finite.
+    pub fn train(
+        &mut self,
+        pictures: &dyn Pictures,
+        epoch: usize,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Metrics, Vec<Rejected>)> {
+        let Recipe { optimizer, lr, schedule, seed, augment } = self.recipe;
+        let mut order = shuffled(pictures.len(), seed, epoch as u64);
+        let rest = order.len() % self.model.batch();
+        if rest < self.model.network().least_batch() {
+            // Batch norm cannot learn from what is left, so it sits this epoch out; the next one has another order.
+            order.truncate(order.len() - rest);
+        }
+        let flips = augment.then_some(Flips { seed, epoch: epoch as u64 });
+        let (gpu, model, plan, steps) = (self.gpu, self.model, &self.training_step, &mut self.steps);
+        let steps_an_epoch = order.len().div_ceil(model.batch()) as f64;
+        let mut steps_done = 0.0;
+        let mut submit = |batch: &Batch| {
+            *steps += 1;
+            let lr = lr * schedule.factor((epoch - 1) as f64 + steps_done / steps_an_epoch);
+            steps_done += 1.0;
+            model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, *steps);
+            plan.submit(gpu)
+        };
+        let (metrics, rejected) = run(gpu, model, pictures, &order, flips, &mut submit, progress)?;
+        ensure!(metrics.broken == 0, "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr})");
+        Ok((metrics, rejected))
+    }
+
+    /// Judges the model on all pictures, in evaluation mode. Returns the pictures that had become unreadable as well.
+    ///
+    /// # Errors
+    /// When the device failed or the loss is not finite.
+    pub fn evaluate(
+        &self,
+        pictures: &dyn Pictures,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Metrics, Vec<Rejected>)> {
+        let order: Vec<usize> = (0..pictures.len()).collect();
+        let mut submit = |batch: &Batch| {
+            self.model.set_live(self.gpu, batch.indices.len());
+            self.evaluation.submit(self.gpu)
+        };
+        let (metrics, rejected) = run(self.gpu, self.model, pictures, &order, None, &mut submit, progress)?;
+        ensure!(metrics.broken == 0, "the validation loss is not a finite number: lower --lr (now {})", self.recipe.lr);
+        Ok((metrics, rejected))
+    }
+
+    /// Judges other weights as [`Trainer::evaluate`] does. Training then goes on as if nothing had been.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn evaluate_others(
+        &self,
+        weights: &Weights,
+        pictures: &dyn Pictures,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Metrics, Vec<Rejected>)> {
+        let own = self.weights()?;
+        self.model.exchange(self.gpu, weights);
+        let judged = self.evaluate(pictures, progress);
+        self.model.exchange(self.gpu, &own);
+        judged
+    }
+
+    /// The logits of all pictures in evaluation mode, (pictures, classes), in their order.
+    ///
+    /// # Errors
+    /// When the device failed, a picture cannot be read any more, or a logit is not finite.
+    pub fn logits(&self, pictures: &dyn Pictures, progress: &mut dyn FnMut(Progress)) -> Result<Vec<f32>> {
+        let (predictions, rejected) = self.predict(pictures, progress)?;
+        check_all_read(&rejected)?;
+        Ok(predictions.into_iter().flat_map(|prediction| prediction.logits).collect())
+    }
+
+    /// What the model says of all pictures in evaluation mode, in their order. Returns the pictures that had become unreadable as
+    /// well.
+    ///
+    /// # Errors
+    /// When the device failed, or a logit is not finite.
+    pub fn predict(
+        &self,
+        pictures: &dyn Pictures,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
+        let (gpu, model, classes) = (self.gpu, self.model, self.model.network().classes());
+        let mut done = 0;
+        let (predictions, rejected) = predict(pictures, model.batch(), |batch| {
+            model.set_batch(gpu, &batch.images, &batch.labels);
+            model.set_live(gpu, batch.indices.len());
+            self.evaluation.submit(gpu)?;
+            let padded_rows: Vec<f32> = pollster::block_on(model.logits().read(gpu))?;
+            done += batch.indices.len();
+            progress(Progress { pictures: done, metrics: None });
+            Ok(padded_rows.chunks_exact(padded(classes)).map(|row| row[..classes].to_vec()).collect())
+        })?;
+        ensure!(!predictions.is_empty(), NONE_READABLE);
+        let finite = predictions.iter().flat_map(|prediction| &prediction.logits).all(|logit| logit.is_finite());
+        ensure!(finite, "the network's outputs are not finite numbers: lower --lr (now {})", self.recipe.lr);
+        Ok((predictions, rejected))
+    }
+
+    /// The weights as they are now.
+    ///
+    /// # Errors
+    /// When the device failed or a weight is not finite, which the loss need not show: ReLU may swallow it.
+    pub fn weights(&self) -> Result<Weights> {
+        let weights = pollster::block_on(self.model.weights(self.gpu, self.steps.into()))?;
+        for (name, values) in &weights.tensors {
+            let finite = values.iter().all(|value| value.is_finite());
+            ensure!(finite, "the weights {name} are no longer finite numbers: lower --lr (now {})", self.recipe.lr);
+        }
+        Ok(weights)
+    }
+}
+
+/// The best epoch so far.
+pub struct Best {
+    /// How it did on the validation images.
+    pub val: Metrics,
+    /// Those that could not be read then.
+    pub lost: BTreeSet<String>,
+    /// Its weights.
+    pub checkpoint: Checkpoint,
+}
+
+impl Best {
+    /// Whether a later epoch, whose weights the trainer has, did better: more of the same images right, or as many with a lower
+    /// loss. Where images have come or gone since, the earlier weights are judged anew on those that are there now; if the
+    /// images change once more meanwhile, nothing is shown and the earlier epoch stays.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn is_beaten_by(
+        &mut self,
+        val: &Metrics,
+        lost: &BTreeSet<String>,
+        trainer: &Trainer<'_>,
+        images: &dyn Pictures,
+    ) -> Result<bool> {
+        if self.lost != *lost {
+            let (again, lost_now) = trainer.evaluate_others(&self.checkpoint.weights, images, &mut |_| {})?;
+            self.val = again;
+            self.lost = lost_now.into_iter().map(|lost| lost.file).collect();
+        }
+        let rank = |metrics: &Metrics| (metrics.correct, -metrics.loss_sum);
+        Ok(self.lost == *lost && rank(val) > rank(&self.val))
+    }
+}
+
+/// For work whose result would be another one without some of its pictures.
+///
+/// # Errors
+/// When a picture could not be read.
+pub fn check_all_read(rejected: &[Rejected]) -> Result<()> {
+    if let [Rejected { file, reason }, ..] = rejected {
+        bail!("{file} {reason}, though it could be read before: restore it and run this again");
+    }
+    Ok(())
+}
+
+/// Feeds the pictures to the device in batches, `STEPS_AHEAD` of what it has finished.
+fn run(
+    gpu: &Gpu,
+    model: &Model,
+    pictures: &dyn Pictures,
+    order: &[usize],
+    flips: Option<Flips>,
+    submit: &mut dyn FnMut(&Batch) -> Result<wgpu::SubmissionIndex, crate::gpu::GpuError>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Metrics, Vec<Rejected>)> {
+    model.clear_metrics(gpu);
+    let metrics = || pollster::block_on(model.metrics(gpu));
+    let mut rejected = Vec::new();
+    let mut submitted = 0;
+    with_batches(pictures, order, model.batch(), flips, threads().min(MOST_LOADERS), |batches| {
+        let mut in_flight = VecDeque::new();
+        let mut last_read = Instant::now();
+        while let Some(mut batch) = batches.next() {
+            rejected.append(&mut batch.rejected);
+            if batch.indices.is_empty() {
+                continue;
+            }
+            if in_flight.len() == STEPS_AHEAD {
+                gpu.wait(in_flight.pop_front())?;
+            }
+            model.set_batch(gpu, &batch.images, &batch.labels);
+            in_flight.push_back(submit(&batch)?);
+            submitted += batch.indices.len();
+            batches.recycle(batch);
+            let due = last_read.elapsed() >= METRICS_EVERY;
+            progress(Progress { pictures: submitted, metrics: if due { Some(metrics()?) } else { None } });
+            if due {
+                last_read = Instant::now();
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    ensure!(submitted > 0, NONE_READABLE);
+    Ok((metrics()?, rejected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cosine_falls_from_one_to_zero() {
+        let cosine = Schedule::Cosine { epochs: 4 };
+        for (done, factor) in
+            [(0.0, 1.0), (1.0, 0.853_553_390_593_273_8), (2.0, 0.5), (3.0, 0.146_446_609_406_726_2), (4.0, 0.0)]
+        {
+            assert!((cosine.factor(done) - factor).abs() < 1e-15, "after {done} epochs: {}", cosine.factor(done));
+            assert_eq!(Schedule::Constant.factor(done), 1.0);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What a network says of labelled images, image by image.
+
+use anyhow::Result;
+
+use crate::data::loader::{Batch, MOST_LOADERS, with_batches};
+use crate::data::{Pictures, Rejected, threads};
+use crate::stats;
+use crate::train::run_dir::RunDir;
+
+/// The run's table of its validation images and what its best weights say of them.
+pub const PREDICTIONS: &str = "predictions.csv";
+
+/// What a network says of one labelled image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Number of the image in its set.
+    pub index: usize,
+    /// Its class.
+    pub truth: usize,
+    /// A logit for each class.
+    pub logits: Vec<f32>,
+}
+
+impl Prediction {
+    /// The most probable class; of equal ones the first.
+    pub fn predicted(&self) -> usize {
+        stats::argmax(&self.logits)
+    }
+
+    /// Minus the natural logarithm of the probability of the image's class.
+    pub fn loss(&self) -> f64 {
+        stats::log_loss(&self.logits, &[self.truth])
+    }
+}
+
+/// What a network says of all images that can still be read, in their order, and those that cannot. They come in batches of up to
+/// `batch`; `logits` gets each and gives a row for each image of it.
+///
+/// # Errors
+/// What `logits` reports.
+pub fn predict(
+    pictures: &dyn Pictures,
+    batch: usize,
+    mut logits: impl FnMut(&Batch) -> Result<Vec<Vec<f32>>>,
+) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
+    let order: Vec<usize> = (0..pictures.len()).collect();
+    let (mut predictions, mut rejected) = (Vec::with_capacity(order.len()), Vec::new());
+    with_batches(pictures, &order, batch, None, threads().min(MOST_LOADERS), |batches| -> Result<()> {
+        while let Some(mut batch) = batches.next() {
+            rejected.append(&mut batch.rejected);
+            if !batch.indices.is_empty() {
+                let said = batch.indices.iter().zip(logits(&batch)?);
+                let prediction =
+                    |(&index, logits): (&usize, _)| Prediction { index, truth: pictures.label(index) as usize, logits };
+                predictions.extend(said.map(prediction));
+            }
+            batches.recycle(batch);
+        }
+        Ok(())
+    })?;
+    Ok((predictions, rejected))
+}
+
+/// Counts of images, by class and then by predicted class.
+pub fn confusion(predictions: &[Prediction], classes: usize) -> Vec<Vec<usize>> {
+    let mut confusion = vec![vec![0; classes]; classes];
+    for prediction in predictions {
+        confusion[prediction.truth][prediction.predicted()] += 1;
+    }
+    confusion
+}
+
+/// Writes [`PREDICTIONS`]: a row an image with its name, its class, the predicted class, a probability for each class, and the
+/// loss. `pictures` is the set that was predicted.
+///
+/// # Errors
+/// When the table cannot be written.
+pub fn write(run: &RunDir, predictions: &[Prediction], pictures: &dyn Pictures, classes: &[String]) -> Result<()> {
+    run.write_table(PREDICTIONS, |table| fill(table, predictions, |index| pictures.name(index), classes))
+}
+
+fn fill(
+    table: &mut csv::Writer<Vec<u8>>,
+    predictions: &[Prediction],
+    name: impl Fn(usize) -> String,
+    classes: &[String],
+) -> csv::Result<()> {
+    let probabilities = classes.iter().map(|class| format!("probability_{class}"));
+    let columns = ["file", "label", "predicted"].map(String::from).into_iter().chain(probabilities);
+    table.write_record(columns.chain(["loss".into()]))?;
+    for prediction in predictions {
+        let [label, predicted] = [prediction.truth, prediction.predicted()].map(|class| &classes[class]);
+        let probabilities = stats::probabilities(&prediction.logits);
+        table.serialize((name(prediction.index), label, predicted, probabilities, prediction.loss()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::data::drawn::DrawnPets;
+    use crate::data::prepare;
+    use crate::disk;
+
+    fn predictions() -> Vec<Prediction> {
+        let of = |index, truth, logits: [f32; 3]| Prediction { index, truth, logits: logits.to_vec() };
+        vec![of(0, 0, [1.0, 2.0, -1.0]), of(2, 2, [0.5, 0.5, 0.5]), of(3, 1, [-200.0, 0.0, 0.0])]
+    }
+
+    #[test]
+    fn every_image_has_a_row_that_reads_back() {
+        let classes = ["cat, \"tabby\"", "dog\nlarge", "=1+1"].map(String::from);
+        let name = |index| format!("a \"b\", {index}\n.jpg");
+        let bytes = disk::table(|table| fill(table, &predictions(), name, &classes)).unwrap();
+        let mut reader = csv::Reader::from_reader(&bytes[..]);
+        let header: Vec<String> = reader.headers().unwrap().iter().map(String::from).collect();
+        assert_eq!(header[..3], ["file", "label", "predicted"]);
+        assert_eq!(header[3..6], classes.clone().map(|class| format!("probability_{class}")));
+        assert_eq!(header[6..], ["loss"]);
+        let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+        assert_eq!(rows.len(), 3);
+        for (row, prediction) in rows.iter().zip(predictions()) {
+            assert_eq!(row[0], name(prediction.index));
+            assert_eq!([&row[1], &row[2]], [prediction.truth, prediction.predicted()].map(|class| &classes[class][..]));
+            let number = |column: usize| row[column].parse::<f64>().unwrap();
+            let probabilities: Vec<f64> = (3..6).map(number).collect();
+            assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{probabilities:?}");
+            assert!((number(6) + probabilities[prediction.truth].ln()).abs() < 1e-9, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_class_that_is_all_but_excluded_has_a_finite_loss() {
+        let certain = Prediction { index: 0, truth: 0, logits: vec![-2000.0, 0.0] };
+        assert_eq!((certain.loss(), certain.predicted()), (2000.0, 1));
+    }
+
+    /// Drawn images, of which every third has vanished.
+    struct Vanishing(DrawnPets);
+
+    impl Pictures for Vanishing {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn size(&self) -> u32 {
+            self.0.size()
+        }
+
+        fn label(&self, index: usize) -> u32 {
+            self.0.label(index)
+        }
+
+        fn name(&self, index: usize) -> String {
+            self.0.name(index)
+        }
+
+        fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
+            if index.is_multiple_of(3) { Err("is gone".into()) } else { self.0.pixels(index) }
+        }
+    }
+
+    #[test]
+    fn images_are_predicted_in_their_order_and_those_that_vanished_are_named() {
+        let images = Vanishing(DrawnPets::new(0, 0, 11, 8, 1 << 20));
+        for batch in [1, 3, 4, 32] {
+            // A row that tells the image by its first value.
+            let said = |batch: &Batch| {
+                let each = batch.images.len() / batch.labels.len();
+                Ok((0..batch.indices.len()).map(|at| vec![batch.images[each * at], 0.0]).collect())
+            };
+            let (predictions, rejected) = predict(&images, batch, said).unwrap();
+            let indices: Vec<usize> = predictions.iter().map(|prediction| prediction.index).collect();
+            assert_eq!(indices, [1, 2, 4, 5, 7, 8, 10], "batches of {batch}");
+            assert_eq!(rejected.len(), 4);
+            for Prediction { index, truth, logits } in predictions {
+                let mut expected = vec![0.0; 8 * 8 * 4];
+                prepare::to_tensor(&images.pixels(index).unwrap(), false, &mut expected);
+                assert_eq!((truth, logits[0]), (images.label(index) as usize, expected[0]));
+            }
+        }
+    }
+
+    #[test]
+    fn all_images_are_counted_once() {
+        assert_eq!(confusion(&predictions(), 3), [[0, 1, 0], [0, 1, 0], [1, 0, 0]]);
+        assert_eq!(confusion(&[], 2), [[0, 0], [0, 0]]);
+    }
+}

@@ -1,0 +1,165 @@
+//! The ranges of what a run or a study is told, whether it is typed or read.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+
+use crate::data::pets;
+use crate::nn::{Architecture, Network};
+use crate::reading::{MOST_PICTURES, equal, within};
+use crate::terminal::is_obeyed;
+use crate::train::{Config, Folders, OptimizerName, Training};
+
+/// A setting that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {value}: expected {expected}")]
+pub struct OutOfRange {
+    /// Its name in files.
+    pub field: &'static str,
+    /// What it is.
+    pub value: String,
+    /// What would be right.
+    pub expected: &'static str,
+}
+
+impl OutOfRange {
+    /// The same about what was typed.
+    pub fn typed(&self) -> Error {
+        anyhow!("--{} {}: expected {}", self.field.replace('_', "-"), self.value, self.expected)
+    }
+}
+
+fn check(good: bool, field: &'static str, value: impl Display, expected: &'static str) -> Result<(), OutOfRange> {
+    if good { Ok(()) } else { Err(OutOfRange { field, value: value.to_string(), expected }) }
+}
+
+/// Checks a count of pictures a step.
+///
+/// # Errors
+/// When it is out of its range.
+pub fn check_batch(batch: usize) -> Result<(), OutOfRange> {
+    check((1..=60_000).contains(&batch), "batch", batch, "1 to 60000")
+}
+
+/// Checks every number of how a network is trained, beside its geometry.
+///
+/// # Errors
+/// The first that is out of its range.
+pub fn check_recipe(training: &Training) -> Result<(), OutOfRange> {
+    let Training { lr, weight_decay, epochs, batch, .. } = *training;
+    let momentum = training.momentum.unwrap_or_default();
+    check((lr as f32).is_finite() && lr > 0.0, "lr", lr, "a number above 0, such as 0.001")?;
+    check((0.0..1.0).contains(&momentum), "momentum", momentum, "at least 0 and less than 1")?;
+    check(weight_decay.is_finite() && weight_decay >= 0.0, "weight_decay", weight_decay, "a number of at least 0")?;
+    check((1..=1_000_000).contains(&epochs), "epochs", epochs, "1 to 1000000")?;
+    check_batch(batch)
+}
+
+/// Checks the share of each class set aside for validation.
+///
+/// # Errors
+/// When it is out of its range.
+pub fn check_val_share(share: f64) -> Result<(), OutOfRange> {
+    check(share > 0.0 && share < 1.0, "val_share", share, "more than 0 and less than 1")
+}
+
+/// Checks how a network is built and trained, as a file tells.
+pub(crate) fn check_training(training: &Training) -> Result<Network> {
+    check_recipe(training)?;
+    let sgd = training.optimizer == OptimizerName::Sgd;
+    ensure!(sgd == training.momentum.is_some(), "momentum: expected with the optimizer sgd, and with no other");
+    let network = check_network(&training.model).context("model")?;
+    let least = network.least_batch();
+    ensure!(training.batch >= least, "batch {}: expected at least {least} for a map of 1 x 1", training.batch);
+    let init = training.init.as_ref().is_none_or(|init| !init.is_empty() && !init.contains('\0'));
+    ensure!(init, "init: expected the path of a file");
+    let blocks = if training.init.is_some() { network.blocks().len() } else { 0 };
+    within("freeze", training.freeze, 0..=blocks).context("by the blocks of model, with init alone")?;
+    Ok(network)
+}
+
+/// Checks a network for square colour pictures.
+fn check_network(architecture: &Architecture) -> Result<Network> {
+    let [channels, height, width] = architecture.input();
+    let fits = channels == 3 && height == width;
+    ensure!(fits, "input is {channels}, {height}, {width}: expected 3 and twice the side of the pictures");
+    Ok(architecture.build()?)
+}
+
+/// Checks the names of so many classes.
+pub(crate) fn check_classes(classes: &[String], expected: usize) -> Result<()> {
+    ensure!(classes.len() == expected, "classes: {} names for the {expected} classes of the model", classes.len());
+    ensure!(!classes.iter().any(String::is_empty), "classes: a name is empty");
+    if let Some(class) = classes.iter().find(|class| class.chars().any(is_obeyed)) {
+        bail!("classes: {class:?} has a character that is not shown");
+    }
+    let distinct: BTreeSet<&String> = classes.iter().collect();
+    ensure!(distinct.len() == classes.len(), "classes: two have the same name");
+    Ok(())
+}
+
+/// Checks the path of the folder of the photos of these classes, or none where the program draws.
+pub(crate) fn check_folder(field: &str, folder: Option<&str>, classes: &[String]) -> Result<()> {
+    match folder {
+        Some(folder) => {
+            ensure!(!folder.is_empty() && !folder.contains('\0'), "{field}: expected the path of a folder");
+            Ok(())
+        }
+        None => equal("classes", classes.join(", "), pets::CLASSES.join(", "))
+            .with_context(|| format!("{field} is null, as for drawn pictures")),
+    }
+}
+
+/// Checks `config.json`.
+pub(super) fn check_config(config: &Config) -> Result<Network> {
+    let Config {
+        id,
+        data,
+        folders,
+        val_share,
+        classes,
+        train_pictures,
+        val_pictures,
+        val_of_class,
+        val_list,
+        training,
+    } = config;
+    let network = check_training(training)?;
+    check_classes(classes, network.classes())?;
+    check_folders(folders, data.is_some())?;
+    val_share.map_or(Ok(()), check_val_share)?;
+    within("train_pictures", *train_pictures, 1..=MOST_PICTURES)?;
+    within("val_pictures", *val_pictures, 1..=MOST_PICTURES)?;
+    check_folder("data", data.as_deref(), classes)?;
+    ensure!(data.is_some() || val_share.is_none(), "val_share: expected only with data");
+    // Runs of older versions do not say how many validation images each class had.
+    if !val_of_class.is_empty() {
+        equal("the number of val_of_class", val_of_class.len(), classes.len())?;
+        let images = val_of_class.iter().fold(0usize, |sum, &images| sum.saturating_add(images));
+        equal("the sum of val_of_class", images, *val_pictures).context("by val_pictures")?;
+    }
+    // Nor do they have a name, or say what photos they were judged by.
+    id.as_deref().map_or(Ok(()), |id| hexadecimal("id", id, 32))?;
+    val_list.as_deref().map_or(Ok(()), |list| hexadecimal("val_list", list, 64))?;
+    ensure!(
+        val_list.is_some() == (id.is_some() && data.is_some()),
+        "val_list: expected where there are id and data, and nowhere else"
+    );
+    Ok(network)
+}
+
+/// Checks so many hexadecimal digits.
+pub(super) fn hexadecimal(field: &str, text: &str, digits: usize) -> Result<()> {
+    let good = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    ensure!(good, "{field} is {text:?}: expected {digits} hexadecimal digits");
+    Ok(())
+}
+
+/// Checks what was said of a data folder's folders.
+pub(crate) fn check_folders(Folders { val, class_level }: &Folders, photos: bool) -> Result<()> {
+    ensure!(photos || (val.is_none() && class_level.is_none()), "val, class_level: expected only with photos");
+    let path = val.as_ref().is_none_or(|val| !val.is_empty() && !val.contains('\0'));
+    ensure!(path, "val: expected the path of a folder");
+    class_level.map_or(Ok(()), |level| within("class_level", level, 0..=9))
+}

@@ -1,0 +1,573 @@
+//! The folder of a run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::ranges::{check_config, hexadecimal};
+use super::{Config, EpochRecord, Which};
+use crate::data::Rejected;
+use crate::data::names::legible;
+use crate::data::split;
+use crate::gpu::Kernels;
+use crate::nn::Network;
+use crate::nn::checkpoint::{Checkpoint, Meta};
+use crate::reading::{amount, differences, equal, json, parsed, share, table, unusable, within};
+use crate::train::environment::Environment;
+
+/// The run's list of its validation photos.
+pub(crate) const VALIDATION: &str = "validation.csv";
+/// How a run was made.
+const CONFIG: &str = "config.json";
+/// What helps where a file cannot be used that cannot be made again.
+pub(crate) const REMEDY: &str = "put the file back from a copy of the run, or train it anew";
+
+/// Which weights a result is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The run's id, in runs that have one.
+    pub run: Option<String>,
+    /// File of the weights, in the run's folder.
+    pub weights: String,
+    /// Their epoch.
+    pub epoch: usize,
+}
+
+impl Origin {
+    /// Those of a run's epoch.
+    pub fn new(run: &Run, which: Which, epoch: usize) -> Self {
+        Self { run: run.config().id.clone(), weights: which.file().into(), epoch }
+    }
+
+    /// The choice that their file is.
+    pub fn which(&self) -> Option<Which> {
+        [Which::Best, Which::Last].into_iter().find(|which| which.file() == self.weights)
+    }
+}
+
+/// A run that was made some time ago: its folder, and how it was made.
+#[derive(Clone, Debug)]
+pub struct Run {
+    folder: PathBuf,
+    config: Config,
+    network: Network,
+}
+
+impl Run {
+    /// Opens a run's folder: its `config.json` is read and checked, the other files when they are asked for.
+    ///
+    /// # Errors
+    /// When there is no such run, or its `config.json` cannot be used, with the remedy.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(CONFIG);
+        let config: Config = parsed(&read(folder, CONFIG)?).with_context(|| unusable(&path))?;
+        let network = check_config(&config).with_context(|| unusable(&path))?;
+        Ok(Self { folder: folder.to_path_buf(), config, network })
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// How it was made.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The side of the pictures that its network takes.
+    pub fn size(&self) -> u32 {
+        self.network.input()[1] as u32
+    }
+
+    /// The path of a file of its folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Its network with these weights.
+    ///
+    /// # Errors
+    /// When the file is missing or broken, or belongs to another run.
+    pub fn checkpoint(&self, which: Which) -> Result<Checkpoint> {
+        let name = which.file();
+        let bytes = read(&self.folder, name)?;
+        let read = || -> Result<Checkpoint> {
+            self.meta(&bytes)?;
+            Ok(Checkpoint::from_bytes(&bytes)?)
+        };
+        read().with_context(|| unusable(&self.file(name))).context(REMEDY)
+    }
+
+    /// What a file of weights says of itself, held against the settings.
+    pub(crate) fn meta(&self, bytes: &[u8]) -> Result<Meta> {
+        let meta = Meta::from_bytes(bytes)?;
+        let Config { id, data, classes, training, .. } = &self.config;
+        let mut found = differences("model", &meta.architecture, &training.model);
+        found.extend(differences("classes", &meta.classes, classes));
+        found.extend(differences("drawn", &meta.drawn, &data.is_none()));
+        found.extend(differences("the run's id (made_by)", &meta.made_by, id));
+        ensure!(found.is_empty(), "it belongs to another run than {CONFIG}: {}", found.join("; "));
+        within("epoch", meta.epoch, 1..=training.epochs).with_context(|| format!("by epochs of {CONFIG}"))?;
+        ensure!(meta.val_loss.is_some() == id.is_some(), "val_loss: expected where there is made_by, and nowhere else");
+        meta.val_loss.map_or(Ok(()), |loss| amount("val_loss", loss))?;
+        Ok(meta)
+    }
+
+    /// Checks which weights a result says that it is about.
+    pub(crate) fn check_origin(&self, Origin { run, weights, epoch }: &Origin) -> Result<()> {
+        self.check_run(run)?;
+        check_weights(weights)?;
+        within("epoch", *epoch, 1..=self.config.training.epochs).with_context(|| format!("by epochs of {CONFIG}"))
+    }
+
+    /// Checks the run that a result names as its own.
+    pub(crate) fn check_run(&self, run: &Option<String>) -> Result<()> {
+        let differences = differences("run", run, &self.config.id);
+        ensure!(differences.is_empty(), "it belongs to another run than {CONFIG}: {}", differences.join("; "));
+        Ok(())
+    }
+
+    /// What became of its epochs.
+    ///
+    /// # Errors
+    /// When there is no table of them, it has no line, a line cannot be right, or the weights tell otherwise.
+    pub fn metrics(&self) -> Result<Vec<EpochRecord>> {
+        let path = self.file("metrics.csv");
+        let columns =
+            ["epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s", "train_seconds", "val_seconds"];
+        let records: Vec<EpochRecord> = table(&path, &columns).context("is this a finished run?")?;
+        let check = || -> Result<()> {
+            self.check_metrics(&records)?;
+            self.check_beside_weights(&records)
+        };
+        check().with_context(|| unusable(&path)).context(REMEDY)?;
+        Ok(records)
+    }
+
+    fn check_metrics(&self, records: &[EpochRecord]) -> Result<()> {
+        ensure!(!records.is_empty(), "it has no line of an epoch");
+        let epochs = self.config.training.epochs;
+        ensure!(records.len() <= epochs, "it has {} lines, but {CONFIG} says {epochs} epochs", records.len());
+        for (number, record) in (1..).zip(records) {
+            let check = || -> Result<()> {
+                equal("epoch", record.epoch, number)?;
+                share("train_acc", record.train_acc)?;
+                share("val_acc", record.val_acc)?;
+                amount("train_loss", record.train_loss)?;
+                amount("val_loss", record.val_loss)?;
+                amount("images_per_s", record.images_per_s)?;
+                amount("train_seconds", record.train_seconds)?;
+                amount("val_seconds", record.val_seconds)?;
+                self.check_judged(record)
+            };
+            check().with_context(|| format!("line {}", number + 1))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the accuracy is a share of the validation images that could be read. Drawn ones all can, and of photos runs of
+    /// older versions do not say how many could.
+    fn check_judged(&self, record: &EpochRecord) -> Result<()> {
+        let Config { id, data, val_pictures, .. } = &self.config;
+        let known = record.val_images.is_some();
+        ensure!(known == id.is_some(), "val_images: expected where {CONFIG} has an id, and nowhere else");
+        let images = record.val_images.unwrap_or(*val_pictures);
+        let least = if data.is_some() { 1 } else { *val_pictures };
+        within("val_images", images, least..=*val_pictures).with_context(|| format!("by val_pictures of {CONFIG}"))?;
+        let right = record.val_acc * images as f64;
+        let counted = (right - right.round()).abs() < 1e-6;
+        let lost = data.is_some() && !known;
+        ensure!(counted || lost, "val_acc is {}: no count of {images} images (val_images)", record.val_acc);
+        Ok(())
+    }
+
+    /// Checks the lines against the weights of the same epochs, which say how they did. Weights that cannot be used say nothing.
+    fn check_beside_weights(&self, records: &[EpochRecord]) -> Result<()> {
+        for file in [Which::Best, Which::Last].map(Which::file) {
+            let Some(meta) = fs::read(self.file(file)).ok().and_then(|bytes| self.meta(&bytes).ok()) else { continue };
+            let line = (2..).zip(records).find(|(_, record)| record.epoch == meta.epoch);
+            if let (Some((number, EpochRecord { val_loss, .. })), Some(of_weights)) = (line, meta.val_loss) {
+                ensure!(
+                    *val_loss == of_weights,
+                    "line {number}: val_loss is {val_loss}, but {file} of that epoch has {of_weights}: one of the two \
+                     belongs to another run"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Where it was made.
+    ///
+    /// # Errors
+    /// When the file is missing or broken, or belongs to another run.
+    pub fn environment(&self) -> Result<Environment> {
+        let path = self.file("environment.json");
+        let environment: Environment = json(&path)?;
+        let check = || -> Result<()> {
+            Kernels::from_str(&environment.kernels, false)
+                .map_err(|_| anyhow!("kernels is {:?}: expected a set of kernels", environment.kernels))?;
+            equal("seed", environment.seed, self.config.training.seed)
+                .with_context(|| format!("as {CONFIG} has it"))?;
+            self.check_run(&environment.run)
+        };
+        check().with_context(|| unusable(&path))?;
+        Ok(environment)
+    }
+
+    /// The files that could not be used; none for drawn pictures.
+    ///
+    /// # Errors
+    /// When the list is missing or broken.
+    pub fn rejected(&self) -> Result<Vec<Rejected>> {
+        if self.config.data.is_none() {
+            return Ok(Vec::new());
+        }
+        let path = self.file("rejected.csv");
+        let rejected: Vec<Rejected> = table(&path, &["file", "reason"])?;
+        let complete = rejected.iter().all(|Rejected { file, reason }| !file.is_empty() && !reason.is_empty());
+        ensure!(complete, "{}: a file or a reason is empty", unusable(&path));
+        Ok(rejected)
+    }
+
+    /// The validation photos: the path of each below the data folder, with the file's SHA-256 where the list has it, as those of
+    /// older versions have not. None for drawn pictures.
+    ///
+    /// # Errors
+    /// When the list is missing or broken, or has another length than the run says.
+    pub fn validation(&self) -> Result<BTreeMap<String, Option<String>>> {
+        if self.config.data.is_none() {
+            return Ok(BTreeMap::new());
+        }
+        let path = self.file(VALIDATION);
+        let unknown = "it is not known which photos the run was judged by; train it anew";
+        let photos: Vec<ValidationPhoto> = table(&path, &["file"]).context(unknown)?;
+        let expected = self.config.val_pictures;
+        let check = || -> Result<BTreeMap<String, Option<String>>> {
+            ensure!(
+                photos.len() == expected,
+                "file: it names {} photos, but {CONFIG} says {expected} (val_pictures)",
+                photos.len()
+            );
+            for sha256 in photos.iter().filter_map(|photo| photo.sha256.as_ref()) {
+                hexadecimal("sha256", sha256, 64)?;
+            }
+            // Lists of older versions have names as they are.
+            let distinct: BTreeMap<_, _> =
+                photos.iter().map(|photo| (legible(&photo.file), photo.sha256.clone())).collect();
+            ensure!(!distinct.contains_key(""), "file: a name is empty");
+            ensure!(distinct.len() == photos.len(), "file: a photo is named twice");
+            ensure!(
+                self.config.val_list.as_ref().is_none_or(|list| *list == digest_of_list(&distinct)),
+                "a file or its sha256 is not that of the list of this run, by val_list of {CONFIG}"
+            );
+            Ok(distinct)
+        };
+        check().with_context(|| unusable(&path)).context(REMEDY)
+    }
+}
+
+/// Checks the name of a file of weights.
+pub(crate) fn check_weights(weights: &str) -> Result<()> {
+    let known = [Which::Best, Which::Last].map(Which::file);
+    ensure!(known.contains(&weights), "weights is {weights:?}: expected {}", known.join(" or "));
+    Ok(())
+}
+
+/// A line of [`VALIDATION`].
+#[derive(Deserialize)]
+struct ValidationPhoto {
+    file: String,
+    #[serde(default)]
+    sha256: Option<String>,
+}
+
+/// What tells a list of validation photos, with the SHA-256 of each, from every other.
+pub(crate) fn digest_of_list(photos: &BTreeMap<String, Option<String>>) -> String {
+    let text = serde_json::to_string(photos).expect("names are always valid JSON");
+    split::hexadecimal(&Sha256::digest(text).into())
+}
+
+fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
+    if !run.is_dir() {
+        let what = if run.exists() { "is a file" } else { "there is no such folder" };
+        bail!("{}: {what}; name the folder of a run, which `convscope train` made, such as runs/001", run.display());
+    }
+    fs::read(run.join(name)).with_context(|| {
+        format!("{}: {name} cannot be read; is this a finished run of `convscope train`?", run.display())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::nn::Architecture;
+    use crate::train::run_dir::RunDir;
+
+    const ID: &str = "0123456789abcdef0123456789ABCDEF";
+
+    /// The folder of a run of two epochs on photos, or on drawn pictures, as far as it is needed here: of an older version, which
+    /// gave it no id.
+    fn run(photos: bool) -> (TempDir, RunDir) {
+        let data: &[&str] = if photos { &["--data", "photos"] } else { &["--val-pictures", "8"] };
+        let options = ["convscope", "train", "--size", "24", "--channels", "4,4", "--epochs", "2", "--seed", "3"];
+        let Command::Train(arguments) = Cli::try_parse_from(options.iter().chain(data)).unwrap().command else {
+            unreachable!("the command is train")
+        };
+        let config = arguments.config(&["cat", "dog"].map(String::from), [16, 8], photos);
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::at(folder.path().to_path_buf());
+        run.write_json(CONFIG, &config).unwrap();
+        (folder, run)
+    }
+
+    fn opened(run: &RunDir) -> Run {
+        Run::open(run.path()).unwrap()
+    }
+
+    #[test]
+    fn weights_are_held_against_the_settings() {
+        let (_folder, folder) = run(false);
+        let run = opened(&folder);
+        let Config { classes, training, .. } = run.config().clone();
+        let meta = Meta { architecture: training.model, classes, epoch: 2, drawn: true, made_by: None, val_loss: None };
+        let error = |meta: Meta| {
+            folder.write_checkpoint(Which::Best.file(), &Checkpoint::initial(meta)).unwrap();
+            run.checkpoint(Which::Best).err().map(|error| format!("{error:#}"))
+        };
+        assert_eq!(error(meta.clone()), None);
+        let mut deeper = meta.clone();
+        let Architecture::Strided(strided) = &mut deeper.architecture else {
+            unreachable!("it is the default network")
+        };
+        strided.channels.push(4);
+        let swapped = Meta { classes: vec!["dog".into(), "cat".into()], ..meta.clone() };
+        for (other, problem) in [
+            (deeper, "model.channels is [4,4,4], not [4,4]"),
+            (swapped, r#"classes is ["dog","cat"], not ["cat","dog"]"#),
+            (Meta { drawn: false, ..meta.clone() }, "drawn is false, not true"),
+            (Meta { epoch: 3, ..meta.clone() }, "epoch is 3: expected 1 to 2"),
+            (Meta { epoch: 0, ..meta.clone() }, "epoch is 0: expected 1 to 2"),
+            (Meta { made_by: Some(ID.into()), ..meta.clone() }, "the run's id (made_by) is \"0123"),
+            (Meta { val_loss: Some(0.5), ..meta.clone() }, "val_loss: expected where there is made_by"),
+        ] {
+            let error = error(other).expect("it is another network");
+            assert!(error.contains("best.safetensors: cannot be used: ") && error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn classes_have_names_that_can_stand_anywhere() {
+        let (_folder, folder) = run(true);
+        let config = opened(&folder).config().clone();
+        for name in ["cat\n", "c\u{1b}[2J", "c\u{202e}t"] {
+            let classes = [name, "dog"].map(String::from).into();
+            folder.write_json(CONFIG, &Config { classes, ..config.clone() }).unwrap();
+            let error = format!("{:#}", Run::open(folder.path()).unwrap_err());
+            assert!(error.contains("config.json: cannot be used: classes: ") && !error.contains(name), "{error}");
+            assert!(error.contains("has a character that is not shown"), "{error}");
+        }
+        for name in ["кошка", "می\u{200c}خواهم", "cat, \"tabby\""] {
+            let classes = [name, "dog"].map(String::from).into();
+            folder.write_json(CONFIG, &Config { classes, ..config.clone() }).unwrap();
+            assert_eq!(opened(&folder).config().classes[0], name);
+        }
+    }
+
+    #[test]
+    fn metrics_are_held_against_the_settings() {
+        let (_folder, folder) = run(false);
+        let line = |epoch: usize, val_acc: f64| format!("{epoch},0.5,0.5,0.5,{val_acc},10,1,1\n");
+        let error = |lines: &[String]| {
+            let header = "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds\n";
+            fs::write(folder.file("metrics.csv"), format!("{header}{}", lines.concat())).unwrap();
+            opened(&folder).metrics().err().map(|error| format!("{error:#}"))
+        };
+        assert_eq!(error(&[line(1, 0.375), line(2, 0.5)]), None);
+        assert_eq!(error(&[line(1, 0.375)]), None, "a run may have been stopped");
+        for (lines, problem) in [
+            (vec![], "it has no line of an epoch"),
+            (vec![line(1, 0.5), line(3, 0.5)], "line 3: epoch is 3: expected 2"),
+            (vec![line(2, 0.5)], "line 2: epoch is 2: expected 1"),
+            (vec![line(1, 0.5), line(2, 0.5), line(3, 0.5)], "it has 3 lines, but config.json says 2 epochs"),
+            (vec![line(1, 0.3)], "val_acc is 0.3: no count of 8 images"),
+            (vec![line(1, f64::NAN)], "val_acc is NaN: expected 0 to 1"),
+        ] {
+            let error = error(&lines).expect("it cannot be right");
+            assert!(error.contains("metrics.csv: cannot be used: ") && error.contains(problem), "{error}");
+        }
+    }
+
+    /// Gives a run an id, and its weights and metrics, as training does; `val_loss` stands for all in which two runs of the same
+    /// settings differ.
+    fn give_id(folder: &RunDir, id: &str, val_loss: f64) {
+        let made = opened(folder).config().clone();
+        let list = made.data.as_ref().map(|_| digest_of_list(&photos(id)));
+        let config = Config { id: Some(id.into()), val_list: list, ..made };
+        folder.write_json(CONFIG, &config).unwrap();
+        let environment =
+            Environment { kernels: "plain".into(), seed: 3, run: Some(id.into()), ..Environment::default() };
+        folder.write_json("environment.json", &environment).unwrap();
+        let record = |epoch: usize| EpochRecord {
+            epoch,
+            train_loss: 0.5,
+            train_acc: 0.5,
+            val_loss: val_loss + epoch as f64,
+            val_acc: 0.5,
+            images_per_s: 1.0,
+            train_seconds: 1.0,
+            val_seconds: 1.0,
+            val_images: Some(8),
+        };
+        folder.write_metrics(&[record(1), record(2)]).unwrap();
+        for (which, epoch) in [(Which::Best, 1), (Which::Last, 2)] {
+            let Config { classes, training, data, .. } = config.clone();
+            let meta = Meta {
+                architecture: training.model,
+                classes,
+                epoch,
+                drawn: data.is_none(),
+                made_by: config.id.clone(),
+                val_loss: Some(record(epoch).val_loss),
+            };
+            folder.write_checkpoint(which.file(), &Checkpoint::initial(meta)).unwrap();
+        }
+        if config.data.is_some() {
+            let lines: String = photos(id).keys().map(|name| format!("{name}\n")).collect();
+            fs::write(folder.file(VALIDATION), format!("file\n{lines}")).unwrap();
+        }
+    }
+
+    /// A list of validation photos, each run its own.
+    fn photos(id: &str) -> BTreeMap<String, Option<String>> {
+        (0..8).map(|number| (format!("cat/{id}-{number}.jpg"), None)).collect()
+    }
+
+    /// What cannot be read of a run, in the order of reading.
+    fn problem(folder: &RunDir) -> Option<String> {
+        let read = || -> Result<()> {
+            let run = Run::open(folder.path())?;
+            run.checkpoint(Which::Best)?;
+            run.checkpoint(Which::Last)?;
+            run.metrics()?;
+            run.environment()?;
+            run.validation().map(drop)
+        };
+        read().err().map(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn files_of_another_run_of_the_same_settings_are_refused() {
+        let swapped = [
+            (CONFIG, "best.safetensors: cannot be used: it belongs to another run than config.json"),
+            (Which::Best.file(), "best.safetensors: cannot be used: it belongs to another run than config.json"),
+            (Which::Last.file(), "last.safetensors: cannot be used: it belongs to another run than config.json"),
+            ("metrics.csv", "metrics.csv: cannot be used: line 2: val_loss is 1.25, but best.safetensors"),
+            ("environment.json", "environment.json: cannot be used: it belongs to another run than config.json"),
+            (VALIDATION, "validation.csv: cannot be used: a file or its sha256 is not that of the list of this run"),
+        ];
+        for on_photos in [false, true] {
+            let [(_one, one), (_other, other)] = [run(on_photos), run(on_photos)];
+            give_id(&one, ID, 0.5);
+            give_id(&other, &ID.replace('0', "f"), 0.25);
+            assert_eq!([problem(&one), problem(&other)], [None, None]);
+            for (name, told) in swapped.iter().filter(|(name, _)| on_photos || *name != VALIDATION) {
+                let own = fs::read(one.file(name)).unwrap();
+                fs::copy(other.file(name), one.file(name)).unwrap();
+                let problem = problem(&one).unwrap_or_else(|| panic!("{name} of another run is accepted"));
+                assert!(problem.contains(told), "{problem}");
+                fs::write(one.file(name), own).unwrap();
+            }
+            // A run without an id takes nothing from one that has one.
+            let (_older, older) = run(on_photos);
+            fs::copy(one.file(Which::Best.file()), older.file(Which::Best.file())).unwrap();
+            assert!(problem(&older).unwrap().contains("it belongs to another run than config.json"));
+        }
+    }
+
+    #[test]
+    fn an_accuracy_is_a_share_of_the_images_that_could_be_read() {
+        let header = "epoch,train_loss,train_acc,val_loss,val_acc,images_per_s,train_seconds,val_seconds,val_images\n";
+        let error = |on_photos: bool, val_acc: f64, val_images: &str| {
+            let (_folder, folder) = run(on_photos);
+            give_id(&folder, ID, 0.5);
+            let line = format!("1,0.5,0.5,1.5,{val_acc},10,1,1,{val_images}\n");
+            fs::write(folder.file("metrics.csv"), format!("{header}{line}")).unwrap();
+            opened(&folder).metrics().err().map(|error| format!("{error:#}"))
+        };
+        assert_eq!(error(true, 0.6, "5"), None, "three photos were lost");
+        assert_eq!(error(true, 0.5, "8"), None);
+        for (on_photos, val_acc, val_images, told) in [
+            (true, 0.6, "8", "val_acc is 0.6: no count of 8 images"),
+            (true, 0.5, "9", "val_images is 9: expected 1 to 8"),
+            (true, 0.0, "0", "val_images is 0: expected 1 to 8"),
+            (false, 0.6, "5", "val_images is 5: expected 8 to 8"),
+            (true, 0.5, "", "val_images: expected where config.json has an id"),
+        ] {
+            let error = error(on_photos, val_acc, val_images).expect("it cannot be right");
+            assert!(error.contains("line 2") && error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn validation_photos_are_counted() {
+        let (_folder, folder) = run(true);
+        let error = |names: &[String]| {
+            let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+            fs::write(folder.file(VALIDATION), format!("file\n{lines}")).unwrap();
+            opened(&folder).validation().err().map(|error| format!("{error:#}"))
+        };
+        let mut names: Vec<String> = (0..8).map(|number| format!("cat/{number}.jpg")).collect();
+        assert_eq!(error(&names), None);
+        let fewer = error(&names[1..]).unwrap();
+        assert!(
+            fewer.contains("validation.csv: cannot be used: file: it names 7 photos, but config.json says 8"),
+            "{fewer}"
+        );
+        names[2] = "cat/\u{1b}\u{7f}.jpg".into();
+        assert_eq!(error(&names), None);
+        let read = opened(&folder).validation().unwrap();
+        assert!(
+            read.contains_key(r"cat/\x1B\x7F.jpg"),
+            "names of older lists are read as they are written now: {read:?}"
+        );
+        names[3] = names[4].clone();
+        assert!(error(&names).unwrap().contains("a photo is named twice"));
+        assert!(error(&[]).is_some());
+        fs::remove_file(folder.file(VALIDATION)).unwrap();
+        let missing = format!("{:#}", opened(&folder).validation().unwrap_err());
+        assert!(missing.contains("not known which photos the run was judged by; train it anew"), "{missing}");
+    }
+
+    #[test]
+    fn the_environment_is_that_of_the_run() {
+        let (_folder, folder) = run(false);
+        let made = Environment { kernels: "plain".into(), seed: 3, ..Default::default() };
+        let mut environment = serde_json::to_value(made).unwrap();
+        let error = |environment: &serde_json::Value| {
+            folder.write_json("environment.json", environment).unwrap();
+            opened(&folder).environment().err().map(|error| format!("{error:#}"))
+        };
+        assert_eq!(error(&environment), None);
+        environment["seed"] = json!(4);
+        assert!(error(&environment).unwrap().contains("seed is 4: expected 3"));
+        environment["kernels"] = json!("fast");
+        assert!(error(&environment).unwrap().contains("kernels is \"fast\""));
+    }
+}
