@@ -9,7 +9,7 @@
 
 use std::process::ExitCode;
 
-use convscope::data::drawn::{FIRST_VAL_PICTURE, SIZE, TRAIN_PICTURES, VAL_PICTURES};
+use convscope::data::drawn::{FIRST_VAL_IMAGE, SIZE, TRAIN_IMAGES, VAL_IMAGES};
 use convscope::data::pets;
 
 /// The default seed of `train`.
@@ -24,8 +24,8 @@ const ITERATIONS: usize = 200;
 const CURVATURE: f32 = 0.25;
 
 fn main() -> ExitCode {
-    let train = Pictures::draw(0, TRAIN_PICTURES as u64);
-    let validation = Pictures::draw(FIRST_VAL_PICTURE, VAL_PICTURES as u64);
+    let train = Images::draw(0, TRAIN_IMAGES as u64);
+    let validation = Images::draw(FIRST_VAL_IMAGE, VAL_IMAGES as u64);
     let kinds: [(&str, Extract); 4] = [
         ("pixels, 128 x 128", pixels),
         ("pixels, 32 x 32", shrunken_pixels),
@@ -48,25 +48,25 @@ fn main() -> ExitCode {
         too_easy |= on_validation >= LIMIT;
     }
     if too_easy {
-        eprintln!("error: a baseline reaches {:.0}%; let the pictures of src/data/pets.rs vary more", 100.0 * LIMIT);
+        eprintln!("error: a baseline reaches {:.0}%; let the images of src/data/pets.rs vary more", 100.0 * LIMIT);
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-/// Turns a picture into features.
+/// Turns an image into features.
 type Extract = fn(&[u8]) -> Vec<f32>;
 
-/// A range of pictures and their classes.
-struct Pictures {
+/// A range of images and their classes.
+struct Images {
     bytes: Vec<Vec<u8>>,
     classes: Vec<u32>,
 }
 
-impl Pictures {
+impl Images {
     fn draw(start: u64, count: u64) -> Self {
         let indices = start..start + count;
-        Pictures {
+        Images {
             bytes: indices.clone().map(|index| pets::draw(SEED, index, SIZE as u32)).collect(),
             classes: indices.map(pets::class).collect(),
         }
@@ -74,40 +74,40 @@ impl Pictures {
 
     fn features(&self, extract: Extract) -> Examples {
         Examples {
-            rows: self.bytes.iter().map(|picture| extract(picture)).collect(),
+            rows: self.bytes.iter().map(|image| extract(image)).collect(),
             targets: self.classes.iter().map(|&class| class as f32).collect(),
         }
     }
 }
 
-fn pixels(picture: &[u8]) -> Vec<f32> {
-    picture.iter().map(|&byte| f32::from(byte)).collect()
+fn pixels(image: &[u8]) -> Vec<f32> {
+    image.iter().map(|&byte| f32::from(byte)).collect()
 }
 
 /// Means over squares of 4 x 4 pixels.
-fn shrunken_pixels(picture: &[u8]) -> Vec<f32> {
+fn shrunken_pixels(image: &[u8]) -> Vec<f32> {
     const SQUARE: usize = 4;
     let small = SIZE / SQUARE;
     let mut means = vec![0.0; small * small * 3];
-    for (i, &byte) in picture.iter().enumerate() {
+    for (i, &byte) in image.iter().enumerate() {
         let (row, column, channel) = (i / 3 / SIZE, i / 3 % SIZE, i % 3);
         means[(row / SQUARE * small + column / SQUARE) * 3 + channel] += f32::from(byte) / (SQUARE * SQUARE) as f32;
     }
     means
 }
 
-fn joint_histogram(picture: &[u8]) -> Vec<f32> {
+fn joint_histogram(image: &[u8]) -> Vec<f32> {
     let mut counts = vec![0.0; 8 * 8 * 8];
-    for pixel in picture.chunks_exact(3) {
+    for pixel in image.chunks_exact(3) {
         let [r, g, b] = [pixel[0], pixel[1], pixel[2]].map(|byte| usize::from(byte / 32));
         counts[(r * 8 + g) * 8 + b] += 1.0;
     }
     counts
 }
 
-fn channel_histograms(picture: &[u8]) -> Vec<f32> {
+fn channel_histograms(image: &[u8]) -> Vec<f32> {
     let mut counts = vec![0.0; 3 * 32];
-    for (i, &byte) in picture.iter().enumerate() {
+    for (i, &byte) in image.iter().enumerate() {
         counts[i % 3 * 32 + usize::from(byte / 8)] += 1.0;
     }
     counts

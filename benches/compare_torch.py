@@ -122,8 +122,8 @@ def fail(message, code):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 224], help="sides of the pictures")
-    parser.add_argument("--batch", type=int, default=32, help="pictures a step")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 224], help="sides of the images")
+    parser.add_argument("--batch", type=int, default=32, help="images a step")
     parser.add_argument("--steps", type=int, default=30, help="timed steps of each measurement")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each contestant and size")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="PyTorch's threads [all processors]")

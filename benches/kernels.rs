@@ -20,9 +20,9 @@ use pollster::block_on;
 use serde::Serialize;
 
 const BATCH: usize = 32;
-/// Side of the pictures for which each kernel is timed.
+/// Side of the images for which each kernel is timed.
 const SIZE: usize = 128;
-/// Sides of the pictures for which the whole step is timed.
+/// Sides of the images for which the whole step is timed.
 const STEP_SIZES: [usize; 3] = [64, 128, 224];
 const REPEATS: usize = 7;
 const JSON: &str = "target/bench-kernels.json";
@@ -56,7 +56,7 @@ struct KernelReport {
     training: Vec<Row>,
     /// Milliseconds of the training step's parts.
     parts: BTreeMap<&'static str, f64>,
-    /// Evaluation with the gradient of the pictures.
+    /// Evaluation with the gradient of the images.
     evaluation: Vec<Row>,
     /// Operations of other networks.
     others: Vec<Row>,
@@ -136,7 +136,7 @@ fn time_kernels(gpu: &Gpu) -> Result<KernelReport> {
     // Checks that the kernels work at all.
     bench.time_steps(&Repeats { warm_up: 0, timed: 1, within: Duration::MAX })?;
 
-    println!("a training step of {BATCH} pictures of {SIZE} x {SIZE}:");
+    println!("a training step of {BATCH} images of {SIZE} x {SIZE}:");
     let training = time_plan(gpu, &bench.training_step, &peaks)?;
     let mut parts = BTreeMap::new();
     for row in &training {
@@ -146,7 +146,7 @@ fn time_kernels(gpu: &Gpu) -> Result<KernelReport> {
         println!("{part:38}{ms:9.2}");
     }
 
-    println!("\nevaluation, with the gradient of the pictures:");
+    println!("\nevaluation, with the gradient of the images:");
     let model = Bench::new(gpu, &network(SIZE)?, BATCH, Keep::Everything)?.model;
     let mut evaluation = model.forward(gpu, Mode::Eval);
     evaluation.extend(model.backward(gpu, Mode::Eval, true));

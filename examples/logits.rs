@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use convscope::data::{Pictures, drawn::DrawnPets, prepare};
+use convscope::data::{Images, drawn::DrawnPets, prepare};
 use convscope::gpu::{AdapterChoice, Gpu, GpuError};
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::layout::unpack_images;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the pictures of the README anew: trains on synthetic pictures, looks inside, and photographs the pages with Chromium.
+# Makes the images of the README anew: trains on synthetic images, looks inside, and photographs the pages with Chromium.
 # CONVSCOPE names the program, if it is built already; CHROMIUM the browser.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 cd "$work"
 
-# photograph PAGE HEIGHT PICTURE: the top of a page.
+# photograph PAGE HEIGHT IMAGE: the top of a page.
 photograph() {
     "$browser" --headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
         --disable-component-update --disable-sync --user-data-dir="$work/browser" --hide-scrollbars \

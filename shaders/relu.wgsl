@@ -1,6 +1,6 @@
 // ReLU: y = max(x, 0), and its gradient dx = dy where x > 0, else 0 (PyTorch's choice at x = 0).
 // ReLU6: y = min(max(x, 0), 6), and its gradient dx = dy where 0 < x < 6, else 0 (PyTorch's choice at 0 and at 6).
-// Two rules that take the gradient's place in pictures, though they are no gradients: guided backpropagation
+// Two rules that take the gradient's place in images, though they are no gradients: guided backpropagation
 // (Springenberg et al., 2014) and the deconvolutional network (Zeiler and Fergus, 2014),
 // which looks at the gradient alone and so serves both.
 // All tensors hold `len` vectors of four.

@@ -1,4 +1,4 @@
-//! The bare training step, timed: weights are random, and the pictures are noise that lies on the device already.
+//! The bare training step, timed: weights are random, and the images are noise that lies on the device already.
 
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ impl Milliseconds {
         Self { min: 1e3 * seconds[0], median: 1e3 * median, max: 1e3 * seconds[last] }
     }
 
-    /// Pictures a second, by the median, where each repeat deals with `batch`.
+    /// Images a second, by the median, where each repeat deals with `batch`.
     pub fn images_per_s(&self, batch: usize) -> f64 {
         1e3 * batch as f64 / self.median
     }
@@ -112,7 +112,7 @@ impl<'a> Bench<'a> {
         model.load(gpu, &initial);
         let [_, height, width] = network.input();
         let images: Vec<f32> = (0..batch * height * width * 4).map(noise).collect();
-        let labels: Vec<u32> = (0..batch as u32).map(|picture| picture % 2).collect();
+        let labels: Vec<u32> = (0..batch as u32).map(|image| image % 2).collect();
         model.set_batch(gpu, &images, &labels);
         Ok(Self { gpu, model, training_step, evaluation, initial, steps: 0, compile_seconds })
     }
@@ -202,7 +202,7 @@ pub fn fastest(mut gpu: Gpu, candidates: &[Kernels]) -> Result<(Gpu, Kernels)> {
     Ok((gpu.with_kernels(kernels)?, kernels))
 }
 
-/// Value `i` of the pictures: hashed, so that neither compiler nor cache finds a pattern, and 0 in the padding lane.
+/// Value `i` of the images: hashed, so that neither compiler nor cache finds a pattern, and 0 in the padding lane.
 fn noise(i: usize) -> f32 {
     let hash = (i as u32).wrapping_mul(2_654_435_761);
     if i % 4 == 3 { 0.0 } else { hash as f32 / u32::MAX as f32 - 0.5 }

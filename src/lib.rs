@@ -39,7 +39,7 @@
 //!
 //!     let adam = Optimizer::Adam { weight_decay: 0.0 };
 //!     let step = model.training_step(&gpu, &adam);
-//!     // Pictures are (N, H, W, 4): RGB and a zero. These are black, all of class 0.
+//!     // Images are (N, H, W, 4): RGB and a zero. These are black, all of class 0.
 //!     model.set_batch(&gpu, &[0.0; 8 * 64 * 64 * 4], &[0; 8]);
 //!     for number in 1..=10 {
 //!         model.set_step(&gpu, &adam, 1e-3, 8, 0, number);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::trial;
-use convscope::commands::pictures;
+use convscope::commands::images;
 use convscope::data::names::path_text;
 use convscope::nn::checkpoint::Checkpoint;
 use convscope::train::Run;
@@ -82,9 +82,9 @@ const TINY: [&str; 12] = [
     "8",
     "--channels",
     "4,6",
-    "--train-pictures",
+    "--train-images",
     "20",
-    "--val-pictures",
+    "--val-images",
     "10",
     "--epochs",
     "2",
@@ -139,13 +139,13 @@ fn train_leaves_a_complete_run() {
             assert!(record[key].as_f64().unwrap() >= 0.0, "{key} in {record}");
         }
         let share = record["val_acc"].as_f64().unwrap() * 10.0;
-        assert!((share - share.round()).abs() < 1e-9, "10 pictures cannot give an accuracy of {}", share / 10.0);
+        assert!((share - share.round()).abs() < 1e-9, "10 images cannot give an accuracy of {}", share / 10.0);
     }
     assert_eq!(fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count(), 3);
 
     let last = Checkpoint::from_bytes(&fs::read(run.join("last.safetensors")).unwrap()).unwrap();
     assert_eq!(last.meta.epoch, 2);
-    assert_eq!(last.weights.batches, 6, "two epochs of 20 pictures in batches of 8");
+    assert_eq!(last.weights.batches, 6, "two epochs of 20 images in batches of 8");
     Checkpoint::from_bytes(&fs::read(run.join("best.safetensors")).unwrap()).unwrap();
     let features = page(&run.join("features/index.html"));
     assert!(features.contains("Block 2 after ReLU: 6 maps of 9 × 9 values"), "{features}");
@@ -205,7 +205,7 @@ fn training_goes_on_from_weights() {
     let config = json(&folder.path().join("second/config.json"));
     let init = folder.path().join("first/last.safetensors");
     assert_eq!((config["init"].as_str(), config["freeze"].as_u64()), (init.to_str(), Some(1)));
-    let printed = succeed(folder.path(), &["layers", "--run", "second", "--pictures", "20", "--no-report"]);
+    let printed = succeed(folder.path(), &["layers", "--run", "second", "--images", "20", "--no-report"]);
     assert!(printed.contains("went on from weights that were there before (--init)"), "{printed}");
 
     make_photos(&folder.path().join("photos"));
@@ -226,7 +226,7 @@ fn training_goes_on_from_weights() {
 fn train_on_photos_of_three_classes() {
     let folder = tempfile::tempdir().unwrap();
     make_photos(&folder.path().join("photos"));
-    fs::write(folder.path().join("photos/red/broken.jpg"), b"not a picture").unwrap();
+    fs::write(folder.path().join("photos/red/broken.jpg"), b"not an image").unwrap();
     let arguments = [
         "train",
         "--data",
@@ -252,10 +252,10 @@ fn train_on_photos_of_three_classes() {
     assert_eq!(config["classes"], serde_json::json!(["blue", "green", "red"]));
     // Found again from any folder, such as this test's own.
     let opened = Run::open(&run).unwrap();
-    let again = pictures::of_run(&opened, None, 16).unwrap();
-    assert_eq!(config["train_pictures"], again.train.len());
-    assert_eq!(config["val_pictures"], again.val.len());
-    assert_eq!(pictures::validation_of(&opened, None, 16).unwrap().len(), again.val.len());
+    let again = images::of_run(&opened, None, 16).unwrap();
+    assert_eq!(config["train_images"], again.train.len());
+    assert_eq!(config["val_images"], again.val.len());
+    assert_eq!(images::validation_of(&opened, None, 16).unwrap().len(), again.val.len());
     let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let best = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["val_acc"].as_f64().unwrap());
     assert_eq!(best.fold(0.0, f64::max), 1.0, "three plain colours are learned: {lines}");
@@ -267,7 +267,7 @@ fn broken_validation_photos_are_replaced() {
         let folder = tempfile::tempdir().unwrap();
         make_photos(&folder.path().join("photos"));
         for number in 0..8 {
-            // Cut in the middle: the beginning still says that it is a picture.
+            // Cut in the middle: the beginning still says that it is an image.
             let photo = folder.path().join(format!("photos/red/{number}.png"));
             let bytes = fs::read(&photo).unwrap();
             fs::write(&photo, &bytes[..bytes.len() / 2]).unwrap();
@@ -286,11 +286,11 @@ fn features_of_a_new_image() {
     train_tiny(folder.path(), &[]);
     make_photos(&folder.path().join("photos"));
     let printed = succeed(folder.path(), &["features", "photos/red/3.png", "--run", "runs/001"]);
-    assert!(printed.contains("trained on drawn pictures only"), "{printed}");
+    assert!(printed.contains("trained on drawn images only"), "{printed}");
     assert!(printed.contains("photos/red/3.png: cat") || printed.contains("photos/red/3.png: dog"), "{printed}");
     let features = folder.path().join("runs/001/features");
     let own = page(&features.join("3/index.html"));
-    assert!(own.contains("trained on drawn pictures only") && own.contains("photos/red/3.png"), "{own}");
+    assert!(own.contains("trained on drawn images only") && own.contains("photos/red/3.png"), "{own}");
     assert!(own.contains("Each map has its own colours"), "{own}");
     for name in ["block-1.png", "block-2.png"] {
         assert_not_blank(&features.join("3").join(name));
@@ -324,7 +324,7 @@ fn decisions_are_explained() {
     fs::write(folder.path().join("list.txt"), "photos/red/1.png\n\nphotos/red/2.png\n").unwrap();
     let run = ["--run", "runs/001"];
     let explain = |more: &[&str]| succeed(folder.path(), &[&["explain"], more, &run[..]].concat());
-    let printed = explain(&["photos/red/3.png", "list.txt", "--pictures-only", "--layers", "1"]);
+    let printed = explain(&["photos/red/3.png", "list.txt", "--images-only", "--layers", "1"]);
     assert!(printed.contains("runs/001/explain/3/index.html"), "{printed}");
     let explained = folder.path().join("runs/001/explain");
     for name in ["1", "2", "3"] {
@@ -361,7 +361,7 @@ fn decisions_are_explained() {
     assert!(channels.lines().nth(1).unwrap().split(',').all(|field| !field.is_empty()), "{channels}");
     assert!(json(&explained.join("3/hover.json"))["blocks"][1]["values"][0]["inputs"].is_array());
 
-    // Without an image: pictures of the run.
+    // Without an image: images of the run.
     let printed = explain(&["--out", "own", "--scale", "global"]);
     assert!(printed.contains("rightly") || printed.contains("wrongly"), "{printed}");
     let own: Vec<_> = fs::read_dir(folder.path().join("own")).unwrap().collect();
@@ -378,7 +378,7 @@ fn decisions_are_explained() {
     let error = fail(&["empty"]);
     assert!(error.contains("empty: there is no image"), "{error}");
     // One bad file does not lose the others.
-    fs::write(folder.path().join("broken.png"), b"no picture").unwrap();
+    fs::write(folder.path().join("broken.png"), b"no image").unwrap();
     let error = fail(&["broken.png", "photos/red/4.png"]);
     assert!(error.contains("broken.png"), "{error}");
     page(&explained.join("4/index.html"));
@@ -396,7 +396,7 @@ fn what_was_learned_is_shown() {
     let shown = page(&learned.join("index.html"));
     assert!(shown.contains("Block 2: 6 channels") && shown.contains("10 validation images"), "{shown}");
     let channels = fs::read_to_string(learned.join("channels.csv")).unwrap();
-    assert!(channels.starts_with("block,channel,max,share_of_pictures,mean,state\n1,0,"), "{channels}");
+    assert!(channels.starts_with("block,channel,max,share_of_images,mean,state\n1,0,"), "{channels}");
     let patches = fs::read_to_string(learned.join("patches.csv")).unwrap();
     assert!(patches.lines().nth(1).unwrap().contains("(drawn, seed"), "{patches}");
     let error = fail(folder.path(), &["learned", "--run", "nowhere"]);
@@ -406,7 +406,7 @@ fn what_was_learned_is_shown() {
 fn layers_are_measured() {
     let folder = tempfile::tempdir().unwrap();
     train_tiny(folder.path(), &[]);
-    let printed = succeed(folder.path(), &["layers", "--run", "runs/001", "--pictures", "60"]);
+    let printed = succeed(folder.path(), &["layers", "--run", "runs/001", "--images", "60"]);
     assert!(printed.contains("60 images") && printed.contains("block 2: "), "{printed}");
     assert!(printed.contains("only `depth` answers that"), "{printed}");
     let table = json(&folder.path().join("runs/001/layers/layers.json"));
@@ -414,8 +414,8 @@ fn layers_are_measured() {
     let lines = fs::read_to_string(folder.path().join("runs/001/layers/layers.csv")).unwrap();
     let columns: Vec<usize> = lines.lines().map(|line| line.split(',').count()).collect();
     assert_eq!(columns, [30, 30, 30], "{lines}");
-    let error = fail(folder.path(), &["layers", "--run", "runs/001", "--pictures", "10"]);
-    assert!(error.contains("--pictures 10: expected at least 20 for 2 classes"), "{error}");
+    let error = fail(folder.path(), &["layers", "--run", "runs/001", "--images", "10"]);
+    assert!(error.contains("--images 10: expected at least 20 for 2 classes"), "{error}");
 }
 
 fn a_run_is_reported() {
@@ -424,7 +424,7 @@ fn a_run_is_reported() {
     assert!(printed.contains("report   run/report.html"), "{printed}");
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     let first = read("run/report.html");
-    assert!(first.contains("data:image/jpeg;base64,"), "shows pictures");
+    assert!(first.contains("data:image/jpeg;base64,"), "shows images");
     assert!(first.contains("laid over the image") && first.contains("Each map has its own colours"), "{first}");
     for missing in ["convscope explain --run run", "convscope layers --run run", "convscope depth"] {
         assert!(first.contains(&format!("<code>{missing}")), "{missing}");
@@ -450,7 +450,7 @@ fn a_run_is_reported() {
     succeed(folder.path(), &["report", "run/", "--out", "page.html"]);
     assert!(read("page.html").contains("--out run-again"), "a folder's name may end in a slash");
     let error = fail(folder.path(), &["report", "run", "--data", "."]);
-    assert!(error.contains("--data: the run run was trained on drawn pictures; leave the option out"), "{error}");
+    assert!(error.contains("--data: the run run was trained on drawn images; leave the option out"), "{error}");
     let error = fail(folder.path(), &["report", "nowhere"]);
     assert!(error.contains("nowhere: there is no such folder"), "{error}");
     let error = fail(folder.path(), &["report", "run", "--depth", "run"]);
@@ -713,7 +713,7 @@ fn bench_step_prints_one_json_object() {
     let [min, median, max] = ["min", "median", "max"].map(|key| report["step_ms"][key].as_f64().unwrap());
     assert!(0.0 < min && min <= median && median <= max, "{report}");
     let images_per_s = report["images_per_s"].as_f64().unwrap();
-    assert!((images_per_s * median - 2000.0).abs() < 1e-6, "two pictures a step: {report}");
+    assert!((images_per_s * median - 2000.0).abs() < 1e-6, "two images a step: {report}");
 
     let printed = succeed(folder.path(), &arguments);
     assert!(printed.contains("training") && printed.contains("images/s"), "{printed}");
@@ -751,9 +751,9 @@ fn divergence_is_told() {
         "4",
         "--batch",
         "8",
-        "--train-pictures",
+        "--train-images",
         "8",
-        "--val-pictures",
+        "--val-images",
         "4",
         "--epochs",
         "1",
@@ -869,7 +869,7 @@ fn what_a_stopped_command_left_is_removed() {
     // Stopped while it learns.
     let mut run = Command::new(env!("CARGO_BIN_EXE_convscope"))
         .args(["train", "--out", "r", "--size", "40", "--channels", "4,6", "--batch", "8", "--epochs", "1000"])
-        .args(["--train-pictures", "20", "--val-pictures", "10"])
+        .args(["--train-images", "20", "--val-images", "10"])
         .current_dir(folder.path())
         .stdout(Stdio::piped())
         .spawn()
@@ -954,7 +954,7 @@ fn names_do_not_command_the_terminal() {
     make_photos(&photos);
     let class = "x\u{1b}[31my\u{202e}z";
     fs::rename(photos.join("red"), photos.join(class)).unwrap();
-    fs::write(photos.join(format!("blue/{COMMANDS}.png")), b"no picture").unwrap();
+    fs::write(photos.join(format!("blue/{COMMANDS}.png")), b"no image").unwrap();
     let run = |arguments: &[&str]| {
         let output = convscope(folder.path(), arguments);
         (output.status.success(), assert_plain(&output.stdout), assert_plain(&output.stderr))
@@ -971,7 +971,7 @@ fn names_do_not_command_the_terminal() {
     assert!(done && printed.contains(&written), "{printed}{error}");
     let (done, printed, error) = run(&["explain", &image, "--run", "r", "--out", COMMANDS]);
     assert!(done && printed.contains(&written) && printed.contains(SHOWN), "{printed}{error}");
-    fs::write(folder.path().join(&image), b"no picture").unwrap();
+    fs::write(folder.path().join(&image), b"no image").unwrap();
     for arguments in [["features", &image, "--run", "r"], ["explain", &image, "--run", "r"]] {
         let (done, _, error) = run(&arguments);
         assert!(!done && error.contains(&written), "{error}");

@@ -1,5 +1,5 @@
 //! The data loader from a folder of files to batches. Every file is made here, in a temporary
-//! folder, but for two pictures of kinds that the encoders at hand cannot write.
+//! folder, but for two images of kinds that the encoders at hand cannot write.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -15,7 +15,7 @@ use convscope::data::folder::{self, Choices, Folder, LabelledFile, Why};
 use convscope::data::loader::{Batch, Flips, shuffled, with_batches};
 use convscope::data::names::path_text;
 use convscope::data::photos::Photos;
-use convscope::data::{Pictures, Rejected, prepare, write_rejected};
+use convscope::data::{Images, Rejected, prepare, write_rejected};
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba};
 use tempfile::{TempDir, tempdir};
@@ -31,8 +31,8 @@ const WHITE: [u8; 3] = [255; 3];
 
 // Making files.
 
-/// A picture that differs from one `number` to the next.
-fn picture(width: u32, height: u32, number: u32) -> RgbImage {
+/// An image that differs from one `number` to the next.
+fn image(width: u32, height: u32, number: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         Rgb([x * 9 + number * 50, y * 7 + x * y, x * y * 3 + number * 20].map(|v| v as u8))
     })
@@ -67,16 +67,16 @@ fn write(root: &Path, path: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A folder with a small picture at each path.
+/// A folder with a small image at each path.
 fn folder_with<'a>(paths: impl IntoIterator<Item = &'a str>) -> TempDir {
     let root = tempdir().unwrap();
     for (number, path) in (0..).zip(paths) {
-        write(root.path(), path, &png(picture(6, 5, number)));
+        write(root.path(), path, &png(image(6, 5, number)));
     }
     root
 }
 
-// Finding the pictures.
+// Finding the images.
 
 fn scan(root: &TempDir) -> Folder {
     folder::scan(root.path(), &Choices::default()).unwrap()
@@ -447,8 +447,8 @@ fn an_error_in_the_validation_folder_names_it() {
     ] {
         let choices = Choices { val: Some(root.path().join(val)), class_level: level };
         let data = if level == Some(0) { "flat" } else { "photos" };
-        write(root.path(), "flat/cat.1.jpg", &png(picture(8, 8, 1)));
-        write(root.path(), "flat/dog.1.jpg", &png(picture(8, 8, 2)));
+        write(root.path(), "flat/cat.1.jpg", &png(image(8, 8, 1)));
+        write(root.path(), "flat/dog.1.jpg", &png(image(8, 8, 2)));
         let error = folder::scan(&root.path().join(data), &choices).unwrap_err().to_string();
         assert!(error.starts_with(&format!("--val {}", root.path().join(val).display())), "{error}");
         assert!(error.contains(problem) && !error.contains("not read") && !error.contains("notes.txt"), "{error}");
@@ -456,10 +456,10 @@ fn an_error_in_the_validation_folder_names_it() {
     let choices = Choices { val: Some(root.path().join("photos/val")), class_level: None };
     fs::remove_dir_all(root.path().join("photos/judge")).unwrap();
     fs::remove_dir_all(root.path().join("photos/val/dog")).unwrap();
-    write(root.path(), "photos/val/owl/1.jpg", &png(picture(8, 8, 3)));
+    write(root.path(), "photos/val/owl/1.jpg", &png(image(8, 8, 3)));
     let error = folder::scan(&root.path().join("photos"), &choices).unwrap_err().to_string();
     assert!(error.contains("the class 'owl' has no training images"), "{error}");
-    write(root.path(), "photos/train/owl/1.jpg", &png(picture(8, 8, 3)));
+    write(root.path(), "photos/train/owl/1.jpg", &png(image(8, 8, 3)));
     let error = folder::scan(&root.path().join("photos"), &choices).unwrap_err().to_string();
     let expected =
         format!("--val {}: the class 'dog' has no validation images", root.path().join("photos/val").display());
@@ -516,7 +516,7 @@ fn system_folders_are_neither_classes_nor_fatal_at_any_level() {
             for name in SYSTEM {
                 let folder = root.path().join(&level).join(name);
                 fs::create_dir_all(folder.join("cat")).unwrap();
-                fs::write(folder.join("cat/1.jpg"), png(picture(6, 5, 9))).unwrap();
+                fs::write(folder.join("cat/1.jpg"), png(image(6, 5, 9))).unwrap();
                 #[cfg(unix)]
                 fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
             }
@@ -558,7 +558,7 @@ fn a_class_is_one_however_its_accents_are_stored() {
 }
 
 #[test]
-fn what_is_no_picture_is_rejected_with_a_reason_and_hidden_files_are_not_mentioned() {
+fn what_is_no_image_is_rejected_with_a_reason_and_hidden_files_are_not_mentioned() {
     let paths = [
         "cat/1.jpg",
         "cat/2.jpg",
@@ -637,8 +637,8 @@ fn every_unusable_folder_gets_one_error_that_names_it_and_the_remedy() {
         ),
         (&["train/a/1.jpg", "train/a/2.jpg"], &[], &["/train: only one class"]),
     ];
-    for (pictures, others, expected) in cases {
-        let root = folder_with(pictures.iter().copied());
+    for (images, others, expected) in cases {
+        let root = folder_with(images.iter().copied());
         for other in others {
             let bytes: &[u8] = if other.ends_with("png") { b"" } else { b"some bytes" };
             write(root.path(), other, bytes);
@@ -660,7 +660,7 @@ fn a_data_folder_that_is_none_is_named() {
     assert_eq!(error(&file), format!("--data {} is a file; give the folder that holds the images", file.display()));
 }
 
-// Preparing one picture.
+// Preparing one image.
 
 fn load(name: &str, bytes: &[u8], size: u32) -> Result<RgbImage, String> {
     let root = tempdir().unwrap();
@@ -676,7 +676,7 @@ fn assert_close(actual: Rgb<u8>, expected: [u8; 3], tolerance: u8) {
 
 #[test]
 fn the_content_decides_not_the_name() {
-    let image = picture(8, 8, 0);
+    let image = image(8, 8, 0);
     assert_eq!(load("png.jpg", &png(image.clone()), 8).unwrap(), image);
     assert_eq!(load("jpeg.png", &jpeg(&image), 8), load("jpeg.jpg", &jpeg(&image), 8));
     assert!(load("jpeg.png", &jpeg(&image), 8).is_ok());
@@ -684,10 +684,10 @@ fn the_content_decides_not_the_name() {
         (&b"GIF89a and so on"[..], "is a GIF, only JPEG and PNG are read"),
         (b"BM and so on", "is a BMP, only JPEG and PNG are read"),
         (b"RIFF\x10\0\0\0WEBPVP8 and so on", "is a WEBP, only JPEG and PNG are read"),
-        (b"<html>not found</html>", "is no JPEG or PNG picture"),
+        (b"<html>not found</html>", "is no JPEG or PNG image"),
         (b"", "is empty (0 bytes)"),
     ] {
-        assert_eq!(load("picture.jpg", bytes, 8).unwrap_err(), reason);
+        assert_eq!(load("image.jpg", bytes, 8).unwrap_err(), reason);
     }
 }
 
@@ -700,11 +700,11 @@ fn a_file_that_is_not_there_or_is_a_folder_gives_a_reason() {
 }
 
 #[test]
-fn a_picture_that_breaks_off_is_rejected_however_it_is_cut() {
-    let image = picture(64, 48, 1);
-    let thumbnail = jpeg(&picture(16, 12, 1));
-    let plain = jpeg(&image);
-    let with_thumbnail = jpeg_with_exif(&image, 1, &thumbnail);
+fn an_image_that_breaks_off_is_rejected_however_it_is_cut() {
+    let photo = image(64, 48, 1);
+    let thumbnail = jpeg(&image(16, 12, 1));
+    let plain = jpeg(&photo);
+    let with_thumbnail = jpeg_with_exif(&photo, 1, &thumbnail);
     for whole in [&plain[..], &with_thumbnail, CMYK_PROGRESSIVE_JPEG] {
         let complete = load("whole.jpg", whole, 16).unwrap();
         for appended in [&b"\0\0\0"[..], b"appended by a phone", &thumbnail, &[0; 100_000]] {
@@ -716,12 +716,12 @@ fn a_picture_that_breaks_off_is_rejected_however_it_is_cut() {
             assert!(reason.starts_with("is cut short"), "{kept} of {} bytes: {reason}", whole.len());
         }
     }
-    // Cut in the middle of the picture, with the end of the thumbnail still there.
+    // Cut in the middle of the image, with the end of the thumbnail still there.
     let kept = with_thumbnail.len() - plain.len() / 2;
     assert!(with_thumbnail[..kept].windows(2).any(|pair| pair == [0xFF, 0xD9]));
     assert!(load("cut.jpg", &with_thumbnail[..kept], 16).is_err());
 
-    let whole = png(image);
+    let whole = png(photo);
     for kept in [20, whole.len() / 2, whole.len() - 30] {
         let reason = load("cut.png", &whole[..kept], 16).unwrap_err();
         assert!(reason.starts_with("cannot be decoded: "), "{reason}");
@@ -729,7 +729,7 @@ fn a_picture_that_breaks_off_is_rejected_however_it_is_cut() {
 }
 
 #[test]
-fn pictures_are_turned_upright() {
+fn images_are_turned_upright() {
     let upright = RgbImage::from_fn(32, 32, |x, y| match (x < 16, y < 16) {
         (true, true) => Rgb([250, 0, 0]),
         (false, true) => Rgb([0, 250, 0]),
@@ -738,7 +738,7 @@ fn pictures_are_turned_upright() {
     });
     use image::imageops::{flip_horizontal, flip_vertical, rotate90, rotate180, rotate270};
     // What the camera stores so that the turn each EXIF number stands for gives the upright
-    // picture.
+    // image.
     let stored = [
         upright.clone(),
         flip_horizontal(&upright),
@@ -793,7 +793,7 @@ fn every_kind_of_colour_becomes_eight_bit_rgb() {
 
 #[test]
 fn the_middle_square_is_shown_whatever_the_shape() {
-    // White with a red square in the middle, as wide as the picture's shorter side.
+    // White with a red square in the middle, as wide as the image's shorter side.
     for (width, height) in [(90, 30), (30, 90), (30, 30)] {
         let image = RgbImage::from_fn(width, height, |x, y| {
             let middle = |v: u32, side: u32| (side - 30) / 2 <= v && v < (side + 30) / 2;
@@ -808,12 +808,12 @@ fn the_middle_square_is_shown_whatever_the_shape() {
 }
 
 #[test]
-fn pictures_beyond_the_limits_are_rejected_before_they_are_decoded() {
+fn images_beyond_the_limits_are_rejected_before_they_are_decoded() {
     let wide = png(ImageBuffer::from_pixel(16_385, 1, Luma([0u8])));
     let reason = load("wide.png", &wide, 8).unwrap_err();
     assert!(reason.starts_with("is too large: 16385 x 1 pixels"), "{reason}");
     // A small JPEG whose header claims 16,000 x 16,000 pixels.
-    let mut bomb = jpeg(&picture(8, 8, 0));
+    let mut bomb = jpeg(&image(8, 8, 0));
     let header = bomb.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     bomb[header + 5..header + 9].copy_from_slice(&[0x3E, 0x80, 0x3E, 0x80]);
     let reason = load("bomb.jpg", &bomb, 8).unwrap_err();
@@ -874,7 +874,7 @@ fn random_jpegs_look_as_pillow_shows_them_or_are_refused() {
     }
 }
 
-// The pictures of a folder.
+// The images of a folder.
 
 /// The files at `paths`, `per_class` of each class in turn.
 fn label<const N: usize>(paths: [&str; N], per_class: u32) -> Vec<LabelledFile> {
@@ -882,7 +882,7 @@ fn label<const N: usize>(paths: [&str; N], per_class: u32) -> Vec<LabelledFile> 
     (0..).zip(paths).map(label).collect()
 }
 
-/// A folder of eight pictures of four classes, of which `b/1.jpg` and `d/0.jpg` cannot be decoded.
+/// A folder of eight images of four classes, of which `b/1.jpg` and `d/0.jpg` cannot be decoded.
 fn flawed_folder() -> (TempDir, Vec<LabelledFile>) {
     let names = ["a/0.jpg", "a/1.jpg", "b/0.jpg", "b/1.jpg", "c/0.jpg", "c/1.jpg", "d/0.jpg", "d/1.jpg"];
     let root = folder_with(names);
@@ -897,10 +897,7 @@ fn photos_that_cannot_be_decoded_are_left_out_and_recorded() {
     let progress = RefCell::new(Vec::new());
     let (photos, rejected) = Photos::read(files, root.path(), 4, usize::MAX, &|done| progress.borrow_mut().push(done));
     assert_eq!(*progress.borrow(), [1, 2, 3, 4, 5, 6, 7, 8]);
-    assert_eq!(
-        reasons(&rejected),
-        ["b/1.jpg is a GIF, only JPEG and PNG are read", "d/0.jpg is no JPEG or PNG picture"]
-    );
+    assert_eq!(reasons(&rejected), ["b/1.jpg is a GIF, only JPEG and PNG are read", "d/0.jpg is no JPEG or PNG image"]);
     let left: Vec<_> = (0..photos.len()).map(|i| (photos.name(i), photos.label(i))).collect();
     let expected = [("a/0.jpg", 0), ("a/1.jpg", 0), ("b/0.jpg", 1), ("c/0.jpg", 2), ("c/1.jpg", 2), ("d/1.jpg", 3)];
     assert_eq!(left, expected.map(|(name, class)| (name.to_owned(), class)));
@@ -913,9 +910,9 @@ fn photos_that_cannot_be_decoded_are_left_out_and_recorded() {
 #[test]
 fn the_bound_on_memory_decides_what_is_read_again_but_not_what_is_read() {
     let (root, files) = flawed_folder();
-    let picture = 4 * 4 * 3;
+    let image = 4 * 4 * 3;
     for kept in [0, 3, 100] {
-        let (photos, _) = Photos::read(files.clone(), root.path(), 4, kept * picture, &|_| ());
+        let (photos, _) = Photos::read(files.clone(), root.path(), 4, kept * image, &|_| ());
         for index in 0..photos.len() {
             let in_memory = matches!(photos.pixels(index), Ok(Cow::Borrowed(_)));
             assert_eq!(in_memory, index < kept);
@@ -934,7 +931,7 @@ fn a_photo_that_vanishes_later_is_dropped_from_its_batch_and_recorded() {
     fs::remove_file(root.path().join("a/0.jpg")).unwrap();
     fs::remove_file(root.path().join("a/1.jpg")).unwrap();
     let batch = with_batches(&photos, &[3, 1, 0], 3, None, 1, |batches| batches.next().unwrap());
-    // Picture 0 is still in memory.
+    // Image 0 is still in memory.
     assert_eq!(batch.indices, [3, 0]);
     assert_eq!(batch.labels, [1, 0, 0]);
     assert_eq!(batch.rejected.len(), 1);
@@ -948,7 +945,7 @@ fn a_photo_that_vanishes_later_is_dropped_from_its_batch_and_recorded() {
 }
 
 #[test]
-fn a_class_that_loses_every_picture_in_decoding_is_an_error() {
+fn a_class_that_loses_every_image_in_decoding_is_an_error() {
     let root = folder_with(["cat/0.jpg", "cat/1.jpg", "dog/0.jpg", "dog/1.jpg"]);
     let check = || {
         let found = scan(&root);
@@ -1006,13 +1003,13 @@ fn rejected_files_are_written_as_csv() {
 
 // Batches.
 
-/// Pictures of one colour each, which tells their index; `broken` panics when it is asked for.
+/// Images of one colour each, which tells their index; `broken` panics when it is asked for.
 struct Plain {
     count: usize,
     broken: Option<usize>,
 }
 
-impl Pictures for Plain {
+impl Images for Plain {
     fn len(&self) -> usize {
         self.count
     }
@@ -1030,7 +1027,7 @@ impl Pictures for Plain {
     }
 
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
-        assert_ne!(Some(index), self.broken, "this picture is broken");
+        assert_ne!(Some(index), self.broken, "this image is broken");
         let mut pixels = vec![index as u8; 12];
         // The left column differs from the right one, so that a flip shows.
         pixels[0] = 255;
@@ -1093,7 +1090,7 @@ fn batches_follow_the_order_and_keep_their_length() {
 }
 
 #[test]
-fn flips_depend_on_seed_epoch_and_picture_alone() {
+fn flips_depend_on_seed_epoch_and_image_alone() {
     let flipped = |seed, epoch| (0..1000).filter(|&index| Flips { seed, epoch }.flip(index)).collect::<Vec<_>>();
     // 1000 fair coins: 500 with a standard deviation of 16.
     assert!((420..580).contains(&flipped(0, 0).len()));
@@ -1116,7 +1113,7 @@ fn flips_depend_on_seed_epoch_and_picture_alone() {
 }
 
 #[test]
-fn every_epoch_visits_every_picture_in_an_order_of_its_own() {
+fn every_epoch_visits_every_image_in_an_order_of_its_own() {
     let order = shuffled(100, 0, 0);
     let mut sorted = order.clone();
     sorted.sort();
@@ -1144,9 +1141,9 @@ fn stopping_early_ends_the_workers() {
 #[test]
 #[should_panic(expected = "a worker of the data loader has panicked")]
 fn a_worker_that_panics_is_noticed() {
-    let pictures = Plain { count: 20, broken: Some(13) };
+    let images = Plain { count: 20, broken: Some(13) };
     let order: Vec<_> = (0..20).collect();
-    with_batches(&pictures, &order, 2, None, 2, |batches| batches.count());
+    with_batches(&images, &order, 2, None, 2, |batches| batches.count());
 }
 
 #[cfg(target_os = "linux")]

@@ -663,21 +663,21 @@ fn the_corrected_test_keeps_its_level_where_the_naive_one_does_not() {
     }
 }
 
-/// Studies of a depth that loses exactly the margin, on few pictures that are mostly right anyway, so that many a study sees no
+/// Studies of a depth that loses exactly the margin, on few images that are mostly right anyway, so that many a study sees no
 /// difference at all: how many accept it, with the least standard error and without.
-fn acceptances_at_the_margin(pictures: usize, seed: u64) -> [f64; 2] {
+fn acceptances_at_the_margin(images: usize, seed: u64) -> [f64; 2] {
     const STUDIES: usize = 2000;
     const FOLDS: usize = 5;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut accepted = [0, 0];
     for _ in 0..STUDIES {
-        let lost: Vec<f64> = (0..pictures).map(|_| f64::from(rng.random_bool(0.01))).collect();
+        let lost: Vec<f64> = (0..images).map(|_| f64::from(rng.random_bool(0.01))).collect();
         let fold = |fold: usize| {
             let scored: Vec<f64> = lost.iter().copied().skip(fold).step_by(FOLDS).collect();
             100.0 * scored.iter().sum::<f64>() / scored.len() as f64
         };
         let differences: Vec<f64> = (0..FOLDS).map(fold).collect();
-        let least = 100.0 * sampling_error(lost.iter().sum(), 0.0, pictures);
+        let least = 100.0 * sampling_error(lost.iter().sum(), 0.0, images);
         for (accepted, least_error) in accepted.iter_mut().zip([least, 0.0]) {
             let step = DepthDifferences { least_error, ..step(4, &differences) };
             *accepted += usize::from(choose_depth(5, &[step], FOLDS, 1.0).unwrap().answer == 4);
@@ -688,12 +688,12 @@ fn acceptances_at_the_margin(pictures: usize, seed: u64) -> [f64; 2] {
 
 #[test]
 fn differences_too_rare_to_be_seen_are_not_accepted() {
-    for pictures in [60, 100, 200, 300, 500, 1000, 3000] {
-        let [with, without] = acceptances_at_the_margin(pictures, 3);
-        println!("{pictures} pictures: {with:.3} accepted wrongly, {without:.3} without the least standard error");
+    for images in [60, 100, 200, 300, 500, 1000, 3000] {
+        let [with, without] = acceptances_at_the_margin(images, 3);
+        println!("{images} images: {with:.3} accepted wrongly, {without:.3} without the least standard error");
         // At a nominal 5 %, three standard errors more.
-        assert!(with < 0.065, "{pictures} pictures: {with}");
-        if pictures == 60 {
+        assert!(with < 0.065, "{images} images: {with}");
+        if images == 60 {
             assert!(without > 0.3, "folds without a difference would leave no doubt: {without}");
         }
     }
@@ -707,23 +707,23 @@ struct Outcomes {
     accepted: Vec<f64>,
 }
 
-/// Studies of two repeats of five folds, at a margin of one point, of a depth that loses `truth` points, on 1,000 pictures of which
+/// Studies of two repeats of five folds, at a margin of one point, of a depth that loses `truth` points, on 1,000 images of which
 /// a fifth is decided differently.
 fn simulate_stops(truth: f64, seed: u64) -> Outcomes {
-    const PICTURES: usize = 1000;
+    const IMAGES: usize = 1000;
     const FOLDS: usize = 5;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut outcomes = Outcomes { stopped: Vec::new(), finished: Vec::new(), accepted: Vec::new() };
     for _ in 0..STUDIES {
-        // Half of the pictures are lost more often than won, in every repeat, half less often.
-        let hard: Vec<f64> = (0..PICTURES).map(|_| if rng.random_bool(0.5) { 0.05 } else { -0.05 }).collect();
+        // Half of the images are lost more often than won, in every repeat, half less often.
+        let hard: Vec<f64> = (0..IMAGES).map(|_| if rng.random_bool(0.5) { 0.05 } else { -0.05 }).collect();
         let mut fold = |number: usize| {
             let differences = hard.iter().skip(number).step_by(FOLDS).map(|hard| {
                 let lost = rng.random::<f64>() < 0.1 + truth / 200.0 + hard;
                 let won = rng.random::<f64>() < 0.1 - truth / 200.0 - hard;
                 f64::from(lost) - f64::from(won)
             });
-            100.0 * differences.sum::<f64>() / (PICTURES / FOLDS) as f64
+            100.0 * differences.sum::<f64>() / (IMAGES / FOLDS) as f64
         };
         let first: Vec<f64> = (0..FOLDS).map(&mut fold).collect();
         if stops_early(&first, 1.0) {

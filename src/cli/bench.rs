@@ -18,7 +18,7 @@ const CLASSES: usize = 2;
 pub enum BenchCommand {
     /// Time steps of one size
     Step(StepArgs),
-    /// Time a few steps each of many batches and picture sizes, to see how the cost grows
+    /// Time a few steps each of many batches and image sizes, to see how the cost grows
     Scaling(ScalingArgs),
 }
 
@@ -29,7 +29,7 @@ pub struct StepArgs {
     /// Which network.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Pictures a training step
+    /// Images a training step
     #[arg(long, default_value_t = BATCH)]
     pub batch: usize,
     /// Steps to time, after a few that are not
@@ -46,10 +46,10 @@ pub struct StepArgs {
 /// Options of `bench scaling`.
 #[derive(Args, Debug)]
 pub struct ScalingArgs {
-    /// Pictures a step, one after the other, each picture of 128 x 128
+    /// Images a step, one after the other, each image of 128 x 128
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256", value_name = "N,N,..")]
     pub batches: Vec<usize>,
-    /// Sides of the pictures, one after the other, 32 pictures a step
+    /// Sides of the images, one after the other, 32 images a step
     #[arg(long, value_delimiter = ',', default_value = "64,96,128,192,256,384,512", value_name = "N,N,..")]
     pub sizes: Vec<usize>,
     /// On what to compute.
@@ -82,17 +82,17 @@ impl StepArgs {
     }
 }
 
-/// A batch of pictures to time.
+/// A batch of images to time.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Work {
-    /// Side of the pictures.
+    /// Side of the images.
     pub size: usize,
-    /// Pictures a step.
+    /// Images a step.
     pub batch: usize,
 }
 
 impl ScalingArgs {
-    /// What to time with growing batches, and what with growing pictures.
+    /// What to time with growing batches, and what with growing images.
     ///
     /// # Errors
     /// The first number that is out of range, with what would be right.

@@ -15,9 +15,9 @@ use crate::study::{Ladder, Settings};
 #[command(
     allow_negative_numbers = true,
     mut_arg("val_share", |option| option.hide(true)),
-    mut_arg("train_pictures", |option| option.hide(true)),
-    mut_arg("val_pictures", |option| option.hide(true)),
-    mut_arg("seed", |option| option.help("Decides the split, initial weights, order, flips, dropout, and the drawn pictures")),
+    mut_arg("train_images", |option| option.hide(true)),
+    mut_arg("val_images", |option| option.hide(true)),
+    mut_arg("seed", |option| option.help("Decides the split, initial weights, order, flips, dropout, and the drawn images")),
     mut_arg("out", |option| option.help("Folder of the study; one that was stopped goes on from there [default: runs/depth]"))
 )]
 pub struct DepthArgs {
@@ -30,7 +30,7 @@ pub struct DepthArgs {
     /// What the networks that are compared with the whole one leave out
     #[arg(long, value_enum, default_value_t = Ladder::Truncate)]
     pub ladder: Ladder,
-    /// Parts that the pictures are divided into, each scored by networks that learned from the others
+    /// Parts that the images are divided into, each scored by networks that learned from the others
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub folds: usize,
     /// How often they are divided anew
@@ -39,9 +39,9 @@ pub struct DepthArgs {
     /// Loss of accuracy that is accepted, in percentage points
     #[arg(long, default_value_t = 1.0, value_name = "POINTS")]
     pub margin: f64,
-    /// Pictures to draw where there is no --data
-    #[arg(long, default_value_t = drawn::TRAIN_PICTURES + drawn::VAL_PICTURES, value_name = "N", conflicts_with = "data")]
-    pub pictures: usize,
+    /// Images to draw where there is no --data
+    #[arg(long, alias = "pictures", default_value_t = drawn::TRAIN_IMAGES + drawn::VAL_IMAGES, value_name = "N", conflicts_with = "data")]
+    pub images: usize,
     /// Train the K-th of N shares of the networks and nothing else, so that N processes carry the study
     #[arg(long, value_name = "K/N", conflicts_with_all = ["collect", "dry_run"])]
     pub unit: Option<Share>,
@@ -104,9 +104,9 @@ impl DepthArgs {
     /// The first option that is out of range, with what would be right.
     pub fn check(&self) -> Result<()> {
         self.train.check_numbers()?;
-        let defaults = [drawn::TRAIN_PICTURES, drawn::VAL_PICTURES];
-        if self.train.val_share.is_some() || [self.train.train_pictures, self.train.val_pictures] != defaults {
-            bail!("--val-share, --train-pictures, --val-pictures: `depth` divides all pictures by --folds instead");
+        let defaults = [drawn::TRAIN_IMAGES, drawn::VAL_IMAGES];
+        if self.train.val_share.is_some() || [self.train.train_images, self.train.val_images] != defaults {
+            bail!("--val-share, --train-images, --val-images: `depth` divides all images by --folds instead");
         }
         if self.train.init.is_some() {
             bail!("--init: the networks of a study all start from random weights");
@@ -120,8 +120,8 @@ impl DepthArgs {
         if !(self.margin > 0.0 && self.margin <= 100.0) {
             bail!("--margin {}: expected more than 0 and at most 100 percentage points", self.margin);
         }
-        if !(2..=10_000_000).contains(&self.pictures) {
-            bail!("--pictures {}: expected 2 to 10000000", self.pictures);
+        if !(2..=10_000_000).contains(&self.images) {
+            bail!("--images {}: expected 2 to 10000000", self.images);
         }
         if self.settings(2, Kernels::Plain).rungs()?.len() < 2 {
             bail!(

@@ -36,13 +36,13 @@ pub struct Cli {
 /// The program's commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train the network, on pictures that the program draws itself or on your own
+    /// Train the network, on images that the program draws itself or on your own
     Train(Box<TrainArgs>),
     /// Show the feature maps of an image with a trained network
     Features(FeaturesArgs),
     /// Explain why the network decided as it did on an image: evidence, saliency maps, feature maps
     Explain(ExplainArgs),
-    /// Show what the channels of a network have learned: filters, strongest patches, pictures that drive them up
+    /// Show what the channels of a network have learned: filters, strongest patches, images that drive them up
     Learned(LearnedArgs),
     /// Measure what each layer is good for: what can be read from it, whether this network uses it
     Layers(LayersArgs),
@@ -54,7 +54,7 @@ pub enum Command {
     Summary(SummaryArgs),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
-    /// Time the training step by itself: random weights, and pictures of noise that lie on the device already
+    /// Time the training step by itself: random weights, and images of noise that lie on the device already
     #[command(subcommand)]
     Bench(BenchCommand),
 }
@@ -107,7 +107,7 @@ pub struct FeaturesArgs {
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// Images (JPEG or PNG), folders of images, or text files (.txt) with the path of an image on each line
-    /// [default: five validation pictures of the run: the two worst mistakes, the closest call, the two surest]
+    /// [default: five validation images of the run: the two worst mistakes, the closest call, the two surest]
     #[arg(value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
     /// Folder of the run whose network to explain
@@ -126,9 +126,9 @@ pub struct ExplainArgs {
     #[arg(long, value_enum, default_value_t)]
     pub scale: ScaleBy,
     /// Also draw guided backpropagation and deconvnet, which look sharp and explain nothing
-    #[arg(long)]
-    pub pictures_only: bool,
-    /// Pictures at once on the device
+    #[arg(long, alias = "pictures-only")]
+    pub images_only: bool,
+    /// Images at once on the device
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
     /// Where the photos of the run are now [default: where they were]
@@ -154,7 +154,7 @@ pub struct LearnedArgs {
     /// Where the photos of the run are now [default: where they were]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Pictures at once on the device
+    /// Images at once on the device
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
     /// Folder for the results; must be new or empty [default: a new one below RUN]
@@ -171,20 +171,20 @@ pub struct LayersArgs {
     /// Folder of the run whose network to look into
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
-    /// Which of the run's weights to use. The validation pictures chose the best ones, so that figures from these pictures would flatter
-    /// them; for networks of drawn pictures, new pictures are drawn
+    /// Which of the run's weights to use. The validation images chose the best ones, so that figures from these images would flatter
+    /// them; for networks of drawn images, new images are drawn
     #[arg(long, value_enum, default_value_t = Which::Last)]
     pub weights: Which,
-    /// The most pictures to use
-    #[arg(long, default_value_t = 2000)]
-    pub pictures: usize,
+    /// The most images to use
+    #[arg(long, alias = "pictures", default_value_t = 2000)]
+    pub images: usize,
     /// Decides folds, resamples, noise and fresh weights
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Where the photos of the run are now [default: where they were]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Pictures at once on the device; also those whose statistics batch norm takes together after a reset
+    /// Images at once on the device; also those whose statistics batch norm takes together after a reset
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(8..=1024))]
     pub batch: u16,
     /// Do not write the run's report.html anew at the end, as is done without --out
@@ -216,7 +216,7 @@ pub struct ReportArgs {
     /// The page; an older one is replaced [default: RUN/report.html]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Pictures at once on the device
+    /// Images at once on the device
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
     /// On what to compute.

@@ -13,7 +13,7 @@ use crate::figures::ScaleBy;
 use crate::train::{Config, Folders, OptimizerName, Training};
 use crate::train::{check_recipe, check_val_share};
 
-/// Pictures a training step, where nothing else is asked for.
+/// Images a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
 
 /// A choice between on and off.
@@ -52,10 +52,10 @@ pub struct TrainArgs {
     /// Keep the first N blocks as they are in --init, the statistics of their batch norm too
     #[arg(long, value_name = "N", default_value_t = 0, requires = "init")]
     pub freeze: usize,
-    /// Pictures a training step
+    /// Images a training step
     #[arg(long, default_value_t = BATCH)]
     pub batch: usize,
-    /// Passes over the training pictures [default: 8 for drawn pictures, 10 for --data]
+    /// Passes over the training images [default: 8 for drawn images, 10 for --data]
     #[arg(long)]
     pub epochs: Option<usize>,
     /// Learning rate
@@ -70,22 +70,22 @@ pub struct TrainArgs {
     /// Weight decay, added to the gradient as in PyTorch's Adam and SGD
     #[arg(long, default_value_t = 0.0)]
     pub weight_decay: f32,
-    /// Decides initial weights, order, flips, dropout, and the drawn pictures
+    /// Decides initial weights, order, flips, dropout, and the drawn images
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Flip training pictures left to right at random
+    /// Flip training images left to right at random
     #[arg(long, value_enum, default_value_t = Switch::On)]
     pub augment: Switch,
     /// Share of each class set aside for validation where --data has no validation folder [default: 0.2]
     #[arg(long, value_name = "SHARE", requires = "data")]
     pub val_share: Option<f64>,
-    /// Drawn pictures to train on
-    #[arg(long, default_value_t = drawn::TRAIN_PICTURES, value_name = "N", conflicts_with = "data")]
-    pub train_pictures: usize,
-    /// Drawn pictures to validate on
-    #[arg(long, default_value_t = drawn::VAL_PICTURES, value_name = "N", conflicts_with = "data")]
-    pub val_pictures: usize,
-    /// Memory for decoded pictures, in MiB; what does not fit is decoded again each time
+    /// Drawn images to train on
+    #[arg(long, alias = "train-pictures", default_value_t = drawn::TRAIN_IMAGES, value_name = "N", conflicts_with = "data")]
+    pub train_images: usize,
+    /// Drawn images to validate on
+    #[arg(long, alias = "val-pictures", default_value_t = drawn::VAL_IMAGES, value_name = "N", conflicts_with = "data")]
+    pub val_images: usize,
+    /// Memory for decoded images, in MiB; what does not fit is decoded again each time
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     pub cache: usize,
     /// What the colours of feature maps span
@@ -122,9 +122,9 @@ impl TrainArgs {
         // Momentum's range holds even where the optimizer has none.
         let recipe = Training { momentum: Some(self.momentum()), ..self.training(2) };
         check_recipe(&recipe).and_then(|()| check_val_share(self.val_share())).map_err(|error| error.typed())?;
-        for (option, pictures) in [("train-pictures", self.train_pictures), ("val-pictures", self.val_pictures)] {
-            if !(2..=10_000_000).contains(&pictures) {
-                bail!("--{option} {pictures}: expected 2 to 10000000");
+        for (option, images) in [("train-images", self.train_images), ("val-images", self.val_images)] {
+            if !(2..=10_000_000).contains(&images) {
+                bail!("--{option} {images}: expected 2 to 10000000");
             }
         }
         if self.momentum.is_some() && self.optimizer != OptimizerName::Sgd {
@@ -155,16 +155,16 @@ impl TrainArgs {
         }
     }
 
-    /// Every choice made, given what the data turned out to be; `split` says whether validation pictures were set aside.
-    pub fn config(&self, classes: &[String], [train_pictures, val_pictures]: [usize; 2], split: bool) -> Config {
+    /// Every choice made, given what the data turned out to be; `split` says whether validation images were set aside.
+    pub fn config(&self, classes: &[String], [train_images, val_images]: [usize; 2], split: bool) -> Config {
         Config {
             id: None,
             data: self.absolute_data(),
             folders: self.folders(),
             val_share: split.then_some(self.val_share()),
             classes: classes.to_vec(),
-            train_pictures,
-            val_pictures,
+            train_images,
+            val_images,
             val_of_class: Vec::new(),
             val_list: None,
             training: self.training(classes.len()),
@@ -202,7 +202,7 @@ impl TrainArgs {
         self.val_share.unwrap_or(VALIDATION_SHARE)
     }
 
-    /// Passes over the training pictures.
+    /// Passes over the training images.
     pub fn epochs(&self) -> usize {
         self.epochs.unwrap_or(if self.data.is_some() { 10 } else { 8 })
     }
@@ -248,7 +248,7 @@ mod tests {
             ("--dropout=1", "--dropout 1"),
             ("--channels=8,0", "--channels 8,0"),
             ("--val-share=0.5", "--data <DIR>"),
-            ("--train-pictures=1", "--train-pictures 1"),
+            ("--train-images=1", "--train-images 1"),
             ("--optimizer=lion", "possible values: adam, sgd"),
             ("--kernels=fast", "possible values: auto, plain"),
             ("--freeze=1", "--init <FILE>"),

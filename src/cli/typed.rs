@@ -78,12 +78,12 @@ impl Config {
     /// The command that trains like this again, as it is typed in a shell; options that have their default are left out.
     pub fn command(&self) -> String {
         let Command::Train(plain) = plain("train", self.data.is_some()) else { unreachable!("the command is train") };
-        let counts = [plain.train_pictures, plain.val_pictures];
+        let counts = [plain.train_images, plain.val_images];
         let plain = plain.config(&self.classes, counts, self.val_share.is_some());
         typed("train", self.data.as_deref(), &self.options(), &plain.options())
     }
 
-    /// The command that studies how many of the network's blocks are enough, on the same pictures.
+    /// The command that studies how many of the network's blocks are enough, on the same images.
     pub fn depth_command(&self) -> String {
         let data = self.data.as_deref();
         let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
@@ -93,7 +93,7 @@ impl Config {
             training: Training { init: None, freeze: 0, ..self.training.clone() },
             ..plain.settings(self.classes.len(), Kernels::Plain)
         };
-        depth_command(data, &self.folders, self.train_pictures + self.val_pictures, &settings)
+        depth_command(data, &self.folders, self.train_images + self.val_images, &settings)
     }
 
     /// The options of `train` and their values, without the data folder.
@@ -103,10 +103,7 @@ impl Config {
                 let share = self.val_share.map(|share| ("val-share", share.to_string()));
                 self.folders.options(Some(data)).into_iter().chain(share).collect()
             }
-            None => vec![
-                ("train-pictures", self.train_pictures.to_string()),
-                ("val-pictures", self.val_pictures.to_string()),
-            ],
+            None => vec![("train-images", self.train_images.to_string()), ("val-images", self.val_images.to_string())],
         };
         options.extend(self.training.options());
         options
@@ -116,19 +113,19 @@ impl Config {
 impl Study {
     /// The command that makes the study, as it is typed in a shell, without the options of the machine.
     pub fn command(&self) -> String {
-        let pictures = self.dev_pictures + self.test_pictures + self.duplicates + self.contradictory;
-        depth_command(self.photos.as_deref(), &self.folders, pictures, &self.identity.settings)
+        let images = self.dev_images + self.test_images + self.duplicates + self.contradictory;
+        depth_command(self.photos.as_deref(), &self.folders, images, &self.identity.settings)
     }
 }
 
-/// The command that studies depth on the pictures in `data`, or on so many drawn ones, with these settings; options that have
+/// The command that studies depth on the images in `data`, or on so many drawn ones, with these settings; options that have
 /// their default are left out.
-pub fn depth_command(data: Option<&str>, folders: &Folders, pictures: usize, settings: &Settings) -> String {
+pub fn depth_command(data: Option<&str>, folders: &Folders, images: usize, settings: &Settings) -> String {
     let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
-    let options = |folders: &Folders, pictures: usize, settings: &Settings| {
+    let options = |folders: &Folders, images: usize, settings: &Settings| {
         let mut options = folders.options(data);
         if data.is_none() {
-            options.push(("pictures", pictures.to_string()));
+            options.push(("images", images.to_string()));
         }
         match settings.ladder {
             Ladder::Truncate => options.push(("depths", listed(&settings.depths))),
@@ -141,11 +138,11 @@ pub fn depth_command(data: Option<&str>, folders: &Folders, pictures: usize, set
         options
     };
     let standard = plain.settings(settings.training.model.classes(), settings.kernels);
-    let standard = options(&Folders::default(), plain.pictures, &standard);
-    typed("depth", data, &options(folders, pictures, settings), &standard)
+    let standard = options(&Folders::default(), plain.images, &standard);
+    typed("depth", data, &options(folders, images, settings), &standard)
 }
 
-/// The command that trains like this on the photos in `data`, or on drawn pictures; options that have their default are left
+/// The command that trains like this on the photos in `data`, or on drawn images; options that have their default are left
 /// out.
 pub fn train_command(data: Option<&str>, folders: &Folders, training: &Training) -> String {
     let Command::Train(plain) = plain("train", data.is_some()) else { unreachable!("the command is train") };
@@ -153,7 +150,7 @@ pub fn train_command(data: Option<&str>, folders: &Folders, training: &Training)
     typed("train", data, &options, &plain.training(training.model.classes()).options())
 }
 
-/// A command with all its defaults, for photos or for drawn pictures. The folder of the photos decides none of them, so that no
+/// A command with all its defaults, for photos or for drawn images. The folder of the photos decides none of them, so that no
 /// word of a file need be parsed.
 fn plain(command: &str, photos: bool) -> Command {
     let data: &[&str] = if photos { &["--data=."] } else { &[] };
@@ -216,7 +213,7 @@ mod tests {
     const CLASSES: [&str; 2] = ["cat", "dog"];
 
     fn config(arguments: &TrainArgs) -> Config {
-        let counts = [arguments.train_pictures, arguments.val_pictures];
+        let counts = [arguments.train_images, arguments.val_images];
         arguments.config(&CLASSES.map(String::from), counts, arguments.data.is_some())
     }
 
@@ -247,26 +244,26 @@ mod tests {
             "",
             "--data photos --depths 2,4 --margin 0.5 --lr 0.01",
             "--data photos --val photos/val --class-level 1",
-            "--ladder drop --pictures 90 --seed 3",
+            "--ladder drop --images 90 --seed 3",
         ] {
             let arguments = depth(&format!("convscope depth {options}"));
             let settings = |arguments: &DepthArgs| arguments.settings(CLASSES.len(), Kernels::Plain);
             let data = arguments.train.absolute_data();
             let folders = arguments.train.folders();
-            let typed = depth_command(data.as_deref(), &folders, arguments.pictures, &settings(&arguments));
+            let typed = depth_command(data.as_deref(), &folders, arguments.images, &settings(&arguments));
             let again = depth(&typed);
             assert_eq!(again.train.folders(), folders, "{typed}");
             assert_eq!(settings(&again), settings(&arguments), "{typed}");
-            assert_eq!((again.pictures, again.train.absolute_data()), (arguments.pictures, data), "{typed}");
+            assert_eq!((again.images, again.train.absolute_data()), (arguments.images, data), "{typed}");
         }
     }
 
     #[test]
     fn the_study_of_a_run_is_about_its_network() {
-        let made = config(&train("convscope train --channels 8,16,32 --size 64 --lr 0.01 --train-pictures 80"));
+        let made = config(&train("convscope train --channels 8,16,32 --size 64 --lr 0.01 --train-images 80"));
         let study = depth(&made.depth_command());
         assert_eq!(study.settings(CLASSES.len(), Kernels::Plain).training, made.training);
-        assert_eq!((study.depths(), study.pictures), (vec![1, 2, 3], 80 + made.val_pictures));
+        assert_eq!((study.depths(), study.images), (vec![1, 2, 3], 80 + made.val_images));
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
         return Ok(());
     }
     say(format!("kernels  ready after {:.1} s", report.compile_s));
-    say(format!("work     {batch} pictures of {size} x {size}, {steps} repeats; medians, least .. most"));
+    say(format!("work     {batch} images of {size} x {size}, {steps} repeats; medians, least .. most"));
     for (what, times) in [("training", step_ms), ("forward ", evaluation_ms)] {
         let Milliseconds { min, median, max } = times;
         say(format!("{what} {:8.1} images/s  {median:8.2} ms, {min:.2} .. {max:.2}", times.images_per_s(batch)));
@@ -146,7 +146,7 @@ pub(super) fn scaling(arguments: &ScalingArgs) -> Result<()> {
         Ok(points)
     };
     let batches = time_series("growing batch", batches)?;
-    let sizes = time_series("growing pictures", sizes)?;
+    let sizes = time_series("growing images", sizes)?;
     if arguments.json {
         say(serde_json::to_string(&ScalingReport { setting, batches, sizes })?);
     }

@@ -1,4 +1,4 @@
-//! `depth`: a cross-validated study, unit by unit, from pictures to an answer.
+//! `depth`: a cross-validated study, unit by unit, from images to an answer.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,9 +9,9 @@ use indicatif::HumanDuration;
 
 use crate::bench::Setting;
 use crate::cli::{DepthArgs, Share};
-use crate::commands::pictures::{Pool, Source};
+use crate::commands::images::{Pool, Source};
 use crate::data::split::{Distinct, Split, refit_seed};
-use crate::data::{Pictures, Subset, write_rejected};
+use crate::data::{Images, Subset, write_rejected};
 use crate::disk;
 use crate::gpu::Gpu;
 use crate::nn::checkpoint::{Checkpoint, Meta, Weights};
@@ -60,21 +60,21 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     let source = Source::of(&arguments.train);
     let found = source.scan()?;
     if let Some(found) = &found {
-        super::pictures::tell_folders(found);
+        super::images::tell_folders(found);
     }
-    let pool = source.pool(found, arguments.pictures)?;
+    let pool = source.pool(found, arguments.images)?;
     let settings = arguments.settings(pool.classes.len(), gpu.kernels());
     let rungs = settings.rungs()?;
-    let distinct = Distinct::find(pool.pictures.as_ref(), &pool.classes)?;
+    let distinct = Distinct::find(pool.images.as_ref(), &pool.classes)?;
     let numbers = [settings.folds, settings.repeats];
-    let split = Split::new(pool.pictures.as_ref(), &distinct.kept, &pool.classes, numbers, settings.training.seed)?;
-    let of_class = |class: u32| split.dev.iter().filter(|&&index| pool.pictures.label(index) == class).count();
+    let split = Split::new(pool.images.as_ref(), &distinct.kept, &pool.classes, numbers, settings.training.seed)?;
+    let of_class = |class: u32| split.dev.iter().filter(|&&index| pool.images.label(index) == class).count();
     let study = Study {
         identity: Identity { program: PROGRAM.into(), data: distinct.hash.clone(), settings },
         classes: pool.classes.clone(),
-        dev_pictures: split.dev.len(),
+        dev_images: split.dev.len(),
         commonest_class: (0..).zip(&pool.classes).map(|(class, _)| of_class(class)).max().unwrap_or_default(),
-        test_pictures: split.test.len(),
+        test_images: split.test.len(),
         duplicates: distinct.duplicates,
         contradictory: distinct.contradictory.len(),
         rejected: pool.rejected.len(),
@@ -139,13 +139,10 @@ fn make_folder(folder: &RunDir, name: &str) -> Result<()> {
 
 /// Says what is studied.
 fn tell(study: &Study, pool: &Pool, distinct: &Distinct) {
-    let (dev, test) = (study.dev_pictures, study.test_pictures);
+    let (dev, test) = (study.dev_images, study.test_images);
     let settings = &study.identity.settings;
     let numbers = format!("{} folds, {} repeats", settings.folds, settings.repeats);
-    say(format!(
-        "data     {dev} pictures of {} in {numbers}; {test} locked away as test set",
-        study.classes.join(", ")
-    ));
+    say(format!("data     {dev} images of {} in {numbers}; {test} locked away as test set", study.classes.join(", ")));
     if !pool.rejected.is_empty() {
         say(format!("         files that are not used: {}; rejected.csv names them and why", pool.rejected.len()));
     }
@@ -154,7 +151,7 @@ fn tell(study: &Study, pool: &Pool, distinct: &Distinct) {
         say(format!("         left out: {doubles}, the first of equal images is kept"));
     }
     if let Some(&first) = distinct.contradictory.first() {
-        let (count, name) = (counted(study.contradictory, "image"), pool.pictures.name(first));
+        let (count, name) = (counted(study.contradictory, "image"), pool.images.name(first));
         say(format!("         left out, as an equal one has another class: {count}, such as {name}"));
     }
 }
@@ -173,16 +170,16 @@ fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
 }
 
 fn show(look: &TestLook, when: &str) {
-    say_apart(format!("test set, {} pictures, {when}:", look.pictures));
+    say_apart(format!("test set, {} images, {when}:", look.images));
     look.lines().iter().for_each(say);
 }
 
 /// A network that is ready to be trained, again and again, and what that costs.
 struct Station<'a> {
     trainer: Trainer<'a>,
-    /// Seconds to learn from a picture once.
+    /// Seconds to learn from an image once.
     learning: f64,
-    /// Seconds to score a picture.
+    /// Seconds to score an image.
     scoring: f64,
 }
 
@@ -207,8 +204,8 @@ struct ToDo {
 }
 
 impl<'a> Workshop<'a> {
-    fn pictures(&self) -> &'a dyn Pictures {
-        self.pool.pictures.as_ref()
+    fn images(&self) -> &'a dyn Images {
+        self.pool.images.as_ref()
     }
 
     /// The units that have no result yet, of all or of a share.
@@ -272,7 +269,7 @@ impl<'a> Workshop<'a> {
 
         let some = |batches: usize| {
             let count = (batches * model.batch()).min(self.split.dev.len());
-            Subset::new(self.pictures(), self.split.dev[..count].to_vec())
+            Subset::new(self.images(), self.split.dev[..count].to_vec())
         };
         let [first, timed] = [1, TIMED_BATCHES].map(some);
         trainer.train(&first, 1, &mut |_| {})?;
@@ -321,13 +318,13 @@ impl<'a> Workshop<'a> {
                 );
                 continue;
             }
-            let (identity, pictures, split) = (&self.study.identity, self.pictures(), self.split);
+            let (identity, images, split) = (&self.study.identity, self.images(), self.split);
             let (learned, scored) = split.parts(unit.repeat, unit.fold);
             let all = (identity.settings.training.epochs * learned.len() + scored.len()) as f64;
             let station = self.stations[*rung].as_mut().expect("the rung was prepared");
-            let mut show = |pictures: usize| progress.show(cost * pictures as f64 / all, &name);
+            let mut show = |images: usize| progress.show(cost * images as f64 / all, &name);
             let (trainer, rung) = (&mut station.trainer, &self.rungs[*rung]);
-            let result = unit::run(trainer, rung, unit, (identity, &adapter), pictures, split, &mut show)?;
+            let result = unit::run(trainer, rung, unit, (identity, &adapter), images, split, &mut show)?;
             folder.write_compact_json(&unit.file(), &result)?;
             let (wrong, of, error) = (result.scores.wrong, result.scores.correct.len(), result.scores.error());
             let line = format!("unit {position:3}/{count}  {name}: {wrong} of {of} wrong ({error:.1} %)");
@@ -337,7 +334,7 @@ impl<'a> Workshop<'a> {
         Ok(())
     }
 
-    /// Trains the chosen network and the reference on all pictures but the test set, and looks at that.
+    /// Trains the chosen network and the reference on all images but the test set, and looks at that.
     fn look(&mut self, folder: &RunDir, findings: &Findings) -> Result<TestLook> {
         let chosen = self.rungs.iter().position(|rung| rung.name == findings.answer).context("the answer is a rung")?;
         let mut needed = vec![0, chosen];
@@ -356,16 +353,16 @@ impl<'a> Workshop<'a> {
             let recipe = self.study.identity.settings.recipe(0);
             let station = self.stations[rung].as_mut().expect("the rung was prepared");
             station.trainer.restart(&weights, recipe);
-            let pictures = self.pool.pictures.as_ref();
-            let logits = station.trainer.logits(&Subset::new(pictures, test.clone()), &mut |_| {})?;
-            networks.push(Network::new(&self.rungs[rung], refit, &logits, test, pictures));
+            let images = self.pool.images.as_ref();
+            let logits = station.trainer.logits(&Subset::new(images, test.clone()), &mut |_| {})?;
+            networks.push(Network::new(&self.rungs[rung], refit, &logits, test, images));
         }
         let look = TestLook::new(self.study, [chosen, 0].map(|rung| &self.rungs[rung]), networks);
         folder.write_json(TEST_FILE, &look)?;
         Ok(look)
     }
 
-    /// The weights of a network trained on all pictures but the test set; from its file where that was done earlier.
+    /// The weights of a network trained on all images but the test set; from its file where that was done earlier.
     fn refit(&mut self, folder: &RunDir, number: usize, refit: usize) -> Result<Weights> {
         let rung = &self.rungs[number];
         let file = format!("{REFIT_FOLDER}/{}-{refit}.safetensors", rung.name);
@@ -382,12 +379,12 @@ impl<'a> Workshop<'a> {
             return Ok(earlier.weights);
         }
         let station = self.stations[number].as_mut().expect("the rung was prepared");
-        let dev = Subset::new(self.pool.pictures.as_ref(), self.split.dev.clone());
+        let dev = Subset::new(self.pool.images.as_ref(), self.split.dev.clone());
         let total = (settings.training.epochs * dev.len()) as u64;
         let bar = bar("{msg} [{bar:30}] {rate} images/s  ETA {eta}", total);
         bar.set_message(format!("{} on all but the test set, {refit}/{REFITS}", rung.name));
         let recipe = settings.recipe(refit_seed(settings.training.seed, refit));
-        let mut show = |pictures: usize| bar.set_position(pictures as u64);
+        let mut show = |images: usize| bar.set_position(images as u64);
         unit::learn(&mut station.trainer, rung, recipe, settings.training.epochs, &dev, &mut show)?;
         bar.finish_and_clear();
         let weights = station.trainer.weights()?;

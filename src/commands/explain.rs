@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cli::ExplainArgs;
 use crate::data::names::{class_key, path_text};
-use crate::data::{Pictures, folder, prepare};
+use crate::data::{Images, folder, prepare};
 use crate::explain::learned::BlockSurvey;
 use crate::explain::ledger::Ledger;
 use crate::explain::saliency::Completeness;
@@ -25,7 +25,7 @@ use crate::train::{Origin, Run};
 
 /// Seed of the untrained network that maps are compared with.
 pub(super) const CONTROL_SEED: u64 = 0x00C0_FFEE;
-/// Validation pictures that the means of the channels are taken over.
+/// Validation images that the means of the channels are taken over.
 const MOST_FOR_MEANS: usize = 512;
 
 pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
@@ -33,7 +33,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let against = arguments.against.as_ref().map(|name| class(name, &meta.classes)).transpose()?;
-    let methods = methods(&looked_at(&arguments.layers, network.blocks().len())?, arguments.pictures_only);
+    let methods = methods(&looked_at(&arguments.layers, network.blocks().len())?, arguments.images_only);
     let mut subjects = Vec::new();
     let mut failed = Vec::new();
     for file in files(&arguments.images)? {
@@ -46,7 +46,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
         return tell(&failed);
     }
 
-    let validation = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE);
+    let validation = super::images::validation_of(&run, arguments.data.as_deref(), super::CACHE);
     let at_hand = validation.as_ref().ok().map(AsRef::as_ref);
     let said = super::say_standing(&run, arguments.weights, meta.epoch, at_hand);
     let gpu = super::open(&arguments.device)?;
@@ -58,10 +58,10 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     let control = Weights::initial(&network, CONTROL_SEED);
     let mut options = Options { against, methods, means: None, standing: said.verdict };
     match &validation {
-        Ok(pictures) => {
-            options.means = Some(means(&lens, pictures.as_ref())?);
+        Ok(images) => {
+            options.means = Some(means(&lens, images.as_ref())?);
             if subjects.is_empty() {
-                subjects = chosen(&lens, pictures.as_ref())?;
+                subjects = chosen(&lens, images.as_ref())?;
             }
         }
         Err(error) if subjects.is_empty() => bail!("no image was named, and the run's own cannot be had: {error:#}"),
@@ -154,7 +154,7 @@ fn tell(failed: &[String]) -> Result<()> {
     }
 }
 
-/// A picture to explain.
+/// An image to explain.
 struct Subject {
     /// As it is told.
     name: String,
@@ -172,25 +172,25 @@ impl Subject {
         Ok(Self { name: path_text(file), stem: super::stem(file), pixels, truth: None })
     }
 
-    /// A labelled picture of a run.
-    fn of(pictures: &dyn Pictures, index: usize) -> Result<Self> {
-        let name = pictures.name(index);
-        let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{name}: {reason}"))?.into_owned();
+    /// A labelled image of a run.
+    fn of(images: &dyn Images, index: usize) -> Result<Self> {
+        let name = images.name(index);
+        let pixels = images.pixels(index).map_err(|reason| anyhow!("{name}: {reason}"))?.into_owned();
         let file = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
-        // A drawn picture's name says in brackets how it was drawn.
+        // A drawn image's name says in brackets how it was drawn.
         let stem = file.split(" (drawn").next().unwrap_or_default().replace(' ', "-").replace('\\', "_");
-        Ok(Self { name, stem, pixels, truth: Some(pictures.label(index) as usize) })
+        Ok(Self { name, stem, pixels, truth: Some(images.label(index) as usize) })
     }
 }
 
 /// The validation images that tell most.
-fn chosen(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Subject>> {
-    telling(&judge(lens, pictures)?, [2, 1, 2]).into_iter().map(|judged| Subject::of(pictures, judged.index)).collect()
+fn chosen(lens: &Lens, images: &dyn Images) -> Result<Vec<Subject>> {
+    telling(&judge(lens, images)?, [2, 1, 2]).into_iter().map(|judged| Subject::of(images, judged.index)).collect()
 }
 
-/// The mean of every channel of every block over up to [`MOST_FOR_MEANS`] pictures.
-fn means(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Vec<f32>>> {
-    let survey = super::surveyed(lens, pictures, MOST_FOR_MEANS, 0)?;
+/// The mean of every channel of every block over up to [`MOST_FOR_MEANS`] images.
+fn means(lens: &Lens, images: &dyn Images) -> Result<Vec<Vec<f32>>> {
+    let survey = super::surveyed(lens, images, MOST_FOR_MEANS, 0)?;
     let means = |block: &BlockSurvey| block.channels.iter().map(|channel| channel.mean as f32).collect();
     Ok(survey.blocks.iter().map(means).collect())
 }
@@ -227,7 +227,7 @@ fn files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
     for path in arguments {
         let shown = path_text(path);
         if path.is_dir() {
-            let found = folder::pictures_below(path)?;
+            let found = folder::images_below(path)?;
             if found.is_empty() {
                 bail!("{shown}: there is no image in this folder (expected .jpg, .jpeg or .png)");
             }

@@ -20,7 +20,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let run = Run::open(&arguments.run)?;
     super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
-    let data = super::pictures::held_out_of(&run, arguments.data.as_deref(), arguments.pictures, super::CACHE)?;
+    let data = super::images::held_out_of(&run, arguments.data.as_deref(), arguments.images, super::CACHE)?;
 
     let validation = super::to_be_counted(&run, arguments.data.as_deref());
     let said = super::say_standing(&run, arguments.weights, meta.epoch, validation.as_deref());
@@ -33,7 +33,7 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let chosen = arguments.weights == Which::Best && run.config().data.is_some();
     let epochs = if chosen { run.metrics()?.len() } else { 1 };
     let (held_out, unlabelled) = (data.val.as_ref(), data.train.as_ref());
-    let subjects = Subjects { held_out, unlabelled, classes: &meta.classes, most: arguments.pictures, epochs };
+    let subjects = Subjects { held_out, unlabelled, classes: &meta.classes, most: arguments.images, epochs };
     let doing = bar("{msg}  {elapsed}", 0);
     let made = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
         doing.set_message(next.to_string());

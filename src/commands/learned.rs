@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use image::RgbImage;
 
 use crate::cli::LearnedArgs;
-use crate::data::Pictures;
+use crate::data::Images;
 use crate::explain::Lens;
 use crate::explain::inspect::first_filters;
 use crate::explain::learned::LEARNED;
@@ -25,23 +25,23 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     let run = Run::open(&arguments.run)?;
     super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
-    let pictures = super::pictures::validation_of(&run, arguments.data.as_deref(), super::CACHE)?;
+    let images = super::images::validation_of(&run, arguments.data.as_deref(), super::CACHE)?;
 
-    let said = super::say_standing(&run, arguments.weights, meta.epoch, Some(pictures.as_ref()));
+    let said = super::say_standing(&run, arguments.weights, meta.epoch, Some(images.as_ref()));
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
     let started = Instant::now();
-    let survey = super::surveyed(&lens, pictures.as_ref(), usize::MAX, PATCHES)?;
-    say(format!("pictures {} for validation, {:.1} s", survey.pictures, started.elapsed().as_secs_f64()));
+    let survey = super::surveyed(&lens, images.as_ref(), usize::MAX, PATCHES)?;
+    say(format!("images {} for validation, {:.1} s", survey.images, started.elapsed().as_secs_f64()));
 
     let shown = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
-    let looked = Learned { lens: &lens, survey: &survey, pictures: pictures.as_ref() };
+    let looked = Learned { lens: &lens, survey: &survey, images: images.as_ref() };
     let blocks = (0..lens.blocks().len()).map(|number| looked.block(number)).collect::<Result<Vec<_>>>()?;
     let page = LearnedPage {
         weights: &shown,
         notes: &said.notes,
-        images: survey.pictures,
+        images: survey.images,
         filters: &first_filters(&network, &weights).shown()?,
         blocks: &blocks,
     };
@@ -52,7 +52,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
         None => RunDir::below(&arguments.run, "learned")?,
     };
     super::write_images(&folder, &page.sheets())?;
-    write_patches(&folder, &survey, lens.blocks(), pictures.as_ref())?;
+    write_patches(&folder, &survey, lens.blocks(), images.as_ref())?;
     write_channels(&folder, &survey)?;
     folder.write(super::INDEX, text.as_bytes())?;
     // Last: the report takes for finished what has it.
@@ -71,7 +71,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
 struct Learned<'a> {
     lens: &'a Lens<'a>,
     survey: &'a Survey,
-    pictures: &'a dyn Pictures,
+    images: &'a dyn Images,
 }
 
 impl Learned<'_> {
@@ -80,7 +80,7 @@ impl Learned<'_> {
         let (geometry, surveyed) = (&self.lens.blocks()[number], &self.survey.blocks[number]);
         let maximised = self.maximised(number)?;
         let count = surveyed.channels.len();
-        let side = geometry.receptive_field.min(self.pictures.size() as usize);
+        let side = geometry.receptive_field.min(self.images.size() as usize);
         let channel = |(survey, made): (&ChannelSurvey, &Maximised)| {
             let patches = survey.strongest.iter().map(|place| self.patch(geometry, place)).collect::<Result<_>>()?;
             Ok(LearnedChannel::new(survey, patches, &made.image(), side, count))
@@ -89,11 +89,11 @@ impl Learned<'_> {
         Ok(LearnedBlock { geometry: geometry.clone(), dead: surveyed.dead(), quiet: surveyed.quiet(), channels })
     }
 
-    /// What a value sees of its picture.
+    /// What a value sees of its image.
     fn patch(&self, geometry: &Block, place: &Place) -> Result<RgbImage> {
-        let size = self.pictures.size() as usize;
-        let pixels = self.pictures.pixels(place.picture);
-        let pixels = pixels.map_err(|reason| anyhow!("{}: {reason}", self.pictures.name(place.picture)))?;
+        let size = self.images.size() as usize;
+        let pixels = self.images.pixels(place.image);
+        let pixels = pixels.map_err(|reason| anyhow!("{}: {reason}", self.images.name(place.image)))?;
         Ok(crop(&pixels, geometry.receptive_window([place.y, place.x], [size; 2])))
     }
 
@@ -108,7 +108,7 @@ impl Learned<'_> {
         let made = maximise(self.lens, number, &channels, &Ascent::default(), progress)?;
         climbing.finish_and_clear();
         say(format!(
-            "block {block}: {} channels, {} dead, {} quiet; pictures that drive them up made in {:.1} s",
+            "block {block}: {} channels, {} dead, {} quiet; images that drive them up made in {:.1} s",
             channels.len(),
             surveyed.dead(),
             surveyed.quiet(),
@@ -129,7 +129,7 @@ fn state(channel: &ChannelSurvey) -> &'static str {
 
 fn write_channels(folder: &RunDir, survey: &Survey) -> Result<()> {
     folder.write_table("channels.csv", |table| {
-        table.write_record(["block", "channel", "max", "share_of_pictures", "mean", "state"])?;
+        table.write_record(["block", "channel", "max", "share_of_images", "mean", "state"])?;
         for (number, block) in (1..).zip(&survey.blocks) {
             for (index, channel) in block.channels.iter().enumerate() {
                 table.serialize((number, index, channel.max, channel.share, channel.mean, state(channel)))?;
@@ -139,17 +139,17 @@ fn write_channels(folder: &RunDir, survey: &Survey) -> Result<()> {
     })
 }
 
-/// Where each patch comes from: rows and columns of the picture as the network sees it.
-fn write_patches(folder: &RunDir, survey: &Survey, blocks: &[Block], pictures: &dyn Pictures) -> Result<()> {
-    let size = pictures.size() as usize;
+/// Where each patch comes from: rows and columns of the image as the network sees it.
+fn write_patches(folder: &RunDir, survey: &Survey, blocks: &[Block], images: &dyn Images) -> Result<()> {
+    let size = images.size() as usize;
     folder.write_table("patches.csv", |table| {
-        table.write_record(["block", "channel", "rank", "picture", "value", "top", "left", "bottom", "right"])?;
+        table.write_record(["block", "channel", "rank", "image", "value", "top", "left", "bottom", "right"])?;
         for (number, (block, geometry)) in (1..).zip(survey.blocks.iter().zip(blocks)) {
             for (index, channel) in block.channels.iter().enumerate() {
                 for (rank, place) in (1..).zip(&channel.strongest) {
                     let [rows, columns] = geometry.receptive_window([place.y, place.x], [size; 2]);
                     let window = (rows.start, columns.start, rows.end, columns.end);
-                    table.serialize((number, index, rank, pictures.name(place.picture), place.value, window))?;
+                    table.serialize((number, index, rank, images.name(place.image), place.value, window))?;
                 }
             }
         }

@@ -4,10 +4,10 @@ mod bench;
 mod depth;
 mod explain;
 mod features;
+pub mod images;
 mod kernels;
 mod layers;
 mod learned;
-pub mod pictures;
 mod report;
 mod summary;
 mod train;
@@ -19,7 +19,7 @@ use image::RgbImage;
 
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs};
 use crate::data::names::path_text;
-use crate::data::{Pictures, spread};
+use crate::data::{Images, spread};
 use crate::disk;
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
@@ -32,7 +32,7 @@ use crate::train::run_dir::{self, RunDir};
 use crate::train::standing::{self, Standing};
 use crate::train::{REMEDY, Run};
 
-/// Memory for the pictures of a run that is looked into, in MiB.
+/// Memory for the images of a run that is looked into, in MiB.
 const CACHE: usize = 512;
 
 /// The page of a folder that a command makes.
@@ -113,11 +113,11 @@ fn load(lens: &Lens, run: &Run, which: Which, weights: &Weights) -> Result<()> {
     lens.check_finite().with_context(|| unusable(&run.folder().join(which.file()))).context(REMEDY)
 }
 
-/// Surveys up to `most` pictures, spread evenly over the set, with a bar.
-fn surveyed(lens: &Lens, pictures: &dyn Pictures, most: usize, patches: usize) -> Result<Survey> {
-    let order = spread(pictures.len(), most);
-    let looking = bar("{msg} {pos}/{len} [{bar:30}]", order.len() as u64).with_message("looking at pictures");
-    let found = survey(lens, pictures, &order, patches, |done| looking.set_position(done as u64))?;
+/// Surveys up to `most` images, spread evenly over the set, with a bar.
+fn surveyed(lens: &Lens, images: &dyn Images, most: usize, patches: usize) -> Result<Survey> {
+    let order = spread(images.len(), most);
+    let looking = bar("{msg} {pos}/{len} [{bar:30}]", order.len() as u64).with_message("looking at images");
+    let found = survey(lens, images, &order, patches, |done| looking.set_position(done as u64))?;
     looking.finish_and_clear();
     if let Some(first) = found.rejected.first() {
         let (count, file, reason) = (counted(found.rejected.len(), "image"), &first.file, &first.reason);
@@ -136,7 +136,7 @@ struct Said {
 
 /// Says how a run's weights do beside always naming the commonest class, before anything else is said of them, and why that is
 /// not known where the run's metrics are damaged. `validation` are the run's validation images, where they are at hand.
-fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Said {
+fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Images>) -> Said {
     let found = Standing::of_run(run, which, epoch, validation);
     let standing = found.as_ref().ok().and_then(Option::as_ref);
     print_standing(which, standing);
@@ -148,8 +148,8 @@ fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn P
 
 /// The validation images of a run of an older version, which does not say how many of them each class has, if they are at hand.
 /// For other runs they are not read.
-fn to_be_counted(run: &Run, data: Option<&Path>) -> Option<Box<dyn Pictures>> {
-    run.config().val_of_class.is_empty().then(|| pictures::validation_of(run, data, CACHE).ok()).flatten()
+fn to_be_counted(run: &Run, data: Option<&Path>) -> Option<Box<dyn Images>> {
+    run.config().val_of_class.is_empty().then(|| images::validation_of(run, data, CACHE).ok()).flatten()
 }
 
 fn print_standing(which: Which, standing: Option<&Standing>) {
@@ -227,7 +227,7 @@ fn square(size: u32, pixels: Vec<u8>) -> RgbImage {
 
 /// Writes images as PNG into a folder, which has the folders of their names.
 fn write_images(folder: &RunDir, images: &[(String, RgbImage)]) -> Result<()> {
-    images.iter().try_for_each(|(name, image)| folder.write_picture(name, image))
+    images.iter().try_for_each(|(name, image)| folder.write_image(name, image))
 }
 
 #[cfg(test)]

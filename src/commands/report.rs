@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use super::explain::CONTROL_SEED;
 use super::{check_apart, image_folders};
 use crate::cli::ReportArgs;
-use crate::data::Pictures;
+use crate::data::Images;
 use crate::data::folder::recordable;
 use crate::disk;
 use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
@@ -27,14 +27,14 @@ use crate::train::{Origin, Run};
 
 /// Explanations that are shown.
 const MOST_EXPLAINED: usize = 8;
-/// Pictures at once on the device where nothing else is asked for.
+/// Images at once on the device where nothing else is asked for.
 const BATCH: u16 = 32;
 
 pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     let ReportArgs { out, .. } = arguments;
     let run = &Run::open(&whole(&arguments.run))?;
     let photos = run.config().data.is_some() || arguments.data.is_none();
-    ensure!(photos, "--data: the run {} was trained on drawn pictures; leave the option out", run.folder().display());
+    ensure!(photos, "--data: the run {} was trained on drawn images; leave the option out", run.folder().display());
     let page = out.clone().unwrap_or_else(|| run.folder().join(REPORT));
     check_apart(&page, image_folders(run, arguments.data.as_deref()))?;
     check_page(&page)?;
@@ -45,14 +45,14 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
         report.config.data = Some(recordable("--data", data)?);
     }
     let network = run.checkpoint(Which::Best);
-    let pictures = validation(run, arguments.data.as_deref());
-    report.config = standing::counted(&report.config, pictures.as_deref().ok());
+    let images = validation(run, arguments.data.as_deref());
+    report.config = standing::counted(&report.config, images.as_deref().ok());
     let recorded = report.standing();
     super::print_standing(Which::Best, recorded.as_ref());
     tell_problems(&report);
 
-    // Without an adapter or the pictures, a page with less on it is better than none.
-    let looked = look(arguments, run, network, pictures, &mut report.explained);
+    // Without an adapter or the images, a page with less on it is better than none.
+    let looked = look(arguments, run, network, images, &mut report.explained);
     check_replaceable(&page, &looked)?;
     add(&mut report, looked);
     // Images may have come or gone since it was trained.
@@ -73,7 +73,7 @@ fn tell_problems(report: &Report) {
 /// Adds to the page what the network makes of the validation images, and says what of that is not to be had.
 fn add(report: &mut Report, looked: Result<Looked, Unlooked>) {
     if let Err(why) = &looked {
-        say(format!("note: the page goes without pictures: {}", why.reason()));
+        say(format!("note: the page goes without images: {}", why.reason()));
     }
     let known = report.damaged.len();
     report.add(looked);
@@ -81,10 +81,10 @@ fn add(report: &mut Report, looked: Result<Looked, Unlooked>) {
 }
 
 /// The run's validation images, or why they are not to be had.
-fn validation(run: &Run, data: Option<&Path>) -> Result<Box<dyn Pictures>, Unlooked> {
+fn validation(run: &Run, data: Option<&Path>) -> Result<Box<dyn Images>, Unlooked> {
     // Where their list is damaged, no other folder helps.
     run.validation().map_err(|error| Unlooked::Damaged(reason(&error)))?;
-    super::pictures::validation_of(run, data, super::CACHE).map_err(|error| Unlooked::NoImages(reason(&error)))
+    super::images::validation_of(run, data, super::CACHE).map_err(|error| Unlooked::NoImages(reason(&error)))
 }
 
 /// Looks at what the run's best network makes of its validation images, and has some of them explained if none has been.
@@ -92,20 +92,20 @@ fn look(
     arguments: &ReportArgs,
     run: &Run,
     network: Result<Checkpoint>,
-    pictures: Result<Box<dyn Pictures>, Unlooked>,
+    images: Result<Box<dyn Images>, Unlooked>,
     explained: &mut Vec<Explained>,
 ) -> Result<Looked, Unlooked> {
     let network = network.map_err(|error| Unlooked::Damaged(reason(&error)))?;
-    let pictures = pictures?;
+    let images = images?;
     let gpu = super::open(&arguments.device).map_err(not_computed)?;
     super::say_adapter(&gpu);
     let station = Station::new(&gpu, run, network, arguments.batch)?;
     // Images of the user's own do not stand for those of the run.
     if explained.iter().all(|explained| explained.truth.is_none()) {
-        let own = station.explain(run, pictures.as_ref()).map_err(not_computed)?;
+        let own = station.explain(run, images.as_ref()).map_err(not_computed)?;
         explained.splice(..0, own);
     }
-    station.look(run, pictures.as_ref(), arguments.scale)
+    station.look(run, images.as_ref(), arguments.scale)
 }
 
 fn not_computed(error: anyhow::Error) -> Unlooked {
@@ -156,33 +156,27 @@ fn check_replaceable(page: &Path, looked: &Result<Looked, Unlooked>) -> Result<(
 }
 
 /// Writes the report at the end of another command, without anything that takes long: explanations are shown if they are
-/// there. What keeps a page from being made is told, and no more. `pictures` are the run's validation pictures, if they are at
+/// there. What keeps a page from being made is told, and no more. `images` are the run's validation images, if they are at
 /// hand; `by` says what the colours of feature maps span.
 ///
 /// # Errors
 /// When the page was made and cannot be written.
-pub fn afterwards(
-    gpu: &Gpu,
-    run: &Path,
-    pictures: Option<&dyn Pictures>,
-    data: Option<&Path>,
-    by: ScaleBy,
-) -> Result<()> {
+pub fn afterwards(gpu: &Gpu, run: &Path, images: Option<&dyn Images>, data: Option<&Path>, by: ScaleBy) -> Result<()> {
     let started = Instant::now();
     let made = || -> Result<Report> {
         let run = &Run::open(run)?;
         let found;
-        let pictures = match pictures {
-            Some(pictures) => pictures,
+        let images = match images {
+            Some(images) => images,
             None => {
-                found = super::pictures::validation_of(run, data, super::CACHE)?;
+                found = super::images::validation_of(run, data, super::CACHE)?;
                 found.as_ref()
             }
         };
         let mut report = Report::read(run, None, run.explained(MOST_EXPLAINED))?;
         tell_problems(&report);
         let station = Station::new(gpu, run, run.checkpoint(Which::Best)?, BATCH);
-        add(&mut report, station.and_then(|station| station.look(run, pictures, by)));
+        add(&mut report, station.and_then(|station| station.look(run, images, by)));
         Ok(report)
     };
     let typed = quoted(&run.display().to_string());
@@ -227,25 +221,25 @@ impl<'a> Station<'a> {
         Ok(Self { lens, weights, classes: meta.classes, epoch: meta.epoch })
     }
 
-    /// What the weights make of the validation pictures; the table of that is written where the run has none, as when it was
+    /// What the weights make of the validation images; the table of that is written where the run has none, as when it was
     /// stopped. `by` says what the colours of feature maps span.
-    fn look(&self, run: &Run, pictures: &dyn Pictures, by: ScaleBy) -> Result<Looked, Unlooked> {
+    fn look(&self, run: &Run, images: &dyn Images, by: ScaleBy) -> Result<Looked, Unlooked> {
         self.lens.load(&self.weights);
-        let predictions = predict(&self.lens, pictures).map_err(not_computed)?;
+        let predictions = predict(&self.lens, images).map_err(not_computed)?;
         let folder = RunDir::at(run.folder().to_path_buf());
         if !folder.file(PREDICTIONS).exists()
-            && let Err(error) = predictions::write(&folder, &predictions, pictures, &self.classes)
+            && let Err(error) = predictions::write(&folder, &predictions, images, &self.classes)
         {
             // The page can do without.
             say(format!("note: {}", one_line(&error)));
         }
-        Looked::new(run, &self.lens, &self.weights, pictures, &predictions, by).map_err(not_computed)
+        Looked::new(run, &self.lens, &self.weights, images, &predictions, by).map_err(not_computed)
     }
 
     /// Explains a mistake, a close call and a hit.
-    fn explain(&self, run: &Run, pictures: &dyn Pictures) -> Result<Vec<Explained>> {
+    fn explain(&self, run: &Run, images: &dyn Images) -> Result<Vec<Explained>> {
         let Self { lens, weights, classes, epoch } = self;
-        let standing = Standing::of_run(run, Which::Best, *epoch, Some(pictures))?;
+        let standing = Standing::of_run(run, Which::Best, *epoch, Some(images))?;
         lens.load(weights);
         let control = Weights::initial(lens.network(), CONTROL_SEED);
         let options = Options {
@@ -254,9 +248,9 @@ impl<'a> Station<'a> {
             means: None,
             standing: standing::verdict(standing.as_ref()),
         };
-        let explained = telling(&judge(lens, pictures)?, [1, 1, 1]).into_iter().map(|judged| {
-            let name = pictures.name(judged.index);
-            let pixels = pictures.pixels(judged.index).map_err(|reason| anyhow!("{name}: {reason}"))?;
+        let explained = telling(&judge(lens, images)?, [1, 1, 1]).into_iter().map(|judged| {
+            let name = images.name(judged.index);
+            let pixels = images.pixels(judged.index).map_err(|reason| anyhow!("{name}: {reason}"))?;
             let explanation = Explanation::new(lens, weights, &control, &pixels, &options)?;
             let origin = Origin::new(run, Which::Best, *epoch);
             Explained::new(lens, &explanation, classes, (&name, Some(judged.truth)), origin)

@@ -1,4 +1,4 @@
-//! `train`: from pictures to a run's folder.
+//! `train`: from images to a run's folder.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::cli::{self, ModelName, TrainArgs, path_from_root};
-use crate::commands::pictures::{Data, Source};
+use crate::commands::images::{Data, Source};
 use crate::data::{pets, write_rejected};
 use crate::explain::inspect::{self, Stage};
 use crate::figures::ScaleBy;
@@ -48,7 +48,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         bail!("--val-share: --data {root} has validation images of its own; leave the option out");
     }
     if let Some(found) = &found {
-        super::pictures::tell_folders(found);
+        super::images::tell_folders(found);
     }
     let classes = found.as_ref().map_or(pets::CLASSES.len(), |found| found.classes.len());
     let training = arguments.training(classes);
@@ -159,7 +159,7 @@ fn tell(data: &Data, drawn: bool, split: bool) {
     let (train, val) = (data.train.len(), data.val.len());
     if drawn {
         say(format!(
-            "data     {train} + {val} synthetic pictures of cats and dogs, drawn by this program (--data takes your \
+            "data     {train} + {val} synthetic images of cats and dogs, drawn by this program (--data takes your \
              photos)"
         ));
         return;
@@ -213,15 +213,15 @@ fn learn(
     let mut rejected = data.rejected.clone();
     let mut records = Vec::with_capacity(epochs);
     let mut best: Option<Best> = None;
-    let pictures = (data.train.len() + data.val.len()) as u64;
+    let images = (data.train.len() + data.val.len()) as u64;
     let guessing = [&data.train, &data.val]
         .map(|images| commonest_share(&standing::of_class(images.as_ref(), data.classes.len())));
     say("         in brackets: what always naming the commonest class would get right");
-    let bar = bar("{msg} [{bar:30}] {percent} %  {rate} images/s  ETA {eta}", pictures * epochs as u64);
+    let bar = bar("{msg} [{bar:30}] {percent} %  {rate} images/s  ETA {eta}", images * epochs as u64);
     for epoch in 1..=epochs {
-        let before = pictures * (epoch as u64 - 1);
+        let before = images * (epoch as u64 - 1);
         let mut show = |progress: Progress| {
-            bar.set_position(before + progress.pictures as u64);
+            bar.set_position(before + progress.images as u64);
             if let Some(metrics) = progress.metrics {
                 let loss = metrics.loss();
                 let accuracy = beside(metrics.accuracy(), guessing[0]);
@@ -235,7 +235,7 @@ fn learn(
 
         let started = Instant::now();
         let before = before + data.train.len() as u64;
-        let mut show = |progress: Progress| bar.set_position(before + progress.pictures as u64);
+        let mut show = |progress: Progress| bar.set_position(before + progress.images as u64);
         let (val, lost) = trainer.evaluate(data.val.as_ref(), &mut show)?;
         let known = rejected.len();
         rejected.extend(vanished.into_iter().chain(lost.iter().cloned()));
@@ -311,8 +311,8 @@ fn beside(accuracy: f64, guessing: f64) -> String {
     format!("{:5.1} % ({:.1})", 100.0 * accuracy, 100.0 * guessing)
 }
 
-/// Shows the feature maps of the first validation picture that can still be read. Needs memory of its own, so it takes
-/// the data, whose kept pictures have done their service.
+/// Shows the feature maps of the first validation image that can still be read. Needs memory of its own, so it takes
+/// the data, whose kept images have done their service.
 fn draw_features(
     gpu: &Gpu,
     model: &Model,
@@ -323,7 +323,7 @@ fn draw_features(
     by: ScaleBy,
 ) -> Result<()> {
     let readable = (0..data.val.len()).find_map(|index| Some((index, data.val.pixels(index).ok()?.into_owned())));
-    let (index, pixels) = readable.context("none of the validation pictures can be read any more")?;
+    let (index, pixels) = readable.context("none of the validation images can be read any more")?;
     let (image, truth, size) = (data.val.name(index), data.val.label(index) as usize, data.val.size());
     let classes = data.classes.clone();
     drop(data);

@@ -1,20 +1,20 @@
-//! The synthetic pets as a set of pictures.
+//! The synthetic pets as a set of images.
 
 use std::borrow::Cow;
 
 use super::cache::Cache;
-use super::{Pictures, pets};
+use super::{Images, pets};
 
-/// Side of the pictures that the program draws unless told otherwise.
+/// Side of the images that the program draws unless told otherwise.
 pub const SIZE: usize = 128;
-/// Pictures that it draws to train on.
-pub const TRAIN_PICTURES: usize = 2000;
-/// Pictures that it draws to validate on.
-pub const VAL_PICTURES: usize = 500;
-/// Drawing at which the validation pictures start: far beyond all that anyone trains on.
-pub const FIRST_VAL_PICTURE: u64 = 1 << 32;
+/// Images that it draws to train on.
+pub const TRAIN_IMAGES: usize = 2000;
+/// Images that it draws to validate on.
+pub const VAL_IMAGES: usize = 500;
+/// Drawing at which the validation images start: far beyond all that anyone trains on.
+pub const FIRST_VAL_IMAGE: u64 = 1 << 32;
 
-/// Drawn pets in the place of photos: picture `index` of this set is drawing `first + index` of the
+/// Drawn pets in the place of photos: image `index` of this set is drawing `first + index` of the
 /// seed.
 pub struct DrawnPets {
     seed: u64,
@@ -37,7 +37,7 @@ impl DrawnPets {
     }
 }
 
-impl Pictures for DrawnPets {
+impl Images for DrawnPets {
     fn len(&self) -> usize {
         self.count
     }
@@ -57,7 +57,7 @@ impl Pictures for DrawnPets {
 
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
         let draw = || Ok(pets::draw(self.seed, self.drawing(index), self.size));
-        self.cache.picture(index, draw)
+        self.cache.image(index, draw)
     }
 }
 

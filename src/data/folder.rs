@@ -10,7 +10,7 @@ use super::layout::Decider;
 pub use super::layout::{Unread, Why};
 use super::names::{class_in_name, class_key, class_name, is_image, is_readable, name_of, path_text};
 use super::tree::Tree;
-use super::{Pictures, Rejected, prepare};
+use super::{Images, Rejected, prepare};
 use crate::terminal::{counted, is_obeyed};
 
 /// Share of each class that is set aside for validation when the data folder has no validation
@@ -201,9 +201,9 @@ impl Folder {
     ///
     /// # Errors
     /// If a class has no image left.
-    pub fn check_decoded(&self, part: &str, pictures: &dyn Pictures, rejected: &[Rejected]) -> Result<()> {
+    pub fn check_decoded(&self, part: &str, images: &dyn Images, rejected: &[Rejected]) -> Result<()> {
         for (class, name) in (0..).zip(&self.classes) {
-            if (0..pictures.len()).all(|index| pictures.label(index) != class) {
+            if (0..images.len()).all(|index| images.label(index) != class) {
                 bail!(
                     "--data {}: none of the {part} images of the class '{name}' can be used; replace or add some{}",
                     self.root.display(),
@@ -231,7 +231,7 @@ fn first_of(names: &[String]) -> String {
 ///
 /// # Errors
 /// When a folder cannot be read.
-pub fn pictures_below(root: &Path) -> Result<Vec<PathBuf>> {
+pub fn images_below(root: &Path) -> Result<Vec<PathBuf>> {
     let tree = Tree::read(root, Path::new(""), &mut Vec::new())?;
     Ok(tree.all_files().into_iter().filter(|path| is_readable(path)).map(|path| root.join(path)).collect())
 }

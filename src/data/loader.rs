@@ -6,27 +6,27 @@ use std::thread;
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use super::{Pictures, Rejected, prepare, random};
+use super::{Images, Rejected, prepare, random};
 
 /// Threads that load batches, each of which may hold two: more would only fill the memory.
 pub const MOST_LOADERS: usize = 8;
 
-/// Pictures ready for upload. The buffers always have full length, so the GPU's shapes never
+/// Images ready for upload. The buffers always have full length, so the GPU's shapes never
 /// change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// (N, size, size, 4), normalised by [`prepare::to_tensor`]; zero beyond the live pictures.
+    /// (N, size, size, 4), normalised by [`prepare::to_tensor`]; zero beyond the live images.
     pub images: Vec<f32>,
-    /// (N), zero beyond the live pictures.
+    /// (N), zero beyond the live images.
     pub labels: Vec<u32>,
-    /// Which pictures these are, in the order of `images`; its length is the number of live
-    /// pictures, from 0 to N.
+    /// Which images these are, in the order of `images`; its length is the number of live
+    /// images, from 0 to N.
     pub indices: Vec<usize>,
-    /// Pictures that should have been here but whose files could no longer be read.
+    /// Images that should have been here but whose files could no longer be read.
     pub rejected: Vec<Rejected>,
 }
 
-/// Says which pictures are flipped left to right: each with probability 1/2, anew every epoch.
+/// Says which images are flipped left to right: each with probability 1/2, anew every epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Flips {
     /// The run's seed.
@@ -36,7 +36,7 @@ pub struct Flips {
 }
 
 impl Flips {
-    /// Whether to flip the picture at `index`; depends on nothing but the seed, the epoch and the
+    /// Whether to flip the image at `index`; depends on nothing but the seed, the epoch and the
     /// index.
     pub fn flip(self, index: usize) -> bool {
         let mut rng = random("flip", self.seed, self.epoch);
@@ -45,7 +45,7 @@ impl Flips {
     }
 }
 
-/// The order in which an epoch visits the pictures `0..len`.
+/// The order in which an epoch visits the images `0..len`.
 pub fn shuffled(len: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..len).collect();
     order.shuffle(&mut random("order", seed, epoch));
@@ -83,7 +83,7 @@ impl Iterator for Batches {
     }
 }
 
-/// Runs `body` with the batches of `batch` pictures each that `order` makes up; the last may hold
+/// Runs `body` with the batches of `batch` images each that `order` makes up; the last may hold
 /// fewer.
 ///
 /// `workers` threads make the batches ahead of need: worker k makes batches k, k + workers, and so
@@ -93,14 +93,14 @@ impl Iterator for Batches {
 /// # Panics
 /// If `batch` or `workers` is 0, if an index in `order` is out of range, or if a worker panics.
 pub fn with_batches<R>(
-    pictures: &dyn Pictures,
+    images: &dyn Images,
     order: &[usize],
     batch: usize,
     flips: Option<Flips>,
     workers: usize,
     body: impl FnOnce(&mut Batches) -> R,
 ) -> R {
-    assert!(batch > 0, "a batch needs room for at least one picture");
+    assert!(batch > 0, "a batch needs room for at least one image");
     assert!(workers > 0, "the loader needs at least one worker");
     let count = order.len().div_ceil(batch);
     let workers = workers.min(count);
@@ -111,7 +111,7 @@ pub fn with_batches<R>(
             scope.spawn(move || {
                 for indices in order.chunks(batch).skip(worker).step_by(workers) {
                     let room = memory.try_recv().unwrap_or_default();
-                    if sender.send(make(pictures, indices, batch, flips, room)).is_err() {
+                    if sender.send(make(images, indices, batch, flips, room)).is_err() {
                         break;
                     }
                 }
@@ -126,22 +126,22 @@ pub fn with_batches<R>(
     })
 }
 
-/// Makes one batch with room for `room` pictures out of those at `indices`, in memory of any content and length.
-fn make(pictures: &dyn Pictures, indices: &[usize], room: usize, flips: Option<Flips>, mut images: Vec<f32>) -> Batch {
-    let size = pictures.size() as usize;
+/// Makes one batch with room for `room` images out of those at `indices`, in memory of any content and length.
+fn make(source: &dyn Images, indices: &[usize], room: usize, flips: Option<Flips>, mut images: Vec<f32>) -> Batch {
+    let size = source.size() as usize;
     let image = size * size * prepare::CHANNELS;
     images.resize(room * image, 0.0);
     let mut batch = Batch { images, labels: vec![0; room], indices: Vec::with_capacity(room), rejected: Vec::new() };
     for &index in indices {
-        match pictures.pixels(index) {
+        match source.pixels(index) {
             Ok(pixels) => {
                 let place = batch.indices.len();
                 let flip = flips.is_some_and(|flips| flips.flip(index));
                 prepare::to_tensor(&pixels, flip, &mut batch.images[place * image..][..image]);
-                batch.labels[place] = pictures.label(index);
+                batch.labels[place] = source.label(index);
                 batch.indices.push(index);
             }
-            Err(reason) => batch.rejected.push(Rejected { file: pictures.name(index), reason }),
+            Err(reason) => batch.rejected.push(Rejected { file: source.name(index), reason }),
         }
     }
     batch.images[batch.indices.len() * image..].fill(0.0);

@@ -1,13 +1,13 @@
 //! From a folder of photos to batches for the GPU.
 //!
-//! The way of a picture: [`folder::scan`] finds the files and their classes; [`prepare::load`] turns one file into a small
+//! The way of an image: [`folder::scan`] finds the files and their classes; [`prepare::load`] turns one file into a small
 //! square of RGB bytes; [`photos::Photos`] does so for all files and keeps the results; [`split`] decides which of them are
 //! learned from and which are judged by; [`loader::shuffled`] orders them anew for each epoch; [`loader::with_batches`] flips
 //! and normalises them into [`loader::Batch`]es ahead of need. Without photos, [`drawn::DrawnPets`] takes the place of
 //! [`photos::Photos`].
 //!
 //! Everything random here is keyed by a seed and by what it decides (the split of a class, the
-//! order of an epoch, the flip of one picture), never by which thread comes first, so equal
+//! order of an epoch, the flip of one image), never by which thread comes first, so equal
 //! arguments give equal bytes on any machine.
 
 mod cache;
@@ -36,31 +36,31 @@ use crate::disk;
 
 pub use subset::Subset;
 
-/// A set of labelled square RGB pictures, all of one size.
-pub trait Pictures: Sync {
-    /// Number of pictures.
+/// A set of labelled square RGB images, all of one size.
+pub trait Images: Sync {
+    /// Number of images.
     fn len(&self) -> usize;
 
-    /// Whether there is no picture at all.
+    /// Whether there is no image at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Side of every picture, in pixels.
+    /// Side of every image, in pixels.
     fn size(&self) -> u32;
 
-    /// Class of a picture, an index into the sorted class names.
+    /// Class of an image, an index into the sorted class names.
     fn label(&self, index: usize) -> u32;
 
-    /// What to call a picture: its file's path below the data folder as [`names::path_text`] writes it, or for a drawn one
+    /// What to call an image: its file's path below the data folder as [`names::path_text`] writes it, or for a drawn one
     /// `cat 17 (drawn, seed 0)`.
     fn name(&self, index: usize) -> String;
 
-    /// Pixels of a picture: `size * size * 3` bytes, RGB, row-major. Borrowed when the picture is
+    /// Pixels of an image: `size * size * 3` bytes, RGB, row-major. Borrowed when the image is
     /// kept in memory.
     ///
     /// # Errors
-    /// The reason, when the picture has to be read again and its file has gone or is no longer
+    /// The reason, when the image has to be read again and its file has gone or is no longer
     /// usable.
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String>;
 }

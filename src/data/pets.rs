@@ -6,7 +6,7 @@
 //! far (`cargo bench --bench baselines` measures it), whereas a small CNN does. The clutter holds
 //! decoys made like the ears: upright points and drooping lobes.
 //!
-//! A picture is first sampled, as a `Scene` of named parameters, and then painted from back to
+//! An image is first sampled, as a `Scene` of named parameters, and then painted from back to
 //! front. It has the same bytes on every machine.
 
 use std::ops::Range;
@@ -25,13 +25,13 @@ mod pet;
 /// The names of the classes, in the order of their labels.
 pub const CLASSES: [&str; 2] = ["cat", "dog"];
 
-/// Returns the class of picture `index`. Classes alternate, so that any even number of consecutive
-/// pictures is balanced.
+/// Returns the class of image `index`. Classes alternate, so that any even number of consecutive
+/// images is balanced.
 pub fn class(index: u64) -> u32 {
     (index % 2) as u32
 }
 
-/// Draws picture `index` of the data set `seed` as `size * size` RGB pixels, row by row.
+/// Draws image `index` of the data set `seed` as `size * size` RGB pixels, row by row.
 ///
 /// The same arguments always give the same bytes. Another size gives the same scene at another
 /// resolution.
@@ -44,7 +44,7 @@ pub fn draw(seed: u64, index: u64, size: u32) -> Vec<u8> {
     canvas.into_bytes(|p, colour| scene.light.expose(p, colour, &mut rng))
 }
 
-/// Everything that a picture shows.
+/// Everything that an image shows.
 struct Scene {
     wall: Paint,
     floor: Paint,
@@ -73,9 +73,9 @@ impl Scene {
     }
 
     fn draw(&self, canvas: &mut Canvas) {
-        let picture = Frame::new([0.0, 0.0], 1.0, 0.0);
+        let image = Frame::new([0.0, 0.0], 1.0, 0.0);
         let (whole, lower) = (Shape::Rectangle([2.0, 2.0]), Shape::Rectangle([2.0, 1.0]));
-        canvas.fill(&picture, whole, |p, _| self.wall.at(p));
+        canvas.fill(&image, whole, |p, _| self.wall.at(p));
         canvas.fill(&self.floor_frame, lower, |p, _| self.floor.at(p));
         for prop in &self.clutter {
             prop.draw(canvas);
@@ -130,7 +130,7 @@ impl Prop {
 /// How the painting becomes a photograph.
 struct Light {
     gain: f32,
-    /// Change of the gain from the middle of the picture to its right and lower borders.
+    /// Change of the gain from the middle of the image to its right and lower borders.
     slope: Point,
     tint: Rgb,
     /// Amplitude of the noise.
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_has_three_bytes_a_pixel() {
+    fn an_image_has_three_bytes_a_pixel() {
         for size in [0, 1, 7, 32] {
             assert_eq!(draw(0, 0, size).len(), (3 * size * size) as usize);
         }
@@ -184,10 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn every_seed_and_index_gives_another_picture() {
-        let pictures = [(0, 0), (0, 1), (0, 2), (0, 1 << 32), (1, 0)].map(|(s, i)| draw(s, i, 24));
-        for (i, one) in pictures.iter().enumerate() {
-            assert!(pictures[i + 1..].iter().all(|other| one != other));
+    fn every_seed_and_index_gives_another_image() {
+        let images = [(0, 0), (0, 1), (0, 2), (0, 1 << 32), (1, 0)].map(|(s, i)| draw(s, i, 24));
+        for (i, one) in images.iter().enumerate() {
+            assert!(images[i + 1..].iter().all(|other| one != other));
         }
     }
 
@@ -203,19 +203,19 @@ mod tests {
     /// chance.
     #[test]
     fn classes_have_the_same_mean_colour() {
-        let (pictures, size) = (2000, 16);
+        let (images, size) = (2000, 16);
         let mut sums = [[0.0; 3]; 2];
         let mut squares = [0.0; 3];
-        for index in 0..pictures {
-            let picture = draw(0, index, size);
+        for index in 0..images {
+            let image = draw(0, index, size);
             for channel in 0..3 {
-                let bytes = picture.iter().skip(channel).step_by(3);
+                let bytes = image.iter().skip(channel).step_by(3);
                 let mean = bytes.map(|&b| f64::from(b)).sum::<f64>() / f64::from(size * size);
                 sums[class(index) as usize][channel] += mean;
                 squares[channel] += mean * mean;
             }
         }
-        let count = pictures as f64;
+        let count = images as f64;
         for channel in 0..3 {
             let mean = (sums[0][channel] + sums[1][channel]) / count;
             let deviation = (squares[channel] / count - mean * mean).sqrt();

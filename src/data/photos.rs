@@ -1,4 +1,4 @@
-//! The photos of a folder as a set of pictures.
+//! The photos of a folder as a set of images.
 
 use std::borrow::Cow;
 use std::fs;
@@ -14,7 +14,7 @@ use super::cache::Cache;
 use super::folder::LabelledFile;
 use super::names::path_text;
 use super::split::Digest;
-use super::{Pictures, Rejected, in_parallel, prepare, threads};
+use super::{Images, Rejected, in_parallel, prepare, threads};
 
 /// Photos from files, each decoded once up front, so that a file that cannot be used is known
 /// before training starts.
@@ -37,7 +37,7 @@ struct Store {
 impl Store {
     fn pixels(&self, file: usize) -> Result<Cow<'_, [u8]>, String> {
         let load = || prepare::load(&self.root.join(&self.files[file].path), self.size);
-        self.cache.picture(file, load)
+        self.cache.image(file, load)
     }
 }
 
@@ -137,7 +137,7 @@ fn decode_all(store: &Store, progress: &dyn Fn(usize)) -> Vec<Result<Digest, Str
     all.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-impl Pictures for Photos {
+impl Images for Photos {
     fn len(&self) -> usize {
         self.chosen.len()
     }

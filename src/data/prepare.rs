@@ -1,4 +1,4 @@
-//! One file to one small square picture, and one picture to the network's input.
+//! One file to one small square image, and one image to the network's input.
 //!
 //! Training, validation and prediction all go through [`load`] and [`to_tensor`], so the network
 //! meets a photo in the same shape everywhere.
@@ -22,7 +22,7 @@ pub const STD: f32 = 0.5;
 /// one vector of four.
 pub const CHANNELS: usize = 4;
 
-/// Longest side of a picture that is read, in pixels.
+/// Longest side of an image that is read, in pixels.
 const MAX_SIDE: u32 = 16_384;
 /// Most bytes of a file. A real photo stays far below.
 const MAX_BYTES: u64 = 256 << 20;
@@ -30,11 +30,11 @@ const MAX_BYTES: u64 = 256 << 20;
 /// bytes can claim more.
 const MAX_MEMORY: u64 = 512 << 20;
 
-/// Reads a JPEG or PNG picture as `size * size` pixels: RGB bytes, row-major.
+/// Reads a JPEG or PNG image as `size * size` pixels: RGB bytes, row-major.
 ///
-/// The file's content decides what it is, not its name. The picture is turned upright as its EXIF
+/// The file's content decides what it is, not its name. The image is turned upright as its EXIF
 /// orientation asks, scaled so that its shorter side has `size` pixels, and its middle square is
-/// cut out. Grey, palette, 16-bit and CMYK pictures become 8-bit RGB. What is transparent becomes
+/// cut out. Grey, palette, 16-bit and CMYK images become 8-bit RGB. What is transparent becomes
 /// white, as most viewers show it: the colours stored under transparent pixels are arbitrary, and
 /// the network must not learn from them.
 ///
@@ -48,16 +48,16 @@ pub fn load(path: &Path, size: u32) -> Result<Vec<u8>, String> {
     Ok(fit(&image, size))
 }
 
-/// Writes a square RGB picture as (size, size, 4) values `(x / 255 - 0.5) / 0.5`, flipped left to
+/// Writes a square RGB image as (size, size, 4) values `(x / 255 - 0.5) / 0.5`, flipped left to
 /// right if `flip`.
 ///
 /// # Panics
-/// If `pixels` is no square RGB picture, or if `out` has not [`CHANNELS`] values for each pixel.
+/// If `pixels` is no square RGB image, or if `out` has not [`CHANNELS`] values for each pixel.
 pub fn to_tensor(pixels: &[u8], flip: bool, out: &mut [f32]) {
     let (pixels, rest) = pixels.as_chunks::<3>();
     let (out, out_rest) = out.as_chunks_mut::<CHANNELS>();
     let size = pixels.len().isqrt();
-    assert!(rest.is_empty() && size > 0 && size * size == pixels.len(), "to_tensor takes a square RGB picture");
+    assert!(rest.is_empty() && size > 0 && size * size == pixels.len(), "to_tensor takes a square RGB image");
     assert!(out_rest.is_empty() && out.len() == pixels.len(), "to_tensor writes {CHANNELS} values a pixel");
     for (row, out_row) in pixels.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
         for (x, pixel) in row.iter().enumerate() {
@@ -79,17 +79,17 @@ const NORMALISED: [f32; 256] = {
     table
 };
 
-/// One picture of RGB bytes as the network gets it, [`to_tensor`] without a flip.
+/// One image of RGB bytes as the network gets it, [`to_tensor`] without a flip.
 ///
 /// # Panics
 /// As [`to_tensor`].
 pub fn tensor(pixels: &[u8]) -> Vec<f32> {
-    let mut picture = vec![0.0; pixels.len() / 3 * CHANNELS];
-    to_tensor(pixels, false, &mut picture);
-    picture
+    let mut image = vec![0.0; pixels.len() / 3 * CHANNELS];
+    to_tensor(pixels, false, &mut image);
+    image
 }
 
-/// Refuses, without opening it, what cannot be a picture: no regular file, an empty file, a file
+/// Refuses, without opening it, what cannot be an image: no regular file, an empty file, a file
 /// beyond all measure.
 pub(super) fn check_file(path: &Path) -> Result<(), String> {
     let metadata = fs::metadata(path).map_err(unreadable)?;
@@ -107,7 +107,7 @@ fn unreadable(error: std::io::Error) -> String {
     format!("cannot be read: {error}")
 }
 
-/// Decodes a JPEG or PNG file's bytes to an upright RGB picture.
+/// Decodes a JPEG or PNG file's bytes to an upright RGB image.
 fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     let format = match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png)) => format,
@@ -115,7 +115,7 @@ fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
             let name = format!("{other:?}").to_uppercase();
             return Err(format!("is a {name}, only JPEG and PNG are read"));
         }
-        Err(_) => return Err("is no JPEG or PNG picture".into()),
+        Err(_) => return Err("is no JPEG or PNG image".into()),
     };
     let (image, orientation) = match format {
         ImageFormat::Jpeg => decode_jpeg(bytes)?,
@@ -190,10 +190,10 @@ fn to_rgb(image: DynamicImage) -> RgbImage {
     })
 }
 
-/// Scales a picture so that its shorter side has `size` pixels, and cuts out the middle square.
+/// Scales an image so that its shorter side has `size` pixels, and cuts out the middle square.
 ///
 /// Bilinear with antialiasing: a triangle filter as wide as the scale, which is what Pillow calls
-/// BILINEAR. Only the square is computed, from the part of the picture that it shows, so a picture
+/// BILINEAR. Only the square is computed, from the part of the image that it shows, so an image
 /// of extreme shape takes no more memory.
 fn fit(image: &RgbImage, size: u32) -> Vec<u8> {
     let (width, height) = image.dimensions();
@@ -209,11 +209,11 @@ fn fit(image: &RgbImage, size: u32) -> Vec<u8> {
     let source =
         ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).expect("an RGB image has three bytes a pixel");
     let mut square = Image::new(size, size, PixelType::U8x3);
-    Resizer::new().resize(&source, &mut square, &options).expect("the shown part lies within the picture");
+    Resizer::new().resize(&source, &mut square, &options).expect("the shown part lies within the image");
     square.into_vec()
 }
 
-/// Start and length of the part of a side, in the picture's own pixels, that the middle square
+/// Start and length of the part of a side, in the image's own pixels, that the middle square
 /// shows.
 ///
 /// The side would be scaled to `round(side * size / shorter)` pixels, of which `size` are shown.
@@ -230,7 +230,7 @@ fn shown(side: u32, shorter: u32, size: u32) -> (f64, f64) {
 mod tests {
     use super::*;
 
-    /// A picture without symmetry or large even areas.
+    /// An image without symmetry or large even areas.
     fn pattern(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
             let [x, y] = [x, y].map(|v| f64::from(v) * 0.3);
@@ -262,38 +262,38 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "square RGB picture")]
+    #[should_panic(expected = "square RGB image")]
     fn a_tensor_is_made_of_a_square() {
         to_tensor(&[0; 6], false, &mut [0.0; 8]);
     }
 
-    /// Cutting before scaling gives what scaling the whole picture and cutting then would give.
+    /// Cutting before scaling gives what scaling the whole image and cutting then would give.
     #[test]
     fn fit_equals_scaling_then_cutting() {
         for (width, height, size) in
             [(53, 37, 16), (37, 53, 16), (40, 40, 7), (31, 30, 31), (9, 5, 16), (3, 211, 8), (160, 7, 7)]
         {
-            let picture = pattern(width, height);
+            let image = pattern(width, height);
             let scale = |side: u32| (f64::from(side * size) / f64::from(width.min(height))).round() as u32;
             let (scaled_width, scaled_height) = (scale(width), scale(height));
-            let source = ImageRef::new(width, height, picture.as_raw(), PixelType::U8x3).unwrap();
+            let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).unwrap();
             let mut scaled = Image::new(scaled_width, scaled_height, PixelType::U8x3);
             let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
             Resizer::new().resize(&source, &mut scaled, &options).unwrap();
             let scaled = RgbImage::from_raw(scaled_width, scaled_height, scaled.into_vec()).unwrap();
             let (left, top) = ((scaled_width - size) / 2, (scaled_height - size) / 2);
             let expected = image::imageops::crop_imm(&scaled, left, top, size, size).to_image();
-            assert_eq!(fit(&picture, size), expected.into_raw(), "{width} x {height} to {size}");
+            assert_eq!(fit(&image, size), expected.into_raw(), "{width} x {height} to {size}");
         }
     }
 
     #[test]
-    fn a_picture_of_the_right_size_is_left_as_it_is() {
-        let picture = pattern(24, 24);
-        assert_eq!(fit(&picture, 24), picture.into_raw());
+    fn an_image_of_the_right_size_is_left_as_it_is() {
+        let image = pattern(24, 24);
+        assert_eq!(fit(&image, 24), image.into_raw());
     }
 
-    /// The shown part must never stick out of the picture, not even by a rounding error.
+    /// The shown part must never stick out of the image, not even by a rounding error.
     #[test]
     fn the_shown_part_lies_within_every_side() {
         for shorter in 1..300 {

@@ -1,40 +1,40 @@
-//! Some of a set's pictures.
+//! Some of a set's images.
 
 use std::borrow::Cow;
 
-use super::Pictures;
+use super::Images;
 
-/// Some of a set's pictures as a set of their own, in the order given.
+/// Some of a set's images as a set of their own, in the order given.
 pub struct Subset<'a> {
-    pictures: &'a dyn Pictures,
+    images: &'a dyn Images,
     indices: Vec<usize>,
 }
 
 impl<'a> Subset<'a> {
-    /// The pictures at `indices` of `pictures`.
-    pub fn new(pictures: &'a dyn Pictures, indices: Vec<usize>) -> Self {
-        Self { pictures, indices }
+    /// The images at `indices` of `images`.
+    pub fn new(images: &'a dyn Images, indices: Vec<usize>) -> Self {
+        Self { images, indices }
     }
 }
 
-impl Pictures for Subset<'_> {
+impl Images for Subset<'_> {
     fn len(&self) -> usize {
         self.indices.len()
     }
 
     fn size(&self) -> u32 {
-        self.pictures.size()
+        self.images.size()
     }
 
     fn label(&self, index: usize) -> u32 {
-        self.pictures.label(self.indices[index])
+        self.images.label(self.indices[index])
     }
 
     fn name(&self, index: usize) -> String {
-        self.pictures.name(self.indices[index])
+        self.images.name(self.indices[index])
     }
 
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
-        self.pictures.pixels(self.indices[index])
+        self.images.pixels(self.indices[index])
     }
 }

@@ -6,7 +6,7 @@
 use super::ledger::Ledger;
 use super::saliency::{self, Map};
 use super::{Lens, Question};
-use crate::data::{Pictures, prepare, spread};
+use crate::data::{Images, prepare, spread};
 use crate::gpu::GpuError;
 use crate::nn::checkpoint::Weights;
 
@@ -35,34 +35,33 @@ pub struct ClassMean {
 pub fn class_means(
     lens: &Lens,
     weights: &Weights,
-    pictures: &dyn Pictures,
+    images: &dyn Images,
     most_occluded: usize,
 ) -> Result<Vec<ClassMean>, GpuError> {
     lens.load(weights);
     let classes = lens.network().classes();
     let mut of_classes: Vec<Vec<(usize, Ledger)>> = Vec::new();
     of_classes.resize_with(classes, Vec::new);
-    for (index, ledger) in ledgers(lens, weights, pictures)? {
-        of_classes[pictures.label(index) as usize].push((index, ledger));
+    for (index, ledger) in ledgers(lens, weights, images)? {
+        of_classes[images.label(index) as usize].push((index, ledger));
     }
     let each = (most_occluded / classes).max(1);
     let with_images = of_classes.iter().enumerate().filter(|(_, ledgers)| !ledgers.is_empty());
-    with_images.map(|(class, ledgers)| mean_of_class(lens, pictures, class, ledgers, each)).collect()
+    with_images.map(|(class, ledgers)| mean_of_class(lens, images, class, ledgers, each)).collect()
 }
 
 /// The ledger of every readable image, for its class against the strongest other.
-fn ledgers(lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Vec<(usize, Ledger)>, GpuError> {
-    let mut readable = vec![true; pictures.len()];
-    let mut made = Vec::with_capacity(pictures.len());
-    let make = |index: usize, place: &mut [f32]| match pictures.pixels(index) {
+fn ledgers(lens: &Lens, weights: &Weights, images: &dyn Images) -> Result<Vec<(usize, Ledger)>, GpuError> {
+    let mut readable = vec![true; images.len()];
+    let mut made = Vec::with_capacity(images.len());
+    let make = |index: usize, place: &mut [f32]| match images.pixels(index) {
         Ok(pixels) => prepare::to_tensor(&pixels, false, place),
         Err(_) => readable[index] = false,
     };
-    lens.forward(pictures.len(), make, |range| {
-        let (first, images) = (range.start, range.len());
-        let question =
-            |image: usize, logits: &[f32]| Question::of_class(logits, pictures.label(first + image) as usize);
-        made.extend(range.zip(Ledger::of_batch(lens, weights, images, question)?));
+    lens.forward(images.len(), make, |range| {
+        let (first, count) = (range.start, range.len());
+        let question = |image: usize, logits: &[f32]| Question::of_class(logits, images.label(first + image) as usize);
+        made.extend(range.zip(Ledger::of_batch(lens, weights, count, question)?));
         Ok(())
     })?;
     made.retain(|&(index, _)| readable[index]);
@@ -71,7 +70,7 @@ fn ledgers(lens: &Lens, weights: &Weights, pictures: &dyn Pictures) -> Result<Ve
 
 fn mean_of_class(
     lens: &Lens,
-    pictures: &dyn Pictures,
+    images: &dyn Images,
     class: usize,
     ledgers: &[(usize, Ledger)],
     most_occluded: usize,
@@ -80,16 +79,11 @@ fn mean_of_class(
     let mut occlusion = Mean::default();
     for place in spread(ledgers.len(), most_occluded) {
         // An image that cannot be read any more is left out.
-        let Ok(pixels) = pictures.pixels(ledgers[place].0) else { continue };
-        let picture = prepare::tensor(&pixels);
-        let logits = lens.logits(1, |_, place| place.copy_from_slice(&picture))?.remove(0);
+        let Ok(pixels) = images.pixels(ledgers[place].0) else { continue };
+        let image = prepare::tensor(&pixels);
+        let logits = lens.logits(1, |_, place| place.copy_from_slice(&image))?.remove(0);
         let question = Question::of_class(&logits, class);
-        occlusion.add(&saliency::occlusion(
-            lens,
-            &picture,
-            question,
-            saliency::occlusion_half(lens.network().input()),
-        )?);
+        occlusion.add(&saliency::occlusion(lens, &image, question, saliency::occlusion_half(lens.network().input()))?);
     }
     let mut evidence = Mean::default();
     ledgers.iter().for_each(|(_, ledger)| evidence.add(&ledger.evidence));

@@ -24,7 +24,7 @@ pub struct Options {
     pub against: Option<usize>,
     /// The methods, in the order of the page.
     pub methods: Vec<Method>,
-    /// The mean after ReLU of every channel of every block, over many pictures, for ablation.
+    /// The mean after ReLU of every channel of every block, over many images, for ablation.
     pub means: Option<Vec<Vec<f32>>>,
     /// Whether the network is known to do better than guessing.
     pub standing: standing::Verdict,
@@ -32,10 +32,10 @@ pub struct Options {
 
 /// What was found out about one decision.
 pub struct Explanation {
-    /// The picture as the network saw it.
+    /// The image as the network saw it.
     pub input: RgbImage,
     /// The same as the network's numbers, (H, W, padded C).
-    pub picture: Vec<f32>,
+    pub image: Vec<f32>,
     /// What is explained.
     pub question: Question,
     /// Probability of each class.
@@ -44,7 +44,7 @@ pub struct Explanation {
     pub inside: Inside,
     /// The sum behind the decision.
     pub ledger: Ledger,
-    /// Its evidence at the picture's resolution.
+    /// Its evidence at the image's resolution.
     pub evidence: Map,
     /// A map by each method.
     pub findings: Vec<Finding>,
@@ -64,9 +64,9 @@ pub struct Finding {
     pub exact: bool,
     /// Its map, as it came.
     pub raw: Map,
-    /// The same at the picture's resolution.
+    /// The same at the image's resolution.
     pub map: Map,
-    /// What it finds in an untrained network, at the picture's resolution.
+    /// What it finds in an untrained network, at the image's resolution.
     pub control: Map,
     /// How far to believe it.
     pub trust: Trust,
@@ -83,18 +83,18 @@ pub struct Channel {
     pub contribution: f64,
     /// By how much the gap falls when it is replaced by its mean.
     pub ablation: Option<f64>,
-    /// Its largest value after ReLU: 0 where it is dead on this picture.
+    /// Its largest value after ReLU: 0 where it is dead on this image.
     pub maximum: f32,
 }
 
 /// The methods that are worth a look; those that look at a block look at each of `blocks`, counted from 0.
-pub fn methods(blocks: &[usize], pictures_only: bool) -> Vec<Method> {
+pub fn methods(blocks: &[usize], images_only: bool) -> Vec<Method> {
     let mut methods = vec![Method::Occlusion, Method::IntegratedGradients, Method::SmoothGrad];
     methods.extend([Method::Gradient, Method::GradientTimesInput]);
     for &block in blocks {
         methods.extend([Method::HiResCam { block }, Method::GradCam { block }, Method::LayerCam { block }]);
     }
-    if pictures_only {
+    if images_only {
         methods.extend([Method::GuidedBackprop, Method::Deconvnet]);
     }
     methods
@@ -119,14 +119,14 @@ impl Inside {
 }
 
 impl Explanation {
-    /// Explains what the network of `weights` makes of a picture, `pixels` being RGB bytes of its size. `control` are the
+    /// Explains what the network of `weights` makes of an image, `pixels` being RGB bytes of its size. `control` are the
     /// weights of an untrained network. The lens holds the one or the other afterwards.
     ///
     /// # Errors
     /// When the device failed.
     ///
     /// # Panics
-    /// When the pixels or weights do not fit the lens's network, or its pictures are not square.
+    /// When the pixels or weights do not fit the lens's network, or its images are not square.
     pub fn new(
         lens: &Lens,
         weights: &Weights,
@@ -137,13 +137,13 @@ impl Explanation {
         let [_, height, width] = lens.network().input();
         let input =
             RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()).expect("pixels of the network's size");
-        let picture = prepare::tensor(pixels);
+        let image = prepare::tensor(pixels);
         let blurred = trust::blurred(&input);
 
         lens.load(weights);
-        let (question, inside) = lens.inside(&picture, |logits| Question::of(logits, options.against))?;
+        let (question, inside) = lens.inside(&image, |logits| Question::of(logits, options.against))?;
         let ledger = Ledger::of(lens, weights, question, &inside);
-        let trial = Trial::new(lens, &picture, &blurred, question)?;
+        let trial = Trial::new(lens, &image, &blurred, question)?;
         let baselines = trial.baselines()?;
 
         let at_pixels = |method: Method, map: &Map| match method.block() {
@@ -153,10 +153,10 @@ impl Explanation {
         let mut found = Vec::with_capacity(options.methods.len());
         for &method in &options.methods {
             let started = Instant::now();
-            let raw = method.map(lens, &picture, &inside, question)?;
+            let raw = method.map(lens, &image, &inside, question)?;
             let seconds = started.elapsed().as_secs_f64();
             let completeness = match method {
-                Method::IntegratedGradients => Some(Completeness::of(lens, &raw.values, &picture, question)?),
+                Method::IntegratedGradients => Some(Completeness::of(lens, &raw.values, &image, question)?),
                 _ => None,
             };
             let map = at_pixels(method, &raw);
@@ -166,10 +166,10 @@ impl Explanation {
         let channels = channels(lens, &inside, question, options.means.as_deref())?;
 
         lens.load(control);
-        let (_, untrained) = lens.inside(&picture, |_| question)?;
+        let (_, untrained) = lens.inside(&image, |_| question)?;
         let mut findings = Vec::with_capacity(found.len());
         for (method, raw, map, score, completeness, seconds) in found {
-            let control = method.map(lens, &picture, &untrained, question)?;
+            let control = method.map(lens, &image, &untrained, question)?;
             let constant = |map: &Map| map.values.iter().all(|&value| value == map.values[0]);
             let trust = Trust {
                 values: raw.values.len(),
@@ -186,7 +186,7 @@ impl Explanation {
             evidence: ledger.evidence_map(lens),
             probabilities: stats::probabilities(&inside.logits),
             input,
-            picture,
+            image,
             question,
             inside,
             ledger,
@@ -209,7 +209,7 @@ impl Explanation {
         let kind = match method {
             _ if *exact => Kind::Exact,
             Method::Occlusion => Kind::Measured,
-            _ if method.pictures_only() => Kind::PictureOnly,
+            _ if method.images_only() => Kind::ImageOnly,
             _ => Kind::Approximate,
         };
         Verdict {

@@ -1,4 +1,4 @@
-//! Looking inside: what each layer makes of one picture.
+//! Looking inside: what each layer makes of one image.
 
 use anyhow::{Result, ensure};
 
@@ -46,7 +46,7 @@ impl Stage {
     }
 }
 
-/// What a network makes of one picture.
+/// What a network makes of one image.
 pub struct Look {
     /// The maps of each block, (channels, height, width), first block to last.
     pub maps: Vec<Vec<f32>>,
@@ -61,14 +61,14 @@ impl Look {
     }
 }
 
-/// Checks that the model has made finite numbers of the first `pictures` of its batch, in every layer that it keeps: ReLU may
+/// Checks that the model has made finite numbers of the first `images` of its batch, in every layer that it keeps: ReLU may
 /// hide it from the layers behind where it has not.
 ///
 /// # Errors
 /// When it has not, naming the first layer of which that is so, or when the device failed.
-pub fn check_finite(gpu: &Gpu, model: &Model, pictures: usize) -> Result<()> {
+pub fn check_finite(gpu: &Gpu, model: &Model, images: usize) -> Result<()> {
     let check = |layer: &str, tensor: &Tensor| -> Result<()> {
-        let values: Vec<f32> = pollster::block_on(tensor.first(tensor.len() / model.batch() * pictures).read(gpu))?;
+        let values: Vec<f32> = pollster::block_on(tensor.first(tensor.len() / model.batch() * images).read(gpu))?;
         ensure!(
             values.iter().all(|value| value.is_finite()),
             "the weights make numbers that are not finite in {layer}: they are damaged, or training diverged"
@@ -83,7 +83,7 @@ pub fn check_finite(gpu: &Gpu, model: &Model, pictures: usize) -> Result<()> {
     Ok(())
 }
 
-/// Runs the network on one picture in evaluation mode. `pixels` are RGB bytes of the network's size.
+/// Runs the network on one image in evaluation mode. `pixels` are RGB bytes of the network's size.
 ///
 /// # Errors
 /// When the device failed, or as [`check_finite`].
@@ -100,7 +100,7 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Loo
     for block in model.network().blocks() {
         let value = stage.value(block);
         let [channels, height, width] = model.network().shape(value);
-        // The batch's first picture.
+        // The batch's first image.
         let first = model.value(Mode::Eval, value).first(height * width * padded(channels));
         let values: Vec<f32> = pollster::block_on(first.read(gpu))?;
         maps.push(unpack_images(&values, 1, channels, height * width));

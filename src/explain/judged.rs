@@ -1,18 +1,18 @@
-//! What a network makes of labelled pictures, and which of them tell most.
+//! What a network makes of labelled images, and which of them tell most.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
 
 use super::{Lens, Question};
-use crate::data::Pictures;
+use crate::data::Images;
 use crate::stats;
 use crate::train::predictions::{self, Prediction};
 
-/// What the network makes of one labelled picture.
+/// What the network makes of one labelled image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judged {
-    /// The picture.
+    /// The image.
     pub index: usize,
     /// Its class.
     pub truth: usize,
@@ -41,27 +41,27 @@ impl Judged {
         }
     }
 
-    /// Whether the most probable class is the picture's.
+    /// Whether the most probable class is the image's.
     pub fn right(&self) -> bool {
         self.predicted == self.truth
     }
 }
 
-/// Judges all pictures that can still be read with the lens's network.
+/// Judges all images that can still be read with the lens's network.
 ///
 /// # Errors
 /// When the device failed.
-pub fn judge(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Judged>> {
-    Ok(predict(lens, pictures)?.iter().map(Judged::new).collect())
+pub fn judge(lens: &Lens, images: &dyn Images) -> Result<Vec<Judged>> {
+    Ok(predict(lens, images)?.iter().map(Judged::new).collect())
 }
 
-/// What the lens's network says of all pictures that can still be read.
+/// What the lens's network says of all images that can still be read.
 ///
 /// # Errors
 /// When the device failed.
-pub fn predict(lens: &Lens, pictures: &dyn Pictures) -> Result<Vec<Prediction>> {
-    let each = lens.picture_len();
-    let (predictions, _) = predictions::predict(pictures, lens.batch(), |batch| {
+pub fn predict(lens: &Lens, images: &dyn Images) -> Result<Vec<Prediction>> {
+    let each = lens.image_len();
+    let (predictions, _) = predictions::predict(images, lens.batch(), |batch| {
         let make = |at: usize, place: &mut [f32]| place.copy_from_slice(&batch.images[each * at..each * (at + 1)]);
         Ok(lens.logits(batch.indices.len(), make)?)
     })?;
@@ -73,17 +73,17 @@ pub fn worst(judged: &[Judged], most: usize) -> Vec<Judged> {
     sorted(judged.iter().filter(|judged| !judged.right()), most, |judged| -judged.probability)
 }
 
-/// Up to `most` pictures, the closest call first.
+/// Up to `most` images, the closest call first.
 pub fn closest(judged: &[Judged], most: usize) -> Vec<Judged> {
     sorted(judged.iter(), most, |judged| judged.margin)
 }
 
-/// Up to `most` pictures that the network gets right, the surest first.
+/// Up to `most` images that the network gets right, the surest first.
 pub fn surest(judged: &[Judged], most: usize) -> Vec<Judged> {
     sorted(judged.iter().filter(|judged| judged.right()), most, |judged| -judged.of_truth)
 }
 
-/// So many of the worst mistakes, of the closest calls and of the surest hits, each picture once.
+/// So many of the worst mistakes, of the closest calls and of the surest hits, each image once.
 pub fn telling(judged: &[Judged], [mistakes, calls, hits]: [usize; 3]) -> Vec<Judged> {
     let mut all = [worst(judged, mistakes), closest(judged, calls), surest(judged, hits)].concat();
     let mut seen = BTreeSet::new();
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_picture_is_chosen_for_what_it_tells() {
+    fn each_image_is_chosen_for_what_it_tells() {
         // Of class 0, with the probability of class 0.
         let probabilities = [0.1, 0.9, 0.52, 0.3, 0.99];
         let judged: Vec<Judged> = (0..)
@@ -121,6 +121,6 @@ mod tests {
         assert_eq!(indices(worst(&judged, 5)), [0, 3]);
         assert_eq!(indices(closest(&judged, 2)), [2, 3]);
         assert_eq!(indices(surest(&judged, 2)), [4, 1]);
-        assert_eq!(indices(telling(&judged, [1, 2, 3])), [0, 2, 3, 4, 1], "no picture comes twice");
+        assert_eq!(indices(telling(&judged, [1, 2, 3])), [0, 2, 3, 4, 1], "no image comes twice");
     }
 }

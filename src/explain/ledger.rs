@@ -23,7 +23,7 @@ pub struct Ledger {
     pub exact: bool,
     /// Logit of the target minus logit of the other class, as the network computed them.
     pub logit_gap: f64,
-    /// What the picture has no part in.
+    /// What the image has no part in.
     pub bias: f64,
     /// All channels of the last block, those with the largest share first.
     pub channels: Vec<Share>,
@@ -129,7 +129,7 @@ impl Ledger {
         Self { exact: exact_bias.is_some(), logit_gap, bias, channels, residual, relative_residual, evidence }
     }
 
-    /// The evidence at the picture's resolution; `lens` holds the network.
+    /// The evidence at the image's resolution; `lens` holds the network.
     pub fn evidence_map(&self, lens: &Lens) -> Map {
         let block = lens.blocks().last().expect("there is at least one block");
         let [_, height, width] = block.output;

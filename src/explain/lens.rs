@@ -1,4 +1,4 @@
-//! Many pictures through one network in evaluation mode.
+//! Many images through one network in evaluation mode.
 
 use std::ops::Range;
 
@@ -11,20 +11,20 @@ use crate::nn::{Block, Network};
 use crate::nn::{Keep, Mode, Model, Value};
 use crate::ops::relu::Rule;
 
-/// A network in evaluation mode that keeps every layer's values, for batches of pictures.
+/// A network in evaluation mode that keeps every layer's values, for batches of images.
 ///
-/// Pictures are (H, W, padded C) as [`prepare::to_tensor`](crate::data::prepare::to_tensor) makes them, flattened.
+/// Images are (H, W, padded C) as [`prepare::to_tensor`](crate::data::prepare::to_tensor) makes them, flattened.
 pub struct Lens<'a> {
     gpu: &'a Gpu,
     model: Model,
     forward: Plan,
-    /// From the logits to the pictures, by each rule.
+    /// From the logits to the images, by each rule.
     backward: [(Rule, Plan); 3],
     /// From the output of each block to the logits.
     after: Vec<Plan>,
 }
 
-/// What the network makes of one picture, and how the decision depends on it. Maps are (C, H, W).
+/// What the network makes of one image, and how the decision depends on it. Maps are (C, H, W).
 #[derive(Clone, Debug)]
 pub struct Inside {
     /// One for each class.
@@ -33,7 +33,7 @@ pub struct Inside {
     pub blocks: Vec<InsideBlock>,
 }
 
-/// What one block makes of one picture.
+/// What one block makes of one image.
 #[derive(Clone, Debug)]
 pub struct InsideBlock {
     /// After the convolution.
@@ -47,7 +47,7 @@ pub struct InsideBlock {
 }
 
 impl<'a> Lens<'a> {
-    /// A network for batches of `batch` pictures. `compiling` is told how many of how many kernels are ready.
+    /// A network for batches of `batch` images. `compiling` is told how many of how many kernels are ready.
     ///
     /// # Errors
     /// When a tensor exceeds what the device can bind, or the device failed.
@@ -77,7 +77,7 @@ impl<'a> Lens<'a> {
         self.model.load(self.gpu, weights);
     }
 
-    /// Checks that the weights make finite numbers in every layer of a black, a white and a noisy picture.
+    /// Checks that the weights make finite numbers in every layer of a black, a white and a noisy image.
     ///
     /// # Errors
     /// As [`check_finite`], or when the device failed.
@@ -85,11 +85,11 @@ impl<'a> Lens<'a> {
         let [channels, ..] = self.network().input();
         // Any numbers between -1 and 1 that follow no pattern.
         let noise = |at: usize| (12.9898 * at as f32).sin();
-        let make = |picture: usize, place: &mut [f32]| {
+        let make = |image: usize, place: &mut [f32]| {
             place.fill(0.0);
             for (at, pixel) in place.chunks_mut(padded(channels)).enumerate() {
                 for (channel, value) in pixel[..channels].iter_mut().enumerate() {
-                    *value = [-1.0, 1.0, noise(channels * at + channel)][picture];
+                    *value = [-1.0, 1.0, noise(channels * at + channel)][image];
                 }
             }
         };
@@ -113,13 +113,13 @@ impl<'a> Lens<'a> {
         self.network().blocks()
     }
 
-    /// The most pictures at once.
+    /// The most images at once.
     pub fn batch(&self) -> usize {
         self.model.batch()
     }
 
-    /// Numbers of one picture.
-    pub fn picture_len(&self) -> usize {
+    /// Numbers of one image.
+    pub fn image_len(&self) -> usize {
         let [channels, height, width] = self.network().input();
         height * width * padded(channels)
     }
@@ -134,7 +134,7 @@ impl<'a> Lens<'a> {
         &self.model
     }
 
-    /// Runs pictures `0..count` forward, a batch at a time. `make(i, picture)` fills in picture `i`; `look` is called with
+    /// Runs images `0..count` forward, a batch at a time. `make(i, image)` fills in image `i`; `look` is called with
     /// each batch's range while its values are on the device.
     ///
     /// # Errors
@@ -145,11 +145,11 @@ impl<'a> Lens<'a> {
         mut make: impl FnMut(usize, &mut [f32]),
         mut look: impl FnMut(Range<usize>) -> Result<(), GpuError>,
     ) -> Result<(), GpuError> {
-        let each = self.picture_len();
+        let each = self.image_len();
         let mut images = vec![0.0; each * self.batch().min(count)];
         for range in ranges(count, self.batch()) {
-            for (i, picture) in range.clone().zip(images.chunks_mut(each)) {
-                make(i, picture);
+            for (i, image) in range.clone().zip(images.chunks_mut(each)) {
+                make(i, image);
             }
             self.model.images().write(self.gpu, &images[..each * range.len()]);
             self.forward.submit(self.gpu)?;
@@ -158,7 +158,7 @@ impl<'a> Lens<'a> {
         Ok(())
     }
 
-    /// The logits of pictures `0..count`, as [`Lens::forward`] takes them.
+    /// The logits of images `0..count`, as [`Lens::forward`] takes them.
     ///
     /// # Errors
     /// When the device failed.
@@ -171,8 +171,8 @@ impl<'a> Lens<'a> {
         Ok(logits)
     }
 
-    /// The derivative of the logit gap by each of the pictures `0..count`, or what `rule` makes of it; `look(i, gradient)`
-    /// gets that of picture `i`, in the pictures' layout.
+    /// The derivative of the logit gap by each of the images `0..count`, or what `rule` makes of it; `look(i, gradient)`
+    /// gets that of image `i`, in the images' layout.
     ///
     /// # Errors
     /// When the device failed.
@@ -184,7 +184,7 @@ impl<'a> Lens<'a> {
         make: impl FnMut(usize, &mut [f32]),
         mut look: impl FnMut(usize, &[f32]),
     ) -> Result<(), GpuError> {
-        let each = self.picture_len();
+        let each = self.image_len();
         self.forward(count, make, |range| {
             self.backward(question, rule)?;
             let gradients = read(self.gpu, &self.model.gradient(Mode::Eval, 0).first(each * range.len()))?;
@@ -193,16 +193,16 @@ impl<'a> Lens<'a> {
         })
     }
 
-    /// Everything that the network makes of one picture. `question` decides from the logits what is asked.
+    /// Everything that the network makes of one image. `question` decides from the logits what is asked.
     ///
     /// # Errors
     /// When the device failed.
     pub fn inside(
         &self,
-        picture: &[f32],
+        image: &[f32],
         question: impl FnOnce(&[f32]) -> Question,
     ) -> Result<(Question, Inside), GpuError> {
-        self.forward(1, |_, place| place.copy_from_slice(picture), |_| Ok(()))?;
+        self.forward(1, |_, place| place.copy_from_slice(image), |_| Ok(()))?;
         let logits = self.read_logits(1)?.remove(0);
         let question = question(&logits);
         self.backward(question, Rule::Gradient)?;
@@ -250,24 +250,24 @@ impl<'a> Lens<'a> {
         Ok(logits)
     }
 
-    /// What block `number`, counted from 0, has put out for the first pictures of the batch, (C, H, W) each.
+    /// What block `number`, counted from 0, has put out for the first images of the batch, (C, H, W) each.
     ///
     /// # Errors
     /// When the device failed.
-    pub fn outputs(&self, number: usize, pictures: usize) -> Result<Vec<Vec<f32>>, GpuError> {
+    pub fn outputs(&self, number: usize, images: usize) -> Result<Vec<Vec<f32>>, GpuError> {
         let [channels, height, width] = self.blocks()[number].output;
-        let packed = self.packed_outputs(number, pictures)?;
+        let packed = self.packed_outputs(number, images)?;
         let each = height * width * padded(channels);
         Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
     }
 
-    /// The same as they lie on the device, (H, W, padded C), one picture after the other.
+    /// The same as they lie on the device, (H, W, padded C), one image after the other.
     ///
     /// # Errors
     /// When the device failed.
-    pub fn packed_outputs(&self, number: usize, pictures: usize) -> Result<Vec<f32>, GpuError> {
+    pub fn packed_outputs(&self, number: usize, images: usize) -> Result<Vec<f32>, GpuError> {
         let Block { output: [channels, height, width], value, .. } = self.blocks()[number];
-        let len = pictures * height * width * padded(channels);
+        let len = images * height * width * padded(channels);
         read(self.gpu, &self.model.value(Mode::Eval, value).first(len))
     }
 
@@ -284,7 +284,7 @@ impl<'a> Lens<'a> {
         Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
     }
 
-    /// Back from the logit gap of every picture of the batch.
+    /// Back from the logit gap of every image of the batch.
     fn backward(&self, question: Question, rule: Rule) -> Result<(), GpuError> {
         self.backward_each(std::iter::repeat_n(question, self.batch()), rule)
     }
@@ -303,14 +303,14 @@ impl<'a> Lens<'a> {
         Ok(())
     }
 
-    /// The logits of the first pictures of the batch.
+    /// The logits of the first images of the batch.
     ///
     /// # Errors
     /// When the device failed, or a logit is not finite.
-    pub fn read_logits(&self, pictures: usize) -> Result<Vec<Vec<f32>>, GpuError> {
+    pub fn read_logits(&self, images: usize) -> Result<Vec<Vec<f32>>, GpuError> {
         let classes = self.network().classes();
         let width = padded(classes);
-        let logits = read(self.gpu, &self.model.logits().first(pictures * width))?;
+        let logits = read(self.gpu, &self.model.logits().first(images * width))?;
         if !logits.iter().all(|logit| logit.is_finite()) {
             return Err(GpuError::NotFinite);
         }

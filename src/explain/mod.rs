@@ -1,13 +1,13 @@
-//! Explanations of a decision: what in the picture, and which channels, made the network say what it said.
+//! Explanations of a decision: what in the image, and which channels, made the network say what it said.
 //!
-//! A [`Lens`] runs many pictures through one network in evaluation mode, forward and backward. On it stand
+//! A [`Lens`] runs many images through one network in evaluation mode, forward and backward. On it stand
 //!
 //! - [`ledger`]: the last layer's evidence, which adds up to the decision exactly;
-//! - [`saliency`]: maps that approximate or measure what matters in the picture;
+//! - [`saliency`]: maps that approximate or measure what matters in the image;
 //! - [`trust`]: what shows whether such a map can be believed, and [`verdict`], which says it in words;
-//! - [`Explanation`]: all of it for one picture;
+//! - [`Explanation`]: all of it for one image;
 //! - [`class_means`]: the mean maps of each class;
-//! - [`judge()`]: what becomes of labelled pictures, and which of them tell most.
+//! - [`judge()`]: what becomes of labelled images, and which of them tell most.
 //!
 //! A decision is explained as the difference of two logits, the [`Question`]: softmax sees nothing else of two classes.
 

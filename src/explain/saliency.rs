@@ -1,4 +1,4 @@
-//! Saliency: maps of what in a picture matters for the decision.
+//! Saliency: maps of what in an image matters for the decision.
 //!
 //! Each [`Method`] makes a [`Map`] for a [`Question`]. Those of single layers are coarse: one value for each position of the
 //! layer's maps. [`Map::enlarged`] gives each pixel the value of the position whose receptive field is centred nearest.
@@ -15,9 +15,9 @@ use crate::gpu::GpuError;
 use crate::nn::Block;
 use crate::ops::relu::Rule;
 
-/// Pictures that SmoothGrad averages over.
+/// Images that SmoothGrad averages over.
 const NOISY: usize = 32;
-/// Their noise, as a share of the span of the picture's values (Smilkov et al., 2017).
+/// Their noise, as a share of the span of the image's values (Smilkov et al., 2017).
 const NOISE: f32 = 0.15;
 /// Steps of integrated gradients.
 const PATH_STEPS: usize = 64;
@@ -27,12 +27,12 @@ const PATH_STEPS: usize = 64;
 pub enum Method {
     /// Largest magnitude over the colours of the gap's derivative (Simonyan et al., 2013).
     Gradient,
-    /// The same of the mean derivative over noisy copies of the picture (Smilkov et al., 2017).
+    /// The same of the mean derivative over noisy copies of the image (Smilkov et al., 2017).
     SmoothGrad,
-    /// The picture times the mean derivative on the way from grey to it (Sundararajan et al., 2017): adds up to what the gap
+    /// The image times the mean derivative on the way from grey to it (Sundararajan et al., 2017): adds up to what the gap
     /// is more than that of grey, but for the completeness gap.
     IntegratedGradients,
-    /// The picture times the derivative.
+    /// The image times the derivative.
     GradientTimesInput,
     /// A block's maps, each times its mean derivative, summed; only what speaks for the class (Selvaraju et al., 2017).
     GradCam {
@@ -52,13 +52,13 @@ pub enum Method {
     /// By how much the gap falls where a patch is covered with grey, averaged over the patches that cover a pixel
     /// (Zeiler and Fergus, 2014).
     Occlusion,
-    /// What guided backpropagation makes of the derivative: a picture only, which hardly depends on the decision.
+    /// What guided backpropagation makes of the derivative: an image only, which hardly depends on the decision.
     GuidedBackprop,
-    /// What the deconvolutional network makes of the derivative: a picture only.
+    /// What the deconvolutional network makes of the derivative: an image only.
     Deconvnet,
 }
 
-/// A map of what matters. Grey stands for a picture's zeros.
+/// A map of what matters. Grey stands for an image's zeros.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Map {
     /// (height, width)
@@ -95,11 +95,11 @@ impl Method {
                 "Bright where a small change of the pixel would move the decision most, in whichever direction."
             }
             Self::SmoothGrad => {
-                "As the gradient, averaged over noisy copies of the picture: bright where a small change would move the \
+                "As the gradient, averaged over noisy copies of the image: bright where a small change would move the \
                  decision most."
             }
             Self::IntegratedGradients => {
-                "How much each pixel added to the decision on the way from a grey picture to this one: warm for, cold against."
+                "How much each pixel added to the decision on the way from a grey image to this one: warm for, cold against."
             }
             Self::GradientTimesInput => {
                 "Each pixel's distance from grey times its pull on the decision: warm for, cold against. A rough guess of \
@@ -116,7 +116,7 @@ impl Method {
                 "The block's maps added up where they pull towards the class; what pulls the other way is left out."
             }
             Self::Occlusion => {
-                "Measured, not estimated: by how much the decision weakens when a patch of the picture is covered with grey. \
+                "Measured, not estimated: by how much the decision weakens when a patch of the image is covered with grey. \
                  Warm where the patch spoke for the class, cold where it spoke against."
             }
             Self::GuidedBackprop | Self::Deconvnet => {
@@ -125,31 +125,31 @@ impl Method {
         }
     }
 
-    /// Whether it makes a picture that explains nothing: it fails the randomisation test of Adebayo et al., 2018.
-    pub fn pictures_only(self) -> bool {
+    /// Whether it makes an image that explains nothing: it fails the randomisation test of Adebayo et al., 2018.
+    pub fn images_only(self) -> bool {
         matches!(self, Self::GuidedBackprop | Self::Deconvnet)
     }
 
-    /// Makes the map of one picture. `inside` is what the lens's network makes of it.
+    /// Makes the map of one image. `inside` is what the lens's network makes of it.
     ///
     /// # Errors
     /// When the device failed.
-    pub fn map(self, lens: &Lens, picture: &[f32], inside: &Inside, question: Question) -> Result<Map, GpuError> {
-        let gradient = |rule| gradient(lens, picture, question, rule);
+    pub fn map(self, lens: &Lens, image: &[f32], inside: &Inside, question: Question) -> Result<Map, GpuError> {
+        let gradient = |rule| gradient(lens, image, question, rule);
         let of_pixels = |values, signed| {
             let [_, height, width] = lens.network().input();
             Map { values, height, width, signed }
         };
         Ok(match self {
             Self::Gradient => of_pixels(magnitude(&gradient(Rule::Gradient)?), false),
-            Self::SmoothGrad => of_pixels(magnitude(&smooth_gradient(lens, picture, question)?), false),
-            Self::IntegratedGradients => of_pixels(integrated_gradients(lens, picture, question, PATH_STEPS)?, true),
-            Self::GradientTimesInput => of_pixels(product(picture, &gradient(Rule::Gradient)?), true),
+            Self::SmoothGrad => of_pixels(magnitude(&smooth_gradient(lens, image, question)?), false),
+            Self::IntegratedGradients => of_pixels(integrated_gradients(lens, image, question, PATH_STEPS)?, true),
+            Self::GradientTimesInput => of_pixels(product(image, &gradient(Rule::Gradient)?), true),
             Self::GradCam { block } => cam(lens, inside, block, false, |mean, _| mean),
             Self::HiResCam { block } => cam(lens, inside, block, true, |_, here| here),
             Self::LayerCam { block } => cam(lens, inside, block, false, |_, here| here.max(0.0)),
             Self::Occlusion => {
-                of_pixels(occlusion(lens, picture, question, occlusion_half(lens.network().input()))?, true)
+                of_pixels(occlusion(lens, image, question, occlusion_half(lens.network().input()))?, true)
             }
             Self::GuidedBackprop => of_pixels(magnitude(&gradient(Rule::Guided)?), false),
             Self::Deconvnet => of_pixels(magnitude(&gradient(Rule::Deconvnet)?), false),
@@ -166,7 +166,7 @@ impl Method {
 }
 
 impl Map {
-    /// A map of a block at the picture's resolution: every pixel takes the value whose receptive field's centre is nearest.
+    /// A map of a block at the image's resolution: every pixel takes the value whose receptive field's centre is nearest.
     pub fn enlarged(&self, block: &Block, [height, width]: [usize; 2]) -> Map {
         let nearest = |pixel: usize, values: usize| {
             // In half pixels: the centre of the first value's field lies at field - 1 - 2 offset.
@@ -185,28 +185,28 @@ impl Map {
     }
 }
 
-/// The derivative of the gap by the picture, or what `rule` makes of it, in the picture's layout.
+/// The derivative of the gap by the image, or what `rule` makes of it, in the image's layout.
 ///
 /// # Errors
 /// When the device failed.
-pub fn gradient(lens: &Lens, picture: &[f32], question: Question, rule: Rule) -> Result<Vec<f32>, GpuError> {
+pub fn gradient(lens: &Lens, image: &[f32], question: Question, rule: Rule) -> Result<Vec<f32>, GpuError> {
     let mut found = Vec::new();
-    let make = |_, place: &mut [f32]| place.copy_from_slice(picture);
+    let make = |_, place: &mut [f32]| place.copy_from_slice(image);
     lens.gradients(1, question, rule, make, |_, gradient| found = gradient.to_vec())?;
     Ok(found)
 }
 
-/// The mean derivative over noisy copies of the picture.
+/// The mean derivative over noisy copies of the image.
 ///
 /// # Errors
 /// When the device failed.
-pub fn smooth_gradient(lens: &Lens, picture: &[f32], question: Question) -> Result<Vec<f32>, GpuError> {
-    let colours = || picture.chunks(CHANNELS).flat_map(|pixel| &pixel[..3]).copied();
+pub fn smooth_gradient(lens: &Lens, image: &[f32], question: Question) -> Result<Vec<f32>, GpuError> {
+    let colours = || image.chunks(CHANNELS).flat_map(|pixel| &pixel[..3]).copied();
     let [least, most] = [f32::min, f32::max].map(|pick| colours().reduce(pick).unwrap_or(0.0));
     let sigma = NOISE * (most - least);
     let mut random = ChaCha8Rng::seed_from_u64(0);
     let make = |_, place: &mut [f32]| {
-        for (place, pixel) in place.chunks_mut(CHANNELS).zip(picture.chunks(CHANNELS)) {
+        for (place, pixel) in place.chunks_mut(CHANNELS).zip(image.chunks(CHANNELS)) {
             place.copy_from_slice(pixel);
             for value in &mut place[..3] {
                 let noise: f32 = StandardNormal.sample(&mut random);
@@ -217,44 +217,44 @@ pub fn smooth_gradient(lens: &Lens, picture: &[f32], question: Question) -> Resu
     mean_gradient(lens, NOISY, question, make)
 }
 
-/// The picture times the mean derivative at `steps` midpoints of the way from grey to it, summed over the colours.
+/// The image times the mean derivative at `steps` midpoints of the way from grey to it, summed over the colours.
 ///
 /// # Errors
 /// When the device failed.
 pub fn integrated_gradients(
     lens: &Lens,
-    picture: &[f32],
+    image: &[f32],
     question: Question,
     steps: usize,
 ) -> Result<Vec<f32>, GpuError> {
     let make = |step, place: &mut [f32]| {
         let share = (step as f32 + 0.5) / steps as f32;
-        for (place, value) in place.iter_mut().zip(picture) {
+        for (place, value) in place.iter_mut().zip(image) {
             *place = share * value;
         }
     };
-    Ok(product(picture, &mean_gradient(lens, steps, question, make)?))
+    Ok(product(image, &mean_gradient(lens, steps, question, make)?))
 }
 
-/// What a map of integrated gradients adds up to: the gap is that of a grey picture, plus the sum of the map, plus what the
+/// What a map of integrated gradients adds up to: the gap is that of a grey image, plus the sum of the map, plus what the
 /// finite number of steps leaves over.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Completeness {
-    /// The logit gap of a grey picture.
+    /// The logit gap of a grey image.
     pub grey: f64,
     /// The sum of the map.
     pub map: f64,
-    /// `gap(picture) - grey - map`, the completeness gap.
+    /// `gap(image) - grey - map`, the completeness gap.
     pub gap: f64,
 }
 
 impl Completeness {
-    /// That of a map of a picture.
+    /// That of a map of an image.
     ///
     /// # Errors
     /// When the device failed.
-    pub fn of(lens: &Lens, map: &[f32], picture: &[f32], question: Question) -> Result<Self, GpuError> {
-        let make = |i, place: &mut [f32]| if i == 0 { place.copy_from_slice(picture) } else { place.fill(0.0) };
+    pub fn of(lens: &Lens, map: &[f32], image: &[f32], question: Question) -> Result<Self, GpuError> {
+        let make = |i, place: &mut [f32]| if i == 0 { place.copy_from_slice(image) } else { place.fill(0.0) };
         let gaps: Vec<f64> = lens.logits(2, make)?.iter().map(|logits| question.gap(logits)).collect();
         let (grey, map) = (gaps[1], map.iter().copied().map(f64::from).sum());
         Ok(Self { grey, map, gap: gaps[0] - grey - map })
@@ -267,7 +267,7 @@ fn mean_gradient(
     question: Question,
     make: impl FnMut(usize, &mut [f32]),
 ) -> Result<Vec<f32>, GpuError> {
-    let mut sum = vec![0.0; lens.picture_len()];
+    let mut sum = vec![0.0; lens.image_len()];
     lens.gradients(count, question, Rule::Gradient, make, |_, gradient| {
         for (sum, &value) in sum.iter_mut().zip(gradient) {
             *sum += f64::from(value);
@@ -285,14 +285,14 @@ fn mean_gradient(
 ///
 /// # Panics
 /// When `half` is 0.
-pub fn occlusion(lens: &Lens, picture: &[f32], question: Question, half: usize) -> Result<Vec<f32>, GpuError> {
+pub fn occlusion(lens: &Lens, image: &[f32], question: Question, half: usize) -> Result<Vec<f32>, GpuError> {
     let [_, height, width] = lens.network().input();
     let columns = covers(width, half);
     let squares: Vec<_> =
         covers(height, half).into_iter().flat_map(|rows| columns.iter().map(move |on| (rows.clone(), on))).collect();
     // Case 0 is the image itself.
     let make = |case: usize, place: &mut [f32]| {
-        place.copy_from_slice(picture);
+        place.copy_from_slice(image);
         if let Some((rows, columns)) = case.checked_sub(1).map(|case| squares[case].clone()) {
             for row in rows {
                 place[(row * width + columns.start) * CHANNELS..(row * width + columns.end) * CHANNELS].fill(0.0);
@@ -378,10 +378,10 @@ fn magnitude(gradient: &[f32]) -> Vec<f32> {
     gradient.chunks(CHANNELS).map(|pixel| pixel.iter().fold(0.0, |most: f32, value| most.max(value.abs()))).collect()
 }
 
-/// Picture times gradient, summed over the colours.
-fn product(picture: &[f32], gradient: &[f32]) -> Vec<f32> {
+/// Image times gradient, summed over the colours.
+fn product(image: &[f32], gradient: &[f32]) -> Vec<f32> {
     let sum = |(pixel, gradient): (&[f32], &[f32])| pixel.iter().zip(gradient).map(|(x, g)| x * g).sum();
-    picture.chunks(CHANNELS).zip(gradient.chunks(CHANNELS)).map(sum).collect()
+    image.chunks(CHANNELS).zip(gradient.chunks(CHANNELS)).map(sum).collect()
 }
 
 /// A block's maps, each value times what `factor` makes of its map's mean derivative and its own, summed over the channels.

@@ -55,7 +55,7 @@ pub struct Score {
 /// Puts maps of one image to the test.
 pub struct Trial<'a> {
     lens: &'a Lens<'a>,
-    picture: &'a [f32],
+    image: &'a [f32],
     blurred: &'a [f32],
     question: Question,
     /// Logit gaps of the image and of the blurred image.
@@ -124,18 +124,13 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn new(
-        lens: &'a Lens<'a>,
-        picture: &'a [f32],
-        blurred: &'a [f32],
-        question: Question,
-    ) -> Result<Self, GpuError> {
-        let mut lots: Vec<u32> = (0..(picture.len() / CHANNELS) as u32).collect();
+    pub fn new(lens: &'a Lens<'a>, image: &'a [f32], blurred: &'a [f32], question: Question) -> Result<Self, GpuError> {
+        let mut lots: Vec<u32> = (0..(image.len() / CHANNELS) as u32).collect();
         lots.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
-        let ends = [picture, blurred];
+        let ends = [image, blurred];
         let logits = lens.logits(ends.len(), |end, place| place.copy_from_slice(ends[end]))?;
         let gaps = [question.gap(&logits[0]), question.gap(&logits[1])];
-        Ok(Self { lens, picture, blurred, question, gaps, lots })
+        Ok(Self { lens, image, blurred, question, gaps, lots })
     }
 
     /// The score of a map, one value a pixel, large where it matters.
@@ -159,7 +154,7 @@ impl<'a> Trial<'a> {
             gap,
             blurred_gap,
             guesses: vec![
-                guess("Sobel edges", sobel(self.picture, height, width))?,
+                guess("Sobel edges", sobel(self.image, height, width))?,
                 guess("centre Gaussian", centre(height, width))?,
             ],
             chance: vec![
@@ -192,12 +187,12 @@ impl<'a> Trial<'a> {
 
     fn deletion(&self, order: &[usize]) -> Result<f64, GpuError> {
         let [gap, blurred_gap] = self.gaps;
-        self.mean_gap(order, (self.picture, gap), (self.blurred, blurred_gap))
+        self.mean_gap(order, (self.image, gap), (self.blurred, blurred_gap))
     }
 
     fn insertion(&self, order: &[usize]) -> Result<f64, GpuError> {
         let [gap, blurred_gap] = self.gaps;
-        self.mean_gap(order, (self.blurred, blurred_gap), (self.picture, gap))
+        self.mean_gap(order, (self.blurred, blurred_gap), (self.image, gap))
     }
 
     /// The mean gap while pixels turn from `before` to `after` in this order (trapezium rule over the share of the pixels).
@@ -323,9 +318,9 @@ fn ranks(values: &[f32]) -> Vec<f64> {
     ranks
 }
 
-/// Strength of the edges of a picture's brightness by Sobel's filters; beyond the border it goes on as at the border.
-fn sobel(picture: &[f32], height: usize, width: usize) -> Vec<f32> {
-    let grey: Vec<f32> = picture.chunks(CHANNELS).map(|pixel| pixel[..3].iter().sum()).collect();
+/// Strength of the edges of an image's brightness by Sobel's filters; beyond the border it goes on as at the border.
+fn sobel(image: &[f32], height: usize, width: usize) -> Vec<f32> {
+    let grey: Vec<f32> = image.chunks(CHANNELS).map(|pixel| pixel[..3].iter().sum()).collect();
     let at = |y: usize, x: usize, dy: usize, dx: usize| {
         // dy and dx are 0, 1 or 2: one before, here, one after.
         let place = |at: usize, step: usize, size: usize| (at + step).saturating_sub(1).min(size - 1);
@@ -370,8 +365,8 @@ mod tests {
     #[test]
     fn sobel_finds_an_edge_and_nothing_else() {
         // Columns 0 and 1 black, 2 and 3 white.
-        let picture: Vec<f32> = (0..16).flat_map(|i| if i % 4 < 2 { [0.0; 4] } else { [1.0, 1.0, 1.0, 0.0] }).collect();
-        assert_eq!(sobel(&picture, 4, 4)[..4], [0.0, 12.0, 12.0, 0.0]);
+        let image: Vec<f32> = (0..16).flat_map(|i| if i % 4 < 2 { [0.0; 4] } else { [1.0, 1.0, 1.0, 0.0] }).collect();
+        assert_eq!(sobel(&image, 4, 4)[..4], [0.0, 12.0, 12.0, 0.0]);
         let turned: Vec<f32> = (0..16).flat_map(|i| if i < 8 { [0.0; 4] } else { [1.0, 1.0, 1.0, 0.0] }).collect();
         let edges = sobel(&turned, 4, 4);
         assert_eq!([edges[1], edges[5], edges[9], edges[13]], [0.0, 12.0, 12.0, 0.0]);

@@ -17,7 +17,7 @@ pub enum Kind {
     /// It is made of derivatives.
     Approximate,
     /// It is made of derivatives by a rule that follows the image's edges whatever the weights are.
-    PictureOnly,
+    ImageOnly,
 }
 
 /// How a map compares with that of the same method for an untrained network.
@@ -78,7 +78,7 @@ impl Verdict {
     /// network's, and it finds the pixels that matter better than edges, the centre and chance do, in deletion and in insertion.
     pub fn passes(&self) -> bool {
         self.standing == standing::Verdict::Better
-            && self.kind != Kind::PictureOnly
+            && self.kind != Kind::ImageOnly
             && self.dependence == Dependence::Differs
             && self.ranking == Ranking::Better
     }
@@ -117,9 +117,9 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind == Kind::PictureOnly {
+        if self.kind == Kind::ImageOnly {
             return f.write_str(
-                "A picture only: whatever the scores below, methods of this kind draw the image's edges even for networks whose \
+                "An image only: whatever the scores below, methods of this kind draw the image's edges even for networks whose \
                  weights were shuffled (Adebayo et al., 2018).",
             );
         }
@@ -179,7 +179,7 @@ mod tests {
         for kind in [Kind::Exact, Kind::Measured] {
             assert!(Verdict { kind, ..GOOD }.passes());
         }
-        assert!(!Verdict { kind: Kind::PictureOnly, ..GOOD }.passes());
+        assert!(!Verdict { kind: Kind::ImageOnly, ..GOOD }.passes());
         for standing in [standing::Verdict::NotShown, standing::Verdict::Unknown] {
             assert!(!Verdict { standing, ..GOOD }.passes());
         }
@@ -217,7 +217,7 @@ mod tests {
         let guess = Verdict { standing: standing::Verdict::NotShown, ..GOOD };
         says(guess, "explains a guess");
         assert!(!guess.to_string().contains("finds the pixels"), "a guess is not called a finding");
-        says(Verdict { kind: Kind::PictureOnly, ..guess }, "A picture only");
+        says(Verdict { kind: Kind::ImageOnly, ..guess }, "An image only");
     }
 
     #[test]

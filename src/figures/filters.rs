@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 
 use super::scale::largest;
-use super::{DAMAGED, PictureError};
+use super::{DAMAGED, FigureError};
 
 /// The filters of a convolution of red, green and blue.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ impl Filters<'_> {
     ///
     /// # Errors
     /// If the weights are no whole number of filters, at least one, or are not finite.
-    pub fn shown(&self) -> Result<Vec<(Option<RgbImage>, f32)>, PictureError> {
+    pub fn shown(&self) -> Result<Vec<(Option<RgbImage>, f32)>, FigureError> {
         self.check()?;
         let shown = |weights: &[f32]| {
             let limit = largest(weights);
@@ -46,11 +46,11 @@ impl Filters<'_> {
         })
     }
 
-    fn check(&self) -> Result<(), PictureError> {
+    fn check(&self) -> Result<(), FigureError> {
         let Filters { name, weights, height, width } = *self;
         let size = height.saturating_mul(width).saturating_mul(3);
         if size == 0 || weights.is_empty() || !weights.len().is_multiple_of(size) {
-            return Err(PictureError(format!(
+            return Err(FigureError(format!(
                 "{name}: {} weights cannot be drawn as filters of 3 x {height} x {width}; \
                  give filters x 3 x height x width weights, at least one filter",
                 weights.len()
@@ -59,7 +59,7 @@ impl Filters<'_> {
         match weights.iter().position(|weight| !weight.is_finite()) {
             Some(i) => {
                 let (filter, colour, tap) = (i / size, i / (height * width) % 3, i % (height * width));
-                Err(PictureError(format!(
+                Err(FigureError(format!(
                     "{name}, filter {filter}, colour {colour}, row {}, column {}: the weight is {}; {DAMAGED}",
                     tap / width,
                     tap % width,

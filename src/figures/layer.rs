@@ -3,7 +3,7 @@
 use image::RgbImage;
 
 use super::scale::{Scale, Span, bare};
-use super::{DAMAGED, FeatureMaps, Kind, PictureError};
+use super::{DAMAGED, FeatureMaps, FigureError, Kind};
 
 /// In which order the channels of a layer are shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,12 +61,12 @@ impl Layer<'_> {
     /// # Errors
     /// If the values do not fill the shape, are not finite, or are negative in maps that are not signed; if the contributions
     /// are not one finite number a channel; or if the middle value sees nothing of the image.
-    pub fn check(&self, image: (u32, u32)) -> Result<(), PictureError> {
+    pub fn check(&self, image: (u32, u32)) -> Result<(), FigureError> {
         let Layer { maps, order } = self;
         maps.check(image)?;
         let Order::Contribution(numbers) = order else { return Ok(()) };
         if numbers.len() != maps.channels {
-            return Err(PictureError(format!(
+            return Err(FigureError(format!(
                 "{}: {} contributions for {} maps; give one a channel",
                 maps.name,
                 numbers.len(),
@@ -74,7 +74,7 @@ impl Layer<'_> {
             )));
         }
         match numbers.iter().position(|number| !number.is_finite()) {
-            Some(channel) => Err(PictureError(format!(
+            Some(channel) => Err(FigureError(format!(
                 "{}, channel {channel}: the contribution is {}; {}",
                 maps.name, numbers[channel], DAMAGED
             ))),
@@ -86,12 +86,12 @@ impl Layer<'_> {
     ///
     /// # Errors
     /// If a value is not finite, or negative in maps that are not signed; or if the span's common limit is less than a value.
-    pub fn shown(&self, span: Span) -> Result<Vec<Shown>, PictureError> {
+    pub fn shown(&self, span: Span) -> Result<Vec<Shown>, FigureError> {
         span.check(&self.maps)?;
         self.order.channels(&self.maps).into_iter().map(|channel| self.show(channel, span)).collect()
     }
 
-    fn show(&self, channel: usize, span: Span) -> Result<Shown, PictureError> {
+    fn show(&self, channel: usize, span: Span) -> Result<Shown, FigureError> {
         let map = self.maps.map(channel);
         let kind = map.kind();
         let scale = span.scale(&self.maps).unwrap_or_else(|| Scale::of(&map));

@@ -72,7 +72,7 @@ pub struct Heat<'a> {
 /// Why an image cannot be drawn: names the layer or method, the place in it and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct PictureError(String);
+pub struct FigureError(String);
 
 /// Whether a map has anything to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,19 +115,19 @@ impl<'a> FeatureMaps<'a> {
     }
 
     /// Refuses maps that cannot be drawn honestly beside an image of the given width and height.
-    fn check(&self, image: (u32, u32)) -> Result<(), PictureError> {
+    fn check(&self, image: (u32, u32)) -> Result<(), FigureError> {
         let name = &self.name;
         let (c, h, w) = (self.channels, self.height, self.width);
         let count = self.values.len();
         if count == 0 || count != c.saturating_mul(h).saturating_mul(w) {
-            return Err(PictureError(format!(
+            return Err(FigureError(format!(
                 "{name}: {count} values cannot be drawn as {c} maps of {h} x {w}; \
                  give channels x height x width values, at least one"
             )));
         }
         let (width, height) = (image.0 as usize, image.1 as usize);
         if self.middle((width, height)).iter().any(Range::is_empty) {
-            return Err(PictureError(format!(
+            return Err(FigureError(format!(
                 "{name}: the middle value of a map sees nothing of an image of {height} x {width} px; \
                  give the image that the network saw, and the geometry of this layer"
             )));
@@ -150,7 +150,7 @@ impl Heat<'_> {
     }
 
     /// Refuses values that have no colour. `name` begins the error.
-    fn check(&self, name: &str) -> Result<(), PictureError> {
+    fn check(&self, name: &str) -> Result<(), FigureError> {
         for (i, &value) in self.values.iter().enumerate() {
             let remedy = if !value.is_finite() {
                 DAMAGED
@@ -160,17 +160,17 @@ impl Heat<'_> {
                 continue;
             };
             let (row, column) = (i / self.width, i % self.width);
-            return Err(PictureError(format!("{name}, row {row}, column {column}: the value is {value}; {remedy}")));
+            return Err(FigureError(format!("{name}, row {row}, column {column}: the value is {value}; {remedy}")));
         }
         Ok(())
     }
 
     /// Refuses a map that cannot be drawn honestly beside an image of the given width and height.
-    fn check_beside(&self, name: &str, image: (u32, u32)) -> Result<(), PictureError> {
+    fn check_beside(&self, name: &str, image: (u32, u32)) -> Result<(), FigureError> {
         let (h, w, count) = (self.height, self.width, self.values.len());
         let (width, height) = (image.0 as usize, image.1 as usize);
         if (h, w) != (height, width) || count == 0 || count != h * w {
-            return Err(PictureError(format!(
+            return Err(FigureError(format!(
                 "{name}: {count} values as a map of {h} x {w} cannot stand beside an image of {height} x {width} px; \
                  give a value for each pixel"
             )));

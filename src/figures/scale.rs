@@ -4,7 +4,7 @@ use colorous::{RED_BLUE, VIRIDIS};
 use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 
-use super::{FeatureMaps, Heat, Layer, PictureError};
+use super::{FeatureMaps, FigureError, Heat, Layer};
 
 /// The most that a map hides of the photo below it.
 const COVER: f64 = 0.65;
@@ -49,9 +49,9 @@ pub enum Span {
 
 impl Span {
     /// Refuses a common limit that would leave the values without a colour.
-    pub(super) fn check(self, maps: &FeatureMaps) -> Result<(), PictureError> {
+    pub(super) fn check(self, maps: &FeatureMaps) -> Result<(), FigureError> {
         match self {
-            Self::Common(limit) if !limit.is_finite() || limit < largest(maps.values) => Err(PictureError(format!(
+            Self::Common(limit) if !limit.is_finite() || limit < largest(maps.values) => Err(FigureError(format!(
                 "{}: the colours end at {limit}, which does not cover the layer's values; \
                  give the largest magnitude in all layers",
                 maps.name
@@ -146,7 +146,7 @@ fn colour(share: f64, signed: bool) -> Rgb<u8> {
 ///
 /// # Errors
 /// If a value is not finite, or negative though the map is not signed.
-pub fn bare(name: &str, map: &Heat, scale: Scale) -> Result<RgbImage, PictureError> {
+pub fn bare(name: &str, map: &Heat, scale: Scale) -> Result<RgbImage, FigureError> {
     map.check(name)?;
     Ok(RgbImage::from_fn(map.width as u32, map.height as u32, |x, y| {
         scale.colour(map.values[y as usize * map.width + x as usize])
@@ -158,7 +158,7 @@ pub fn bare(name: &str, map: &Heat, scale: Scale) -> Result<RgbImage, PictureErr
 ///
 /// # Errors
 /// As [`bare`], or if the map has not one value for each pixel of the photo.
-pub fn over(name: &str, map: &Heat, scale: Scale, photo: &RgbImage) -> Result<RgbImage, PictureError> {
+pub fn over(name: &str, map: &Heat, scale: Scale, photo: &RgbImage) -> Result<RgbImage, FigureError> {
     map.check_beside(name, photo.dimensions())?;
     let grey = image::imageops::grayscale(photo);
     Ok(RgbImage::from_fn(photo.width(), photo.height(), |x, y| {

@@ -30,9 +30,9 @@ pub struct Meta {
     pub architecture: Architecture,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// Passes over the training pictures so far.
+    /// Passes over the training images so far.
     pub epoch: usize,
-    /// Whether it was trained on pictures that the program drew: such a network has never seen a photo.
+    /// Whether it was trained on images that the program drew: such a network has never seen a photo.
     pub drawn: bool,
     /// What the weights belong to: the `id` of a run's settings, or what a network of a study was made of. Files of older
     /// versions do not say.

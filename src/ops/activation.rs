@@ -7,7 +7,7 @@ use crate::gpu::kernel::{kernel, uniform};
 uniform! {
     /// Sizes and constants: those of [`batch_norm::Shape`] and of [`dropout::Shape`].
     pub struct Shape {
-        /// Pictures in a batch.
+        /// Images in a batch.
         pub n: u32,
         /// Height times width.
         pub pixels: u32,
@@ -26,7 +26,7 @@ uniform! {
     }
 }
 
-/// Pixels of one picture that one invocation takes: EACH in activation.wgsl.
+/// Pixels of one image that one invocation takes: EACH in activation.wgsl.
 pub const EACH: u64 = 16;
 
 impl Shape {

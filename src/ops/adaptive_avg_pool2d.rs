@@ -6,7 +6,7 @@ use crate::gpu::kernel::{kernel, uniform};
 uniform! {
     /// Sizes of the input and the output.
     pub struct Shape {
-        /// Pictures in a batch.
+        /// Images in a batch.
         pub n: u32,
         /// Height of the input.
         pub h: u32,
@@ -22,7 +22,7 @@ uniform! {
 }
 
 impl Shape {
-    /// Shape for `n` pictures of `channels` x `h` x `w`, pooled to `out`.
+    /// Shape for `n` images of `channels` x `h` x `w`, pooled to `out`.
     pub fn new(n: usize, [channels, h, w]: [usize; 3], out: [usize; 2]) -> Self {
         let [n, h, w, channels, oh, ow] = [n, h, w, vectors(channels), out[0], out[1]].map(|size| size as u32);
         Self { n, h, w, channels, oh, ow }

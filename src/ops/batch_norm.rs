@@ -8,7 +8,7 @@ use crate::gpu::kernel::{kernel, uniform};
 uniform! {
     /// Sizes and constants.
     pub struct Shape {
-        /// Pictures in a batch.
+        /// Images in a batch.
         pub n: u32,
         /// Height times width.
         pub pixels: u32,
@@ -27,7 +27,7 @@ uniform! {
 pub const EACH: u64 = 16;
 
 impl Shape {
-    /// Shape for `n` pictures of `channels` x `pixels`, with PyTorch's defaults `eps = 1e-5`, `momentum = 0.1`.
+    /// Shape for `n` images of `channels` x `pixels`, with PyTorch's defaults `eps = 1e-5`, `momentum = 0.1`.
     pub fn new(kernels: Kernels, n: usize, channels: usize, pixels: usize) -> Self {
         let all_pixels = n * pixels;
         let [n, pixels, channels] = [n, pixels, vectors(channels)].map(|size| size as u32);

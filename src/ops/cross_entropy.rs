@@ -6,7 +6,7 @@ use crate::gpu::kernel::{kernel, uniform};
 uniform! {
     /// Sizes of the logits.
     pub struct Shape {
-        /// Pictures in a batch.
+        /// Images in a batch.
         pub n: u32,
         /// Classes.
         pub classes: u32,
@@ -16,10 +16,10 @@ uniform! {
 }
 
 impl Shape {
-    /// Shape for `n` pictures and so many classes.
+    /// Shape for `n` images and so many classes.
     ///
     /// # Panics
-    /// When there are more pictures or classes than the sums can take.
+    /// When there are more images or classes than the sums can take.
     pub fn new(n: usize, classes: usize) -> Self {
         // A software driver stops an invocation's loops after 65,535 turns in all.
         assert!(n <= 60_000 && classes <= 20_000, "cross-entropy: {n} x {classes} is too large");
@@ -32,7 +32,7 @@ impl Shape {
 }
 
 kernel! {
-    /// `loss, correct =` of each picture
+    /// `loss, correct =` of each image
     Forward("cross_entropy", forward) {
         constant shape: Shape,
         read logits,
@@ -45,7 +45,7 @@ kernel! {
 }
 
 kernel! {
-    /// `dlogits = (softmax - one at the label) / live pictures`
+    /// `dlogits = (softmax - one at the label) / live images`
     Backward("cross_entropy", backward) {
         constant shape: Shape,
         uniform step: Step,
@@ -58,7 +58,7 @@ kernel! {
 }
 
 kernel! {
-    /// `loss_sum +=` losses; `counts +=` correct pictures, pictures, pictures whose loss is not finite
+    /// `loss_sum +=` losses; `counts +=` correct images, images, images whose loss is not finite
     Accumulate("cross_entropy", accumulate) {
         constant shape: Shape,
         uniform step: Step,

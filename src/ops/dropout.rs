@@ -6,7 +6,7 @@ use crate::gpu::kernel::{kernel, uniform};
 uniform! {
     /// Sizes and probability.
     pub struct Shape {
-        /// Pictures in a batch.
+        /// Images in a batch.
         pub n: u32,
         /// Height times width.
         pub pixels: u32,
@@ -23,11 +23,11 @@ uniform! {
     }
 }
 
-/// Pixels of one picture that one invocation takes: EACH in dropout.wgsl.
+/// Pixels of one image that one invocation takes: EACH in dropout.wgsl.
 pub const EACH: u64 = 16;
 
 impl Shape {
-    /// Shape for `n` pictures of `channels` x `pixels` and the probability `p` to drop.
+    /// Shape for `n` images of `channels` x `pixels` and the probability `p` to drop.
     ///
     /// # Panics
     /// When `p` is not in `[0, 1)`.
@@ -40,7 +40,7 @@ impl Shape {
             whole_channels: whole_channels.into(),
             layer: layer as u32,
             threshold: (f64::from(p) * 2f64.powi(32)) as u32,
-            // In f64, as PyTorch and the CPU twin do: in f32 the last bit would be off for some p.
+            // In f64, as PyTorch and the CPU reference do: in f32 the last bit would be off for some p.
             scale: (1.0 / (1.0 - f64::from(p))) as f32,
         }
     }

@@ -6,7 +6,7 @@ use crate::gpu::kernel::{WORKGROUP, kernel, uniform};
 uniform! {
     /// Sizes of a linear layer.
     pub struct Shape {
-        /// Pictures in a batch.
+        /// Images in a batch.
         pub n: u32,
         /// Vectors of inputs.
         pub inputs: u32,
@@ -20,10 +20,10 @@ uniform! {
 }
 
 impl Shape {
-    /// Shape for `n` pictures. `inputs` is a multiple of four where it counts the padded channels of a map.
+    /// Shape for `n` images. `inputs` is a multiple of four where it counts the padded channels of a map.
     ///
     /// # Panics
-    /// When there are more inputs or pictures than the sums can take.
+    /// When there are more inputs or images than the sums can take.
     pub fn new(n: usize, inputs: usize, outputs: usize) -> Self {
         // A software driver stops an invocation's loops after 65,535 turns in all.
         assert!(vectors(inputs.max(outputs)).max(n) <= 60_000, "linear: {n} x {inputs} x {outputs} is too large");

@@ -23,7 +23,7 @@ use crate::gpu::kernel::Declaration;
 crate::gpu::kernel::uniform! {
     /// What changes from one training step to the next.
     pub struct Step {
-        /// Pictures of the batch that count; the rest of the buffers is left over from earlier steps.
+        /// Images of the batch that count; the rest of the buffers is left over from earlier steps.
         pub live: u32,
         /// Seed of the dropout masks.
         pub seed: u32,

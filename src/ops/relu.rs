@@ -37,7 +37,7 @@ kernel! {
 }
 
 kernel! {
-    /// `dx = max(dy, 0)` where `x > 0`, else 0: guided backpropagation, for pictures only
+    /// `dx = max(dy, 0)` where `x > 0`, else 0: guided backpropagation, for images only
     BackwardGuided("relu", backward_guided) {
         constant shape: Shape,
         read x,
@@ -49,7 +49,7 @@ kernel! {
 }
 
 kernel! {
-    /// `dx = max(dy, 0)`: the deconvolutional network, for pictures only; of ReLU6 too
+    /// `dx = max(dy, 0)`: the deconvolutional network, for images only; of ReLU6 too
     BackwardDeconvnet("relu", backward_deconvnet) {
         constant shape: Shape,
         read dy,
@@ -83,7 +83,7 @@ kernel! {
 }
 
 kernel! {
-    /// `dx = max(dy, 0)` where `0 < x < 6`, else 0: guided backpropagation through ReLU6, for pictures only
+    /// `dx = max(dy, 0)` where `0 < x < 6`, else 0: guided backpropagation through ReLU6, for images only
     Backward6Guided("relu", backward6_guided) {
         constant shape: Shape,
         read x,
@@ -99,8 +99,8 @@ kernel! {
 pub enum Rule {
     /// The gradient.
     Gradient,
-    /// [`BackwardGuided`]: no gradient, for pictures only.
+    /// [`BackwardGuided`]: no gradient, for images only.
     Guided,
-    /// [`BackwardDeconvnet`]: no gradient, for pictures only.
+    /// [`BackwardDeconvnet`]: no gradient, for images only.
     Deconvnet,
 }

@@ -1,18 +1,18 @@
-//! The CPU twins: every GPU kernel once more, in plain loops.
+//! The CPU references: every GPU kernel once more, in plain loops.
 //!
 //! The numbers are checked in three layers, each resting on the one before:
 //!
-//! 1. **Finite differences check the twins.** `tests/twins.rs` compares every backward twin, in
-//!    `f64`, with central differences of its forward twin under a random, non-uniform upstream
+//! 1. **Finite differences check the CPU references.** `tests/reference.rs` compares every backward CPU reference, in
+//!    `f64`, with central differences of its forward CPU reference under a random, non-uniform upstream
 //!    gradient; values worked out by hand, and for some operations PyTorch's, pin the forward formulas.
-//! 2. **The twins check the GPU.** A kernel must match its twin at every element, within a bound
+//! 2. **The CPU references check the GPU.** A kernel must match its CPU reference at every element, within a bound
 //!    that follows from error analysis and not from experience: see [`Summed::bound`].
-//!    `tests/twin_bounds.rs` tries these bounds on the twins in `f32`. Inputs that are small
+//!    `tests/reference_bounds.rs` tries these bounds on the CPU references in `f32`. Inputs that are small
 //!    integers must match exactly.
 //! 3. **Golden values from PyTorch check the whole**: the layers put together, their order and
 //!    their conventions.
 //!
-//! A twin is written to be read beside the formula in its comment. It is generic over [`Real`], so
+//! A CPU reference is written to be read beside the formula in its comment. It is generic over [`Real`], so
 //! that the same lines give the truth (`f64`) and a first idea of what `f32` makes of it. All
 //! tensors are slices in PyTorch's layouts at their logical sizes: images `(n, c, h, w)`,
 //! convolution weights `(out, in, h, w)`, linear weights `(out, in)`. Sizes that do not fit a shape
@@ -44,7 +44,7 @@ const ULP: f64 = 1.0 / (1 << 23) as f64;
 /// The smallest normal `f32`. A GPU may flush anything below it to zero.
 const TINY: f64 = f32::MIN_POSITIVE as f64;
 
-/// The two floating-point types in which a twin can run.
+/// The two floating-point types in which a CPU reference can run.
 pub trait Real: Float + AddAssign + Debug {
     /// The nearest number of this type.
     fn of(value: f64) -> Self;
@@ -100,7 +100,7 @@ impl<T: Real> Summed<T> {
     ///
     /// The ratio is infinite for a NaN, an infinity, and an error where the bound is zero.
     pub fn worst(&self, got: &[f32]) -> (usize, f64) {
-        assert_eq!(got.len(), self.value.len(), "the result and its twin differ in length");
+        assert_eq!(got.len(), self.value.len(), "the result and its reference differ in length");
         let mut worst = (0, 0.0);
         for (i, &got) in got.iter().enumerate() {
             let ratio = ratio(f64::from(got), self.value[i], self.bound(i));
@@ -158,13 +158,13 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_infinitely_wrong() {
-        let twin = Summed { value: vec![1.0, 2.0], magnitude: vec![1.0, 2.0], terms: 1, steps: 2 };
-        assert_eq!(twin.worst(&[1.0, 2.0]), (0, 0.0));
-        assert!(twin.worst(&[1.0, 2.0 + 4.0 * f32::EPSILON]).1 < 1.0);
-        let (at, ratio) = twin.worst(&[1.0, 2.0 + 8.0 * f32::EPSILON]);
+        let reference = Summed { value: vec![1.0, 2.0], magnitude: vec![1.0, 2.0], terms: 1, steps: 2 };
+        assert_eq!(reference.worst(&[1.0, 2.0]), (0, 0.0));
+        assert!(reference.worst(&[1.0, 2.0 + 4.0 * f32::EPSILON]).1 < 1.0);
+        let (at, ratio) = reference.worst(&[1.0, 2.0 + 8.0 * f32::EPSILON]);
         assert!(at == 1 && ratio > 1.0, "{ratio} at {at}");
         for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_eq!(twin.worst(&[1.0, wrong]), (1, f64::INFINITY));
+            assert_eq!(reference.worst(&[1.0, wrong]), (1, f64::INFINITY));
         }
         assert_eq!(Summed::exact(vec![1.0]).worst(&[1.0 + f32::EPSILON]), (0, f64::INFINITY));
     }

@@ -197,7 +197,7 @@ fn last_layers(report: &Report) -> Markup {
         @if contradicted {
             p { (CONTRADICTED) }
         }
-        p.note { "On " (count(table.pictures)) " images. " (with_code(&table.limits)) }
+        p.note { "On " (count(table.images)) " images. " (with_code(&table.limits)) }
     };
     answer(QUESTION, &short, &figures, &text)
 }

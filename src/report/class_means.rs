@@ -3,8 +3,8 @@
 use anyhow::Result;
 use maud::{Markup, html};
 
-use super::explained::saliency_picture;
-use super::{Picture, Report, picture};
+use super::explained::saliency_image;
+use super::{EmbeddedImage, Report, img};
 use crate::explain::class_means::ClassMean;
 use crate::explain::saliency::Map;
 use crate::figures::words::{count, name, signed};
@@ -22,7 +22,7 @@ pub struct MeanMaps {
 /// A mean map.
 pub struct MeanMap {
     /// Its colours.
-    pub picture: Picture,
+    pub image: EmbeddedImage,
     /// Images behind it.
     pub images: usize,
     /// Its lowest and highest value, in logits.
@@ -37,7 +37,7 @@ impl MeanMaps {
     pub fn new(mean: &ClassMean) -> Result<Self> {
         let drawn = |map: &Map, images| -> Result<MeanMap> {
             let limits = [f32::min, f32::max].map(|pick| map.values.iter().copied().reduce(pick).unwrap_or(0.0));
-            Ok(MeanMap { picture: saliency_picture("mean map", map)?, images, limits })
+            Ok(MeanMap { image: saliency_image("mean map", map)?, images, limits })
         };
         Ok(Self {
             class: mean.class,
@@ -76,8 +76,8 @@ fn figure(means: &MeanMaps, class: &str) -> Markup {
     html! {
         figure.shot {
             div.pair {
-                (picture(&means.evidence.picture, &format!("mean evidence for {class}")))
-                (picture(&means.occlusion.picture, &format!("mean occlusion for {class}")))
+                (img(&means.evidence.image, &format!("mean evidence for {class}")))
+                (img(&means.occlusion.image, &format!("mean occlusion for {class}")))
             }
             figcaption {
                 strong { (name(class)) } ": evidence, the mean of " (behind(&means.evidence)) "; occlusion, the mean of " (behind(&means.occlusion))

@@ -63,7 +63,7 @@ impl DepthStudy {
         Ok(undamaged.find(|study| study.fits(run.config())))
     }
 
-    /// Whether it is about a run's network, whole, about its classes and its pictures.
+    /// Whether it is about a run's network, whole, about its classes and its images.
     fn fits(&self, config: &Config) -> bool {
         let Study { classes, photos, .. } = &self.findings.study;
         let same_network = self.is_whole() && self.settings().training.model == config.training.model;
@@ -87,7 +87,7 @@ impl DepthStudy {
 
     /// What differs from a run, the study's side first. Schedule, weights and number of images always do.
     fn differences(&self, config: &Config) -> Vec<String> {
-        let Study { classes, photos, dev_pictures, .. } = &self.findings.study;
+        let Study { classes, photos, dev_images, .. } = &self.findings.study;
         let Settings { training, folds, depths, .. } = self.settings();
         let images = |folder: &Option<String>| folder.clone().unwrap_or_else(|| "drawn by the program".into());
         let mut sides = vec![
@@ -103,11 +103,11 @@ impl DepthStudy {
                 config.training.model.blocks().unwrap_or_default().to_string(),
             ));
         }
-        let learned = format!("about {}", count(dev_pictures * (folds - 1) / folds));
+        let learned = format!("about {}", count(dev_images * (folds - 1) / folds));
         let run = [
             ("learning rate over the epochs", "falls to zero along a cosine".into(), "stays the same".into()),
             ("weights that count", "of the last epoch".into(), "of the best epoch".into()),
-            ("images to learn from", learned, count(config.train_pictures)),
+            ("images to learn from", learned, count(config.train_images)),
         ];
         let told = |(what, study, run): (&str, String, String)| format!("{what}: {study}, in the run {run}");
         sides.into_iter().chain(run).map(told).collect()
@@ -155,7 +155,7 @@ impl DepthStudy {
                 h1 { (title) }
                 dl.facts {
                     div { dt { "Classes" } dd { (classes.join(", ")) } }
-                    div { dt { "Pictures" } dd { (self.pictures()) ", " (height) " × " (width) " px" } }
+                    div { dt { "Images" } dd { (self.images()) ", " (height) " × " (width) " px" } }
                     div { dt { "Networks" } dd { (self.findings.rungs.len()) ", of up to " (all) " blocks" } }
                     div { dt { "Trained" } dd { (training.epochs) " epochs each, batches of " (training.batch) } }
                 }
@@ -167,8 +167,8 @@ impl DepthStudy {
                 ul {
                     li { "One recipe of training: with more epochs or another learning rate the networks may come to stand in another order." }
                     @if self.settings().ladder == Ladder::Truncate { li { "More than " (all) " blocks were not tried." } }
-                    li { "One set of pictures. Equal pictures are used once, but near doubles, such as two photos of one scene, are not found." }
-                    li { "The corrected intervals are a little too wide rather than too narrow; they take the pictures to be a fair sample." }
+                    li { "One set of images. Equal images are used once, but near doubles, such as two photos of one scene, are not found." }
+                    li { "The corrected intervals are a little too wide rather than too narrow; they take the images to be a fair sample." }
                     li { "What the maps of one network tell and whether its last layers are needed is not asked here: train one, measure its layers and put this study on its page with the commands below." }
                 }
                 h3 { "The commands" }
@@ -189,9 +189,9 @@ impl DepthStudy {
         format!("{FAILURE} {}", self.findings.limits())
     }
 
-    fn pictures(&self) -> String {
-        let Study { dev_pictures, test_pictures, .. } = self.findings.study;
-        format!("{} cross-validated, {} for the last look", count(dev_pictures), count(test_pictures))
+    fn images(&self) -> String {
+        let Study { dev_images, test_images, .. } = self.findings.study;
+        format!("{} cross-validated, {} for the last look", count(dev_images), count(test_images))
     }
 
     /// The question and the answer; `of` is the run on whose page it stands, if it does.
@@ -230,7 +230,7 @@ impl DepthStudy {
         }
         figures.push((
             format!("{folds} × {repeats}"),
-            format!("folds and repeats of cross-validation on {} pictures", count(self.findings.study.dev_pictures)),
+            format!("folds and repeats of cross-validation on {} images", count(self.findings.study.dev_images)),
         ));
         figures
     }
@@ -388,15 +388,15 @@ impl DepthStudy {
 
     fn part(&self) -> Markup {
         let Settings { folds, repeats, training, .. } = self.settings();
-        let Study { dev_pictures, test_pictures, duplicates, contradictory, rejected, .. } = &self.findings.study;
+        let Study { dev_images, test_images, duplicates, contradictory, rejected, .. } = &self.findings.study;
         html! {
             p {
                 "The study in " (self.folder.display().to_string()) " trained every network anew on " (folds) " folds, "
-                (repeats) " times over, of " (count(*dev_pictures)) " pictures, for " (training.epochs)
-                " epoch" @if training.epochs != 1 { "s" } " each, and kept " (count(*test_pictures)) " apart. All networks learn from and are judged by the same folds."
+                (repeats) " times over, of " (count(*dev_images)) " images, for " (training.epochs)
+                " epoch" @if training.epochs != 1 { "s" } " each, and kept " (count(*test_images)) " apart. All networks learn from and are judged by the same folds."
                 @if *rejected > 0 { " Files that could not be used: " (count(*rejected)) "." }
                 @if *duplicates > 0 { " Left out as doubles of others: " (count(*duplicates)) "." }
-                @if *contradictory > 0 { " Left out because an equal picture has another class: " (count(*contradictory)) "." }
+                @if *contradictory > 0 { " Left out because an equal image has another class: " (count(*contradictory)) "." }
                 " Always naming the commonest class errs on " (plain(self.findings.chance_error, 1)) "\u{a0}%."
             }
             div.scroll {
@@ -495,7 +495,7 @@ fn locked(study: &DepthStudy, test: &TestLook) -> Markup {
             }
         }
         p.note {
-            (count(test.pictures)) " pictures that no decision was made with."
+            (count(test.images)) " images that no decision was made with."
             @for pair in &test.comparisons {
                 " Refit " (pair.refit) ": only the chosen network right " (pair.only_chosen_right) ", only the reference right "
                 (pair.only_reference_right) ", McNemar's mid-" (p_value(pair.mid_p)) "."

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::picture::Picture;
+use super::embedded::EmbeddedImage;
 use crate::explain::saliency::{Completeness, Map, Method};
 use crate::explain::trust::Score;
 use crate::explain::verdict::Verdict;
@@ -13,7 +13,7 @@ use crate::figures::{self, DAMAGED, Heat, Scale};
 use crate::nn::Block;
 use crate::train::Origin;
 
-/// Its file in the folder that `explain` makes for a picture.
+/// Its file in the folder that `explain` makes for an image.
 pub const EXPLAINED: &str = "explained.json";
 /// What the file holds has changed so often.
 pub(crate) const FORMAT: u32 = 4;
@@ -30,7 +30,7 @@ pub struct Explained {
     pub(super) format: u32,
     /// The weights that are explained.
     pub origin: Origin,
-    /// The picture, as it is told.
+    /// The image, as it is told.
     pub name: String,
     /// The predicted class.
     pub target: String,
@@ -38,18 +38,18 @@ pub struct Explained {
     pub against: String,
     /// Probability of the predicted class, 0 to 1.
     pub probability: f64,
-    /// The picture's class, where it is known.
+    /// The image's class, where it is known.
     pub truth: Option<String>,
     /// Whether the evidence adds up to the decision, but for the bias; otherwise it is a first-order approximation.
     pub exact: bool,
     /// What the evidence leaves of the logit gap, relative to it: rounding.
     pub relative_residual: f64,
-    /// The picture as the network saw it.
-    pub photo: Picture,
+    /// The image as the network saw it.
+    pub photo: EmbeddedImage,
     /// The last block's evidence.
-    pub evidence: Picture,
+    pub evidence: EmbeddedImage,
     /// The same laid over the image.
-    pub over: Picture,
+    pub over: EmbeddedImage,
     /// The colours of both.
     pub scale: Scale,
     /// What a value of the evidence sees.
@@ -70,13 +70,13 @@ pub struct ExplainedMap {
     /// The method.
     pub method: String,
     /// Its map.
-    pub map: Picture,
+    pub map: EmbeddedImage,
     /// The same laid over the image.
-    pub over: Picture,
+    pub over: EmbeddedImage,
     /// The colours of both.
     pub scale: Scale,
     /// What it makes of an untrained network.
-    pub control: Picture,
+    pub control: EmbeddedImage,
     /// The colours of that.
     pub control_scale: Scale,
     /// How to read it, a paragraph each.
@@ -133,7 +133,7 @@ impl Explained {
             truth: truth.map(|truth| classes[truth].clone()),
             exact: explanation.ledger.exact,
             relative_residual: explanation.ledger.relative_residual,
-            photo: Picture::photo(&explanation.input)?,
+            photo: EmbeddedImage::photo(&explanation.input)?,
             evidence: evidence.map()?,
             over: evidence.over()?,
             scale: evidence.scale,
@@ -206,16 +206,16 @@ impl Drawn {
         Ok(Self { bare, laid_over, scale })
     }
 
-    fn map(&self) -> Result<Picture> {
-        Picture::map(&self.bare)
+    fn map(&self) -> Result<EmbeddedImage> {
+        EmbeddedImage::map(&self.bare)
     }
 
     /// As it stands on a page.
     ///
     /// # Errors
     /// When it cannot be encoded.
-    pub fn over(&self) -> Result<Picture> {
-        Picture::photo(&self.laid_over)
+    pub fn over(&self) -> Result<EmbeddedImage> {
+        EmbeddedImage::photo(&self.laid_over)
     }
 }
 
@@ -223,9 +223,9 @@ impl Drawn {
 ///
 /// # Errors
 /// When a value is not finite.
-pub fn saliency_picture(name: &str, map: &Map) -> Result<Picture> {
+pub fn saliency_image(name: &str, map: &Map) -> Result<EmbeddedImage> {
     let heat = heat(map);
-    Picture::map(&figures::bare(name, &heat, Scale::of_saliency(&heat))?)
+    EmbeddedImage::map(&figures::bare(name, &heat, Scale::of_saliency(&heat))?)
 }
 
 fn heat(map: &Map) -> Heat<'_> {
@@ -238,7 +238,7 @@ fn reading(lens: &Lens, explanation: &Explanation, finding: &Finding) -> Vec<Str
     if let Some(Completeness { grey, map, gap }) = finding.completeness {
         let total = explanation.ledger.logit_gap;
         lines.push(format!(
-            "The decision's {total:+.4} logits are {grey:+.4} that a grey picture gets already, {map:+.4} in the map, and \
+            "The decision's {total:+.4} logits are {grey:+.4} that a grey image gets already, {map:+.4} in the map, and \
              {gap:+.4} left over (the completeness gap)."
         ));
     }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::maps::{colour_bar, limits};
-use super::{Explained, ExplainedMap, Report, missing, picture};
+use super::{Explained, ExplainedMap, Report, img, missing};
 use crate::explain::trust::RANDOM_ORDERS;
 use crate::explain::verdict::{EXACT, FIRST_ORDER, Verdict};
 use crate::figures::words::{name, percent, plain, signed};
@@ -11,7 +11,7 @@ use crate::terminal::counted;
 use crate::train::Origin;
 
 /// What is said of an image that the program has not drawn, where it drew all others.
-pub const DRAWN: &str = "this network was trained on drawn pictures only: what it says of a photo means little";
+pub const DRAWN: &str = "this network was trained on drawn images only: what it says of a photo means little";
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
@@ -104,9 +104,9 @@ pub fn evidence(explained: &Explained) -> Markup {
         section {
             h4 { "Evidence" }
             div.trio {
-                figure { (picture(&explained.photo, &explained.name)) figcaption { "the image" } }
-                figure { (picture(&explained.over, &format!("{alt}, laid over the image"))) figcaption { "evidence over it" } }
-                figure { (picture(&explained.evidence, &alt)) figcaption { "evidence" } }
+                figure { (img(&explained.photo, &explained.name)) figcaption { "the image" } }
+                figure { (img(&explained.over, &format!("{alt}, laid over the image"))) figcaption { "evidence over it" } }
+                figure { (img(&explained.evidence, &alt)) figcaption { "evidence" } }
             }
             (colour_bar(explained.scale))
             p.note {
@@ -124,9 +124,9 @@ pub fn method(explained: &Explained, map: &ExplainedMap, verdict: Verdict) -> Ma
         section {
             h4 { (name) }
             div.trio {
-                figure { (picture(&map.over, &format!("{name} of the network, laid over the image"))) figcaption { "over the image" } }
-                figure { (picture(&map.map, &format!("{name} of the network"))) figcaption { "this network" } }
-                figure { (picture(&map.control, &format!("{name} of an untrained network"))) figcaption { "untrained" } }
+                figure { (img(&map.over, &format!("{name} of the network, laid over the image"))) figcaption { "over the image" } }
+                figure { (img(&map.map, &format!("{name} of the network"))) figcaption { "this network" } }
+                figure { (img(&map.control, &format!("{name} of an untrained network"))) figcaption { "untrained" } }
             }
             (colour_bar(map.scale))
             p.note { "Untrained network: " (limits(map.control_scale)) "." }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::maps::{self, HATCHED, colour_bar, scale_in_words};
-use super::{BlockLook, Looked, Report, figure, missing, picture};
+use super::{BlockLook, Looked, Report, figure, img, missing};
 use crate::figures::words::{count, p_value, percent, plain, signed};
 use crate::figures::{Chart, Forest, ForestRow, LineChart, Look, Series};
 use crate::nn::Block;
@@ -23,7 +23,7 @@ pub fn charts(table: &Layers) -> Vec<(&'static str, Chart, &'static str)> {
             "reset",
             resets(table),
             "What the network loses when one block goes back to its weights before training, or to fresh random ones (mean of ten \
-             draws; the interval is about the pictures, not the draws), with 95 % intervals. Right of the 1-point line with the whole interval: in use. Left of it: not missed.",
+             draws; the interval is about the images, not the draws), with 95 % intervals. Right of the 1-point line with the whole interval: in use. Left of it: not missed.",
         ),
         (
             "repeatability",
@@ -129,10 +129,10 @@ pub fn part(report: &Report) -> Markup {
 fn figures(table: &Layers, classes: usize) -> Markup {
     html! {
         p {
-            "On " (count(table.pictures)) " pictures, as many of each class, of which the network gets " (plain(table.accuracy, 1))
+            "On " (count(table.images)) " images, as many of each class, of which the network gets " (plain(table.accuracy, 1))
             "\u{a0}% right, where naming one class always gets " (plain(100.0 / classes as f64, 1))
             "\u{a0}%, with the weights in " code { (table.weights) }
-            @if table.weights == Which::Last.file() { ", which no picture chose" }
+            @if table.weights == Which::Last.file() { ", which no image chose" }
             ". Numbers in grey are controls, the same measure on the network before training or with permuted labels, and \
             95 % intervals, each for itself; p-values are adjusted for all blocks. Channels enough: so many of the most important ones keep the \
             accuracy within a point, and fewer lose more, as far as that is shown (95 % interval). Channels missed: those without which, \
@@ -217,17 +217,17 @@ fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
         h3 { "What each block looks at" }
         @if let Some(example) = &looked.example {
             div.example {
-                (picture(&example.photo, &example.name))
+                (img(&example.photo, &example.name))
                 p {
-                    "Maps of this picture (" (example.name) "), as each block makes them: of each block those that contribute most to the decision. Below a map its channel, what it adds to the "
+                    "Maps of this image (" (example.name) "), as each block makes them: of each block those that contribute most to the decision. Below a map its channel, what it adds to the "
                     "logit gap, to first order" @if report.network.linear_tail().is_some() { " (in the last block exactly)" } ", and its least and largest value. " (scale_in_words(looked.span)) " " (HATCHED)
                 }
             }
         }
         @if learned {
             p {
-                "Patches: what drives a channel up most in the validation pictures, each cut to exactly what the channel sees there, for the channels "
-                "with the largest mean; below, on how many of the pictures the channel fires."
+                "Patches: what drives a channel up most in the validation images, each cut to exactly what the channel sees there, for the channels "
+                "with the largest mean; below, on how many of the images the channel fires."
             }
         } @else {
             (missing("What drives each channel up most has not been looked for yet.", &format!("convscope learned --run {}", report.typed())))
@@ -239,7 +239,13 @@ fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
     }
 }
 
-fn strip(number: usize, look: &BlockLook, block: &Block, layer: Option<&Layer>, filters: &[super::Picture]) -> Markup {
+fn strip(
+    number: usize,
+    look: &BlockLook,
+    block: &Block,
+    layer: Option<&Layer>,
+    filters: &[super::EmbeddedImage],
+) -> Markup {
     let [channels, height, width] = block.output;
     html! {
         article.block {
@@ -251,7 +257,7 @@ fn strip(number: usize, look: &BlockLook, block: &Block, layer: Option<&Layer>, 
             @if !filters.is_empty() {
                 h5 { "Filters" }
                 div.filters {
-                    @for (channel, filter) in filters.iter().enumerate() { (picture(filter, &format!("filter {channel}"))) }
+                    @for (channel, filter) in filters.iter().enumerate() { (img(filter, &format!("filter {channel}"))) }
                 }
             }
             h5 { "Maps" }
@@ -262,7 +268,7 @@ fn strip(number: usize, look: &BlockLook, block: &Block, layer: Option<&Layer>, 
                 div.strip.patches {
                     @for channel in &look.channels {
                         figure {
-                            @for patch in &channel.patches { (picture(patch, &format!("a patch that excites channel {}", channel.channel))) }
+                            @for patch in &channel.patches { (img(patch, &format!("a patch that excites channel {}", channel.channel))) }
                             figcaption { (channel.channel) " " span.control { (percent(channel.share)) } }
                         }
                     }

@@ -5,7 +5,7 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 use maud::{Markup, html};
 
-use super::{Head, Picture, document, picture};
+use super::{EmbeddedImage, Head, document, img};
 use crate::explain::learned::ChannelSurvey;
 use crate::figures::words::{count, name, significant};
 use crate::figures::{columns, enlarged, sheet, tap, tiles};
@@ -183,18 +183,18 @@ impl LearnedPage<'_> {
             ("+all", [1.0, 1.0, 1.0]),
             ("−all", [-1.0, -1.0, -1.0]),
         ];
-        let swatch = |weights: [f32; 3]| Picture::map(&RgbImage::from_pixel(1, 1, tap(weights)));
+        let swatch = |weights: [f32; 3]| EmbeddedImage::map(&RgbImage::from_pixel(1, 1, tap(weights)));
         Ok(html! {
             p {
                 "The red, green and blue of a square are its weights for those colours of the input: mid-grey is 0, full colour the limit, "
                 "none minus the limit. Below a filter: its channel, and its limit, the largest magnitude of its weights."
             }
-            p.key { @for (what, weights) in key { span { (picture(&swatch(weights)?, "")) (what) } } }
+            p.key { @for (what, weights) in key { span { (img(&swatch(weights)?, "")) (what) } } }
             div.filters {
                 @for (channel, (filter, limit)) in self.filters.iter().enumerate() {
                     figure {
                         @match filter {
-                            Some(filter) => (picture(&Picture::map(filter)?, &format!("filter {channel}"))),
+                            Some(filter) => (img(&EmbeddedImage::map(filter)?, &format!("filter {channel}"))),
                             None => div.dead role="img" aria-label=(format!("filter {channel}: 0 everywhere")) {},
                         }
                         figcaption { (channel) span.limits { "±" (significant(*limit)) } }
@@ -232,15 +232,15 @@ impl LearnedBlock {
     fn channel(&self, number: usize, channel: &LearnedChannel) -> Result<Markup> {
         // Whether pixels are to be seen depends on what they were before they were enlarged.
         let small = self.geometry.receptive_field as u32 <= SMALL;
-        let embed = |image: &RgbImage| if small { Picture::map(image) } else { Picture::photo(image) };
+        let embed = |image: &RgbImage| if small { EmbeddedImage::map(image) } else { EmbeddedImage::photo(image) };
         Ok(html! {
             figure {
                 div.pair {
                     @match &channel.patches {
-                        Some(patches) => (picture(&embed(patches)?, &format!("patches that drive channel {number} up"))),
+                        Some(patches) => (img(&embed(patches)?, &format!("patches that drive channel {number} up"))),
                         None => div.dead role="img" aria-label=(format!("channel {number} never fires")) {},
                     }
-                    (picture(&embed(&channel.maximised)?, &format!("made to drive channel {number} up")))
+                    (img(&embed(&channel.maximised)?, &format!("made to drive channel {number} up")))
                 }
                 figcaption { (number) span.limits { (channel.note) } }
             }

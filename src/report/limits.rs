@@ -16,13 +16,13 @@ pub fn part(report: &Report) -> Markup {
             li { "One network from one seed. Another seed gives other weights, other channels and other mistakes." }
             li { "The validation images chose the epoch, so the accuracy in the head is a little too good." }
             @if report.looked.is_ok() { li { "The galleries show extremes, not the rule." } }
-            li { "Evidence tells how much each place and channel of the last maps counts, not what in the picture they answer to." }
+            li { "Evidence tells how much each place and channel of the last maps counts, not what in the image they answer to." }
             @if !report.explained.is_empty() {
                 li { "A saliency map that passes its tests can still mislead; one that does not pass was not shown to be right." }
             }
             @if let Some((_, table)) = &report.layers { li { (with_code(&table.limits)) } }
             @if let Some(study) = &report.depth { li { (study.limits()) } }
-            @if report.config.data.is_none() { li { "The pictures were drawn by the program: what is found here says little of photos." } }
+            @if report.config.data.is_none() { li { "The images were drawn by the program: what is found here says little of photos." } }
         }
         h3 { "The commands" }
         pre { code { (commands(report).join("\n")) } }
@@ -64,7 +64,7 @@ fn commands(report: &Report) -> Vec<String> {
 
 /// The options of `layers` that a table was made with.
 fn options(table: &Layers) -> String {
-    let Layers { weights, pictures, seed, .. } = table;
+    let Layers { weights, images, seed, .. } = table;
     let best = if weights == Which::Best.file() { " --weights best" } else { "" };
-    format!("{best} --pictures {pictures} --seed {seed}")
+    format!("{best} --images {images} --seed {seed}")
 }

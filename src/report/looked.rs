@@ -1,4 +1,4 @@
-//! What a run's best weights make of its validation pictures, for the report.
+//! What a run's best weights make of its validation images, for the report.
 
 use std::collections::HashMap;
 
@@ -7,9 +7,9 @@ use image::RgbImage;
 
 use super::LEVEL;
 use super::class_means::MeanMaps;
+use super::embedded::EmbeddedImage;
 use super::explained::Drawn;
-use super::picture::Picture;
-use crate::data::{Pictures, prepare};
+use crate::data::{Images, prepare};
 use crate::explain::class_means::class_means;
 use crate::explain::inspect::{Stage, first_filters};
 use crate::explain::learned::{ChannelRow, Learned, PatchRow};
@@ -21,7 +21,7 @@ use crate::stats::{self, Calibration};
 use crate::train::Run;
 use crate::train::predictions::{self, Prediction};
 
-/// Pictures of a gallery.
+/// Images of a gallery.
 const SHOTS: usize = 8;
 /// Maps and channels of a block that are shown.
 const CHANNELS: usize = 8;
@@ -30,24 +30,24 @@ const OCCLUDED: usize = 12;
 /// Patches of a channel.
 const PATCHES: usize = 3;
 
-/// What the network makes of the validation pictures.
+/// What the network makes of the validation images.
 pub struct Looked {
-    /// Pictures by class, then by predicted class.
+    /// Images by class, then by predicted class.
     pub confusion: Vec<Vec<usize>>,
-    /// Mean of minus the natural logarithm of the probability of a picture's class.
+    /// Mean of minus the natural logarithm of the probability of an image's class.
     pub log_loss: f64,
     /// Whether the probabilities mean what they say.
     pub calibration: Calibration,
-    /// Pictures that tell something.
+    /// Images that tell something.
     pub galleries: Vec<Gallery>,
     /// The largest share of a decision in the galleries that its evidence leaves unexplained.
     pub residual: f64,
     /// The mean maps of each class.
     pub class_means: Vec<MeanMaps>,
-    /// The picture whose maps are shown.
+    /// The image whose maps are shown.
     pub example: Option<Shot>,
     /// The filters of the first block.
-    pub filters: Vec<Picture>,
+    pub filters: Vec<EmbeddedImage>,
     /// What the colours of the maps span.
     pub span: Span,
     /// Of each block, some maps of the example, and what excites some channels.
@@ -56,24 +56,24 @@ pub struct Looked {
     pub damaged: Option<String>,
 }
 
-/// Pictures that were chosen for one reason.
+/// Images that were chosen for one reason.
 pub struct Gallery {
     /// Heads it.
     pub title: &'static str,
     /// Says why.
     pub note: &'static str,
-    /// The pictures.
+    /// The images.
     pub shots: Vec<Shot>,
 }
 
-/// A picture and what the network made of it.
+/// An image and what the network made of it.
 pub struct Shot {
     /// What it is called.
     pub name: String,
     /// As the network saw it.
-    pub photo: Picture,
+    pub photo: EmbeddedImage,
     /// The evidence for the predicted class against the runner-up, laid over the photo.
-    pub evidence: Picture,
+    pub evidence: EmbeddedImage,
     /// What was found.
     pub judged: Judged,
 }
@@ -92,23 +92,23 @@ pub struct BlockLook {
 pub struct ChannelLook {
     /// The channel.
     pub channel: usize,
-    /// Share of the pictures on which it fires.
+    /// Share of the images on which it fires.
     pub share: f64,
     /// Its strongest patches, the strongest first.
-    pub patches: Vec<Picture>,
+    pub patches: Vec<EmbeddedImage>,
 }
 
 impl Looked {
-    /// Looks at what the network of `weights`, which the lens takes, said of the run's validation pictures. `by` says what the
+    /// Looks at what the network of `weights`, which the lens takes, said of the run's validation images. `by` says what the
     /// colours of feature maps span.
     ///
     /// # Errors
-    /// When the device failed, no picture can be read, or a value is not finite.
+    /// When the device failed, no image can be read, or a value is not finite.
     pub fn new(
         run: &Run,
         lens: &Lens,
         weights: &Weights,
-        pictures: &dyn Pictures,
+        images: &dyn Images,
         predictions: &[Prediction],
         by: ScaleBy,
     ) -> Result<Self> {
@@ -119,7 +119,7 @@ impl Looked {
         let calibration = Calibration::new(&logits, &labels, LEVEL, 0)?;
         let mut residual: f64 = 0.0;
         let mut gallery = |title, note, chosen: Vec<Judged>| -> Result<Gallery> {
-            let shots = shots(lens, weights, pictures, &chosen, &mut residual)?;
+            let shots = shots(lens, weights, images, &chosen, &mut residual)?;
             Ok(Gallery { title, note, shots })
         };
         let galleries = vec![
@@ -129,21 +129,21 @@ impl Looked {
         ];
         let example = surest(&judged, 1).into_iter().chain(closest(&judged, 1)).next();
         let shown = match example {
-            Some(example) => shots(lens, weights, pictures, &[example], &mut residual)?.pop(),
+            Some(example) => shots(lens, weights, images, &[example], &mut residual)?.pop(),
             None => None,
         };
         let (span, mut blocks) = match example {
-            Some(example) => maps(lens, &prepare::tensor(&pixels(pictures, example.index)?), by)?,
+            Some(example) => maps(lens, &prepare::tensor(&pixels(images, example.index)?), by)?,
             None => (by.span(&[]), Vec::new()),
         };
         let learned = run.learned();
         let damaged = learned.as_ref().err().map(|error| format!("{error:#}"));
         if let Ok(Some(learned)) = learned {
             for (number, block) in (1..).zip(&mut blocks) {
-                block.channels = excited(&learned, number, pictures)?;
+                block.channels = excited(&learned, number, images)?;
             }
         }
-        let means = class_means(lens, weights, pictures, OCCLUDED)?;
+        let means = class_means(lens, weights, images, OCCLUDED)?;
         Ok(Self {
             confusion: predictions::confusion(predictions, lens.network().classes()),
             log_loss: stats::log_loss(&logits, &labels),
@@ -160,24 +160,24 @@ impl Looked {
     }
 }
 
-fn pixels(pictures: &dyn Pictures, index: usize) -> Result<Vec<u8>> {
-    let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{}: {reason}", pictures.name(index)))?;
+fn pixels(images: &dyn Images, index: usize) -> Result<Vec<u8>> {
+    let pixels = images.pixels(index).map_err(|reason| anyhow!("{}: {reason}", images.name(index)))?;
     Ok(pixels.into_owned())
 }
 
-fn photo(pictures: &dyn Pictures, pixels: Vec<u8>) -> RgbImage {
-    RgbImage::from_raw(pictures.size(), pictures.size(), pixels).expect("pictures have their size")
+fn photo(images: &dyn Images, pixels: Vec<u8>) -> RgbImage {
+    RgbImage::from_raw(images.size(), images.size(), pixels).expect("images have their size")
 }
 
-/// The chosen pictures with their evidence; raises `residual` to the largest relative one.
+/// The chosen images with their evidence; raises `residual` to the largest relative one.
 fn shots(
     lens: &Lens,
     weights: &Weights,
-    pictures: &dyn Pictures,
+    images: &dyn Images,
     chosen: &[Judged],
     residual: &mut f64,
 ) -> Result<Vec<Shot>> {
-    let photos = chosen.iter().map(|judged| pixels(pictures, judged.index)).collect::<Result<Vec<_>>>()?;
+    let photos = chosen.iter().map(|judged| pixels(images, judged.index)).collect::<Result<Vec<_>>>()?;
     let mut ledgers = Vec::new();
     let make = |index: usize, place: &mut [f32]| prepare::to_tensor(&photos[index], false, place);
     lens.forward(chosen.len(), make, |range| {
@@ -186,11 +186,11 @@ fn shots(
     })?;
     let mut shot = |judged: &Judged, pixels: Vec<u8>, ledger: &Ledger| {
         *residual = residual.max(ledger.relative_residual);
-        let name = pictures.name(judged.index);
-        let photo = photo(pictures, pixels);
+        let name = images.name(judged.index);
+        let photo = photo(images, pixels);
         Ok(Shot {
             evidence: Drawn::new(&name, &ledger.evidence_map(lens), &photo)?.over()?,
-            photo: Picture::photo(&photo)?,
+            photo: EmbeddedImage::photo(&photo)?,
             judged: *judged,
             name,
         })
@@ -199,9 +199,9 @@ fn shots(
     seen.map(|((judged, pixels), ledger)| shot(judged, pixels, &ledger)).collect()
 }
 
-/// The maps of every block that contribute most to the decision on a picture.
-fn maps(lens: &Lens, picture: &[f32], by: ScaleBy) -> Result<(Span, Vec<BlockLook>)> {
-    let (_, inside) = lens.inside(picture, |logits| Question::of(logits, None))?;
+/// The maps of every block that contribute most to the decision on an image.
+fn maps(lens: &Lens, image: &[f32], by: ScaleBy) -> Result<(Span, Vec<BlockLook>)> {
+    let (_, inside) = lens.inside(image, |logits| Question::of(logits, None))?;
     let contributions = inside.blocks.iter().zip(lens.blocks());
     let contributions = contributions.map(|(block, geometry)| saliency::contributions(block, geometry.output[0]));
     let layers = inside.layers(lens, Stage::Relu, contributions);
@@ -215,24 +215,24 @@ fn maps(lens: &Lens, picture: &[f32], by: ScaleBy) -> Result<(Span, Vec<BlockLoo
 }
 
 /// The filters of the first block, each a few pixels; one of zeros is mid-grey.
-fn filters(lens: &Lens, weights: &Weights) -> Result<Vec<Picture>> {
+fn filters(lens: &Lens, weights: &Weights) -> Result<Vec<EmbeddedImage>> {
     let filters = first_filters(lens.network(), weights);
     let zeros = || RgbImage::from_pixel(filters.width as u32, filters.height as u32, tap([0.0; 3]));
-    filters.shown()?.into_iter().map(|(filter, _)| Picture::map(&filter.unwrap_or_else(zeros))).collect()
+    filters.shown()?.into_iter().map(|(filter, _)| EmbeddedImage::map(&filter.unwrap_or_else(zeros))).collect()
 }
 
-/// What excites a block's channels of the largest means, as `learned` has found it. Pictures that are gone are passed over.
-fn excited(learned: &Learned, block: usize, pictures: &dyn Pictures) -> Result<Vec<ChannelLook>> {
-    let names: HashMap<String, usize> = (0..pictures.len()).map(|index| (pictures.name(index), index)).collect();
+/// What excites a block's channels of the largest means, as `learned` has found it. Images that are gone are passed over.
+fn excited(learned: &Learned, block: usize, images: &dyn Images) -> Result<Vec<ChannelLook>> {
+    let names: HashMap<String, usize> = (0..images.len()).map(|index| (images.name(index), index)).collect();
     let mut strongest: Vec<&ChannelRow> = learned.channels.iter().filter(|row| row.block == block).collect();
     strongest.sort_by(|a, b| b.mean.total_cmp(&a.mean));
     let look = |row: &&ChannelRow| {
         let of = |patch: &&PatchRow| (patch.block, patch.channel) == (block, row.channel) && patch.rank <= PATCHES;
-        let cut = learned.patches.iter().filter(of).filter_map(|patch| Some((patch, *names.get(&patch.picture)?)));
+        let cut = learned.patches.iter().filter(of).filter_map(|patch| Some((patch, *names.get(&patch.image)?)));
         Ok(ChannelLook {
             channel: row.channel,
-            share: row.share_of_pictures,
-            patches: cut.map(|(patch, index)| cut_out(pictures, patch, index)).collect::<Result<_>>()?,
+            share: row.share_of_images,
+            patches: cut.map(|(patch, index)| cut_out(images, patch, index)).collect::<Result<_>>()?,
         })
     };
     strongest.iter().take(CHANNELS).map(look).collect()
@@ -241,8 +241,8 @@ fn excited(learned: &Learned, block: usize, pictures: &dyn Pictures) -> Result<V
 /// Patches this small are kept to the pixel; larger ones are photos.
 const SMALL: u32 = 16;
 
-fn cut_out(pictures: &dyn Pictures, patch: &PatchRow, index: usize) -> Result<Picture> {
+fn cut_out(images: &dyn Images, patch: &PatchRow, index: usize) -> Result<EmbeddedImage> {
     let window = [patch.top..patch.bottom, patch.left..patch.right];
-    let cut = learned::crop(&pixels(pictures, index)?, window);
-    if cut.width().max(cut.height()) <= SMALL { Picture::map(&cut) } else { Picture::photo(&cut) }
+    let cut = learned::crop(&pixels(images, index)?, window);
+    if cut.width().max(cut.height()) <= SMALL { EmbeddedImage::map(&cut) } else { EmbeddedImage::photo(&cut) }
 }

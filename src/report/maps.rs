@@ -4,7 +4,7 @@ use anyhow::Result;
 use image::RgbImage;
 use maud::{Markup, html};
 
-use super::{Picture, picture};
+use super::{EmbeddedImage, img};
 use crate::figures::words::{count, signed_significant, significant};
 use crate::figures::{Kind, Layer, Order, Scale, Shown, Span, columns, sheet};
 
@@ -19,7 +19,7 @@ pub fn input<'a>(photo: &RgbImage, layers: impl Iterator<Item = &'a Layer<'a>> +
     Ok(html! {
         figure.input {
             svg viewBox=(format!("0 0 {width} {height}")) role="img" aria-label="the input" {
-                image href=(Picture::photo(photo)?.uri()) width=(width) height=(height) {}
+                image href=(EmbeddedImage::photo(photo)?.uri()) width=(width) height=(height) {}
                 @for [columns, rows] in frames {
                     @for class in ["outer", "inner"] {
                         rect class=(class) x=(columns.start) y=(rows.start) width=(columns.len()) height=(rows.len()) {}
@@ -41,7 +41,7 @@ pub fn colour_bar(scale: Scale) -> Markup {
             @if scale.limit == 0.0 {
                 (limits(scale))
             } @else {
-                (significant(scale.low())) (picture(&embedded(&scale.ramp()), "the colours from one limit to the other")) (significant(scale.limit))
+                (significant(scale.low())) (img(&embedded(&scale.ramp()), "the colours from one limit to the other")) (significant(scale.limit))
             }
         }
     }
@@ -144,7 +144,7 @@ fn figure(map: &Shown) -> Markup {
     html! {
         figure {
             @match &map.image {
-                Some(image) => (picture(&embedded(image), &name)),
+                Some(image) => (img(&embedded(image), &name)),
                 None => div.dead role="img" aria-label=(format!("{name}: the same everywhere")) {},
             }
             figcaption {
@@ -161,8 +161,8 @@ fn figure(map: &Shown) -> Markup {
     }
 }
 
-fn embedded(map: &RgbImage) -> Picture {
-    Picture::map(map).expect("an image of at least a pixel can be encoded")
+fn embedded(map: &RgbImage) -> EmbeddedImage {
+    EmbeddedImage::map(map).expect("an image of at least a pixel can be encoded")
 }
 
 /// All maps of a layer without text, in the order of their channels, and how many stand in a row.

@@ -30,6 +30,8 @@ use crate::train::{Origin, Run};
 mod answers;
 mod class_means;
 mod depth;
+mod embedded;
+mod examples;
 mod explain_page;
 mod explained;
 mod explanations;
@@ -40,12 +42,11 @@ mod learned;
 mod limits;
 mod looked;
 mod maps;
-mod picture;
-mod pictures;
 mod training;
 
 pub use class_means::{MeanMap, MeanMaps};
 pub use depth::DepthStudy;
+pub use embedded::EmbeddedImage;
 pub use explain_page::ExplainPage;
 pub(crate) use explained::FORMAT;
 pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, reported};
@@ -55,7 +56,6 @@ pub use found::FoundExplanations;
 pub use layers::charts as layer_charts;
 pub use learned::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 pub use looked::{BlockLook, ChannelLook, Gallery, Looked, Shot};
-pub use picture::Picture;
 
 /// The page's file in the run's folder.
 pub const REPORT: &str = "report.html";
@@ -82,7 +82,7 @@ pub struct Report {
     pub kept: [Option<usize>; 2],
     /// Files that could not be used, if that is known.
     pub rejected: Option<Vec<Rejected>>,
-    /// What its best weights make of the validation pictures, or why that is not known.
+    /// What its best weights make of the validation images, or why that is not known.
     pub looked: Result<Looked, Unlooked>,
     /// The table of its layers, with its folder.
     pub layers: Option<(PathBuf, Layers)>,
@@ -191,7 +191,7 @@ impl Report {
         let title = self.title();
         let parts = [
             ("training", "Training", training::part(self)),
-            ("pictures", "Worst, closest, best", pictures::part(self)),
+            ("images", "Worst, closest, best", examples::part(self)),
             ("means", "Evidence on average", class_means::part(self)),
             ("layers", "Layer by layer", layers::part(self)),
             ("explanations", "Explanations", explanations::part(self)),
@@ -308,9 +308,9 @@ fn figure(chart: &Chart, caption: &Markup) -> Markup {
     html! { figure { (chart.inline()) figcaption { (caption) } } }
 }
 
-/// A picture of the page. What is drawn larger than it is, is smoothed only if it is a photo.
-fn picture(picture: &Picture, alt: &str) -> Markup {
-    html! { img.photo[picture.is_photo()] src=(picture.uri()) alt=(alt); }
+/// An image of the page. What is drawn larger than it is, is smoothed only if it is a photo.
+fn img(image: &EmbeddedImage, alt: &str) -> Markup {
+    html! { img.photo[image.is_photo()] src=(image.uri()) alt=(alt); }
 }
 
 /// What was read, unless it is damaged.

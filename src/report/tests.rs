@@ -77,8 +77,8 @@ fn bare(classes: &[&str]) -> Report {
 
 /// The same with everything, every name of it nasty.
 fn complete() -> Report {
-    let photo = Picture::photo(&RgbImage::new(24, 24)).unwrap();
-    let map = Picture::map(&RgbImage::new(3, 3)).unwrap();
+    let photo = EmbeddedImage::photo(&RgbImage::new(24, 24)).unwrap();
+    let map = EmbeddedImage::map(&RgbImage::new(3, 3)).unwrap();
     let shot = || Shot {
         name: NASTY.into(),
         photo: photo.clone(),
@@ -98,7 +98,7 @@ fn complete() -> Report {
         scale: None,
         channels: vec![ChannelLook { channel: 3, share: 0.25, patches: vec![map.clone()] }],
     };
-    let mean = |images| MeanMap { picture: map.clone(), images, limits: [-0.25, 0.5] };
+    let mean = |images| MeanMap { image: map.clone(), images, limits: [-0.25, 0.5] };
     let explained = Explained {
         format: explained::FORMAT,
         origin: Origin { run: None, weights: Which::Best.file().into(), epoch: 2 },
@@ -175,7 +175,7 @@ fn layers_json() -> serde_json::Value {
     };
     let gain = json!({"points": 2.0, "low": 1.0, "high": 3.0, "p": 0.01, "verdict": "more"});
     let layers = [layer(1, ([4, 11, 11], 3, 116), json!(null)), layer(2, ([6, 5, 5], 7, 228), gain)];
-    json!({"format": 3, "weights": "best.safetensors", "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "pictures": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
+    json!({"format": 3, "weights": "best.safetensors", "seed": 3, "accuracy_anew": 79.0, "conclusive": true, "images": 100, "accuracy": 80.0, "layers": layers, "limits": "only `depth` answers that"})
 }
 
 fn strided(config: &mut Config) -> &mut Strided {
@@ -210,7 +210,7 @@ fn depth_json(config: &Config) -> serde_json::Value {
     json!({
         "study": {
             "identity": {"program": NASTY, "data": NASTY, "settings": settings},
-            "classes": config.classes, "dev_pictures": 80, "commonest_class": 40, "test_pictures": 20, "duplicates": 1,
+            "classes": config.classes, "dev_images": 80, "commonest_class": 40, "test_images": 20, "duplicates": 1,
             "contradictory": 0, "photos": config.data
         },
         "reference": "d2", "answer": "d1", "conclusive": true, "chance_error": 50.0, "words": NASTY, "level": 0.95,
@@ -590,7 +590,7 @@ fn answers_come_first() {
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
     let mut places = QUESTIONS.map(place).to_vec();
     places.extend(
-        ["training", "pictures", "means", "layers", "explanations", "depth", "limits"]
+        ["training", "images", "means", "layers", "explanations", "depth", "limits"]
             .map(|id| place(&format!("<section id=\"{id}\""))),
     );
     assert!(places.is_sorted(), "{places:?}");
@@ -656,7 +656,7 @@ fn maps_are_judged_by_the_standing_of_their_weights() {
                 let mut report = complete();
                 report.looked = report.looked.map(|looked| Looked { confusion: confusion(right), ..looked });
                 // Of 200 images: the last weights do well, those of the first epoch no better than guessing.
-                report.config = Config { val_pictures: 200, val_of_class: vec![100, 100], ..report.config };
+                report.config = Config { val_images: 200, val_of_class: vec![100, 100], ..report.config };
                 report.metrics[0].val_acc = 0.5;
                 report.metrics[2].val_acc = 0.95;
                 report.kept = [Some(2), Some(3)];
@@ -874,11 +874,11 @@ fn the_newest_table_and_a_fitting_study_are_found() {
 
     for (number, name) in [(1, "layers"), (2, "layers-2"), (10, "layers-10"), (99, "layers-old")] {
         let mut table = layers_json();
-        table["pictures"] = json!(number);
+        table["images"] = json!(number);
         table["weights"] = json!("last.safetensors");
         write(&format!("001/{name}/layers.json"), &table);
     }
-    assert_eq!(read(None).unwrap().layers.unwrap().1.pictures, 10);
+    assert_eq!(read(None).unwrap().layers.unwrap().1.images, 10);
 
     fs::write(folder.path().join("001/layers-10/layers.json"), b"{}").unwrap();
     let page = read(None).unwrap().page();
@@ -893,7 +893,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     assert!(read(None).unwrap().depth.is_none(), "a study of another network is not taken for an answer unasked");
     let drawn = Config { data: None, ..config.clone() };
     write_study(folder.path(), "depth", &depth_json(&drawn));
-    assert!(read(None).unwrap().depth.is_none(), "nor is one of other pictures");
+    assert!(read(None).unwrap().depth.is_none(), "nor is one of other images");
     let beside = folder.path().join("depth");
     let page = read(Some(&beside)).unwrap().page();
     assert!(page.contains("so is its answer: images: drawn by the program, in the run /photos/&lt;b&gt;;"), "{page}");
@@ -903,7 +903,7 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     assert!(error.contains("--depth") && error.contains("finished study"), "{error}");
 }
 
-/// The study of the run's network on its pictures, with this change to how it trains.
+/// The study of the run's network on its images, with this change to how it trains.
 fn study_of(config: &Config, change: impl Fn(&mut serde_json::Value)) -> DepthStudy {
     let folder = tempfile::tempdir().unwrap();
     let mut study = depth_json(config);
@@ -921,8 +921,8 @@ fn a_study_with_another_recipe_says_what_differs() {
     let settings = |study: &serde_json::Value| study["study"]["identity"]["settings"].clone();
     let same = |study: &mut serde_json::Value| {
         study["study"]["identity"]["settings"]["epochs"] = json!(config.training.epochs);
-        study["study"]["dev_pictures"] = json!(2 * config.train_pictures);
-        study["study"]["commonest_class"] = json!(config.train_pictures);
+        study["study"]["dev_images"] = json!(2 * config.train_images);
+        study["study"]["commonest_class"] = json!(config.train_images);
     };
     let note = study_of(&config, same).note(&config);
     // What always differs, and nothing else.

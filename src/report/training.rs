@@ -27,7 +27,7 @@ pub fn summary(report: &Report) -> Markup {
     let config = &report.config;
     let what = match &config.data {
         Some(folder) => format!("photos in {folder}"),
-        None => "pictures that the program drew".into(),
+        None => "images that the program drew".into(),
     };
     let place = match &report.environment {
         Some(Environment { adapter, backend, kernels, .. }) => format!("{adapter} ({backend}), {kernels} kernels"),
@@ -35,7 +35,7 @@ pub fn summary(report: &Report) -> Markup {
     };
     html! {
         p.lead {
-            "Trained on " (count(config.train_pictures)) " " (what) ", then judged by "
+            "Trained on " (count(config.train_images)) " " (what) ", then judged by "
             @match report.standing() {
                 Some(standing) => {
                     (count(standing.images)) " that it did not learn from: " strong { (percent(standing.accuracy())) " right" }
@@ -141,7 +141,7 @@ fn rejected(report: &Report) -> Markup {
     };
     html! {
         @if report.config.data.is_none() {
-            p { "None: the pictures were drawn by the program." }
+            p { "None: the images were drawn by the program." }
         } @else if rejected.is_empty() {
             p { "None: every file could be read." }
         } @else {
@@ -159,7 +159,7 @@ fn rejected(report: &Report) -> Markup {
     }
 }
 
-/// `confusion[truth][predicted]` counts pictures.
+/// `confusion[truth][predicted]` counts images.
 fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
     let counts = ClassCounts::of(confusion);
     let matrix = classes.len() <= MATRIX;

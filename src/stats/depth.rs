@@ -18,7 +18,7 @@ pub struct DepthDifferences {
     pub depth: usize,
     /// Error less the reference's, fold by fold, in percentage points.
     pub differences: Vec<f64>,
-    /// The standard error, in percentage points, that the choice of pictures alone gives: [`super::sampling_error`].
+    /// The standard error, in percentage points, that the choice of images alone gives: [`super::sampling_error`].
     pub least_error: f64,
     /// p-value of the hypothesis that it errs no less than chance: [`p_guessing`] of its mean error.
     pub p_guessing: f64,
@@ -28,7 +28,7 @@ pub struct DepthDifferences {
 }
 
 impl DepthDifferences {
-    /// The t test of the differences, whose standard error is [`PairedT::corrected`]'s, but never less than the choice of pictures
+    /// The t test of the differences, whose standard error is [`PairedT::corrected`]'s, but never less than the choice of images
     /// alone gives: folds that happen to differ by the same amount, or not at all, would leave no doubt otherwise.
     ///
     /// # Errors

@@ -56,7 +56,7 @@ pub struct Row {
     pub left_out: Option<usize>,
     /// How many numbers are trained.
     pub parameters: usize,
-    /// Pixels of the picture that a value of its last maps sees, in height and width.
+    /// Pixels of the image that a value of its last maps sees, in height and width.
     pub receptive_field: usize,
     /// Height of its last maps.
     pub last_map: usize,
@@ -64,7 +64,7 @@ pub struct Row {
     pub stopped_early: bool,
     /// Error of each scored fold, repeat by repeat; of the first repeat alone where it was stopped early.
     pub errors: Vec<f64>,
-    /// What these say of other pictures; none where it was stopped early.
+    /// What these say of other images; none where it was stopped early.
     #[serde(flatten)]
     pub estimate: Option<ErrorEstimate>,
     /// Training loss of each epoch, its mean over the folds that were scored.
@@ -80,7 +80,7 @@ pub struct ErrorEstimate {
     /// Mean over the folds.
     pub mean_error: f64,
     /// Two-sided interval of the mean error, corrected for the overlap of training folds, and at least as wide as the choice of
-    /// pictures alone makes it.
+    /// images alone makes it.
     pub error_interval: (f64, f64),
     /// Mean over the folds of the mean log-loss.
     pub log_loss: f64,
@@ -91,7 +91,7 @@ pub struct ErrorEstimate {
 pub struct Comparison {
     /// Fold by fold.
     pub differences: Vec<f64>,
-    /// What these say of other pictures; none where the rung was stopped early.
+    /// What these say of other images; none where the rung was stopped early.
     #[serde(flatten)]
     pub estimate: Option<Difference>,
     /// What follows.
@@ -103,7 +103,7 @@ pub struct Comparison {
 pub struct Difference {
     /// Mean over the folds.
     pub mean: f64,
-    /// Its standard error, corrected for the overlap of training folds, and at least what the choice of pictures alone gives.
+    /// Its standard error, corrected for the overlap of training folds, and at least what the choice of images alone gives.
     pub standard_error: f64,
     /// One-sided upper bound of the mean.
     pub upper_bound: f64,
@@ -220,33 +220,33 @@ impl Scored<'_> {
         self.results.iter().map(|result| result.scores.error()).collect()
     }
 
-    /// Standard error of the difference to the reference's share that the choice of pictures alone gives. Repeats score the same
-    /// pictures again, so their mean counts.
+    /// Standard error of the difference to the reference's share that the choice of images alone gives. Repeats score the same
+    /// images again, so their mean counts.
     fn sampling_error(&self, reference: &Scored<'_>) -> f64 {
         let pairs = || {
             let both = self.results.iter().zip(&reference.results);
             both.flat_map(|(own, other)| own.scores.correct.iter().zip(&other.scores.correct))
         };
-        let pictures = self.pictures();
-        let repeats = pairs().count() as f64 / pictures as f64;
+        let images = self.images();
+        let repeats = pairs().count() as f64 / images as f64;
         let lost = pairs().filter(|(own, other)| !**own && **other).count() as f64;
         let won = pairs().filter(|(own, other)| **own && !**other).count() as f64;
-        stats::sampling_error(lost / repeats, won / repeats, pictures)
+        stats::sampling_error(lost / repeats, won / repeats, images)
     }
 
     /// The mean error, with the standard error that is corrected for the overlap of training folds, and at least what the choice
-    /// of pictures alone gives.
+    /// of images alone gives.
     fn mean_error(&self, settings: &Settings) -> Result<PairedT> {
         let errors = self.errors();
-        let pictures = self.pictures();
-        let wrong = errors.iter().sum::<f64>() / errors.len() as f64 / 100.0 * pictures as f64;
-        let least = 100.0 * stats::share_error(wrong, pictures);
+        let images = self.images();
+        let wrong = errors.iter().sum::<f64>() / errors.len() as f64 / 100.0 * images as f64;
+        let least = 100.0 * stats::share_error(wrong, images);
         Ok(PairedT::corrected(&errors, settings.folds)?.with_least_error(least))
     }
 
-    /// How many pictures were scored, however often.
-    fn pictures(&self) -> usize {
-        let all = self.results.iter().flat_map(|result| &result.scores.pictures);
+    /// How many images were scored, however often.
+    fn images(&self) -> usize {
+        let all = self.results.iter().flat_map(|result| &result.scores.images);
         all.collect::<BTreeSet<_>>().len()
     }
 }
@@ -353,13 +353,13 @@ fn read_all<'a>(folder: &RunDir, study: &Study, rungs: &'a [Rung]) -> Result<Vec
     Ok(scored)
 }
 
-/// Checks that all rungs scored the same pictures in each fold, without which no difference means anything.
+/// Checks that all rungs scored the same images in each fold, without which no difference means anything.
 fn check_paired(scored: &[Scored<'_>]) -> Result<()> {
     for other in &scored[1..] {
         for (one, other) in scored[0].results.iter().zip(&other.results) {
-            if one.scores.pictures != other.scores.pictures {
+            if one.scores.images != other.scores.images {
                 let [one, other] = [one, other].map(|result| result.unit.file());
-                bail!("{one} and {other} scored different pictures: remove both to have them made again");
+                bail!("{one} and {other} scored different images: remove both to have them made again");
             }
         }
     }
@@ -570,21 +570,21 @@ mod tests {
     use super::*;
     use crate::data::split::unit_seed;
 
-    const PICTURES: usize = 200;
+    const IMAGES: usize = 200;
     /// The names of each ladder's smaller networks.
     const LADDERS: [(Ladder, &[&str]); 2] =
         [(Ladder::Truncate, &["d3", "d1"]), (Ladder::Drop, &["d5-without-4", "d5-without-3", "d5-without-2"])];
 
-    /// The folder of a study of depths 1, 3 and 5, with 3 folds of 200 pictures.
+    /// The folder of a study of depths 1, 3 and 5, with 3 folds of 200 images.
     fn study(folder: &RunDir, repeats: usize, ladder: Ladder) -> Study {
         let settings = Settings { folds: 3, repeats, ..settings(ladder) };
         fs::create_dir_all(folder.file(UNITS)).unwrap();
         Study {
             identity: Identity { program: "1".into(), data: "a".into(), settings },
             classes: vec!["cat".into(), "dog".into()],
-            dev_pictures: 3 * PICTURES,
-            commonest_class: 3 * PICTURES / 2,
-            test_pictures: 9,
+            dev_images: 3 * IMAGES,
+            commonest_class: 3 * IMAGES / 2,
+            test_images: 9,
             duplicates: 0,
             contradictory: 0,
             rejected: 0,
@@ -593,16 +593,16 @@ mod tests {
         }
     }
 
-    /// Writes results in which so many of a rung's pictures are wrong, fold by fold, for as many folds as there are.
+    /// Writes results in which so many of a rung's images are wrong, fold by fold, for as many folds as there are.
     fn write(folder: &RunDir, study: &Study, rung: &str, wrong: &[usize]) {
         for (index, &wrong) in wrong.iter().enumerate() {
             let unit = Unit { rung: rung.into(), repeat: index / 3 + 1, fold: index % 3 + 1 };
             let scores = Scores {
                 wrong,
                 log_loss: 0.5,
-                pictures: (0..PICTURES).map(|picture| 3 * picture + index % 3).collect(),
-                correct: (0..PICTURES).map(|picture| picture >= wrong).collect(),
-                losses: vec![0.5; PICTURES],
+                images: (0..IMAGES).map(|image| 3 * image + index % 3).collect(),
+                correct: (0..IMAGES).map(|image| image >= wrong).collect(),
+                losses: vec![0.5; IMAGES],
             };
             let result = UnitResult { seconds: index as f64, ..unit_result(study, unit.clone(), scores) };
             folder.write_json(&unit.file(), &result).unwrap();
@@ -615,7 +615,7 @@ mod tests {
             seed: unit_seed(0, unit.repeat, unit.fold),
             unit,
             adapter: "none".into(),
-            learned_from: 2 * PICTURES,
+            learned_from: 2 * IMAGES,
             train_loss: vec![0.5; study.identity.settings.training.epochs],
             seconds: 0.0,
             scores,
@@ -648,7 +648,7 @@ mod tests {
         let [reference, three, one] = &findings.rungs[..] else { panic!("three rungs") };
         assert_eq!((reference.estimate.unwrap().mean_error, reference.comparison.is_none()), (11.0, true));
         // Differences of 0, 0, 0, 0, 0.5 and 0: their deviation is 0.5 / sqrt 6, the corrected factor 1/6 + 1/2. That makes an
-        // error of 0.17 points. One of 600 pictures lost in one of two repeats, and one more of each kind, make more.
+        // error of 0.17 points. One of 600 images lost in one of two repeats, and one more of each kind, make more.
         assert!((0.5 / 6f64.sqrt()) * (2f64 / 3.0).sqrt() < 0.17);
         let error = 100.0 * (2.5 - 0.25 / 602.0f64).sqrt() / 602.0;
         let expected = 0.5 / 6.0 + 2.015_048_372_669_157 * error;
@@ -924,9 +924,9 @@ mod tests {
         refused(&|json| json["rungs"][2]["errors"] = vec![1.0; 7].into());
     }
 
-    /// Not one of 600 pictures is decided differently. That rules out a loss of a whole point, but not of half a one.
+    /// Not one of 600 images is decided differently. That rules out a loss of a whole point, but not of half a one.
     #[test]
-    fn pictures_that_do_not_differ_leave_a_doubt() {
+    fn images_that_do_not_differ_leave_a_doubt() {
         for (ladder, smaller) in LADDERS {
             for (margin, decision) in [(1.0, "sufficient"), (0.4, "not shown")] {
                 let temporary = tempfile::tempdir().unwrap();
@@ -990,11 +990,11 @@ mod tests {
         };
         for (from, to, what) in [
             (r#""epochs": 10"#, r#""epochs": 11"#, "settings.epochs is 11, not 10"),
-            (r#""data": "a""#, r#""data": "b""#, "in which the pictures are others"),
+            (r#""data": "a""#, r#""data": "b""#, "in which the images are others"),
             (r#""program": "1""#, r#""program": "2""#, r#"program is "2", not "1""#),
             (r#""fold": 2"#, r#""fold": 1"#, "holds another unit than its name says: unit.fold is 1, not 2"),
-            ("\"pictures\": [\n      1,", "\"pictures\": [\n      0,", "scored different pictures"),
-            (r#""learned_from": 400"#, r#""learned_from": 399"#, "scores.pictures together is 599: expected 600"),
+            ("\"images\": [\n      1,", "\"images\": [\n      0,", "scored different images"),
+            (r#""learned_from": 400"#, r#""learned_from": 399"#, "scores.images together is 599: expected 600"),
             ("{", "", "cannot be used"),
         ] {
             rewrite(from, to);
@@ -1038,7 +1038,7 @@ mod tests {
             study.identity.settings.folds = 5;
             study.identity.settings.margin = WIDE_MARGIN;
             study.classes = (0..self.shares.len()).map(|class| class.to_string()).collect();
-            study.dev_pictures = SIMULATED_IMAGES;
+            study.dev_images = SIMULATED_IMAGES;
             study.commonest_class = self.labels().iter().filter(|label| **label == 0).count();
             study
         }
@@ -1075,10 +1075,10 @@ mod tests {
                 // Images lie class by class, so that every fifth makes stratified folds.
                 let unit = |index: usize| {
                     let (repeat, fold) = (index / 5, index % 5);
-                    let pictures: Vec<usize> = (fold..SIMULATED_IMAGES).step_by(5).collect();
-                    let correct: Vec<bool> = pictures.iter().map(|&image| correct[repeat][image]).collect();
+                    let images: Vec<usize> = (fold..SIMULATED_IMAGES).step_by(5).collect();
+                    let correct: Vec<bool> = images.iter().map(|&image| correct[repeat][image]).collect();
                     let wrong = correct.iter().filter(|right| !**right).count();
-                    let scores = Scores { wrong, pictures, correct, ..Scores::default() };
+                    let scores = Scores { wrong, images, correct, ..Scores::default() };
                     unit_result(study, Unit { rung: rung.name.clone(), repeat: repeat + 1, fold: fold + 1 }, scores)
                 };
                 scored.push(Scored { rung, results: (0..5 * self.repeats).map(unit).collect(), stopped_early: false });

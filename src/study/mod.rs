@@ -5,10 +5,10 @@
 //! answer of these files alone. [`test_look::TestLook`] is the one look at the locked test set, at the end.
 //!
 //! What keeps the answer honest:
-//! - a unit reads the pictures of its own folds and no other; the test set is read once, after the answer is known;
-//! - pictures are normalised by constants, nothing is estimated from them; every network trains for the same number of
+//! - a unit reads the images of its own folds and no other; the test set is read once, after the answer is known;
+//! - images are normalised by constants, nothing is estimated from them; every network trains for the same number of
 //!   epochs and its last weights are taken, so that nothing is chosen by looking at the fold that is scored;
-//! - equal pictures are used once only ([`crate::data::split`]), so that none is learned from and scored;
+//! - equal images are used once only ([`crate::data::split`]), so that none is learned from and scored;
 //! - split, order, flips and dropout's seed depend on repeat and fold alone, so that all networks meet the same;
 //! - margin, folds and repeats are written down before the first unit, and results of other data, settings or code are
 //!   refused.
@@ -61,14 +61,14 @@ impl Ladder {
     }
 }
 
-/// Everything beside the pictures and the code that decides what comes out of a study.
+/// Everything beside the images and the code that decides what comes out of a study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// What the smaller networks leave out.
     pub ladder: Ladder,
     /// Numbers of blocks of [`Ladder::Truncate`], ascending.
     pub depths: Vec<usize>,
-    /// Parts that the pictures are divided into.
+    /// Parts that the images are divided into.
     pub folds: usize,
     /// How often they are divided anew.
     pub repeats: usize,
@@ -211,7 +211,7 @@ fn described(left_out: Option<usize>, blocks: usize) -> String {
 pub struct Identity {
     /// [`PROGRAM`].
     pub program: String,
-    /// Hash of the pictures, [`crate::data::split::Distinct::hash`].
+    /// Hash of the images, [`crate::data::split::Distinct::hash`].
     pub data: String,
     /// All settings.
     pub settings: Settings,
@@ -223,7 +223,7 @@ impl Identity {
         let Self { program, data, settings } = other;
         let mut found = differences("program", program, &self.program);
         if *data != self.data {
-            found.push("the pictures are others (data)".into());
+            found.push("the images are others (data)".into());
         }
         found.extend(differences("settings", settings, &self.settings));
         found
@@ -243,20 +243,22 @@ pub struct Study {
     pub identity: Identity,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// Distinct pictures that are cross-validated.
-    pub dev_pictures: usize,
+    /// Distinct images that are cross-validated.
+    #[serde(alias = "dev_pictures")]
+    pub dev_images: usize,
     /// How many of these are of the commonest class.
     pub commonest_class: usize,
-    /// Distinct pictures that are locked away as test set.
-    pub test_pictures: usize,
-    /// Pictures left out because an equal one is in use.
+    /// Distinct images that are locked away as test set.
+    #[serde(alias = "test_pictures")]
+    pub test_images: usize,
+    /// Images left out because an equal one is in use.
     pub duplicates: usize,
-    /// Pictures left out because an equal one has another class.
+    /// Images left out because an equal one has another class.
     pub contradictory: usize,
     /// Files that could not be used.
     #[serde(default)]
     pub rejected: usize,
-    /// The folder of the photos, from the root on, where the study was begun; none for drawn pictures.
+    /// The folder of the photos, from the root on, where the study was begun; none for drawn images.
     pub photos: Option<String>,
     /// How the folders of the photos were read, where that was said.
     #[serde(flatten)]
@@ -266,7 +268,7 @@ pub struct Study {
 impl Study {
     /// Error of always naming the commonest class, in percent.
     pub fn chance_error(&self) -> f64 {
-        100.0 * (1.0 - self.commonest_class as f64 / self.dev_pictures as f64)
+        100.0 * (1.0 - self.commonest_class as f64 / self.dev_images as f64)
     }
 
     /// Checks that a folder can be this study's: it is, or it is new. Returns the study as the folder holds it, where it may have
@@ -494,7 +496,7 @@ mod tests {
         other.settings.training.model = Strided { dropout: 0.2, ..Strided::dogs_vs_cats(128, 2) }.into();
         other.data = "b".into();
         let differences = one.differences(&other).join("; ");
-        assert!(differences.contains("the pictures are others"), "{differences}");
+        assert!(differences.contains("the images are others"), "{differences}");
         assert!(differences.contains("settings.model.dropout is 0.2, not 0.1"), "{differences}");
         assert!(differences.contains("settings.weight_decay is 0.1, not 0.0"), "{differences}");
         assert_eq!(one.differences(&other).len(), 3);

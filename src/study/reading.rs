@@ -10,7 +10,7 @@ use crate::data::split::unit_seed;
 use crate::nn;
 use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::reading::{
-    MOST_PICTURES, amount, equal, follows, interval, json, number, parsed, percent, share, unusable, within,
+    MOST_IMAGES, amount, equal, follows, interval, json, number, parsed, percent, share, unusable, within,
 };
 use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, LEVEL, OneStandardError, Row};
 use crate::study::test_look::{Network, Pair, REFITS, TEST_FILE, TestLook};
@@ -36,19 +36,19 @@ pub fn study(folder: &Path) -> Result<Study> {
 }
 
 fn check_study(study: &Study) -> Result<()> {
-    let Study { identity, classes, dev_pictures, commonest_class, test_pictures, photos, .. } = study;
+    let Study { identity, classes, dev_images, commonest_class, test_images, photos, .. } = study;
     let network = check_settings(&identity.settings).context("identity.settings")?;
     check_classes(classes, network.classes())?;
     for (field, text) in [("identity.program", &identity.program), ("identity.data", &identity.data)] {
         ensure!(!text.is_empty(), "{field} is empty");
     }
-    within("dev_pictures", *dev_pictures, identity.settings.folds..=MOST_PICTURES)?;
-    within("commonest_class", *commonest_class, dev_pictures.div_ceil(classes.len())..=*dev_pictures)
-        .context("by dev_pictures")?;
-    within("test_pictures", *test_pictures, 1..=MOST_PICTURES)?;
-    within("duplicates", study.duplicates, 0..=MOST_PICTURES)?;
-    within("contradictory", study.contradictory, 0..=MOST_PICTURES)?;
-    within("rejected", study.rejected, 0..=MOST_PICTURES)?;
+    within("dev_images", *dev_images, identity.settings.folds..=MOST_IMAGES)?;
+    within("commonest_class", *commonest_class, dev_images.div_ceil(classes.len())..=*dev_images)
+        .context("by dev_images")?;
+    within("test_images", *test_images, 1..=MOST_IMAGES)?;
+    within("duplicates", study.duplicates, 0..=MOST_IMAGES)?;
+    within("contradictory", study.contradictory, 0..=MOST_IMAGES)?;
+    within("rejected", study.rejected, 0..=MOST_IMAGES)?;
     check_folder("photos", photos.as_deref(), classes)?;
     check_folders(&study.folders, photos.is_some())
 }
@@ -105,31 +105,31 @@ fn check_unit(result: &UnitResult) -> Result<()> {
     let UnitResult { identity, unit, seed, learned_from, train_loss, seconds, scores, .. } = result;
     let training = &identity.settings.training;
     equal("seed", *seed, unit_seed(training.seed, unit.repeat, unit.fold))?;
-    within("learned_from", *learned_from, 1..=MOST_PICTURES)?;
+    within("learned_from", *learned_from, 1..=MOST_IMAGES)?;
     equal("the number of train_loss", train_loss.len(), training.epochs)?;
     train_loss.iter().try_for_each(|&loss| amount("train_loss", loss))?;
     amount("seconds", *seconds)?;
     check_scores(scores).context("scores")
 }
 
-/// Checks that a unit learned from all pictures of its study but those that it scored.
+/// Checks that a unit learned from all images of its study but those that it scored.
 pub fn check_counts(result: &UnitResult, study: &Study) -> Result<()> {
-    let scored = result.scores.pictures.len();
+    let scored = result.scores.images.len();
     let all = result.learned_from.saturating_add(scored);
     let check = || {
-        equal("learned_from and the number of scores.pictures together", all, study.dev_pictures)
-            .with_context(|| format!("by dev_pictures of {STUDY_FILE}"))
+        equal("learned_from and the number of scores.images together", all, study.dev_images)
+            .with_context(|| format!("by dev_images of {STUDY_FILE}"))
     };
     check().with_context(|| format!("{}; {REMEDY}", unusable(Path::new(&result.unit.file()))))
 }
 
 fn check_scores(scores: &Scores) -> Result<()> {
-    let Scores { wrong, log_loss, pictures, correct, losses } = scores;
-    within("the number of pictures", pictures.len(), 1..=MOST_PICTURES)?;
-    let distinct = pictures.is_sorted_by(|a, b| a < b) && pictures.iter().all(|&picture| picture < MOST_PICTURES);
-    ensure!(distinct, "pictures: expected the numbers of pictures, ascending");
-    let counts = [pictures.len(), correct.len(), losses.len()];
-    ensure!(counts == [counts[0]; 3], "pictures, correct and losses are {counts:?}: expected as many of each");
+    let Scores { wrong, log_loss, images, correct, losses } = scores;
+    within("the number of images", images.len(), 1..=MOST_IMAGES)?;
+    let distinct = images.is_sorted_by(|a, b| a < b) && images.iter().all(|&image| image < MOST_IMAGES);
+    ensure!(distinct, "images: expected the numbers of images, ascending");
+    let counts = [images.len(), correct.len(), losses.len()];
+    ensure!(counts == [counts[0]; 3], "images, correct and losses are {counts:?}: expected as many of each");
     equal("wrong", *wrong, correct.iter().filter(|correct| !**correct).count()).context("by correct")?;
     losses.iter().try_for_each(|&loss| amount("losses", loss))?;
     follows("log_loss", *log_loss, (mean(losses), "losses"))
@@ -303,33 +303,33 @@ fn check_look(look: &TestLook, study: &Study) -> Result<()> {
     let known = |name: &str| rungs.iter().any(|rung| rung.name == name);
     ensure!(known(&look.chosen), "chosen is {:?}: expected the name of a rung", look.chosen);
     equal("reference", &look.reference, &rungs[0].name)?;
-    equal("pictures", look.pictures, study.test_pictures)?;
+    equal("images", look.images, study.test_images)?;
     let compared = look.chosen != look.reference;
     equal("the number of networks", look.networks.len(), REFITS * if compared { 2 } else { 1 })?;
     for (index, network) in look.networks.iter().enumerate() {
         let of = network.rung == look.chosen || network.rung == look.reference;
         ensure!(of, "networks[{index}].rung is {:?}: expected the chosen one or the reference", network.rung);
-        check_tested(network, look.pictures).with_context(|| format!("networks[{index}]"))?;
+        check_tested(network, look.images).with_context(|| format!("networks[{index}]"))?;
     }
     equal("the number of comparisons", look.comparisons.len(), if compared { REFITS } else { 0 })?;
     for (index, pair) in look.comparisons.iter().enumerate() {
-        check_pair(pair, look.pictures).with_context(|| format!("comparisons[{index}]"))?;
+        check_pair(pair, look.images).with_context(|| format!("comparisons[{index}]"))?;
     }
     Ok(())
 }
 
-fn check_tested(network: &Network, pictures: usize) -> Result<()> {
+fn check_tested(network: &Network, images: usize) -> Result<()> {
     within("refit", network.refit, 1..=REFITS)?;
     check_scores(&network.scores).context("scores")?;
-    equal("the number of scores.pictures", network.scores.pictures.len(), pictures)?;
+    equal("the number of scores.images", network.scores.images.len(), images)?;
     follows("error", network.error, (network.scores.error(), "scores"))?;
     interval("error_interval", network.error_interval)?;
     share("calibration_error", network.calibration_error)
 }
 
-fn check_pair(pair: &Pair, pictures: usize) -> Result<()> {
+fn check_pair(pair: &Pair, images: usize) -> Result<()> {
     within("refit", pair.refit, 1..=REFITS)?;
-    within("only_chosen_right", pair.only_chosen_right, 0..=pictures)?;
-    within("only_reference_right", pair.only_reference_right, 0..=pictures - pair.only_chosen_right)?;
+    within("only_chosen_right", pair.only_chosen_right, 0..=images)?;
+    within("only_reference_right", pair.only_reference_right, 0..=images - pair.only_chosen_right)?;
     share("mid_p", pair.mid_p)
 }

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use super::reading;
 use super::unit::Scores;
 use super::{Rung, Study};
-use crate::data::Pictures;
+use crate::data::Images;
 use crate::stats::{expected_calibration_error, mcnemar, wilson};
 use crate::train::run_dir::RunDir;
 
 /// Name of the file that records the look. Where it exists, there is no second look.
 pub const TEST_FILE: &str = "test.json";
-/// How often each network is trained anew on all pictures but the test set.
+/// How often each network is trained anew on all images but the test set.
 pub const REFITS: usize = 3;
 /// Confidence of the intervals.
 const LEVEL: f64 = 0.95;
@@ -26,8 +26,9 @@ pub struct TestLook {
     pub chosen: String,
     /// Name of the reference.
     pub reference: String,
-    /// Pictures of the test set.
-    pub pictures: usize,
+    /// Images of the test set.
+    #[serde(alias = "pictures")]
+    pub images: usize,
     /// One entry a network and refit.
     pub networks: Vec<Network>,
     /// The chosen against the reference, one entry a refit; empty where they are the same.
@@ -47,28 +48,28 @@ pub struct Network {
     pub error_interval: (f64, f64),
     /// Expected calibration error, 15 bins of equal width.
     pub calibration_error: f64,
-    /// What it made of each picture.
+    /// What it made of each image.
     pub scores: Scores,
 }
 
-/// Two networks of the same refit on the same pictures.
+/// Two networks of the same refit on the same images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
     /// Number of the refit, from 1.
     pub refit: usize,
-    /// Pictures that only the chosen one gets right.
+    /// Images that only the chosen one gets right.
     pub only_chosen_right: usize,
-    /// Pictures that only the reference gets right.
+    /// Images that only the reference gets right.
     pub only_reference_right: usize,
     /// McNemar's mid-p value of no difference, two-sided.
     pub mid_p: f64,
 }
 
 impl Network {
-    /// Judges a network by its logits, (n, classes), of the pictures at `indices`.
-    pub fn new(rung: &Rung, refit: usize, logits: &[f32], indices: &[usize], pictures: &dyn Pictures) -> Self {
-        let scores = Scores::new(logits, indices, pictures);
-        let labels: Vec<usize> = indices.iter().map(|&index| pictures.label(index) as usize).collect();
+    /// Judges a network by its logits, (n, classes), of the images at `indices`.
+    pub fn new(rung: &Rung, refit: usize, logits: &[f32], indices: &[usize], images: &dyn Images) -> Self {
+        let scores = Scores::new(logits, indices, images);
+        let labels: Vec<usize> = indices.iter().map(|&index| images.label(index) as usize).collect();
         let (low, high) = wilson(scores.wrong, indices.len(), LEVEL);
         Self {
             rung: rung.name.clone(),
@@ -100,7 +101,7 @@ impl TestLook {
             study: study.clone(),
             chosen: chosen.name.clone(),
             reference: reference.name.clone(),
-            pictures: study.test_pictures,
+            images: study.test_images,
             networks,
         }
     }

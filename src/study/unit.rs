@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::reading;
 use super::{Identity, Rung, Settings};
 use crate::data::split::{Split, unit_seed};
-use crate::data::{Pictures, Subset};
+use crate::data::{Images, Subset};
 use crate::nn::checkpoint::Weights;
 use crate::stats;
 use crate::train::run_dir::RunDir;
@@ -57,25 +57,26 @@ pub struct UnitResult {
     pub seed: u64,
     /// Adapter that computed it. Results of several may be put together.
     pub adapter: String,
-    /// Pictures it learned from.
+    /// Images it learned from.
     pub learned_from: usize,
     /// Mean training loss of each epoch.
     pub train_loss: Vec<f64>,
     /// Seconds that it took.
     pub seconds: f64,
-    /// What became of the fold's pictures.
+    /// What became of the fold's images.
     pub scores: Scores,
 }
 
-/// What a network makes of pictures that it has not learned from.
+/// What a network makes of images that it has not learned from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Pictures that it takes for another class.
+    /// Images that it takes for another class.
     pub wrong: usize,
     /// Mean of minus the logarithm of the right class's probability.
     pub log_loss: f64,
-    /// Index of each picture in the whole set.
-    pub pictures: Vec<usize>,
+    /// Index of each image in the whole set.
+    #[serde(alias = "pictures")]
+    pub images: Vec<usize>,
     /// Whether it takes each for what it is.
     pub correct: Vec<bool>,
     /// Log-loss of each.
@@ -83,12 +84,12 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// Scores logits, (n, classes), of the pictures at `indices`.
-    pub fn new(logits: &[f32], indices: &[usize], pictures: &dyn Pictures) -> Self {
+    /// Scores logits, (n, classes), of the images at `indices`.
+    pub fn new(logits: &[f32], indices: &[usize], images: &dyn Images) -> Self {
         let classes = logits.len() / indices.len();
-        let mut scores = Self { pictures: indices.to_vec(), ..Self::default() };
+        let mut scores = Self { images: indices.to_vec(), ..Self::default() };
         for (row, &index) in logits.chunks_exact(classes).zip(indices) {
-            let label = [pictures.label(index) as usize];
+            let label = [images.label(index) as usize];
             scores.correct.push(stats::accuracy(row, &label) == 1.0);
             scores.losses.push(stats::log_loss(row, &label));
         }
@@ -97,38 +98,38 @@ impl Scores {
         scores
     }
 
-    /// Share of wrong pictures in percent.
+    /// Share of wrong images in percent.
     pub fn error(&self) -> f64 {
         100.0 * self.wrong as f64 / self.correct.len() as f64
     }
 }
 
 /// Trains a network from its first weights for all epochs and leaves it with its last. Returns the mean training loss of
-/// each epoch. `progress` is told how many pictures have been learned from so far.
+/// each epoch. `progress` is told how many images have been learned from so far.
 ///
 /// # Errors
-/// When the device failed, the loss is not finite or a picture cannot be read any more.
+/// When the device failed, the loss is not finite or an image cannot be read any more.
 pub fn learn(
     trainer: &mut Trainer<'_>,
     rung: &Rung,
     recipe: Recipe,
     epochs: usize,
-    pictures: &dyn Pictures,
+    images: &dyn Images,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
     trainer.restart(&Weights::initial(&rung.network, recipe.seed), recipe);
     let mut losses = Vec::with_capacity(epochs);
     for epoch in 1..=epochs {
-        let before = (epoch - 1) * pictures.len();
-        let mut show = |now: Progress| progress(before + now.pictures);
-        let (metrics, rejected) = trainer.train(pictures, epoch, &mut show)?;
+        let before = (epoch - 1) * images.len();
+        let mut show = |now: Progress| progress(before + now.images);
+        let (metrics, rejected) = trainer.train(images, epoch, &mut show)?;
         check_all_read(&rejected)?;
         losses.push(metrics.loss());
     }
     Ok(losses)
 }
 
-/// Carries a unit out on the pictures of its own folds. `progress` is told how many pictures the device has got so far.
+/// Carries a unit out on the images of its own folds. `progress` is told how many images the device has got so far.
 ///
 /// # Errors
 /// As [`learn`].
@@ -137,7 +138,7 @@ pub fn run(
     rung: &Rung,
     unit: &Unit,
     (identity, adapter): (&Identity, &str),
-    pictures: &dyn Pictures,
+    images: &dyn Images,
     split: &Split,
     progress: &mut dyn FnMut(usize),
 ) -> Result<UnitResult> {
@@ -146,17 +147,11 @@ pub fn run(
     let (learned, scored) = split.parts(unit.repeat, unit.fold);
     let seed = unit_seed(settings.training.seed, unit.repeat, unit.fold);
     let learned_from = learned.len();
-    let train_loss = learn(
-        trainer,
-        rung,
-        settings.recipe(seed),
-        settings.training.epochs,
-        &Subset::new(pictures, learned),
-        progress,
-    )?;
+    let train_loss =
+        learn(trainer, rung, settings.recipe(seed), settings.training.epochs, &Subset::new(images, learned), progress)?;
     let before = learned_from * settings.training.epochs;
     let logits =
-        trainer.logits(&Subset::new(pictures, scored.clone()), &mut |now: Progress| progress(before + now.pictures))?;
+        trainer.logits(&Subset::new(images, scored.clone()), &mut |now: Progress| progress(before + now.images))?;
     Ok(UnitResult {
         identity: identity.clone(),
         unit: unit.clone(),
@@ -165,7 +160,7 @@ pub fn run(
         learned_from,
         train_loss,
         seconds: started.elapsed().as_secs_f64(),
-        scores: Scores::new(&logits, &scored, pictures),
+        scores: Scores::new(&logits, &scored, images),
     })
 }
 

@@ -13,12 +13,12 @@ pub const FAILURE: &str = "\"Not shown\" means not shown to be sufficient, never
 impl Findings {
     /// The answer in short, with all that it depends on: margin, recipe and sizes.
     pub fn headline(&self) -> String {
-        let Study { dev_pictures, test_pictures, .. } = self.study;
+        let Study { dev_images, test_images, .. } = self.study;
         let Settings { training, .. } = self.settings();
         let [_, height, width] = training.model.input();
         format!(
-            "{}. Trained for {} at {height} x {width} pixels with learning rate {}; {dev_pictures} images cross-validated, \
-             {test_pictures} locked away.",
+            "{}. Trained for {} at {height} x {width} pixels with learning rate {}; {dev_images} images cross-validated, \
+             {test_images} locked away.",
             self.finding(),
             counted(training.epochs, "epoch"),
             training.lr

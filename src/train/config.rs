@@ -17,7 +17,7 @@ pub struct Config {
     /// runs of older versions, and before there is a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The data folder, from the root on, or none for drawn pictures.
+    /// The data folder, from the root on, or none for drawn images.
     pub data: Option<String>,
     /// How its folders are read, where that was said.
     #[serde(flatten)]
@@ -26,14 +26,16 @@ pub struct Config {
     pub val_share: Option<f64>,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// Pictures to train on.
-    pub train_pictures: usize,
-    /// Pictures to validate on.
-    pub val_pictures: usize,
+    /// Images to train on.
+    #[serde(alias = "train_pictures")]
+    pub train_images: usize,
+    /// Images to validate on.
+    #[serde(alias = "val_pictures")]
+    pub val_images: usize,
     /// How many of them each class has; empty in runs of older versions.
     #[serde(default)]
     pub val_of_class: Vec<usize>,
-    /// SHA-256 of the list of the validation photos; none for drawn pictures, and in runs of older versions.
+    /// SHA-256 of the list of the validation photos; none for drawn images, and in runs of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_list: Option<String>,
     /// The network and how it is trained.
@@ -49,9 +51,9 @@ pub struct Training {
     /// The file that listed its layers, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_file: Option<String>,
-    /// Pictures a training step.
+    /// Images a training step.
     pub batch: usize,
-    /// Passes over the training pictures.
+    /// Passes over the training images.
     pub epochs: usize,
     /// Name of the optimiser.
     pub optimizer: OptimizerName,
@@ -61,7 +63,7 @@ pub struct Training {
     pub momentum: Option<f32>,
     /// Weight decay.
     pub weight_decay: f32,
-    /// Whether training pictures are flipped.
+    /// Whether training images are flipped.
     pub augment: bool,
     /// Decides all that is random.
     pub seed: u64,

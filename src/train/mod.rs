@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::data::loader::{Batch, Flips, MOST_LOADERS, shuffled, with_batches};
-use crate::data::{Pictures, Rejected, threads};
+use crate::data::{Images, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::nn::layout::padded;
@@ -44,7 +44,7 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// Decides order, flips and dropout masks.
     pub seed: u64,
-    /// Whether training pictures are flipped left to right at random.
+    /// Whether training images are flipped left to right at random.
     pub augment: bool,
 }
 
@@ -76,15 +76,15 @@ impl Schedule {
 pub struct EpochRecord {
     /// Number of the epoch, from 1.
     pub epoch: usize,
-    /// Mean loss of the training pictures while the weights moved: in training mode, dropout on.
+    /// Mean loss of the training images while the weights moved: in training mode, dropout on.
     pub train_loss: f64,
-    /// Share of training pictures that were right, measured likewise.
+    /// Share of training images that were right, measured likewise.
     pub train_acc: f64,
-    /// Mean loss of the validation pictures after the epoch, in evaluation mode.
+    /// Mean loss of the validation images after the epoch, in evaluation mode.
     pub val_loss: f64,
-    /// Share of validation pictures that are right, measured likewise.
+    /// Share of validation images that are right, measured likewise.
     pub val_acc: f64,
-    /// Training pictures a second, loading included.
+    /// Training images a second, loading included.
     pub images_per_s: f64,
     /// Seconds for the epoch's training, loading included.
     pub train_seconds: f64,
@@ -97,8 +97,8 @@ pub struct EpochRecord {
 /// How far an epoch or an evaluation has come.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Pictures submitted so far.
-    pub pictures: usize,
+    /// Images submitted so far.
+    pub images: usize,
     /// Loss and accuracy so far, now and then.
     pub metrics: Option<Metrics>,
 }
@@ -155,19 +155,19 @@ impl<'a> Trainer<'a> {
         self.steps = 0;
     }
 
-    /// Trains on all pictures once, in a new order. Epochs count from 1. Returns the metrics in training mode, and the pictures that had become
+    /// Trains on all images once, in a new order. Epochs count from 1. Returns the metrics in training mode, and the images that had become
     /// unreadable.
     ///
     /// # Errors
     /// When the device failed or the loss is no longer finite.
     pub fn train(
         &mut self,
-        pictures: &dyn Pictures,
+        images: &dyn Images,
         epoch: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
         let Recipe { optimizer, lr, schedule, seed, augment } = self.recipe;
-        let mut order = shuffled(pictures.len(), seed, epoch as u64);
+        let mut order = shuffled(images.len(), seed, epoch as u64);
         let rest = order.len() % self.model.batch();
         if rest < self.model.network().least_batch() {
             // Batch norm cannot learn from what is left, so it sits this epoch out; the next one has another order.
@@ -184,26 +184,26 @@ impl<'a> Trainer<'a> {
             model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, *steps);
             plan.submit(gpu)
         };
-        let (metrics, rejected) = run(gpu, model, pictures, &order, flips, &mut submit, progress)?;
+        let (metrics, rejected) = run(gpu, model, images, &order, flips, &mut submit, progress)?;
         ensure!(metrics.broken == 0, "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr})");
         Ok((metrics, rejected))
     }
 
-    /// Judges the model on all pictures, in evaluation mode. Returns the pictures that had become unreadable as well.
+    /// Judges the model on all images, in evaluation mode. Returns the images that had become unreadable as well.
     ///
     /// # Errors
     /// When the device failed or the loss is not finite.
     pub fn evaluate(
         &self,
-        pictures: &dyn Pictures,
+        images: &dyn Images,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
-        let order: Vec<usize> = (0..pictures.len()).collect();
+        let order: Vec<usize> = (0..images.len()).collect();
         let mut submit = |batch: &Batch| {
             self.model.set_live(self.gpu, batch.indices.len());
             self.evaluation.submit(self.gpu)
         };
-        let (metrics, rejected) = run(self.gpu, self.model, pictures, &order, None, &mut submit, progress)?;
+        let (metrics, rejected) = run(self.gpu, self.model, images, &order, None, &mut submit, progress)?;
         ensure!(metrics.broken == 0, "the validation loss is not a finite number: lower --lr (now {})", self.recipe.lr);
         Ok((metrics, rejected))
     }
@@ -215,45 +215,45 @@ impl<'a> Trainer<'a> {
     pub fn evaluate_others(
         &self,
         weights: &Weights,
-        pictures: &dyn Pictures,
+        images: &dyn Images,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
         let own = self.weights()?;
         self.model.exchange(self.gpu, weights);
-        let judged = self.evaluate(pictures, progress);
+        let judged = self.evaluate(images, progress);
         self.model.exchange(self.gpu, &own);
         judged
     }
 
-    /// The logits of all pictures in evaluation mode, (pictures, classes), in their order.
+    /// The logits of all images in evaluation mode, (images, classes), in their order.
     ///
     /// # Errors
-    /// When the device failed, a picture cannot be read any more, or a logit is not finite.
-    pub fn logits(&self, pictures: &dyn Pictures, progress: &mut dyn FnMut(Progress)) -> Result<Vec<f32>> {
-        let (predictions, rejected) = self.predict(pictures, progress)?;
+    /// When the device failed, an image cannot be read any more, or a logit is not finite.
+    pub fn logits(&self, images: &dyn Images, progress: &mut dyn FnMut(Progress)) -> Result<Vec<f32>> {
+        let (predictions, rejected) = self.predict(images, progress)?;
         check_all_read(&rejected)?;
         Ok(predictions.into_iter().flat_map(|prediction| prediction.logits).collect())
     }
 
-    /// What the model says of all pictures in evaluation mode, in their order. Returns the pictures that had become unreadable as
+    /// What the model says of all images in evaluation mode, in their order. Returns the images that had become unreadable as
     /// well.
     ///
     /// # Errors
     /// When the device failed, or a logit is not finite.
     pub fn predict(
         &self,
-        pictures: &dyn Pictures,
+        images: &dyn Images,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
         let (gpu, model, classes) = (self.gpu, self.model, self.model.network().classes());
         let mut done = 0;
-        let (predictions, rejected) = predict(pictures, model.batch(), |batch| {
+        let (predictions, rejected) = predict(images, model.batch(), |batch| {
             model.set_batch(gpu, &batch.images, &batch.labels);
             model.set_live(gpu, batch.indices.len());
             self.evaluation.submit(gpu)?;
             let padded_rows: Vec<f32> = pollster::block_on(model.logits().read(gpu))?;
             done += batch.indices.len();
-            progress(Progress { pictures: done, metrics: None });
+            progress(Progress { images: done, metrics: None });
             Ok(padded_rows.chunks_exact(padded(classes)).map(|row| row[..classes].to_vec()).collect())
         })?;
         ensure!(!predictions.is_empty(), NONE_READABLE);
@@ -298,7 +298,7 @@ impl Best {
         val: &Metrics,
         lost: &BTreeSet<String>,
         trainer: &Trainer<'_>,
-        images: &dyn Pictures,
+        images: &dyn Images,
     ) -> Result<bool> {
         if self.lost != *lost {
             let (again, lost_now) = trainer.evaluate_others(&self.checkpoint.weights, images, &mut |_| {})?;
@@ -310,10 +310,10 @@ impl Best {
     }
 }
 
-/// For work whose result would be another one without some of its pictures.
+/// For work whose result would be another one without some of its images.
 ///
 /// # Errors
-/// When a picture could not be read.
+/// When an image could not be read.
 pub fn check_all_read(rejected: &[Rejected]) -> Result<()> {
     if let [Rejected { file, reason }, ..] = rejected {
         bail!("{file} {reason}, though it could be read before: restore it and run this again");
@@ -321,11 +321,11 @@ pub fn check_all_read(rejected: &[Rejected]) -> Result<()> {
     Ok(())
 }
 
-/// Feeds the pictures to the device in batches, `STEPS_AHEAD` of what it has finished.
+/// Feeds the images to the device in batches, `STEPS_AHEAD` of what it has finished.
 fn run(
     gpu: &Gpu,
     model: &Model,
-    pictures: &dyn Pictures,
+    images: &dyn Images,
     order: &[usize],
     flips: Option<Flips>,
     submit: &mut dyn FnMut(&Batch) -> Result<wgpu::SubmissionIndex, crate::gpu::GpuError>,
@@ -335,7 +335,7 @@ fn run(
     let metrics = || pollster::block_on(model.metrics(gpu));
     let mut rejected = Vec::new();
     let mut submitted = 0;
-    with_batches(pictures, order, model.batch(), flips, threads().min(MOST_LOADERS), |batches| {
+    with_batches(images, order, model.batch(), flips, threads().min(MOST_LOADERS), |batches| {
         let mut in_flight = VecDeque::new();
         let mut last_read = Instant::now();
         while let Some(mut batch) = batches.next() {
@@ -351,7 +351,7 @@ fn run(
             submitted += batch.indices.len();
             batches.recycle(batch);
             let due = last_read.elapsed() >= METRICS_EVERY;
-            progress(Progress { pictures: submitted, metrics: if due { Some(metrics()?) } else { None } });
+            progress(Progress { images: submitted, metrics: if due { Some(metrics()?) } else { None } });
             if due {
                 last_read = Instant::now();
             }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::data::loader::{Batch, MOST_LOADERS, with_batches};
-use crate::data::{Pictures, Rejected, threads};
+use crate::data::{Images, Rejected, threads};
 use crate::stats;
 use crate::train::run_dir::RunDir;
 
@@ -39,19 +39,19 @@ impl Prediction {
 /// # Errors
 /// What `logits` reports.
 pub fn predict(
-    pictures: &dyn Pictures,
+    images: &dyn Images,
     batch: usize,
     mut logits: impl FnMut(&Batch) -> Result<Vec<Vec<f32>>>,
 ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
-    let order: Vec<usize> = (0..pictures.len()).collect();
+    let order: Vec<usize> = (0..images.len()).collect();
     let (mut predictions, mut rejected) = (Vec::with_capacity(order.len()), Vec::new());
-    with_batches(pictures, &order, batch, None, threads().min(MOST_LOADERS), |batches| -> Result<()> {
+    with_batches(images, &order, batch, None, threads().min(MOST_LOADERS), |batches| -> Result<()> {
         while let Some(mut batch) = batches.next() {
             rejected.append(&mut batch.rejected);
             if !batch.indices.is_empty() {
                 let said = batch.indices.iter().zip(logits(&batch)?);
                 let prediction =
-                    |(&index, logits): (&usize, _)| Prediction { index, truth: pictures.label(index) as usize, logits };
+                    |(&index, logits): (&usize, _)| Prediction { index, truth: images.label(index) as usize, logits };
                 predictions.extend(said.map(prediction));
             }
             batches.recycle(batch);
@@ -71,12 +71,12 @@ pub fn confusion(predictions: &[Prediction], classes: usize) -> Vec<Vec<usize>> 
 }
 
 /// Writes [`PREDICTIONS`]: a row an image with its name, its class, the predicted class, a probability for each class, and the
-/// loss. `pictures` is the set that was predicted.
+/// loss. `images` is the set that was predicted.
 ///
 /// # Errors
 /// When the table cannot be written.
-pub fn write(run: &RunDir, predictions: &[Prediction], pictures: &dyn Pictures, classes: &[String]) -> Result<()> {
-    run.write_table(PREDICTIONS, |table| fill(table, predictions, |index| pictures.name(index), classes))
+pub fn write(run: &RunDir, predictions: &[Prediction], images: &dyn Images, classes: &[String]) -> Result<()> {
+    run.write_table(PREDICTIONS, |table| fill(table, predictions, |index| images.name(index), classes))
 }
 
 fn fill(
@@ -141,7 +141,7 @@ mod tests {
     /// Drawn images, of which every third has vanished.
     struct Vanishing(DrawnPets);
 
-    impl Pictures for Vanishing {
+    impl Images for Vanishing {
         fn len(&self) -> usize {
             self.0.len()
         }

@@ -7,7 +7,7 @@ use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use crate::data::pets;
 use crate::nn::{Architecture, Network};
-use crate::reading::{MOST_PICTURES, equal, within};
+use crate::reading::{MOST_IMAGES, equal, within};
 use crate::terminal::is_obeyed;
 use crate::train::{Config, Folders, OptimizerName, Training};
 
@@ -34,7 +34,7 @@ fn check(good: bool, field: &'static str, value: impl Display, expected: &'stati
     if good { Ok(()) } else { Err(OutOfRange { field, value: value.to_string(), expected }) }
 }
 
-/// Checks a count of pictures a step.
+/// Checks a count of images a step.
 ///
 /// # Errors
 /// When it is out of its range.
@@ -79,11 +79,11 @@ pub(crate) fn check_training(training: &Training) -> Result<Network> {
     Ok(network)
 }
 
-/// Checks a network for square colour pictures.
+/// Checks a network for square colour images.
 fn check_network(architecture: &Architecture) -> Result<Network> {
     let [channels, height, width] = architecture.input();
     let fits = channels == 3 && height == width;
-    ensure!(fits, "input is {channels}, {height}, {width}: expected 3 and twice the side of the pictures");
+    ensure!(fits, "input is {channels}, {height}, {width}: expected 3 and twice the side of the images");
     Ok(architecture.build()?)
 }
 
@@ -107,37 +107,27 @@ pub(crate) fn check_folder(field: &str, folder: Option<&str>, classes: &[String]
             Ok(())
         }
         None => equal("classes", classes.join(", "), pets::CLASSES.join(", "))
-            .with_context(|| format!("{field} is null, as for drawn pictures")),
+            .with_context(|| format!("{field} is null, as for drawn images")),
     }
 }
 
 /// Checks `config.json`.
 pub(super) fn check_config(config: &Config) -> Result<Network> {
-    let Config {
-        id,
-        data,
-        folders,
-        val_share,
-        classes,
-        train_pictures,
-        val_pictures,
-        val_of_class,
-        val_list,
-        training,
-    } = config;
+    let Config { id, data, folders, val_share, classes, train_images, val_images, val_of_class, val_list, training } =
+        config;
     let network = check_training(training)?;
     check_classes(classes, network.classes())?;
     check_folders(folders, data.is_some())?;
     val_share.map_or(Ok(()), check_val_share)?;
-    within("train_pictures", *train_pictures, 1..=MOST_PICTURES)?;
-    within("val_pictures", *val_pictures, 1..=MOST_PICTURES)?;
+    within("train_images", *train_images, 1..=MOST_IMAGES)?;
+    within("val_images", *val_images, 1..=MOST_IMAGES)?;
     check_folder("data", data.as_deref(), classes)?;
     ensure!(data.is_some() || val_share.is_none(), "val_share: expected only with data");
     // Runs of older versions do not say how many validation images each class had.
     if !val_of_class.is_empty() {
         equal("the number of val_of_class", val_of_class.len(), classes.len())?;
         let images = val_of_class.iter().fold(0usize, |sum, &images| sum.saturating_add(images));
-        equal("the sum of val_of_class", images, *val_pictures).context("by val_pictures")?;
+        equal("the sum of val_of_class", images, *val_images).context("by val_images")?;
     }
     // Nor do they have a name, or say what photos they were judged by.
     id.as_deref().map_or(Ok(()), |id| hexadecimal("id", id, 32))?;

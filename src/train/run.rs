@@ -85,7 +85,7 @@ impl Run {
         &self.network
     }
 
-    /// The side of the pictures that its network takes.
+    /// The side of the images that its network takes.
     pub fn size(&self) -> u32 {
         self.network.input()[1] as u32
     }
@@ -179,12 +179,12 @@ impl Run {
     /// Checks that the accuracy is a share of the validation images that could be read. Drawn ones all can, and of photos runs of
     /// older versions do not say how many could.
     fn check_judged(&self, record: &EpochRecord) -> Result<()> {
-        let Config { id, data, val_pictures, .. } = &self.config;
+        let Config { id, data, val_images, .. } = &self.config;
         let known = record.val_images.is_some();
         ensure!(known == id.is_some(), "val_images: expected where {CONFIG} has an id, and nowhere else");
-        let images = record.val_images.unwrap_or(*val_pictures);
-        let least = if data.is_some() { 1 } else { *val_pictures };
-        within("val_images", images, least..=*val_pictures).with_context(|| format!("by val_pictures of {CONFIG}"))?;
+        let images = record.val_images.unwrap_or(*val_images);
+        let least = if data.is_some() { 1 } else { *val_images };
+        within("val_images", images, least..=*val_images).with_context(|| format!("by val_images of {CONFIG}"))?;
         let right = record.val_acc * images as f64;
         let counted = (right - right.round()).abs() < 1e-6;
         let lost = data.is_some() && !known;
@@ -226,7 +226,7 @@ impl Run {
         Ok(environment)
     }
 
-    /// The files that could not be used; none for drawn pictures.
+    /// The files that could not be used; none for drawn images.
     ///
     /// # Errors
     /// When the list is missing or broken.
@@ -242,7 +242,7 @@ impl Run {
     }
 
     /// The validation photos: the path of each below the data folder, with the file's SHA-256 where the list has it, as those of
-    /// older versions have not. None for drawn pictures.
+    /// older versions have not. None for drawn images.
     ///
     /// # Errors
     /// When the list is missing or broken, or has another length than the run says.
@@ -253,11 +253,11 @@ impl Run {
         let path = self.file(VALIDATION);
         let unknown = "it is not known which photos the run was judged by; train it anew";
         let photos: Vec<ValidationPhoto> = table(&path, &["file"]).context(unknown)?;
-        let expected = self.config.val_pictures;
+        let expected = self.config.val_images;
         let check = || -> Result<BTreeMap<String, Option<String>>> {
             ensure!(
                 photos.len() == expected,
-                "file: it names {} photos, but {CONFIG} says {expected} (val_pictures)",
+                "file: it names {} photos, but {CONFIG} says {expected} (val_images)",
                 photos.len()
             );
             for sha256 in photos.iter().filter_map(|photo| photo.sha256.as_ref()) {
@@ -322,10 +322,10 @@ mod tests {
 
     const ID: &str = "0123456789abcdef0123456789ABCDEF";
 
-    /// The folder of a run of two epochs on photos, or on drawn pictures, as far as it is needed here: of an older version, which
+    /// The folder of a run of two epochs on photos, or on drawn images, as far as it is needed here: of an older version, which
     /// gave it no id.
     fn run(photos: bool) -> (TempDir, RunDir) {
-        let data: &[&str] = if photos { &["--data", "photos"] } else { &["--val-pictures", "8"] };
+        let data: &[&str] = if photos { &["--data", "photos"] } else { &["--val-images", "8"] };
         let options = ["convscope", "train", "--size", "24", "--channels", "4,4", "--epochs", "2", "--seed", "3"];
         let Command::Train(arguments) = Cli::try_parse_from(options.iter().chain(data)).unwrap().command else {
             unreachable!("the command is train")

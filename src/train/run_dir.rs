@@ -1,4 +1,4 @@
-//! A run on disk: settings, metrics, weights and pictures, in a folder of its own.
+//! A run on disk: settings, metrics, weights and images, in a folder of its own.
 
 use std::collections::hash_map::RandomState;
 use std::fs;
@@ -154,9 +154,9 @@ impl RunDir {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write_picture(&self, name: &str, picture: &RgbImage) -> Result<()> {
+    pub fn write_image(&self, name: &str, image: &RgbImage) -> Result<()> {
         let mut bytes = Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, ImageFormat::Png)?;
+        image.write_to(&mut bytes, ImageFormat::Png)?;
         self.write(name, bytes.get_ref())
     }
 

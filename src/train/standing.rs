@@ -8,7 +8,7 @@ use std::fmt;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Pictures;
+use crate::data::Images;
 use crate::stats::wilson;
 use crate::train::EpochRecord;
 use crate::train::Run;
@@ -55,14 +55,14 @@ impl Standing {
     /// could not be read in that epoch is not on record, so nothing is said then of the commonest.
     pub fn recorded(config: &Config, metrics: &[EpochRecord], epoch: usize, which: Which) -> Option<Self> {
         let record = metrics.iter().find(|record| record.epoch == epoch)?;
-        let images = record.val_images.unwrap_or(config.val_pictures);
-        let all = images == config.val_pictures;
+        let images = record.val_images.unwrap_or(config.val_images);
+        let all = images == config.val_images;
         let commonest = config.val_of_class.iter().copied().max().filter(|_| all);
         let epochs = match which {
             Which::Best => metrics.len(),
             Which::Last => 1,
         };
-        let whole = config.val_of_class.is_empty() || config.val_of_class.iter().sum::<usize>() == config.val_pictures;
+        let whole = config.val_of_class.is_empty() || config.val_of_class.iter().sum::<usize>() == config.val_images;
         let right = record.val_acc * images as f64;
         // Runs of older versions do not say how many images were read; a share that is no count of all tells that some were not.
         let counted = (right - right.round()).abs() < 1e-6;
@@ -74,7 +74,7 @@ impl Standing {
     ///
     /// # Errors
     /// When the run's metrics cannot be used, naming the file.
-    pub fn of_run(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Pictures>) -> Result<Option<Self>> {
+    pub fn of_run(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Images>) -> Result<Option<Self>> {
         let config = counted(run.config(), validation);
         Ok(Self::recorded(&config, &run.metrics()?, epoch, which))
     }
@@ -149,11 +149,11 @@ pub fn caution(standing: Option<&Standing>) -> Option<String> {
 
 /// The settings of a run with the number of validation images of each class. Runs of older versions do not say it; it is counted
 /// where all these images are at hand.
-pub fn counted(config: &Config, validation: Option<&dyn Pictures>) -> Config {
+pub fn counted(config: &Config, validation: Option<&dyn Images>) -> Config {
     let mut config = config.clone();
     if let Some(images) = validation
         && config.val_of_class.is_empty()
-        && images.len() == config.val_pictures
+        && images.len() == config.val_images
     {
         config.val_of_class = of_class(images, config.classes.len());
     }
@@ -161,7 +161,7 @@ pub fn counted(config: &Config, validation: Option<&dyn Pictures>) -> Config {
 }
 
 /// How many images each class has.
-pub fn of_class(images: &dyn Pictures, classes: usize) -> Vec<usize> {
+pub fn of_class(images: &dyn Images, classes: usize) -> Vec<usize> {
     let mut counts = vec![0; classes];
     for index in 0..images.len() {
         counts[images.label(index) as usize] += 1;
@@ -275,9 +275,9 @@ mod tests {
         }
     }
 
-    fn config(val_pictures: usize, val_of_class: &[usize]) -> Config {
+    fn config(val_images: usize, val_of_class: &[usize]) -> Config {
         let training = serde_json::json!({
-            "data": null, "val_share": null, "classes": ["cat", "dog"], "train_pictures": 80, "val_pictures": val_pictures,
+            "data": null, "val_share": null, "classes": ["cat", "dog"], "train_images": 80, "val_images": val_images,
             "model": crate::nn::Strided::dogs_vs_cats(64, 2), "batch": 8, "epochs": 2, "optimizer": "adam", "lr": 0.1,
             "momentum": null, "weight_decay": 0.0, "augment": true, "seed": 0
         });

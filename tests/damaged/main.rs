@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use common::trial;
-use convscope::commands::pictures;
+use convscope::commands::images;
 use convscope::report::{DepthStudy, Report};
 use convscope::study::{Study, findings};
 use convscope::train::Run;
@@ -97,7 +97,7 @@ fn made() -> &'static Path {
         let runs = [("a", "a", "4,4", 2, 0), ("b", "b", "4,6", 3, 1), ("c", "a", "4,4", 2, 2)];
         for (name, photos, channels, epochs, seed) in runs {
             let class = if photos == "a" { "blue" } else { "cat" };
-            fs::write(root.join(format!("photos/{photos}/{class}/broken.jpg")), b"no picture").unwrap();
+            fs::write(root.join(format!("photos/{photos}/{class}/broken.jpg")), b"no image").unwrap();
             let recipe = format!(
                 "--data photos/{photos} --kernels plain --size 24 --batch 8 --channels {channels} --seed {seed} --no-report"
             );
@@ -150,7 +150,7 @@ fn read_run(folder: &Path) -> Result<Answer> {
     for which in [Which::Best, Which::Last] {
         run.checkpoint(which)?;
     }
-    pictures::validation_of(&run, None, 16)?;
+    images::validation_of(&run, None, 16)?;
     run.learned()?;
     let report = Report::read(&run, None, run.explained(5))?;
     Ok(Answer { told: report.damaged.join("\n"), page: report.page() })
@@ -270,7 +270,7 @@ fn a_report_of_a_damaged_run_names_what_helps() {
     for name in ["best.safetensors", "validation.csv"] {
         let (printed, page) = report(&cut(name));
         let goes_without = format!("{name}: cannot be used");
-        assert!(printed.contains("note: the page goes without pictures: ") && printed.contains(ANEW), "{printed}");
+        assert!(printed.contains("note: the page goes without images: ") && printed.contains(ANEW), "{printed}");
         assert!(printed.contains(&goes_without) && page.contains(&goes_without) && page.contains(ANEW), "{printed}");
         assert!(!page.contains("--data DIR"), "no folder of photos helps where {name} is damaged");
     }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use clap::Parser;
 use convscope::cli::{Cli, Command};
-use convscope::data::Pictures;
+use convscope::data::Images;
 use convscope::data::drawn::DrawnPets;
 use convscope::data::split::{Distinct, Split};
 use convscope::gpu::Kernels;
@@ -22,7 +22,7 @@ use crate::common::trial;
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        trial("a_unit_reads_no_picture_of_the_test_set", a_unit_reads_no_picture_of_the_test_set),
+        trial("a_unit_reads_no_image_of_the_test_set", a_unit_reads_no_image_of_the_test_set),
         trial("a_unit_learns_nothing_from_the_fold_it_scores", a_unit_learns_nothing_from_the_fold_it_scores),
     ]
 }
@@ -51,7 +51,7 @@ impl Watched {
     }
 }
 
-impl Pictures for Watched {
+impl Images for Watched {
     fn len(&self) -> usize {
         self.pets.len()
     }
@@ -85,10 +85,10 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn run(&mut self, pictures: &Watched) -> UnitResult {
+    fn run(&mut self, images: &Watched) -> UnitResult {
         let unit = Unit { rung: self.rung.name.clone(), repeat: UNIT.0, fold: UNIT.1 };
         let made_by = (self.identity, "");
-        unit::run(&mut self.trainer, self.rung, &unit, made_by, pictures, self.split, &mut |_| {}).unwrap()
+        unit::run(&mut self.trainer, self.rung, &unit, made_by, images, self.split, &mut |_| {}).unwrap()
     }
 }
 
@@ -108,39 +108,39 @@ fn with_runner(split: &Split, test: impl FnOnce(&mut Runner<'_>)) {
     test(&mut Runner { rung: &rung, identity: &identity, trainer, split });
 }
 
-fn a_unit_reads_no_picture_of_the_test_set() {
-    let pictures = Watched::new();
-    let split = pictures.split();
+fn a_unit_reads_no_image_of_the_test_set() {
+    let images = Watched::new();
+    let split = images.split();
     with_runner(&split, |runner| {
-        let result = runner.run(&pictures);
-        let read: Vec<usize> = pictures.read.lock().unwrap().iter().copied().collect();
+        let result = runner.run(&images);
+        let read: Vec<usize> = images.read.lock().unwrap().iter().copied().collect();
         assert_eq!(read, split.dev, "all but the test set, and nothing else");
-        assert_eq!(result.scores.pictures, split.parts(UNIT.0, UNIT.1).1);
-        assert_eq!(result.learned_from + result.scores.pictures.len(), split.dev.len());
+        assert_eq!(result.scores.images, split.parts(UNIT.0, UNIT.1).1);
+        assert_eq!(result.learned_from + result.scores.images.len(), split.dev.len());
     });
 }
 
 /// Other labels and other pixels in the scored fold leave the training as it was, to the last bit.
 fn a_unit_learns_nothing_from_the_fold_it_scores() {
-    let mut pictures = Watched::new();
-    let split = pictures.split();
+    let mut images = Watched::new();
+    let split = images.split();
     let (learned, scored) = split.parts(UNIT.0, UNIT.1);
     with_runner(&split, |runner| {
-        let honest = runner.run(&pictures);
-        let again = runner.run(&pictures);
+        let honest = runner.run(&images);
+        let again = runner.run(&images);
         assert_eq!((&again.train_loss, &again.scores), (&honest.train_loss, &honest.scores), "a network starts anew");
 
-        pictures.mislabelled = scored.clone();
-        let mislabelled = runner.run(&pictures);
+        images.mislabelled = scored.clone();
+        let mislabelled = runner.run(&images);
         let inverted: Vec<bool> = honest.scores.correct.iter().map(|correct| !correct).collect();
         assert_eq!(mislabelled.scores.correct, inverted, "the same predictions meet the other labels");
         assert_eq!(mislabelled.train_loss, honest.train_loss);
 
-        pictures.mislabelled.clear();
-        pictures.blackened = scored;
-        assert_eq!(runner.run(&pictures).train_loss, honest.train_loss);
-        // The same change to one picture that is learned from does show.
-        pictures.blackened = learned[..1].to_vec();
-        assert_ne!(runner.run(&pictures).train_loss, honest.train_loss);
+        images.mislabelled.clear();
+        images.blackened = scored;
+        assert_eq!(runner.run(&images).train_loss, honest.train_loss);
+        // The same change to one image that is learned from does show.
+        images.blackened = learned[..1].to_vec();
+        assert_ne!(runner.run(&images).train_loss, honest.train_loss);
     });
 }

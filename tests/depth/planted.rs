@@ -1,6 +1,6 @@
-//! A planted truth: pictures whose classes no receptive field under 10 pixels can tell apart, and one of 15 can.
+//! A planted truth: images whose classes no receptive field under 10 pixels can tell apart, and one of 15 can.
 //!
-//! Each picture shows pairs of bright dots, 8 pixels apart: side by side in one class, one above the other in the other. A
+//! Each image shows pairs of bright dots, 8 pixels apart: side by side in one class, one above the other in the other. A
 //! window of 7 x 7 pixels, all that two blocks see, never holds more than one dot. Nor does the grid of such windows give the
 //! class away, though it lies 4 pixels apart: both dots of a pair stand in the same place relative to it, that place has the
 //! same distribution in both classes, and no dot is near the border. So one block and two are left with guessing, however
@@ -29,12 +29,12 @@ pub fn tests() -> Vec<Trial> {
 const SIZE: usize = 48;
 /// Distance of a pair's dots, and of the places where pairs may stand.
 const APART: usize = 8;
-/// Places in a row or column, from 1; the picture's margin is beyond them.
+/// Places in a row or column, from 1; the image's margin is beyond them.
 const PLACES: usize = 4;
 const PAIRS: usize = 2;
-const PICTURES_A_CLASS: u64 = 250;
+const IMAGES_A_CLASS: u64 = 250;
 
-/// The study of the planted pictures.
+/// The study of the planted images.
 const STUDY: &str = "depth --data dots --size 48 --channels 8,16,32,32 --depths 1..4 --folds 4 --repeats 1 --margin 5 \
                      --epochs 15 --batch 32 --lr 0.003 --dropout 0 --out study";
 
@@ -58,20 +58,20 @@ fn draw(seed: u64, index: u64, upright: bool) -> RgbImage {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(2 * index + u64::from(upright));
     let ground: u8 = rng.random_range(40..80);
-    let mut picture = RgbImage::from_fn(SIZE as u32, SIZE as u32, |_, _| Rgb([ground + rng.random_range(0..8); 3]));
+    let mut image = RgbImage::from_fn(SIZE as u32, SIZE as u32, |_, _| Rgb([ground + rng.random_range(0..8); 3]));
     for [x, y] in dots(&mut rng, upright) {
         let brightness = rng.random_range(170..=250);
         for [right, down] in [[0, 0], [1, 0], [0, 1], [1, 1]] {
-            picture.put_pixel((x + right) as u32, (y + down) as u32, Rgb([brightness; 3]));
+            image.put_pixel((x + right) as u32, (y + down) as u32, Rgb([brightness; 3]));
         }
     }
-    picture
+    image
 }
 
-fn make_pictures(root: &Path, seed: u64) {
+fn make_images(root: &Path, seed: u64) {
     for (class, upright) in [("beside", false), ("above", true)] {
         fs::create_dir_all(root.join(class)).unwrap();
-        for index in 0..PICTURES_A_CLASS {
+        for index in 0..IMAGES_A_CLASS {
             draw(seed, index, upright).save(root.join(class).join(format!("{index:04}.png"))).unwrap();
         }
     }
@@ -108,7 +108,7 @@ fn planted_depth_is_found() {
     let mut found = Vec::new();
     for seed in 0..seeds {
         let folder = tempfile::tempdir().unwrap();
-        make_pictures(&folder.path().join("dots"), seed);
+        make_images(&folder.path().join("dots"), seed);
         let options = format!("{STUDY} --seed {seed}");
         succeed(folder.path(), &options);
         let study = json(&folder.path().join("study/depth.json"));

@@ -18,14 +18,14 @@ use crate::common::trial;
 pub fn tests() -> Vec<Trial> {
     vec![
         trial("a_study_leaves_its_answer", a_study_leaves_its_answer),
-        trial("all_depths_meet_the_same_pictures", all_depths_meet_the_same_pictures),
+        trial("all_depths_meet_the_same_images", all_depths_meet_the_same_images),
         trial("a_killed_study_goes_on_to_the_same_bytes", a_killed_study_goes_on_to_the_same_bytes),
         trial("shares_make_the_same_answer", shares_make_the_same_answer),
         trial("the_test_set_is_looked_at_once", the_test_set_is_looked_at_once),
         trial("other_settings_are_refused", other_settings_are_refused),
         trial("a_dry_run_writes_nothing", a_dry_run_writes_nothing),
         trial("a_middle_block_can_be_dropped", a_middle_block_can_be_dropped),
-        trial("too_few_pictures_are_refused", too_few_pictures_are_refused),
+        trial("too_few_images_are_refused", too_few_images_are_refused),
     ]
 }
 
@@ -108,7 +108,7 @@ fn a_study_leaves_its_answer() {
     let study = json(&folder.join("whole/study.json"));
     // 19 of each class are left of 43 files, 3 of each locked away.
     assert_eq!((&study["duplicates"], &study["contradictory"]), (&1.into(), &3.into()), "{study}");
-    assert_eq!((&study["dev_pictures"], &study["test_pictures"]), (&33.into(), &6.into()), "{study}");
+    assert_eq!((&study["dev_images"], &study["test_images"]), (&33.into(), &6.into()), "{study}");
 
     let page = fs::read_to_string(folder.join("whole/report.html")).unwrap();
     assert!(page.contains("How many layers are enough?") && page.contains("--depths 1,2 --folds 2"));
@@ -126,11 +126,11 @@ fn indices(list: &Value) -> BTreeSet<u64> {
     list.as_array().unwrap().iter().map(|index| index.as_u64().unwrap()).collect()
 }
 
-fn all_depths_meet_the_same_pictures() {
+fn all_depths_meet_the_same_images() {
     let units = studied().join("whole/units");
     let unit = |rung: &str, repeat: usize, fold: usize| json(&units.join(format!("{rung}-r{repeat}-f{fold}.json")));
-    let scored = |unit: &Value| indices(&unit["scores"]["pictures"]);
-    let test = indices(&json(&studied().join("whole/test.json"))["networks"][0]["scores"]["pictures"]);
+    let scored = |unit: &Value| indices(&unit["scores"]["images"]);
+    let test = indices(&json(&studied().join("whole/test.json"))["networks"][0]["scores"]["images"]);
     assert_eq!(test.len(), 6);
     let mut folds = BTreeSet::new();
     let mut seeds = BTreeSet::new();
@@ -140,7 +140,7 @@ fn all_depths_meet_the_same_pictures() {
             let [one, two] = ["d1", "d2"].map(|rung| unit(rung, repeat, fold));
             assert_eq!(scored(&one), scored(&two), "repeat {repeat}, fold {fold}");
             assert_eq!(one["seed"], two["seed"]);
-            assert!(scored(&one).is_disjoint(&test), "a unit scored pictures of the test set");
+            assert!(scored(&one).is_disjoint(&test), "a unit scored images of the test set");
             dev.extend(scored(&one));
             folds.insert(scored(&one));
             seeds.insert(one["seed"].as_u64().unwrap());
@@ -264,10 +264,10 @@ fn a_middle_block_can_be_dropped() {
     assert!(found["one_standard_error"].is_null());
 }
 
-fn too_few_pictures_are_refused() {
+fn too_few_images_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let error = fail(folder.path(), "depth --pictures 9 --size 24 --channels 4,6 --out few");
-    assert!(error.contains("'cat' has 5 distinct pictures") && error.contains("--folds"), "{error}");
+    let error = fail(folder.path(), "depth --images 9 --size 24 --channels 4,6 --out few");
+    assert!(error.contains("'cat' has 5 distinct images") && error.contains("--folds"), "{error}");
     assert!(!folder.path().join("few").exists());
 }
 
@@ -291,9 +291,9 @@ fn bad_options_of_depth_name_themselves() {
         ("--unit 0/2", "expected K/N"),
         ("--unit 1/2 --collect --out study", "--collect"),
         ("--collect", "--out"),
-        ("--pictures 1", "--pictures 1"),
-        ("--val-pictures 10", "--folds"),
-        ("--data photos --pictures 10", "--pictures"),
+        ("--images 1", "--images 1"),
+        ("--val-images 10", "--folds"),
+        ("--data photos --images 10", "--images"),
     ] {
         let error = fail(folder.path(), &format!("depth {options}"));
         assert!(error.contains(message), "{options}: {error}");

@@ -17,7 +17,7 @@ so on.
 
 Definitions
 -----------
-Picture n is asked for the gap between two fixed classes, target[n] = n mod classes and against[n] = (n + 1) mod
+Image n is asked for the gap between two fixed classes, target[n] = n mod classes and against[n] = (n + 1) mod
 classes:
 
     gap[n] = logit[n, target[n]] - logit[n, against[n]]
@@ -29,7 +29,7 @@ g = dgap / dA. relu(v) is max(v, 0).
     "gradient_map"            (N, H, W)      largest |gradient| over the colours
     "gradient_x_input"        (N, H, W)      sum over the colours of x * gradient
     "integrated_gradients"    (N, H, W)      sum over the colours of x * the mean, over k = 0 .. 31, of the gradient
-                                             at x * (k + 0.5) / 32; only the first "path_pictures" pictures
+                                             at x * (k + 0.5) / 32; only the first "path_images" images
     "guided_backprop"         (N, C, H, W)   the gradient with dx = dy * (x > 0) * (dy > 0) as the ReLU's backward
     "deconvnet"               (N, C, H, W)   the gradient with dx = dy * (dy > 0) as the ReLU's backward
     "grad_cam b"              (N, h, w)      relu(sum over c of A_c * the mean of g_c over the positions)
@@ -41,22 +41,22 @@ g = dgap / dA. relu(v) is max(v, 0).
     "channel_ablation b"      (N, C)         gap - the gap when A_c is replaced by m_c at all positions, with
                                              m_c = 0.5 * (1 + f(c, 900 + b)) in float32 (the sum rounds, the product
                                              is exact); only for the blocks in "ablated_blocks"
-    "occlusion"               (N, H, W)      see below; only the first "occluded_pictures" pictures
+    "occlusion"               (N, H, W)      see below; only the first "occluded_images" images
 
 v spreads the two linear layers, W1, b1 and W2, b2, over the positions of the last block. With
 u[n] = (W2 W1)[target[n]] - (W2 W1)[against[n]], one number per feature, v[n, c, y, x] is u[n, c] / (h w) if the
 model pools and the element of u[n] at (c, y, x) if it flattens. With bias[n] = (W2 b1 + b2)[target[n]] -
-(W2 b1 + b2)[against[n]], the evidence of a picture sums to gap - bias, and so does its share. The script checks this,
+(W2 b1 + b2)[against[n]], the evidence of an image sums to gap - bias, and so does its share. The script checks this,
 and that evidence is "hirescam" of the last block, share is its "contribution" and, if the model pools, Grad-CAM
 before its ReLU is evidence too: g_c is then u_c / (h w) at every position and so is its mean.
 
 Occlusion sets all colours of a square of "patch" pixels to 0. Squares lie at every patch / 2 pixels, from before the
 first row and column to behind the last, so that four cover every pixel: along a side of s pixels, with e the pixels
 that s is short of a multiple of patch / 2, the first starts at -(patch / 2 + floor(e / 2)). What reaches beyond the
-picture is cut off. The value of a square is gap - the gap of the occluded picture, the value of a pixel is the mean
+image is cut off. The value of a square is gap - the gap of the occluded image, the value of a pixel is the mean
 over the squares that cover it.
 
-The integrated gradients of "exact" stop at one picture because the paths of all six pass ReLU inputs of less than
+The integrated gradients of "exact" stop at one image because the paths of all six pass ReLU inputs of less than
 1e-7, which float32 may take for the other sign, and one such ReLU changes the map by up to 0.05 % of its largest
 element. "path_relu_margin" below tells how close the remaining path comes.
 
@@ -68,11 +68,11 @@ The files
 ---------
     "torch"               version of PyTorch that made the file
     "model"               as in make_golden.py, without the labels
-    "settings"            path_steps (32), ablated_blocks, patch, occluded_pictures, path_pictures
+    "settings"            path_steps (32), ablated_blocks, patch, occluded_images, path_images
     "running_stats"       state dict name -> TENSOR of running_mean and running_var, with "salt"
-    "target", "against"   one class per picture
-    "gap", "bias"         one number per picture
-    "completeness_gap"    one number per path picture: its gap - the gap of the zero picture - the sum of its
+    "target", "against"   one class per image
+    "gap", "bias"         one number per image
+    "completeness_gap"    one number per path image: its gap - the gap of the zero image - the sum of its
                           integrated gradients
     "tensors"             name, as in the table above -> TENSOR
     "relu_margin"         index of each ReLU -> the smallest |input| of that ReLU over the batch. The gradient jumps
@@ -107,9 +107,9 @@ ABLATION_SALT = 900
 PATH_STEPS = 32
 
 SETTINGS = {
-    "odd": {"ablated_blocks": [1, 2], "patch": 8, "occluded_pictures": 5, "path_pictures": 5},
-    "flat": {"ablated_blocks": [1], "patch": 8, "occluded_pictures": 3, "path_pictures": 3},
-    "exact": {"ablated_blocks": [1, 5], "patch": 16, "occluded_pictures": 2, "path_pictures": 1},
+    "odd": {"ablated_blocks": [1, 2], "patch": 8, "occluded_images": 5, "path_images": 5},
+    "flat": {"ablated_blocks": [1], "patch": 8, "occluded_images": 3, "path_images": 3},
+    "exact": {"ablated_blocks": [1, 5], "patch": 16, "occluded_images": 2, "path_images": 1},
 }
 
 LISTS = ["gap", "bias", "completeness_gap"]
@@ -150,7 +150,7 @@ def relu_indices(model):
 
 
 def class_difference(per_class):
-    """Entry of the target class minus entry of the class against, for each picture; the classes are axis 1."""
+    """Entry of the target class minus entry of the class against, for each image; the classes are axis 1."""
     count, classes = per_class.shape[:2]
     n = torch.arange(count)
     return per_class[n, n % classes] - per_class[n, (n + 1) % classes]
@@ -247,7 +247,7 @@ def ledger(model, size, activation):
 
 
 def channel_ablation(model, number, activation):
-    """Loss of gap when a channel of a block is constant, for each picture and channel."""
+    """Loss of gap when a channel of a block is constant, for each image and channel."""
     rest = model[relu_indices(model)[number - 1] + 1 :]
     gap = class_difference(rest(activation))
     channels = activation.shape[1]
@@ -304,7 +304,7 @@ def run_all(size, settings, dtype):
     images, _ = make_batch(size, dtype)
     blocks = block_tensors(model, images)
     results = {"gap": class_difference(model(images))} | gradient_maps(model, images)
-    path_maps, path_margins = integrated_gradients(model, images[: settings["path_pictures"]])
+    path_maps, path_margins = integrated_gradients(model, images[: settings["path_images"]])
     results |= path_maps
     for name, rule in RELU_RULES.items():
         results[name] = rule_gradient(model, images, rule)
@@ -313,7 +313,7 @@ def run_all(size, settings, dtype):
     results |= ledger(model, size, blocks[-1][0])
     for number in settings["ablated_blocks"]:
         results[f"channel_ablation {number}"] = channel_ablation(model, number, blocks[number - 1][0])
-    results["occlusion"] = occlusion(model, images[: settings["occluded_pictures"]], settings["patch"])
+    results["occlusion"] = occlusion(model, images[: settings["occluded_images"]], settings["patch"])
     if dtype == torch.float64:
         check(size, results, blocks[-1])
     return results, path_margins

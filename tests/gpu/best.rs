@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use convscope::data::Pictures;
+use convscope::data::Images;
 use convscope::gpu::Kernels;
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::{Architecture, Network, Strided};
@@ -26,13 +26,13 @@ pub fn tests() -> Vec<Trial> {
 const SIDE: usize = 20;
 
 /// Images of noise, the first `cats` of class 0 and the rest of class 1, some of which have gone.
-struct Images {
+struct Vanishing {
     cats: usize,
     count: usize,
     gone: Mutex<BTreeSet<usize>>,
 }
 
-impl Images {
+impl Vanishing {
     fn new(cats: usize, count: usize) -> Self {
         Self { cats, count, gone: Mutex::new(BTreeSet::new()) }
     }
@@ -42,7 +42,7 @@ impl Images {
     }
 }
 
-impl Pictures for Images {
+impl Images for Vanishing {
     fn len(&self) -> usize {
         self.count
     }
@@ -102,7 +102,7 @@ fn always(class: usize) -> Checkpoint {
 }
 
 fn epochs_are_compared_on_the_same_images() {
-    let images = Images::new(8, 12);
+    let images = Vanishing::new(8, 12);
     with_trainer(|trainer| {
         let later = Cell::new(0);
         // Whether a network that always names `then` takes the place of one that always names a cat, when only some of the
@@ -132,7 +132,7 @@ fn epochs_are_compared_on_the_same_images() {
 }
 
 fn judging_other_weights_leaves_training_alone() {
-    let images = Images::new(7, 14);
+    let images = Vanishing::new(7, 14);
     let train = |judge_between: bool| {
         let mut weights = None;
         with_trainer(|trainer| {

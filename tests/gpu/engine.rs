@@ -25,14 +25,14 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::overlapping_writes_are_refused", overlapping_writes),
         trial("engine::more_workgroups_than_one_dimension_holds_are_folded", folded_workgroups),
         trial("engine::a_lost_device_is_an_error", lost_device),
-        trial("engine::stale_pictures_do_not_count", stale_pictures),
+        trial("engine::stale_images_do_not_count", stale_images),
         trial("engine::equal_seeds_give_equal_weights", equal_seeds),
         trial("engine::the_fastest_kernels_are_among_the_candidates", fastest_kernels),
         trial("engine::what_a_model_keeps_changes_nothing", keeping_changes_nothing),
         trial("engine::what_a_deep_model_keeps_changes_no_gradient", keeping_changes_no_gradient),
         trial("engine::frozen_blocks_stay_as_they_are", frozen_blocks_stay),
         trial("engine::what_follows_frozen_blocks_has_the_same_gradient", gradient_behind_frozen_blocks),
-        trial("engine::the_gradient_of_the_pictures_in_evaluation", gradient_in_evaluation),
+        trial("engine::the_gradient_of_the_images_in_evaluation", gradient_in_evaluation),
         trial("engine::a_large_linear_layer_is_the_sum_that_it_stands_for", a_large_linear_layer),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
     ]
@@ -71,7 +71,7 @@ fn too_large() {
     assert!(matches!(error, GpuError::TooLarge { .. }));
     assert!(error.to_string().contains("the maps") && error.to_string().contains("lower --batch"), "{error}");
 
-    // The model as a whole: the largest batch whose pictures fit one buffer, and one picture more.
+    // The model as a whole: the largest batch whose images fit one buffer, and one image more.
     let network = Strided { channels: vec![1; 4], ..Strided::dogs_vs_cats(1024, 2) }.build().unwrap();
     let most = (limit / (1024 * 1024 * 16)) as usize;
     if most < 64 {
@@ -118,8 +118,8 @@ fn small(head: Head) -> Strided {
     Strided { channels: vec![5, 6], hidden: 7, head, ..Strided::dogs_vs_cats(17, 3) }
 }
 
-/// `n` pictures of 17 x 17 that differ from each other.
-fn pictures(n: usize) -> Vec<f32> {
+/// `n` images of 17 x 17 that differ from each other.
+fn small_images(n: usize) -> Vec<f32> {
     images(n, 17)
 }
 
@@ -136,21 +136,21 @@ fn residual(name: Name) -> Network {
 
 const ADAM: Optimizer = Optimizer::Adam { weight_decay: 0.0 };
 
-/// A batch that is not full trains exactly as a full batch of its pictures alone, whatever stands behind them.
-fn stale_pictures() {
+/// A batch that is not full trains exactly as a full batch of its images alone, whatever stands behind them.
+fn stale_images() {
     let network = small(Head::AvgPool).build().unwrap();
     let step = |batch: usize, behind: f32| {
         let model = Model::new(gpu(), &network, batch, Keep::Needed).unwrap();
         model.load(gpu(), &Weights::initial(&network, 0));
         model.set_batch(gpu(), &vec![behind; batch * 17 * 17 * 4], &vec![2; batch]);
-        model.set_batch(gpu(), &pictures(3), &[0, 1, 2]);
+        model.set_batch(gpu(), &small_images(3), &[0, 1, 2]);
         model.set_step(gpu(), &ADAM, 1e-3, 3, 5, 1);
         model.training_step(gpu(), &ADAM).submit(gpu()).unwrap();
         (block_on(model.metrics(gpu())).unwrap(), block_on(model.weights(gpu(), 1)).unwrap())
     };
     let (metrics, weights) = step(3, 0.0);
     assert_eq!((metrics.seen, metrics.broken), (3, 0));
-    assert_eq!(step(5, 100.0), step(5, -3.0), "what stands behind the live pictures changes nothing");
+    assert_eq!(step(5, 100.0), step(5, -3.0), "what stands behind the live images changes nothing");
     let (larger_metrics, larger_weights) = step(5, 100.0);
     assert_abs_diff_eq!(metrics.loss(), larger_metrics.loss(), epsilon = 1e-6);
     for (name, values) in &weights.tensors {
@@ -167,7 +167,7 @@ fn equal_seeds() {
     let train = |gpu: &Gpu| {
         let model = Model::new(gpu, &network, 3, Keep::Needed).unwrap();
         model.load(gpu, &Weights::initial(&network, 0));
-        model.set_batch(gpu, &pictures(3), &[0, 1, 2]);
+        model.set_batch(gpu, &small_images(3), &[0, 1, 2]);
         let plan = model.training_step(gpu, &ADAM);
         for number in 1..=5 {
             model.set_step(gpu, &ADAM, 1e-3, 3, 5, number);
@@ -205,7 +205,7 @@ fn keeping_changes_nothing() {
     let train = |keep| {
         let model = Model::new(gpu(), &network, 3, keep).unwrap();
         model.load(gpu(), &Weights::initial(&network, 0));
-        model.set_batch(gpu(), &pictures(3), &[0, 1, 2]);
+        model.set_batch(gpu(), &small_images(3), &[0, 1, 2]);
         let sgd = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
         let plan = model.training_step(gpu(), &sgd);
         for number in 1..=5 {
@@ -305,7 +305,7 @@ fn gradient_behind_frozen_blocks() {
     }
 }
 
-/// The gradient with respect to the pictures, against the change of the loss along a direction.
+/// The gradient with respect to the images, against the change of the loss along a direction.
 fn gradient_in_evaluation() {
     for head in [Head::AvgPool, Head::Flatten] {
         let network = small(head).build().unwrap();
@@ -383,7 +383,7 @@ fn a_large_linear_layer() {
         let model = Model::new(gpu, &network, batch, Keep::Needed).unwrap();
         let weights = Weights::initial(&network, 0);
         model.load(gpu, &weights);
-        model.set_batch(gpu, &pictures(batch), &[0, 1, 2, 0, 1]);
+        model.set_batch(gpu, &small_images(batch), &[0, 1, 2, 0, 1]);
         model.set_step(gpu, &ADAM, 1e-3, live, 5, 1);
         let mut plan = model.forward(gpu, Mode::Train);
         plan.extend(model.loss(gpu));

@@ -52,7 +52,7 @@ pub fn tests() -> Vec<Trial> {
     tests
 }
 
-/// Every map, ledger and ablation of every picture of a file.
+/// Every map, ledger and ablation of every image of a file.
 fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
     let golden = Golden::new(network, gpu, Keep::Everything);
     let file: Value = serde_json::from_str(saliency).unwrap();
@@ -78,33 +78,33 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
     let mut add = |name: &str, values: Vec<f32>| found.entry(name.into()).or_default().extend(values);
     let gaps = numbers("gap");
     let largest_gap = gaps.iter().fold(0.0, |most: f64, gap| most.max(gap.abs()));
-    for (n, picture) in images.chunks(lens.picture_len()).enumerate() {
+    for (n, image) in images.chunks(lens.image_len()).enumerate() {
         let class = |key: &str| numbers(key)[n] as usize;
         let question = Question { target: class("target"), against: class("against") };
-        let (_, inside) = lens.inside(picture, |_| question).unwrap();
+        let (_, inside) = lens.inside(image, |_| question).unwrap();
         let near = |what: &str, found: f64, expected: f64| {
-            assert!((found - expected).abs() <= TOLERANCE * largest_gap, "{what} of picture {n}: {found}, {expected}");
+            assert!((found - expected).abs() <= TOLERANCE * largest_gap, "{what} of image {n}: {found}, {expected}");
         };
         near("gap", question.gap(&inside.logits), gaps[n]);
-        let map = |method: Method| method.map(&lens, picture, &inside, question).unwrap().values;
+        let map = |method: Method| method.map(&lens, image, &inside, question).unwrap().values;
 
         for (name, rule) in
             [("gradient", Rule::Gradient), ("guided_backprop", Rule::Guided), ("deconvnet", Rule::Deconvnet)]
         {
-            let gradient = saliency::gradient(&lens, picture, question, rule).unwrap();
+            let gradient = saliency::gradient(&lens, image, question, rule).unwrap();
             add(name, unpack_images(&gradient, 1, 3, height * width));
         }
         add("gradient_map", map(Method::Gradient));
         add("gradient_x_input", map(Method::GradientTimesInput));
-        if n < setting("path_pictures") {
+        if n < setting("path_images") {
             let steps = setting("path_steps");
-            let values = saliency::integrated_gradients(&lens, picture, question, steps).unwrap();
-            let gap = saliency::Completeness::of(&lens, &values, picture, question).unwrap().gap;
+            let values = saliency::integrated_gradients(&lens, image, question, steps).unwrap();
+            let gap = saliency::Completeness::of(&lens, &values, image, question).unwrap().gap;
             near("completeness gap", gap, numbers("completeness_gap")[n]);
             add("integrated_gradients", values);
         }
-        if n < setting("occluded_pictures") {
-            add("occlusion", saliency::occlusion(&lens, picture, question, setting("patch") / 2).unwrap());
+        if n < setting("occluded_images") {
+            add("occlusion", saliency::occlusion(&lens, image, question, setting("patch") / 2).unwrap());
         }
         for block in 0..lens.blocks().len() {
             let number = block + 1;
@@ -125,7 +125,7 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
             Ledger::exact(&golden.network, &weights, question, &inside.logits, &inside.blocks.last().unwrap().relu)
                 .unwrap();
         near("bias", ledger.bias, numbers("bias")[n]);
-        assert!(ledger.residual.abs() <= 1e-5 * ledger.logit_gap.abs(), "picture {n}: residual {}", ledger.residual);
+        assert!(ledger.residual.abs() <= 1e-5 * ledger.logit_gap.abs(), "image {n}: residual {}", ledger.residual);
         let sum = ledger.bias + ledger.evidence.iter().map(|&part| f64::from(part)).sum::<f64>();
         near("evidence and bias", sum, ledger.logit_gap);
         let mut shares = vec![0.0; ledger.channels.len()];
@@ -141,13 +141,13 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
     }
 }
 
-/// Side of the pictures of the planted test, and of the patch that alone makes class 1.
+/// Side of the images of the planted test, and of the patch that alone makes class 1.
 pub const SIDE: usize = 64;
 const PATCH: usize = 12;
 
-/// A picture of noise, and the patch's corner (row, column) where it has one.
+/// An image of noise, and the patch's corner (row, column) where it has one.
 pub fn planted(random: &mut ChaCha8Rng, class: u32) -> (Vec<f32>, [usize; 2]) {
-    let mut picture: Vec<f32> = (0..SIDE * SIDE)
+    let mut image: Vec<f32> = (0..SIDE * SIDE)
         .flat_map(|_| {
             [random.random_range(-0.5..0.5), random.random_range(-0.5..0.5), random.random_range(-0.5..0.5), 0.0]
         })
@@ -158,13 +158,13 @@ pub fn planted(random: &mut ChaCha8Rng, class: u32) -> (Vec<f32>, [usize; 2]) {
             let (row, column) = (corner[0] + i / PATCH, corner[1] + i % PATCH);
             // Stripes of two colours.
             let colour = if row % 4 < 2 { [0.5, -0.5, 0.0] } else { [-0.5, 0.5, 0.0] };
-            picture[4 * (row * SIDE + column)..][..3].copy_from_slice(&colour);
+            image[4 * (row * SIDE + column)..][..3].copy_from_slice(&colour);
         }
     }
-    (picture, corner)
+    (image, corner)
 }
 
-/// The share of a map's positive part that lies on the patch, divided by the patch's share of the picture.
+/// The share of a map's positive part that lies on the patch, divided by the patch's share of the image.
 fn on_patch(map: &Map, [top, left]: [usize; 2]) -> f64 {
     let part = |inside: bool| -> f64 {
         let on = |i: usize| (top..top + PATCH).contains(&(i / SIDE)) && (left..left + PATCH).contains(&(i % SIDE));
@@ -174,7 +174,7 @@ fn on_patch(map: &Map, [top, left]: [usize; 2]) -> f64 {
     part(true) / part(false) / ((PATCH * PATCH) as f64 / (SIDE * SIDE) as f64)
 }
 
-/// Trains on pictures whose classes differ by a patch only; evidence, occlusion and integrated gradients must lie on it, and
+/// Trains on images whose classes differ by a patch only; evidence, occlusion and integrated gradients must lie on it, and
 /// must not for an untrained network.
 fn planted_patch() {
     let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }
@@ -189,16 +189,16 @@ fn planted_patch() {
     let mean = |weights: &Weights| -> [f64; 3] {
         lens.load(weights);
         let mut random = ChaCha8Rng::seed_from_u64(2);
-        let pictures = 8;
+        let images = 8;
         let mut sums = [0.0; 3];
-        for _ in 0..pictures {
-            let (picture, corner) = planted(&mut random, 1);
-            let (_, inside) = lens.inside(&picture, |_| question).unwrap();
+        for _ in 0..images {
+            let (image, corner) = planted(&mut random, 1);
+            let (_, inside) = lens.inside(&image, |_| question).unwrap();
             let methods = [Method::HiResCam { block: 2 }, Method::Occlusion, Method::IntegratedGradients];
             for (sum, method) in sums.iter_mut().zip(methods) {
-                let map = method.map(&lens, &picture, &inside, question).unwrap();
+                let map = method.map(&lens, &image, &inside, question).unwrap();
                 let map = if method.block().is_some() { map.enlarged(&lens.blocks()[2], [SIDE; 2]) } else { map };
-                *sum += on_patch(&map, corner) / f64::from(pictures);
+                *sum += on_patch(&map, corner) / f64::from(images);
             }
         }
         sums
@@ -216,9 +216,9 @@ fn planted_patch() {
 
 /// A map that names the patch and nothing else scores better than every simple guess; its opposite, worse.
 fn true_map_wins(lens: &Lens) {
-    let (picture, [top, left]) = planted(&mut ChaCha8Rng::seed_from_u64(3), 1);
-    let grey = vec![0.0; picture.len()];
-    let trial = trust::Trial::new(lens, &picture, &grey, Question { target: 1, against: 0 }).unwrap();
+    let (image, [top, left]) = planted(&mut ChaCha8Rng::seed_from_u64(3), 1);
+    let grey = vec![0.0; image.len()];
+    let trial = trust::Trial::new(lens, &image, &grey, Question { target: 1, against: 0 }).unwrap();
     let on = |i: usize| (top..top + PATCH).contains(&(i / SIDE)) && (left..left + PATCH).contains(&(i % SIDE));
     let mask: Vec<f32> = (0..SIDE * SIDE).map(|i| f32::from(on(i))).collect();
     let opposite: Vec<f32> = mask.iter().map(|value| -value).collect();
@@ -233,7 +233,7 @@ fn true_map_wins(lens: &Lens) {
     assert!(share(truth.deletion) < 0.2 && share(truth.insertion) > 0.8, "{truth:?}");
 }
 
-/// Weights after some steps on planted pictures.
+/// Weights after some steps on planted images.
 pub fn trained(network: &Network, batch: usize, steps: u32, random: &mut ChaCha8Rng) -> Weights {
     let model = Model::new(gpu(), network, batch, Keep::Needed).unwrap();
     model.load(gpu(), &Weights::initial(network, 0));
@@ -271,9 +271,9 @@ fn silenced_channel() {
     assert!(explanation.channels[0][0].contribution != 0.0);
 
     lens.load(&weights);
-    let pictures = DrawnPets::new(0, 0, 6, 20, 1 << 20);
+    let images = DrawnPets::new(0, 0, 6, 20, 1 << 20);
     let order: Vec<usize> = (0..6).collect();
-    let survey = survey(&lens, &pictures, &order, 1, |_| {}).unwrap();
+    let survey = survey(&lens, &images, &order, 1, |_| {}).unwrap();
     assert!(survey.blocks[0].channels[3].is_dead());
     assert_eq!(survey.blocks[0].dead(), 1);
 }
@@ -294,8 +294,8 @@ fn symmetric_occlusion() {
         let place = folded(i / SIDE) * SIDE as u32 + folded(i % SIDE);
         [formula(place, 0), formula(place, 1), formula(place, 2), 0.0]
     };
-    let picture: Vec<f32> = (0..SIDE * SIDE).flat_map(pixel).collect();
-    let map = saliency::occlusion(&lens, &picture, question, 3).unwrap();
+    let image: Vec<f32> = (0..SIDE * SIDE).flat_map(pixel).collect();
+    let map = saliency::occlusion(&lens, &image, question, 3).unwrap();
     let largest = map.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
     assert!(largest > 0.0);
     for (i, value) in map.iter().enumerate() {
@@ -306,15 +306,15 @@ fn symmetric_occlusion() {
     }
 }
 
-/// SmoothGrad's noise is in proportion to the span of the colours: of a picture of one colour it is the gradient.
+/// SmoothGrad's noise is in proportion to the span of the colours: of an image of one colour it is the gradient.
 fn smooth_gradient() {
     let network = Strided { channels: vec![5, 6], ..Strided::dogs_vs_cats(20, 2) }.build().unwrap();
     let lens = Lens::new(gpu(), &network, 8, |_, _| {}).unwrap();
     lens.load(&Weights::initial(&network, 0));
     let question = Question { target: 0, against: 1 };
-    let both = |picture: &[f32]| {
-        let smooth = saliency::smooth_gradient(&lens, picture, question).unwrap();
-        (smooth, saliency::gradient(&lens, picture, question, Rule::Gradient).unwrap())
+    let both = |image: &[f32]| {
+        let smooth = saliency::smooth_gradient(&lens, image, question).unwrap();
+        (smooth, saliency::gradient(&lens, image, question, Rule::Gradient).unwrap())
     };
     let (smooth, gradient) = both(&[0.7, 0.7, 0.7, 0.0].repeat(20 * 20));
     let largest = gradient.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
@@ -324,8 +324,8 @@ fn smooth_gradient() {
         .zip(&gradient)
         .for_each(|(smooth, gradient)| assert_abs_diff_eq!(smooth, gradient, epsilon = 1e-6 * largest));
     // With colours that differ, noise flips some ReLUs.
-    let picture: Vec<f32> = (0..20 * 20).flat_map(|i| [formula(i, 0), formula(i, 1), formula(i, 2), 0.0]).collect();
-    let (smooth, gradient) = both(&picture);
+    let image: Vec<f32> = (0..20 * 20).flat_map(|i| [formula(i, 0), formula(i, 1), formula(i, 2), 0.0]).collect();
+    let (smooth, gradient) = both(&image);
     assert!(smooth.iter().zip(&gradient).any(|(smooth, gradient)| (smooth - gradient).abs() > 0.01 * largest));
 }
 
@@ -366,13 +366,13 @@ fn single_values() {
     assert_eq!(checked, 12);
 }
 
-/// What a picture gets does not depend on those beside it, nor on the batch's size.
+/// What an image gets does not depend on those beside it, nor on the batch's size.
 fn batches() {
     let network =
         Strided { channels: vec![5, 6], head: Head::Flatten, ..Strided::dogs_vs_cats(20, 3) }.build().unwrap();
     let weights = Weights::initial(&network, 0);
-    let value = |picture: usize, i: usize| if i % padded(3) < 3 { formula(i as u32, picture as u32) } else { 0.0 };
-    let fill = |picture: usize, place: &mut [f32]| (0..place.len()).for_each(|i| place[i] = value(picture, i));
+    let value = |image: usize, i: usize| if i % padded(3) < 3 { formula(i as u32, image as u32) } else { 0.0 };
+    let fill = |image: usize, place: &mut [f32]| (0..place.len()).for_each(|i| place[i] = value(image, i));
     let question = Question { target: 2, against: 0 };
     let results: Vec<_> = [1, 3, 8]
         .into_iter()
@@ -382,9 +382,9 @@ fn batches() {
             let logits = lens.logits(7, fill).unwrap();
             let mut gradients = vec![Vec::new(); 7];
             lens.gradients(7, question, Rule::Gradient, fill, |i, gradient| gradients[i] = gradient.to_vec()).unwrap();
-            let mut picture = vec![0.0; lens.picture_len()];
-            fill(4, &mut picture);
-            let (_, Inside { logits: alone, .. }) = lens.inside(&picture, |_| question).unwrap();
+            let mut image = vec![0.0; lens.image_len()];
+            fill(4, &mut image);
+            let (_, Inside { logits: alone, .. }) = lens.inside(&image, |_| question).unwrap();
             assert_eq!(logits[4], alone);
             (logits, gradients)
         })

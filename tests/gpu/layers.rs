@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use convscope::data::Pictures;
+use convscope::data::Images;
 use convscope::data::drawn::DrawnPets;
 use convscope::data::prepare::{CHANNELS, to_tensor};
 use convscope::explain::Lens;
@@ -32,10 +32,10 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Pictures that the table is made of: with fewer, a loss of a point could not be ruled out.
-const PICTURES: u32 = 800;
+/// Images that the table is made of: with fewer, a loss of a point could not be ruled out.
+const IMAGES: u32 = 800;
 
-/// Pictures of noise, of which one class has a patch.
+/// Images of noise, of which one class has a patch.
 struct Planted {
     pixels: Vec<Vec<u8>>,
     labels: Vec<u32>,
@@ -45,11 +45,11 @@ impl Planted {
     fn new(seed: u64, labels: Vec<u32>) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let byte = |value: f32| ((value + 1.0) / 2.0 * 255.0).round() as u8;
-        let picture = |&label: &u32| -> Vec<u8> {
-            let (picture, _) = planted(&mut random, label);
-            picture.chunks(4).flat_map(|pixel| [byte(pixel[0]), byte(pixel[1]), byte(pixel[2])]).collect()
+        let image = |&label: &u32| -> Vec<u8> {
+            let (image, _) = planted(&mut random, label);
+            image.chunks(4).flat_map(|pixel| [byte(pixel[0]), byte(pixel[1]), byte(pixel[2])]).collect()
         };
-        Self { pixels: labels.iter().map(picture).collect(), labels }
+        Self { pixels: labels.iter().map(image).collect(), labels }
     }
 
     /// Both classes in turn.
@@ -63,7 +63,7 @@ impl Planted {
     }
 }
 
-impl Pictures for Planted {
+impl Images for Planted {
     fn len(&self) -> usize {
         self.pixels.len()
     }
@@ -101,15 +101,14 @@ fn idle_block(seed: u64) {
         initial.tensors.insert(key.into(), ended);
     }
     let lens = Lens::new(gpu(), &network, 32, |_, _| {}).unwrap();
-    let (held_out, unlabelled) = (Planted::in_turn(1000 + seed, PICTURES), Planted::class_by_class(2000 + seed, 640));
+    let (held_out, unlabelled) = (Planted::in_turn(1000 + seed, IMAGES), Planted::class_by_class(2000 + seed, 640));
     let classes = &["one", "other"].map(String::from);
-    let subjects =
-        Subjects { held_out: &held_out, unlabelled: &unlabelled, classes, most: PICTURES as usize, epochs: 1 };
+    let subjects = Subjects { held_out: &held_out, unlabelled: &unlabelled, classes, most: IMAGES as usize, epochs: 1 };
     let (table, _) = study(&lens, ("last.safetensors", &weights), &initial, &subjects, seed, |_| {}).unwrap();
-    let Layers { pictures, accuracy, accuracy_anew, layers, .. } = &table;
+    let Layers { images, accuracy, accuracy_anew, layers, .. } = &table;
     let resets: Vec<_> = layers.iter().map(|layer| (layer.reset, layer.redrawn.verdict)).collect();
     println!("seed {seed}: accuracy {accuracy:.1} %, resets {resets:.1?}");
-    assert_eq!(*pictures, PICTURES as usize);
+    assert_eq!(*images, IMAGES as usize);
     assert!(*accuracy > 95.0 && *accuracy_anew > 95.0, "{accuracy} {accuracy_anew}");
     assert_eq!(layers[1].reset.verdict, ResetVerdict::NotMissed, "{resets:?}");
     for block in [0, 2] {
@@ -145,7 +144,7 @@ fn idle_block(seed: u64) {
     );
 }
 
-/// Neither how many pictures the device takes at once nor the order of unlabelled pictures decides what comes out.
+/// Neither how many images the device takes at once nor the order of unlabelled images decides what comes out.
 fn batches_do_not_matter() {
     let network =
         Strided { channels: vec![8, 16], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(SIDE, 2) }.build().unwrap();
@@ -181,7 +180,7 @@ impl Relabelled {
     }
 }
 
-impl Pictures for Relabelled {
+impl Images for Relabelled {
     fn len(&self) -> usize {
         self.labels.len()
     }
@@ -206,22 +205,22 @@ impl Pictures for Relabelled {
 /// Side of the drawn pets, in pixels.
 const PET_SIDE: usize = 32;
 
-/// Weights after learning these pictures by heart, in `steps` steps over all of them, and the accuracy on them.
-fn learned_by_heart(network: &Network, pictures: &Relabelled, steps: u32, seed: u64) -> (Weights, f64) {
-    let model = Model::new(gpu(), network, pictures.len(), Keep::Needed).unwrap();
+/// Weights after learning these images by heart, in `steps` steps over all of them, and the accuracy on them.
+fn learned_by_heart(network: &Network, images: &Relabelled, steps: u32, seed: u64) -> (Weights, f64) {
+    let model = Model::new(gpu(), network, images.len(), Keep::Needed).unwrap();
     model.load(gpu(), &Weights::initial(network, seed));
     let adam = Optimizer::Adam { weight_decay: 0.0 };
     let step = model.training_step(gpu(), &adam);
-    let mut images = vec![0.0; pictures.len() * PET_SIDE * PET_SIDE * CHANNELS];
-    for (index, place) in images.chunks_mut(PET_SIDE * PET_SIDE * CHANNELS).enumerate() {
-        to_tensor(&pictures.pixels(index).unwrap(), false, place);
+    let mut batch_images = vec![0.0; images.len() * PET_SIDE * PET_SIDE * CHANNELS];
+    for (index, place) in batch_images.chunks_mut(PET_SIDE * PET_SIDE * CHANNELS).enumerate() {
+        to_tensor(&images.pixels(index).unwrap(), false, place);
     }
-    model.set_batch(gpu(), &images, &pictures.labels);
+    model.set_batch(gpu(), &batch_images, &images.labels);
     for number in 1..=steps {
         if number == steps {
             model.clear_metrics(gpu());
         }
-        model.set_step(gpu(), &adam, 3e-3, pictures.len(), seed, number);
+        model.set_step(gpu(), &adam, 3e-3, images.len(), seed, number);
         step.submit(gpu()).unwrap();
     }
     let accuracy = block_on(model.metrics(gpu())).unwrap().accuracy();
@@ -229,20 +228,20 @@ fn learned_by_heart(network: &Network, pictures: &Relabelled, steps: u32, seed: 
 }
 
 /// Networks that learned random labels by heart, and untrained ones: what the tables and their answers claim of them.
-fn nothing_learned(networks: u64, pictures: usize) {
+fn nothing_learned(networks: u64, images: usize) {
     let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(PET_SIDE, 2) }
         .build()
         .unwrap();
     let lens = Lens::new(gpu(), &network, 32, |_, _| {}).unwrap();
     let mut claims = [[0; 4]; 2];
     for seed in 0..networks {
-        let (train, held_out) = (Relabelled::new(seed, 0, 96), Relabelled::new(seed, 1 << 32, pictures));
+        let (train, held_out) = (Relabelled::new(seed, 0, 96), Relabelled::new(seed, 1 << 32, images));
         let (memorised, by_heart) = learned_by_heart(&network, &train, 150, seed);
         assert!(by_heart > 0.95, "{by_heart}");
         let untrained = Weights::initial(&network, 1000 + seed);
         for (kind, weights) in [&memorised, &untrained].into_iter().enumerate() {
             let classes = &["cat", "dog"].map(String::from);
-            let subjects = Subjects { held_out: &held_out, unlabelled: &train, classes, most: pictures, epochs: 1 };
+            let subjects = Subjects { held_out: &held_out, unlabelled: &train, classes, most: images, epochs: 1 };
             let initial = Weights::initial(&network, seed);
             let (table, _) = study(&lens, ("last.safetensors", weights), &initial, &subjects, seed, |_| {}).unwrap();
             let found = claimed(&table);

@@ -1,11 +1,11 @@
-//! What channels have learned: the survey, what a value sees, and the pictures that drive a channel up.
+//! What channels have learned: the survey, what a value sees, and the images that drive a channel up.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use approx::assert_relative_eq;
 use convscope::data::drawn::DrawnPets;
-use convscope::data::{Pictures, prepare};
+use convscope::data::{Images, prepare};
 use convscope::explain::learned::{Ascent, Place, maximise, survey};
 use convscope::explain::{Lens, Question};
 use convscope::gpu::Tensor;
@@ -22,11 +22,11 @@ use crate::gpu;
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        trial("learned::a_survey_adds_up_what_single_pictures_show", survey_adds_up),
+        trial("learned::a_survey_adds_up_what_single_images_show", survey_adds_up),
         trial("learned::a_value_sees_its_window_and_nothing_else", window_and_nothing_else),
-        trial("learned::maximised_pictures_beat_noise", maximised_pictures_beat_noise),
+        trial("learned::maximised_images_beat_noise", maximised_images_beat_noise),
         trial("learned::a_planted_filter_is_found", planted_filter_is_found),
-        trial("learned::a_value_that_sees_more_than_the_picture_is_driven_up", wide_value_is_driven_up),
+        trial("learned::a_value_that_sees_more_than_the_image_is_driven_up", wide_value_is_driven_up),
     ]
 }
 
@@ -45,7 +45,7 @@ struct WithGap(DrawnPets);
 
 const GAP: usize = 5;
 
-impl Pictures for WithGap {
+impl Images for WithGap {
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -67,29 +67,29 @@ impl Pictures for WithGap {
     }
 }
 
-/// Against the maps of one picture at a time; with a dead channel and a batch that is not full.
+/// Against the maps of one image at a time; with a dead channel and a batch that is not full.
 fn survey_adds_up() {
     let network = Strided { channels: vec![5, 6], hidden: 7, ..Strided::dogs_vs_cats(24, 2) }.build().unwrap();
     let mut weights = Weights::initial(&network, 0);
     weights.tensors.get_mut("6.bias").unwrap()[2] = -100.0;
-    let pictures = WithGap(DrawnPets::new(0, 0, 11, 24, 1 << 20));
+    let images = WithGap(DrawnPets::new(0, 0, 11, 24, 1 << 20));
     let lens = lens(&network, &weights, 4);
     let mut done = Vec::new();
-    let order: Vec<usize> = (0..pictures.len()).collect();
-    let found = survey(&lens, &pictures, &order, 3, |pictures| done.push(pictures)).unwrap();
-    assert_eq!((found.pictures, done), (10, vec![4, 8, 11]));
-    let [gone] = &found.rejected[..] else { panic!("one picture has gone") };
-    assert_eq!(gone.file, pictures.name(GAP));
+    let order: Vec<usize> = (0..images.len()).collect();
+    let found = survey(&lens, &images, &order, 3, |images| done.push(images)).unwrap();
+    assert_eq!((found.images, done), (10, vec![4, 8, 11]));
+    let [gone] = &found.rejected[..] else { panic!("one image has gone") };
+    assert_eq!(gone.file, images.name(GAP));
     assert_eq!([found.blocks[0].dead(), found.blocks[1].dead()], [0, 1]);
     assert!(found.blocks[1].channels[2].is_dead());
 
-    let readable: Vec<usize> = (0..pictures.len()).filter(|index| *index != GAP).collect();
+    let readable: Vec<usize> = (0..images.len()).filter(|index| *index != GAP).collect();
     let insides: Vec<_> = readable
         .iter()
         .map(|&index| {
-            let mut picture = vec![0.0; lens.picture_len()];
-            prepare::to_tensor(&pictures.pixels(index).unwrap(), false, &mut picture);
-            lens.inside(&picture, |logits| Question::of(logits, None)).unwrap().1
+            let mut image = vec![0.0; lens.image_len()];
+            prepare::to_tensor(&images.pixels(index).unwrap(), false, &mut image);
+            lens.inside(&image, |logits| Question::of(logits, None)).unwrap().1
         })
         .collect();
     for (number, block) in lens.blocks().iter().enumerate() {
@@ -97,12 +97,12 @@ fn survey_adds_up() {
         for (channel, found) in found.blocks[number].channels.iter().enumerate() {
             let mut places = Vec::new();
             let mut sum = 0.0;
-            for (&picture, inside) in readable.iter().zip(&insides) {
+            for (&image, inside) in readable.iter().zip(&insides) {
                 let map = &inside.blocks[number].relu[channel * height * width..][..height * width];
                 sum += map.iter().copied().map(f64::from).sum::<f64>();
                 let value = map.iter().copied().fold(0.0, f32::max);
                 let position = map.iter().position(|other| *other == value).unwrap();
-                places.push(Place { picture, value, y: position / width, x: position % width });
+                places.push(Place { image, value, y: position / width, x: position % width });
             }
             places.retain(|place| place.value > 0.0);
             places.sort_by(|a, b| b.value.total_cmp(&a.value));
@@ -115,7 +115,7 @@ fn survey_adds_up() {
     }
 }
 
-/// Every pixel of a picture is changed by itself. The values of a position change if its window holds the pixel, and stay
+/// Every pixel of an image is changed by itself. The values of a position change if its window holds the pixel, and stay
 /// the same to the last bit otherwise; the logits change unless the pixel lies in the border that the last block does not see.
 fn window_and_nothing_else() {
     let geometries = [(17, 3, 0), (17, 3, 1), (17, 5, 0), (17, 5, 1), (16, 3, 0), (18, 3, 0)];
@@ -174,9 +174,9 @@ fn window_and_nothing_else() {
     }
 }
 
-/// Every channel of every block, above its start and above the best of 32 whole pictures of noise; and the value is the one
-/// that the whole network has for the picture, wherever that stands.
-fn maximised_pictures_beat_noise() {
+/// Every channel of every block, above its start and above the best of 32 whole images of noise; and the value is the one
+/// that the whole network has for the image, wherever that stands.
+fn maximised_images_beat_noise() {
     for padding in [0, 1] {
         let network =
             Strided { channels: vec![5, 6, 9], hidden: 7, padding, ..Strided::dogs_vs_cats(48, 2) }.build().unwrap();
@@ -218,7 +218,7 @@ fn maximised_pictures_beat_noise() {
             })
             .unwrap();
 
-            // A value in the midst of the map, whose window lies within the picture.
+            // A value in the midst of the map, whose window lies within the image.
             let [y, x] = [height / 2, width / 2];
             let [rows, columns] = block.receptive_window([y, x], [48, 48]);
             let side = block.receptive_field;
@@ -228,12 +228,12 @@ fn maximised_pictures_beat_noise() {
                 assert!(made.value > made.start, "{what}: from {} to {}", made.start, made.value);
                 let best = best[made.channel];
                 assert!(made.value > best, "{what}: {} is not above {best}, which noise has", made.value);
-                assert!(made.picture.iter().all(|value| value.abs() <= 1.0), "{what}");
+                assert!(made.image.iter().all(|value| value.abs() <= 1.0), "{what}");
                 assert_eq!(made.image().dimensions(), (side as u32, side as u32));
 
                 let put = |_, place: &mut [f32]| {
                     place.fill(0.0);
-                    for (row, pixels) in rows.clone().zip(made.picture.chunks(4 * side)) {
+                    for (row, pixels) in rows.clone().zip(made.image.chunks(4 * side)) {
                         place[4 * (row * 48 + columns.start)..][..4 * side].copy_from_slice(pixels);
                     }
                 };
@@ -245,7 +245,7 @@ fn maximised_pictures_beat_noise() {
     }
 }
 
-/// A channel that adds up its window by a filter of plus and minus one wants exactly that picture, and by the negative
+/// A channel that adds up its window by a filter of plus and minus one wants exactly that image, and by the negative
 /// scale of batch norm the opposite one.
 fn planted_filter_is_found() {
     let network = Strided { channels: vec![4, 5], hidden: 7, ..Strided::dogs_vs_cats(24, 2) }.build().unwrap();
@@ -260,7 +260,7 @@ fn planted_filter_is_found() {
     let lens = lens(&network, &weights, 1);
     for made in maximise(&lens, 0, &[1, 0], &Ascent::default(), |_| ()).unwrap() {
         let sign = if made.channel == 1 { -1.0 } else { 1.0 };
-        let colours = unpack_images(&made.picture, 1, 3, 9);
+        let colours = unpack_images(&made.image, 1, 3, 9);
         for (colour, tap) in colours.iter().zip(&filter) {
             assert_eq!(colour.signum(), sign * tap, "channel {}: {colours:?}", made.channel);
         }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use convscope::data::{Pictures, prepare};
+use convscope::data::{Images, prepare};
 use convscope::explain::class_means::class_means;
 use convscope::explain::saliency::{Map, Method};
 use convscope::explain::trust::{self, Trust};
@@ -148,7 +148,7 @@ impl Scenes {
     }
 }
 
-impl Pictures for Scenes {
+impl Images for Scenes {
     fn len(&self) -> usize {
         self.labels.len()
     }
@@ -265,7 +265,7 @@ impl Laboratory {
     fn rank_better(&self, network: &Network, explanation: &Explanation, other: &Explanation) -> Vec<Method> {
         self.lens.load(&network.weights);
         let blurred = trust::blurred(&explanation.input);
-        let trial = trust::Trial::new(&self.lens, &explanation.picture, &blurred, explanation.question).unwrap();
+        let trial = trust::Trial::new(&self.lens, &explanation.image, &blurred, explanation.question).unwrap();
         let better = |finding: &&Finding| {
             let score = trial.score(&finding.map.values).unwrap();
             Trust { score, ..finding.trust.clone() }.ranking(&explanation.baselines) == Ranking::Better

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-/// A position; in the picture both coordinates run from -1 to 1, x to the right and y down.
+/// A position; in the image both coordinates run from -1 to 1, x to the right and y down.
 pub type Point = [f32; 2];
 /// A colour with components from 0 to 1.
 pub type Rgb = [f32; 3];
@@ -16,7 +16,7 @@ pub struct Canvas {
     /// Width of a pixel.
     pitch: f32,
     pixels: Vec<Rgb>,
-    /// Width of the edge of a shape, which shows how much out of focus the picture is.
+    /// Width of the edge of a shape, which shows how much out of focus the image is.
     softness: f32,
 }
 
@@ -60,19 +60,19 @@ impl Canvas {
         bytes
     }
 
-    /// The picture coordinate of the middle of a row or column of pixels.
+    /// The image coordinate of the middle of a row or column of pixels.
     fn coordinate(&self, pixel: usize) -> f32 {
         (pixel as f32 + 0.5) * self.pitch - 1.0
     }
 
-    /// The rows or columns of pixels that lie between two picture coordinates.
+    /// The rows or columns of pixels that lie between two image coordinates.
     fn pixels_between(&self, low: f32, high: f32) -> Range<usize> {
         let pixel = |c: f32| ((c + 1.0) / self.pitch).clamp(0.0, self.size as f32);
         pixel(low) as usize..pixel(high).ceil() as usize
     }
 }
 
-/// A turned, scaled and shifted system of coordinates in the picture.
+/// A turned, scaled and shifted system of coordinates in the image.
 #[derive(Clone, Copy)]
 pub struct Frame {
     origin: Point,
@@ -89,7 +89,7 @@ impl Frame {
         Frame { origin, axis }
     }
 
-    /// Converts a frame that is given in this frame's coordinates to the picture's.
+    /// Converts a frame that is given in this frame's coordinates to the image's.
     pub fn child(&self, inner: Frame) -> Self {
         let ([ax, ay], [x, y]) = (self.axis, inner.axis);
         let axis = [ax * x - ay * y, ay * x + ax * y];
@@ -100,13 +100,13 @@ impl Frame {
         length(self.axis)
     }
 
-    /// From this frame's coordinates to the picture's.
+    /// From this frame's coordinates to the image's.
     fn outward(&self, [x, y]: Point) -> Point {
         let ([ox, oy], [ax, ay]) = (self.origin, self.axis);
         [ox + ax * x - ay * y, oy + ay * x + ax * y]
     }
 
-    /// From the picture's coordinates to this frame's.
+    /// From the image's coordinates to this frame's.
     fn inward(&self, [x, y]: Point) -> Point {
         let ([ox, oy], [ax, ay]) = (self.origin, self.axis);
         let square = ax * ax + ay * ay;

@@ -1,4 +1,4 @@
-//! Pictures made to drive channels up.
+//! Images made to drive channels up.
 
 use image::RgbImage;
 use rand::{RngExt, SeedableRng};
@@ -10,14 +10,14 @@ use crate::gpu::{GpuError, Plan, Tensor};
 use crate::nn::layout::padded;
 use crate::nn::{Keep, Mode, Model, Network, Value};
 
-/// Most pictures that climb together.
+/// Most images that climb together.
 const BATCH: usize = 64;
 /// Most times that a gradient is blurred; more costs much and shows little.
 const BLURS: usize = 8;
-/// Standard deviation of the noise that a picture starts from, where the whole range is -1 to 1.
+/// Standard deviation of the noise that an image starts from, where the whole range is -1 to 1.
 const NOISE: f32 = 0.1;
 
-/// How pictures climb.
+/// How images climb.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ascent {
     /// Steps.
@@ -37,47 +37,47 @@ impl Default for Ascent {
     }
 }
 
-/// A picture that drives one channel up.
+/// An image that drives one channel up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Maximised {
     /// The channel.
     pub channel: usize,
-    /// The picture, (side, side, 4): red, green and blue from -1 to 1, and a zero.
-    pub picture: Vec<f32>,
+    /// The image, (side, side, 4): red, green and blue from -1 to 1, and a zero.
+    pub image: Vec<f32>,
     /// What the channel makes of the noise at the start, after batch norm and before ReLU.
     pub start: f32,
-    /// What it makes of the picture.
+    /// What it makes of the image.
     pub value: f32,
 }
 
 impl Maximised {
-    /// The picture as an image.
+    /// It as bytes of RGB.
     pub fn image(&self) -> RgbImage {
-        let side = (self.picture.len() / CHANNELS).isqrt() as u32;
+        let side = (self.image.len() / CHANNELS).isqrt() as u32;
         let byte = |value: f32| ((value * STD + MEAN) * 255.0).round() as u8;
-        let (pixels, _) = self.picture.as_chunks::<CHANNELS>();
+        let (pixels, _) = self.image.as_chunks::<CHANNELS>();
         let bytes = pixels.iter().flat_map(|[red, green, blue, _]| [red, green, blue].map(|value| byte(*value)));
         RgbImage::from_raw(side, side, bytes.collect()).expect("as many bytes as pixels")
     }
 }
 
-/// Makes for each of these channels of block `number`, counted from 0, a picture that drives it up, by gradient ascent.
+/// Makes for each of these channels of block `number`, counted from 0, an image that drives it up, by gradient ascent.
 ///
-/// What is driven up is one value, not a mean over the map: the picture is then what a single value of the channel can see,
-/// of the side of its receptive field, and can be laid beside the strongest patches of real pictures. It is the value after
-/// batch norm and before ReLU, which has a gradient where the channel is silent too. The network is built anew for pictures
+/// What is driven up is one value, not a mean over the map: the image is then what a single value of the channel can see,
+/// of the side of its receptive field, and can be laid beside the strongest patches of real images. It is the value after
+/// batch norm and before ReLU, which has a gradient where the channel is silent too. The network is built anew for images
 /// of that side, which is many times faster than for whole ones, and without padding, since a value in the midst of a map
-/// sees none. Only where the receptive field exceeds the network's own pictures, these stay as they are, and the value at
+/// sees none. Only where the receptive field exceeds the network's own images, these stay as they are, and the value at
 /// the centre of the map is driven up.
 ///
-/// Each step follows the gradient, scaled to the same length for every picture, so that loud and silent channels move
-/// alike. It looks at the picture through a window that is shifted at random, by up to an eighth of its side; the gradient is
+/// Each step follows the gradient, scaled to the same length for every image, so that loud and silent channels move
+/// alike. It looks at the image through a window that is shifted at random, by up to an eighth of its side; the gradient is
 /// blurred, less and less from step to step, so that the coarse comes before the fine; and the total variation pulls back.
 /// All this keeps away the fine noise that drives a channel up without being anything to see: the gradient of a
 /// strided convolution is a chequerboard. Below 8 pixels there is neither shift nor blur: there every pixel counts.
 ///
 /// A channel that nothing drives, because all that it adds up is silent, keeps its noise, smoothed: its value is no higher
-/// than at the start. `progress` is told how many channels are done. Equal arguments give equal pictures.
+/// than at the start. `progress` is told how many channels are done. Equal arguments give equal images.
 ///
 /// # Errors
 /// When a tensor exceeds what the device can bind, or the device failed.
@@ -105,7 +105,7 @@ pub fn maximise(
     Ok(made)
 }
 
-/// The network up to one block, for pictures as large as one of its values can see.
+/// The network up to one block, for images as large as one of its values can see.
 struct Climb<'l, 'gpu> {
     lens: &'l Lens<'gpu>,
     model: Model,
@@ -118,7 +118,7 @@ struct Climb<'l, 'gpu> {
 }
 
 impl<'l, 'gpu> Climb<'l, 'gpu> {
-    /// For at most `most` pictures at once, and no more than take the memory of the lens's own batch.
+    /// For at most `most` images at once, and no more than take the memory of the lens's own batch.
     fn new(lens: &'l Lens<'gpu>, number: usize, most: usize) -> Result<Self, GpuError> {
         let gpu = lens.gpu();
         let network = lens.network().seen_by(number);
@@ -132,7 +132,7 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
         Ok(Self { lens, value, shape: network.shape(value), side: network.input()[1], forward, backward, model })
     }
 
-    /// One picture for each of the channels, at most a batch.
+    /// One image for each of the channels, at most a batch.
     fn run(&self, channels: &[usize], ascent: &Ascent) -> Result<Vec<Maximised>, GpuError> {
         self.seed(channels);
         // For the window to shift.
@@ -164,20 +164,20 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
         Ok(made
             .map(|((&channel, canvas), (start, value))| Maximised {
                 channel,
-                picture: canvas.window(self.side, middle),
+                image: canvas.window(self.side, middle),
                 start,
                 value,
             })
             .collect())
     }
 
-    /// The gradient of each picture's channel by what batch norm makes: 1 at the centre of its map.
+    /// The gradient of each image's channel by what batch norm makes: 1 at the centre of its map.
     fn seed(&self, channels: &[usize]) {
         let [all, height, width] = self.shape;
         let each = height * width * padded(all);
         let mut seed = vec![0.0f32; self.model.batch() * each];
-        for (picture, channel) in seed.chunks_mut(each).zip(channels) {
-            picture[self.centre(*channel)] = 1.0;
+        for (image, channel) in seed.chunks_mut(each).zip(channels) {
+            image[self.centre(*channel)] = 1.0;
         }
         self.model.gradient(Mode::Eval, self.value).write(self.lens.gpu(), &seed);
     }
@@ -188,7 +188,7 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
         (height / 2 * width + width / 2) * padded(all) + channel
     }
 
-    /// What each picture's channel makes of it.
+    /// What each image's channel makes of it.
     fn values(&self, canvases: &[Canvas], corner: [usize; 2], channels: &[usize]) -> Result<Vec<f32>, GpuError> {
         self.write(canvases, corner);
         self.forward.submit(self.lens.gpu())?;
@@ -208,7 +208,7 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
     }
 }
 
-/// A square picture that is being made, (side, side, 4).
+/// A square image that is being made, (side, side, 4).
 struct Canvas {
     side: usize,
     pixels: Vec<[f32; CHANNELS]>,

@@ -1,8 +1,8 @@
-//! What each channel has learned: which pictures it answers to, and which picture it would answer to most.
+//! What each channel has learned: which images it answers to, and which image it would answer to most.
 //!
-//! [`survey`] runs many pictures through the network and notes for every channel of every block how often and how much it
-//! fires, and where most; [`crop`] cuts out what it saw there. [`maximise`] makes the pictures that drive channels up, from
-//! nothing but the network: these are pictures of what a channel adds up, not of anything that exists.
+//! [`survey`] runs many images through the network and notes for every channel of every block how often and how much it
+//! fires, and where most; [`crop`] cuts out what it saw there. [`maximise`] makes the images that drive channels up, from
+//! nothing but the network: these are images of what a channel adds up, not of anything that exists.
 
 mod maximise;
 mod reading;

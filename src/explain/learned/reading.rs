@@ -32,13 +32,13 @@ pub struct ChannelRow {
     pub block: usize,
     /// The channel, from 0.
     pub channel: usize,
-    /// Share of the pictures on which it fires.
-    pub share_of_pictures: f64,
-    /// Its mean over all places of all pictures.
+    /// Share of the images on which it fires.
+    pub share_of_images: f64,
+    /// Its mean over all places of all images.
     pub mean: f64,
 }
 
-/// A row of `patches.csv`: rows and columns are those of the picture as the network sees it.
+/// A row of `patches.csv`: rows and columns are those of the image as the network sees it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct PatchRow {
     /// The block, from 1.
@@ -47,8 +47,8 @@ pub struct PatchRow {
     pub channel: usize,
     /// 1 for the patch that drives the channel up most.
     pub rank: usize,
-    /// Name of the picture.
-    pub picture: String,
+    /// Name of the image.
+    pub image: String,
     /// First row.
     pub top: usize,
     /// First column.
@@ -64,8 +64,8 @@ impl Learned {
     fn read(folder: &Path, network: &Network) -> Result<Self> {
         let [channels, patches] = [CHANNELS, "patches.csv"].map(|name| folder.join(name));
         let learned = Self {
-            channels: table(&channels, &["block", "channel", "share_of_pictures", "mean"])?,
-            patches: table(&patches, &["block", "channel", "rank", "picture", "top", "left", "bottom", "right"])?,
+            channels: table(&channels, &["block", "channel", "share_of_images", "mean"])?,
+            patches: table(&patches, &["block", "channel", "rank", "image", "top", "left", "bottom", "right"])?,
         };
         learned.check_channels(network).with_context(|| unusable(&channels))?;
         learned.check_patches(network).with_context(|| unusable(&patches))?;
@@ -82,7 +82,7 @@ impl Learned {
             let check = || -> Result<()> {
                 equal("block", row.block, block)?;
                 equal("channel", row.channel, channel)?;
-                share("share_of_pictures", row.share_of_pictures)?;
+                share("share_of_images", row.share_of_images)?;
                 // Only where a block ends in ReLU are all values at least 0.
                 if network.signed(network.blocks()[block - 1].value) {
                     ensure!(row.mean.is_finite(), "mean is {}: expected a finite number", row.mean);
@@ -104,7 +104,7 @@ impl Learned {
                 within("block", row.block, 1..=blocks.len())?;
                 within("channel", row.channel, 0..=blocks[row.block - 1].output[0] - 1)?;
                 ensure!(row.rank > 0, "rank is 0: expected at least 1");
-                ensure!(!row.picture.is_empty(), "picture is empty");
+                ensure!(!row.image.is_empty(), "image is empty");
                 within("bottom", row.bottom, 1..=height)?;
                 within("right", row.right, 1..=width)?;
                 within("top", row.top, 0..=row.bottom - 1).context("above bottom")?;

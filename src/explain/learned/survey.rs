@@ -1,4 +1,4 @@
-//! One pass over many pictures: how often, how much and where each channel fires.
+//! One pass over many images: how often, how much and where each channel fires.
 
 use std::ops::Range;
 
@@ -6,23 +6,23 @@ use anyhow::{Result, bail, ensure};
 use image::RgbImage;
 
 use crate::data::loader::{MOST_LOADERS, with_batches};
-use crate::data::{Pictures, Rejected, threads};
+use crate::data::{Images, Rejected, threads};
 use crate::explain::Lens;
 use crate::gpu::GpuError;
 use crate::nn::Block;
 use crate::nn::layout::padded;
 
-/// Share of the pictures below which a channel that fires at all is called quiet.
+/// Share of the images below which a channel that fires at all is called quiet.
 const QUIET: f64 = 0.01;
 
-/// What the channels of a network make of a set of pictures, after ReLU.
+/// What the channels of a network make of a set of images, after ReLU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
-    /// How many pictures were looked at.
-    pub pictures: usize,
+    /// How many images were looked at.
+    pub images: usize,
     /// Of each block.
     pub blocks: Vec<BlockSurvey>,
-    /// Pictures that could no longer be read, and so were left out.
+    /// Images that could no longer be read, and so were left out.
     pub rejected: Vec<Rejected>,
 }
 
@@ -33,26 +33,26 @@ pub struct BlockSurvey {
     pub channels: Vec<ChannelSurvey>,
 }
 
-/// What one channel makes of the pictures.
+/// What one channel makes of the images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChannelSurvey {
-    /// Its least value on any picture: 0 or more after ReLU.
+    /// Its least value on any image: 0 or more after ReLU.
     pub min: f32,
-    /// Its largest value on any picture.
+    /// Its largest value on any image.
     pub max: f32,
-    /// Share of the pictures on which it fires anywhere: has a value above 0.
+    /// Share of the images on which it fires anywhere: has a value above 0.
     pub share: f64,
-    /// Mean over all pictures and positions.
+    /// Mean over all images and positions.
     pub mean: f64,
-    /// Where it fires most, strongest first: one place a picture.
+    /// Where it fires most, strongest first: one place an image.
     pub strongest: Vec<Place>,
 }
 
-/// A value in the map of one picture.
+/// A value in the map of one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
-    /// The picture's index in its set.
-    pub picture: usize,
+    /// The image's index in its set.
+    pub image: usize,
     /// The value, above 0.
     pub value: f32,
     /// Its row in the map.
@@ -62,52 +62,52 @@ pub struct Place {
 }
 
 impl ChannelSurvey {
-    /// Whether it is 0 everywhere, on every picture.
+    /// Whether it is 0 everywhere, on every image.
     pub fn is_dead(&self) -> bool {
         self.min == 0.0 && self.max == 0.0
     }
 
-    /// Whether it fires on some pictures, but on fewer than 1 % of them. Among fewer than 101 pictures, none is quiet.
+    /// Whether it fires on some images, but on fewer than 1 % of them. Among fewer than 101 images, none is quiet.
     pub fn is_quiet(&self) -> bool {
         self.share > 0.0 && self.share < QUIET
     }
 }
 
 impl BlockSurvey {
-    /// How many channels are 0 everywhere, on every picture.
+    /// How many channels are 0 everywhere, on every image.
     pub fn dead(&self) -> usize {
         self.channels.iter().filter(|channel| channel.is_dead()).count()
     }
 
-    /// How many channels fire on some pictures, but on fewer than 1 % of them.
+    /// How many channels fire on some images, but on fewer than 1 % of them.
     pub fn quiet(&self) -> usize {
         self.channels.iter().filter(|channel| channel.is_quiet()).count()
     }
 }
 
-/// Looks at the pictures that `order` names and keeps for each channel the `patches` places where it fires most. `progress`
-/// is told how many pictures are done.
+/// Looks at the images that `order` names and keeps for each channel the `patches` places where it fires most. `progress`
+/// is told how many images are done.
 ///
 /// # Errors
-/// When no picture can be read, a value is not finite, or the device failed.
+/// When no image can be read, a value is not finite, or the device failed.
 ///
 /// # Panics
-/// When the pictures have another size than the network's.
+/// When the images have another size than the network's.
 pub fn survey(
     lens: &Lens<'_>,
-    pictures: &dyn Pictures,
+    images: &dyn Images,
     order: &[usize],
     patches: usize,
     mut progress: impl FnMut(usize),
 ) -> Result<Survey> {
-    let size = pictures.size() as usize;
-    assert_eq!(lens.network().input()[1..], [size, size], "the pictures are not of the network's size");
-    let each = lens.picture_len();
+    let size = images.size() as usize;
+    assert_eq!(lens.network().input()[1..], [size, size], "the images are not of the network's size");
+    let each = lens.image_len();
     let mut tallies: Vec<Tally> = lens.blocks().iter().map(|block| Tally::new(block, patches)).collect();
     let mut rejected = Vec::new();
     let mut seen = 0;
     let loaders = threads().min(MOST_LOADERS);
-    with_batches(pictures, order, lens.batch(), None, loaders, |batches| -> Result<(), GpuError> {
+    with_batches(images, order, lens.batch(), None, loaders, |batches| -> Result<(), GpuError> {
         while let Some(mut batch) = batches.next() {
             rejected.append(&mut batch.rejected);
             let make = |i: usize, place: &mut [f32]| place.copy_from_slice(&batch.images[i * each..][..each]);
@@ -123,7 +123,7 @@ pub fn survey(
         }
         Ok(())
     })?;
-    ensure!(seen > 0, "none of the pictures can be read");
+    ensure!(seen > 0, "none of the images can be read");
     for (number, tally) in (1..).zip(&tallies) {
         if let Some(channel) = tally.sums.iter().position(|sum| !sum.is_finite()) {
             bail!(
@@ -133,24 +133,24 @@ pub fn survey(
         }
     }
     let blocks = tallies.into_iter().map(|tally| tally.finish(seen)).collect();
-    Ok(Survey { pictures: seen, blocks, rejected })
+    Ok(Survey { images: seen, blocks, rejected })
 }
 
-/// The part of a picture within these rows and columns, as [`Block::receptive_window`] gives them. `pixels` are RGB bytes of
-/// a square picture.
+/// The part of an image within these rows and columns, as [`Block::receptive_window`] gives them. `pixels` are RGB bytes of
+/// a square image.
 ///
 /// # Panics
-/// When the picture is no square or the part lies beyond its edge.
+/// When the image is no square or the part lies beyond its edge.
 pub fn crop(pixels: &[u8], [rows, columns]: [Range<usize>; 2]) -> RgbImage {
     let side = (pixels.len() / 3).isqrt();
-    assert_eq!(side * side * 3, pixels.len(), "crop takes a square RGB picture");
+    assert_eq!(side * side * 3, pixels.len(), "crop takes a square RGB image");
     assert!(columns.end <= side, "columns {columns:?} of {side}");
     let (height, width) = (rows.len() as u32, columns.len() as u32);
     let part = rows.flat_map(|y| &pixels[3 * (y * side + columns.start)..][..3 * columns.len()]).copied().collect();
     RgbImage::from_raw(width, height, part).expect("as many bytes as pixels")
 }
 
-/// The sums of one block, picture after picture.
+/// The sums of one block, image after image.
 struct Tally {
     channels: usize,
     pixels: usize,
@@ -159,7 +159,7 @@ struct Tally {
     patches: usize,
     /// Of each channel: the sum of its values,
     sums: Vec<f64>,
-    /// on how many pictures it fired,
+    /// on how many images it fired,
     fired: Vec<usize>,
     /// and where most, strongest first.
     strongest: Vec<Vec<Place>>,
@@ -182,15 +182,15 @@ impl Tally {
         }
     }
 
-    /// Numbers of one picture's maps.
+    /// Numbers of one image's maps.
     fn map_len(&self) -> usize {
         self.pixels * padded(self.channels)
     }
 
-    /// Adds pictures by their maps (N, H, W, padded C).
+    /// Adds images by their maps (N, H, W, padded C).
     fn add(&mut self, indices: &[usize], maps: &[f32]) {
         let lanes = padded(self.channels);
-        for (&picture, maps) in indices.iter().zip(maps.chunks_exact(self.map_len())) {
+        for (&image, maps) in indices.iter().zip(maps.chunks_exact(self.map_len())) {
             let mut most = vec![(0.0f32, 0); lanes];
             for (position, values) in maps.chunks_exact(lanes).enumerate() {
                 for ((&value, most), sum) in values.iter().zip(&mut most).zip(&mut self.sums) {
@@ -204,13 +204,13 @@ impl Tally {
                 }
             }
             for (channel, (value, position)) in most.into_iter().enumerate().filter(|(_, (value, _))| *value > 0.0) {
-                let place = Place { picture, value, y: position / self.columns, x: position % self.columns };
+                let place = Place { image, value, y: position / self.columns, x: position % self.columns };
                 self.fires(channel, place);
             }
         }
     }
 
-    /// Notes where a channel fires most in one picture.
+    /// Notes where a channel fires most in one image.
     fn fires(&mut self, channel: usize, place: Place) {
         self.fired[channel] += 1;
         let strongest = &mut self.strongest[channel];
@@ -221,12 +221,12 @@ impl Tally {
         }
     }
 
-    fn finish(self, pictures: usize) -> BlockSurvey {
-        let values = (pictures * self.pixels) as f64;
+    fn finish(self, images: usize) -> BlockSurvey {
+        let values = (images * self.pixels) as f64;
         let of_channel = |(channel, strongest): (usize, _)| ChannelSurvey {
             min: self.range[channel][0],
             max: self.range[channel][1],
-            share: self.fired[channel] as f64 / pictures as f64,
+            share: self.fired[channel] as f64 / images as f64,
             mean: self.sums[channel] / values,
             strongest,
         };
@@ -250,21 +250,21 @@ mod tests {
     }
 
     #[test]
-    fn a_tally_keeps_the_strongest_place_of_each_picture() {
+    fn a_tally_keeps_the_strongest_place_of_each_image() {
         let network = Strided { channels: vec![2], ..Strided::dogs_vs_cats(5, 2) }.build().unwrap();
         let mut tally = Tally::new(network.last_block(), 2);
         // The first channel: 1 2 / 5 4, then 0 0 / 0 3, then 5 0 / 0 0, then 6 5 / 0 0. The second never fires.
-        for (picture, maps) in [[1.0, 2.0, 5.0, 4.0], [0.0, 0.0, 0.0, 3.0], [5.0, 0.0, 0.0, 0.0], [6.0, 5.0, 0.0, 0.0]]
+        for (image, maps) in [[1.0, 2.0, 5.0, 4.0], [0.0, 0.0, 0.0, 3.0], [5.0, 0.0, 0.0, 0.0], [6.0, 5.0, 0.0, 0.0]]
             .into_iter()
             .enumerate()
         {
             let packed: Vec<f32> = maps.into_iter().flat_map(|value| [value, 0.0, 0.0, 0.0]).collect();
-            tally.add(&[10 + picture], &packed);
+            tally.add(&[10 + image], &packed);
         }
         let survey = tally.finish(4);
         let [first, second] = &survey.channels[..] else { panic!("two channels") };
         assert_eq!((first.max, first.share, first.mean), (6.0, 1.0, 31.0 / 16.0));
-        let place = |picture, value, y, x| Place { picture, value, y, x };
+        let place = |image, value, y, x| Place { image, value, y, x };
         assert_eq!(first.strongest, [place(13, 6.0, 0, 0), place(10, 5.0, 1, 0)]);
         assert!(second.is_dead() && !second.is_quiet() && second.strongest.is_empty());
         assert_eq!((survey.dead(), survey.quiet()), (1, 0));

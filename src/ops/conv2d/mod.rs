@@ -14,7 +14,7 @@ use crate::gpu::{Gpu, Kernels, Plan, Tensor};
 uniform! {
     /// Sizes of one convolution. Channels (`cin`, `cout`) are counted in vectors of four.
     pub struct Shape {
-        /// Pictures in a batch.
+        /// Images in a batch.
         pub n: u32,
         /// Height of the input.
         pub h: u32,
@@ -47,7 +47,7 @@ uniform! {
 }
 
 impl Shape {
-    /// Shape of a convolution of `n` pictures of `cin` x `h` x `w` into `cout` channels.
+    /// Shape of a convolution of `n` images of `cin` x `h` x `w` into `cout` channels.
     ///
     /// # Panics
     /// When the filter does not fit the padded input.
@@ -207,7 +207,7 @@ impl Conv2d {
         }
     }
 
-    /// Adds `dweight =` gradient of the weight over the live pictures. `partials` is room for
+    /// Adds `dweight =` gradient of the weight over the live images. `partials` is room for
     /// [`Conv2d::partial_len`] numbers.
     #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
     pub fn backward_weight(

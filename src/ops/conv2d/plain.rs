@@ -70,7 +70,7 @@ kernel! {
 }
 
 kernel! {
-    /// `partial[chunk] =` gradient of the weight from one chunk of the live pictures' pixels
+    /// `partial[chunk] =` gradient of the weight from one chunk of the live images' pixels
     BackwardWeight("conv2d_plain", backward_weight) {
         constant shape: Shape,
         tile tile: Tile,

@@ -45,7 +45,7 @@ tile! {
         pub kernel_w = KERNEL_W,
         /// Stride.
         pub stride = STRIDE,
-        /// Pictures one after the other.
+        /// Images one after the other.
         pub images = IMAGES,
         /// Rows of output pixels.
         pub rows = ROWS,
@@ -69,7 +69,7 @@ tile! {
         pub kernel_w = KERNEL_W,
         /// Stride.
         pub stride = STRIDE,
-        /// Pictures one after the other.
+        /// Images one after the other.
         pub images = IMAGES,
         /// Rows of input pixels.
         pub rows = ROWS,
@@ -163,7 +163,7 @@ impl Work {
     }
 }
 
-/// Rows, columns, pictures and vectors to choose from. Several pictures where one fits a tile.
+/// Rows, columns, images and vectors to choose from. Several images where one fits a tile.
 fn candidates(heights: Vec<u32>, widths: Vec<u32>, n: u32) -> impl Iterator<Item = [u32; 4]> {
     let (height, width) = (heights[heights.len() - 1], widths[widths.len() - 1]);
     heights.into_iter().flat_map(move |rows| {
@@ -365,7 +365,7 @@ kernel! {
 }
 
 kernel! {
-    /// `partial[chunk] =` gradient of the weight from one chunk of tiles of the live pictures' pixels
+    /// `partial[chunk] =` gradient of the weight from one chunk of tiles of the live images' pixels
     BackwardWeight("conv2d_subgroup", backward_weight) {
         constant shape: Shape,
         tile tile: WeightTile,

@@ -64,21 +64,16 @@ fn missed(changes: &[Vec<f64>]) -> Result<usize, StatsError> {
 }
 
 /// Of each block, what its channels are worth. Nothing follows unless the network is `conclusive`.
-pub(super) fn ablations(
-    lens: &Lens,
-    pictures: &Loaded,
-    features: &Features,
-    conclusive: bool,
-) -> Result<Vec<Ablation>> {
-    let ranked = (pictures.labels.len() / 2).min(RANKED);
-    let judged = (pictures.labels.len() - ranked).min(JUDGED);
+pub(super) fn ablations(lens: &Lens, images: &Loaded, features: &Features, conclusive: bool) -> Result<Vec<Ablation>> {
+    let ranked = (images.labels.len() / 2).min(RANKED);
+    let judged = (images.labels.len() - ranked).min(JUDGED);
     let tested = judged.min(TESTED);
     let mut all = Vec::new();
     for (number, block) in lens.blocks().iter().enumerate() {
         let [channels, height, width] = block.output;
         let lanes = padded(channels);
         let mut outputs = Vec::with_capacity(ranked + judged);
-        let fill = |index: usize, place: &mut [f32]| pictures.fill(index, place);
+        let fill = |index: usize, place: &mut [f32]| images.fill(index, place);
         lens.forward(ranked + judged, fill, |range| {
             outputs.extend(lens.packed_outputs(number, range.len())?);
             Ok(())
@@ -98,9 +93,9 @@ pub(super) fn ablations(
             replace(place, case / cases);
         };
         let without = lens.logits_after(number, channels * cases, make)?;
-        let base = losses(&features.logits[..cases], &pictures.labels);
+        let base = losses(&features.logits[..cases], &images.labels);
         let changes = without.chunks(cases).map(|logits| -> Vec<f64> {
-            let changed = losses(logits, &pictures.labels);
+            let changed = losses(logits, &images.labels);
             changed.iter().zip(&base).map(|(without, with)| without - with).collect()
         });
         let (ranking, testing): (Vec<Vec<f64>>, Vec<Vec<f64>>) =
@@ -118,7 +113,7 @@ pub(super) fn ablations(
             order[kept[case / judged]..].iter().for_each(|&channel| replace(place, channel));
         };
         let logits = lens.logits_after(number, kept.len() * judged, make)?;
-        let labels = &pictures.labels[ranked..ranked + judged];
+        let labels = &images.labels[ranked..ranked + judged];
         let scores: Vec<Vec<f64>> = logits.chunks(judged).map(|logits| correct(logits, labels)).collect();
         let full = scores.last().expect("the curve ends with all channels");
         let lost: Vec<(usize, Loss)> =

@@ -1,15 +1,15 @@
-//! Pictures in memory, and what a network makes of them, pooled.
+//! Images in memory, and what a network makes of them, pooled.
 
 use std::ops::Range;
 
 use anyhow::{Result, anyhow};
 
-use crate::data::Pictures;
+use crate::data::Images;
 use crate::data::prepare;
 use crate::explain::Lens;
 use crate::gpu::GpuError;
 
-/// Pictures in memory.
+/// Images in memory.
 pub(super) struct Loaded {
     /// RGB bytes of each.
     pixels: Vec<Vec<u8>>,
@@ -17,41 +17,41 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    pub(super) fn new(pictures: &dyn Pictures, order: &[usize]) -> Result<Self> {
+    pub(super) fn new(images: &dyn Images, order: &[usize]) -> Result<Self> {
         let pixels = order.iter().map(|&index| {
-            let pixels = pictures.pixels(index).map_err(|reason| anyhow!("{}: {reason}", pictures.name(index)))?;
+            let pixels = images.pixels(index).map_err(|reason| anyhow!("{}: {reason}", images.name(index)))?;
             Ok(pixels.into_owned())
         });
-        let labels = order.iter().map(|&index| pictures.label(index) as usize).collect();
+        let labels = order.iter().map(|&index| images.label(index) as usize).collect();
         Ok(Self { pixels: pixels.collect::<Result<_>>()?, labels })
     }
 
-    /// Fills in picture `index` as the network gets it.
+    /// Fills in image `index` as the network gets it.
     pub(super) fn fill(&self, index: usize, place: &mut [f32]) {
         prepare::to_tensor(&self.pixels[index], false, place);
     }
 }
 
-/// What a network makes of pictures, pooled.
+/// What a network makes of images, pooled.
 pub(super) struct Features {
-    /// Of each block, the mean of each map, (pictures, C).
+    /// Of each block, the mean of each map, (images, C).
     pub(super) pooled: Vec<Vec<f32>>,
-    /// Of each block, the maps pooled to at most 3 x 3 values, (pictures, values).
+    /// Of each block, the maps pooled to at most 3 x 3 values, (images, values).
     pub(super) grid: Vec<Vec<f32>>,
-    /// Of each block, on how many pictures each channel has a value other than 0.
+    /// Of each block, on how many images each channel has a value other than 0.
     pub(super) fired: Vec<Vec<usize>>,
-    /// (pictures, classes)
+    /// (images, classes)
     pub(super) logits: Vec<Vec<f32>>,
 }
 
 impl Features {
-    pub(super) fn of(lens: &Lens, pictures: &Loaded) -> Result<Self, GpuError> {
+    pub(super) fn of(lens: &Lens, images: &Loaded) -> Result<Self, GpuError> {
         let blocks = lens.blocks();
         let empty = || vec![Vec::new(); blocks.len()];
         let fired = blocks.iter().map(|block| vec![0; block.output[0]]).collect();
         let mut features = Self { pooled: empty(), grid: empty(), fired, logits: Vec::new() };
-        let fill = |index: usize, place: &mut [f32]| pictures.fill(index, place);
-        lens.forward(pictures.labels.len(), fill, |range| {
+        let fill = |index: usize, place: &mut [f32]| images.fill(index, place);
+        lens.forward(images.labels.len(), fill, |range| {
             for (number, block) in blocks.iter().enumerate() {
                 for maps in lens.outputs(number, range.len())? {
                     let [channels, height, width] = block.output;

@@ -1,6 +1,6 @@
 //! What each layer is good for: the figures behind "are the noisy last layers useless?", each with its control.
 //!
-//! [`study`] takes a trained network, the weights it started from, and labelled pictures that neither trained it nor chose
+//! [`study`] takes a trained network, the weights it started from, and labelled images that neither trained it nor chose
 //! its checkpoint. Every figure of a block answers one question, and none answers whether a smaller network trained anew would
 //! do as well: that is what cross-validation over depths is for.
 
@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Pictures;
+use crate::data::Images;
 use crate::explain::Lens;
 use crate::nn::Network;
 use crate::nn::checkpoint::Weights;
@@ -39,9 +39,9 @@ use reset::{STATISTICS_BATCHES, beside_guessing, reset, scores};
 
 /// Fresh draws of a block's weights.
 const REDRAWS: u64 = 10;
-/// Pictures that networks with a redrawn block are scored on.
+/// Images that networks with a redrawn block are scored on.
 const REDRAWN: usize = 500;
-/// The fewest pictures of a class.
+/// The fewest images of a class.
 const LEAST: usize = 10;
 /// Confidence of intervals.
 const LEVEL: f64 = 0.95;
@@ -61,8 +61,9 @@ pub struct Layers {
     pub run: Option<String>,
     /// File of the weights, in the run's folder.
     pub weights: String,
-    /// Pictures, as many of each class.
-    pub pictures: usize,
+    /// Images, as many of each class.
+    #[serde(alias = "pictures")]
+    pub images: usize,
     /// Decides folds, resamples, noise and fresh weights.
     pub seed: u64,
     /// The network's accuracy on them, in %.
@@ -84,7 +85,7 @@ pub struct Layer {
     pub block: usize,
     /// Channels, height and width of its maps.
     pub output: [usize; 3],
-    /// Rows of the picture that one value sees.
+    /// Rows of the image that one value sees.
     pub receptive_field: usize,
     /// Trained numbers.
     pub parameters: usize,
@@ -92,9 +93,9 @@ pub struct Layer {
     pub repeatability: Repeatability,
     /// The same under noise that everybody sees.
     pub repeatability_noisy: Repeatability,
-    /// Channels that fire on no picture.
+    /// Channels that fire on no image.
     pub dead: usize,
-    /// Channels that fire on fewer than 1 % of the pictures.
+    /// Channels that fire on fewer than 1 % of the images.
     pub quiet: usize,
     /// Effective rank of its pooled maps.
     pub effective_rank: f64,
@@ -114,13 +115,13 @@ pub struct Layer {
 
 /// What of a data set the study uses.
 pub struct Subjects<'a> {
-    /// Pictures that neither trained the network nor chose its checkpoint.
-    pub held_out: &'a dyn Pictures,
-    /// Pictures to estimate running statistics on, after a reset. Their labels are not used.
-    pub unlabelled: &'a dyn Pictures,
+    /// Images that neither trained the network nor chose its checkpoint.
+    pub held_out: &'a dyn Images,
+    /// Images to estimate running statistics on, after a reset. Their labels are not used.
+    pub unlabelled: &'a dyn Images,
     /// Names of the classes.
     pub classes: &'a [String],
-    /// The most pictures of `held_out` to use.
+    /// The most images of `held_out` to use.
     pub most: usize,
     /// Epochs from which `held_out` chose the network; 1 where it had no say.
     pub epochs: usize,
@@ -130,7 +131,7 @@ pub struct Subjects<'a> {
 /// images. `progress` is told what comes next.
 ///
 /// # Errors
-/// When there are too few pictures, or the device failed.
+/// When there are too few images, or the device failed.
 pub fn study(
     lens: &Lens,
     (file, trained): (&str, &Weights),
@@ -140,21 +141,21 @@ pub fn study(
     mut progress: impl FnMut(&str),
 ) -> Result<(Layers, Standing)> {
     let order = balanced(subjects.held_out, subjects.most, subjects.classes)?;
-    let pictures = Loaded::new(subjects.held_out, &order)?;
+    let images = Loaded::new(subjects.held_out, &order)?;
 
-    progress("what the network makes of the pictures");
-    let repeated = |noise| changes(lens, &pictures, noise, seed);
+    progress("what the network makes of the images");
+    let repeated = |noise| changes(lens, &images, noise, seed);
     lens.load(initial);
-    let before = Features::of(lens, &pictures)?;
+    let before = Features::of(lens, &images)?;
     let [faint_before, strong_before] = [repeated(FAINT_NOISE)?, repeated(STRONG_NOISE)?];
     lens.load(trained);
-    let features = Features::of(lens, &pictures)?;
+    let features = Features::of(lens, &images)?;
     let [faint, strong] = [repeated(FAINT_NOISE)?, repeated(STRONG_NOISE)?];
-    let correct = correct(&features.logits, &pictures.labels);
+    let correct = correct(&features.logits, &images.labels);
 
     progress("linear probes");
-    let pooled = probes(&features.pooled, &before.pooled, &pictures.labels, lens.network().classes(), seed)?;
-    let grid = probes(&features.grid, &before.grid, &pictures.labels, lens.network().classes(), seed)?;
+    let pooled = probes(&features.pooled, &before.pooled, &images.labels, lens.network().classes(), seed)?;
+    let grid = probes(&features.grid, &before.grid, &images.labels, lens.network().classes(), seed)?;
 
     let wanted = (lens.batch() * STATISTICS_BATCHES as usize).min(subjects.unlabelled.len());
     // Drawn at random, since photos lie class by class: every batch must hold all classes.
@@ -162,7 +163,7 @@ pub fn study(
     let (drawn, _) = unlabelled.partial_shuffle(&mut ChaCha8Rng::seed_from_u64(seed), wanted);
     let statistics = Loaded::new(subjects.unlabelled, drawn)?;
     progress("running statistics");
-    let kept = scores(lens, trained, &statistics, &pictures, pictures.labels.len(), seed)?;
+    let kept = scores(lens, trained, &statistics, &images, images.labels.len(), seed)?;
     // As it is, and as resets, which need new statistics, are compared with.
     let [standing, anew] =
         [&correct, &kept].map(|scores| beside_guessing(scores, lens.network().classes(), subjects.epochs));
@@ -170,19 +171,19 @@ pub fn study(
 
     progress("channels replaced by their means");
     lens.load(trained);
-    let ablations = ablations(lens, &pictures, &features, conclusive)?;
+    let ablations = ablations(lens, &images, &features, conclusive)?;
 
     let mut layers = Vec::new();
     for (number, block) in lens.blocks().iter().enumerate() {
         progress(&format!("block {} reset", number + 1));
         let back = reset(lens, trained, initial, number);
-        let back = scores(lens, &back, &statistics, &pictures, pictures.labels.len(), seed)?;
-        let few = pictures.labels.len().min(REDRAWN);
+        let back = scores(lens, &back, &statistics, &images, images.labels.len(), seed)?;
+        let few = images.labels.len().min(REDRAWN);
         let mut redrawn = vec![0.0; few];
         for draw in 0..REDRAWS {
             let fresh = Weights::initial(lens.network(), seed ^ ((1 + draw) << 32));
             let weights = reset(lens, trained, &fresh, number);
-            let scores = scores(lens, &weights, &statistics, &pictures, few, seed)?;
+            let scores = scores(lens, &weights, &statistics, &images, few, seed)?;
             redrawn.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score / REDRAWS as f64);
         }
         let mut layer = Layer {
@@ -210,7 +211,7 @@ pub fn study(
         format: FORMAT,
         run: None,
         weights: file.into(),
-        pictures: order.len(),
+        images: order.len(),
         seed,
         accuracy: percent(&correct),
         accuracy_anew: percent(&kept),
@@ -250,14 +251,14 @@ fn percent(correct: &[f64]) -> f64 {
     100.0 * correct.iter().sum::<f64>() / correct.len() as f64
 }
 
-/// As many pictures of each class, in turn, so that any first part of them is balanced too.
-fn balanced(pictures: &dyn Pictures, most: usize, names: &[String]) -> Result<Vec<usize>> {
+/// As many images of each class, in turn, so that any first part of them is balanced too.
+fn balanced(images: &dyn Images, most: usize, names: &[String]) -> Result<Vec<usize>> {
     let classes = names.len();
     let mut of_class = vec![Vec::new(); classes];
-    for index in 0..pictures.len() {
-        of_class[pictures.label(index) as usize].push(index);
+    for index in 0..images.len() {
+        of_class[images.label(index) as usize].push(index);
     }
-    ensure!(most / classes >= LEAST, "--pictures {most}: expected at least {} for {classes} classes", classes * LEAST);
+    ensure!(most / classes >= LEAST, "--images {most}: expected at least {} for {classes} classes", classes * LEAST);
     let (fewest, rarest) = of_class.iter().map(Vec::len).zip(names).min().context("there is no class")?;
     let each = fewest.min(most / classes);
     ensure!(
@@ -268,12 +269,12 @@ fn balanced(pictures: &dyn Pictures, most: usize, names: &[String]) -> Result<Ve
     Ok((0..each).flat_map(|turn| of_class.iter().map(move |indices| indices[turn * indices.len() / each])).collect())
 }
 
-/// 1 where the picture's class has the largest logit, else 0.
+/// 1 where the image's class has the largest logit, else 0.
 fn correct(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
     logits.iter().zip(labels).map(|(logits, &label)| f64::from(stats::argmax(logits) == label)).collect()
 }
 
-/// The log-loss of each picture.
+/// The log-loss of each image.
 fn losses(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
     logits.iter().zip(labels).map(|(logits, &label)| stats::log_loss(logits, &[label])).collect()
 }
@@ -295,14 +296,14 @@ mod tests {
     #[test]
     fn too_few_images_of_a_class_are_told_with_the_remedy() {
         let names = ["cat", "dog"].map(String::from);
-        let (pictures, chosen) = pets(30, 5);
-        let error = balanced(&Subset::new(&pictures, chosen), 2000, &names).unwrap_err().to_string();
+        let (images, chosen) = pets(30, 5);
+        let error = balanced(&Subset::new(&images, chosen), 2000, &names).unwrap_err().to_string();
         assert!(error.starts_with("of the class 'dog' there are only 5 images"), "{error}");
         assert!(error.contains("at least 10 of each class") && error.contains("--val-share"), "{error}");
-        let (pictures, chosen) = pets(30, 12);
-        let order = balanced(&Subset::new(&pictures, chosen.clone()), 2000, &names).unwrap();
+        let (images, chosen) = pets(30, 12);
+        let order = balanced(&Subset::new(&images, chosen.clone()), 2000, &names).unwrap();
         assert_eq!(order.len(), 24);
-        let error = balanced(&Subset::new(&pictures, chosen), 10, &names).unwrap_err().to_string();
-        assert!(error.starts_with("--pictures 10: expected at least 20 for 2 classes"), "{error}");
+        let error = balanced(&Subset::new(&images, chosen), 10, &names).unwrap_err().to_string();
+        assert!(error.starts_with("--images 10: expected at least 20 for 2 classes"), "{error}");
     }
 }

@@ -6,14 +6,14 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Ablation, FORMAT, Gain, Layer, Layers, ProbeRow, Repeatability, Reset, ResetVerdict, parameters};
 use crate::nn::{Block, Network};
-use crate::reading::{MOST_PICTURES, equal, interval, newest, number, percent, share, unusable, versioned, within};
+use crate::reading::{MOST_IMAGES, equal, interval, newest, number, percent, share, unusable, versioned, within};
 use crate::train::{Run, check_weights};
 
 /// Checks a table by itself and against the network that it is about.
 pub(super) fn check_layers(table: &Layers, network: &Network) -> Result<()> {
-    let Layers { weights, pictures, accuracy, accuracy_anew, conclusive, layers, .. } = table;
+    let Layers { weights, images, accuracy, accuracy_anew, conclusive, layers, .. } = table;
     check_weights(weights)?;
-    within("pictures", *pictures, 1..=MOST_PICTURES)?;
+    within("images", *images, 1..=MOST_IMAGES)?;
     percent("accuracy", *accuracy)?;
     percent("accuracy_anew", *accuracy_anew)?;
     let blocks = network.blocks();

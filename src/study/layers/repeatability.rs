@@ -84,16 +84,16 @@ impl Changes {
 }
 
 /// Of each block, how much its maps change under this much noise.
-pub(super) fn changes(lens: &Lens, pictures: &Loaded, pixel_noise: f32, seed: u64) -> Result<Vec<Changes>, GpuError> {
-    let count = pictures.labels.len().min(REPEATED);
+pub(super) fn changes(lens: &Lens, images: &Loaded, pixel_noise: f32, seed: u64) -> Result<Vec<Changes>, GpuError> {
+    let count = images.labels.len().min(REPEATED);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    // The pictures come class by class in turn; the one before must be any other, not one of another class.
+    // The images come class by class in turn; the one before must be any other, not one of another class.
     let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut random);
     let mut found: Vec<Changes> = lens.blocks().iter().map(|_| Changes { images: Vec::new() }).collect();
-    // Each picture, then its repetition.
+    // Each image, then its repetition.
     let make = |index: usize, place: &mut [f32]| {
-        pictures.fill(order[index / 2], place);
+        images.fill(order[index / 2], place);
         if index % 2 == 1 {
             let brightness = 1.0 + random.random_range(-BRIGHTNESS..BRIGHTNESS);
             for value in place.chunks_mut(CHANNELS).flat_map(|pixel| &mut pixel[..3]) {
@@ -103,7 +103,7 @@ pub(super) fn changes(lens: &Lens, pictures: &Loaded, pixel_noise: f32, seed: u6
             }
         }
     };
-    // Of each block the maps of the picture before and of the picture itself, whose repetition comes next.
+    // Of each block the maps of the image before and of the image itself, whose repetition comes next.
     let mut originals: Vec<[Vec<f32>; 2]> = vec![Default::default(); lens.blocks().len()];
     lens.forward(2 * count, make, |range| {
         for (number, block) in lens.blocks().iter().enumerate() {

@@ -29,7 +29,7 @@ pub struct Reset {
 }
 
 impl Reset {
-    /// From the scores of the same pictures before and after. Nothing follows unless the network is `conclusive`.
+    /// From the scores of the same images before and after. Nothing follows unless the network is `conclusive`.
     pub(super) fn new(before: &[f64], after: &[f64], conclusive: bool) -> Self {
         let Loss { drop, low, high } = Loss::new(before, after);
         Self { drop, low, high, verdict: ResetVerdict::of((low, high), conclusive) }
@@ -52,24 +52,24 @@ pub(super) fn reset(lens: &Lens, trained: &Weights, other: &Weights, number: usi
     weights
 }
 
-/// Whether the network with these weights, and running statistics of its own, is right on each of the first pictures.
+/// Whether the network with these weights, and running statistics of its own, is right on each of the first images.
 pub(super) fn scores(
     lens: &Lens,
     weights: &Weights,
     statistics: &Loaded,
-    pictures: &Loaded,
+    images: &Loaded,
     count: usize,
     seed: u64,
 ) -> Result<Vec<f64>> {
     lens.load(&with_own_statistics(lens, weights, statistics, seed)?);
-    let logits = lens.logits(count, |index, place| pictures.fill(index, place))?;
-    Ok(correct(&logits, &pictures.labels))
+    let logits = lens.logits(count, |index, place| images.fill(index, place))?;
+    Ok(correct(&logits, &images.labels))
 }
 
-/// The weights with running statistics estimated anew, in training mode, on pictures without their labels.
+/// The weights with running statistics estimated anew, in training mode, on images without their labels.
 ///
 /// From zero, k updates with momentum 0.1 leave a weighted mean of the batches' statistics, times `1 - 0.9^k`.
-fn with_own_statistics(lens: &Lens, weights: &Weights, pictures: &Loaded, seed: u64) -> Result<Weights, GpuError> {
+fn with_own_statistics(lens: &Lens, weights: &Weights, images: &Loaded, seed: u64) -> Result<Weights, GpuError> {
     let (gpu, model, batch) = (lens.gpu(), lens.model(), lens.batch());
     let mut weights = weights.clone();
     let statistics: Vec<String> = lens.network().statistics().into_iter().map(|statistic| statistic.name).collect();
@@ -79,12 +79,12 @@ fn with_own_statistics(lens: &Lens, weights: &Weights, pictures: &Loaded, seed: 
     model.load(gpu, &weights);
     let plan = model.forward(gpu, Mode::Train);
     let still = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
-    let mut images = vec![0.0; batch * lens.picture_len()];
+    let mut batch_images = vec![0.0; batch * lens.image_len()];
     for number in 1..=STATISTICS_BATCHES {
-        for (index, place) in images.chunks_mut(lens.picture_len()).enumerate() {
-            pictures.fill(((number - 1) as usize * batch + index) % pictures.labels.len(), place);
+        for (index, place) in batch_images.chunks_mut(lens.image_len()).enumerate() {
+            images.fill(((number - 1) as usize * batch + index) % images.labels.len(), place);
         }
-        model.images().write(gpu, &images);
+        model.images().write(gpu, &batch_images);
         model.set_step(gpu, &still, 0.0, batch, seed, number);
         plan.submit(gpu)?;
     }
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(
             verdict(&right(100, 0), &right(100, 0)),
             ResetVerdict::Undecided,
-            "100 pictures cannot show so little"
+            "100 images cannot show so little"
         );
         let reset = Reset::new(&right(1000, 0), &right(1000, 10), true);
         assert!((reset.drop - 1.0).abs() < 1e-9 && reset.low > 0.0 && reset.low < 1.0 && reset.high > 1.0, "{reset:?}");
@@ -138,17 +138,17 @@ mod tests {
     #[test]
     fn a_block_that_is_used_is_seldom_called_not_missed() {
         const STUDIES: u64 = 4000;
-        for pictures in [40, 200, 1000] {
+        for images in [40, 200, 1000] {
             let wrong = (0..STUDIES).filter(|&seed| {
                 let mut random = ChaCha8Rng::seed_from_u64(seed);
-                let before: Vec<f64> = (0..pictures).map(|_| f64::from(random.random_bool(0.9))).collect();
+                let before: Vec<f64> = (0..images).map(|_| f64::from(random.random_bool(0.9))).collect();
                 let lost = |&right: &f64| if random.random_bool(POINT / 90.0) { 0.0 } else { right };
                 let after: Vec<f64> = before.iter().map(lost).collect();
                 Reset::new(&before, &after, true).verdict == ResetVerdict::NotMissed
             });
             // 2.5 % are nominal; 3.3 % are three standard errors more.
             let share = wrong.count() as f64 / STUDIES as f64;
-            assert!(share < 0.033, "{share} of the studies with {pictures} pictures");
+            assert!(share < 0.033, "{share} of the studies with {images} images");
         }
     }
 

@@ -2,9 +2,9 @@ use convscope::gpu::Kernels;
 use convscope::nn::layout::padded;
 use convscope::ops::{Step, activation, dropout};
 use convscope::reference::Summed;
-use convscope::reference::batch_norm as norm_twin;
-use convscope::reference::dropout as dropout_twin;
-use convscope::reference::relu as relu_twin;
+use convscope::reference::batch_norm as norm_reference;
+use convscope::reference::dropout as dropout_reference;
+use convscope::reference::relu as relu_reference;
 use libtest_mimic::Trial;
 
 use super::batch_norm::{Norm, SHAPES, SHARES, SPREADS};
@@ -59,8 +59,8 @@ impl Activation {
                 *x = norm.mean[i / hw % c];
             }
         }
-        let options = dropout_twin::Options { seed: 5, step: 3, layer: 2, p: p.into(), whole_channels: true };
-        let kept = dropout_twin::mask(dropout_twin::Shape { n, c, hw }, options);
+        let options = dropout_reference::Options { seed: 5, step: 3, layer: 2, p: p.into(), whole_channels: true };
+        let kept = dropout_reference::mask(dropout_reference::Shape { n, c, hw }, options);
         let scale = f64::from(options.scale());
         Self {
             shape: activation::Shape::new(norm.shape, dropout::Shape::new(n, c, hw, p, true, 2)),
@@ -74,18 +74,18 @@ impl Activation {
     /// The gradient before ReLU.
     fn dz(&self) -> Vec<f64> {
         let dy: Vec<f64> = self.norm.dy.iter().zip(&self.mask).map(|(&dy, mask)| f64::from(dy) * mask).collect();
-        relu_twin::backward(&self.z.value, &dy).value
+        relu_reference::backward(&self.z.value, &dy).value
     }
 }
 
 fn before_relu(norm: &Norm) -> Summed<f64> {
     let [gamma, beta] = [&norm.gamma, &norm.beta].map(|values| wide(values));
-    norm_twin::forward(norm.twin, &wide(&norm.x), &norm.given(), &gamma, &beta, norm.eps())
+    norm_reference::forward(norm.reference, &wide(&norm.x), &norm.given(), &gamma, &beta, norm.eps())
 }
 
 fn forward(this: &Activation) {
     let Activation { norm, shape, step, z, mask } = this;
-    let y = norm.case.output(norm.twin.count() * padded(norm.twin.c));
+    let y = norm.case.output(norm.reference.count() * padded(norm.reference.c));
     let kernel = activation::Forward {
         shape: *shape,
         step: &norm.case.step(*step),
@@ -97,8 +97,8 @@ fn forward(this: &Activation) {
         y: &y.tensor,
     };
     let [got] = norm.case.run(&kernel, [&y]);
-    let norm_twin::Shape { n, c, hw } = norm.twin;
-    let want: Vec<f64> = relu_twin::forward(&z.value).value.iter().zip(mask).map(|(y, mask)| y * mask).collect();
+    let norm_reference::Shape { n, c, hw } = norm.reference;
+    let want: Vec<f64> = relu_reference::forward(&z.value).value.iter().zip(mask).map(|(y, mask)| y * mask).collect();
     // The product with the mask rounds once more.
     let bound = |i: usize| z.bound(i) * mask[i] + want[i] * f64::from(f32::EPSILON);
     norm.case.compare_each("y", &norm.case.unpack(&got, [n, c, hw]), &want, bound);
@@ -121,8 +121,9 @@ fn backward_sums(this: &Activation) {
     };
     let [got] = norm.case.run(&kernel, [&partial]);
     let dz = this.dz();
-    let chunks: Vec<_> =
-        (0..norm.twin.c).map(|channel| [norm.chunks(&wide(&norm.x), channel), norm.chunks(&dz, channel)]).collect();
+    let chunks: Vec<_> = (0..norm.reference.c)
+        .map(|channel| [norm.chunks(&wide(&norm.x), channel), norm.chunks(&dz, channel)])
+        .collect();
     norm.compare_partials(&got, |chunk, channel| {
         let [x, dz] = [0, 1].map(|i| &chunks[channel][i][chunk]);
         let mean = f64::from(norm.mean[channel]);
@@ -140,12 +141,12 @@ fn backward(this: &Activation) {
     let Activation { norm, shape, step, .. } = this;
     let live = norm.live.elements();
     let (x, dz) = (wide(&norm.x[..live]), &this.dz()[..live]);
-    let mut want = norm_twin::backward(norm.live, &x, &norm.given(), &wide(&norm.gamma), norm.eps(), dz);
+    let mut want = norm_reference::backward(norm.live, &x, &norm.given(), &wide(&norm.gamma), norm.eps(), dz);
     let [dgamma, dbeta] = [&want.dgamma, &want.dbeta].map(|sums| {
         let rounded: Vec<f32> = sums.value.iter().map(|&value| value as f32).collect();
         norm.channels(&rounded)
     });
-    let dx = norm.case.output(norm.twin.count() * padded(norm.twin.c));
+    let dx = norm.case.output(norm.reference.count() * padded(norm.reference.c));
     let kernel = activation::Backward {
         shape: *shape,
         step: &norm.case.step(*step),

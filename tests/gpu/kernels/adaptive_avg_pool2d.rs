@@ -1,13 +1,13 @@
 use convscope::nn::layout::{pack_images, padded};
 use convscope::ops::adaptive_avg_pool2d;
-use convscope::reference::adaptive_avg_pool2d as twin;
+use convscope::reference::adaptive_avg_pool2d as reference;
 use libtest_mimic::Trial;
 
 use super::{Case, Random, wide};
 use crate::common::trial;
 use crate::gpu;
 
-/// Pictures, channels, height, width, height and width of the output.
+/// Images, channels, height, width, height and width of the output.
 const SHAPES: [[usize; 6]; 26] = [
     [1, 1, 1, 1, 1, 1],
     [1, 3, 5, 7, 1, 1],
@@ -46,32 +46,32 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-fn each_shape(entry: &str, test: fn(&Case, twin::Shape, adaptive_avg_pool2d::Shape, &mut Random)) {
+fn each_shape(entry: &str, test: fn(&Case, reference::Shape, adaptive_avg_pool2d::Shape, &mut Random)) {
     for (seed, [n, c, h, w, oh, ow]) in (0..).zip(SHAPES) {
-        let twin = twin::Shape { n, c, h, w, oh, ow };
-        let case = Case { gpu: gpu(), name: format!("adaptive_avg_pool2d::{entry}, {twin:?}, seed {seed}") };
+        let reference = reference::Shape { n, c, h, w, oh, ow };
+        let case = Case { gpu: gpu(), name: format!("adaptive_avg_pool2d::{entry}, {reference:?}, seed {seed}") };
         let shape = adaptive_avg_pool2d::Shape::new(n, [c, h, w], [oh, ow]);
-        test(&case, twin, shape, &mut Random::new(seed));
+        test(&case, reference, shape, &mut Random::new(seed));
     }
 }
 
-fn forward(case: &Case, twin: twin::Shape, shape: adaptive_avg_pool2d::Shape, random: &mut Random) {
-    let twin::Shape { n, c, h, w, oh, ow } = twin;
+fn forward(case: &Case, reference: reference::Shape, shape: adaptive_avg_pool2d::Shape, random: &mut Random) {
+    let reference::Shape { n, c, h, w, oh, ow } = reference;
     let x = random.around(0.1, 1.0, n * c * h * w);
     let y = case.output(n * oh * ow * padded(c));
     let kernel = adaptive_avg_pool2d::Forward { shape, x: &case.input(&pack_images(&x, n, c, h * w)), y: &y.tensor };
     let [got] = case.run(&kernel, [&y]);
     let got = case.unpack(&got, [n, c, oh * ow]);
-    case.compare("y", &got, &twin::forward(twin, &wide(&x)));
+    case.compare("y", &got, &reference::forward(reference, &wide(&x)));
 }
 
-fn backward(case: &Case, twin: twin::Shape, shape: adaptive_avg_pool2d::Shape, random: &mut Random) {
-    let twin::Shape { n, c, h, w, oh, ow } = twin;
+fn backward(case: &Case, reference: reference::Shape, shape: adaptive_avg_pool2d::Shape, random: &mut Random) {
+    let reference::Shape { n, c, h, w, oh, ow } = reference;
     let dy = random.around(0.1, 1.0, n * c * oh * ow);
     let dx = case.output(n * h * w * padded(c));
     let kernel =
         adaptive_avg_pool2d::Backward { shape, dy: &case.input(&pack_images(&dy, n, c, oh * ow)), dx: &dx.tensor };
     let [got] = case.run(&kernel, [&dx]);
     let got = case.unpack(&got, [n, c, h * w]);
-    case.compare("dx", &got, &twin::backward(twin, &wide(&dy)));
+    case.compare("dx", &got, &reference::backward(reference, &wide(&dy)));
 }

@@ -1,5 +1,5 @@
 use convscope::ops::add;
-use convscope::reference::add as twin;
+use convscope::reference::add as reference;
 use libtest_mimic::Trial;
 
 use super::relu::LENGTHS;
@@ -20,10 +20,10 @@ fn forward() {
         let y = case.output(4 * len);
         let shape = add::Shape { len: len as u32 };
         let [got] = case.run(&add::Forward { shape, a: &case.input(&a), b: &case.input(&b), y: &y.tensor }, [&y]);
-        case.compare("y", &got, &twin::forward(&wide(&a), &wide(&b)));
+        case.compare("y", &got, &reference::forward(&wide(&a), &wide(&b)));
         // Both may be the same tensor.
         let both = case.input(&a);
         let [got] = case.run(&add::Forward { shape, a: &both, b: &both, y: &y.tensor }, [&y]);
-        case.compare("y", &got, &twin::forward(&wide(&a), &wide(&a)));
+        case.compare("y", &got, &reference::forward(&wide(&a), &wide(&a)));
     }
 }

@@ -4,14 +4,14 @@ use convscope::nn::layout::{pack_images, padded};
 use convscope::ops::batch_norm;
 use convscope::ops::sums::Rows;
 use convscope::reference::Summed;
-use convscope::reference::batch_norm::{self as twin, Statistics};
+use convscope::reference::batch_norm::{self as reference, Statistics};
 use libtest_mimic::Trial;
 
 use super::{Case, Entry, GARBAGE, Random, sums, wide};
 use crate::common::trial;
 use crate::gpu_with;
 
-/// Pictures, channels, pixels, live pictures. Reductions go in chunks of 64 pixels.
+/// Images, channels, pixels, live images. Reductions go in chunks of 64 pixels.
 pub(super) const SHAPES: [[usize; 4]; 28] = [
     [1, 1, 1, 1],
     [2, 1, 1, 1],
@@ -23,7 +23,7 @@ pub(super) const SHAPES: [[usize; 4]; 28] = [
     [1, 9, 17, 1],
     [7, 13, 11, 5],
     [5, 6, 31, 1],
-    // Chunks, less one, exact, and one more; some hold pixels of dead pictures only.
+    // Chunks, less one, exact, and one more; some hold pixels of dead images only.
     [1, 1, 63, 1],
     [1, 3, 64, 1],
     [1, 5, 65, 1],
@@ -84,9 +84,9 @@ fn each_shape(entry: &str, test: fn(&Norm)) {
 pub(super) struct Norm {
     pub(super) case: Case,
     pub(super) shape: batch_norm::Shape,
-    pub(super) twin: twin::Shape,
-    /// The twin's shape of the live pictures alone.
-    pub(super) live: twin::Shape,
+    pub(super) reference: reference::Shape,
+    /// The CPU reference's shape of the live images alone.
+    pub(super) live: reference::Shape,
     pub(super) x: Vec<f32>,
     pub(super) dy: Vec<f32>,
     pub(super) gamma: Vec<f32>,
@@ -106,18 +106,18 @@ impl Norm {
         seed: u64,
     ) -> Self {
         let [n, c, hw, live] = shape;
-        let twin = twin::Shape { n, c, hw };
+        let reference = reference::Shape { n, c, hw };
         let mut random = Random::new(seed);
         Self {
             case: Case {
                 gpu: gpu_with(kernels),
                 name: format!(
-                    "batch_norm::{entry}, {kernels}, {twin:?}, live {live}, {offset} +- {spread}, seed {seed}"
+                    "batch_norm::{entry}, {kernels}, {reference:?}, live {live}, {offset} +- {spread}, seed {seed}"
                 ),
             },
             shape: batch_norm::Shape::new(kernels, n, c, hw),
-            twin,
-            live: twin::Shape { n: live, ..twin },
+            reference,
+            live: reference::Shape { n: live, ..reference },
             x: random.around(offset, spread, n * c * hw),
             dy: random.around(0.1, 1.0, n * c * hw),
             gamma: random.around(0.0, 2.0, c),
@@ -138,12 +138,12 @@ impl Norm {
     }
 
     pub(super) fn images(&self, values: &[f32]) -> Tensor {
-        let twin::Shape { n, c, hw } = self.twin;
+        let reference::Shape { n, c, hw } = self.reference;
         self.case.input(&pack_images(values, n, c, hw))
     }
 
     fn pack(&self, channels: &[f32]) -> Vec<f32> {
-        pack_images(channels, 1, self.twin.c, 1)
+        pack_images(channels, 1, self.reference.c, 1)
     }
 
     pub(super) fn channels(&self, values: &[f32]) -> Tensor {
@@ -164,7 +164,7 @@ impl Norm {
     }
 
     fn all_chunks(&self) -> usize {
-        self.shape.partial_len() / (2 * padded(self.twin.c))
+        self.shape.partial_len() / (2 * padded(self.reference.c))
     }
 
     fn live_chunks(&self) -> usize {
@@ -178,7 +178,7 @@ impl Norm {
 
     /// A channel's live numbers, chunk after chunk.
     pub(super) fn chunks(&self, values: &[f64], channel: usize) -> Vec<Vec<f64>> {
-        let twin::Shape { n, c, hw } = self.live;
+        let reference::Shape { n, c, hw } = self.live;
         let pixels: Vec<f64> = (0..n).flat_map(|image| &values[(image * c + channel) * hw..][..hw]).copied().collect();
         let size = self.shape.chunk as usize;
         pixels.chunks(size).map(<[f64]>::to_vec).collect()
@@ -193,8 +193,8 @@ impl Norm {
     /// Compares the partial results of the live chunks; `want` returns a chunk's two numbers with their bounds.
     pub(super) fn compare_partials(&self, got: &[f32], mut want: impl FnMut(usize, usize) -> [(f64, f64); 2]) {
         for chunk in 0..self.live_chunks() {
-            for channel in 0..padded(self.twin.c) {
-                let want = if channel < self.twin.c { want(chunk, channel) } else { [(0.0, 0.0); 2] };
+            for channel in 0..padded(self.reference.c) {
+                let want = if channel < self.reference.c { want(chunk, channel) } else { [(0.0, 0.0); 2] };
                 for (k, (want, bound)) in want.into_iter().enumerate() {
                     let place = self.partial_place(chunk, channel, k);
                     let what = format!("partial {k} of chunk {chunk}, channel {channel}");
@@ -206,13 +206,13 @@ impl Norm {
 
     /// Compares one number a channel.
     fn compare_channels(&self, what: &str, packed: &[f32], want: &Summed<f64>) {
-        let got = self.case.unpack(packed, [1, self.twin.c, 1]);
+        let got = self.case.unpack(packed, [1, self.reference.c, 1]);
         self.case.compare(what, &got, want);
     }
 
-    /// Compares the live pictures; what the dead ones get does not matter.
+    /// Compares the live images; what the dead ones get does not matter.
     pub(super) fn compare_live(&self, what: &str, packed: &[f32], want: &Summed<f64>) {
-        let twin::Shape { n, c, hw } = self.twin;
+        let reference::Shape { n, c, hw } = self.reference;
         let got = self.case.unpack(packed, [n, c, hw]);
         self.case.compare(what, &got[..self.live.elements()], want);
     }
@@ -229,11 +229,11 @@ fn statistics(norm: &Norm) {
         partial: &partial.tensor,
     };
     let [got] = case.run(&kernel, [&partial]);
-    let chunks: Vec<_> = (0..norm.twin.c).map(|channel| norm.chunks(&wide(&norm.x), channel)).collect();
+    let chunks: Vec<_> = (0..norm.reference.c).map(|channel| norm.chunks(&wide(&norm.x), channel)).collect();
     norm.compare_partials(&got, |chunk, channel| {
         let x = &chunks[channel][chunk];
         let [n, c, hw] = [1, 1, x.len()];
-        let Statistics { mean, variance } = twin::statistics(twin::Shape { n, c, hw }, x);
+        let Statistics { mean, variance } = reference::statistics(reference::Shape { n, c, hw }, x);
         let size = x.len() as f64;
         [(mean.value[0], mean.bound(0)), (variance.value[0] * size, variance.bound(0) * size)]
     });
@@ -243,7 +243,7 @@ fn statistics(norm: &Norm) {
 fn combine(norm: &Norm) {
     let case = &norm.case;
     let mut partials = vec![0.0; norm.shape.partial_len()];
-    for channel in 0..norm.twin.c {
+    for channel in 0..norm.reference.c {
         let chunks = norm.chunks(&wide(&norm.x), channel);
         for chunk in 0..norm.all_chunks() {
             let [mean, squares] = match chunks.get(chunk) {
@@ -258,13 +258,13 @@ fn combine(norm: &Norm) {
         }
     }
     let partials = case.input(&partials);
-    let mut batch = twin::statistics(norm.live, &norm.live(&norm.x));
+    let mut batch = reference::statistics(norm.live, &norm.live(&norm.x));
     batch.mean.terms = norm.live_chunks();
     batch.variance.terms = norm.live_chunks();
 
     let (mut mean, mut variance) = (norm.mean.clone(), norm.variance.clone());
     for _ in 0..2 {
-        let [batch_mean, batch_variance] = [(); 2].map(|()| case.output(padded(norm.twin.c)));
+        let [batch_mean, batch_variance] = [(); 2].map(|()| case.output(padded(norm.reference.c)));
         let running = [&mean, &variance].map(|values| case.changing(&norm.pack(values)));
         let kernel = batch_norm::Combine {
             shape: norm.shape,
@@ -278,18 +278,23 @@ fn combine(norm: &Norm) {
         let got = case.run(&kernel, [&batch_mean, &batch_variance, &running[0], &running[1]]);
         norm.compare_channels("batch_mean", &got[0], &batch.mean);
         norm.compare_channels("batch_variance", &got[1], &batch.variance);
-        let moved =
-            twin::update_running(&wide(&mean), &wide(&variance), &batch, norm.shape.momentum.into(), norm.live.count());
+        let moved = reference::update_running(
+            &wide(&mean),
+            &wide(&variance),
+            &batch,
+            norm.shape.momentum.into(),
+            norm.live.count(),
+        );
         norm.compare_channels("running_mean", &got[2], &moved.mean);
         norm.compare_channels("running_variance", &got[3], &moved.variance);
-        mean = case.unpack(&got[2], [1, norm.twin.c, 1]);
-        variance = case.unpack(&got[3], [1, norm.twin.c, 1]);
+        mean = case.unpack(&got[2], [1, norm.reference.c, 1]);
+        variance = case.unpack(&got[3], [1, norm.reference.c, 1]);
     }
 }
 
 fn forward(norm: &Norm) {
     let case = &norm.case;
-    let y = case.output(norm.twin.count() * padded(norm.twin.c));
+    let y = case.output(norm.reference.count() * padded(norm.reference.c));
     let kernel = batch_norm::Forward {
         shape: norm.shape,
         x: &norm.images(&norm.x),
@@ -302,8 +307,8 @@ fn forward(norm: &Norm) {
     let [got] = case.run(&kernel, [&y]);
     let [gamma, beta] = [&norm.gamma, &norm.beta].map(|values| wide(values));
     let (x, eps) = (wide(&norm.x), norm.eps());
-    let want = twin::forward(norm.twin, &x, &norm.given(), &gamma, &beta, eps);
-    let twin::Shape { n, c, hw } = norm.twin;
+    let want = reference::forward(norm.reference, &x, &norm.given(), &gamma, &beta, eps);
+    let reference::Shape { n, c, hw } = norm.reference;
     case.compare("y", &case.unpack(&got, [n, c, hw]), &want);
 }
 
@@ -320,8 +325,9 @@ fn backward_sums(norm: &Norm) {
         partial: &partial.tensor,
     };
     let [got] = case.run(&kernel, [&partial]);
-    let chunks: Vec<_> =
-        (0..norm.twin.c).map(|channel| [&norm.x, &norm.dy].map(|values| norm.chunks(&wide(values), channel))).collect();
+    let chunks: Vec<_> = (0..norm.reference.c)
+        .map(|channel| [&norm.x, &norm.dy].map(|values| norm.chunks(&wide(values), channel)))
+        .collect();
     norm.compare_partials(&got, |chunk, channel| {
         let [x, dy] = [0, 1].map(|i| &chunks[channel][i][chunk]);
         let mean = f64::from(norm.mean[channel]);
@@ -334,14 +340,14 @@ fn backward_sums(norm: &Norm) {
     });
 }
 
-/// From random partials; those of the chunks without live pictures are garbage.
+/// From random partials; those of the chunks without live images are garbage.
 fn backward_combine(norm: &Norm) {
     let case = &norm.case;
     let mut random = norm.random.clone();
     let mut partials = vec![0.0; norm.shape.partial_len()];
-    let mut terms = [(); 2].map(|()| vec![Vec::new(); norm.twin.c]);
+    let mut terms = [(); 2].map(|()| vec![Vec::new(); norm.reference.c]);
     for chunk in 0..norm.all_chunks() {
-        for channel in 0..norm.twin.c {
+        for channel in 0..norm.reference.c {
             let inverse = (f64::from(norm.variance[channel]) + norm.eps()).sqrt().recip();
             for (k, factor) in [(0, inverse), (1, 1.0)] {
                 let value = if chunk < norm.live_chunks() {
@@ -355,7 +361,7 @@ fn backward_combine(norm: &Norm) {
             }
         }
     }
-    let [dgamma, dbeta] = [(); 2].map(|()| case.output(padded(norm.twin.c)));
+    let [dgamma, dbeta] = [(); 2].map(|()| case.output(padded(norm.reference.c)));
     let kernel = batch_norm::BackwardCombine {
         shape: norm.shape,
         step: &norm.step(),
@@ -376,12 +382,12 @@ fn backward(norm: &Norm) {
     let case = &norm.case;
     let [x, dy] = [&norm.x, &norm.dy].map(|values| norm.live(values));
     let gamma = wide(&norm.gamma);
-    let mut want = twin::backward(norm.live, &x, &norm.given(), &gamma, norm.eps(), &dy);
+    let mut want = reference::backward(norm.live, &x, &norm.given(), &gamma, norm.eps(), &dy);
     let [dgamma, dbeta] = [&want.dgamma, &want.dbeta].map(|sums| {
         let rounded: Vec<f32> = sums.value.iter().map(|&value| value as f32).collect();
         norm.channels(&rounded)
     });
-    let dx = case.output(norm.twin.count() * padded(norm.twin.c));
+    let dx = case.output(norm.reference.count() * padded(norm.reference.c));
     let kernel = batch_norm::Backward {
         shape: norm.shape,
         step: &norm.step(),
@@ -402,7 +408,7 @@ fn backward(norm: &Norm) {
 
 fn backward_eval(norm: &Norm) {
     let case = &norm.case;
-    let dx = case.output(norm.twin.count() * padded(norm.twin.c));
+    let dx = case.output(norm.reference.count() * padded(norm.reference.c));
     let kernel = batch_norm::BackwardEval {
         shape: norm.shape,
         dy: &norm.images(&norm.dy),
@@ -412,8 +418,8 @@ fn backward_eval(norm: &Norm) {
     };
     let [got] = case.run(&kernel, [&dx]);
     let [x, dy, gamma] = [&norm.x, &norm.dy, &norm.gamma].map(|values| wide(values));
-    let want = twin::backward_eval(norm.twin, &x, &norm.given(), &gamma, norm.eps(), &dy);
-    let twin::Shape { n, c, hw } = norm.twin;
+    let want = reference::backward_eval(norm.reference, &x, &norm.given(), &gamma, norm.eps(), &dy);
+    let reference::Shape { n, c, hw } = norm.reference;
     case.compare("dx", &case.unpack(&got, [n, c, hw]), &want.dx);
 }
 
@@ -423,8 +429,8 @@ fn all_in_training(norm: &Norm) {
     let [x, dy] = [&norm.x, &norm.dy].map(|values| norm.images(values));
     let [gamma, beta] = [&norm.gamma, &norm.beta].map(|values| norm.channels(values));
     let [sums, back_sums] = [(); 2].map(|()| case.output(shape.partial_len()));
-    let [mean, variance, dgamma, dbeta] = [(); 4].map(|()| case.output(padded(norm.twin.c)));
-    let [y, dx] = [(); 2].map(|()| case.output(norm.twin.count() * padded(norm.twin.c)));
+    let [mean, variance, dgamma, dbeta] = [(); 4].map(|()| case.output(padded(norm.reference.c)));
+    let [y, dx] = [(); 2].map(|()| case.output(norm.reference.count() * padded(norm.reference.c)));
     let running = [&norm.mean, &norm.variance].map(|values| case.changing(&norm.pack(values)));
 
     let mut plan = Plan::new();
@@ -487,14 +493,14 @@ fn all_in_training(norm: &Norm) {
 
     let [x, dy] = [&norm.x, &norm.dy].map(|values| norm.live(values));
     let [gamma, beta] = [&norm.gamma, &norm.beta].map(|values| wide(values));
-    let mut batch = twin::statistics(norm.live, &x);
+    let mut batch = reference::statistics(norm.live, &x);
     batch.mean.terms = norm.chain();
     batch.variance.terms = norm.chain();
     norm.compare_channels("mean", &mean, &batch.mean);
     norm.compare_channels("variance", &variance, &batch.variance);
-    let want = twin::forward(norm.live, &x, &batch, &gamma, &beta, norm.eps());
+    let want = reference::forward(norm.live, &x, &batch, &gamma, &beta, norm.eps());
     norm.compare_live("y", &y, &want);
-    let mut want = twin::backward(norm.live, &x, &batch, &gamma, norm.eps(), &dy);
+    let mut want = reference::backward(norm.live, &x, &batch, &gamma, norm.eps(), &dy);
     for sums in [&mut want.dgamma, &mut want.dbeta, &mut want.dx] {
         sums.terms = norm.chain();
     }

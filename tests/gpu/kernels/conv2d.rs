@@ -2,15 +2,15 @@ use convscope::gpu::Kernels;
 use convscope::gpu::Plan;
 use convscope::nn::layout::{Layout, pack_images};
 use convscope::ops::conv2d::{Conv2d, Parts, Shape, SumWeight, TransposeWeight, plain, tiled};
-use convscope::reference::{Summed, conv2d as twin};
+use convscope::reference::{Summed, conv2d as reference};
 use libtest_mimic::Trial;
 
 use super::{Case, Entry, Random, sums, wide};
 use crate::common::trial;
 use crate::gpu_with;
 
-/// Pictures, input channels, height, width, output channels, height and width of the filters, stride, padding, live
-/// pictures.
+/// Images, input channels, height, width, output channels, height and width of the filters, stride, padding, live
+/// images.
 const SHAPES: [[usize; 10]; 49] = [
     [1, 1, 1, 1, 1, 1, 1, 1, 0, 1],
     [1, 1, 1, 1, 1, 3, 3, 1, 1, 1],
@@ -66,7 +66,7 @@ const SHAPES: [[usize; 10]; 49] = [
     [3, 2, 5, 17, 1, 1, 1, 1, 0, 3],
     [2, 1, 16, 8, 3, 1, 1, 1, 0, 2],
     [1, 3, 1, 258, 2, 1, 2, 1, 0, 1],
-    // Larger ones; in the last, some chunks hold pixels of dead pictures only.
+    // Larger ones; in the last, some chunks hold pixels of dead images only.
     [3, 19, 17, 13, 22, 3, 3, 2, 1, 3],
     [5, 3, 23, 29, 5, 3, 3, 1, 1, 2],
 ];
@@ -74,7 +74,7 @@ const SHAPES: [[usize; 10]; 49] = [
 /// As [`SHAPES`], for the subgroup kernels: they are compiled for every shape anew, which takes a second or two each.
 const SUBGROUP_SHAPES: [[usize; 10]; 13] = [
     [1, 1, 1, 1, 1, 1, 1, 1, 0, 1],
-    // Several pictures side by side in the lanes, and one after the other; some dead, some beyond the batch.
+    // Several images side by side in the lanes, and one after the other; some dead, some beyond the batch.
     [5, 3, 5, 7, 5, 3, 3, 2, 1, 3],
     [11, 2, 4, 4, 3, 2, 2, 1, 0, 7],
     [3, 9, 3, 3, 18, 3, 3, 1, 1, 2],
@@ -149,7 +149,7 @@ fn each_shape(kernels: usize, entry: &str, test: fn(&Conv)) {
 struct Conv {
     case: Case,
     conv: Conv2d,
-    twin: twin::Shape,
+    reference: reference::Shape,
     layout: Layout,
     live: usize,
     x: Vec<f32>,
@@ -165,16 +165,19 @@ impl Conv {
         let [n, cin, h, w, cout, kernel_h, kernel_w, stride, padding, live] = shape;
         let kernel = [kernel_h, kernel_w];
         let kind = if integers { "integers" } else { "random" };
-        let twin = twin::Shape { n, cin, h, w, cout, kernel, stride, padding };
+        let reference = reference::Shape { n, cin, h, w, cout, kernel, stride, padding };
         let mut random = Random::new(seed);
         let (set, kernels, with_tiles) = KERNELS[kernels];
         let gpu = gpu_with(kernels);
         let conv = Conv2d::new(gpu, Shape::new(n, [cin, h, w], cout, kernel, stride, padding));
-        let [x, weight, dy] = twin.lens().map(|len| random.numbers(integers, len));
+        let [x, weight, dy] = reference.lens().map(|len| random.numbers(integers, len));
         Self {
-            case: Case { gpu, name: format!("conv2d::{entry}, {set}, {twin:?}, live {live}, {kind}, seed {seed}") },
+            case: Case {
+                gpu,
+                name: format!("conv2d::{entry}, {set}, {reference:?}, live {live}, {kind}, seed {seed}"),
+            },
             conv: with_tiles(conv),
-            twin,
+            reference,
             layout: Layout::Filters { outputs: cout, inputs: cin, taps: kernel_h * kernel_w },
             live,
             x,
@@ -186,12 +189,12 @@ impl Conv {
     }
 
     fn input_dims(&self) -> [usize; 3] {
-        [self.twin.n, self.twin.cin, self.twin.h * self.twin.w]
+        [self.reference.n, self.reference.cin, self.reference.h * self.reference.w]
     }
 
     fn output_dims(&self) -> [usize; 3] {
-        let [oh, ow] = self.twin.out();
-        [self.twin.n, self.twin.cout, oh * ow]
+        let [oh, ow] = self.reference.out();
+        [self.reference.n, self.reference.cout, oh * ow]
     }
 
     fn packed_x(&self) -> Vec<f32> {
@@ -204,7 +207,7 @@ impl Conv {
         pack_images(&self.dy, n, channels, pixels)
     }
 
-    /// dy of the live pictures; zero in the others.
+    /// dy of the live images; zero in the others.
     fn live_dy(&self) -> Vec<f64> {
         let [_, channels, pixels] = self.output_dims();
         let mut dy = wide(&self.dy);
@@ -226,7 +229,7 @@ fn forward(conv: &Conv) {
     let mut plan = Plan::new();
     conv.conv.forward(case.gpu, &mut plan, "test", &x, &weight, &y.tensor);
     let [got] = case.run_plan(&plan, [&y]);
-    let want = twin::forward(conv.twin, &wide(&conv.x), &wide(&conv.weight));
+    let want = reference::forward(conv.reference, &wide(&conv.x), &wide(&conv.weight));
     conv.compare("y", &case.unpack(&got, conv.output_dims()), want);
 }
 
@@ -239,7 +242,7 @@ fn backward_input(conv: &Conv) {
     let mut plan = Plan::new();
     conv.conv.backward_input(case.gpu, &mut plan, "test", &weight, &transposed.tensor, &dy, &dx.tensor);
     let [got, _] = case.run_plan(&plan, [&dx, &transposed]);
-    let want = twin::backward_input(conv.twin, &wide(&conv.weight), &wide(&conv.dy));
+    let want = reference::backward_input(conv.reference, &wide(&conv.weight), &wide(&conv.dy));
     conv.compare("dx", &case.unpack(&got, conv.input_dims()), want);
 }
 
@@ -253,7 +256,7 @@ fn backward_weight(conv: &Conv) {
     let (gpu, partials) = (case.gpu, &partial.tensor);
     conv.conv.backward_weight(gpu, &mut plan, "test", &step, &x, &dy, partials, &dweight.tensor);
     let [got, _] = case.run_plan(&plan, [&dweight, &partial]);
-    let mut want = twin::backward_weight(conv.twin, &wide(&conv.x), &conv.live_dy());
+    let mut want = reference::backward_weight(conv.reference, &wide(&conv.x), &conv.live_dy());
     // A chunk's sum is as long as its pixels are many, at most all of them; then the chunks are added up.
     want.terms = conv.live * conv.output_dims()[2] + conv.conv.chunks() as usize;
     conv.compare("dweight", &case.unpack_filters(&got, conv.layout), want);
@@ -263,7 +266,7 @@ fn backward_weight(conv: &Conv) {
 fn sum(conv: &Conv) {
     let case = &conv.case;
     let len = conv.layout.packed_len();
-    let chunks = 1 + conv.twin.h;
+    let chunks = 1 + conv.reference.h;
     let mut random = conv.random.clone();
     let partials = random.numbers(conv.exact, chunks * len);
     let dweight = case.output(len);
@@ -281,7 +284,7 @@ fn transpose(conv: &Conv) {
     let shape = *conv.conv.shape();
     let [got] = case.run(&TransposeWeight { shape, weight: &weight, transposed: &transposed.tensor }, [&transposed]);
     // (outputs, inputs, taps) becomes (inputs, outputs, taps).
-    let (outputs, inputs, taps) = (conv.twin.cout, conv.twin.cin, conv.twin.kernel.iter().product());
+    let (outputs, inputs, taps) = (conv.reference.cout, conv.reference.cin, conv.reference.kernel.iter().product());
     let mut exchanged = Vec::with_capacity(conv.weight.len());
     for input in 0..inputs {
         for output in 0..outputs {

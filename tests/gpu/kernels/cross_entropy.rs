@@ -1,6 +1,6 @@
 use convscope::nn::layout::{pack_images, padded};
 use convscope::ops::cross_entropy;
-use convscope::reference::cross_entropy as twin;
+use convscope::reference::cross_entropy as reference;
 use libtest_mimic::Trial;
 use rand::RngExt;
 
@@ -8,7 +8,7 @@ use super::{Case, Entry, Random, sums, wide};
 use crate::common::trial;
 use crate::gpu;
 
-/// Pictures, classes, live pictures. One invocation takes one picture.
+/// Images, classes, live images. One invocation takes one image.
 const SHAPES: [[usize; 3]; 22] = [
     [1, 1, 1],
     [1, 2, 1],
@@ -88,13 +88,13 @@ impl Batch {
         pack_images(&self.logits, self.n, self.classes, 1)
     }
 
-    /// 1 for each picture whose largest logit is its label's.
+    /// 1 for each image whose largest logit is its label's.
     fn hits(&self) -> Vec<u32> {
-        let one = twin::Shape { n: 1, classes: self.classes };
+        let one = reference::Shape { n: 1, classes: self.classes };
         self.logits
             .chunks(self.classes)
             .zip(&self.labels)
-            .map(|(logits, label)| twin::correct(one, logits, &[*label]) as u32)
+            .map(|(logits, label)| reference::correct(one, logits, &[*label]) as u32)
             .collect()
     }
 
@@ -127,14 +127,14 @@ fn forward(batch: &Batch) {
         correct: &correct.tensor,
     };
     let [losses, hits] = case.run(&kernel, [&loss, &correct]);
-    let shape = twin::Shape { n: batch.n, classes: batch.classes };
-    let want = twin::forward(shape, &wide(&batch.logits), &batch.labels);
+    let shape = reference::Shape { n: batch.n, classes: batch.classes };
+    let want = reference::forward(shape, &wide(&batch.logits), &batch.labels);
     case.compare("loss", &losses, &want);
     let hits: Vec<u32> = hits.into_iter().map(f32::to_bits).collect();
     assert_eq!(hits, batch.hits(), "{}: correct", case.name);
 }
 
-/// The gradient of the live pictures' mean; what the dead pictures get does not matter, but is never in the padding.
+/// The gradient of the live images' mean; what the dead images get does not matter, but is never in the padding.
 fn backward(batch: &Batch) {
     let case = &batch.case;
     let dlogits = case.output(batch.n * padded(batch.classes));
@@ -147,10 +147,10 @@ fn backward(batch: &Batch) {
     };
     let [got] = case.run(&kernel, [&dlogits]);
     let got = case.unpack(&got, [batch.n, batch.classes, 1]);
-    let shape = twin::Shape { n: batch.live, classes: batch.classes };
+    let shape = reference::Shape { n: batch.live, classes: batch.classes };
     let len = batch.live * batch.classes;
     let logits = wide(&batch.logits[..len]);
-    let want = twin::backward(shape, &logits, &batch.labels[..batch.live]);
+    let want = reference::backward(shape, &logits, &batch.labels[..batch.live]);
     case.compare("dlogits", &got[..len], &want);
 }
 
@@ -173,7 +173,7 @@ fn accumulate(batch: &Batch) {
     }
 }
 
-/// Losses that are not finite are counted, the largest finite one is not, and none among the dead pictures.
+/// Losses that are not finite are counted, the largest finite one is not, and none among the dead images.
 fn accumulate_broken(batch: &Batch) {
     let losses: Vec<f32> = [
         f32::NAN,

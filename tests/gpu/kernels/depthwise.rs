@@ -1,7 +1,7 @@
 use convscope::gpu::Plan;
 use convscope::nn::layout::{Layout, pack_images};
 use convscope::ops::depthwise::{Depthwise, Shape};
-use convscope::reference::{Summed, depthwise as twin};
+use convscope::reference::{Summed, depthwise as reference};
 use libtest_mimic::Trial;
 
 use super::{Case, Entry, Random, wide};
@@ -73,7 +73,7 @@ fn each_shape(entry: &str, test: fn(&Conv)) {
 struct Conv {
     case: Case,
     conv: Depthwise,
-    twin: twin::Shape,
+    reference: reference::Shape,
     layout: Layout,
     live: usize,
     x: Vec<f32>,
@@ -87,16 +87,18 @@ impl Conv {
     fn new(entry: &str, shape: [usize; 8], pixels: u32, seed: u64, integers: bool) -> Self {
         let [n, c, h, w, kernel, stride, padding, live] = shape;
         let kind = if integers { "integers" } else { "random" };
-        let twin = twin::Shape { n, c, h, w, kernel, stride, padding };
+        let reference = reference::Shape { n, c, h, w, kernel, stride, padding };
         let mut random = Random::new(seed);
-        let [x, weight, dy] = twin.lens().map(|len| random.numbers(integers, len));
+        let [x, weight, dy] = reference.lens().map(|len| random.numbers(integers, len));
         Self {
             case: Case {
                 gpu: gpu(),
-                name: format!("depthwise::{entry}, {twin:?}, live {live}, strips of {pixels}, {kind}, seed {seed}"),
+                name: format!(
+                    "depthwise::{entry}, {reference:?}, live {live}, strips of {pixels}, {kind}, seed {seed}"
+                ),
             },
             conv: Depthwise::with_pixels(Shape::new(n, [c, h, w], kernel, stride, padding), pixels),
-            twin,
+            reference,
             layout: Layout::Depthwise { channels: c, taps: kernel * kernel },
             live,
             x,
@@ -107,11 +109,11 @@ impl Conv {
     }
 
     fn input_dims(&self) -> [usize; 3] {
-        [self.twin.n, self.twin.c, self.twin.h * self.twin.w]
+        [self.reference.n, self.reference.c, self.reference.h * self.reference.w]
     }
 
     fn output_dims(&self) -> [usize; 3] {
-        [self.twin.n, self.twin.c, self.twin.out().iter().product()]
+        [self.reference.n, self.reference.c, self.reference.out().iter().product()]
     }
 
     fn packed_x(&self) -> Vec<f32> {
@@ -146,7 +148,7 @@ fn forward(conv: &Conv) {
     let mut plan = Plan::new();
     conv.conv.forward(case.gpu, &mut plan, "test", &x, &weight, &y.tensor);
     let [got] = case.run_plan(&plan, [&y]);
-    let want = twin::forward(conv.twin, &wide(&conv.x), &wide(&conv.weight));
+    let want = reference::forward(conv.reference, &wide(&conv.x), &wide(&conv.weight));
     conv.compare("y", &case.unpack(&got, conv.output_dims()), want);
 }
 
@@ -158,7 +160,7 @@ fn backward_input(conv: &Conv) {
     let mut plan = Plan::new();
     conv.conv.backward_input(case.gpu, &mut plan, "test", &weight, &dy, &dx.tensor);
     let [got] = case.run_plan(&plan, [&dx]);
-    let want = twin::backward_input(conv.twin, &wide(&conv.weight), &wide(&conv.dy));
+    let want = reference::backward_input(conv.reference, &wide(&conv.weight), &wide(&conv.dy));
     conv.compare("dx", &case.unpack(&got, conv.input_dims()), want);
 }
 
@@ -172,7 +174,7 @@ fn backward_weight(conv: &Conv) {
     let mut plan = Plan::new();
     conv.conv.backward_weight(case.gpu, &mut plan, "test", &step, &x, &dy, &partial.tensor, &dweight.tensor);
     let [got, _] = case.run_plan(&plan, [&dweight, &partial]);
-    let mut want = twin::backward_weight(conv.twin, &wide(&conv.x), &conv.live_dy());
+    let mut want = reference::backward_weight(conv.reference, &wide(&conv.x), &conv.live_dy());
     // A chunk's sum is as long as its pixels are many, at most all of them; then the chunks are added up.
     want.terms = conv.live * conv.output_dims()[2] + conv.conv.chunks() as usize;
     conv.compare("dweight", &case.unpack_filters(&got, conv.layout), want);

@@ -1,13 +1,13 @@
 use convscope::nn::layout::pack_images;
 use convscope::ops::{Step, dropout};
-use convscope::reference::dropout as twin;
+use convscope::reference::dropout as reference;
 use libtest_mimic::Trial;
 
 use super::{Case, Random, wide};
 use crate::common::trial;
 use crate::gpu;
 
-/// Pictures, channels, pixels. An invocation takes up to four vectors of channels, and invocations come in groups of 64.
+/// Images, channels, pixels. An invocation takes up to four vectors of channels, and invocations come in groups of 64.
 const SHAPES: [[usize; 3]; 21] = [
     [1, 1, 1],
     [1, 3, 1],
@@ -58,12 +58,12 @@ fn each_shape(entry: &str) {
     for (seed, [n, c, hw]) in (0..).zip(SHAPES) {
         for (p, dropout_seed, step, layer) in OPTIONS {
             for whole_channels in [false, true] {
-                let options = twin::Options { seed: dropout_seed, step, layer, p: p.into(), whole_channels };
+                let options = reference::Options { seed: dropout_seed, step, layer, p: p.into(), whole_channels };
                 let case =
                     Case { gpu: gpu(), name: format!("dropout::{entry}, {n} x {c} x {hw}, {options:?}, seed {seed}") };
                 let shape = dropout::Shape::new(n, c, hw, p, whole_channels, layer as usize);
-                let twin = twin::Shape { n, c, hw };
-                one_mask(&case, entry, shape, twin, options, seed);
+                let reference = reference::Shape { n, c, hw };
+                one_mask(&case, entry, shape, reference, options, seed);
             }
         }
     }
@@ -71,32 +71,39 @@ fn each_shape(entry: &str) {
 
 /// A number equal to the threshold is kept: the threshold is the number of every element in turn.
 fn at_the_threshold() {
-    let twin = twin::Shape { n: 3, c: 4, hw: 5 };
-    for pixel in 0..twin.n * twin.hw {
-        for (channel, number) in twin::pcg4d([8, 9, 1, pixel as u32]).into_iter().enumerate() {
-            let options = twin::Options {
+    let reference = reference::Shape { n: 3, c: 4, hw: 5 };
+    for pixel in 0..reference.n * reference.hw {
+        for (channel, number) in reference::pcg4d([8, 9, 1, pixel as u32]).into_iter().enumerate() {
+            let options = reference::Options {
                 seed: 8,
                 step: 9,
                 layer: 1,
                 p: f64::from(number) / 2f64.powi(32),
                 whole_channels: false,
             };
-            let element = (pixel / twin.hw * twin.c + channel) * twin.hw + pixel % twin.hw;
-            assert!(twin::mask(twin, options)[element]);
+            let element = (pixel / reference.hw * reference.c + channel) * reference.hw + pixel % reference.hw;
+            assert!(reference::mask(reference, options)[element]);
             let shape = dropout::Shape {
                 threshold: options.threshold(),
                 scale: options.scale(),
-                ..dropout::Shape::new(twin.n, twin.c, twin.hw, 0.5, false, 1)
+                ..dropout::Shape::new(reference.n, reference.c, reference.hw, 0.5, false, 1)
             };
-            let case = Case { gpu: gpu(), name: format!("dropout::forward, {twin:?}, {options:?}, seed 0") };
-            one_mask(&case, "forward", shape, twin, options, 0);
+            let case = Case { gpu: gpu(), name: format!("dropout::forward, {reference:?}, {options:?}, seed 0") };
+            one_mask(&case, "forward", shape, reference, options, 0);
         }
     }
 }
 
-/// Both entry points are the same map, so they share their test, and with it their twin's mask.
-fn one_mask(case: &Case, entry: &str, shape: dropout::Shape, twin: twin::Shape, options: twin::Options, seed: u64) {
-    let twin::Shape { n, c, hw } = twin;
+/// Both entry points are the same map, so they share their test, and with it their CPU reference's mask.
+fn one_mask(
+    case: &Case,
+    entry: &str,
+    shape: dropout::Shape,
+    reference: reference::Shape,
+    options: reference::Options,
+    seed: u64,
+) {
+    let reference::Shape { n, c, hw } = reference;
     let step = case.step(Step {
         live: n as u32,
         seed: options.seed,
@@ -115,8 +122,12 @@ fn one_mask(case: &Case, entry: &str, shape: dropout::Shape, twin: twin::Shape, 
         case.run(&kernel, [&y])
     };
     let got = case.unpack(&got, [n, c, hw]);
-    for (i, (value, kept)) in got.iter().zip(twin::mask(twin, options)).enumerate() {
-        assert!((*value != 0.0) == kept, "{}: element {i} is {value}, the twin's mask says kept = {kept}", case.name);
+    for (i, (value, kept)) in got.iter().zip(reference::mask(reference, options)).enumerate() {
+        assert!(
+            (*value != 0.0) == kept,
+            "{}: element {i} is {value}, the reference's mask says kept = {kept}",
+            case.name
+        );
     }
-    case.compare("result", &got, &twin::forward(twin, options, &wide(&x)));
+    case.compare("result", &got, &reference::forward(reference, options, &wide(&x)));
 }

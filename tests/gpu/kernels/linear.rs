@@ -1,14 +1,14 @@
 use convscope::gpu::kernel::Kernel;
 use convscope::nn::layout::{Layout, pack_images, padded};
 use convscope::ops::linear;
-use convscope::reference::{Summed, linear as twin};
+use convscope::reference::{Summed, linear as reference};
 use libtest_mimic::Trial;
 
 use super::{Case, Entry, Random, wide};
 use crate::common::trial;
 use crate::gpu;
 
-/// Pictures, inputs, outputs, live pictures.
+/// Images, inputs, outputs, live images.
 const SHAPES: [[usize; 4]; 27] = [
     [1, 1, 1, 1],
     [1, 5, 3, 1],
@@ -22,7 +22,7 @@ const SHAPES: [[usize; 4]; 27] = [
     [13, 31, 2, 11],
     [6, 64, 10, 6],
     [1, 101, 4, 1],
-    // Workgroups of 63, 64 and 65 invocations: pictures times vectors of outputs, or of inputs, or both vectors, or outputs alone.
+    // Workgroups of 63, 64 and 65 invocations: images times vectors of outputs, or of inputs, or both vectors, or outputs alone.
     [9, 3, 27, 8],
     [16, 2, 13, 16],
     [13, 1, 20, 12],
@@ -66,9 +66,9 @@ fn each_shape(entry: &str, test: fn(&Linear)) {
 struct Linear {
     case: Case,
     shape: linear::Shape,
-    twin: twin::Shape,
-    /// The twin's shape of the live pictures alone.
-    live: twin::Shape,
+    reference: reference::Shape,
+    /// The CPU reference's shape of the live images alone.
+    live: reference::Shape,
     layout: Layout,
     x: Vec<f32>,
     weight: Vec<f32>,
@@ -82,14 +82,17 @@ impl Linear {
     fn new(entry: &str, shape: [usize; 4], seed: u64, integers: bool) -> Self {
         let [n, inputs, outputs, live] = shape;
         let kind = if integers { "integers" } else { "random" };
-        let twin = twin::Shape { n, inputs, outputs };
+        let reference = reference::Shape { n, inputs, outputs };
         let mut random = Random::new(seed);
-        let [x, weight, dy] = twin.lens().map(|len| random.numbers(integers, len));
+        let [x, weight, dy] = reference.lens().map(|len| random.numbers(integers, len));
         Self {
-            case: Case { gpu: gpu(), name: format!("linear::{entry}, {twin:?}, live {live}, {kind}, seed {seed}") },
+            case: Case {
+                gpu: gpu(),
+                name: format!("linear::{entry}, {reference:?}, live {live}, {kind}, seed {seed}"),
+            },
             shape: linear::Shape::new(n, inputs, outputs),
-            twin,
-            live: twin::Shape { n: live, ..twin },
+            reference,
+            live: reference::Shape { n: live, ..reference },
             layout: Layout::Filters { outputs, inputs, taps: 1 },
             x,
             weight,
@@ -100,14 +103,14 @@ impl Linear {
     }
 
     fn packed_x(&self) -> Vec<f32> {
-        pack_images(&self.x, self.twin.n, self.twin.inputs, 1)
+        pack_images(&self.x, self.reference.n, self.reference.inputs, 1)
     }
 
     fn packed_dy(&self) -> Vec<f32> {
-        pack_images(&self.dy, self.twin.n, self.twin.outputs, 1)
+        pack_images(&self.dy, self.reference.n, self.reference.outputs, 1)
     }
 
-    /// The live pictures' x and dy.
+    /// The live images' x and dy.
     fn live_numbers(&self) -> [Vec<f64>; 2] {
         let [x, _, dy] = self.live.lens();
         [wide(&self.x[..x]), wide(&self.dy[..dy])]
@@ -120,19 +123,19 @@ impl Linear {
 }
 
 fn forward(layer: &Linear) {
-    let (case, twin) = (&layer.case, layer.twin);
-    let y = case.output(twin.n * padded(twin.outputs));
+    let (case, reference) = (&layer.case, layer.reference);
+    let y = case.output(reference.n * padded(reference.outputs));
     let kernel = linear::Forward {
         shape: layer.shape,
         x: &case.input(&layer.packed_x()),
         weight: &case.input(&layer.layout.pack(&layer.weight)),
-        bias: &case.input(&pack_images(&layer.bias, 1, twin.outputs, 1)),
+        bias: &case.input(&pack_images(&layer.bias, 1, reference.outputs, 1)),
         y: &y.tensor,
     };
     let [got] = case.run(&kernel, [&y]);
     let [x, weight, bias] = [&layer.x, &layer.weight, &layer.bias].map(|values| wide(values));
-    let want = twin::forward(twin, &x, &weight, &bias);
-    layer.compare("y", &case.unpack(&got, [twin.n, twin.outputs, 1]), want);
+    let want = reference::forward(reference, &x, &weight, &bias);
+    layer.compare("y", &case.unpack(&got, [reference.n, reference.outputs, 1]), want);
 }
 
 /// More workgroups than one dimension of a dispatch holds.
@@ -158,8 +161,8 @@ fn forward_in_two_dimensions() {
 }
 
 fn backward_input(layer: &Linear) {
-    let (case, twin) = (&layer.case, layer.twin);
-    let dx = case.output(twin.n * padded(twin.inputs));
+    let (case, reference) = (&layer.case, layer.reference);
+    let dx = case.output(reference.n * padded(reference.inputs));
     let kernel = linear::BackwardInput {
         shape: layer.shape,
         weight: &case.input(&layer.layout.pack(&layer.weight)),
@@ -167,14 +170,14 @@ fn backward_input(layer: &Linear) {
         dx: &dx.tensor,
     };
     let [got] = case.run(&kernel, [&dx]);
-    let want = twin::backward_input(twin, &wide(&layer.weight), &wide(&layer.dy));
-    layer.compare("dx", &case.unpack(&got, [twin.n, twin.inputs, 1]), want);
+    let want = reference::backward_input(reference, &wide(&layer.weight), &wide(&layer.dy));
+    layer.compare("dx", &case.unpack(&got, [reference.n, reference.inputs, 1]), want);
 }
 
 fn backward_weight(layer: &Linear) {
-    let (case, twin) = (&layer.case, layer.twin);
+    let (case, reference) = (&layer.case, layer.reference);
     let dweight = case.output(layer.layout.packed_len());
-    let dbias = case.output(padded(twin.outputs));
+    let dbias = case.output(padded(reference.outputs));
     let kernel = linear::BackwardWeight {
         shape: layer.shape,
         step: &case.live(layer.live.n),
@@ -185,6 +188,10 @@ fn backward_weight(layer: &Linear) {
     };
     let [weight, bias] = case.run(&kernel, [&dweight, &dbias]);
     let [x, dy] = layer.live_numbers();
-    layer.compare("dweight", &case.unpack_filters(&weight, layer.layout), twin::backward_weight(layer.live, &x, &dy));
-    layer.compare("dbias", &case.unpack(&bias, [1, twin.outputs, 1]), twin::backward_bias(layer.live, &dy));
+    layer.compare(
+        "dweight",
+        &case.unpack_filters(&weight, layer.layout),
+        reference::backward_weight(layer.live, &x, &dy),
+    );
+    layer.compare("dbias", &case.unpack(&bias, [1, reference.outputs, 1]), reference::backward_bias(layer.live, &dy));
 }

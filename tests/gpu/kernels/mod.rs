@@ -1,4 +1,4 @@
-//! Every kernel on the device against its twin on the CPU, element by element.
+//! Every kernel on the device against its CPU reference on the CPU, element by element.
 //!
 //! A test runs one entry point over a table of shapes. Every tensor is longer than the kernel needs: past its logical
 //! end, outputs hold a canary that must survive and inputs hold a number so large that reading it ruins a result.
@@ -90,7 +90,7 @@ impl Case {
         tensor
     }
 
-    /// The uniform of a kernel that needs to know no more than the live pictures.
+    /// The uniform of a kernel that needs to know no more than the live images.
     fn live(&self, live: usize) -> Tensor {
         self.step(Step { live: live as u32, ..bytemuck::Zeroable::zeroed() })
     }
@@ -147,7 +147,7 @@ impl Case {
         bytemuck::cast_vec(bits)
     }
 
-    /// Holds every element to its twin's bound.
+    /// Holds every element to its CPU reference's bound.
     fn compare(&self, what: &str, got: &[f32], want: &Summed<f64>) {
         self.compare_each(what, got, &want.value, |i| want.bound(i));
     }

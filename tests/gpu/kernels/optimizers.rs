@@ -1,7 +1,7 @@
 //! Two steps of each optimiser, from moments that are not zero.
 
 use convscope::ops::{Step, adam, sgd};
-use convscope::reference::{adam as adam_twin, sgd as sgd_twin};
+use convscope::reference::{adam as adam_reference, sgd as sgd_reference};
 use libtest_mimic::Trial;
 use rand::RngExt;
 
@@ -56,7 +56,7 @@ fn gradients(random: &mut Random, len: usize) -> Vec<f32> {
 
 fn adam(case: &Case, len: usize, setting: &Setting, random: &mut Random) {
     let shape = adam::Shape::new(len, setting.weight_decay);
-    let options = adam_twin::Options {
+    let options = adam_reference::Options {
         lr: setting.lr.into(),
         beta1: adam::BETA1,
         beta2: adam::BETA2,
@@ -89,7 +89,7 @@ fn adam(case: &Case, len: usize, setting: &Setting, random: &mut Random) {
 
         let mut want = [&parameter, &first, &second].map(|values| wide(values));
         let [p, m, v] = &mut want;
-        let bounds = adam_twin::step(options, number, p, &wide(&gradient), m, v);
+        let bounds = adam_reference::step(options, number, p, &wide(&gradient), m, v);
         case.compare_each("parameter", &got[0], &want[0], |i| bounds.param[i]);
         case.compare_each("first", &got[1], &want[1], |i| bounds.m[i]);
         case.compare_each("second", &got[2], &want[2], |i| bounds.v[i]);
@@ -99,7 +99,7 @@ fn adam(case: &Case, len: usize, setting: &Setting, random: &mut Random) {
 
 fn sgd(case: &Case, len: usize, setting: &Setting, random: &mut Random) {
     let shape = sgd::Shape { len: len as u32, momentum: 0.9, weight_decay: setting.weight_decay };
-    let options = sgd_twin::Options {
+    let options = sgd_reference::Options {
         lr: setting.lr.into(),
         momentum: shape.momentum.into(),
         weight_decay: setting.weight_decay.into(),
@@ -122,7 +122,7 @@ fn sgd(case: &Case, len: usize, setting: &Setting, random: &mut Random) {
 
         let mut want = [&parameter, &velocity].map(|values| wide(values));
         let [p, v] = &mut want;
-        let bounds = sgd_twin::step(options, p, &wide(&gradient), v);
+        let bounds = sgd_reference::step(options, p, &wide(&gradient), v);
         case.compare_each("parameter", &got[0], &want[0], |i| bounds.param[i]);
         case.compare_each("velocity", &got[1], &want[1], |i| bounds.momentum[i]);
         [parameter, velocity] = got;

@@ -2,8 +2,8 @@
 
 use convscope::nn::layout::{pack_images, padded, unpack_images};
 use convscope::ops::{avg_pool2d, max_pool2d};
-use convscope::reference::max_pool2d::Shape as Twin;
-use convscope::reference::{Summed, avg_pool2d as avg_twin, max_pool2d as max_twin};
+use convscope::reference::max_pool2d::Shape as ReferenceShape;
+use convscope::reference::{Summed, avg_pool2d as avg_reference, max_pool2d as max_reference};
 use libtest_mimic::Trial;
 use rand::RngExt;
 
@@ -65,22 +65,22 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-fn each_shape(entry: &str, test: fn(&Case, Twin, max_pool2d::Shape, &mut Random)) {
+fn each_shape(entry: &str, test: fn(&Case, ReferenceShape, max_pool2d::Shape, &mut Random)) {
     for (seed, [n, c, h, w, kernel, stride, padding]) in (0..).zip(SHAPES) {
-        let twin = Twin { n, c, h, w, kernel, stride, padding };
-        let case = Case { gpu: gpu(), name: format!("{entry}, {twin:?}, seed {seed}") };
+        let reference = ReferenceShape { n, c, h, w, kernel, stride, padding };
+        let case = Case { gpu: gpu(), name: format!("{entry}, {reference:?}, seed {seed}") };
         let shape = max_pool2d::Shape::new(n, [c, h, w], kernel, stride, padding);
-        assert_eq!(shape.output_len(), n * twin.out().iter().product::<usize>() * padded(c), "{}", case.name);
-        test(&case, twin, shape, &mut Random::new(seed));
+        assert_eq!(shape.output_len(), n * reference.out().iter().product::<usize>() * padded(c), "{}", case.name);
+        test(&case, reference, shape, &mut Random::new(seed));
     }
 }
 
-fn input_dims(twin: Twin) -> [usize; 3] {
-    [twin.n, twin.c, twin.h * twin.w]
+fn input_dims(reference: ReferenceShape) -> [usize; 3] {
+    [reference.n, reference.c, reference.h * reference.w]
 }
 
-fn output_dims(twin: Twin) -> [usize; 3] {
-    [twin.n, twin.c, twin.out().iter().product()]
+fn output_dims(reference: ReferenceShape) -> [usize; 3] {
+    [reference.n, reference.c, reference.out().iter().product()]
 }
 
 fn pack(values: &[f32], [n, channels, pixels]: [usize; 3]) -> Vec<f32> {
@@ -101,55 +101,56 @@ impl Kind {
 }
 
 /// Largest values and their places, by their bits: only a not-a-number may be another one.
-fn max_forward(case: &Case, twin: Twin, shape: max_pool2d::Shape, random: &mut Random) {
+fn max_forward(case: &Case, reference: ReferenceShape, shape: max_pool2d::Shape, random: &mut Random) {
     for kind in [Kind::Random, Kind::Ties, Kind::NotFinite] {
-        let x = kind.values(random, twin.lens()[0]);
+        let x = kind.values(random, reference.lens()[0]);
         let [y, index] = [(); 2].map(|()| case.output(shape.output_len()));
-        let x_tensor = case.input(&pack(&x, input_dims(twin)));
+        let x_tensor = case.input(&pack(&x, input_dims(reference)));
         let kernel = max_pool2d::Forward { shape, x: &x_tensor, y: &y.tensor, index: &index.tensor };
         let [got_y, got_index] = case.run(&kernel, [&y, &index]);
-        let (want_y, want_index) = max_twin::forward(twin, &x);
+        let (want_y, want_index) = max_reference::forward(reference, &x);
 
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         let one_nan = |value: f32| if value.is_nan() { f32::NAN } else { value };
         let [want_y, got_y] =
-            [pack(&want_y, output_dims(twin)), got_y].map(|y| y.into_iter().map(one_nan).collect::<Vec<_>>());
+            [pack(&want_y, output_dims(reference)), got_y].map(|y| y.into_iter().map(one_nan).collect::<Vec<_>>());
         // The padding lanes are zero in y, too.
         assert_eq!(bits(&got_y), bits(&want_y), "{}, {kind:?}: y", case.name);
-        let [n, channels, pixels] = output_dims(twin);
+        let [n, channels, pixels] = output_dims(reference);
         let got_index = bits(&unpack_images(&got_index, n, channels, pixels));
         assert_eq!(got_index, want_index, "{}, {kind:?}: index", case.name);
     }
 }
 
-fn max_backward(case: &Case, twin: Twin, shape: max_pool2d::Shape, random: &mut Random) {
+fn max_backward(case: &Case, reference: ReferenceShape, shape: max_pool2d::Shape, random: &mut Random) {
     for integers in [false, true] {
         let kind = if integers { Kind::Ties } else { Kind::Random };
-        let (_, indices) = max_twin::forward(twin, &kind.values(random, twin.lens()[0]));
-        let dy = random.numbers(integers, twin.lens()[1]);
+        let (_, indices) = max_reference::forward(reference, &kind.values(random, reference.lens()[0]));
+        let dy = random.numbers(integers, reference.lens()[1]);
         let places: Vec<f32> = indices.iter().map(|&index| f32::from_bits(index)).collect();
-        let [indices_tensor, dy_tensor] = [&places, &dy].map(|values| case.input(&pack(values, output_dims(twin))));
-        let dx = case.output(twin.n * twin.h * twin.w * padded(twin.c));
+        let [indices_tensor, dy_tensor] =
+            [&places, &dy].map(|values| case.input(&pack(values, output_dims(reference))));
+        let dx = case.output(reference.n * reference.h * reference.w * padded(reference.c));
         let kernel = max_pool2d::Backward { shape, indices: &indices_tensor, dy: &dy_tensor, dx: &dx.tensor };
         let [got] = case.run(&kernel, [&dx]);
-        let want = max_twin::backward(twin, &indices, &wide(&dy));
+        let want = max_reference::backward(reference, &indices, &wide(&dy));
         let want = if integers { Summed::exact(want.value) } else { want };
-        case.compare("dx", &case.unpack(&got, input_dims(twin)), &want);
+        case.compare("dx", &case.unpack(&got, input_dims(reference)), &want);
     }
 }
 
-fn avg_forward(case: &Case, twin: Twin, shape: avg_pool2d::Shape, random: &mut Random) {
-    let x = random.around(0.1, 1.0, twin.lens()[0]);
+fn avg_forward(case: &Case, reference: ReferenceShape, shape: avg_pool2d::Shape, random: &mut Random) {
+    let x = random.around(0.1, 1.0, reference.lens()[0]);
     let y = case.output(shape.output_len());
     let [got] =
-        case.run(&avg_pool2d::Forward { shape, x: &case.input(&pack(&x, input_dims(twin))), y: &y.tensor }, [&y]);
-    case.compare("y", &case.unpack(&got, output_dims(twin)), &avg_twin::forward(twin, &wide(&x)));
+        case.run(&avg_pool2d::Forward { shape, x: &case.input(&pack(&x, input_dims(reference))), y: &y.tensor }, [&y]);
+    case.compare("y", &case.unpack(&got, output_dims(reference)), &avg_reference::forward(reference, &wide(&x)));
 }
 
-fn avg_backward(case: &Case, twin: Twin, shape: avg_pool2d::Shape, random: &mut Random) {
-    let dy = random.around(0.1, 1.0, twin.lens()[1]);
-    let dx = case.output(twin.n * twin.h * twin.w * padded(twin.c));
-    let kernel = avg_pool2d::Backward { shape, dy: &case.input(&pack(&dy, output_dims(twin))), dx: &dx.tensor };
+fn avg_backward(case: &Case, reference: ReferenceShape, shape: avg_pool2d::Shape, random: &mut Random) {
+    let dy = random.around(0.1, 1.0, reference.lens()[1]);
+    let dx = case.output(reference.n * reference.h * reference.w * padded(reference.c));
+    let kernel = avg_pool2d::Backward { shape, dy: &case.input(&pack(&dy, output_dims(reference))), dx: &dx.tensor };
     let [got] = case.run(&kernel, [&dx]);
-    case.compare("dx", &case.unpack(&got, input_dims(twin)), &avg_twin::backward(twin, &wide(&dy)));
+    case.compare("dx", &case.unpack(&got, input_dims(reference)), &avg_reference::backward(reference, &wide(&dy)));
 }

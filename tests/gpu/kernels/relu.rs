@@ -1,5 +1,5 @@
 use convscope::ops::relu;
-use convscope::reference::relu as twin;
+use convscope::reference::relu as reference;
 use libtest_mimic::Trial;
 
 use super::{Case, Random, wide};
@@ -46,47 +46,47 @@ fn forward(case: &Case, shape: relu::Shape, x: &[f32], _dy: &[f32]) {
     let y = case.output(x.len());
     let kernel = relu::Forward { shape, x: &case.input(x), y: &y.tensor };
     let [got] = case.run(&kernel, [&y]);
-    case.compare("y", &got, &twin::forward(&wide(x)));
+    case.compare("y", &got, &reference::forward(&wide(x)));
 }
 
 fn backward(case: &Case, shape: relu::Shape, x: &[f32], dy: &[f32]) {
     let dx = case.output(x.len());
     let kernel = relu::Backward { shape, x: &case.input(x), dy: &case.input(dy), dx: &dx.tensor };
     let [got] = case.run(&kernel, [&dx]);
-    case.compare("dx", &got, &twin::backward(&wide(x), &wide(dy)));
+    case.compare("dx", &got, &reference::backward(&wide(x), &wide(dy)));
 }
 
 fn backward_guided(case: &Case, shape: relu::Shape, x: &[f32], dy: &[f32]) {
     let dx = case.output(x.len());
     let kernel = relu::BackwardGuided { shape, x: &case.input(x), dy: &case.input(dy), dx: &dx.tensor };
     let [got] = case.run(&kernel, [&dx]);
-    case.compare("dx", &got, &twin::backward_guided(&wide(x), &wide(dy)));
+    case.compare("dx", &got, &reference::backward_guided(&wide(x), &wide(dy)));
 }
 
 fn backward_deconvnet(case: &Case, shape: relu::Shape, _x: &[f32], dy: &[f32]) {
     let dx = case.output(dy.len());
     let kernel = relu::BackwardDeconvnet { shape, dy: &case.input(dy), dx: &dx.tensor };
     let [got] = case.run(&kernel, [&dx]);
-    case.compare("dx", &got, &twin::backward_deconvnet(&wide(dy)));
+    case.compare("dx", &got, &reference::backward_deconvnet(&wide(dy)));
 }
 
 fn forward6(case: &Case, shape: relu::Shape, x: &[f32], _dy: &[f32]) {
     let y = case.output(x.len());
     let kernel = relu::Forward6 { shape, x: &case.input(x), y: &y.tensor };
     let [got] = case.run(&kernel, [&y]);
-    case.compare("y", &got, &twin::forward6(&wide(x)));
+    case.compare("y", &got, &reference::forward6(&wide(x)));
 }
 
 fn backward6(case: &Case, shape: relu::Shape, x: &[f32], dy: &[f32]) {
     let dx = case.output(x.len());
     let kernel = relu::Backward6 { shape, x: &case.input(x), dy: &case.input(dy), dx: &dx.tensor };
     let [got] = case.run(&kernel, [&dx]);
-    case.compare("dx", &got, &twin::backward6(&wide(x), &wide(dy)));
+    case.compare("dx", &got, &reference::backward6(&wide(x), &wide(dy)));
 }
 
 fn backward6_guided(case: &Case, shape: relu::Shape, x: &[f32], dy: &[f32]) {
     let dx = case.output(x.len());
     let kernel = relu::Backward6Guided { shape, x: &case.input(x), dy: &case.input(dy), dx: &dx.tensor };
     let [got] = case.run(&kernel, [&dx]);
-    case.compare("dx", &got, &twin::backward6_guided(&wide(x), &wide(dy)));
+    case.compare("dx", &got, &reference::backward6_guided(&wide(x), &wide(dy)));
 }

@@ -1,4 +1,4 @@
-//! The pictures of a run: to learn from and to be judged by, when it is made and ever after.
+//! The images of a run: to learn from and to be judged by, when it is made and ever after.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,26 +7,26 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use crate::cli::TrainArgs;
-use crate::data::drawn::{DrawnPets, FIRST_VAL_PICTURE};
+use crate::data::drawn::{DrawnPets, FIRST_VAL_IMAGE};
 use crate::data::folder::{self, Choices, Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::names::{class_key, path_text};
 use crate::data::photos::{Photos, file_digest};
 use crate::data::split::{self, Unfit, hexadecimal};
-use crate::data::{Pictures, Rejected, in_parallel, pets};
+use crate::data::{Images, Rejected, in_parallel, pets};
 use crate::terminal::{bar, say};
 use crate::train::Config;
 use crate::train::run_dir::RunDir;
 use crate::train::{Run, VALIDATION, digest_of_list};
 
-/// The pictures to learn from and to be judged by.
+/// The images to learn from and to be judged by.
 pub struct Data {
     /// Names of the classes, in the order of the labels.
     pub classes: Vec<String>,
-    /// The pictures to learn from.
-    pub train: Box<dyn Pictures>,
-    /// The pictures to be judged by. None equals one to learn from or another of these.
-    pub val: Box<dyn Pictures>,
-    /// Of pictures to learn from whose equal ones have other classes, the first of each.
+    /// The images to learn from.
+    pub train: Box<dyn Images>,
+    /// The images to be judged by. None equals one to learn from or another of these.
+    pub val: Box<dyn Images>,
+    /// Of images to learn from whose equal ones have other classes, the first of each.
     pub contradictory: Vec<String>,
     /// Files that are not used.
     pub rejected: Vec<Rejected>,
@@ -34,12 +34,12 @@ pub struct Data {
     list: Vec<ValidationPhoto>,
 }
 
-/// All pictures of a study.
+/// All images of a study.
 pub(super) struct Pool {
     /// Names of the classes, in the order of the labels.
     pub(super) classes: Vec<String>,
-    /// The pictures, sorted by class and name where they are photos.
-    pub(super) pictures: Box<dyn Pictures>,
+    /// The images, sorted by class and name where they are photos.
+    pub(super) images: Box<dyn Images>,
     /// Files that cannot be used.
     pub(super) rejected: Vec<Rejected>,
     /// Whether the program drew them.
@@ -52,8 +52,8 @@ pub(super) fn tell_folders(found: &Folder) {
     found.told().iter().for_each(|line| say(format!("         {line}")));
 }
 
-/// The pictures that a run was trained on and judged by, told apart by the run's own list. Photos are read from `data`, or
-/// else from the folder that the run names; up to `cache` MiB of pictures are kept in memory. Says so where the folder holds
+/// The images that a run was trained on and judged by, told apart by the run's own list. Photos are read from `data`, or
+/// else from the folder that the run names; up to `cache` MiB of images are kept in memory. Says so where the folder holds
 /// another number of photos.
 ///
 /// # Errors
@@ -63,17 +63,17 @@ pub fn of_run(run: &Run, data: Option<&Path>, cache: usize) -> Result<Data> {
     past.all(past.scan()?)
 }
 
-/// The validation pictures alone, as [`of_run`] makes them; photos to train on are left unread.
+/// The validation images alone, as [`of_run`] makes them; photos to train on are left unread.
 ///
 /// # Errors
 /// As [`of_run`].
-pub fn validation_of(run: &Run, data: Option<&Path>, cache: usize) -> Result<Box<dyn Pictures>> {
+pub fn validation_of(run: &Run, data: Option<&Path>, cache: usize) -> Result<Box<dyn Images>> {
     let past = Past::read(run, data, cache)?;
     past.validation(past.scan()?)
 }
 
-/// The pictures that a run was trained on, and up to `count` labelled ones that it was not: those it was judged by, or for
-/// a run on drawn pictures as many new ones.
+/// The images that a run was trained on, and up to `count` labelled ones that it was not: those it was judged by, or for
+/// a run on drawn images as many new ones.
 ///
 /// # Errors
 /// As [`of_run`].
@@ -81,36 +81,36 @@ pub fn held_out_of(run: &Run, data: Option<&Path>, count: usize, cache: usize) -
     let past = Past::read(run, data, cache)?;
     let mut all = past.all(past.scan()?)?;
     if let Source { data: None, drawn: [_, judged], seed, size, .. } = past.source {
-        let first = FIRST_VAL_PICTURE + judged as u64;
+        let first = FIRST_VAL_IMAGE + judged as u64;
         all.val = Box::new(DrawnPets::new(seed, first, count, size, cache << 20));
     }
     Ok(all)
 }
 
-/// What decides which pictures there are.
+/// What decides which images there are.
 pub(super) struct Source {
-    /// The data folder, or none for drawn pictures.
+    /// The data folder, or none for drawn images.
     data: Option<PathBuf>,
     /// How the data folder is read, where that was said.
     choices: Choices,
-    /// Share of each class set aside for validation where the folder has no validation pictures.
+    /// Share of each class set aside for validation where the folder has no validation images.
     val_share: f64,
-    /// Drawn pictures to train on and to validate on.
+    /// Drawn images to train on and to validate on.
     drawn: [usize; 2],
     seed: u64,
     size: u32,
-    /// Memory for decoded pictures, in MiB.
+    /// Memory for decoded images, in MiB.
     cache: usize,
 }
 
 impl Source {
-    /// The pictures that a run is to have.
+    /// The images that a run is to have.
     pub(super) fn of(arguments: &TrainArgs) -> Self {
         Self {
             data: arguments.data.clone(),
             choices: arguments.choices(),
             val_share: arguments.val_share(),
-            drawn: [arguments.train_pictures, arguments.val_pictures],
+            drawn: [arguments.train_images, arguments.val_images],
             seed: arguments.seed,
             size: arguments.model.size as u32,
             cache: arguments.cache,
@@ -122,7 +122,7 @@ impl Source {
         self.data.as_deref().map(|root| folder::scan(root, &self.choices)).transpose()
     }
 
-    /// The pictures of a new run: the photos that the scan found, or drawn ones. No photo that it is judged by equals one that
+    /// The images of a new run: the photos that the scan found, or drawn ones. No photo that it is judged by equals one that
     /// it learns from, pixel by pixel, nor another that it is judged by.
     ///
     /// # Errors
@@ -151,12 +151,12 @@ impl Source {
         Ok(Data { list, ..Data::of_photos(found, train, val, rejected)? })
     }
 
-    /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn pictures.
+    /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn images.
     pub(super) fn pool(&self, found: Option<Folder>, count: usize) -> Result<Pool> {
         let Some(found) = found else {
             let pets = DrawnPets::new(self.seed, 0, count, self.size, self.cache_share(1, 1));
             let classes = pets::CLASSES.map(String::from).to_vec();
-            return Ok(Pool { classes, pictures: Box::new(pets), rejected: Vec::new(), drawn: true });
+            return Ok(Pool { classes, images: Box::new(pets), rejected: Vec::new(), drawn: true });
         };
         // In an order that does not depend on how they were divided.
         let mut files = [&found.train[..], found.val.as_deref().unwrap_or_default()].concat();
@@ -165,19 +165,19 @@ impl Source {
         let [photos] = self.decode(&found.root, [&files], &mut rejected);
         found.check_decoded("given", &photos, &rejected)?;
         rejected.sort();
-        Ok(Pool { classes: found.classes, pictures: Box::new(photos), rejected, drawn: false })
+        Ok(Pool { classes: found.classes, images: Box::new(photos), rejected, drawn: false })
     }
 
     fn draw_pets(&self) -> Data {
         let [train, val] = self.drawn;
-        let draw = |first, count| -> Box<dyn Pictures> {
+        let draw = |first, count| -> Box<dyn Images> {
             let cache = self.cache_share(count, train + val);
             Box::new(DrawnPets::new(self.seed, first, count, self.size, cache))
         };
         Data {
             classes: pets::CLASSES.map(String::from).to_vec(),
             train: draw(0, train),
-            val: draw(FIRST_VAL_PICTURE, val),
+            val: draw(FIRST_VAL_IMAGE, val),
             list: Vec::new(),
             contradictory: Vec::new(),
             rejected: Vec::new(),
@@ -196,7 +196,7 @@ impl Source {
         let mut done = 0;
         let photos = lists.map(|files| {
             let cache = self.cache_share(files.len(), total);
-            let show = |pictures: usize| reading.set_position((done + pictures) as u64);
+            let show = |images: usize| reading.set_position((done + images) as u64);
             let (photos, mut unusable) = Photos::read(files.clone(), root, self.size, cache, &show);
             rejected.append(&mut unusable);
             done += files.len();
@@ -206,7 +206,7 @@ impl Source {
         photos
     }
 
-    /// Bytes of memory for `count` of `total` pictures: in proportion, so that training and validation pictures are kept
+    /// Bytes of memory for `count` of `total` images: in proportion, so that training and validation images are kept
     /// to the same degree.
     fn cache_share(&self, count: usize, total: usize) -> usize {
         (((self.cache as u128) << 20) * count as u128 / total.max(1) as u128) as usize
@@ -277,7 +277,7 @@ impl Data {
         })
     }
 
-    /// What tells the list of the validation photos from that of another run; none for drawn pictures.
+    /// What tells the list of the validation photos from that of another run; none for drawn images.
     pub fn val_list(&self) -> Option<String> {
         let list: BTreeMap<_, _> = self.list.iter().map(|photo| (photo.file.clone(), photo.sha256.clone())).collect();
         (!list.is_empty()).then(|| digest_of_list(&list))
@@ -312,7 +312,7 @@ impl<'a> Past<'a> {
         let given = data.is_some();
         let shown = run.folder().display();
         let data = match (&config.data, data) {
-            (None, Some(_)) => bail!("--data: the run {shown} was trained on drawn pictures; leave the option out"),
+            (None, Some(_)) => bail!("--data: the run {shown} was trained on drawn images; leave the option out"),
             (None, None) => None,
             (Some(_), Some(given)) => Some(given.to_path_buf()),
             (Some(recorded), None) if !Path::new(recorded).exists() => bail!(
@@ -325,7 +325,7 @@ impl<'a> Past<'a> {
             choices: data.as_deref().map(|data| config.folders.choices(data)).unwrap_or_default(),
             data,
             val_share: config.val_share.unwrap_or(VALIDATION_SHARE),
-            drawn: [config.train_pictures, config.val_pictures],
+            drawn: [config.train_images, config.val_images],
             seed: config.training.seed,
             size: run.size(),
             cache,
@@ -448,7 +448,7 @@ impl<'a> Past<'a> {
         Ok((Data::of_photos(found, train, val, rejected)?, notes))
     }
 
-    fn validation(&self, found: Option<Folder>) -> Result<Box<dyn Pictures>> {
+    fn validation(&self, found: Option<Folder>) -> Result<Box<dyn Images>> {
         let Some(mut found) = found else { return Ok(self.source.draw_pets().val) };
         if !self.is_certain() {
             return Ok(self.all(Some(found))?.val);
@@ -457,7 +457,7 @@ impl<'a> Past<'a> {
         let mut rejected = std::mem::take(&mut found.rejected);
         let [val] = self.source.decode(&found.root, [&val], &mut rejected);
         found.check_decoded("validation", &val, &rejected)?;
-        let (judged, left, run, root) = (self.config.val_pictures, val.len(), self.run.display(), found.root.display());
+        let (judged, left, run, root) = (self.config.val_images, val.len(), self.run.display(), found.root.display());
         if left != judged {
             say(format!("note: of the {judged} photos that the run {run} was judged by, {root} still has {left}"));
         }
@@ -466,12 +466,11 @@ impl<'a> Past<'a> {
 
     /// How the folder differs from what it was, as far as the run tells.
     fn change(&self, found: &Folder, [train, val]: [usize; 2]) -> Option<String> {
-        let Config { train_pictures, val_pictures, .. } = *self.config;
+        let Config { train_images, val_images, .. } = *self.config;
         let (run, root) = (self.run.display(), found.root.display());
-        let changed = [train, val] != [train_pictures, val_pictures];
-        changed.then(|| {
-            format!("the run {run} had {train_pictures} + {val_pictures} photos, {root} now has {train} + {val}")
-        })
+        let changed = [train, val] != [train_images, val_images];
+        changed
+            .then(|| format!("the run {run} had {train_images} + {val_images} photos, {root} now has {train} + {val}"))
     }
 }
 
@@ -524,12 +523,11 @@ mod tests {
         }
     }
 
-    /// Names, labels and pixels of all pictures.
-    fn content(pictures: &dyn Pictures) -> Vec<(String, u32, Vec<u8>)> {
-        let picture = |index| {
-            (pictures.name(index), pictures.label(index), pictures.pixels(index).expect("is readable").into_owned())
-        };
-        (0..pictures.len()).map(picture).collect()
+    /// Names, labels and pixels of all images.
+    fn content(images: &dyn Images) -> Vec<(String, u32, Vec<u8>)> {
+        let image =
+            |index| (images.name(index), images.label(index), images.pixels(index).expect("is readable").into_owned());
+        (0..images.len()).map(image).collect()
     }
 
     fn assert_rebuilt(run: &Path, data: Option<&Path>, made: &Data) {
@@ -552,14 +550,14 @@ mod tests {
     }
 
     #[test]
-    fn drawn_pictures_are_drawn_again() {
+    fn drawn_images_are_drawn_again() {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("run");
-        let made = make_run(&run, &["--seed", "3", "--train-pictures", "7", "--val-pictures", "5"]);
+        let made = make_run(&run, &["--seed", "3", "--train-images", "7", "--val-images", "5"]);
         assert_eq!((made.train.len(), made.val.len()), (7, 5));
         assert_rebuilt(&run, None, &made);
         let error = error(&run, Some(folder.path()));
-        assert!(error.contains("trained on drawn pictures"), "{error}");
+        assert!(error.contains("trained on drawn images"), "{error}");
     }
 
     #[test]
@@ -567,7 +565,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
         make_photos(&photos, 0..10);
-        fs::write(photos.join("dog/broken.png"), b"no picture").unwrap();
+        fs::write(photos.join("dog/broken.png"), b"no image").unwrap();
         let made = make_run(&run, &["--seed", "3", "--data", photos.to_str().unwrap(), "--val-share", "0.3"]);
         assert_eq!((made.train.len() + made.val.len(), made.rejected.len()), (20, 1));
         assert_rebuilt(&run, None, &made);
@@ -587,7 +585,7 @@ mod tests {
             let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
             make_photos(&photos, 0..10);
             for number in 0..8 {
-                fs::write(photos.join(format!("cat/{number}.png")), b"no picture").unwrap();
+                fs::write(photos.join(format!("cat/{number}.png")), b"no image").unwrap();
             }
             let made = make_run(&run, &["--seed", seed, "--data", photos.to_str().unwrap()]);
             assert_rebuilt(&run, None, &made);
@@ -605,8 +603,8 @@ mod tests {
         assert_rebuilt(&run, None, &made);
     }
 
-    fn names(pictures: &dyn Pictures) -> BTreeSet<String> {
-        (0..pictures.len()).map(|index| pictures.name(index)).collect()
+    fn names(images: &dyn Images) -> BTreeSet<String> {
+        (0..images.len()).map(|index| images.name(index)).collect()
     }
 
     /// What is told of how the run's folder has changed.
@@ -651,8 +649,8 @@ mod tests {
         assert!(left.len() == 3 && left.is_subset(&names(made.val.as_ref())), "{left:?} without {gone}");
     }
 
-    fn contents(pictures: &dyn Pictures) -> BTreeSet<Vec<u8>> {
-        content(pictures).into_iter().map(|(.., pixels)| pixels).collect()
+    fn contents(images: &dyn Images) -> BTreeSet<Vec<u8>> {
+        content(images).into_iter().map(|(.., pixels)| pixels).collect()
     }
 
     /// Checks what must hold whatever a folder holds.
@@ -661,7 +659,7 @@ mod tests {
         assert!(learned.is_disjoint(&judged), "{case}: a content is on both sides");
         assert_eq!(judged.len(), data.val.len(), "{case}: a content judges twice");
         for class in 0..data.classes.len() as u32 {
-            let has = |pictures: &dyn Pictures| (0..pictures.len()).any(|index| pictures.label(index) == class);
+            let has = |images: &dyn Images| (0..images.len()).any(|index| images.label(index) == class);
             assert!(has(data.train.as_ref()) && has(data.val.as_ref()), "{case}: a class is missing on one side");
         }
     }
@@ -670,7 +668,7 @@ mod tests {
     fn write_photo(path: &Path, number: u8) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         match number {
-            0 => fs::write(path, b"no picture").unwrap(),
+            0 => fs::write(path, b"no image").unwrap(),
             _ => RgbImage::from_fn(6, 5, |x, y| Rgb([x as u8, y as u8, number])).save(path).unwrap(),
         }
     }
@@ -712,7 +710,7 @@ mod tests {
 
     /// Replaces some photos by others, adds copies and removes some.
     fn change_at_random(root: &Path, rng: &mut ChaCha8Rng) {
-        let files = folder::pictures_below(root).unwrap();
+        let files = folder::images_below(root).unwrap();
         let any = |rng: &mut ChaCha8Rng| files[rng.random_range(0..files.len())].clone();
         for number in 0..rng.random_range(0..8) {
             let [from, to] = [any(rng), any(rng)];
@@ -813,7 +811,7 @@ mod tests {
         write_photo(&photos.join("owl/3.png"), 201);
         assert_apart(&make_run(&folder.path().join("owls"), &options), "owls");
         // A class of broken files has nothing to be set aside.
-        fs::write(photos.join("owl/3.png"), b"no picture").unwrap();
+        fs::write(photos.join("owl/3.png"), b"no image").unwrap();
         let error = format!("{:#}", try_to_make_run(&folder.path().join("broken"), &options).err().unwrap());
         assert!(error.contains("'owl' (1, without copies"), "{error}");
     }
@@ -988,7 +986,7 @@ mod tests {
         }
         let note = change(&run).unwrap();
         assert!(note.contains("had 16 + 4 photos") && note.contains("now has 15 + 3"), "{note}");
-        assert_eq!(validation_of(&opened(&run), None, CACHE).unwrap().len(), 3, "fewer pictures are no error");
+        assert_eq!(validation_of(&opened(&run), None, CACHE).unwrap().len(), 3, "fewer images are no error");
 
         fs::rename(photos.join("cat"), photos.join("bird")).unwrap();
         let error = error(&run, None);

@@ -1,7 +1,7 @@
 //! The images, looked at through the public interface only.
 
 use convscope::figures::{
-    FeatureMaps, Filters, Heat, Kind, Layer, Order, PictureError, Scale, ScaleBy, Shown, Span, bare, columns, over,
+    FeatureMaps, FigureError, Filters, Heat, Kind, Layer, Order, Scale, ScaleBy, Shown, Span, bare, columns, over,
     sheet, tap,
 };
 use image::{Rgb, RgbImage};
@@ -35,7 +35,7 @@ fn layer(maps: FeatureMaps<'_>) -> Layer<'_> {
 }
 
 /// What is shown of a layer beside an image of 64 x 64 px.
-fn show(layer: &Layer, span: Span) -> Result<Vec<Shown>, PictureError> {
+fn show(layer: &Layer, span: Span) -> Result<Vec<Shown>, FigureError> {
     layer.check((64, 64))?;
     layer.shown(span)
 }

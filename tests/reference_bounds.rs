@@ -1,5 +1,5 @@
-//! The bounds of the twins, tried on the CPU: every operation computed in `f32` must stay within
-//! the bound that its `f64` twin gives, at every element; and not so far within that the bound
+//! The bounds of the CPU references, tried on the CPU: every operation computed in `f32` must stay within
+//! the bound that its `f64` CPU reference gives, at every element; and not so far within that the bound
 //! would say nothing.
 //!
 //! Run with `--nocapture` to see the largest error of every operation in units of its bound.
@@ -13,8 +13,8 @@ use rand_chacha::ChaCha8Rng;
 struct Worst(&'static str, f64);
 
 impl Worst {
-    fn see(&mut self, twin: &Summed<f64>, got: &[f32]) {
-        self.see_ratio(twin.worst(got).1);
+    fn see(&mut self, reference: &Summed<f64>, got: &[f32]) {
+        self.see_ratio(reference.worst(got).1);
     }
 
     fn see_ratio(&mut self, ratio: f64) {
@@ -122,16 +122,16 @@ fn batch_norm_in_chunks() {
                 let [x, dy] = [offset, 0.1].map(|offset| random(&mut rng, count, offset, spread));
                 let (mean, variance, chain) = chunked_statistics(&x, chunk);
                 let narrow = Statistics::exact(vec![mean], vec![variance]);
-                let mut twin = batch_norm::statistics(shape, &wide(&x));
-                twin.mean.terms = chain;
-                twin.variance.terms = chain;
-                worst[0].see(&twin.mean, &[mean]);
-                worst[1].see(&twin.variance, &[variance]);
+                let mut reference = batch_norm::statistics(shape, &wide(&x));
+                reference.mean.terms = chain;
+                reference.variance.terms = chain;
+                worst[0].see(&reference.mean, &[mean]);
+                worst[1].see(&reference.variance, &[variance]);
                 let y = batch_norm::forward(shape, &x, &narrow, &[1.5], &[0.5], 1e-5);
-                let want = batch_norm::forward(shape, &wide(&x), &twin, &[1.5], &[0.5], 1e-5);
+                let want = batch_norm::forward(shape, &wide(&x), &reference, &[1.5], &[0.5], 1e-5);
                 worst[2].see(&want, &y.value);
                 let got = batch_norm::backward(shape, &x, &narrow, &[1.5], 1e-5, &dy);
-                let want = batch_norm::backward(shape, &wide(&x), &twin, &[1.5], 1e-5, &wide(&dy));
+                let want = batch_norm::backward(shape, &wide(&x), &reference, &[1.5], 1e-5, &wide(&dy));
                 worst[3].see(&want.dx, &got.dx.value);
                 worst[4].see(&want.dgamma, &got.dgamma.value);
             }

@@ -2,18 +2,18 @@
 
 use maud::{Markup, html};
 
-use super::{Report, Shot, picture};
+use super::{Report, Shot, img};
 use crate::figures::words::{name, percent};
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
     let looked = match &report.looked {
         Ok(looked) => looked,
-        Err(why) => return report.unlooked("The pictures are not shown", why),
+        Err(why) => return report.unlooked("The images are not shown", why),
     };
     html! {
         p {
-            "Validation pictures, each with its evidence laid over it: what every place of the last maps adds to the predicted class against the "
+            "Validation images, each with its evidence laid over it: what every place of the last maps adds to the predicted class against the "
             "runner-up. " span.warm { "Red" } " speaks for the prediction, " span.cold { "blue" }
             " against it; where there is no colour, nothing speaks for either. Each map has its own scale."
         }
@@ -30,8 +30,8 @@ fn card(shot: &Shot, classes: &[String]) -> Markup {
     html! {
         figure.shot {
             div.pair {
-                (picture(&shot.photo, &format!("{}, a {truth}", shot.name)))
-                (picture(&shot.evidence, &format!("evidence for {predicted}, laid over the image")))
+                (img(&shot.photo, &format!("{}, a {truth}", shot.name)))
+                (img(&shot.evidence, &format!("evidence for {predicted}, laid over the image")))
             }
             figcaption {
                 @if shot.judged.right() { span.right { "✓ " } } @else { span.wrong { "✗ " } }

@@ -1,4 +1,4 @@
-//! Pictures inside the page.
+//! Images inside the page.
 
 use std::io::Cursor;
 
@@ -10,7 +10,7 @@ use image::imageops::{self, FilterType};
 use image::{ImageFormat, ImageReader, Limits, RgbImage};
 use serde::{Deserialize, Serialize};
 
-/// Longest side of a picture in the page, in pixels: what is larger is shrunk, so that the page stays small.
+/// Longest side of an image in the page, in pixels: what is larger is shrunk, so that the page stays small.
 const SIDE: u32 = 224;
 /// Quality of photos, of 100.
 const QUALITY: u8 = 82;
@@ -18,11 +18,11 @@ const QUALITY: u8 = 82;
 const JPEG: &str = "data:image/jpeg;base64,";
 const PNG: &str = "data:image/png;base64,";
 
-/// A picture as a `data:` URI, which needs no file beside the page.
+/// An image as a `data:` URI, which needs no file beside the page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Picture(String);
+pub struct EmbeddedImage(String);
 
-impl Picture {
+impl EmbeddedImage {
     /// A photo, as JPEG.
     ///
     /// # Errors
@@ -53,34 +53,34 @@ impl Picture {
         self.0.starts_with(JPEG)
     }
 
-    /// Refuses what is no picture of this kind, for it may come from a file.
+    /// Refuses what is no image of this kind, for it may come from a file.
     ///
     /// # Errors
-    /// When it would have to be fetched from elsewhere, is larger than pictures of a page are, or cannot be decoded.
+    /// When it would have to be fetched from elsewhere, is larger than images of a page are, or cannot be decoded.
     pub fn check(&self) -> Result<()> {
         let known = [(JPEG, ImageFormat::Jpeg), (PNG, ImageFormat::Png)].into_iter();
         let mut known = known.filter_map(|(start, format)| Some((self.0.strip_prefix(start)?, format)));
-        let (data, format) = known.next().context("a picture is not part of the file")?;
-        let bytes = STANDARD.decode(data).map_err(|error| anyhow!("a picture is no base64 text: {error}"))?;
+        let (data, format) = known.next().context("an image is not part of the file")?;
+        let bytes = STANDARD.decode(data).map_err(|error| anyhow!("an image is no base64 text: {error}"))?;
         // Decoders of JPEG make grey of what is missing.
         let whole = format != ImageFormat::Jpeg || bytes.ends_with(&[0xff, 0xd9]);
-        ensure!(whole, "a picture is cut off");
+        ensure!(whole, "an image is cut off");
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         let mut limits = Limits::no_limits();
         (limits.max_image_width, limits.max_image_height) = (Some(SIDE), Some(SIDE));
         reader.limits(limits);
-        reader.decode().context("a picture cannot be decoded")?;
+        reader.decode().context("an image cannot be decoded")?;
         Ok(())
     }
 }
 
-fn fitting(picture: &RgbImage) -> RgbImage {
-    let longest = picture.width().max(picture.height());
+fn fitting(image: &RgbImage) -> RgbImage {
+    let longest = image.width().max(image.height());
     if longest <= SIDE {
-        return picture.clone();
+        return image.clone();
     }
     let side = |length: u32| (length * SIDE).div_ceil(longest);
-    imageops::resize(picture, side(picture.width()), side(picture.height()), FilterType::Triangle)
+    imageops::resize(image, side(image.width()), side(image.height()), FilterType::Triangle)
 }
 
 fn uri(start: &str, bytes: &[u8]) -> String {
@@ -92,29 +92,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_are_part_of_the_page_and_small() {
+    fn images_are_part_of_the_page_and_small() {
         let large = RgbImage::from_fn(1000, 500, |x, y| image::Rgb([x as u8, y as u8, (x ^ y) as u8]));
-        for picture in [Picture::photo(&large).unwrap(), Picture::map(&large).unwrap()] {
-            picture.check().unwrap();
-            let (_, data) = picture.uri().split_once(',').unwrap();
+        for image in [EmbeddedImage::photo(&large).unwrap(), EmbeddedImage::map(&large).unwrap()] {
+            image.check().unwrap();
+            let (_, data) = image.uri().split_once(',').unwrap();
             let shrunk = image::load_from_memory(&STANDARD.decode(data).unwrap()).unwrap();
             assert_eq!((shrunk.width(), shrunk.height()), (224, 112));
         }
-        let Picture(whole) = Picture::photo(&large).unwrap();
+        let EmbeddedImage(whole) = EmbeddedImage::photo(&large).unwrap();
         let bomb = RgbImage::new(SIDE + 1, 1);
         let mut bytes = Cursor::new(Vec::new());
         bomb.write_to(&mut bytes, ImageFormat::Png).unwrap();
         let broken = ["https://example.org/a.png", JPEG, &whole[..whole.len() / 2], &whole.replace('/', "!")];
         for uri in broken.map(String::from).into_iter().chain([uri(PNG, bytes.get_ref())]) {
-            assert!(Picture(uri.clone()).check().is_err(), "{uri:.60}");
+            assert!(EmbeddedImage(uri.clone()).check().is_err(), "{uri:.60}");
         }
     }
 
     #[test]
     fn small_maps_are_kept_to_the_pixel() {
         let map = RgbImage::from_fn(3, 3, |x, y| image::Rgb([x as u8, y as u8, 7]));
-        let picture = Picture::map(&map).unwrap();
-        let (_, data) = picture.uri().split_once(',').unwrap();
+        let image = EmbeddedImage::map(&map).unwrap();
+        let (_, data) = image.uri().split_once(',').unwrap();
         assert_eq!(image::load_from_memory(&STANDARD.decode(data).unwrap()).unwrap().to_rgb8(), map);
     }
 }

@@ -1,4 +1,4 @@
-//! Every backward twin against central differences of its forward twin, in `f64`; and those of single operations against
+//! Every backward CPU reference against central differences of its forward CPU reference, in `f64`; and those of single operations against
 //! what PyTorch makes of the same numbers (golden/make_operations.py).
 //!
 //! The objective is `sum dy * y` with a random dy: with a constant one, a batch normalization whose
@@ -296,7 +296,7 @@ fn single_operations_are_those_of_pytorch() {
                 assert_close(case, "y", &bias::forward(shape, &x, &tensor(case, "bias")).value);
                 assert_close(case, "dbias", &bias::backward(shape, &dy).value);
             }
-            _ => panic!("there is no twin for {case}"),
+            _ => panic!("there is no reference for {case}"),
         }
     }
     let expected = [("avg_pool2d", 5), ("bias", 1), ("depthwise", 5), ("max_pool2d", 8), ("relu6", 1)];
