@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::nn::checkpoint::field_problem;
 
 /// Images, files and the like that one folder may tell of.
-pub(crate) const MOST_IMAGES: usize = 10_000_000;
+pub(crate) const MAX_IMAGES: usize = 10_000_000;
 /// The largest number that can come out of kernels that count in 32-bit floating point.
 pub(crate) const LARGEST: f64 = f32::MAX as f64;
 

@@ -21,8 +21,7 @@ pub fn quoted(word: &str) -> String {
     if word.starts_with('-') {
         return quoted(&format!("./{word}"));
     }
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    shell_words::quote(word).into_owned()
 }
 
 /// Prints one line. Where that is impossible the work goes on, and [`all_printed`] tells of it.

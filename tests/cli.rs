@@ -329,9 +329,12 @@ fn decisions_are_explained() {
     let explained = folder.path().join("runs/001/explain");
     for name in ["1", "2", "3"] {
         let page = page(&explained.join(name).join("index.html"));
-        for said in
-            [&format!("photos/red/{name}.png"), "evidence over it", "sum = logit gap", "Block 1 after batch norm"]
-        {
+        for said in [
+            &format!("photos/red/{name}.png"),
+            "evidence over it",
+            "sum = logit difference",
+            "Block 1 after batch norm",
+        ] {
             assert!(page.contains(said), "{said}");
         }
         assert_eq!(page.matches("class=\"scores\"").count(), 10, "one table a method");
@@ -355,8 +358,8 @@ fn decisions_are_explained() {
     let number = |key: &str| ledger[key].as_f64().unwrap();
     let shares: f64 = ledger["channels"].as_array().unwrap().iter().map(|c| c["share"].as_f64().unwrap()).sum();
     assert!(number("relative_residual") < 1e-5, "{ledger}");
-    let size = shares.abs() + number("logit_gap").abs();
-    assert!((number("bias") + shares - number("logit_gap")).abs() < 1e-5 * size, "{ledger}");
+    let size = shares.abs() + number("logit_difference").abs();
+    assert!((number("bias") + shares - number("logit_difference")).abs() < 1e-5 * size, "{ledger}");
     let channels = fs::read_to_string(explained.join("3/channels.csv")).unwrap();
     assert!(channels.lines().nth(1).unwrap().split(',').all(|field| !field.is_empty()), "{channels}");
     assert!(json(&explained.join("3/hover.json"))["blocks"][1]["values"][0]["inputs"].is_array());

@@ -1,7 +1,7 @@
 //! The images, looked at through the public interface only.
 
 use convscope::figures::{
-    FeatureMaps, FigureError, Filters, Heat, Kind, Layer, Order, Scale, ScaleBy, Shown, Span, bare, columns, over,
+    FeatureMaps, FigureError, Filters, Heat, Kind, LayerMaps, Order, Scale, ScaleBy, Shown, Span, bare, columns, over,
     sheet, tap,
 };
 use image::{Rgb, RgbImage};
@@ -30,12 +30,12 @@ fn maps(values: &[f32], (channels, height, width): (usize, usize, usize)) -> Fea
     }
 }
 
-fn layer(maps: FeatureMaps<'_>) -> Layer<'_> {
-    Layer { maps, order: Order::Strongest }
+fn layer(maps: FeatureMaps<'_>) -> LayerMaps<'_> {
+    LayerMaps { maps, order: Order::Strongest }
 }
 
 /// What is shown of a layer beside an image of 64 x 64 px.
-fn show(layer: &Layer, span: Span) -> Result<Vec<Shown>, FigureError> {
+fn show(layer: &LayerMaps, span: Span) -> Result<Vec<Shown>, FigureError> {
     layer.check((64, 64))?;
     layer.shown(span)
 }
@@ -158,7 +158,7 @@ fn wrong_arguments_are_errors() {
         (vec![1.0], "Block 1 after ReLU: 1 contributions for 2 maps"),
         (vec![1.0, f64::NAN], "Block 1 after ReLU, channel 1: the contribution is NaN"),
     ] {
-        let layer = Layer { maps: maps(&values, (2, 1, 2)), order: Order::Contribution(contributions) };
+        let layer = LayerMaps { maps: maps(&values, (2, 1, 2)), order: Order::Contribution(contributions) };
         let error = show(&layer, Span::Map).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
@@ -177,7 +177,7 @@ fn the_middle_value_sees_what_padding_lets_it_see_of_the_image() {
 fn maps_come_in_the_order_that_was_asked_for() {
     let values = [0.0, 1.0, 0.0, 9.0, 0.0, 3.0];
     let order = |order| {
-        let layer = Layer { maps: maps(&values, (3, 1, 2)), order };
+        let layer = LayerMaps { maps: maps(&values, (3, 1, 2)), order };
         show(&layer, Span::Map).unwrap().iter().map(|map| map.channel).collect::<Vec<_>>()
     };
     assert_eq!(order(Order::Strongest), [1, 2, 0]);

@@ -123,7 +123,7 @@ impl DepthArgs {
         if !(2..=10_000_000).contains(&self.images) {
             bail!("--images {}: expected 2 to 10000000", self.images);
         }
-        if self.settings(2, Kernels::Plain).rungs()?.len() < 2 {
+        if self.settings(2, Kernels::Plain).candidates()?.len() < 2 {
             bail!(
                 "a network of one block has nothing to leave out: give at least two blocks, by --channels or --model"
             );

@@ -42,7 +42,7 @@ pub enum Command {
     Features(FeaturesArgs),
     /// Explain why the network decided as it did on an image: evidence, saliency maps, feature maps
     Explain(ExplainArgs),
-    /// Show what the channels of a network have learned: filters, strongest patches, images that drive them up
+    /// Show what the channels of a network have learned: filters, strongest patches, images that activate them most
     Learned(LearnedArgs),
     /// Measure what each layer is good for: what can be read from it, whether this network uses it
     Layers(LayersArgs),
@@ -107,7 +107,7 @@ pub struct FeaturesArgs {
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// Images (JPEG or PNG), folders of images, or text files (.txt) with the path of an image on each line
-    /// [default: five validation images of the run: the two worst mistakes, the closest call, the two surest]
+    /// [default: five validation images of the run: the two worst mistakes, the closest call, the two most_confident]
     #[arg(value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
     /// Folder of the run whose network to explain

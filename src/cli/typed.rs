@@ -186,28 +186,15 @@ mod tests {
     }
 
     fn train(typed: &str) -> TrainArgs {
-        let words = split(typed);
+        let words = shell_words::split(typed).unwrap();
         let Command::Train(arguments) = parsed(words.iter().map(String::as_str)) else { panic!("{typed}") };
         *arguments
     }
 
     fn depth(typed: &str) -> DepthArgs {
-        let words = split(typed);
+        let words = shell_words::split(typed).unwrap();
         let Command::Depth(arguments) = parsed(words.iter().map(String::as_str)) else { panic!("{typed}") };
         *arguments
-    }
-
-    /// As a shell takes it apart; the one quote within a word is known.
-    fn split(typed: &str) -> Vec<String> {
-        let typed = typed.replace(r"'\''", "\u{1}");
-        let mut words = Vec::new();
-        for (number, part) in typed.split('\'').enumerate() {
-            match number % 2 {
-                0 => words.extend(part.split_whitespace().map(String::from)),
-                _ => words.push(part.replace('\u{1}', "'")),
-            }
-        }
-        words
     }
 
     const CLASSES: [&str; 2] = ["cat", "dog"];

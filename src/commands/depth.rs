@@ -19,9 +19,9 @@ use crate::nn::{Keep, Model};
 use crate::report::{DepthStudy, REPORT};
 use crate::study::findings::{self, Findings};
 use crate::study::reading;
-use crate::study::test_look::{Network, REFITS, TEST_FILE, TestLook};
+use crate::study::test_look::{REFITS, TEST_FILE, TestLook, TestedNetwork};
 use crate::study::unit::{self, UNITS, Unit};
-use crate::study::{Identity, PROGRAM, Rung, Study};
+use crate::study::{Candidate, Identity, PROGRAM, Study};
 use crate::terminal::quoted;
 use crate::terminal::{Bar, bar, counted, say, say_apart};
 use crate::train::Trainer;
@@ -64,7 +64,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     }
     let pool = source.pool(found, arguments.images)?;
     let settings = arguments.settings(pool.classes.len(), gpu.kernels());
-    let rungs = settings.rungs()?;
+    let candidates = settings.candidates()?;
     let distinct = Distinct::find(pool.images.as_ref(), &pool.classes)?;
     let numbers = [settings.folds, settings.repeats];
     let split = Split::new(pool.images.as_ref(), &distinct.kept, &pool.classes, numbers, settings.training.seed)?;
@@ -84,13 +84,20 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     let study = study.check(&folder)?;
     tell(&study, &pool, &distinct);
 
-    let models: Vec<Model> = rungs
+    let models: Vec<Model> = candidates
         .iter()
-        .map(|rung| Model::new(&gpu, &rung.network, arguments.train.batch, Keep::Needed))
+        .map(|candidate| Model::new(&gpu, &candidate.network, arguments.train.batch, Keep::Needed))
         .collect::<Result<_, _>>()?;
-    let stations = models.iter().map(|_| None).collect();
-    let mut workshop =
-        Workshop { gpu: &gpu, models: &models, rungs: &rungs, study: &study, pool: &pool, split: &split, stations };
+    let runners = models.iter().map(|_| None).collect();
+    let mut workshop = Workshop {
+        gpu: &gpu,
+        models: &models,
+        candidates: &candidates,
+        study: &study,
+        pool: &pool,
+        split: &split,
+        runners,
+    };
     let to_do = workshop.to_do(&folder, arguments.unit)?;
     workshop.estimate(&to_do, arguments.unit.is_none())?;
     if arguments.dry_run {
@@ -175,7 +182,7 @@ fn show(look: &TestLook, when: &str) {
 }
 
 /// A network that is ready to be trained, again and again, and what that costs.
-struct Station<'a> {
+struct Runner<'a> {
     trainer: Trainer<'a>,
     /// Seconds to learn from an image once.
     learning: f64,
@@ -187,12 +194,12 @@ struct Station<'a> {
 struct Workshop<'a> {
     gpu: &'a Gpu,
     models: &'a [Model],
-    rungs: &'a [Rung],
+    candidates: &'a [Candidate],
     study: &'a Study,
     pool: &'a Pool,
     split: &'a Split,
-    /// One for each rung that has been needed so far.
-    stations: Vec<Option<Station<'a>>>,
+    /// One for each candidate that has been needed so far.
+    runners: Vec<Option<Runner<'a>>>,
 }
 
 /// A unit that is yet to be made.
@@ -200,7 +207,7 @@ struct ToDo {
     /// Its number among all units, from 1.
     number: usize,
     unit: Unit,
-    rung: usize,
+    candidate: usize,
 }
 
 impl<'a> Workshop<'a> {
@@ -211,56 +218,56 @@ impl<'a> Workshop<'a> {
     /// The units that have no result yet, of all or of a share.
     fn to_do(&self, folder: &RunDir, share: Option<Share>) -> Result<Vec<ToDo>> {
         let mut to_do = Vec::new();
-        for (index, unit) in Unit::all(&self.study.identity.settings, self.rungs).into_iter().enumerate() {
-            let rung = index % self.rungs.len();
+        for (index, unit) in Unit::all(&self.study.identity.settings, self.candidates).into_iter().enumerate() {
+            let candidate = index % self.candidates.len();
             // Turned by one with each fold, so that no share has the deepest networks alone.
-            let turned = index + index / self.rungs.len();
+            let turned = index + index / self.candidates.len();
             let mine = share.is_none_or(|share| turned % share.of == share.number - 1);
             if mine
-                && !self.given_up(folder, &unit, rung)?
+                && !self.given_up(folder, &unit, candidate)?
                 && unit::read(folder, &self.study.identity, &unit)?.is_none()
             {
-                to_do.push(ToDo { number: index + 1, unit, rung });
+                to_do.push(ToDo { number: index + 1, unit, candidate });
             }
         }
         Ok(to_do)
     }
 
-    /// Whether the unit need not be made, because its rung was stopped after the first repeat.
-    fn given_up(&self, folder: &RunDir, unit: &Unit, rung: usize) -> Result<bool> {
-        Ok(unit.repeat > 1 && findings::given_up(folder, self.study, &self.rungs[0], &self.rungs[rung])?)
+    /// Whether the unit need not be made, because its candidate was stopped after the first repeat.
+    fn given_up(&self, folder: &RunDir, unit: &Unit, candidate: usize) -> Result<bool> {
+        Ok(unit.repeat > 1 && findings::given_up(folder, self.study, &self.candidates[0], &self.candidates[candidate])?)
     }
 
     /// Prepares the networks that are needed, and says how long their units will take.
     fn estimate(&mut self, to_do: &[ToDo], refits: bool) -> Result<()> {
-        let all = Unit::all(&self.study.identity.settings, self.rungs).len();
+        let all = Unit::all(&self.study.identity.settings, self.candidates).len();
         let done = if to_do.len() == all { String::new() } else { format!(" of {all}") };
         say(format!("units    {}{done} to make", to_do.len()));
         if to_do.is_empty() {
             return Ok(());
         }
-        for rung in to_do.iter().map(|to_do| to_do.rung) {
-            self.prepare(rung)?;
+        for candidate in to_do.iter().map(|to_do| to_do.candidate) {
+            self.prepare(candidate)?;
         }
         let seconds: f64 = to_do.iter().map(|to_do| self.cost(to_do)).sum();
         say(format!("cost     about {}, less where a network is stopped after the first repeat", duration(seconds)));
-        if refits && let (Some(largest), epochs) = (&self.stations[0], self.study.identity.settings.training.epochs) {
+        if refits && let (Some(largest), epochs) = (&self.runners[0], self.study.identity.settings.training.epochs) {
             let refits = (2 * REFITS * epochs * self.split.dev.len()) as f64 * largest.learning;
             say(format!("         and at most {} for the networks that meet the test set", duration(refits)));
         }
         Ok(())
     }
 
-    /// Compiles the kernels of a rung, unless that is done, and times a few of its steps.
-    fn prepare(&mut self, rung: usize) -> Result<()> {
-        if self.stations[rung].is_some() {
+    /// Compiles the kernels of a candidate, unless that is done, and times a few of its steps.
+    fn prepare(&mut self, candidate: usize) -> Result<()> {
+        if self.runners[candidate].is_some() {
             return Ok(());
         }
         let compiling = bar("{msg} [{bar:30}] {elapsed}", 0);
-        compiling.set_message(format!("compiling kernels of {}", self.rungs[rung].name));
+        compiling.set_message(format!("compiling kernels of {}", self.candidates[candidate].name));
         let recipe = self.study.identity.settings.recipe(0);
-        let weights = Weights::initial(&self.rungs[rung].network, 0);
-        let model = &self.models[rung];
+        let weights = Weights::initial(&self.candidates[candidate].network, 0);
+        let model = &self.models[candidate];
         let mut trainer = Trainer::new(self.gpu, model, &weights, recipe, |done, all| {
             compiling.set_length(all as u64);
             compiling.set_position(done as u64);
@@ -280,24 +287,24 @@ impl<'a> Workshop<'a> {
         let started = Instant::now();
         trainer.logits(&timed, &mut |_| {})?;
         let scoring = started.elapsed().as_secs_f64() / timed.len() as f64;
-        self.stations[rung] = Some(Station { trainer, learning, scoring });
+        self.runners[candidate] = Some(Runner { trainer, learning, scoring });
         Ok(())
     }
 
     /// Seconds that a unit will take, by the steps that were timed.
     fn cost(&self, to_do: &ToDo) -> f64 {
         let (learned, scored) = self.split.parts(to_do.unit.repeat, to_do.unit.fold);
-        let station = self.stations[to_do.rung].as_ref().expect("the rung was prepared");
-        (self.study.identity.settings.training.epochs * learned.len()) as f64 * station.learning
-            + scored.len() as f64 * station.scoring
+        let runner = self.runners[to_do.candidate].as_ref().expect("the candidate was prepared");
+        (self.study.identity.settings.training.epochs * learned.len()) as f64 * runner.learning
+            + scored.len() as f64 * runner.scoring
     }
 
     /// Prints the units.
     fn list(&self, to_do: &[ToDo]) {
         say("number  unit                        seconds");
         for to_do in to_do {
-            let ToDo { number, unit: Unit { rung, repeat, fold }, .. } = to_do;
-            let unit = format!("{rung}, repeat {repeat}, fold {fold}");
+            let ToDo { number, unit: Unit { candidate, repeat, fold }, .. } = to_do;
+            let unit = format!("{candidate}, repeat {repeat}, fold {fold}");
             say(format!("{number:6}  {unit:<26} {:8.1}", self.cost(to_do)));
         }
     }
@@ -309,9 +316,9 @@ impl<'a> Workshop<'a> {
         let mut progress = Progress::new(costs.iter().sum());
         let count = to_do.len();
         for (position, (to_do, cost)) in (1..).zip(to_do.iter().zip(costs)) {
-            let ToDo { unit, rung, .. } = to_do;
-            let name = format!("{}, repeat {}, fold {}", unit.rung, unit.repeat, unit.fold);
-            if self.given_up(folder, unit, *rung)? {
+            let ToDo { unit, candidate, .. } = to_do;
+            let name = format!("{}, repeat {}, fold {}", unit.candidate, unit.repeat, unit.fold);
+            if self.given_up(folder, unit, *candidate)? {
                 progress.skip(
                     cost,
                     &format!("unit {position:3}/{count}  {name}: not needed, stopped after the first repeat"),
@@ -321,10 +328,10 @@ impl<'a> Workshop<'a> {
             let (identity, images, split) = (&self.study.identity, self.images(), self.split);
             let (learned, scored) = split.parts(unit.repeat, unit.fold);
             let all = (identity.settings.training.epochs * learned.len() + scored.len()) as f64;
-            let station = self.stations[*rung].as_mut().expect("the rung was prepared");
+            let runner = self.runners[*candidate].as_mut().expect("the candidate was prepared");
             let mut show = |images: usize| progress.show(cost * images as f64 / all, &name);
-            let (trainer, rung) = (&mut station.trainer, &self.rungs[*rung]);
-            let result = unit::run(trainer, rung, unit, (identity, &adapter), images, split, &mut show)?;
+            let (trainer, candidate) = (&mut runner.trainer, &self.candidates[*candidate]);
+            let result = unit::run(trainer, candidate, unit, (identity, &adapter), images, split, &mut show)?;
             folder.write_compact_json(&unit.file(), &result)?;
             let (wrong, of, error) = (result.scores.wrong, result.scores.correct.len(), result.scores.error());
             let line = format!("unit {position:3}/{count}  {name}: {wrong} of {of} wrong ({error:.1} %)");
@@ -336,39 +343,43 @@ impl<'a> Workshop<'a> {
 
     /// Trains the chosen network and the reference on all images but the test set, and looks at that.
     fn look(&mut self, folder: &RunDir, findings: &Findings) -> Result<TestLook> {
-        let chosen = self.rungs.iter().position(|rung| rung.name == findings.answer).context("the answer is a rung")?;
+        let chosen = self
+            .candidates
+            .iter()
+            .position(|candidate| candidate.name == findings.answer)
+            .context("the answer is a candidate")?;
         let mut needed = vec![0, chosen];
         needed.dedup();
         make_folder(folder, REFIT_FOLDER)?;
         let mut trained = Vec::new();
-        for &rung in &needed {
-            self.prepare(rung)?;
+        for &candidate in &needed {
+            self.prepare(candidate)?;
             for refit in 1..=REFITS {
-                trained.push((rung, refit, self.refit(folder, rung, refit)?));
+                trained.push((candidate, refit, self.refit(folder, candidate, refit)?));
             }
         }
         let mut networks = Vec::new();
         let test = &self.split.test;
-        for (rung, refit, weights) in trained {
+        for (candidate, refit, weights) in trained {
             let recipe = self.study.identity.settings.recipe(0);
-            let station = self.stations[rung].as_mut().expect("the rung was prepared");
-            station.trainer.restart(&weights, recipe);
+            let runner = self.runners[candidate].as_mut().expect("the candidate was prepared");
+            runner.trainer.restart(&weights, recipe);
             let images = self.pool.images.as_ref();
-            let logits = station.trainer.logits(&Subset::new(images, test.clone()), &mut |_| {})?;
-            networks.push(Network::new(&self.rungs[rung], refit, &logits, test, images));
+            let logits = runner.trainer.logits(&Subset::new(images, test.clone()), &mut |_| {})?;
+            networks.push(TestedNetwork::new(&self.candidates[candidate], refit, &logits, test, images));
         }
-        let look = TestLook::new(self.study, [chosen, 0].map(|rung| &self.rungs[rung]), networks);
+        let look = TestLook::new(self.study, [chosen, 0].map(|candidate| &self.candidates[candidate]), networks);
         folder.write_json(TEST_FILE, &look)?;
         Ok(look)
     }
 
     /// The weights of a network trained on all images but the test set; from its file where that was done earlier.
     fn refit(&mut self, folder: &RunDir, number: usize, refit: usize) -> Result<Weights> {
-        let rung = &self.rungs[number];
-        let file = format!("{REFIT_FOLDER}/{}-{refit}.safetensors", rung.name);
+        let candidate = &self.candidates[number];
+        let file = format!("{REFIT_FOLDER}/{}-{refit}.safetensors", candidate.name);
         let settings = &self.study.identity.settings;
         let meta = Meta {
-            architecture: rung.architecture.clone(),
+            architecture: candidate.architecture.clone(),
             classes: self.pool.classes.clone(),
             epoch: settings.training.epochs,
             drawn: self.pool.drawn,
@@ -378,19 +389,21 @@ impl<'a> Workshop<'a> {
         if let Some(earlier) = reading::weights(&folder.file(&file), &meta)? {
             return Ok(earlier.weights);
         }
-        let station = self.stations[number].as_mut().expect("the rung was prepared");
+        let runner = self.runners[number].as_mut().expect("the candidate was prepared");
         let dev = Subset::new(self.pool.images.as_ref(), self.split.dev.clone());
         let total = (settings.training.epochs * dev.len()) as u64;
         let bar = bar("{msg} [{bar:30}] {rate} images/s  ETA {eta}", total);
-        bar.set_message(format!("{} on all but the test set, {refit}/{REFITS}", rung.name));
+        bar.set_message(format!("{} on all but the test set, {refit}/{REFITS}", candidate.name));
         let recipe = settings.recipe(refit_seed(settings.training.seed, refit));
         let mut show = |images: usize| bar.set_position(images as u64);
-        unit::learn(&mut station.trainer, rung, recipe, settings.training.epochs, &dev, &mut show)?;
+        unit::learn(&mut runner.trainer, candidate, recipe, settings.training.epochs, &dev, &mut show)?;
         bar.finish_and_clear();
-        let weights = station.trainer.weights()?;
-        folder
-            .write_checkpoint(&file, &Checkpoint { meta, network: rung.network.clone(), weights: weights.clone() })?;
-        say(format!("trained  {} on all but the test set, {refit}/{REFITS}", rung.name));
+        let weights = runner.trainer.weights()?;
+        folder.write_checkpoint(
+            &file,
+            &Checkpoint { meta, network: candidate.network.clone(), weights: weights.clone() },
+        )?;
+        say(format!("trained  {} on all but the test set, {refit}/{REFITS}", candidate.name));
         Ok(weights)
     }
 }

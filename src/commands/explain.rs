@@ -26,7 +26,7 @@ use crate::train::{Origin, Run};
 /// Seed of the untrained network that maps are compared with.
 pub(super) const CONTROL_SEED: u64 = 0x00C0_FFEE;
 /// Validation images that the means of the channels are taken over.
-const MOST_FOR_MEANS: usize = 512;
+const MAX_FOR_MEANS: usize = 512;
 
 pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     let run = Run::open(&arguments.run)?;
@@ -119,13 +119,13 @@ fn sums(explanation: &Explanation) -> String {
     let ledger = &explanation.ledger;
     let mut sums = if ledger.exact {
         format!(
-            "logit gap {:+.3}: the evidence adds up to it but for {:.0e} of its parts",
-            ledger.logit_gap, ledger.relative_residual
+            "logit difference {:+.3}: the evidence adds up to it but for {:.0e} of its parts",
+            ledger.logit_difference, ledger.relative_residual
         )
     } else {
         format!(
-            "logit gap {:+.3}: the evidence, to first order, leaves {:+.3} of it",
-            ledger.logit_gap, ledger.residual
+            "logit difference {:+.3}: the evidence, to first order, leaves {:+.3} of it",
+            ledger.logit_difference, ledger.residual
         )
     };
     if let Some(completeness) = explanation.findings.iter().find_map(|finding| finding.completeness) {
@@ -188,9 +188,9 @@ fn chosen(lens: &Lens, images: &dyn Images) -> Result<Vec<Subject>> {
     telling(&judge(lens, images)?, [2, 1, 2]).into_iter().map(|judged| Subject::of(images, judged.index)).collect()
 }
 
-/// The mean of every channel of every block over up to [`MOST_FOR_MEANS`] images.
+/// The mean of every channel of every block over up to [`MAX_FOR_MEANS`] images.
 fn means(lens: &Lens, images: &dyn Images) -> Result<Vec<Vec<f32>>> {
-    let survey = super::surveyed(lens, images, MOST_FOR_MEANS, 0)?;
+    let survey = super::surveyed(lens, images, MAX_FOR_MEANS, 0)?;
     let means = |block: &BlockSurvey| block.channels.iter().map(|channel| channel.mean as f32).collect();
     Ok(survey.blocks.iter().map(means).collect())
 }

@@ -8,7 +8,7 @@ use crate::cli::LayersArgs;
 use crate::figures::ScaleBy;
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::report::layer_charts;
-use crate::study::layers::{self, Ablation, CONTRADICTED, Layer, Layers, Subjects, WENT_ON};
+use crate::study::layers::{self, Ablation, CONTRADICTED, LayerRow, Layers, Subjects, WENT_ON};
 use crate::terminal::{bar, say};
 use crate::train::Run;
 use crate::train::Which;
@@ -84,7 +84,7 @@ fn print(table: &Layers, standing: &Standing, judged: Verdict) {
         "block  maps            sees  repeats (untrained)  dead  rank   probe (untrained, permuted)  reset costs, points",
     );
     for layer in &table.layers {
-        let Layer { block, output: [channels, height, width], receptive_field, .. } = layer;
+        let LayerRow { block, output: [channels, height, width], receptive_field, .. } = layer;
         let maps = format!("{channels} x {height} x {width}");
         let (repeats, grid, reset) = (layer.repeatability, layer.grid, layer.reset);
         say(format!(

@@ -58,7 +58,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     // Last: the report takes for finished what has it.
     folder.write_json(LEARNED, &Origin::new(&run, arguments.weights, meta.epoch))?;
     say(format!("wrote {}", folder.path().display()));
-    say("  index.html                   open this first: filters, and of each channel what drives it up");
+    say("  index.html                   open this first: filters, and of each channel what activates it most");
     say("  filters.png, block-N-*.png   the same without text; patches.csv names the images of the patches");
     say(
         "  channels.csv                 of each channel: largest value, share of images on which it fires, dead or quiet",
@@ -97,18 +97,18 @@ impl Learned<'_> {
         Ok(crop(&pixels, geometry.receptive_window([place.y, place.x], [size; 2])))
     }
 
-    /// An image for each channel that was made to drive it up.
+    /// An image for each channel that was made to activate it most.
     fn maximised(&self, number: usize) -> Result<Vec<Maximised>> {
         let (block, surveyed) = (number + 1, &self.survey.blocks[number]);
         let channels: Vec<usize> = (0..surveyed.channels.len()).collect();
         let climbing = bar("{msg} {pos}/{len} [{bar:30}]", channels.len() as u64)
-            .with_message(format!("driving up the channels of block {block}"));
+            .with_message(format!("activation maximisation for block {block}"));
         let started = Instant::now();
         let progress = |done| climbing.set_position(done as u64);
         let made = maximise(self.lens, number, &channels, &Ascent::default(), progress)?;
         climbing.finish_and_clear();
         say(format!(
-            "block {block}: {} channels, {} dead, {} quiet; images that drive them up made in {:.1} s",
+            "block {block}: {} channels, {} dead, {} quiet; images that activate them most made in {:.1} s",
             channels.len(),
             surveyed.dead(),
             surveyed.quiet(),

@@ -26,7 +26,7 @@ use crate::train::standing::{self, Standing};
 use crate::train::{Origin, Run};
 
 /// Explanations that are shown.
-const MOST_EXPLAINED: usize = 8;
+const MAX_EXPLAINED: usize = 8;
 /// Images at once on the device where nothing else is asked for.
 const BATCH: u16 = 32;
 
@@ -39,7 +39,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     check_apart(&page, image_folders(run, arguments.data.as_deref()))?;
     check_page(&page)?;
     let started = Instant::now();
-    let mut report = Report::read(run, arguments.depth.as_deref(), run.explained(MOST_EXPLAINED))?;
+    let mut report = Report::read(run, arguments.depth.as_deref(), run.explained(MAX_EXPLAINED))?;
     if let Some(data) = &arguments.data {
         // The commands of the page are to find the photos where they are now.
         report.config.data = Some(recordable("--data", data)?);
@@ -99,13 +99,13 @@ fn look(
     let images = images?;
     let gpu = super::open(&arguments.device).map_err(not_computed)?;
     super::say_adapter(&gpu);
-    let station = Station::new(&gpu, run, network, arguments.batch)?;
+    let network = BestNetwork::new(&gpu, run, network, arguments.batch)?;
     // Images of the user's own do not stand for those of the run.
     if explained.iter().all(|explained| explained.truth.is_none()) {
-        let own = station.explain(run, images.as_ref()).map_err(not_computed)?;
+        let own = network.explain(run, images.as_ref()).map_err(not_computed)?;
         explained.splice(..0, own);
     }
-    station.look(run, images.as_ref(), arguments.scale)
+    network.look(run, images.as_ref(), arguments.scale)
 }
 
 fn not_computed(error: anyhow::Error) -> Unlooked {
@@ -173,10 +173,10 @@ pub fn afterwards(gpu: &Gpu, run: &Path, images: Option<&dyn Images>, data: Opti
                 found.as_ref()
             }
         };
-        let mut report = Report::read(run, None, run.explained(MOST_EXPLAINED))?;
+        let mut report = Report::read(run, None, run.explained(MAX_EXPLAINED))?;
         tell_problems(&report);
-        let station = Station::new(gpu, run, run.checkpoint(Which::Best)?, BATCH);
-        add(&mut report, station.and_then(|station| station.look(run, images, by)));
+        let network = BestNetwork::new(gpu, run, run.checkpoint(Which::Best)?, BATCH);
+        add(&mut report, network.and_then(|network| network.look(run, images, by)));
         Ok(report)
     };
     let typed = quoted(&run.display().to_string());
@@ -202,14 +202,14 @@ fn reason(error: &anyhow::Error) -> String {
 }
 
 /// A run's best network, ready to be looked at.
-struct Station<'a> {
+struct BestNetwork<'a> {
     lens: Lens<'a>,
     weights: Weights,
     classes: Vec<String>,
     epoch: usize,
 }
 
-impl<'a> Station<'a> {
+impl<'a> BestNetwork<'a> {
     fn new(
         gpu: &'a Gpu,
         run: &Run,

@@ -216,12 +216,12 @@ impl Folder {
 }
 
 /// Classes and folders that are told one by one.
-const MOST_SHOWN: usize = 20;
+const MAX_SHOWN: usize = 20;
 
 /// The first of several names, and how many more there are.
 fn first_of(names: &[String]) -> String {
-    let shown = names[..names.len().min(MOST_SHOWN)].join(", ");
-    match names.len().saturating_sub(MOST_SHOWN) {
+    let shown = names[..names.len().min(MAX_SHOWN)].join(", ");
+    match names.len().saturating_sub(MAX_SHOWN) {
         0 => shown,
         more => format!("{shown}, and {more} more"),
     }

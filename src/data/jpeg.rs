@@ -15,7 +15,7 @@ use super::prepare::check_size;
 
 /// How a JPEG file is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(super) enum ScanLayout {
     /// As nearly all files are: the colours side by side in one scan unless it is progressive, the first at full resolution and
     /// the others at full or half of it, each way.
     Common,
@@ -65,7 +65,7 @@ fn memory([width, height]: [u64; 2], colours: usize, blocks: u64, progressive: b
 ///
 /// # Errors
 /// The reason why the file cannot be used, worded to follow its name.
-pub(super) fn inspect(bytes: &[u8]) -> Result<Layout, String> {
+pub(super) fn inspect(bytes: &[u8]) -> Result<ScanLayout, String> {
     let mut file = File::default();
     let mut at = 0;
     loop {
@@ -272,7 +272,7 @@ impl File {
     }
 
     /// What the file is, when its end was reached.
-    fn finish(self) -> Result<Layout, String> {
+    fn finish(self) -> Result<ScanLayout, String> {
         let frame = self.frame.ok_or(DAMAGED_HEADER)?;
         if frame.components.iter().any(|component| !component.begun) {
             return Err(CUT.into());
@@ -280,7 +280,11 @@ impl File {
         let [first, others @ ..] = frame.components.as_slice() else { unreachable!("a frame has components") };
         let halves = [[1, 1], [2, 1], [1, 2], [2, 2]].contains(&first.factors);
         let common = halves && others.iter().all(|component| component.factors == [1, 1]);
-        if common && (frame.progressive || frame.scans == 1) { Ok(Layout::Common) } else { Ok(Layout::Uncommon) }
+        if common && (frame.progressive || frame.scans == 1) {
+            Ok(ScanLayout::Common)
+        } else {
+            Ok(ScanLayout::Uncommon)
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use super::{Images, Rejected, prepare, random};
 
 /// Threads that load batches, each of which may hold two: more would only fill the memory.
-pub const MOST_LOADERS: usize = 8;
+pub const MAX_LOADERS: usize = 8;
 
 /// Images ready for upload. The buffers always have full length, so the GPU's shapes never
 /// change.

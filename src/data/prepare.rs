@@ -12,7 +12,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 
-use super::jpeg::{self, Layout};
+use super::jpeg::{self, ScanLayout};
 
 /// Mean of the normalisation, the same for each colour.
 pub const MEAN: f32 = 0.5;
@@ -129,8 +129,8 @@ fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
 /// Decodes a JPEG that has all of its image, and says how it is to be turned.
 fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
     match jpeg::inspect(bytes)? {
-        Layout::Common => decode_with(bytes, ImageFormat::Jpeg),
-        Layout::Uncommon => {
+        ScanLayout::Common => decode_with(bytes, ImageFormat::Jpeg),
+        ScanLayout::Uncommon => {
             let (image, exif) = jpeg::decode_uncommon(bytes)?;
             let orientation = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
             Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))

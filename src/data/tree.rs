@@ -9,7 +9,7 @@ use super::names::{is_image, is_system, path_text};
 use super::{Rejected, names};
 
 /// Links to folders that are followed, one below the other: links that lead to each other would make the walk endless.
-const MOST_LINKS: usize = 3;
+const MAX_LINKS: usize = 3;
 
 /// A folder, without what systems make by themselves.
 pub(super) struct Tree {
@@ -90,7 +90,7 @@ impl Reader<'_> {
                 tree.folders.push(self.read(&path, links)?);
             } else if !(is(fs::FileType::is_symlink) && entry.path().is_dir()) {
                 tree.files.push(path);
-            } else if links < MOST_LINKS && !leads_back(&entry.path(), &whole) {
+            } else if links < MAX_LINKS && !leads_back(&entry.path(), &whole) {
                 tree.folders.push(self.read(&path, links + 1)?);
             } else {
                 let reason = "is a link to a folder, which is not followed here".into();

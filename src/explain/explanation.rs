@@ -11,7 +11,7 @@ use super::verdict::{Kind, Verdict};
 use super::{Inside, Lens, Question};
 use crate::data::prepare;
 use crate::explain::inspect::{self, Stage};
-use crate::figures::{Layer, Order};
+use crate::figures::{LayerMaps, Order};
 use crate::gpu::GpuError;
 use crate::nn::checkpoint::Weights;
 use crate::stats;
@@ -48,7 +48,7 @@ pub struct Explanation {
     pub evidence: Map,
     /// A map by each method.
     pub findings: Vec<Finding>,
-    /// What simple guesses score.
+    /// What simple baselines score.
     pub baselines: Baselines,
     /// Whether the network is known to do better than guessing.
     pub standing: standing::Verdict,
@@ -102,7 +102,12 @@ pub fn methods(blocks: &[usize], images_only: bool) -> Vec<Method> {
 
 impl Inside {
     /// The maps of each block at a stage; `contributions` says of each block what its channels add to the gap.
-    pub fn layers(&self, lens: &Lens, stage: Stage, contributions: impl Iterator<Item = Vec<f64>>) -> Vec<Layer<'_>> {
+    pub fn layers(
+        &self,
+        lens: &Lens,
+        stage: Stage,
+        contributions: impl Iterator<Item = Vec<f64>>,
+    ) -> Vec<LayerMaps<'_>> {
         let mut layers = Vec::new();
         let blocks = self.blocks.iter().zip(lens.blocks()).zip(contributions);
         for (number, ((block, geometry), contributions)) in (1..).zip(blocks) {
@@ -112,7 +117,7 @@ impl Inside {
                 Stage::Relu => &block.relu,
             };
             let maps = inspect::maps(number, values, lens.network(), geometry, stage);
-            layers.push(Layer { maps, order: Order::Contribution(contributions) });
+            layers.push(LayerMaps { maps, order: Order::Contribution(contributions) });
         }
         layers
     }
@@ -198,7 +203,7 @@ impl Explanation {
     }
 
     /// The maps of each block at a stage; `lens` holds the network.
-    pub fn layers(&self, lens: &Lens, stage: Stage) -> Vec<Layer<'_>> {
+    pub fn layers(&self, lens: &Lens, stage: Stage) -> Vec<LayerMaps<'_>> {
         let contributions = |block: &Vec<Channel>| block.iter().map(|channel| channel.contribution).collect();
         self.inside.layers(lens, stage, self.channels.iter().map(contributions))
     }

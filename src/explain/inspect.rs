@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::data::prepare;
-use crate::figures::{FeatureMaps, Filters, Layer, Order};
+use crate::figures::{FeatureMaps, Filters, LayerMaps, Order};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::checkpoint::Weights;
 use crate::nn::layout::{padded, unpack_images};
@@ -47,14 +47,14 @@ impl Stage {
 }
 
 /// What a network makes of one image.
-pub struct Look {
+pub struct Inspection {
     /// The maps of each block, (channels, height, width), first block to last.
     pub maps: Vec<Vec<f32>>,
     /// Probability of each class.
     pub probabilities: Vec<f64>,
 }
 
-impl Look {
+impl Inspection {
     /// The most probable class.
     pub fn predicted(&self) -> usize {
         stats::argmax(&self.probabilities)
@@ -90,7 +90,7 @@ pub fn check_finite(gpu: &Gpu, model: &Model, images: usize) -> Result<()> {
 ///
 /// # Panics
 /// When the stage is one that the model does not keep ([`Keep`](crate::nn::Keep)).
-pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Look> {
+pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Inspection> {
     model.set_batch(gpu, &prepare::tensor(pixels), &[0]);
     model.set_live(gpu, 1);
     model.forward(gpu, Mode::Eval).submit(gpu)?;
@@ -106,7 +106,7 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Loo
         maps.push(unpack_images(&values, 1, channels, height * width));
     }
     let logits: Vec<f32> = pollster::block_on(model.logits().read(gpu))?;
-    Ok(Look { maps, probabilities: stats::probabilities(&logits[..model.network().classes()]) })
+    Ok(Inspection { maps, probabilities: stats::probabilities(&logits[..model.network().classes()]) })
 }
 
 /// The filters of a network's first block.
@@ -125,9 +125,9 @@ pub fn maps<'a>(number: usize, values: &'a [f32], network: &Network, block: &Blo
 }
 
 /// The maps of a look at a stage, those of the largest mean magnitude first.
-pub fn layers<'a>(look: &'a Look, network: &Network, stage: Stage) -> Vec<Layer<'a>> {
+pub fn layers<'a>(look: &'a Inspection, network: &Network, stage: Stage) -> Vec<LayerMaps<'a>> {
     let blocks = (1..).zip(look.maps.iter().zip(network.blocks()));
-    let layer = |(number, (values, block)): (usize, (&'a Vec<f32>, &Block))| Layer {
+    let layer = |(number, (values, block)): (usize, (&'a Vec<f32>, &Block))| LayerMaps {
         maps: maps(number, values, network, block, stage),
         order: Order::Strongest,
     };

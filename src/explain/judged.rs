@@ -68,7 +68,7 @@ pub fn predict(lens: &Lens, images: &dyn Images) -> Result<Vec<Prediction>> {
     Ok(predictions)
 }
 
-/// Up to `most` mistakes, the surest first.
+/// Up to `most` mistakes, the most_confident first.
 pub fn worst(judged: &[Judged], most: usize) -> Vec<Judged> {
     sorted(judged.iter().filter(|judged| !judged.right()), most, |judged| -judged.probability)
 }
@@ -78,14 +78,14 @@ pub fn closest(judged: &[Judged], most: usize) -> Vec<Judged> {
     sorted(judged.iter(), most, |judged| judged.margin)
 }
 
-/// Up to `most` images that the network gets right, the surest first.
-pub fn surest(judged: &[Judged], most: usize) -> Vec<Judged> {
+/// Up to `most` images that the network gets right, the most_confident first.
+pub fn most_confident(judged: &[Judged], most: usize) -> Vec<Judged> {
     sorted(judged.iter().filter(|judged| judged.right()), most, |judged| -judged.of_truth)
 }
 
-/// So many of the worst mistakes, of the closest calls and of the surest hits, each image once.
+/// So many of the worst mistakes, of the closest calls and of the most_confident hits, each image once.
 pub fn telling(judged: &[Judged], [mistakes, calls, hits]: [usize; 3]) -> Vec<Judged> {
-    let mut all = [worst(judged, mistakes), closest(judged, calls), surest(judged, hits)].concat();
+    let mut all = [worst(judged, mistakes), closest(judged, calls), most_confident(judged, hits)].concat();
     let mut seen = BTreeSet::new();
     all.retain(|judged| seen.insert(judged.index));
     all
@@ -120,7 +120,7 @@ mod tests {
         let indices = |chosen: Vec<Judged>| chosen.iter().map(|judged| judged.index).collect::<Vec<_>>();
         assert_eq!(indices(worst(&judged, 5)), [0, 3]);
         assert_eq!(indices(closest(&judged, 2)), [2, 3]);
-        assert_eq!(indices(surest(&judged, 2)), [4, 1]);
+        assert_eq!(indices(most_confident(&judged, 2)), [4, 1]);
         assert_eq!(indices(telling(&judged, [1, 2, 3])), [0, 2, 3, 4, 1], "no image comes twice");
     }
 }

@@ -1,7 +1,7 @@
 //! The evidence ledger: the last block's part in the decision.
 //!
 //! Where everything between the last block and the logits is linear, as pooling to means and linear layers with nothing between
-//! them are, the logit gap is a weighted sum of all values of the last block's maps, plus a bias: nothing is approximated. With two
+//! them are, the logit difference is a weighted sum of all values of the last block's maps, plus a bias: nothing is approximated. With two
 //! linear layers the weights are those of `w = (W2 W1)[target] - (W2 W1)[against]`. The summands of one channel are its share; those
 //! of one position, its evidence. (For one class alone this is the class activation map of Zhou et al., 2016.)
 //!
@@ -22,12 +22,12 @@ pub struct Ledger {
     /// Whether the shares and the bias add up to the gap; otherwise the shares are a first-order approximation and there is no bias.
     pub exact: bool,
     /// Logit of the target minus logit of the other class, as the network computed them.
-    pub logit_gap: f64,
+    pub logit_difference: f64,
     /// What the image has no part in.
     pub bias: f64,
     /// All channels of the last block, those with the largest share first.
     pub channels: Vec<Share>,
-    /// `logit_gap - bias - sum of the shares`: rounding, where the ledger is exact; otherwise what the approximation leaves.
+    /// `logit_difference - bias - sum of the shares`: rounding, where the ledger is exact; otherwise what the approximation leaves.
     pub residual: f64,
     /// The residual's magnitude divided by the sum of the magnitudes of the bias and the shares.
     pub relative_residual: f64,
@@ -106,7 +106,7 @@ impl Ledger {
     }
 
     /// From a factor for each value of the maps, and the bias where they are exact.
-    fn new(network: &Network, logit_gap: f64, maps: &[f32], factors: &[f64], exact_bias: Option<f64>) -> Self {
+    fn new(network: &Network, logit_difference: f64, maps: &[f32], factors: &[f64], exact_bias: Option<f64>) -> Self {
         let [channels, height, width] = network.last_block().output;
         let pixels = height * width;
         let bias = exact_bias.unwrap_or(0.0);
@@ -119,14 +119,14 @@ impl Ledger {
                 shares[channel] += part;
             }
         }
-        let residual = logit_gap - bias - shares.iter().sum::<f64>();
+        let residual = logit_difference - bias - shares.iter().sum::<f64>();
         let mut channels: Vec<Share> =
             shares.into_iter().enumerate().map(|(index, share)| Share { index, share }).collect();
         channels.sort_by(|a, b| b.share.abs().total_cmp(&a.share.abs()));
         let size = bias.abs() + channels.iter().map(|channel| channel.share.abs()).sum::<f64>();
         let relative_residual = if residual == 0.0 { 0.0 } else { residual.abs() / size };
         let evidence = evidence.into_iter().map(|part| part as f32).collect();
-        Self { exact: exact_bias.is_some(), logit_gap, bias, channels, residual, relative_residual, evidence }
+        Self { exact: exact_bias.is_some(), logit_difference, bias, channels, residual, relative_residual, evidence }
     }
 
     /// The evidence at the image's resolution; `lens` holds the network.

@@ -42,7 +42,7 @@ pub struct InsideBlock {
     pub norm: Vec<f32>,
     /// After ReLU.
     pub relu: Vec<f32>,
-    /// Derivative of the logit gap by what comes after ReLU.
+    /// Derivative of the logit difference by what comes after ReLU.
     pub gradient: Vec<f32>,
 }
 
@@ -171,7 +171,7 @@ impl<'a> Lens<'a> {
         Ok(logits)
     }
 
-    /// The derivative of the logit gap by each of the images `0..count`, or what `rule` makes of it; `look(i, gradient)`
+    /// The derivative of the logit difference by each of the images `0..count`, or what `rule` makes of it; `look(i, gradient)`
     /// gets that of image `i`, in the images' layout.
     ///
     /// # Errors
@@ -284,7 +284,7 @@ impl<'a> Lens<'a> {
         Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
     }
 
-    /// Back from the logit gap of every image of the batch.
+    /// Back from the logit difference of every image of the batch.
     fn backward(&self, question: Question, rule: Rule) -> Result<(), GpuError> {
         self.backward_each(std::iter::repeat_n(question, self.batch()), rule)
     }

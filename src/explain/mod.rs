@@ -25,7 +25,7 @@ pub mod verdict;
 
 pub use explanation::{Channel, Explanation, Finding, Options, methods};
 pub use hover::Hover;
-pub use judged::{Judged, closest, judge, predict, surest, telling, worst};
+pub use judged::{Judged, closest, judge, most_confident, predict, telling, worst};
 pub use lens::{Inside, InsideBlock, Lens};
 
 use crate::stats;

@@ -240,7 +240,7 @@ pub fn integrated_gradients(
 /// finite number of steps leaves over.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Completeness {
-    /// The logit gap of a grey image.
+    /// The logit difference of a grey image.
     pub grey: f64,
     /// The sum of the map.
     pub map: f64,

@@ -2,7 +2,7 @@
 //!
 //! Two questions are put to every map. Does it differ from what the same method makes of an untrained network? If not (Adebayo et
 //! al., 2018), it shows the image rather than the decision. Does it find the pixels that matter? If blurring those that it names
-//! first weakens the decision faster than blurring by a simple guess does (deletion), and restoring them first brings it back
+//! first weakens the decision faster than blurring by a simple baseline does (deletion), and restoring them first brings it back
 //! faster (insertion; both Petsiuk et al., 2018), it does.
 //!
 //! The decision is followed as a difference of two logits. Probabilities would not do: where one is 0.99 without the pixels in
@@ -32,18 +32,18 @@ pub const RANDOM_ORDERS: u64 = 24;
 const MUCH_THE_SAME: f64 = 0.5;
 /// The least difference of two scores that counts, as a share of the span: about half of the path's steps where a tenth of
 /// the pixels are gone, which the trapezium rule cannot resolve.
-const LEAST_DIFFERENCE: f64 = 0.02;
+const MIN_DIFFERENCE: f64 = 0.02;
 /// The least span from which anything follows, in logits: the odds of the two classes change by half.
-const LEAST_SPAN: f64 = 0.4;
+const MIN_SPAN: f64 = 0.4;
 /// The least span as a share of the decision: of what blurring leaves, the tests say nothing.
-const LEAST_SHARE: f64 = 0.5;
+const MIN_SHARE: f64 = 0.5;
 
 /// An image without its details, as the network's numbers: what takes the place of pixels that are removed.
 pub fn blurred(image: &RgbImage) -> Vec<f32> {
     prepare::tensor(image::imageops::fast_blur(image, image.width().min(image.height()) as f32 / 12.0).as_raw())
 }
 
-/// The mean logit gap while pixels go in an order, in logits.
+/// The mean logit difference while pixels go in an order, in logits.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Score {
     /// While the pixels are blurred, those first that the map calls important: lower is better.
@@ -80,23 +80,23 @@ pub struct Trust {
     pub score: Score,
 }
 
-/// What simple guesses score, to compare with.
+/// What simple baselines score, to compare with.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Baselines {
-    /// The image's logit gap.
+    /// The image's logit difference.
     pub gap: f64,
     /// That of the blurred image.
     pub blurred_gap: f64,
     /// Edges and the centre.
-    pub guesses: Vec<Guess>,
+    pub simple: Vec<Baseline>,
     /// Random orders, of single pixels and of squares.
     pub chance: Vec<Chance>,
 }
 
 /// A map that knows nothing of the network.
 #[derive(Clone, Debug, serde::Serialize)]
-pub struct Guess {
-    /// What is guessed.
+pub struct Baseline {
+    /// What it is made of.
     pub name: &'static str,
     /// How it scores.
     pub score: Score,
@@ -142,20 +142,20 @@ impl<'a> Trial<'a> {
         Ok(Score { deletion: self.deletion(&order)?, insertion: self.insertion(&order)? })
     }
 
-    /// The scores of guesses that know nothing of the network: edges, the centre, and chance.
+    /// The scores of baselines that know nothing of the network: edges, the centre, and chance.
     ///
     /// # Errors
     /// When the device failed.
     pub fn baselines(&self) -> Result<Baselines, GpuError> {
         let [_, height, width] = self.lens.network().input();
-        let guess = |name, map: Vec<f32>| Ok(Guess { name, score: self.score(&map)? });
+        let baseline = |name, map: Vec<f32>| Ok(Baseline { name, score: self.score(&map)? });
         let [gap, blurred_gap] = self.gaps;
         Ok(Baselines {
             gap,
             blurred_gap,
-            guesses: vec![
-                guess("Sobel edges", sobel(self.image, height, width))?,
-                guess("centre Gaussian", centre(height, width))?,
+            simple: vec![
+                baseline("Sobel edges", sobel(self.image, height, width))?,
+                baseline("centre Gaussian", centre(height, width))?,
             ],
             chance: vec![
                 self.chance("random pixels", 1)?,
@@ -232,11 +232,11 @@ impl Chance {
 }
 
 impl Baselines {
-    /// What a map is compared with, by name: the guesses, and the best of the random orders.
+    /// What a map is compared with, by name: the simple baselines, and the best of the random orders.
     pub fn rows(&self) -> Vec<(String, Score)> {
-        let guesses = self.guesses.iter().map(|guess| (guess.name.to_string(), guess.score));
+        let simple = self.simple.iter().map(|baseline| (baseline.name.to_string(), baseline.score));
         let chance = self.chance.iter().map(|chance| (format!("{}, best", chance.name), chance.best()));
-        guesses.chain(chance).collect()
+        simple.chain(chance).collect()
     }
 
     /// What blurring the whole image takes from the decision, in logits; negative where it adds to it.
@@ -248,14 +248,14 @@ impl Baselines {
     fn ranking(&self, score: Score) -> Ranking {
         let span = self.span();
         // Not where the gap is no number either.
-        let enough = span >= LEAST_SPAN && span >= LEAST_SHARE * self.gap;
+        let enough = span >= MIN_SPAN && span >= MIN_SHARE * self.gap;
         if !enough {
             return Ranking::TooLittleChange;
         }
-        let least = LEAST_DIFFERENCE * span;
-        let deletion = self.guesses.iter().all(|guess| guess.score.deletion - score.deletion > least)
+        let least = MIN_DIFFERENCE * span;
+        let deletion = self.simple.iter().all(|baseline| baseline.score.deletion - score.deletion > least)
             && self.chance.iter().all(|chance| score.deletion < chance.lowest);
-        let insertion = self.guesses.iter().all(|guess| score.insertion - guess.score.insertion > least)
+        let insertion = self.simple.iter().all(|baseline| score.insertion - baseline.score.insertion > least)
             && self.chance.iter().all(|chance| score.insertion > chance.highest);
         match (deletion, insertion) {
             (true, true) => Ranking::Better,
@@ -378,7 +378,7 @@ mod tests {
         Baselines {
             gap: 8.0,
             blurred_gap: 0.0,
-            guesses: vec![Guess { name: "Sobel edges", score: Score { deletion: 2.0, insertion: 6.0 } }],
+            simple: vec![Baseline { name: "Sobel edges", score: Score { deletion: 2.0, insertion: 6.0 } }],
             chance: vec![Chance { name: "random squares", orders: 24, mean: 4.0, lowest: 3.0, highest: 5.0 }],
         }
     }
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_must_beat_guesses_by_the_resolution_and_every_random_order() {
+    fn a_map_must_beat_baselines_by_the_resolution_and_every_random_order() {
         let ranking =
             |deletion, insertion, baselines: &Baselines| trust(1000, Some(0.1), deletion, insertion).ranking(baselines);
         let all = baselines();
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(ranking(1.85, 6.15, &all), Ranking::NotShown);
         assert_eq!(ranking(1.83, 6.17, &all), Ranking::Better);
         // Better than the mean of random orders, but not than the best of them.
-        let alone = Baselines { guesses: Vec::new(), ..all };
+        let alone = Baselines { simple: Vec::new(), ..all };
         assert_eq!(ranking(3.1, 4.9, &alone), Ranking::NotShown);
         assert_eq!(ranking(2.9, 5.1, &alone), Ranking::Better);
         let constant = Trust { constant: true, ..trust(1, Some(0.0), 0.5, 7.5) };

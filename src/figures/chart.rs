@@ -57,7 +57,7 @@ impl Chart {
 
 /// How a line of a chart looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum LineStyle {
     /// A line in a colour; there are five, which then come again with dashes.
     Solid(usize),
     /// The same with dashes.
@@ -66,7 +66,7 @@ pub enum Look {
     Thin,
 }
 
-impl Look {
+impl LineStyle {
     fn class(self) -> String {
         match self {
             Self::Solid(tone) if tone >= TONES => Self::Dashed(tone).class(),
@@ -84,7 +84,7 @@ pub struct Series {
     /// Its points, from left to right.
     pub points: Vec<(f64, f64)>,
     /// How it looks.
-    pub look: Look,
+    pub look: LineStyle,
 }
 
 /// Lines over two axes.
@@ -125,7 +125,7 @@ impl LineChart<'_> {
             let place = |&(x, y): &(f64, f64)| format!("{:.1},{:.1}", horizontal.place(x), vertical.place(y));
             finite.map(place).collect::<Vec<_>>().join(" ")
         };
-        let coloured = || self.series.iter().filter(|series| series.look != Look::Thin);
+        let coloured = || self.series.iter().filter(|series| series.look != LineStyle::Thin);
         let dots = coloured().all(|series| series.points.len() <= DOTS);
         let content = html! {
             @for (series, (row, start)) in named.iter().zip(&legend) {
@@ -148,7 +148,7 @@ impl LineChart<'_> {
             text class="end" x=(right) y=(bottom + 34.0) { (self.x) }
             @for series in &self.series {
                 polyline class=(series.look.class()) points=(path(series)) {}
-                @if dots && series.look != Look::Thin {
+                @if dots && series.look != LineStyle::Thin {
                     @for &(x, y) in series.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite()) {
                         circle class=(format!("dot {}", series.look.class())) cx=(rounded(horizontal.place(x)))
                             cy=(rounded(vertical.place(y))) r="3" {}
@@ -185,7 +185,7 @@ pub struct ForestRow {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Its colour, as in [`Look::Solid`].
+    /// Its colour, as in [`LineStyle::Solid`].
     pub tone: usize,
 }
 
@@ -247,7 +247,7 @@ impl Forest<'_> {
                 @let y = top + ROW * (f64::from(number) + 0.5);
                 @let [low, middle, high] = [row.low, row.middle, row.high].map(|value| rounded(axis.place(value)));
                 text class="name" x="0" y=(y + 4.0) { (row.name) }
-                line class=(Look::Solid(row.tone).class()) x1=(low) x2=(high) y1=(y) y2=(y) {}
+                line class=(LineStyle::Solid(row.tone).class()) x1=(low) x2=(high) y1=(y) y2=(y) {}
                 circle class=(format!("dot tone-{}", row.tone % TONES)) cx=(middle) cy=(y) r="4.5" {}
                 text class="end" x=(WIDTH) y=(y + 4.0) {
                     (numbers(row))
@@ -308,7 +308,7 @@ impl Reliability<'_> {
                 @let x = rounded(horizontal.place(100.0 * bin.confidence));
                 @let [low, middle, high] = [bin.low, bin.middle, bin.high].map(|share| rounded(vertical.place(100.0 * share)));
                 @let height = rounded((STRIP * bin.images as f64 / most as f64).max(1.0));
-                line class=(Look::Solid(0).class()) x1=(x) x2=(x) y1=(low) y2=(high) {}
+                line class=(LineStyle::Solid(0).class()) x1=(x) x2=(x) y1=(low) y2=(high) {}
                 circle class="dot tone-0" cx=(x) cy=(middle) r="4" {}
                 rect class="bar" x=(x - 4.0) width="8" y=(floor - height) height=(height) {
                     title { (bin.images) " images" }
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_is_left_out() {
-        let series = Series { name: "a".into(), points: vec![(1.0, f64::NAN), (2.0, 1.0)], look: Look::Solid(0) };
+        let series = Series { name: "a".into(), points: vec![(1.0, f64::NAN), (2.0, 1.0)], look: LineStyle::Solid(0) };
         let row = |middle| ForestRow { name: "b".into(), middle, low: 0.0, high: 1.0, tone: 0 };
         let lines = LineChart { label: "l", x: "x", y: "y", whole: true, holds: Vec::new(), series: vec![series] }
             .draw()
@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn names_are_escaped() {
-        let series = Series { name: "<b>&\"".into(), points: vec![(0.0, 1.0)], look: Look::Thin };
+        let series = Series { name: "<b>&\"".into(), points: vec![(0.0, 1.0)], look: LineStyle::Thin };
         let svg = LineChart { label: "<i>", x: "<x>", y: "<y>", whole: false, holds: Vec::new(), series: vec![series] }
             .draw()
             .file();

@@ -10,13 +10,13 @@ use super::{DAMAGED, FeatureMaps, FigureError, Kind};
 pub enum Order {
     /// By mean magnitude, the largest first.
     Strongest,
-    /// By what each channel adds to the logit gap, one signed number a channel: the largest magnitude first.
+    /// By what each channel adds to the logit difference, one signed number a channel: the largest magnitude first.
     Contribution(Vec<f64>),
 }
 
 /// A layer as it is to be shown.
 #[derive(Debug, Clone)]
-pub struct Layer<'a> {
+pub struct LayerMaps<'a> {
     /// Its maps for one image.
     pub maps: FeatureMaps<'a>,
     /// Which maps come first.
@@ -36,7 +36,7 @@ pub struct Shown {
     pub least: f32,
     /// Its largest value.
     pub most: f32,
-    /// What it adds to the logit gap, where that is the order.
+    /// What it adds to the logit difference, where that is the order.
     pub contribution: Option<f64>,
 }
 
@@ -55,14 +55,14 @@ impl Order {
     }
 }
 
-impl Layer<'_> {
+impl LayerMaps<'_> {
     /// Refuses what cannot be drawn honestly beside an image of the given width and height.
     ///
     /// # Errors
     /// If the values do not fill the shape, are not finite, or are negative in maps that are not signed; if the contributions
     /// are not one finite number a channel; or if the middle value sees nothing of the image.
     pub fn check(&self, image: (u32, u32)) -> Result<(), FigureError> {
-        let Layer { maps, order } = self;
+        let LayerMaps { maps, order } = self;
         maps.check(image)?;
         let Order::Contribution(numbers) = order else { return Ok(()) };
         if numbers.len() != maps.channels {

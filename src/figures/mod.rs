@@ -1,7 +1,7 @@
 //! Images of what a network makes of an image: feature maps, saliency maps and filters. None has text: that stands on the page
 //! beside them, where every script can be read ([`html`](crate::report)).
 //!
-//! [`Layer::shown`] draws all maps of a layer, [`bare`] a map alone, [`over`] a saliency map over the photo, [`Filters`]
+//! [`LayerMaps::shown`] draws all maps of a layer, [`bare`] a map alone, [`over`] a saliency map over the photo, [`Filters`]
 //! the weights of the first convolution; [`sheet`] sets images side by side. All follow the same rules:
 //!
 //! - A value is a square of one colour: maps are enlarged by a whole number, never smoothed.
@@ -22,9 +22,9 @@ mod tiles;
 pub(crate) mod words;
 
 pub(crate) use chart::STYLE as CHART_STYLE;
-pub use chart::{Chart, Forest, ForestRow, LineChart, Look, Reliability, ReliabilityBin, Series};
+pub use chart::{Chart, Forest, ForestRow, LineChart, LineStyle, Reliability, ReliabilityBin, Series};
 pub use filters::{Filters, tap};
-pub use layer::{Layer, Order, Shown};
+pub use layer::{LayerMaps, Order, Shown};
 pub use scale::{Scale, ScaleBy, Span, bare, largest, over};
 pub use tiles::{columns, enlarged, sheet, tiles};
 

@@ -4,7 +4,7 @@ use colorous::{RED_BLUE, VIRIDIS};
 use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 
-use super::{FeatureMaps, FigureError, Heat, Layer};
+use super::{FeatureMaps, FigureError, Heat, LayerMaps};
 
 /// The most that a map hides of the photo below it.
 const COVER: f64 = 0.65;
@@ -27,7 +27,7 @@ pub enum ScaleBy {
 
 impl ScaleBy {
     /// What the colours span in the maps of `layers`.
-    pub fn span(self, layers: &[Layer]) -> Span {
+    pub fn span(self, layers: &[LayerMaps]) -> Span {
         match self {
             Self::Map => Span::Map,
             Self::Layer => Span::Layer,

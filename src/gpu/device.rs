@@ -158,7 +158,7 @@ pub struct Gpu {
 }
 
 /// Pipelines that are made at the same time.
-const MOST_MAKING: usize = 3;
+const MAX_MAKING: usize = 3;
 
 /// Operation, entry point and constants.
 type PipelineKey = (&'static str, &'static str, Constants);
@@ -381,7 +381,7 @@ impl Gpu {
             let mut making = self.making.lock().expect("nothing panics while it holds this lock");
             making.push_back(pipeline.clone());
             // A few at a time: each takes tens of megabytes while it is made.
-            if making.len() > MOST_MAKING {
+            if making.len() > MAX_MAKING {
                 making.pop_front().expect("it is not empty").compiled();
             }
             pipeline

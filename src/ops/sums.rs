@@ -10,7 +10,7 @@ const LEAST: usize = 4;
 
 /// Chunks of pixels where nothing is shared, and their least size.
 const CHUNKS: usize = 256;
-const LEAST_ALONE: usize = 64;
+const MIN_ALONE: usize = 64;
 
 tile! {
     /// How many invocations of a workgroup share a sum: a power of two.
@@ -34,7 +34,7 @@ impl Rows {
     pub fn chunk(self, pixels: usize, channels: u32) -> u32 {
         let rows = self.rows as usize;
         let (chunks, least) = match rows {
-            1 => (CHUNKS, LEAST_ALONE),
+            1 => (CHUNKS, MIN_ALONE),
             _ => ((ENOUGH * WORKGROUP as usize).div_ceil(channels as usize * rows), LEAST * rows),
         };
         // A software driver stops an invocation's loops after 65,535 turns in all.

@@ -65,7 +65,7 @@ fn feature_maps(report: &Report) -> Markup {
                 "Behind the last block stands a layer that is not linear, so no sum of its maps makes up the decision. The evidence maps "
                 "below are value times gradient: they hold to first order only. "
             }
-            "What maps of earlier blocks answer to is shown by the patches that drive each channel up most; that is what excites a "
+            "What maps of earlier blocks answer to is shown by the patches that activate each channel most; that is what activates a "
             "channel, not what it is there for."
         }
         @if report.explained.is_empty() {

@@ -9,7 +9,7 @@ use super::answers::answer;
 use super::{Report, document, figure, missing, usable};
 use crate::cli::train_command;
 use crate::figures::words::{count, p_value, plain, signed};
-use crate::figures::{Chart, Forest, ForestRow, LineChart, Look, Series};
+use crate::figures::{Chart, Forest, ForestRow, LineChart, LineStyle, Series};
 use crate::nn::Architecture;
 use crate::reading::newest;
 use crate::study::findings::{DEPTH_FILE, Decision, Difference, ErrorEstimate, Findings, Row};
@@ -121,15 +121,15 @@ impl DepthStudy {
 
     /// How many blocks its largest network has.
     fn blocks(&self) -> usize {
-        self.findings.rungs.iter().map(|rung| rung.blocks).max().unwrap_or_default()
+        self.findings.candidates.iter().map(|candidate| candidate.blocks).max().unwrap_or_default()
     }
 
     fn settings(&self) -> &Settings {
         &self.findings.study.identity.settings
     }
 
-    fn rung(&self, name: &str) -> Option<&Row> {
-        self.findings.rungs.iter().find(|rung| rung.name == name)
+    fn candidate(&self, name: &str) -> Option<&Row> {
+        self.findings.candidates.iter().find(|candidate| candidate.name == name)
     }
 
     /// The page of the study alone.
@@ -156,7 +156,7 @@ impl DepthStudy {
                 dl.facts {
                     div { dt { "Classes" } dd { (classes.join(", ")) } }
                     div { dt { "Images" } dd { (self.images()) ", " (height) " × " (width) " px" } }
-                    div { dt { "Networks" } dd { (self.findings.rungs.len()) ", of up to " (all) " blocks" } }
+                    div { dt { "Networks" } dd { (self.findings.candidates.len()) ", of up to " (all) " blocks" } }
                     div { dt { "Trained" } dd { (training.epochs) " epochs each, batches of " (training.batch) } }
                 }
             }
@@ -211,14 +211,21 @@ impl DepthStudy {
         let mut figures = Vec::new();
         let mut names = vec![&self.findings.answer, &self.findings.reference];
         names.dedup();
-        for rung in names.into_iter().filter_map(|name| self.rung(name)) {
-            let Some(ErrorEstimate { mean_error, error_interval: (low, high), .. }) = rung.estimate else { continue };
+        for candidate in names.into_iter().filter_map(|name| self.candidate(name)) {
+            let Some(ErrorEstimate { mean_error, error_interval: (low, high), .. }) = candidate.estimate else {
+                continue;
+            };
             figures.push((
                 format!("{} %", plain(mean_error, 1)),
-                format!("error of {} ({} to {})", rung.describe(), plain(low.max(0.0), 1), plain(high.min(100.0), 1)),
+                format!(
+                    "error of {} ({} to {})",
+                    candidate.describe(),
+                    plain(low.max(0.0), 1),
+                    plain(high.min(100.0), 1)
+                ),
             ));
         }
-        match self.rung(&self.findings.answer).and_then(difference) {
+        match self.candidate(&self.findings.answer).and_then(difference) {
             Some(Difference { mean, .. }) => figures.push((
                 format!("{} points", signed(mean, 2)),
                 format!(
@@ -237,15 +244,15 @@ impl DepthStudy {
 
     /// Where no smaller network was enough, what is known of the largest of them.
     fn closest(&self, margin: f64) -> Option<(String, String)> {
-        let rung = self.findings.rungs.get(1)?;
-        let name = rung.describe();
-        if let Some(stopped) = self.findings.stopped_in_short(rung) {
+        let candidate = self.findings.candidates.get(1)?;
+        let name = candidate.describe();
+        if let Some(stopped) = self.findings.stopped_in_short(candidate) {
             return Some((
                 "No estimate".into(),
                 format!("of what {name} would lose: {stopped}; the margin was {margin}"),
             ));
         }
-        let Difference { mean, upper_bound, .. } = difference(rung)?;
+        let Difference { mean, upper_bound, .. } = difference(candidate)?;
         let label = format!(
             "lost by {name} against the reference, at most {} with 95 % confidence; the margin was {margin}",
             signed(upper_bound, 2)
@@ -278,7 +285,7 @@ impl DepthStudy {
                     .into(),
             ),
         ];
-        if self.findings.rungs.iter().all(|rung| !rung.train_loss.is_empty()) {
+        if self.findings.candidates.iter().all(|candidate| !candidate.train_loss.is_empty()) {
             let caption = "Training loss by epoch, its mean over the folds that were scored (of the first repeat where a network was \
                            stopped early), measured in training mode, while the weights move. A curve that still falls at its end \
                            asks for more epochs.";
@@ -288,10 +295,14 @@ impl DepthStudy {
     }
 
     fn learning(&self) -> Chart {
-        let series = self.findings.rungs.iter().enumerate().map(|(number, rung)| Series {
-            name: if rung.stopped_early { format!("{} (stopped early)", short(rung)) } else { short(rung) },
-            points: (1..).zip(&rung.train_loss).map(|(epoch, &loss)| (f64::from(epoch), loss)).collect(),
-            look: Look::Solid(number),
+        let series = self.findings.candidates.iter().enumerate().map(|(number, candidate)| Series {
+            name: if candidate.stopped_early {
+                format!("{} (stopped early)", short(candidate))
+            } else {
+                short(candidate)
+            },
+            points: (1..).zip(&candidate.train_loss).map(|(epoch, &loss)| (f64::from(epoch), loss)).collect(),
+            look: LineStyle::Solid(number),
         });
         let series = series.collect();
         let label = "training loss by epoch";
@@ -300,59 +311,63 @@ impl DepthStudy {
 
     fn forest(&self) -> Chart {
         let margin = self.settings().margin;
-        let row = |rung: &Row| {
-            let Difference { mean, interval: (low, high), .. } = difference(rung)?;
-            let tone = usize::from(rung.decision() != Some(Decision::Sufficient));
-            Some(ForestRow { name: short(rung), middle: mean, low, high, tone })
+        let row = |candidate: &Row| {
+            let Difference { mean, interval: (low, high), .. } = difference(candidate)?;
+            let tone = usize::from(candidate.decision() != Some(Decision::Sufficient));
+            Some(ForestRow { name: short(candidate), middle: mean, low, high, tone })
         };
-        let stopped = self.findings.rungs.iter().filter(|rung| rung.stopped_early);
+        let stopped = self.findings.candidates.iter().filter(|candidate| candidate.stopped_early);
         Forest {
             label: "error of smaller networks less that of the reference",
             axis: "points more error",
-            rows: self.findings.rungs.iter().filter_map(row).collect(),
+            rows: self.findings.candidates.iter().filter_map(row).collect(),
             marks: vec![(0.0, ""), (margin, "margin")],
             digits: 2,
         }
-        .draw_with(&stopped.map(|rung| (short(rung), "stopped early")).collect::<Vec<_>>())
+        .draw_with(&stopped.map(|candidate| (short(candidate), "stopped early")).collect::<Vec<_>>())
     }
 
     /// Error by network, one thin line a fold.
     fn paired(&self) -> Chart {
-        let mut rungs: Vec<&Row> = self.findings.rungs.iter().collect();
-        rungs.reverse();
-        let place =
-            |number: usize, rung: &Row| if rung.left_out.is_some() { number as f64 + 1.0 } else { rung.blocks as f64 };
-        let folds = rungs.iter().map(|rung| rung.errors.len()).max().unwrap_or(0);
+        let mut candidates: Vec<&Row> = self.findings.candidates.iter().collect();
+        candidates.reverse();
+        let place = |number: usize, candidate: &Row| {
+            if candidate.left_out.is_some() { number as f64 + 1.0 } else { candidate.blocks as f64 }
+        };
+        let folds = candidates.iter().map(|candidate| candidate.errors.len()).max().unwrap_or(0);
         let line = |points: Vec<(f64, f64)>, name: &str, look| Series { name: name.into(), points, look };
         let mut series: Vec<Series> = (0..folds)
             .map(|fold| {
-                let point = |(number, rung): (usize, &&Row)| Some((place(number, rung), *rung.errors.get(fold)?));
+                let point = |(number, candidate): (usize, &&Row)| {
+                    Some((place(number, candidate), *candidate.errors.get(fold)?))
+                };
                 line(
-                    rungs.iter().enumerate().filter_map(point).collect(),
+                    candidates.iter().enumerate().filter_map(point).collect(),
                     if fold == 0 { "one fold" } else { "" },
-                    Look::Thin,
+                    LineStyle::Thin,
                 )
             })
             .collect();
-        let mean = |(number, rung): (usize, &&Row)| Some((place(number, rung), rung.estimate?.mean_error));
-        series.push(line(rungs.iter().enumerate().filter_map(mean).collect(), "mean", Look::Solid(0)));
-        let dropped = self.findings.rungs.iter().any(|rung| rung.left_out.is_some());
+        let mean =
+            |(number, candidate): (usize, &&Row)| Some((place(number, candidate), candidate.estimate?.mean_error));
+        series.push(line(candidates.iter().enumerate().filter_map(mean).collect(), "mean", LineStyle::Solid(0)));
+        let dropped = self.findings.candidates.iter().any(|candidate| candidate.left_out.is_some());
         let x = if dropped { "network, in the table's order from below" } else { "blocks" };
         LineChart { label: "error by number of blocks", x, y: "% wrong", whole: true, holds: Vec::new(), series }.draw()
     }
 }
 
 /// A network in a row.
-fn short(rung: &Row) -> String {
-    match rung.left_out {
+fn short(candidate: &Row) -> String {
+    match candidate.left_out {
         Some(block) => format!("without block {block}"),
-        None => rung.describe(),
+        None => candidate.describe(),
     }
 }
 
 /// How a network compares with the reference, as far as that was estimated.
-fn difference(rung: &Row) -> Option<Difference> {
-    rung.comparison.as_ref()?.estimate
+fn difference(candidate: &Row) -> Option<Difference> {
+    candidate.comparison.as_ref()?.estimate
 }
 
 /// The answer to how many blocks are enough.
@@ -415,10 +430,10 @@ impl DepthStudy {
                             th scope="col" { "decision" }
                         }
                     }
-                    tbody { @for rung in &self.findings.rungs { (self.row(rung)) } }
+                    tbody { @for candidate in &self.findings.candidates { (self.row(candidate)) } }
                 }
             }
-            @if self.findings.rungs.iter().any(|rung| rung.stopped_early) {
+            @if self.findings.candidates.iter().any(|candidate| candidate.stopped_early) {
                 p.note {
                     "A network is stopped because its first repeat came out badly, so that repeat makes it look worse than it is: "
                     "no mean of a network that was stopped early is shown. What its first repeat gave is beside what the reference gave on "
@@ -436,26 +451,26 @@ impl DepthStudy {
         }
     }
 
-    fn row(&self, rung: &Row) -> Markup {
+    fn row(&self, candidate: &Row) -> Markup {
         let interval = |(low, high): (f64, f64), digits| format!("{} to {}", plain(low, digits), plain(high, digits));
         html! {
             tr {
-                th scope="row" { (short(rung)) }
-                td.number { (count(rung.parameters)) }
-                td.number { (rung.receptive_field) " px" }
-                @if let Some(ErrorEstimate { mean_error, error_interval: (low, high), log_loss }) = rung.estimate {
+                th scope="row" { (short(candidate)) }
+                td.number { (count(candidate.parameters)) }
+                td.number { (candidate.receptive_field) " px" }
+                @if let Some(ErrorEstimate { mean_error, error_interval: (low, high), log_loss }) = candidate.estimate {
                     td.number { (plain(mean_error, 1)) " %" }
                     td.number { (interval((low.max(0.0), high.min(100.0)), 1)) }
                     td.number { (plain(log_loss, 3)) }
                 } @else { (unknown()) }
-                @if let Some(difference) = difference(rung) {
+                @if let Some(difference) = difference(candidate) {
                     td.number { (signed(difference.mean, 2)) }
                     td.number { (interval(difference.interval, 2)) " " span.control { (p_value(difference.p_difference)) } }
                     td.number { (signed(difference.upper_bound, 2)) }
                 } @else { (unknown()) }
                 td {
-                    (rung.decision().map_or("reference".into(), |decision| decision.to_string()))
-                    @if let Some(stopped) = self.findings.stopped_in_short(rung) { ", " (stopped) }
+                    (candidate.decision().map_or("reference".into(), |decision| decision.to_string()))
+                    @if let Some(stopped) = self.findings.stopped_in_short(candidate) { ", " (stopped) }
                 }
             }
         }
@@ -484,7 +499,7 @@ fn locked(study: &DepthStudy, test: &TestLook) -> Markup {
                 tbody {
                     @for network in &test.networks {
                         tr {
-                            th scope="row" { (study.rung(&network.rung).map_or(network.rung.clone(), short)) }
+                            th scope="row" { (study.candidate(&network.candidate).map_or(network.candidate.clone(), short)) }
                             td.number { (network.refit) }
                             td.number { (plain(network.error, 1)) " %" }
                             td.number { (plain(network.error_interval.0, 1)) " to " (plain(network.error_interval.1, 1)) }

@@ -12,7 +12,7 @@ use crate::explain::inspect::Stage;
 use crate::explain::ledger::Ledger;
 use crate::explain::{Explanation, Lens};
 use crate::figures::words::{name, signed_significant, significant};
-use crate::figures::{DAMAGED, Layer, ScaleBy};
+use crate::figures::{DAMAGED, LayerMaps, ScaleBy};
 use crate::nn::Block;
 
 /// Channels that the sum names; the others are added up.
@@ -130,7 +130,7 @@ impl ExplainPage<'_> {
     }
 
     fn folded(&self, stage: Stage) -> Result<Markup> {
-        let layers: Vec<Layer> = self.explanation.layers(self.lens, stage);
+        let layers: Vec<LayerMaps> = self.explanation.layers(self.lens, stage);
         // A block without batch norm, or that ends in what the stage shows, has nothing more to show of it.
         let own = |block: &Block| match stage {
             Stage::Conv => block.conv != block.value,
@@ -138,20 +138,20 @@ impl ExplainPage<'_> {
             Stage::Relu => true,
         };
         let blocks = layers.into_iter().zip(self.lens.blocks());
-        let layers: Vec<Layer> = blocks.filter(|(_, block)| own(block)).map(|(layer, _)| layer).collect();
+        let layers: Vec<LayerMaps> = blocks.filter(|(_, block)| own(block)).map(|(layer, _)| layer).collect();
         let span = self.by.span(&layers);
         let blocks = layers.iter().map(|layer| maps::folded(layer, span)).collect::<Result<Vec<_>>>()?;
         Ok(html! { @for block in blocks { (block) } })
     }
 }
 
-/// The logit gap as a list of bars.
+/// The logit difference as a list of bars.
 ///
 /// # Errors
 /// When a number is not finite, or more is left over than rounding leaves.
 fn ledger(ledger: &Ledger, target: &str, against: &str) -> Result<Markup> {
     let rows = rows(ledger)?;
-    let largest = rows.iter().map(|(_, value)| value.abs()).fold(ledger.logit_gap.abs(), f64::max);
+    let largest = rows.iter().map(|(_, value)| value.abs()).fold(ledger.logit_difference.abs(), f64::max);
     // Four digits of the largest number, and as many decimals for the others, so that the column adds up.
     let printed = |value: f64| match largest {
         1e-4..1e6 => crate::figures::words::signed(value, (3 - largest.log10().floor() as i32).max(0) as usize),
@@ -180,7 +180,7 @@ fn ledger(ledger: &Ledger, target: &str, against: &str) -> Result<Markup> {
                 @for (what, value) in &rows {
                     tr { th scope="row" { (what) } td.number { (printed(*value)) } td { (bar(*value)) } }
                 }
-                tr.sum { th scope="row" { "sum = logit gap" } td.number { (printed(ledger.logit_gap)) } td { (bar(ledger.logit_gap)) } }
+                tr.sum { th scope="row" { "sum = logit difference" } td.number { (printed(ledger.logit_difference)) } td { (bar(ledger.logit_difference)) } }
             }
         }
         @if ledger.exact { p.note { "Left over, from rounding: " (significant(ledger.residual)) "." } }
@@ -199,17 +199,17 @@ fn rows(ledger: &Ledger) -> Result<Vec<(String, f64)>> {
     if !ledger.exact {
         rows.push(("left over: not linear".to_string(), ledger.residual));
     }
-    let whole = [("residual".to_string(), ledger.residual), ("logit gap".to_string(), ledger.logit_gap)];
+    let whole = [("residual".to_string(), ledger.residual), ("logit difference".to_string(), ledger.logit_difference)];
     if let Some((name, value)) = rows.iter().chain(&whole).find(|(_, value)| !value.is_finite()) {
         bail!("the sum behind the decision, {name}: the value is {value}; {DAMAGED}");
     }
     // The gap comes from numbers of 24 bits.
     ensure!(
         !ledger.exact || ledger.relative_residual <= 1e-5,
-        "{} of the logit gap {} is in no channel, more than rounding leaves: the driver or the weights are at fault; try another \
+        "{} of the logit difference {} is in no channel, more than rounding leaves: the driver or the weights are at fault; try another \
          --adapter or --kernels plain",
         ledger.residual,
-        ledger.logit_gap
+        ledger.logit_difference
     );
     Ok(rows)
 }
@@ -224,7 +224,7 @@ mod tests {
         let size = 1.0 + shares.iter().map(|share| share.abs()).sum::<f64>();
         Ledger {
             exact: true,
-            logit_gap: 1.0 + shares.iter().sum::<f64>() + residual,
+            logit_difference: 1.0 + shares.iter().sum::<f64>() + residual,
             bias: 1.0,
             channels,
             residual,
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_an_approximation_leaves_is_a_row_of_the_sum() {
-        let inexact = Ledger { exact: false, logit_gap: 5.5, bias: 0.0, ..sum(&[3.0, -2.0], 4.5) };
+        let inexact = Ledger { exact: false, logit_difference: 5.5, bias: 0.0, ..sum(&[3.0, -2.0], 4.5) };
         let page = ledger(&inexact, "dog", "cat").unwrap().into_string();
         assert!(page.contains("left over: not linear") && page.contains("+4.500") && page.contains("+5.500"), "{page}");
         assert!(!page.contains("bias") && !page.contains("from rounding"), "{page}");

@@ -42,7 +42,7 @@ pub struct Explained {
     pub truth: Option<String>,
     /// Whether the evidence adds up to the decision, but for the bias; otherwise it is a first-order approximation.
     pub exact: bool,
-    /// What the evidence leaves of the logit gap, relative to it: rounding.
+    /// What the evidence leaves of the logit difference, relative to it: rounding.
     pub relative_residual: f64,
     /// The image as the network saw it.
     pub photo: EmbeddedImage,
@@ -56,11 +56,11 @@ pub struct Explained {
     pub coarse: String,
     /// Saliency maps.
     pub maps: Vec<ExplainedMap>,
-    /// What guesses that know nothing of the network score.
-    pub baselines: Vec<Guess>,
-    /// Logit gap of the image.
+    /// What baselines that know nothing of the network score.
+    pub baselines: Vec<Baseline>,
+    /// Logit difference of the image.
     pub gap: f64,
-    /// Logit gap of the blurred image.
+    /// Logit difference of the blurred image.
     pub blurred_gap: f64,
 }
 
@@ -93,10 +93,10 @@ pub struct ExplainedMap {
     pub verdict: Verdict,
 }
 
-/// A guess that maps are compared with.
+/// What maps are compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Guess {
-    /// What is guessed.
+pub struct Baseline {
+    /// What it is made of.
     pub name: String,
     /// Its score in deletion, in logits.
     pub deletion: f64,
@@ -121,7 +121,7 @@ impl Explained {
         let evidence = Drawn::new("evidence", &explanation.evidence, &explanation.input)?;
         let last = lens.blocks().last().expect("there is a block");
         let baselines = &explanation.baselines;
-        let guess = |(name, Score { deletion, insertion })| Guess { name, deletion, insertion };
+        let baseline = |(name, Score { deletion, insertion })| Baseline { name, deletion, insertion };
         let maps = explanation.findings.iter().map(|finding| ExplainedMap::new(lens, explanation, finding));
         Ok(Self {
             format: FORMAT,
@@ -139,7 +139,7 @@ impl Explained {
             scale: evidence.scale,
             coarse: coarse(last, lens.network().input()),
             maps: maps.collect::<Result<_>>()?,
-            baselines: baselines.rows().into_iter().map(guess).collect(),
+            baselines: baselines.rows().into_iter().map(baseline).collect(),
             gap: baselines.gap,
             blurred_gap: baselines.blurred_gap,
         })
@@ -236,7 +236,7 @@ fn heat(map: &Map) -> Heat<'_> {
 fn reading(lens: &Lens, explanation: &Explanation, finding: &Finding) -> Vec<String> {
     let mut lines = vec![finding.method.meaning().into()];
     if let Some(Completeness { grey, map, gap }) = finding.completeness {
-        let total = explanation.ledger.logit_gap;
+        let total = explanation.ledger.logit_difference;
         lines.push(format!(
             "The decision's {total:+.4} logits are {grey:+.4} that a grey image gets already, {map:+.4} in the map, and \
              {gap:+.4} left over (the completeness gap)."

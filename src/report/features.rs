@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::{Head, document, maps};
 use crate::figures::words::{name, percent};
-use crate::figures::{Layer, ScaleBy};
+use crate::figures::{LayerMaps, ScaleBy};
 
 /// What each block makes of one image.
 pub struct FeaturesPage<'a> {
@@ -23,7 +23,7 @@ pub struct FeaturesPage<'a> {
     /// What a reader must know first.
     pub notes: &'a [String],
     /// The layers, first to last.
-    pub layers: &'a [Layer<'a>],
+    pub layers: &'a [LayerMaps<'a>],
     /// What the colours span.
     pub by: ScaleBy,
 }

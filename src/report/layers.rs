@@ -5,9 +5,9 @@ use maud::{Markup, html};
 use super::maps::{self, HATCHED, colour_bar, scale_in_words};
 use super::{BlockLook, Looked, Report, figure, img, missing};
 use crate::figures::words::{count, p_value, percent, plain, signed};
-use crate::figures::{Chart, Forest, ForestRow, LineChart, Look, Series};
+use crate::figures::{Chart, Forest, ForestRow, LineChart, LineStyle, Series};
 use crate::nn::Block;
-use crate::study::layers::{Enough, Gain, Layer, Layers, Reading, Reset, ResetVerdict};
+use crate::study::layers::{Enough, Gain, LayerRow, Layers, Reading, Reset, ResetVerdict};
 use crate::train::Which;
 
 /// The figures of the table: the name of each, its drawing and what it shows.
@@ -41,17 +41,17 @@ pub fn charts(table: &Layers) -> Vec<(&'static str, Chart, &'static str)> {
     ]
 }
 
-fn by_block(table: &Layers, name: &str, look: Look, value: fn(&Layer) -> f64) -> Series {
+fn by_block(table: &Layers, name: &str, look: LineStyle, value: fn(&LayerRow) -> f64) -> Series {
     let points = table.layers.iter().map(|layer| (layer.block as f64, value(layer)));
     Series { name: name.into(), points: points.collect(), look }
 }
 
 fn probes(table: &Layers) -> Chart {
     let series = vec![
-        by_block(table, "permuted labels", Look::Dashed(4), |layer| layer.grid.permuted),
-        by_block(table, "untrained, 3 × 3", Look::Dashed(1), |layer| layer.grid.initial),
-        by_block(table, "trained, means", Look::Solid(2), |layer| layer.pooled.trained),
-        by_block(table, "trained, 3 × 3", Look::Solid(0), |layer| layer.grid.trained),
+        by_block(table, "permuted labels", LineStyle::Dashed(4), |layer| layer.grid.permuted),
+        by_block(table, "untrained, 3 × 3", LineStyle::Dashed(1), |layer| layer.grid.initial),
+        by_block(table, "trained, means", LineStyle::Solid(2), |layer| layer.pooled.trained),
+        by_block(table, "trained, 3 × 3", LineStyle::Solid(0), |layer| layer.grid.trained),
     ];
     LineChart {
         label: "accuracy of linear probes by block",
@@ -66,10 +66,10 @@ fn probes(table: &Layers) -> Chart {
 
 fn repeatability(table: &Layers) -> Chart {
     let series = vec![
-        by_block(table, "untrained, strong", Look::Dashed(1), |layer| layer.repeatability_noisy.initial),
-        by_block(table, "trained, strong", Look::Solid(1), |layer| layer.repeatability_noisy.trained),
-        by_block(table, "untrained, faint", Look::Dashed(0), |layer| layer.repeatability.initial),
-        by_block(table, "trained, faint", Look::Solid(0), |layer| layer.repeatability.trained),
+        by_block(table, "untrained, strong", LineStyle::Dashed(1), |layer| layer.repeatability_noisy.initial),
+        by_block(table, "trained, strong", LineStyle::Solid(1), |layer| layer.repeatability_noisy.trained),
+        by_block(table, "untrained, faint", LineStyle::Dashed(0), |layer| layer.repeatability.initial),
+        by_block(table, "trained, faint", LineStyle::Solid(0), |layer| layer.repeatability.trained),
     ];
     LineChart {
         label: "repeatability by block",
@@ -85,7 +85,7 @@ fn repeatability(table: &Layers) -> Chart {
 fn resets(table: &Layers) -> Chart {
     let row =
         |name: String, Reset { drop, low, high, .. }: Reset, tone| ForestRow { name, middle: drop, low, high, tone };
-    let of = |layer: &Layer| {
+    let of = |layer: &LayerRow| {
         let block = layer.block;
         [row(format!("{block}, to start"), layer.reset, 0), row(format!("{block}, redrawn"), layer.redrawn, 1)]
     };
@@ -103,7 +103,7 @@ fn ablation(table: &Layers) -> Chart {
             .iter()
             .map(|&(left, accuracy)| (100.0 * left as f64 / layer.output[0] as f64, accuracy))
             .collect(),
-        look: Look::Solid(layer.block - 1),
+        look: LineStyle::Solid(layer.block - 1),
     });
     let series = series.collect();
     let label = "accuracy by the share of channels left";
@@ -172,7 +172,7 @@ pub fn doubt(gain: Gain) -> [String; 2] {
     [format!("{} to {}", signed(low, 1), signed(high, 1)), sure]
 }
 
-fn row(layer: &Layer) -> Markup {
+fn row(layer: &LayerRow) -> Markup {
     let [channels, height, width] = layer.output;
     let control = |text: String| html! { " " span.control { (text) } };
     let gain = |gain: Gain| html! { (signed(gain.points, 1)) @for line in doubt(gain) { (control(line)) } };
@@ -220,17 +220,17 @@ fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
                 (img(&example.photo, &example.name))
                 p {
                     "Maps of this image (" (example.name) "), as each block makes them: of each block those that contribute most to the decision. Below a map its channel, what it adds to the "
-                    "logit gap, to first order" @if report.network.linear_tail().is_some() { " (in the last block exactly)" } ", and its least and largest value. " (scale_in_words(looked.span)) " " (HATCHED)
+                    "logit difference, to first order" @if report.network.linear_tail().is_some() { " (in the last block exactly)" } ", and its least and largest value. " (scale_in_words(looked.span)) " " (HATCHED)
                 }
             }
         }
         @if learned {
             p {
-                "Patches: what drives a channel up most in the validation images, each cut to exactly what the channel sees there, for the channels "
+                "Patches: what activates a channel most in the validation images, each cut to exactly what the channel sees there, for the channels "
                 "with the largest mean; below, on how many of the images the channel fires."
             }
         } @else {
-            (missing("What drives each channel up most has not been looked for yet.", &format!("convscope learned --run {}", report.typed())))
+            (missing("What activates each channel most has not been looked for yet.", &format!("convscope learned --run {}", report.typed())))
         }
         @for (number, (block, geometry)) in (1..).zip(looked.blocks.iter().zip(report.network.blocks())) {
             @let layer = table.and_then(|table| table.layers.iter().find(|layer| layer.block == number));
@@ -243,7 +243,7 @@ fn strip(
     number: usize,
     look: &BlockLook,
     block: &Block,
-    layer: Option<&Layer>,
+    layer: Option<&LayerRow>,
     filters: &[super::EmbeddedImage],
 ) -> Markup {
     let [channels, height, width] = block.output;
@@ -268,7 +268,7 @@ fn strip(
                 div.strip.patches {
                     @for channel in &look.channels {
                         figure {
-                            @for patch in &channel.patches { (img(patch, &format!("a patch that excites channel {}", channel.channel))) }
+                            @for patch in &channel.patches { (img(patch, &format!("a patch that activates channel {}", channel.channel))) }
                             figcaption { (channel.channel) " " span.control { (percent(channel.share)) } }
                         }
                     }

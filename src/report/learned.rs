@@ -50,9 +50,9 @@ pub struct LearnedBlock {
 pub struct LearnedChannel {
     /// On how many of the images it fires.
     pub note: String,
-    /// The patches that drive it up most, the strongest first; none for a channel that never fires.
+    /// The patches that activate it most, the strongest first; none for a channel that never fires.
     pub patches: Option<RgbImage>,
-    /// An image made from noise to drive it up.
+    /// An image made from noise to activate it most.
     pub maximised: RgbImage,
 }
 
@@ -140,8 +140,8 @@ impl LearnedPage<'_> {
             section #channels {
                 h2 { "Channels" }
                 p {
-                    "Left: the images that drive a channel up most, the strongest first, each cut to exactly what its strongest value sees; "
-                    "hatched where it fires on fewer. Right: an image made from noise to drive one value of the channel as high as it goes. Such an "
+                    "Left: the images that activate a channel most, the strongest first, each cut to exactly what its strongest value sees; "
+                    "hatched where it fires on fewer. Right: activation maximisation, an image made from noise so that one value of the channel is as high as it goes. Such an "
                     "image shows what a channel adds up, not what it is for, and nothing that exists. Below: the channel, and on how many of "
                     "the validation images it fires. Dead channels never fire, quiet ones on less than 1 %."
                 }
@@ -237,10 +237,10 @@ impl LearnedBlock {
             figure {
                 div.pair {
                     @match &channel.patches {
-                        Some(patches) => (img(&embed(patches)?, &format!("patches that drive channel {number} up"))),
+                        Some(patches) => (img(&embed(patches)?, &format!("patches that activate channel {number} most"))),
                         None => div.dead role="img" aria-label=(format!("channel {number} never fires")) {},
                     }
-                    (img(&embed(&channel.maximised)?, &format!("made to drive channel {number} up")))
+                    (img(&embed(&channel.maximised)?, &format!("made to activate channel {number} most")))
                 }
                 figcaption { (number) span.limits { (channel.note) } }
             }

@@ -14,8 +14,8 @@ use crate::explain::class_means::class_means;
 use crate::explain::inspect::{Stage, first_filters};
 use crate::explain::learned::{ChannelRow, Learned, PatchRow};
 use crate::explain::ledger::Ledger;
-use crate::explain::{Judged, Lens, Question, closest, learned, saliency, surest, worst};
-use crate::figures::{Layer, Scale, ScaleBy, Shown, Span, tap};
+use crate::explain::{Judged, Lens, Question, closest, learned, most_confident, saliency, worst};
+use crate::figures::{LayerMaps, Scale, ScaleBy, Shown, Span, tap};
 use crate::nn::checkpoint::Weights;
 use crate::stats::{self, Calibration};
 use crate::train::Run;
@@ -123,11 +123,11 @@ impl Looked {
             Ok(Gallery { title, note, shots })
         };
         let galleries = vec![
-            gallery("The worst mistakes", "Wrong, and most sure of it.", worst(&judged, SHOTS))?,
+            gallery("The worst mistakes", "Wrong, and most confident.", worst(&judged, SHOTS))?,
             gallery("The closest calls", "Least sure, right or wrong.", closest(&judged, SHOTS))?,
-            gallery("The best", "Right, and most sure of it.", surest(&judged, SHOTS))?,
+            gallery("The best", "Right, and most confident.", most_confident(&judged, SHOTS))?,
         ];
-        let example = surest(&judged, 1).into_iter().chain(closest(&judged, 1)).next();
+        let example = most_confident(&judged, 1).into_iter().chain(closest(&judged, 1)).next();
         let shown = match example {
             Some(example) => shots(lens, weights, images, &[example], &mut residual)?.pop(),
             None => None,
@@ -206,7 +206,7 @@ fn maps(lens: &Lens, image: &[f32], by: ScaleBy) -> Result<(Span, Vec<BlockLook>
     let contributions = contributions.map(|(block, geometry)| saliency::contributions(block, geometry.output[0]));
     let layers = inside.layers(lens, Stage::Relu, contributions);
     let span = by.span(&layers);
-    let look = |layer: &Layer| {
+    let look = |layer: &LayerMaps| {
         let mut maps = layer.shown(span)?;
         maps.truncate(CHANNELS);
         Ok(BlockLook { maps, scale: span.scale(&layer.maps), channels: Vec::new() })

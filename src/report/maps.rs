@@ -6,13 +6,13 @@ use maud::{Markup, html};
 
 use super::{EmbeddedImage, img};
 use crate::figures::words::{count, signed_significant, significant};
-use crate::figures::{Kind, Layer, Order, Scale, Shown, Span, columns, sheet};
+use crate::figures::{Kind, LayerMaps, Order, Scale, Shown, Span, columns, sheet};
 
 /// Maps of a layer that are shown before one asks for the others.
 const FIRST: usize = 8;
 
 /// The input, with the part that the middle value of a map sees framed for each layer.
-pub fn input<'a>(photo: &RgbImage, layers: impl Iterator<Item = &'a Layer<'a>> + Clone) -> Result<Markup> {
+pub fn input<'a>(photo: &RgbImage, layers: impl Iterator<Item = &'a LayerMaps<'a>> + Clone) -> Result<Markup> {
     let (width, height) = photo.dimensions();
     let frames = layers.clone().map(|layer| layer.maps.middle((width as usize, height as usize)));
     let fields: Vec<String> = layers.map(|layer| layer.maps.receptive_field.to_string()).collect();
@@ -90,7 +90,7 @@ pub fn scale_in_words(span: Span) -> &'static str {
 ///
 /// # Errors
 /// When a value cannot be drawn.
-pub fn block(layer: &Layer, span: Span) -> Result<Markup> {
+pub fn block(layer: &LayerMaps, span: Span) -> Result<Markup> {
     let shown = layer.shown(span)?;
     let (first, others) = shown.split_at(FIRST.min(shown.len()));
     Ok(html! {
@@ -109,20 +109,20 @@ pub fn block(layer: &Layer, span: Span) -> Result<Markup> {
 ///
 /// # Errors
 /// When a value cannot be drawn.
-pub fn folded(layer: &Layer, span: Span) -> Result<Markup> {
+pub fn folded(layer: &LayerMaps, span: Span) -> Result<Markup> {
     Ok(html! {
         details { summary { (heading(layer)) } (facts(layer, span)) (strip(&layer.shown(span)?)) }
     })
 }
 
 /// "Block 3 after ReLU: 64 maps of 15 × 15 values"
-fn heading(layer: &Layer) -> String {
+fn heading(layer: &LayerMaps) -> String {
     let maps = &layer.maps;
     let number = if maps.channels == 1 { "1 map".into() } else { format!("{} maps", count(maps.channels)) };
     format!("{}: {number} of {} × {} values", maps.name, maps.height, maps.width)
 }
 
-fn facts(layer: &Layer, span: Span) -> Markup {
+fn facts(layer: &LayerMaps, span: Span) -> Markup {
     let maps = &layer.maps;
     let [dead, constant] = layer.flat();
     html! {
@@ -169,7 +169,7 @@ fn embedded(map: &RgbImage) -> EmbeddedImage {
 ///
 /// # Errors
 /// When a value cannot be drawn.
-pub fn plain_sheet(layer: &Layer, span: Span) -> Result<RgbImage> {
+pub fn plain_sheet(layer: &LayerMaps, span: Span) -> Result<RgbImage> {
     let mut shown = layer.shown(span)?;
     shown.sort_by_key(|map| map.channel);
     let images: Vec<Option<RgbImage>> = shown.into_iter().map(|map| map.image).collect();
@@ -177,7 +177,7 @@ pub fn plain_sheet(layer: &Layer, span: Span) -> Result<RgbImage> {
 }
 
 /// What the sheets of [`plain_sheet`] show, for networks of these channels.
-pub fn about_sheets(layers: &[Layer]) -> String {
+pub fn about_sheets(layers: &[LayerMaps]) -> String {
     let rows: Vec<String> = layers.iter().map(|layer| columns(layer.maps.channels).to_string()).collect();
     format!(
         "all maps of a block without text, in the order of their channels, from left to right and from top to bottom, {} in a row \

@@ -49,7 +49,7 @@ pub use depth::DepthStudy;
 pub use embedded::EmbeddedImage;
 pub use explain_page::ExplainPage;
 pub(crate) use explained::FORMAT;
-pub use explained::{EXPLAINED, Explained, ExplainedMap, Guess, reported};
+pub use explained::{Baseline, EXPLAINED, Explained, ExplainedMap, reported};
 pub use explanations::DRAWN;
 pub use features::FeaturesPage;
 pub use found::FoundExplanations;

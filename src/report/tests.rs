@@ -8,7 +8,7 @@ use crate::explain::Judged;
 use crate::explain::inspect::{self, Stage};
 use crate::explain::learned::ChannelSurvey;
 use crate::explain::verdict::{self, Dependence, Ranking, Verdict};
-use crate::figures::{Kind, Layer, Order, Scale, ScaleBy, Shown, Span};
+use crate::figures::{Kind, LayerMaps, Order, Scale, ScaleBy, Shown, Span};
 use crate::gpu::Kernels;
 use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::nn::{Architecture, Strided};
@@ -128,7 +128,7 @@ fn complete() -> Report {
             completeness_gap: Some(0.01),
             verdict: PASSING,
         }],
-        baselines: vec![Guess { name: NASTY.into(), deletion: 0.5, insertion: 0.5 }],
+        baselines: vec![Baseline { name: NASTY.into(), deletion: 0.5, insertion: 0.5 }],
         gap: 7.0,
         blurred_gap: -1.0,
     };
@@ -187,7 +187,7 @@ fn strided(config: &mut Config) -> &mut Strided {
 
 /// `depth.json` in which one block is found to be enough.
 fn depth_json(config: &Config) -> serde_json::Value {
-    let rung = |blocks: usize, errors: [f64; 2], comparison: serde_json::Value| {
+    let candidate = |blocks: usize, errors: [f64; 2], comparison: serde_json::Value| {
         let network = config.training.model.first_blocks(blocks).unwrap().build().unwrap();
         let last = network.last_block();
         json!({
@@ -214,7 +214,7 @@ fn depth_json(config: &Config) -> serde_json::Value {
             "contradictory": 0, "photos": config.data
         },
         "reference": "d2", "answer": "d1", "conclusive": true, "chance_error": 50.0, "words": NASTY, "level": 0.95,
-        "rungs": [rung(2, [10.0, 12.0], json!(null)), rung(1, [10.1, 12.1], comparison)],
+        "candidates": [candidate(2, [10.0, 12.0], json!(null)), candidate(1, [10.1, 12.1], comparison)],
         "one_standard_error": {"choice": "d1", "best": "d2", "threshold": 12.0, "note": NASTY}
     })
 }
@@ -340,7 +340,7 @@ fn features(image: &str, class: &str, notes: &[String], by: ScaleBy) -> String {
         truth: Some(class),
         weights: image,
         notes,
-        layers: &[Layer { maps, order: Order::Strongest }],
+        layers: &[LayerMaps { maps, order: Order::Strongest }],
         by,
     };
     assert_eq!(page.sheets().unwrap().len(), 1);
@@ -909,8 +909,8 @@ fn study_of(config: &Config, change: impl Fn(&mut serde_json::Value)) -> DepthSt
     let mut study = depth_json(config);
     change(&mut study);
     let epochs = study["study"]["identity"]["settings"]["epochs"].as_u64().unwrap() as usize;
-    for rung in study["rungs"].as_array_mut().unwrap() {
-        rung["train_loss"] = json!(vec![0.5; epochs]);
+    for candidate in study["candidates"].as_array_mut().unwrap() {
+        candidate["train_loss"] = json!(vec![0.5; epochs]);
     }
     DepthStudy::read(&write_study(folder.path(), "depth", &study)).unwrap()
 }
@@ -977,15 +977,15 @@ fn a_network_that_was_stopped_early_is_marked_everywhere_and_its_mean_shown_nowh
     let stopped = |study: &mut serde_json::Value| {
         study["study"]["identity"]["settings"]["repeats"] = json!(2);
         study["answer"] = json!("d2");
-        study["rungs"][0]["errors"] = json!([10.0, 12.0, 4.0, 6.0]);
-        study["rungs"][0]["mean_error"] = json!(8.0);
-        study["rungs"][1]["stopped_early"] = json!(true);
-        study["rungs"][1]["errors"] = json!([17.25, 17.5]);
+        study["candidates"][0]["errors"] = json!([10.0, 12.0, 4.0, 6.0]);
+        study["candidates"][0]["mean_error"] = json!(8.0);
+        study["candidates"][1]["stopped_early"] = json!(true);
+        study["candidates"][1]["errors"] = json!([17.25, 17.5]);
         // As an older version wrote it.
-        study["rungs"][1]["mean_error"] = json!(17.375);
-        study["rungs"][1]["comparison"]["differences"] = json!([7.25, 5.5]);
-        study["rungs"][1]["comparison"]["mean"] = json!(6.375);
-        study["rungs"][1]["comparison"]["decision"] = json!("not shown");
+        study["candidates"][1]["mean_error"] = json!(17.375);
+        study["candidates"][1]["comparison"]["differences"] = json!([7.25, 5.5]);
+        study["candidates"][1]["comparison"]["mean"] = json!(6.375);
+        study["candidates"][1]["comparison"]["decision"] = json!("not shown");
     };
     let study = study_of(&config, stopped);
     let page = study.page();

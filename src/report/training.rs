@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::{LEVEL, Looked, Report, figure};
 use crate::figures::words::{count, name, percent, plain};
-use crate::figures::{Chart, LineChart, Look, Reliability, ReliabilityBin, Series};
+use crate::figures::{Chart, LineChart, LineStyle, Reliability, ReliabilityBin, Series};
 use crate::stats::{Calibration, CalibrationBin, ClassCounts, log_loss_of_shares, macro_mean, wilson};
 use crate::train::EpochRecord;
 use crate::train::Which;
@@ -112,10 +112,10 @@ fn curve(
     let series = |name: &str, points, look| Series { name: name.into(), points, look };
     let level =
         |share: f64| report.metrics.iter().map(|record| (record.epoch as f64, 100.0 * share)).collect::<Vec<_>>();
-    let guesses = guessing.map(|share| series("always the commonest class", level(share), Look::Dashed(4)));
+    let guesses = guessing.map(|share| series("always the commonest class", level(share), LineStyle::Dashed(4)));
     let curves = [
-        series("training", points(|pair| pair.0), Look::Dashed(1)),
-        series("validation", points(|pair| pair.1), Look::Solid(0)),
+        series("training", points(|pair| pair.0), LineStyle::Dashed(1)),
+        series("validation", points(|pair| pair.1), LineStyle::Solid(0)),
     ];
     let chart = LineChart {
         label: &format!("{what} by epoch, in training and in validation"),

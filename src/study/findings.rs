@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reading;
 use super::unit::{self, Unit, UnitResult};
-use super::{Ladder, Rung, Settings, Study};
+use super::{Candidate, Ladder, Settings, Study};
 use crate::stats::{
     self, DepthDifferences, DepthErrors, PairedT, Verdict, choose_depth, holm, one_se_choice, p_guessing, stops_early,
 };
@@ -26,9 +26,9 @@ pub const DEPTH_FILE: &str = "depth.json";
 pub struct Findings {
     /// What the study is about.
     pub study: Study,
-    /// Name of the rung that the others are compared with.
+    /// Name of the candidate that the others are compared with.
     pub reference: String,
-    /// Name of the smallest rung, by its weights, that was shown to be sufficient, or of the reference.
+    /// Name of the smallest candidate, by its weights, that was shown to be sufficient, or of the reference.
     pub answer: String,
     /// Whether the reference was shown to be better than always naming the commonest class. Where it is not, nothing
     /// follows from being as good as it is, and the answer is the reference for want of another.
@@ -39,13 +39,14 @@ pub struct Findings {
     pub words: String,
     /// Confidence of all intervals and bounds.
     pub level: f64,
-    /// One row a rung, in the order in which they were tested, the reference first.
-    pub rungs: Vec<Row>,
+    /// One row a candidate, in the order in which they were tested, the reference first.
+    #[serde(alias = "rungs")]
+    pub candidates: Vec<Row>,
     /// The one-standard-error rule's choice, for truncated networks whose reference has learned something.
     pub one_standard_error: Option<OneStandardError>,
 }
 
-/// What was found of one rung.
+/// What was found of one candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Its name.
@@ -86,12 +87,12 @@ pub struct ErrorEstimate {
     pub log_loss: f64,
 }
 
-/// How a rung compares with the reference: all differences are its error less the reference's on the same fold.
+/// How a candidate compares with the reference: all differences are its error less the reference's on the same fold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Fold by fold.
     pub differences: Vec<f64>,
-    /// What these say of other images; none where the rung was stopped early.
+    /// What these say of other images; none where the candidate was stopped early.
     #[serde(flatten)]
     pub estimate: Option<Difference>,
     /// What follows.
@@ -107,26 +108,26 @@ pub struct Difference {
     pub standard_error: f64,
     /// One-sided upper bound of the mean.
     pub upper_bound: f64,
-    /// p-value of the hypothesis that the mean is at least the margin, or that the rung errs no less than always naming the
-    /// commonest class. Where all rungs are tested, side by side, it is adjusted over them by Holm's method.
+    /// p-value of the hypothesis that the mean is at least the margin, or that the candidate errs no less than always naming the
+    /// commonest class. Where all candidates are tested, side by side, it is adjusted over them by Holm's method.
     #[serde(alias = "p_margin")]
     pub p_sufficient: f64,
-    /// Two-sided interval of the mean, for this rung alone.
+    /// Two-sided interval of the mean, for this candidate alone.
     pub interval: (f64, f64),
-    /// Two-sided p-value of no difference, adjusted over all rungs by Holm's method.
+    /// Two-sided p-value of no difference, adjusted over all candidates by Holm's method.
     pub p_difference: f64,
 }
 
-/// The errors of a rung that was stopped early and of the reference on the same folds: what happened, and no estimate.
+/// The errors of a candidate that was stopped early and of the reference on the same folds: what happened, and no estimate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FirstRepeat {
-    /// Mean error of the rung.
+    /// Mean error of the candidate.
     pub error: f64,
     /// Mean error of the reference.
     pub reference_error: f64,
 }
 
-/// What becomes of a rung.
+/// What becomes of a candidate.
 ///
 /// Its other names in files are those of older versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,9 +174,9 @@ impl From<Verdict> for Decision {
 /// What the one-standard-error rule would choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OneStandardError {
-    /// The rung.
+    /// The candidate.
     pub choice: String,
-    /// The rung of the lowest mean error.
+    /// The candidate of the lowest mean error.
     pub best: String,
     /// That error plus its standard error.
     pub threshold: f64,
@@ -186,7 +187,7 @@ pub struct OneStandardError {
 /// A row of `depth.csv`.
 #[derive(Serialize)]
 struct Line<'a> {
-    rung: &'a str,
+    candidate: &'a str,
     blocks: usize,
     parameters: usize,
     receptive_field: usize,
@@ -208,9 +209,9 @@ struct Line<'a> {
     first_repeat_reference_error: Option<f64>,
 }
 
-/// The results of one rung, repeat by repeat and fold by fold.
+/// The results of one candidate, repeat by repeat and fold by fold.
 struct Scored<'a> {
-    rung: &'a Rung,
+    candidate: &'a Candidate,
     results: Vec<UnitResult>,
     stopped_early: bool,
 }
@@ -251,21 +252,22 @@ impl Scored<'_> {
     }
 }
 
-/// Whether a rung is given up after the first repeat, as far as the files tell. It is then failed, never accepted; what was
+/// Whether a candidate is given up after the first repeat, as far as the files tell. It is then failed, never accepted; what was
 /// trained of it later is not looked at.
 ///
 /// # Errors
 /// When a file cannot be used.
-pub fn given_up(folder: &RunDir, study: &Study, reference: &Rung, rung: &Rung) -> Result<bool> {
+pub fn given_up(folder: &RunDir, study: &Study, reference: &Candidate, candidate: &Candidate) -> Result<bool> {
     let settings = &study.identity.settings;
-    if rung == reference || settings.repeats == 1 {
+    if candidate == reference || settings.repeats == 1 {
         return Ok(false);
     }
     let mut differences = Vec::with_capacity(settings.folds);
     for fold in 1..=settings.folds {
-        let read =
-            |rung: &Rung| unit::read(folder, &study.identity, &Unit { rung: rung.name.clone(), repeat: 1, fold });
-        let (Some(own), Some(other)) = (read(rung)?, read(reference)?) else { return Ok(false) };
+        let read = |candidate: &Candidate| {
+            unit::read(folder, &study.identity, &Unit { candidate: candidate.name.clone(), repeat: 1, fold })
+        };
+        let (Some(own), Some(other)) = (read(candidate)?, read(reference)?) else { return Ok(false) };
         differences.push(own.scores.error() - other.scores.error());
     }
     Ok(stops_early(&differences, settings.margin))
@@ -276,8 +278,8 @@ pub fn given_up(folder: &RunDir, study: &Study, reference: &Rung, rung: &Rung) -
 /// # Errors
 /// When one is missing, cannot be used, or was made of other data, with other settings or by other code.
 pub fn collect(folder: &RunDir, study: &Study) -> Result<Findings> {
-    let rungs = study.identity.settings.rungs()?;
-    conclude(study, &read_all(folder, study, &rungs)?)
+    let candidates = study.identity.settings.candidates()?;
+    conclude(study, &read_all(folder, study, &candidates)?)
 }
 
 /// Makes the answer of the results, those of the reference first.
@@ -285,7 +287,7 @@ fn conclude(study: &Study, scored: &[Scored<'_>]) -> Result<Findings> {
     let settings = &study.identity.settings;
     let chance = study.chance_error();
     let errors: Vec<PairedT> = scored.iter().map(|scored| scored.mean_error(settings)).collect::<Result<_>>()?;
-    let beats_chance = |rung: usize| errors[rung].interval(LEVEL).1 < chance;
+    let beats_chance = |candidate: usize| errors[candidate].interval(LEVEL).1 < chance;
     let conclusive = beats_chance(0);
     let (mut answer, mut comparisons) = compare(settings, scored, &errors, chance)?;
     if !conclusive {
@@ -298,8 +300,9 @@ fn conclude(study: &Study, scored: &[Scored<'_>]) -> Result<Findings> {
         rows.map(|((scored, error), comparison)| row(settings, scored, *error, comparison)).collect::<Result<_>>()?;
     let one_standard_error = match settings.ladder {
         Ladder::Truncate if conclusive => {
-            let usable = (0..scored.len()).filter(|&rung| !scored[rung].stopped_early && beats_chance(rung));
-            Some(one_standard_error(settings, usable.map(|rung| &scored[rung]))?)
+            let usable =
+                (0..scored.len()).filter(|&candidate| !scored[candidate].stopped_early && beats_chance(candidate));
+            Some(one_standard_error(settings, usable.map(|candidate| &scored[candidate]))?)
         }
         _ => None,
     };
@@ -311,7 +314,7 @@ fn conclude(study: &Study, scored: &[Scored<'_>]) -> Result<Findings> {
         chance_error: chance,
         words: String::new(),
         level: LEVEL,
-        rungs: rows,
+        candidates: rows,
         one_standard_error,
     };
     findings.words = findings.in_words();
@@ -319,16 +322,19 @@ fn conclude(study: &Study, scored: &[Scored<'_>]) -> Result<Findings> {
 }
 
 /// Reads all results that count.
-fn read_all<'a>(folder: &RunDir, study: &Study, rungs: &'a [Rung]) -> Result<Vec<Scored<'a>>> {
+fn read_all<'a>(folder: &RunDir, study: &Study, candidates: &'a [Candidate]) -> Result<Vec<Scored<'a>>> {
     let settings = &study.identity.settings;
-    let mut scored: Vec<Scored<'a>> = Vec::with_capacity(rungs.len());
-    for rung in rungs {
-        let stopped_early = given_up(folder, study, &rungs[0], rung)?;
-        scored.push(Scored { rung, results: Vec::new(), stopped_early });
+    let mut scored: Vec<Scored<'a>> = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let stopped_early = given_up(folder, study, &candidates[0], candidate)?;
+        scored.push(Scored { candidate, results: Vec::new(), stopped_early });
     }
     let mut missing = Vec::new();
-    for unit in Unit::all(settings, rungs) {
-        let of = scored.iter_mut().find(|scored| scored.rung.name == unit.rung).expect("every unit has a rung");
+    for unit in Unit::all(settings, candidates) {
+        let of = scored
+            .iter_mut()
+            .find(|scored| scored.candidate.name == unit.candidate)
+            .expect("every unit has a candidate");
         if of.stopped_early && unit.repeat > 1 {
             continue;
         }
@@ -353,7 +359,7 @@ fn read_all<'a>(folder: &RunDir, study: &Study, rungs: &'a [Rung]) -> Result<Vec
     Ok(scored)
 }
 
-/// Checks that all rungs scored the same images in each fold, without which no difference means anything.
+/// Checks that all candidates scored the same images in each fold, without which no difference means anything.
 fn check_paired(scored: &[Scored<'_>]) -> Result<()> {
     for other in &scored[1..] {
         for (one, other) in scored[0].results.iter().zip(&other.results) {
@@ -366,8 +372,8 @@ fn check_paired(scored: &[Scored<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Compares the smaller rungs with the reference, rung 0, given the mean error of each and that of chance. Returns the number of
-/// the answer's rung and a comparison each.
+/// Compares the smaller candidates with the reference, candidate 0, given the mean error of each and that of chance. Returns the number of
+/// the answer's candidate and a comparison each.
 fn compare(
     settings: &Settings,
     scored: &[Scored<'_>],
@@ -376,7 +382,7 @@ fn compare(
 ) -> Result<(usize, Vec<Comparison>)> {
     let reference = &scored[0];
     let difference = |(scored, error): (&Scored<'_>, &PairedT)| DepthDifferences {
-        depth: scored.rung.blocks(),
+        depth: scored.candidate.blocks(),
         differences: scored.errors().iter().zip(reference.errors()).map(|(own, other)| own - other).collect(),
         least_error: 100.0 * scored.sampling_error(reference),
         p_guessing: p_guessing(error, chance),
@@ -389,8 +395,9 @@ fn compare(
     }?;
     // Of several the one of the fewest weights: what the folds say of them must not choose, or it would flatter the chosen one.
     let accepted = (1..).zip(&comparisons).filter(|(_, comparison)| comparison.decision == Decision::Sufficient);
-    let smallest =
-        accepted.map(|(rung, _)| rung).min_by_key(|&rung: &usize| scored[rung].rung.network.parameter_count());
+    let smallest = accepted
+        .map(|(candidate, _)| candidate)
+        .min_by_key(|&candidate: &usize| scored[candidate].candidate.network.parameter_count());
     Ok((smallest.unwrap_or(0), comparisons))
 }
 
@@ -443,18 +450,18 @@ fn comparison(
 }
 
 fn row(settings: &Settings, scored: &Scored<'_>, error: PairedT, comparison: Option<Comparison>) -> Result<Row> {
-    let Scored { rung, results, stopped_early } = scored;
-    let last = rung.network.last_block();
+    let Scored { candidate, results, stopped_early } = scored;
+    let last = candidate.network.last_block();
     let estimate = ErrorEstimate {
         mean_error: error.mean,
         error_interval: error.interval(LEVEL),
         log_loss: mean_over(results, |result| result.scores.log_loss),
     };
     Ok(Row {
-        name: rung.name.clone(),
-        blocks: rung.blocks(),
-        left_out: rung.left_out,
-        parameters: rung.network.parameter_count(),
+        name: candidate.name.clone(),
+        blocks: candidate.blocks(),
+        left_out: candidate.left_out,
+        parameters: candidate.network.parameter_count(),
         receptive_field: last.receptive_field,
         last_map: last.output[1],
         stopped_early: *stopped_early,
@@ -471,14 +478,14 @@ fn mean_over(results: &[UnitResult], value: impl Fn(&UnitResult) -> f64) -> f64 
     results.iter().map(value).sum::<f64>() / results.len() as f64
 }
 
-/// The choice among rungs that were neither stopped early nor left at guessing: the mean error of the ones says nothing, and there
+/// The choice among candidates that were neither stopped early nor left at guessing: the mean error of the ones says nothing, and there
 /// is no use for the others.
 fn one_standard_error<'a>(
     settings: &Settings,
     scored: impl Iterator<Item = &'a Scored<'a>>,
 ) -> Result<OneStandardError> {
     let depths: Vec<DepthErrors> =
-        scored.map(|scored| DepthErrors { depth: scored.rung.blocks(), errors: scored.errors() }).collect();
+        scored.map(|scored| DepthErrors { depth: scored.candidate.blocks(), errors: scored.errors() }).collect();
     let choice = one_se_choice(&depths, settings.folds)?;
     Ok(OneStandardError {
         choice: format!("d{}", choice.depth),
@@ -491,14 +498,14 @@ fn one_standard_error<'a>(
 }
 
 impl Findings {
-    /// What an older version found, as this one tells it. Older versions wrote means of rungs that were stopped early, let the rule
+    /// What an older version found, as this one tells it. Older versions wrote means of candidates that were stopped early, let the rule
     /// choose among them and among guesses, and had other words.
     pub(crate) fn upgraded(mut self) -> Self {
         let usable: Vec<String> =
-            self.rungs.iter().filter(|row| self.may_be_chosen(row)).map(|row| row.name.clone()).collect();
+            self.candidates.iter().filter(|row| self.may_be_chosen(row)).map(|row| row.name.clone()).collect();
         let is_usable = |rule: &OneStandardError| usable.contains(&rule.choice) && usable.contains(&rule.best);
         self.one_standard_error = self.one_standard_error.filter(is_usable);
-        for row in self.rungs.iter_mut().filter(|row| row.stopped_early) {
+        for row in self.candidates.iter_mut().filter(|row| row.stopped_early) {
             row.estimate = None;
             row.comparison.iter_mut().for_each(|comparison| comparison.estimate = None);
         }
@@ -506,15 +513,15 @@ impl Findings {
         self
     }
 
-    /// Whether the one-standard-error rule may choose a rung: it was not stopped early, and beats guessing.
+    /// Whether the one-standard-error rule may choose a candidate: it was not stopped early, and beats guessing.
     fn may_be_chosen(&self, row: &Row) -> bool {
         !row.stopped_early && row.estimate.is_some_and(|estimate| estimate.error_interval.1 < self.chance_error)
     }
 
-    /// What a rung and the reference did in the first repeat, where the rung was stopped after it.
+    /// What a candidate and the reference did in the first repeat, where the candidate was stopped after it.
     pub fn first_repeat(&self, row: &Row) -> Option<FirstRepeat> {
         let mean = |errors: &[f64]| errors.iter().sum::<f64>() / errors.len() as f64;
-        let reference_error = mean(&self.rungs[0].errors[..row.errors.len()]);
+        let reference_error = mean(&self.candidates[0].errors[..row.errors.len()]);
         row.stopped_early.then(|| FirstRepeat { error: mean(&row.errors), reference_error })
     }
 
@@ -523,8 +530,9 @@ impl Findings {
     /// # Errors
     /// When a file cannot be written.
     pub fn write(&self, folder: &RunDir) -> Result<()> {
-        folder
-            .write_table("depth.csv", |table| self.rungs.iter().try_for_each(|row| table.serialize(self.line(row))))?;
+        folder.write_table("depth.csv", |table| {
+            self.candidates.iter().try_for_each(|row| table.serialize(self.line(row)))
+        })?;
         // Last, since a study is finished where it is there.
         folder.write_json(DEPTH_FILE, self)
     }
@@ -534,7 +542,7 @@ impl Findings {
         let difference = row.comparison.as_ref().and_then(|comparison| comparison.estimate);
         let first_repeat = self.first_repeat(row);
         Line {
-            rung: &row.name,
+            candidate: &row.name,
             blocks: row.blocks,
             parameters: row.parameters,
             receptive_field: row.receptive_field,
@@ -593,10 +601,10 @@ mod tests {
         }
     }
 
-    /// Writes results in which so many of a rung's images are wrong, fold by fold, for as many folds as there are.
-    fn write(folder: &RunDir, study: &Study, rung: &str, wrong: &[usize]) {
+    /// Writes results in which so many of a candidate's images are wrong, fold by fold, for as many folds as there are.
+    fn write(folder: &RunDir, study: &Study, candidate: &str, wrong: &[usize]) {
         for (index, &wrong) in wrong.iter().enumerate() {
-            let unit = Unit { rung: rung.into(), repeat: index / 3 + 1, fold: index % 3 + 1 };
+            let unit = Unit { candidate: candidate.into(), repeat: index / 3 + 1, fold: index % 3 + 1 };
             let scores = Scores {
                 wrong,
                 log_loss: 0.5,
@@ -623,7 +631,7 @@ mod tests {
     }
 
     fn decisions(findings: &Findings) -> Vec<String> {
-        findings.rungs[1..].iter().map(|row| row.comparison.as_ref().unwrap().decision.to_string()).collect()
+        findings.candidates[1..].iter().map(|row| row.comparison.as_ref().unwrap().decision.to_string()).collect()
     }
 
     #[test]
@@ -645,7 +653,7 @@ mod tests {
         );
         assert!(findings.words.contains("never shown to be worse"), "{}", findings.words);
 
-        let [reference, three, one] = &findings.rungs[..] else { panic!("three rungs") };
+        let [reference, three, one] = &findings.candidates[..] else { panic!("three candidates") };
         assert_eq!((reference.estimate.unwrap().mean_error, reference.comparison.is_none()), (11.0, true));
         // Differences of 0, 0, 0, 0, 0.5 and 0: their deviation is 0.5 / sqrt 6, the corrected factor 1/6 + 1/2. That makes an
         // error of 0.17 points. One of 600 images lost in one of two repeats, and one more of each kind, make more.
@@ -720,7 +728,9 @@ mod tests {
                 let mut study = study(&folder, repeats, ladder);
                 study.identity.settings.margin = 18.0;
                 write(&folder, &study, "d5", &[80, 81, 79].repeat(repeats));
-                smaller.iter().for_each(|rung| write(&folder, &study, rung, &[100, 101, 100].repeat(repeats)));
+                smaller
+                    .iter()
+                    .for_each(|candidate| write(&folder, &study, candidate, &[100, 101, 100].repeat(repeats)));
                 let findings = collect(&folder, &study).unwrap();
                 assert!(findings.conclusive);
                 assert_eq!(
@@ -741,7 +751,7 @@ mod tests {
                 assert!(findings.words.contains("no less than the 10.0 that 5 blocks gain"), "{}", findings.words);
 
                 // The same with 30 %, which is no guess any more.
-                smaller.iter().for_each(|rung| write(&folder, &study, rung, &[60, 61, 59].repeat(repeats)));
+                smaller.iter().for_each(|candidate| write(&folder, &study, candidate, &[60, 61, 59].repeat(repeats)));
                 let findings = collect(&folder, &study).unwrap();
                 assert!(
                     decisions(&findings).iter().all(|decision| decision == "sufficient"),
@@ -765,9 +775,11 @@ mod tests {
         write(&folder, &study, "d3", &[82, 88, 94]);
         write(&folder, &study, "d1", &[75, 87, 95, 80, 88, 96]);
         let findings = collect(&folder, &study).unwrap();
-        assert!(findings.rungs[1].stopped_early && findings.rungs[2].estimate.unwrap().error_interval.1 > 50.0);
+        assert!(
+            findings.candidates[1].stopped_early && findings.candidates[2].estimate.unwrap().error_interval.1 > 50.0
+        );
         let rule = findings.one_standard_error.unwrap();
-        assert!(findings.rungs[2].estimate.unwrap().mean_error < rule.threshold, "{rule:?}");
+        assert!(findings.candidates[2].estimate.unwrap().mean_error < rule.threshold, "{rule:?}");
         assert_eq!((rule.choice.as_str(), rule.best.as_str()), ("d5", "d5"));
     }
 
@@ -781,10 +793,10 @@ mod tests {
         write(&folder, &study, "d3", &[20, 22, 24, 10, 11, 12]);
         write(&folder, &study, "d1", &[30, 32, 34]);
         let findings = collect(&folder, &study).unwrap();
-        let one = &findings.rungs[2];
+        let one = &findings.candidates[2];
         assert_eq!((one.stopped_early, one.estimate, one.comparison.as_ref().unwrap().estimate), (true, None, None));
         assert_eq!(findings.first_repeat(one), Some(FirstRepeat { error: 16.0, reference_error: 11.0 }));
-        assert_eq!(findings.first_repeat(&findings.rungs[1]), None, "it has an estimate instead");
+        assert_eq!(findings.first_repeat(&findings.candidates[1]), None, "it has an estimate instead");
         let told = "stopped after the first repeat (16.0 % wrong there, the reference 11.0 %)";
         assert!(findings.table()[3].ends_with(told), "{:?}", findings.table());
         let words = &findings.words;
@@ -793,7 +805,7 @@ mod tests {
 
         findings.write(&folder).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&fs::read(folder.file(DEPTH_FILE)).unwrap()).unwrap();
-        let one = &json["rungs"][2];
+        let one = &json["candidates"][2];
         assert_eq!(one["stopped_early"], true);
         assert!(["mean_error", "error_interval", "log_loss"].iter().all(|name| one.get(name).is_none()), "{one}");
         assert!(["mean", "interval", "upper_bound"].iter().all(|name| one["comparison"].get(name).is_none()), "{one}");
@@ -819,9 +831,12 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let folder = RunDir::at(temporary.path().to_path_buf());
         let study = study(&folder, 1, Ladder::Truncate);
-        ["d5", "d3", "d1"].iter().zip([20, 21, 60]).for_each(|(rung, wrong)| write(&folder, &study, rung, &[wrong; 3]));
+        ["d5", "d3", "d1"]
+            .iter()
+            .zip([20, 21, 60])
+            .for_each(|(candidate, wrong)| write(&folder, &study, candidate, &[wrong; 3]));
         let findings = collect(&folder, &study).unwrap();
-        assert!(findings.rungs.iter().all(|row| row.estimate.is_some() && findings.first_repeat(row).is_none()));
+        assert!(findings.candidates.iter().all(|row| row.estimate.is_some() && findings.first_repeat(row).is_none()));
         let told = format!("{} {:?}", findings.words, findings.table()).to_lowercase();
         assert!(!told.contains("stopped") && !told.contains("the margin of"), "{told}");
     }
@@ -836,7 +851,7 @@ mod tests {
                 let mut study = study(&folder, 1, ladder);
                 study.identity.settings.margin = 2.5;
                 write(&folder, &study, "d5", &[reference; 3]);
-                names.iter().for_each(|rung| write(&folder, &study, rung, &[smaller; 3]));
+                names.iter().for_each(|candidate| write(&folder, &study, candidate, &[smaller; 3]));
                 let findings = collect(&folder, &study).unwrap();
                 let headline = findings.headline();
                 for part in [
@@ -874,17 +889,17 @@ mod tests {
         let new: serde_json::Value = serde_json::from_str(&text).unwrap();
         let mut old = new.clone();
         old["words"] = "1 block errs 5.00 points more.".into();
-        let three = &mut old["rungs"][1]["comparison"];
+        let three = &mut old["candidates"][1]["comparison"];
         three["p_margin"] = three["p_sufficient"].take();
         three.as_object_mut().unwrap().remove("p_sufficient");
-        let estimate = new["rungs"][1].clone();
+        let estimate = new["candidates"][1].clone();
         for name in ["mean_error", "error_interval", "log_loss"] {
-            old["rungs"][2][name] = estimate[name].clone();
+            old["candidates"][2][name] = estimate[name].clone();
         }
         for name in ["mean", "standard_error", "upper_bound", "interval", "p_difference"] {
-            old["rungs"][2]["comparison"][name] = estimate["comparison"][name].clone();
+            old["candidates"][2]["comparison"][name] = estimate["comparison"][name].clone();
         }
-        old["rungs"][2]["comparison"]["p_margin"] = 1.0.into();
+        old["candidates"][2]["comparison"]["p_margin"] = 1.0.into();
         let read = |json: &serde_json::Value| {
             fs::write(&path, json.to_string()).unwrap();
             reading::findings(folder.path()).map_err(|error| format!("{error:#}"))
@@ -904,24 +919,25 @@ mod tests {
             assert!(error.contains("depth.json: cannot be used"), "{error}");
             error
         };
-        let error = refused(&|json| json["rungs"][1]["error_interval"] = serde_json::json!([40.0, 50.5]));
+        let error = refused(&|json| json["candidates"][1]["error_interval"] = serde_json::json!([40.0, 50.5]));
         assert!(
-            error.contains("rungs[1]: comparison: decision is sufficient") && error.contains("Make the study anew"),
+            error.contains("candidates[1]: comparison: decision is sufficient")
+                && error.contains("Make the study anew"),
             "{error}"
         );
-        let error = refused(&|json| json["rungs"][1]["mean_error"] = "much".into());
-        assert!(error.contains("rungs[1]: mean_error, error_interval or log_loss: missing"), "{error}");
+        let error = refused(&|json| json["candidates"][1]["mean_error"] = "much".into());
+        assert!(error.contains("candidates[1]: mean_error, error_interval or log_loss: missing"), "{error}");
         let error =
-            refused(&|json| drop(json["rungs"][1]["comparison"].as_object_mut().unwrap().remove("upper_bound")));
-        assert!(error.contains("rungs[1]: comparison: mean, standard_error, upper_bound, p_sufficient, interval or p_difference: missing"), "{error}");
-        let error = refused(&|json| json["rungs"][1]["comparison"] = serde_json::Value::Null);
-        assert!(error.contains("rungs[1]: comparison: expected for all but the first"), "{error}");
-        refused(&|json| json["rungs"] = serde_json::json!([]));
+            refused(&|json| drop(json["candidates"][1]["comparison"].as_object_mut().unwrap().remove("upper_bound")));
+        assert!(error.contains("candidates[1]: comparison: mean, standard_error, upper_bound, p_sufficient, interval or p_difference: missing"), "{error}");
+        let error = refused(&|json| json["candidates"][1]["comparison"] = serde_json::Value::Null);
+        assert!(error.contains("candidates[1]: comparison: expected for all but the first"), "{error}");
+        refused(&|json| json["candidates"] = serde_json::json!([]));
         refused(&|json| json["answer"] = "d4".into());
         refused(&|json| json["study"]["identity"]["settings"]["folds"] = 0.into());
         refused(&|json| json["reference"] = "d3".into());
-        refused(&|json| json["rungs"][2]["errors"] = serde_json::json!([]));
-        refused(&|json| json["rungs"][2]["errors"] = vec![1.0; 7].into());
+        refused(&|json| json["candidates"][2]["errors"] = serde_json::json!([]));
+        refused(&|json| json["candidates"][2]["errors"] = vec![1.0; 7].into());
     }
 
     /// Not one of 600 images is decided differently. That rules out a loss of a whole point, but not of half a one.
@@ -933,7 +949,7 @@ mod tests {
                 let folder = RunDir::at(temporary.path().to_path_buf());
                 let mut study = study(&folder, 2, ladder);
                 study.identity.settings.margin = margin;
-                smaller.iter().chain(&["d5"]).for_each(|rung| write(&folder, &study, rung, &[20; 6]));
+                smaller.iter().chain(&["d5"]).for_each(|candidate| write(&folder, &study, candidate, &[20; 6]));
                 let findings = collect(&folder, &study).unwrap();
                 assert_eq!(decisions(&findings)[0], decision, "{ladder:?}, margin {margin}");
             }
@@ -946,11 +962,11 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let folder = RunDir::at(temporary.path().to_path_buf());
         let study = study(&folder, 1, Ladder::Truncate);
-        for rung in ["d5", "d3", "d1"] {
-            write(&folder, &study, rung, &[95; 3]);
+        for candidate in ["d5", "d3", "d1"] {
+            write(&folder, &study, candidate, &[95; 3]);
         }
         let findings = collect(&folder, &study).unwrap();
-        let (low, high) = findings.rungs[0].estimate.unwrap().error_interval;
+        let (low, high) = findings.candidates[0].estimate.unwrap().error_interval;
         assert!(!findings.conclusive, "{low} to {high}");
         assert!(low < 45.0 && high > 50.0, "{low} to {high}");
     }
@@ -960,8 +976,8 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let folder = RunDir::at(temporary.path().to_path_buf());
         let study = study(&folder, 1, Ladder::Truncate);
-        for rung in ["d5", "d3", "d1"] {
-            write(&folder, &study, rung, &[100, 100, 100]);
+        for candidate in ["d5", "d3", "d1"] {
+            write(&folder, &study, candidate, &[100, 100, 100]);
         }
         let findings = collect(&folder, &study).unwrap();
         assert_eq!((findings.conclusive, findings.answer.as_str()), (false, "d5"));
@@ -1066,10 +1082,10 @@ mod tests {
         }
 
         /// One study, without files.
-        fn conclude(&self, study: &Study, rungs: &[Rung], rng: &mut ChaCha8Rng) -> Findings {
+        fn conclude(&self, study: &Study, candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Findings {
             let settings = &study.identity.settings;
             let mut scored: Vec<Scored<'_>> = Vec::new();
-            for (number, rung) in rungs.iter().enumerate() {
+            for (number, candidate) in candidates.iter().enumerate() {
                 let answers = if number == 0 { Answers::Learned } else { self.answers };
                 let correct = self.correct(answers, study.chance_error(), rng);
                 // Images lie class by class, so that every fifth makes stratified folds.
@@ -1079,9 +1095,17 @@ mod tests {
                     let correct: Vec<bool> = images.iter().map(|&image| correct[repeat][image]).collect();
                     let wrong = correct.iter().filter(|right| !**right).count();
                     let scores = Scores { wrong, images, correct, ..Scores::default() };
-                    unit_result(study, Unit { rung: rung.name.clone(), repeat: repeat + 1, fold: fold + 1 }, scores)
+                    unit_result(
+                        study,
+                        Unit { candidate: candidate.name.clone(), repeat: repeat + 1, fold: fold + 1 },
+                        scores,
+                    )
                 };
-                scored.push(Scored { rung, results: (0..5 * self.repeats).map(unit).collect(), stopped_early: false });
+                scored.push(Scored {
+                    candidate,
+                    results: (0..5 * self.repeats).map(unit).collect(),
+                    stopped_early: false,
+                });
             }
             let reference: Vec<f64> = scored[0].errors();
             for smaller in &mut scored[1..] {
@@ -1107,12 +1131,12 @@ mod tests {
 
     impl Accepted {
         fn count(&mut self, findings: &Findings) {
-            let mut estimates = findings.rungs.iter().filter_map(|row| row.comparison.as_ref()?.estimate);
+            let mut estimates = findings.candidates.iter().filter_map(|row| row.comparison.as_ref()?.estimate);
             self.studies += 1;
             self.conclusive += usize::from(findings.conclusive);
             self.by_margin +=
                 usize::from(findings.conclusive && estimates.any(|found| found.upper_bound < WIDE_MARGIN));
-            let accepted = findings.rungs.iter().any(|row| row.decision() == Some(Decision::Sufficient));
+            let accepted = findings.candidates.iter().any(|row| row.decision() == Some(Decision::Sufficient));
             assert_eq!(accepted, findings.answer != findings.reference);
             self.accepted += usize::from(accepted);
         }
@@ -1131,8 +1155,8 @@ mod tests {
             for repeats in [1, 2] {
                 let simulated = Simulated { ladder, shares, repeats, answers };
                 let study = simulated.study(&folder);
-                let rungs = study.identity.settings.rungs().unwrap();
-                (0..studies).for_each(|_| all.count(&simulated.conclude(&study, &rungs, &mut rng)));
+                let candidates = study.identity.settings.candidates().unwrap();
+                (0..studies).for_each(|_| all.count(&simulated.conclude(&study, &candidates, &mut rng)));
             }
         }
         println!("{ladder:?}, {answers:?}: {all:?}");

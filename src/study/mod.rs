@@ -1,6 +1,6 @@
 //! How many blocks are enough: a cross-validated study.
 //!
-//! A study compares the whole network, the reference, with smaller ones, its other [`Rung`]s. Each [`unit::Unit`] trains
+//! A study compares the whole network, the reference, with smaller ones, its other [`Candidate`]s. Each [`unit::Unit`] trains
 //! one of them on all folds but one and scores that one; [`unit::UnitResult`] is its file. [`findings::collect`] makes the
 //! answer of these files alone. [`test_look::TestLook`] is the one look at the locked test set, at the end.
 //!
@@ -92,20 +92,23 @@ impl Settings {
     ///
     /// # Errors
     /// When there is no such network, naming the options.
-    pub fn rungs(&self) -> Result<Vec<Rung>> {
-        let rungs = match self.ladder {
+    pub fn candidates(&self) -> Result<Vec<Candidate>> {
+        let candidates = match self.ladder {
             Ladder::Truncate => {
                 self.depths.iter().rev().map(|&depth| self.truncated(depth)).collect::<Result<Vec<_>>>()
             }
             Ladder::Drop => self.dropped(),
         }?;
-        for rung in &rungs {
-            if self.training.batch < rung.network.least_batch() {
+        for candidate in &candidates {
+            if self.training.batch < candidate.network.least_batch() {
                 let (option, size) = (self.ladder.option(), self.training.model.input()[1]);
-                bail!("{option}: {} ends in maps of 1 x 1 at --size {size}: raise --batch or --size", rung.describe());
+                bail!(
+                    "{option}: {} ends in maps of 1 x 1 at --size {size}: raise --batch or --size",
+                    candidate.describe()
+                );
             }
         }
-        Ok(rungs)
+        Ok(candidates)
     }
 
     /// How the network with the most blocks is trained. A network with all blocks may be impossible for images of this size.
@@ -122,32 +125,33 @@ impl Settings {
         Ok(training)
     }
 
-    fn truncated(&self, depth: usize) -> Result<Rung> {
+    fn truncated(&self, depth: usize) -> Result<Candidate> {
         let all = self.training.model.blocks()?;
         if depth > all {
             bail!("--depths: depth {depth} is more than the {all} blocks that the network has");
         }
-        self.rung(format!("d{depth}"), None, depth, self.training.model.first_blocks(depth))
+        self.candidate(format!("d{depth}"), None, depth, self.training.model.first_blocks(depth))
     }
 
-    fn dropped(&self) -> Result<Vec<Rung>> {
+    fn dropped(&self) -> Result<Vec<Candidate>> {
         let whole = &self.training.model;
         let all = whole.blocks()?;
         if all < 3 {
             bail!("--ladder drop: a network of {all} blocks has no middle block; it needs at least three blocks");
         }
         let without = |left_out: usize| {
-            self.rung(format!("d{all}-without-{left_out}"), Some(left_out), all - 1, whole.without_block(left_out))
+            self.candidate(format!("d{all}-without-{left_out}"), Some(left_out), all - 1, whole.without_block(left_out))
         };
-        let mut rungs = vec![self.rung(format!("d{all}"), None, all, Ok(whole.clone()))?];
+        let mut candidates = vec![self.candidate(format!("d{all}"), None, all, Ok(whole.clone()))?];
         let fixed = self.fixed();
-        rungs.extend((2..all).rev().filter(|block| !fixed.contains(block)).map(without).collect::<Result<Vec<_>>>()?);
-        if rungs.len() == 1 {
+        candidates
+            .extend((2..all).rev().filter(|block| !fixed.contains(block)).map(without).collect::<Result<Vec<_>>>()?);
+        if candidates.len() == 1 {
             bail!(
                 "--ladder drop: without any one of its middle blocks, what follows does not fit: use --ladder truncate"
             );
         }
-        Ok(rungs)
+        Ok(candidates)
     }
 
     /// The middle blocks that [`Ladder::Drop`] cannot leave out, because what follows would not fit: those of a residual network that
@@ -159,24 +163,24 @@ impl Settings {
         blocks.filter(|block| self.ladder == Ladder::Drop && !fits(block)).collect()
     }
 
-    fn rung(
+    fn candidate(
         &self,
         name: String,
         left_out: Option<usize>,
         blocks: usize,
         architecture: Result<Architecture, SpecError>,
-    ) -> Result<Rung> {
+    ) -> Result<Candidate> {
         let (option, size) = (self.ladder.option(), self.training.model.input()[1]);
         let impossible = || format!("{option}: {} is impossible at --size {size}", described(left_out, blocks));
         let architecture = architecture.with_context(impossible)?;
         let network = architecture.build().with_context(impossible)?;
-        Ok(Rung { name, left_out, architecture, network })
+        Ok(Candidate { name, left_out, architecture, network })
     }
 }
 
 /// One of the networks that a study compares.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rung {
+pub struct Candidate {
     /// Its name in files: `d3` has three blocks, `d5-without-2` is one of five without its second.
     pub name: String,
     /// The middle block that it leaves out, from 1.
@@ -187,7 +191,7 @@ pub struct Rung {
     pub network: Network,
 }
 
-impl Rung {
+impl Candidate {
     /// How many blocks it has.
     pub fn blocks(&self) -> usize {
         self.network.blocks().len()
@@ -375,8 +379,8 @@ mod tests {
         }
     }
 
-    fn channels(rung: &Rung) -> Vec<usize> {
-        rung.network.blocks().iter().map(|block| block.output[0]).collect()
+    fn channels(candidate: &Candidate) -> Vec<usize> {
+        candidate.network.blocks().iter().map(|block| block.output[0]).collect()
     }
 
     /// At 32 px five blocks are impossible: a study of four is not, and what it wrote can be read.
@@ -386,7 +390,7 @@ mod tests {
         settings.training.model = Strided::dogs_vs_cats(32, 2).into();
         assert!(settings.training.model.build().is_err());
         settings.depths = vec![2, 3, 4];
-        settings.rungs().unwrap();
+        settings.candidates().unwrap();
         assert_eq!(reading::check_settings(&settings).unwrap().blocks().len(), 4);
         let again = train_command(None, &Folders::default(), &settings.reference().unwrap());
         assert_eq!(again, "convscope train --size 32 --channels 16,32,64,128 --epochs 10");
@@ -397,20 +401,20 @@ mod tests {
 
     #[test]
     fn truncation_takes_the_first_blocks() {
-        let rungs = settings(Ladder::Truncate).rungs().unwrap();
-        let names: Vec<_> = rungs.iter().map(|rung| rung.name.as_str()).collect();
+        let candidates = settings(Ladder::Truncate).candidates().unwrap();
+        let names: Vec<_> = candidates.iter().map(|candidate| candidate.name.as_str()).collect();
         assert_eq!(names, ["d5", "d3", "d1"]);
-        let sizes: Vec<_> = rungs.iter().map(|rung| rung.network.parameter_count()).collect();
+        let sizes: Vec<_> = candidates.iter().map(|candidate| candidate.network.parameter_count()).collect();
         assert_eq!(sizes, [409_682, 27_986, 1_682]);
-        assert_eq!(channels(&rungs[1]), [16, 32, 64]);
+        assert_eq!(channels(&candidates[1]), [16, 32, 64]);
     }
 
     #[test]
     fn dropping_leaves_out_one_middle_block() {
-        let rungs = settings(Ladder::Drop).rungs().unwrap();
-        let names: Vec<_> = rungs.iter().map(|rung| rung.name.as_str()).collect();
+        let candidates = settings(Ladder::Drop).candidates().unwrap();
+        let names: Vec<_> = candidates.iter().map(|candidate| candidate.name.as_str()).collect();
         assert_eq!(names, ["d5", "d5-without-4", "d5-without-3", "d5-without-2"]);
-        assert_eq!(channels(&rungs[3]), [16, 64, 128, 256]);
+        assert_eq!(channels(&candidates[3]), [16, 64, 128, 256]);
     }
 
     #[test]
@@ -423,7 +427,8 @@ mod tests {
         // Those that change the number of channels: the first of each of the last three pairs.
         let residual = of(Name::ResNet18);
         assert_eq!(residual.fixed(), [4, 6, 8]);
-        let names: Vec<_> = residual.rungs().unwrap().into_iter().filter_map(|rung| rung.left_out).collect();
+        let names: Vec<_> =
+            residual.candidates().unwrap().into_iter().filter_map(|candidate| candidate.left_out).collect();
         assert_eq!(names, [7, 5, 3, 2]);
         assert_eq!(of(Name::Vgg11Bn).fixed(), [0; 0]);
         assert_eq!(settings(Ladder::Drop).fixed(), [0; 0]);
@@ -435,7 +440,7 @@ mod tests {
             let (mut settings, mut model) = (settings(ladder), Strided::dogs_vs_cats(128, 2));
             change(&mut settings, &mut model);
             settings.training.model = model.into();
-            format!("{:#}", settings.rungs().unwrap_err())
+            format!("{:#}", settings.candidates().unwrap_err())
         };
         let message = error(&|settings, _| settings.depths = vec![1, 6], Ladder::Truncate);
         assert!(message.contains("--depths: depth 6 is more than the 5 blocks"), "{message}");

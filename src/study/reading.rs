@@ -10,12 +10,12 @@ use crate::data::split::unit_seed;
 use crate::nn;
 use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::reading::{
-    MOST_IMAGES, amount, equal, follows, interval, json, number, parsed, percent, share, unusable, within,
+    MAX_IMAGES, amount, equal, follows, interval, json, number, parsed, percent, share, unusable, within,
 };
 use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, LEVEL, OneStandardError, Row};
-use crate::study::test_look::{Network, Pair, REFITS, TEST_FILE, TestLook};
+use crate::study::test_look::{Pair, REFITS, TEST_FILE, TestLook, TestedNetwork};
 use crate::study::unit::{Scores, Unit, UnitResult};
-use crate::study::{Identity, Ladder, Rung, STUDY_FILE, Settings, Study};
+use crate::study::{Candidate, Identity, Ladder, STUDY_FILE, Settings, Study};
 use crate::train::{check_classes, check_folder, check_folders, check_training};
 
 /// What is to be done about a file that can be made again.
@@ -42,13 +42,13 @@ fn check_study(study: &Study) -> Result<()> {
     for (field, text) in [("identity.program", &identity.program), ("identity.data", &identity.data)] {
         ensure!(!text.is_empty(), "{field} is empty");
     }
-    within("dev_images", *dev_images, identity.settings.folds..=MOST_IMAGES)?;
+    within("dev_images", *dev_images, identity.settings.folds..=MAX_IMAGES)?;
     within("commonest_class", *commonest_class, dev_images.div_ceil(classes.len())..=*dev_images)
         .context("by dev_images")?;
-    within("test_images", *test_images, 1..=MOST_IMAGES)?;
-    within("duplicates", study.duplicates, 0..=MOST_IMAGES)?;
-    within("contradictory", study.contradictory, 0..=MOST_IMAGES)?;
-    within("rejected", study.rejected, 0..=MOST_IMAGES)?;
+    within("test_images", *test_images, 1..=MAX_IMAGES)?;
+    within("duplicates", study.duplicates, 0..=MAX_IMAGES)?;
+    within("contradictory", study.contradictory, 0..=MAX_IMAGES)?;
+    within("rejected", study.rejected, 0..=MAX_IMAGES)?;
     check_folder("photos", photos.as_deref(), classes)?;
     check_folders(&study.folders, photos.is_some())
 }
@@ -73,7 +73,7 @@ pub fn check_settings(settings: &Settings) -> Result<nn::Network> {
         );
     }
     let network = check_training(&settings.reference().context("model")?)?;
-    settings.rungs()?;
+    settings.candidates()?;
     Ok(network)
 }
 
@@ -105,7 +105,7 @@ fn check_unit(result: &UnitResult) -> Result<()> {
     let UnitResult { identity, unit, seed, learned_from, train_loss, seconds, scores, .. } = result;
     let training = &identity.settings.training;
     equal("seed", *seed, unit_seed(training.seed, unit.repeat, unit.fold))?;
-    within("learned_from", *learned_from, 1..=MOST_IMAGES)?;
+    within("learned_from", *learned_from, 1..=MAX_IMAGES)?;
     equal("the number of train_loss", train_loss.len(), training.epochs)?;
     train_loss.iter().try_for_each(|&loss| amount("train_loss", loss))?;
     amount("seconds", *seconds)?;
@@ -125,8 +125,8 @@ pub fn check_counts(result: &UnitResult, study: &Study) -> Result<()> {
 
 fn check_scores(scores: &Scores) -> Result<()> {
     let Scores { wrong, log_loss, images, correct, losses } = scores;
-    within("the number of images", images.len(), 1..=MOST_IMAGES)?;
-    let distinct = images.is_sorted_by(|a, b| a < b) && images.iter().all(|&image| image < MOST_IMAGES);
+    within("the number of images", images.len(), 1..=MAX_IMAGES)?;
+    let distinct = images.is_sorted_by(|a, b| a < b) && images.iter().all(|&image| image < MAX_IMAGES);
     ensure!(distinct, "images: expected the numbers of images, ascending");
     let counts = [images.len(), correct.len(), losses.len()];
     ensure!(counts == [counts[0]; 3], "images, correct and losses are {counts:?}: expected as many of each");
@@ -174,25 +174,25 @@ pub fn findings(folder: &Path) -> Result<Findings> {
 }
 
 fn check_findings(findings: &Findings) -> Result<()> {
-    let Findings { study, reference, answer, conclusive, chance_error, words, level, rungs, one_standard_error } =
+    let Findings { study, reference, answer, conclusive, chance_error, words, level, candidates, one_standard_error } =
         findings;
     check_study(study).context("study")?;
     ensure!(!words.is_empty(), "words is empty");
     equal("level", *level, LEVEL)?;
     follows("chance_error", *chance_error, (study.chance_error(), "study.commonest_class"))?;
-    let expected = study.identity.settings.rungs()?;
-    equal("the number of rungs", rungs.len(), expected.len())?;
-    for (index, (row, rung)) in rungs.iter().zip(&expected).enumerate() {
-        check_row(row, rung, &rungs[0], findings).with_context(|| format!("rungs[{index}]"))?;
+    let expected = study.identity.settings.candidates()?;
+    equal("the number of candidates", candidates.len(), expected.len())?;
+    for (index, (row, candidate)) in candidates.iter().zip(&expected).enumerate() {
+        check_row(row, candidate, &candidates[0], findings).with_context(|| format!("candidates[{index}]"))?;
         let decision = row.comparison.as_ref().map(|comparison| comparison.decision);
         let concluded = decision.is_none_or(|decision| (decision == Decision::Inconclusive) != *conclusive);
-        ensure!(concluded, "conclusive is {conclusive}: rungs[{index}].comparison.decision says otherwise");
+        ensure!(concluded, "conclusive is {conclusive}: candidates[{index}].comparison.decision says otherwise");
     }
     equal("reference", reference, &expected[0].name)?;
-    let found = rungs.iter().find(|rung| rung.name == *answer);
-    let decision = found.and_then(|rung| rung.comparison.as_ref()).map(|comparison| comparison.decision);
+    let found = candidates.iter().find(|candidate| candidate.name == *answer);
+    let decision = found.and_then(|candidate| candidate.comparison.as_ref()).map(|comparison| comparison.decision);
     let found = answer == reference || decision == Some(Decision::Sufficient);
-    ensure!(found, "answer is {answer:?}: expected the reference or a rung that is sufficient");
+    ensure!(found, "answer is {answer:?}: expected the reference or a candidate that is sufficient");
     let ruled = *conclusive && study.identity.settings.ladder == Ladder::Truncate;
     ensure!(
         ruled || one_standard_error.is_none(),
@@ -201,13 +201,13 @@ fn check_findings(findings: &Findings) -> Result<()> {
     one_standard_error.as_ref().map_or(Ok(()), |rule| check_rule(rule, &expected).context("one_standard_error"))
 }
 
-fn check_row(row: &Row, rung: &Rung, reference: &Row, findings: &Findings) -> Result<()> {
+fn check_row(row: &Row, candidate: &Candidate, reference: &Row, findings: &Findings) -> Result<()> {
     let Settings { folds, repeats, training, .. } = &findings.study.identity.settings;
-    let last = rung.network.last_block();
-    equal("name", &row.name, &rung.name)?;
-    equal("blocks", row.blocks, rung.blocks())?;
-    ensure!(row.left_out == rung.left_out, "left_out is {:?}: expected {:?}", row.left_out, rung.left_out);
-    equal("parameters", row.parameters, rung.network.parameter_count())?;
+    let last = candidate.network.last_block();
+    equal("name", &row.name, &candidate.name)?;
+    equal("blocks", row.blocks, candidate.blocks())?;
+    ensure!(row.left_out == candidate.left_out, "left_out is {:?}: expected {:?}", row.left_out, candidate.left_out);
+    equal("parameters", row.parameters, candidate.network.parameter_count())?;
     equal("receptive_field", row.receptive_field, last.receptive_field)?;
     equal("last_map", row.last_map, last.output[1])?;
     equal("the number of errors", row.errors.len(), folds * if row.stopped_early { 1 } else { *repeats })
@@ -219,7 +219,7 @@ fn check_row(row: &Row, rung: &Rung, reference: &Row, findings: &Findings) -> Re
     row.train_loss.iter().try_for_each(|&loss| amount("train_loss", loss))?;
     ensure!(
         row.comparison.is_none() == (row.name == reference.name),
-        "comparison: expected for all but the first rung"
+        "comparison: expected for all but the first candidate"
     );
     if let Some(comparison) = &row.comparison {
         check_differences(comparison, row, reference).context("comparison")?;
@@ -268,10 +268,10 @@ fn check_estimate(comparison: &Comparison) -> Result<()> {
     Ok(())
 }
 
-fn check_rule(rule: &OneStandardError, rungs: &[Rung]) -> Result<()> {
-    let known = |name: &str| rungs.iter().any(|rung| rung.name == name);
-    ensure!(known(&rule.choice), "choice is {:?}: expected the name of a rung", rule.choice);
-    ensure!(known(&rule.best), "best is {:?}: expected the name of a rung", rule.best);
+fn check_rule(rule: &OneStandardError, candidates: &[Candidate]) -> Result<()> {
+    let known = |name: &str| candidates.iter().any(|candidate| candidate.name == name);
+    ensure!(known(&rule.choice), "choice is {:?}: expected the name of a candidate", rule.choice);
+    ensure!(known(&rule.best), "best is {:?}: expected the name of a candidate", rule.best);
     number("threshold", rule.threshold)
 }
 
@@ -299,16 +299,16 @@ pub fn test_look(folder: &Path, study: &Study) -> Result<Option<TestLook>> {
 }
 
 fn check_look(look: &TestLook, study: &Study) -> Result<()> {
-    let rungs = study.identity.settings.rungs()?;
-    let known = |name: &str| rungs.iter().any(|rung| rung.name == name);
-    ensure!(known(&look.chosen), "chosen is {:?}: expected the name of a rung", look.chosen);
-    equal("reference", &look.reference, &rungs[0].name)?;
+    let candidates = study.identity.settings.candidates()?;
+    let known = |name: &str| candidates.iter().any(|candidate| candidate.name == name);
+    ensure!(known(&look.chosen), "chosen is {:?}: expected the name of a candidate", look.chosen);
+    equal("reference", &look.reference, &candidates[0].name)?;
     equal("images", look.images, study.test_images)?;
     let compared = look.chosen != look.reference;
     equal("the number of networks", look.networks.len(), REFITS * if compared { 2 } else { 1 })?;
     for (index, network) in look.networks.iter().enumerate() {
-        let of = network.rung == look.chosen || network.rung == look.reference;
-        ensure!(of, "networks[{index}].rung is {:?}: expected the chosen one or the reference", network.rung);
+        let of = network.candidate == look.chosen || network.candidate == look.reference;
+        ensure!(of, "networks[{index}].candidate is {:?}: expected the chosen one or the reference", network.candidate);
         check_tested(network, look.images).with_context(|| format!("networks[{index}]"))?;
     }
     equal("the number of comparisons", look.comparisons.len(), if compared { REFITS } else { 0 })?;
@@ -318,7 +318,7 @@ fn check_look(look: &TestLook, study: &Study) -> Result<()> {
     Ok(())
 }
 
-fn check_tested(network: &Network, images: usize) -> Result<()> {
+fn check_tested(network: &TestedNetwork, images: usize) -> Result<()> {
     within("refit", network.refit, 1..=REFITS)?;
     check_scores(&network.scores).context("scores")?;
     equal("the number of scores.images", network.scores.images.len(), images)?;

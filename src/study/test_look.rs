@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reading;
 use super::unit::Scores;
-use super::{Rung, Study};
+use super::{Candidate, Study};
 use crate::data::Images;
 use crate::stats::{expected_calibration_error, mcnemar, wilson};
 use crate::train::run_dir::RunDir;
@@ -22,7 +22,7 @@ const LEVEL: f64 = 0.95;
 pub struct TestLook {
     /// What the study is about.
     pub study: Study,
-    /// Name of the rung that the study chose.
+    /// Name of the candidate that the study chose.
     pub chosen: String,
     /// Name of the reference.
     pub reference: String,
@@ -30,16 +30,17 @@ pub struct TestLook {
     #[serde(alias = "pictures")]
     pub images: usize,
     /// One entry a network and refit.
-    pub networks: Vec<Network>,
+    pub networks: Vec<TestedNetwork>,
     /// The chosen against the reference, one entry a refit; empty where they are the same.
     pub comparisons: Vec<Pair>,
 }
 
 /// One trained network on the test set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Network {
-    /// Name of its rung.
-    pub rung: String,
+pub struct TestedNetwork {
+    /// Name of the candidate.
+    #[serde(alias = "rung")]
+    pub candidate: String,
     /// Number of the refit, from 1.
     pub refit: usize,
     /// Its error in percent.
@@ -65,14 +66,14 @@ pub struct Pair {
     pub mid_p: f64,
 }
 
-impl Network {
+impl TestedNetwork {
     /// Judges a network by its logits, (n, classes), of the images at `indices`.
-    pub fn new(rung: &Rung, refit: usize, logits: &[f32], indices: &[usize], images: &dyn Images) -> Self {
+    pub fn new(candidate: &Candidate, refit: usize, logits: &[f32], indices: &[usize], images: &dyn Images) -> Self {
         let scores = Scores::new(logits, indices, images);
         let labels: Vec<usize> = indices.iter().map(|&index| images.label(index) as usize).collect();
         let (low, high) = wilson(scores.wrong, indices.len(), LEVEL);
         Self {
-            rung: rung.name.clone(),
+            candidate: candidate.name.clone(),
             refit,
             error: scores.error(),
             error_interval: (100.0 * low, 100.0 * high),
@@ -84,9 +85,10 @@ impl Network {
 
 impl TestLook {
     /// Puts the networks together: for each refit the chosen one and, if it is another, the reference.
-    pub fn new(study: &Study, [chosen, reference]: [&Rung; 2], networks: Vec<Network>) -> Self {
-        let of =
-            |rung: &Rung, refit| networks.iter().find(|network| network.rung == rung.name && network.refit == refit);
+    pub fn new(study: &Study, [chosen, reference]: [&Candidate; 2], networks: Vec<TestedNetwork>) -> Self {
+        let of = |candidate: &Candidate, refit| {
+            networks.iter().find(|network| network.candidate == candidate.name && network.refit == refit)
+        };
         let pair = |refit| {
             let (own, other) = (of(chosen, refit)?, of(reference, refit)?);
             let right = own.scores.correct.iter().zip(&other.scores.correct);
@@ -116,11 +118,11 @@ impl TestLook {
 
     /// What it found, a line a network and a line a comparison.
     pub fn lines(&self) -> Vec<String> {
-        let network = |network: &Network| {
+        let network = |network: &TestedNetwork| {
             let (low, high) = network.error_interval;
             format!(
                 "  {:<14} refit {}  error {:5.2} % ({low:.2} to {high:.2})  log-loss {:.4}  calibration error {:.4}",
-                network.rung, network.refit, network.error, network.scores.log_loss, network.calibration_error
+                network.candidate, network.refit, network.error, network.scores.log_loss, network.calibration_error
             )
         };
         let pair = |pair: &Pair| {

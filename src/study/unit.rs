@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::reading;
-use super::{Identity, Rung, Settings};
+use super::{Candidate, Identity, Settings};
 use crate::data::split::{Split, unit_seed};
 use crate::data::{Images, Subset};
 use crate::nn::checkpoint::Weights;
@@ -20,8 +20,9 @@ pub const UNITS: &str = "units";
 /// Which network is trained, and which fold is scored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
-    /// Name of the network's rung.
-    pub rung: String,
+    /// Name of the candidate that it trains.
+    #[serde(alias = "rung")]
+    pub candidate: String,
     /// Number of the repeat, from 1.
     pub repeat: usize,
     /// Number of the fold that is scored, from 1.
@@ -29,12 +30,16 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// All units of a study: repeat by repeat, fold by fold, rung by rung, so that early ones can be compared early.
-    pub fn all(settings: &Settings, rungs: &[Rung]) -> Vec<Self> {
+    /// All units of a study: repeat by repeat, fold by fold, candidate by candidate, so that early ones can be compared early.
+    pub fn all(settings: &Settings, candidates: &[Candidate]) -> Vec<Self> {
         let mut units = Vec::new();
         for repeat in 1..=settings.repeats {
             for fold in 1..=settings.folds {
-                units.extend(rungs.iter().map(|rung| Self { rung: rung.name.clone(), repeat, fold }));
+                units.extend(candidates.iter().map(|candidate| Self {
+                    candidate: candidate.name.clone(),
+                    repeat,
+                    fold,
+                }));
             }
         }
         units
@@ -42,7 +47,7 @@ impl Unit {
 
     /// Its file below the study's folder.
     pub fn file(&self) -> String {
-        format!("{UNITS}/{}-r{}-f{}.json", self.rung, self.repeat, self.fold)
+        format!("{UNITS}/{}-r{}-f{}.json", self.candidate, self.repeat, self.fold)
     }
 }
 
@@ -111,13 +116,13 @@ impl Scores {
 /// When the device failed, the loss is not finite or an image cannot be read any more.
 pub fn learn(
     trainer: &mut Trainer<'_>,
-    rung: &Rung,
+    candidate: &Candidate,
     recipe: Recipe,
     epochs: usize,
     images: &dyn Images,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<f64>> {
-    trainer.restart(&Weights::initial(&rung.network, recipe.seed), recipe);
+    trainer.restart(&Weights::initial(&candidate.network, recipe.seed), recipe);
     let mut losses = Vec::with_capacity(epochs);
     for epoch in 1..=epochs {
         let before = (epoch - 1) * images.len();
@@ -135,7 +140,7 @@ pub fn learn(
 /// As [`learn`].
 pub fn run(
     trainer: &mut Trainer<'_>,
-    rung: &Rung,
+    candidate: &Candidate,
     unit: &Unit,
     (identity, adapter): (&Identity, &str),
     images: &dyn Images,
@@ -147,8 +152,14 @@ pub fn run(
     let (learned, scored) = split.parts(unit.repeat, unit.fold);
     let seed = unit_seed(settings.training.seed, unit.repeat, unit.fold);
     let learned_from = learned.len();
-    let train_loss =
-        learn(trainer, rung, settings.recipe(seed), settings.training.epochs, &Subset::new(images, learned), progress)?;
+    let train_loss = learn(
+        trainer,
+        candidate,
+        settings.recipe(seed),
+        settings.training.epochs,
+        &Subset::new(images, learned),
+        progress,
+    )?;
     let before = learned_from * settings.training.epochs;
     let logits =
         trainer.logits(&Subset::new(images, scored.clone()), &mut |now: Progress| progress(before + now.images))?;

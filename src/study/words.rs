@@ -30,7 +30,7 @@ impl Findings {
         let whole = reference.describe();
         let margin = points(self.settings().margin);
         let condition = format!("if a loss of up to {margin} of accuracy is accepted");
-        let answer = self.rungs.iter().find(|row| row.name == self.answer && row.comparison.is_some());
+        let answer = self.candidates.iter().find(|row| row.name == self.answer && row.comparison.is_some());
         match (answer, self.settings().ladder) {
             _ if !self.conclusive => format!(
                 "Undecided: {whole} {} not shown to beat always naming the commonest class, so nothing follows from losing less \
@@ -60,7 +60,7 @@ impl Findings {
 
     /// Numbers of the blocks of which each can be left out, ascending.
     fn dispensable(&self) -> Vec<String> {
-        let sufficient = self.rungs.iter().filter(|row| row.decision() == Some(Decision::Sufficient));
+        let sufficient = self.candidates.iter().filter(|row| row.decision() == Some(Decision::Sufficient));
         let mut blocks: Vec<usize> = sufficient.filter_map(|row| row.left_out).collect();
         blocks.sort_unstable();
         blocks.iter().map(usize::to_string).collect()
@@ -112,7 +112,7 @@ impl Findings {
 
     /// What is known of the network that was accepted.
     fn measured(&self) -> Option<String> {
-        let row = self.rungs.iter().find(|row| row.name == self.answer)?;
+        let row = self.candidates.iter().find(|row| row.name == self.answer)?;
         let Difference { mean, upper_bound, .. } = row.comparison.as_ref()?.estimate?;
         let smallest = match row.left_out {
             Some(block) if self.dispensable().len() > 1 => {
@@ -170,19 +170,19 @@ impl Findings {
 
     /// The networks of which something is true, none where there are none.
     fn names(&self, of: impl Fn(&Row) -> bool) -> Option<String> {
-        let names: Vec<String> = self.rungs.iter().filter(|row| of(row)).map(Row::describe).collect();
+        let names: Vec<String> = self.candidates.iter().filter(|row| of(row)).map(Row::describe).collect();
         (!names.is_empty()).then(|| names.join(", "))
     }
 
     fn reference_row(&self) -> &Row {
-        &self.rungs[0]
+        &self.candidates[0]
     }
 
     fn settings(&self) -> &Settings {
         &self.study.identity.settings
     }
 
-    /// The table for a terminal, a line a rung under a line of headings.
+    /// The table for a terminal, a line a candidate under a line of headings.
     pub fn table(&self) -> Vec<String> {
         let heading = "network              error  95 % interval    difference  at most  decision";
         let line = |row: &Row| {
@@ -202,7 +202,7 @@ impl Findings {
             let early = self.stopped_in_short(row).map(|short| format!(", {short}")).unwrap_or_default();
             format!("{error}      {difference}  {decision}{early}")
         };
-        std::iter::once(heading.to_string()).chain(self.rungs.iter().map(line)).collect()
+        std::iter::once(heading.to_string()).chain(self.candidates.iter().map(line)).collect()
     }
 
     /// The mark of a network that was stopped early, with what happened.

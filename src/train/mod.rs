@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::data::loader::{Batch, Flips, MOST_LOADERS, shuffled, with_batches};
+use crate::data::loader::{Batch, Flips, MAX_LOADERS, shuffled, with_batches};
 use crate::data::{Images, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
 use crate::nn::checkpoint::{Checkpoint, Weights};
@@ -335,7 +335,7 @@ fn run(
     let metrics = || pollster::block_on(model.metrics(gpu));
     let mut rejected = Vec::new();
     let mut submitted = 0;
-    with_batches(images, order, model.batch(), flips, threads().min(MOST_LOADERS), |batches| {
+    with_batches(images, order, model.batch(), flips, threads().min(MAX_LOADERS), |batches| {
         let mut in_flight = VecDeque::new();
         let mut last_read = Instant::now();
         while let Some(mut batch) = batches.next() {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::data::loader::{Batch, MOST_LOADERS, with_batches};
+use crate::data::loader::{Batch, MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
 use crate::stats;
 use crate::train::run_dir::RunDir;
@@ -45,7 +45,7 @@ pub fn predict(
 ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
     let order: Vec<usize> = (0..images.len()).collect();
     let (mut predictions, mut rejected) = (Vec::with_capacity(order.len()), Vec::new());
-    with_batches(images, &order, batch, None, threads().min(MOST_LOADERS), |batches| -> Result<()> {
+    with_batches(images, &order, batch, None, threads().min(MAX_LOADERS), |batches| -> Result<()> {
         while let Some(mut batch) = batches.next() {
             rejected.append(&mut batch.rejected);
             if !batch.indices.is_empty() {

@@ -7,7 +7,7 @@ use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use crate::data::pets;
 use crate::nn::{Architecture, Network};
-use crate::reading::{MOST_IMAGES, equal, within};
+use crate::reading::{MAX_IMAGES, equal, within};
 use crate::terminal::is_obeyed;
 use crate::train::{Config, Folders, OptimizerName, Training};
 
@@ -119,8 +119,8 @@ pub(super) fn check_config(config: &Config) -> Result<Network> {
     check_classes(classes, network.classes())?;
     check_folders(folders, data.is_some())?;
     val_share.map_or(Ok(()), check_val_share)?;
-    within("train_images", *train_images, 1..=MOST_IMAGES)?;
-    within("val_images", *val_images, 1..=MOST_IMAGES)?;
+    within("train_images", *train_images, 1..=MAX_IMAGES)?;
+    within("val_images", *val_images, 1..=MAX_IMAGES)?;
     check_folder("data", data.as_deref(), classes)?;
     ensure!(data.is_some() || val_share.is_none(), "val_share: expected only with data");
     // Runs of older versions do not say how many validation images each class had.

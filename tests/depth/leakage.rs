@@ -14,7 +14,7 @@ use convscope::gpu::{AdapterChoice, Gpu};
 use convscope::nn::checkpoint::Weights;
 use convscope::nn::{Keep, Model};
 use convscope::study::unit::{self, Unit, UnitResult};
-use convscope::study::{Identity, Rung};
+use convscope::study::{Candidate, Identity};
 use convscope::train::Trainer;
 use libtest_mimic::Trial;
 
@@ -78,7 +78,7 @@ impl Images for Watched {
 
 /// Carries out units of a small network, whose trainer they share.
 struct Runner<'a> {
-    rung: &'a Rung,
+    candidate: &'a Candidate,
     identity: &'a Identity,
     trainer: Trainer<'a>,
     split: &'a Split,
@@ -86,9 +86,9 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     fn run(&mut self, images: &Watched) -> UnitResult {
-        let unit = Unit { rung: self.rung.name.clone(), repeat: UNIT.0, fold: UNIT.1 };
+        let unit = Unit { candidate: self.candidate.name.clone(), repeat: UNIT.0, fold: UNIT.1 };
         let made_by = (self.identity, "");
-        unit::run(&mut self.trainer, self.rung, &unit, made_by, images, self.split, &mut |_| {}).unwrap()
+        unit::run(&mut self.trainer, self.candidate, &unit, made_by, images, self.split, &mut |_| {}).unwrap()
     }
 }
 
@@ -100,12 +100,12 @@ fn with_runner(split: &Split, test: impl FnOnce(&mut Runner<'_>)) {
         unreachable!("the command is depth")
     };
     let settings = arguments.settings(2, Kernels::Plain);
-    let rung = settings.rungs().unwrap().remove(0);
-    let model = Model::new(&gpu, &rung.network, settings.training.batch, Keep::Needed).unwrap();
-    let weights = Weights::initial(&rung.network, 0);
+    let candidate = settings.candidates().unwrap().remove(0);
+    let model = Model::new(&gpu, &candidate.network, settings.training.batch, Keep::Needed).unwrap();
+    let weights = Weights::initial(&candidate.network, 0);
     let trainer = Trainer::new(&gpu, &model, &weights, settings.recipe(0), |_, _| {}).unwrap();
     let identity = Identity { program: String::new(), data: String::new(), settings };
-    test(&mut Runner { rung: &rung, identity: &identity, trainer, split });
+    test(&mut Runner { candidate: &candidate, identity: &identity, trainer, split });
 }
 
 fn a_unit_reads_no_image_of_the_test_set() {

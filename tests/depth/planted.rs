@@ -112,7 +112,8 @@ fn planted_depth_is_found() {
         let options = format!("{STUDY} --seed {seed}");
         succeed(folder.path(), &options);
         let study = json(&folder.path().join("study/depth.json"));
-        let errors: Vec<f64> = (0..4).map(|rung| study["rungs"][rung]["mean_error"].as_f64().unwrap()).collect();
+        let errors: Vec<f64> =
+            (0..4).map(|candidate| study["candidates"][candidate]["mean_error"].as_f64().unwrap()).collect();
         let answer = study["answer"].as_str().unwrap().to_string();
         println!("seed {seed}: {answer}; mean errors of depths 4 to 1: {errors:.2?}");
         found.push(answer);

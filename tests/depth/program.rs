@@ -101,7 +101,7 @@ fn a_study_leaves_its_answer() {
     let folder = studied();
     let found = json(&folder.join("whole/depth.json"));
     assert_eq!((&found["reference"], &found["conclusive"]), (&"d2".into(), &true.into()), "{found}");
-    assert_eq!(found["rungs"][0]["errors"].as_array().unwrap().len(), 4);
+    assert_eq!(found["candidates"][0]["errors"].as_array().unwrap().len(), 4);
     assert!(found["words"].as_str().unwrap().contains("never shown to be worse"), "{found}");
     assert_eq!(found["one_standard_error"]["note"].as_str().unwrap().split(':').next(), Some("a heuristic"));
 
@@ -128,7 +128,8 @@ fn indices(list: &Value) -> BTreeSet<u64> {
 
 fn all_depths_meet_the_same_images() {
     let units = studied().join("whole/units");
-    let unit = |rung: &str, repeat: usize, fold: usize| json(&units.join(format!("{rung}-r{repeat}-f{fold}.json")));
+    let unit =
+        |candidate: &str, repeat: usize, fold: usize| json(&units.join(format!("{candidate}-r{repeat}-f{fold}.json")));
     let scored = |unit: &Value| indices(&unit["scores"]["images"]);
     let test = indices(&json(&studied().join("whole/test.json"))["networks"][0]["scores"]["images"]);
     assert_eq!(test.len(), 6);
@@ -137,7 +138,7 @@ fn all_depths_meet_the_same_images() {
     for repeat in 1..=2 {
         let mut dev = BTreeSet::new();
         for fold in 1..=2 {
-            let [one, two] = ["d1", "d2"].map(|rung| unit(rung, repeat, fold));
+            let [one, two] = ["d1", "d2"].map(|candidate| unit(candidate, repeat, fold));
             assert_eq!(scored(&one), scored(&two), "repeat {repeat}, fold {fold}");
             assert_eq!(one["seed"], two["seed"]);
             assert!(scored(&one).is_disjoint(&test), "a unit scored images of the test set");
@@ -256,7 +257,7 @@ fn a_middle_block_can_be_dropped() {
     let drop = TINY.replace("--size 24", "--size 40").replace("4,6", "4,6,8").replace("--repeats 2", "--repeats 1");
     succeed(folder, &format!("{drop} --ladder drop --out dropped"));
     let found = json(&folder.join("dropped/depth.json"));
-    let rows: Vec<_> = [0, 1].map(|row| &found["rungs"][row]).into();
+    let rows: Vec<_> = [0, 1].map(|row| &found["candidates"][row]).into();
     assert_eq!((&rows[1]["name"], &rows[1]["left_out"]), (&"d3-without-2".into(), &2.into()), "{found}");
     // 40 pixels become maps of 19, 9 and 4; without a block of 9.
     assert_eq!((&rows[0]["last_map"], &rows[1]["last_map"]), (&4.into(), &9.into()), "{found}");

@@ -125,9 +125,13 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
             Ledger::exact(&golden.network, &weights, question, &inside.logits, &inside.blocks.last().unwrap().relu)
                 .unwrap();
         near("bias", ledger.bias, numbers("bias")[n]);
-        assert!(ledger.residual.abs() <= 1e-5 * ledger.logit_gap.abs(), "image {n}: residual {}", ledger.residual);
+        assert!(
+            ledger.residual.abs() <= 1e-5 * ledger.logit_difference.abs(),
+            "image {n}: residual {}",
+            ledger.residual
+        );
         let sum = ledger.bias + ledger.evidence.iter().map(|&part| f64::from(part)).sum::<f64>();
-        near("evidence and bias", sum, ledger.logit_gap);
+        near("evidence and bias", sum, ledger.logit_difference);
         let mut shares = vec![0.0; ledger.channels.len()];
         ledger.channels.iter().for_each(|channel| shares[channel.index] = channel.share as f32);
         add("share", shares);

@@ -257,12 +257,12 @@ fn the_usual_decoder_has_the_usual_files() {
         inspect(&encode(&Form { factors: factors.to_vec(), scans, restart_interval: 0 })).unwrap()
     };
     for luma in [[1, 1], [2, 1], [1, 2], [2, 2]] {
-        assert_eq!(layout(&[luma, [1, 1], [1, 1]], &[&[0, 1, 2]]), Layout::Common);
-        assert_eq!(layout(&[luma, [1, 1], [1, 1]], &[&[0], &[1], &[2]]), Layout::Uncommon);
+        assert_eq!(layout(&[luma, [1, 1], [1, 1]], &[&[0, 1, 2]]), ScanLayout::Common);
+        assert_eq!(layout(&[luma, [1, 1], [1, 1]], &[&[0], &[1], &[2]]), ScanLayout::Uncommon);
     }
-    assert_eq!(layout(&[[1, 1]], &[&[0]]), Layout::Common);
-    assert_eq!(layout(&[[1, 1], [2, 1], [1, 1]], &[&[0, 1, 2]]), Layout::Uncommon);
-    assert_eq!(inspect(PROGRESSIVE), Ok(Layout::Common));
+    assert_eq!(layout(&[[1, 1]], &[&[0]]), ScanLayout::Common);
+    assert_eq!(layout(&[[1, 1], [2, 1], [1, 1]], &[&[0, 1, 2]]), ScanLayout::Uncommon);
+    assert_eq!(inspect(PROGRESSIVE), Ok(ScanLayout::Common));
 }
 
 /// Cut at every byte, with an end marker put where the cut is.

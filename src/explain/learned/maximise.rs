@@ -1,4 +1,4 @@
-//! Images made to drive channels up.
+//! Activation maximisation: images made to activate channels.
 
 use image::RgbImage;
 use rand::{RngExt, SeedableRng};
@@ -37,7 +37,7 @@ impl Default for Ascent {
     }
 }
 
-/// An image that drives one channel up.
+/// An image that activates one channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Maximised {
     /// The channel.
@@ -61,19 +61,19 @@ impl Maximised {
     }
 }
 
-/// Makes for each of these channels of block `number`, counted from 0, an image that drives it up, by gradient ascent.
+/// Makes for each of these channels of block `number`, counted from 0, an image that activates it most, by gradient ascent.
 ///
-/// What is driven up is one value, not a mean over the map: the image is then what a single value of the channel can see,
+/// What is raised is one value, not a mean over the map: the image is then what a single value of the channel can see,
 /// of the side of its receptive field, and can be laid beside the strongest patches of real images. It is the value after
 /// batch norm and before ReLU, which has a gradient where the channel is silent too. The network is built anew for images
 /// of that side, which is many times faster than for whole ones, and without padding, since a value in the midst of a map
 /// sees none. Only where the receptive field exceeds the network's own images, these stay as they are, and the value at
-/// the centre of the map is driven up.
+/// the centre of the map is raised.
 ///
 /// Each step follows the gradient, scaled to the same length for every image, so that loud and silent channels move
 /// alike. It looks at the image through a window that is shifted at random, by up to an eighth of its side; the gradient is
 /// blurred, less and less from step to step, so that the coarse comes before the fine; and the total variation pulls back.
-/// All this keeps away the fine noise that drives a channel up without being anything to see: the gradient of a
+/// All this keeps away the fine noise that activates a channel without being anything to see: the gradient of a
 /// strided convolution is a chequerboard. Below 8 pixels there is neither shift nor blur: there every pixel counts.
 ///
 /// A channel that nothing drives, because all that it adds up is silent, keeps its noise, smoothed: its value is no higher
@@ -137,34 +137,34 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
         self.seed(channels);
         // For the window to shift.
         let room = self.side / 8;
-        let mut canvases: Vec<Canvas> =
-            channels.iter().map(|channel| Canvas::noise(self.side + room, ascent.seed, *channel)).collect();
+        let mut padded_images: Vec<PaddedImage> =
+            channels.iter().map(|channel| PaddedImage::noise(self.side + room, ascent.seed, *channel)).collect();
         let middle = [room / 2; 2];
-        let start = self.values(&canvases, middle, channels)?;
+        let start = self.values(&padded_images, middle, channels)?;
         let mut shifts = ChaCha8Rng::seed_from_u64(ascent.seed);
         let each = self.side * self.side * CHANNELS;
         for step in 1..=ascent.steps {
             let corner = [(); 2].map(|()| shifts.random_range(0..=room));
-            self.write(&canvases, corner);
+            self.write(&padded_images, corner);
             self.forward.submit(self.lens.gpu())?;
             self.backward.submit(self.lens.gpu())?;
             let gradients = self.read(&self.model.gradient(Mode::Eval, 0).first(each * channels.len()))?;
             let left = (ascent.steps - step + 1) as f32 / ascent.steps as f32;
             let blurs = (room.min(BLURS) as f32 * left).ceil() as usize;
             let rate = ascent.rate * left;
-            for (canvas, gradient) in canvases.iter_mut().zip(gradients.chunks(each)) {
+            for (padded_image, gradient) in padded_images.iter_mut().zip(gradients.chunks(each)) {
                 let (gradient, _) = gradient.as_chunks();
-                let mut gradient = Canvas { side: self.side, pixels: gradient.to_vec() };
+                let mut gradient = PaddedImage { side: self.side, pixels: gradient.to_vec() };
                 (0..blurs).for_each(|_| gradient.blur());
-                canvas.climb(&gradient, corner, rate, ascent.variation);
+                padded_image.climb(&gradient, corner, rate, ascent.variation);
             }
         }
-        let values = self.values(&canvases, middle, channels)?;
-        let made = channels.iter().zip(canvases).zip(start.into_iter().zip(values));
+        let values = self.values(&padded_images, middle, channels)?;
+        let made = channels.iter().zip(padded_images).zip(start.into_iter().zip(values));
         Ok(made
-            .map(|((&channel, canvas), (start, value))| Maximised {
+            .map(|((&channel, padded_image), (start, value))| Maximised {
                 channel,
-                image: canvas.window(self.side, middle),
+                image: padded_image.window(self.side, middle),
                 start,
                 value,
             })
@@ -189,8 +189,13 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
     }
 
     /// What each image's channel makes of it.
-    fn values(&self, canvases: &[Canvas], corner: [usize; 2], channels: &[usize]) -> Result<Vec<f32>, GpuError> {
-        self.write(canvases, corner);
+    fn values(
+        &self,
+        padded_images: &[PaddedImage],
+        corner: [usize; 2],
+        channels: &[usize],
+    ) -> Result<Vec<f32>, GpuError> {
+        self.write(padded_images, corner);
         self.forward.submit(self.lens.gpu())?;
         let [all, height, width] = self.shape;
         let each = height * width * padded(all);
@@ -198,8 +203,9 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
         Ok(norm.chunks(each).zip(channels).map(|(maps, channel)| maps[self.centre(*channel)]).collect())
     }
 
-    fn write(&self, canvases: &[Canvas], corner: [usize; 2]) {
-        let windows: Vec<f32> = canvases.iter().flat_map(|canvas| canvas.window(self.side, corner)).collect();
+    fn write(&self, padded_images: &[PaddedImage], corner: [usize; 2]) {
+        let windows: Vec<f32> =
+            padded_images.iter().flat_map(|padded_image| padded_image.window(self.side, corner)).collect();
         self.model.images().write(self.lens.gpu(), &windows);
     }
 
@@ -209,12 +215,12 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
 }
 
 /// A square image that is being made, (side, side, 4).
-struct Canvas {
+struct PaddedImage {
     side: usize,
     pixels: Vec<[f32; CHANNELS]>,
 }
 
-impl Canvas {
+impl PaddedImage {
     /// Noise around grey, of its own for each channel.
     fn noise(side: usize, seed: u64, channel: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -233,7 +239,7 @@ impl Canvas {
     }
 
     /// One step up the gradient of a window, and down the total variation.
-    fn climb(&mut self, gradient: &Canvas, [top, left]: [usize; 2], rate: f32, variation: f32) {
+    fn climb(&mut self, gradient: &PaddedImage, [top, left]: [usize; 2], rate: f32, variation: f32) {
         let pull = self.variation();
         let squares: f32 = gradient.pixels.as_flattened().iter().map(|value| value * value).sum();
         let mean = (squares / (3 * gradient.pixels.len()) as f32).sqrt();

@@ -16,7 +16,7 @@ pub(crate) const LEARNED: &str = "learned.json";
 /// The table of the channels.
 pub(super) const CHANNELS: &str = "channels.csv";
 
-/// What drives a network's channels up.
+/// What activates a network's channels most.
 #[derive(Clone, Debug)]
 pub struct Learned {
     /// Every channel of every block.
@@ -45,7 +45,7 @@ pub struct PatchRow {
     pub block: usize,
     /// The channel, from 0.
     pub channel: usize,
-    /// 1 for the patch that drives the channel up most.
+    /// 1 for the patch that activates the channel most.
     pub rank: usize,
     /// Name of the image.
     pub image: String,
@@ -124,7 +124,7 @@ fn line(row: usize) -> String {
 }
 
 impl Run {
-    /// What drives its best network's channels up, as `learned` has found it last, if it has.
+    /// What activates its best network's channels most, as `learned` has found it last, if it has.
     ///
     /// # Errors
     /// When a table is broken, or about another network.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::{Result, bail, ensure};
 use image::RgbImage;
 
-use crate::data::loader::{MOST_LOADERS, with_batches};
+use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
 use crate::explain::Lens;
 use crate::gpu::GpuError;
@@ -106,7 +106,7 @@ pub fn survey(
     let mut tallies: Vec<Tally> = lens.blocks().iter().map(|block| Tally::new(block, patches)).collect();
     let mut rejected = Vec::new();
     let mut seen = 0;
-    let loaders = threads().min(MOST_LOADERS);
+    let loaders = threads().min(MAX_LOADERS);
     with_batches(images, order, lens.batch(), None, loaders, |batches| -> Result<(), GpuError> {
         while let Some(mut batch) = batches.next() {
             rejected.append(&mut batch.rejected);

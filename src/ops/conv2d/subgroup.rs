@@ -22,13 +22,13 @@ const KEEP: f64 = 1.0;
 const ADDRESS: f64 = 3.0;
 
 /// Multiply-adds of vectors of four in the unrolled loop of [`Forward`]: more do not fit the processor's cache of instructions.
-const MOST_FORWARD: u32 = 450;
+const MAX_FORWARD: u32 = 450;
 /// Of [`BackwardInput`], whose code is shorter.
-const MOST_INPUT: u32 = 550;
+const MAX_INPUT: u32 = 550;
 /// Of [`BackwardWeight`].
-const MOST_WEIGHT: u32 = 510;
+const MAX_WEIGHT: u32 = 510;
 /// Sums of four that a tile keeps.
-const MOST_SUMS: u32 = 256;
+const MAX_SUMS: u32 = 256;
 
 tile! {
     /// Tile of [`Forward`].
@@ -130,7 +130,7 @@ struct Candidate<Tile> {
 
 /// The cheapest of these tiles that unroll and keep no more than allowed; where none is so small, the cheapest of all.
 fn cheapest<Tile>(most_unrolled: u32, candidates: impl Iterator<Item = Candidate<Tile>>) -> Tile {
-    let too_large = |one: &Candidate<Tile>| one.unrolled > most_unrolled || one.sums > MOST_SUMS;
+    let too_large = |one: &Candidate<Tile>| one.unrolled > most_unrolled || one.sums > MAX_SUMS;
     let order =
         |a: &Candidate<Tile>, b: &Candidate<Tile>| too_large(a).cmp(&too_large(b)).then(a.cost.total_cmp(&b.cost));
     candidates.min_by(order).expect("there is at least one candidate").tile
@@ -204,7 +204,7 @@ impl ForwardTile {
             };
             Candidate { tile, unrolled, sums, cost: work.cost() * tile.workgroups(shape) as f64 }
         });
-        cheapest(MOST_FORWARD, candidates)
+        cheapest(MAX_FORWARD, candidates)
     }
 
     fn workgroups(&self, shape: &Shape) -> u64 {
@@ -265,7 +265,7 @@ impl InputTile {
             };
             Candidate { tile, unrolled, sums, cost: work.cost() * tile.workgroups(shape) as f64 }
         });
-        cheapest(MOST_INPUT, candidates)
+        cheapest(MAX_INPUT, candidates)
     }
 
     fn workgroups(&self, shape: &Shape) -> u64 {
@@ -308,7 +308,7 @@ impl WeightTile {
             let repeats = tile.parts(shape) * tile.pixel_tiles(shape).div_ceil(tile.sets());
             Candidate { tile, unrolled: sums * pixels, sums, cost: cost * repeats as f64 }
         });
-        cheapest(MOST_WEIGHT, candidates)
+        cheapest(MAX_WEIGHT, candidates)
     }
 
     /// Tiles of output pixels of the whole batch.

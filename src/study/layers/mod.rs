@@ -73,14 +73,14 @@ pub struct Layers {
     /// Whether both were shown to be better than guessing. Where they were not, nothing follows from a reset or an ablation.
     pub conclusive: bool,
     /// A row a block.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<LayerRow>,
     /// What the figures do not show.
     pub limits: String,
 }
 
 /// The row of one block.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Layer {
+pub struct LayerRow {
     /// Its number, from 1.
     pub block: usize,
     /// Channels, height and width of its maps.
@@ -186,7 +186,7 @@ pub fn study(
             let scores = scores(lens, &weights, &statistics, &images, few, seed)?;
             redrawn.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score / REDRAWS as f64);
         }
-        let mut layer = Layer {
+        let mut layer = LayerRow {
             block: number + 1,
             output: block.output,
             receptive_field: block.receptive_field,

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Ablation, FORMAT, Gain, Layer, Layers, ProbeRow, Repeatability, Reset, ResetVerdict, parameters};
+use super::{Ablation, FORMAT, Gain, LayerRow, Layers, ProbeRow, Repeatability, Reset, ResetVerdict, parameters};
 use crate::nn::{Block, Network};
-use crate::reading::{MOST_IMAGES, equal, interval, newest, number, percent, share, unusable, versioned, within};
+use crate::reading::{MAX_IMAGES, equal, interval, newest, number, percent, share, unusable, versioned, within};
 use crate::train::{Run, check_weights};
 
 /// Checks a table by itself and against the network that it is about.
 pub(super) fn check_layers(table: &Layers, network: &Network) -> Result<()> {
     let Layers { weights, images, accuracy, accuracy_anew, conclusive, layers, .. } = table;
     check_weights(weights)?;
-    within("images", *images, 1..=MOST_IMAGES)?;
+    within("images", *images, 1..=MAX_IMAGES)?;
     percent("accuracy", *accuracy)?;
     percent("accuracy_anew", *accuracy_anew)?;
     let blocks = network.blocks();
@@ -29,7 +29,7 @@ pub(super) fn check_layers(table: &Layers, network: &Network) -> Result<()> {
     Ok(())
 }
 
-fn check_layer(layer: &Layer, block: &Block, conclusive: bool) -> Result<()> {
+fn check_layer(layer: &LayerRow, block: &Block, conclusive: bool) -> Result<()> {
     let channels = block.output[0];
     ensure!(layer.output == block.output, "output is {:?}: expected {:?}", layer.output, block.output);
     equal("receptive_field", layer.receptive_field, block.receptive_field)?;

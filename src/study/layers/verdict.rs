@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Layer, Layers, POINT};
+use super::{LayerRow, Layers, POINT};
 
 /// How every verdict ends.
 pub const LIMITS: &str = "Repeatability is near 1 for untrained networks too, and for ones that learned nothing: by itself it does not \
@@ -119,7 +119,7 @@ impl Steadiness {
     }
 }
 
-impl Layer {
+impl LayerRow {
     /// The verdict in full.
     pub(super) fn in_words(&self, conclusive: bool) -> String {
         let mut sentences: Vec<String> = vec![self.use_in_words(conclusive).into()];
