@@ -14,7 +14,7 @@ mod train;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use image::RgbImage;
 
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs};
@@ -46,7 +46,7 @@ pub fn run(cli: Cli) -> Result<()> {
     if let Some(run) = cli.command.run() {
         disk::sweep(run);
     }
-    match cli.command {
+    let done = match cli.command {
         Command::Train(arguments) => train::train(&arguments),
         Command::Features(arguments) => features::features(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
@@ -58,7 +58,22 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Summary(arguments) => summary::summary(&arguments),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),
-    }
+    };
+    done.map_err(with_options)
+}
+
+/// Adds to an error of the device the options that help.
+fn with_options(error: Error) -> Error {
+    let options = match error.chain().find_map(|cause| cause.downcast_ref::<GpuError>()) {
+        Some(GpuError::NoSuchAdapter { .. } | GpuError::NoDevice { .. }) => {
+            "--adapter chooses one; `convscope adapters` lists them"
+        }
+        Some(GpuError::TooLarge { .. }) => "the options are --batch, --size, and --channels or --width",
+        Some(GpuError::Failed(_)) => "the options are --batch, --size, --channels or --width, and --adapter",
+        Some(GpuError::NoSubgroups { .. }) => "use --kernels plain, tiled or auto",
+        Some(GpuError::NoAdapter | GpuError::NotFinite) | None => return error,
+    };
+    anyhow!("{error:#}\n{options}")
 }
 
 fn list_adapters() -> Result<()> {

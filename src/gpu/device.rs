@@ -13,7 +13,7 @@ pub enum GpuError {
     #[error("no GPU adapter was found, not even a software one\n{}", remedy())]
     NoAdapter,
     /// No adapter has the wanted number or name.
-    #[error("--adapter {wanted}: no such adapter; these can be used:\n{available}")]
+    #[error("adapter {wanted}: no such adapter; these can be used:\n{available}")]
     NoSuchAdapter {
         /// What was asked for.
         wanted: String,
@@ -22,7 +22,7 @@ pub enum GpuError {
     },
     /// The adapter refused to open a device.
     #[error(
-        "the adapter {adapter} could not be opened: {reason}\nclose other programs that use it, or choose another with --adapter (`convscope adapters` lists them)"
+        "the adapter {adapter} could not be opened: {reason}\nclose other programs that use it, or choose another adapter"
     )]
     NoDevice {
         /// Name of the adapter.
@@ -32,7 +32,7 @@ pub enum GpuError {
     },
     /// A tensor exceeds what the device can bind.
     #[error(
-        "{name}: {} MiB in one buffer, but this adapter's {limit_name} is {} MiB: lower --batch, --size or the network's channels",
+        "{name}: {} MiB in one buffer, but this adapter's {limit_name} is {} MiB: lower the batch, the size of the images or the number of channels",
         bytes.div_ceil(1 << 20),
         limit >> 20
     )]
@@ -47,7 +47,7 @@ pub enum GpuError {
         limit_name: &'static str,
     },
     /// The subgroup kernels were asked for where they cannot run.
-    #[error("--kernels subgroup: {adapter} has no subgroups of one size; use --kernels plain, tiled or auto")]
+    #[error("{adapter} has no subgroups of one size, which the subgroup kernels need: choose other kernels")]
     NoSubgroups {
         /// Name of the adapter.
         adapter: String,
@@ -57,7 +57,7 @@ pub enum GpuError {
     NotFinite,
     /// The device was lost or ran out of memory.
     #[error(
-        "the GPU stopped: {0}\nif it ran out of memory, lower --batch, --size or --channels; otherwise update its driver or choose another with --adapter"
+        "the GPU stopped: {0}\nif it ran out of memory, lower the batch, the size of the images or the number of channels; otherwise update its driver or choose another adapter"
     )]
     Failed(String),
 }

@@ -69,7 +69,7 @@ fn too_large() {
     let limit = gpu().limits().max_storage_buffer_binding_size;
     let error = Tensor::new(gpu(), "the maps", (limit / 4 + 1) as usize).unwrap_err();
     assert!(matches!(error, GpuError::TooLarge { .. }));
-    assert!(error.to_string().contains("the maps") && error.to_string().contains("lower --batch"), "{error}");
+    assert!(error.to_string().contains("the maps") && error.to_string().contains("lower the batch"), "{error}");
 
     // The model as a whole: the largest batch whose images fit one buffer, and one image more.
     let network = Strided { channels: vec![1; 4], ..Strided::dogs_vs_cats(1024, 2) }.build().unwrap();
