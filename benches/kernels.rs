@@ -188,7 +188,7 @@ fn other_operations(gpu: &Gpu) -> Result<Plan> {
         conv.backward_input(gpu, &mut plan, place, &weight, &y, &dx);
         conv.backward_weight(gpu, &mut plan, place, &step, &x, &y, &partials, &dweight);
     }
-    let shape = bias::Shape::new(gpu.kernels(), BATCH, channels, height * width);
+    let shape = bias::Shape::new(gpu.shares_sums(), BATCH, channels, height * width);
     let partials = tensor("partials", shape.partial_len())?;
     plan.add(gpu, "alone", &bias::Forward { shape, bias: &bias, y: &y });
     shape.backward(gpu, &mut plan, "alone", &step, &y, &partials, &dbias);

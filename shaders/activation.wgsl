@@ -13,7 +13,7 @@ struct Shape {
     n: u32,
     pixels: u32,
     channels: u32,
-    // Pixels, over all images, that one workgroup of `backward_sums` takes.
+    // Pixels, over all images, that are added up to one part of a sum.
     chunk: u32,
     layer: u32,
     threshold: u32,

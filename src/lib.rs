@@ -74,7 +74,7 @@ pub mod explain;
 #[cfg(feature = "native")]
 pub mod figures;
 #[cfg(feature = "native")]
-pub mod reading;
+mod reading;
 #[cfg(feature = "native")]
 pub mod report;
 #[cfg(feature = "native")]

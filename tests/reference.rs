@@ -1,4 +1,4 @@
-//! Every backward CPU reference against central differences of its forward CPU reference, in `f64`; and those of single operations against
+//! Every backward CPU reference against central differences of its forward pass, in `f64`; and those of single operations against
 //! what PyTorch makes of the same numbers (golden/make_operations.py).
 //!
 //! The objective is `sum dy * y` with a random dy: with a constant one, a batch normalization whose

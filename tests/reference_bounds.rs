@@ -1,4 +1,4 @@
-//! The bounds of the CPU references, tried on the CPU: every operation computed in `f32` must stay within
+//! The bounds of the CPU references, tried without a device: every operation computed in `f32` must stay within
 //! the bound that its `f64` CPU reference gives, at every element; and not so far within that the bound
 //! would say nothing.
 //!

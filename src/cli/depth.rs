@@ -15,6 +15,9 @@ use crate::study::{Ladder, Settings};
 #[command(
     allow_negative_numbers = true,
     mut_arg("val_share", |option| option.hide(true)),
+    mut_arg("init", |option| option.hide(true)),
+    mut_arg("freeze", |option| option.hide(true)),
+    mut_arg("val", |option| option.help("Folder of the validation images where it is not in --data: depth puts all images together and locks some away")),
     mut_arg("train_images", |option| option.hide(true)),
     mut_arg("val_images", |option| option.hide(true)),
     mut_arg("seed", |option| option.help("Decides the split, initial weights, order, flips, dropout, and the drawn images")),

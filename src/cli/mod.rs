@@ -107,7 +107,7 @@ pub struct FeaturesArgs {
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// Images (JPEG or PNG), folders of images, or text files (.txt) with the path of an image on each line
-    /// [default: five validation images of the run: the two worst mistakes, the closest call, the two most_confident]
+    /// [default: five validation images of the run: the two worst mistakes, the closest call, the two most confident hits]
     #[arg(value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
     /// Folder of the run whose network to explain

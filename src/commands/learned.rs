@@ -33,7 +33,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
     let started = Instant::now();
     let survey = super::surveyed(&lens, images.as_ref(), usize::MAX, PATCHES)?;
-    say(format!("images {} for validation, {:.1} s", survey.images, started.elapsed().as_secs_f64()));
+    say(format!("images   {} for validation, {:.1} s", survey.images, started.elapsed().as_secs_f64()));
 
     let shown = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
     let looked = Learned { lens: &lens, survey: &survey, images: images.as_ref() };
@@ -97,7 +97,7 @@ impl Learned<'_> {
         Ok(crop(&pixels, geometry.receptive_window([place.y, place.x], [size; 2])))
     }
 
-    /// An image for each channel that was made to activate it most.
+    /// For each channel, an image made to activate it most.
     fn maximised(&self, number: usize) -> Result<Vec<Maximised>> {
         let (block, surveyed) = (number + 1, &self.survey.blocks[number]);
         let channels: Vec<usize> = (0..surveyed.channels.len()).collect();
@@ -108,7 +108,7 @@ impl Learned<'_> {
         let made = maximise(self.lens, number, &channels, &Ascent::default(), progress)?;
         climbing.finish_and_clear();
         say(format!(
-            "block {block}: {} channels, {} dead, {} quiet; images that activate them most made in {:.1} s",
+            "block {block}: {} channels, {} dead, {} quiet; activation maximisation in {:.1} s",
             channels.len(),
             surveyed.dead(),
             surveyed.quiet(),

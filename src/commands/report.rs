@@ -109,7 +109,7 @@ fn look(
 }
 
 fn not_computed(error: anyhow::Error) -> Unlooked {
-    Unlooked::NotComputed(reason(&error))
+    Unlooked::NotComputed(reason(&super::with_options(error)))
 }
 
 /// Says which study the page takes for an answer about the run, and how it differs.
@@ -140,7 +140,7 @@ fn check_page(page: &Path) -> Result<()> {
     disk::check_writable(page).with_context(|| format!("--out {shown}: name a file in a folder that is there"))
 }
 
-/// Checks that no page that may have the images is replaced by one without them.
+/// Checks that no page that has images is replaced by one without, unless the run itself is damaged.
 fn check_replaceable(page: &Path, looked: &Result<Looked, Unlooked>) -> Result<()> {
     let (reason, remedy) = match looked {
         Err(Unlooked::NoImages(reason)) => (reason, "say with --data where the images are"),
@@ -148,8 +148,9 @@ fn check_replaceable(page: &Path, looked: &Result<Looked, Unlooked>) -> Result<(
         Ok(_) | Err(Unlooked::Damaged(_)) => return Ok(()),
     };
     let shown = page.display();
+    let has_images = fs::read_to_string(page).is_ok_and(|page| page.contains("data:image/"));
     ensure!(
-        !page.is_file(),
+        !has_images,
         "{shown}: stays, for a new page would be without images ({reason}): {remedy}, or name another file with --out"
     );
     Ok(())
@@ -176,7 +177,9 @@ pub fn afterwards(gpu: &Gpu, run: &Path, images: Option<&dyn Images>, data: Opti
         let mut report = Report::read(run, None, run.explained(MAX_EXPLAINED))?;
         tell_problems(&report);
         let network = BestNetwork::new(gpu, run, run.checkpoint(Which::Best)?, BATCH);
-        add(&mut report, network.and_then(|network| network.look(run, images, by)));
+        let looked = network.and_then(|network| network.look(run, images, by));
+        check_replaceable(&run.folder().join(REPORT), &looked)?;
+        add(&mut report, looked);
         Ok(report)
     };
     let typed = quoted(&run.display().to_string());
@@ -270,7 +273,9 @@ mod tests {
         let no_images = Unlooked::NoImages("the photos are gone".into());
         let no_adapter = Unlooked::NotComputed("there is no adapter".into());
         check_replaceable(&page, &Err(no_images.clone())).unwrap();
-        fs::write(&page, "").unwrap();
+        fs::write(&page, "<!DOCTYPE html>").unwrap();
+        check_replaceable(&page, &Err(no_images.clone())).unwrap();
+        fs::write(&page, "<!DOCTYPE html><img src=\"data:image/png;base64,\">").unwrap();
         for (why, remedy) in [(no_images, "--data"), (no_adapter, "--out")] {
             let error = check_replaceable(&page, &Err(why.clone())).unwrap_err().to_string();
             assert!(error.contains(remedy) && error.contains(why.reason()), "{error}");

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
 use crate::cli::{self, ModelName, TrainArgs, path_from_root};
 use crate::commands::images::{Data, Source};
@@ -13,7 +13,7 @@ use crate::data::{pets, write_rejected};
 use crate::explain::inspect::{self, Stage};
 use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
-use crate::nn::checkpoint::{Checkpoint, Meta, Weights};
+use crate::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
 use crate::nn::{Keep, Model, Network};
 use crate::report::FeaturesPage;
 use crate::terminal::{bar, counted, say, say_apart};
@@ -139,8 +139,12 @@ fn start(training: &Training, network: &Network) -> Result<Weights> {
     let random = Weights::initial(network, training.seed);
     let Some(init) = &training.init else { return Ok(random) };
     let bytes = fs::read(init).with_context(|| format!("--init {init}: cannot be read"))?;
-    let (weights, anew) = Weights::to_go_on_from(&bytes, network, &random).with_context(|| {
-        format!("--init {init}: its weights are not those of this network: choose theirs by --model or --channels")
+    let (weights, anew) = Weights::to_go_on_from(&bytes, network, &random).map_err(|error| {
+        let problem = match error {
+            CheckpointError::Unreadable(_) => "name a .safetensors file, such as best.safetensors of a run",
+            _ => "its weights are not those of this network: choose theirs by --model or --channels",
+        };
+        Error::new(error).context(format!("--init {init}: {problem}"))
     })?;
     say(format!("start    from {init}"));
     if anew {

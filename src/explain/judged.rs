@@ -68,7 +68,7 @@ pub fn predict(lens: &Lens, images: &dyn Images) -> Result<Vec<Prediction>> {
     Ok(predictions)
 }
 
-/// Up to `most` mistakes, the most_confident first.
+/// Up to `most` mistakes, the most confident first.
 pub fn worst(judged: &[Judged], most: usize) -> Vec<Judged> {
     sorted(judged.iter().filter(|judged| !judged.right()), most, |judged| -judged.probability)
 }
@@ -78,12 +78,12 @@ pub fn closest(judged: &[Judged], most: usize) -> Vec<Judged> {
     sorted(judged.iter(), most, |judged| judged.margin)
 }
 
-/// Up to `most` images that the network gets right, the most_confident first.
+/// Up to `most` images that the network gets right, the most confident first.
 pub fn most_confident(judged: &[Judged], most: usize) -> Vec<Judged> {
     sorted(judged.iter().filter(|judged| judged.right()), most, |judged| -judged.of_truth)
 }
 
-/// So many of the worst mistakes, of the closest calls and of the most_confident hits, each image once.
+/// So many of the worst mistakes, of the closest calls and of the most confident hits, each image once.
 pub fn telling(judged: &[Judged], [mistakes, calls, hits]: [usize; 3]) -> Vec<Judged> {
     let mut all = [worst(judged, mistakes), closest(judged, calls), most_confident(judged, hits)].concat();
     let mut seen = BTreeSet::new();

@@ -271,7 +271,7 @@ impl<'a> Lens<'a> {
         read(self.gpu, &self.model.value(Mode::Eval, value).first(len))
     }
 
-    /// The derivative of each of the first images' logit gaps by what block `number`, counted from 0, has put out for it,
+    /// The derivative of each of the first images' logit differences by what block `number`, counted from 0, has put out for it,
     /// (C, H, W) each.
     ///
     /// # Errors
@@ -289,7 +289,7 @@ impl<'a> Lens<'a> {
         self.backward_each(std::iter::repeat_n(question, self.batch()), rule)
     }
 
-    /// Back from the logit gaps of the first images of the batch, each by its question.
+    /// Back from the logit differences of the first images of the batch, each by its question.
     fn backward_each(&self, questions: impl Iterator<Item = Question>, rule: Rule) -> Result<(), GpuError> {
         let width = padded(self.network().classes());
         let mut seed = vec![0.0f32; self.batch() * width];

@@ -58,7 +58,7 @@ pub struct Trial<'a> {
     image: &'a [f32],
     blurred: &'a [f32],
     question: Question,
-    /// Logit gaps of the image and of the blurred image.
+    /// Logit differences of the image and of the blurred image.
     gaps: [f64; 2],
     /// Decides between pixels of equal value.
     lots: Vec<u32>,

@@ -119,7 +119,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.kind == Kind::ImageOnly {
             return f.write_str(
-                "An image only: whatever the scores below, methods of this kind draw the image's edges even for networks whose \
+                "Only an image, no explanation: whatever the scores below, methods of this kind draw the image's edges even for networks whose \
                  weights were shuffled (Adebayo et al., 2018).",
             );
         }
@@ -217,7 +217,7 @@ mod tests {
         let guess = Verdict { standing: standing::Verdict::NotShown, ..GOOD };
         says(guess, "explains a guess");
         assert!(!guess.to_string().contains("finds the pixels"), "a guess is not called a finding");
-        says(Verdict { kind: Kind::ImageOnly, ..guess }, "An image only");
+        says(Verdict { kind: Kind::ImageOnly, ..guess }, "Only an image, no explanation");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Images of what a network makes of an image: feature maps, saliency maps and filters. None has text: that stands on the page
-//! beside them, where every script can be read ([`html`](crate::report)).
+//! beside them, where every script can be read (`report`).
 //!
 //! [`LayerMaps::shown`] draws all maps of a layer, [`bare`] a map alone, [`over`] a saliency map over the photo, [`Filters`]
 //! the weights of the first convolution; [`sheet`] sets images side by side. All follow the same rules:

@@ -300,6 +300,12 @@ impl Gpu {
         self.info.device_type == wgpu::DeviceType::Cpu
     }
 
+    /// Whether the invocations of a workgroup share sums over pixels: on GPUs, and with the tiled kernels. On a software driver a barrier
+    /// costs more than it saves.
+    pub fn shares_sums(&self) -> bool {
+        !self.is_software() || self.kernels == Kernels::Tiled
+    }
+
     /// Name, driver and backend of the adapter.
     pub fn info(&self) -> &wgpu::AdapterInfo {
         &self.info

@@ -122,7 +122,7 @@ impl Kind {
 
 fn norm_shape(gpu: &Gpu, node: &Node, batch: usize) -> batch_norm::Shape {
     let [channels, height, width] = node.output;
-    batch_norm::Shape::new(gpu.kernels(), batch, channels, height * width)
+    batch_norm::Shape::new(gpu.shares_sums(), batch, channels, height * width)
 }
 
 /// Dropout number `number` of the network; one that drops nothing, if the node is none.
@@ -142,7 +142,7 @@ fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
     let pixels = height * width;
     match node.op {
         Op::Conv2d { out_channels, kernel_size, stride, padding, groups, bias } => {
-            let bias = bias.then(|| bias::Shape::new(gpu.kernels(), batch, channels, pixels));
+            let bias = bias.then(|| bias::Shape::new(gpu.shares_sums(), batch, channels, pixels));
             if groups > 1 {
                 let shape = depthwise::Shape::new(batch, input, kernel_size, stride, padding);
                 return Kind::biased(layer::Depthwise { conv: depthwise::Depthwise::new(shape) }, bias);
@@ -172,7 +172,7 @@ fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
             let inputs = height * width * padded(channels);
             if inputs * out_features > MAX_LINEAR {
                 let shape = conv2d::Shape::new(batch, [inputs, 1, 1], out_features, [1; 2], 1, 0);
-                let bias = Some(bias::Shape::new(gpu.kernels(), batch, out_features, 1));
+                let bias = Some(bias::Shape::new(gpu.shares_sums(), batch, out_features, 1));
                 return Kind::biased(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape) }, bias);
             }
             Kind::layer(layer::Linear { shape: linear::Shape::new(batch, inputs, out_features) })

@@ -2,7 +2,6 @@
 
 use super::sums::Rows;
 use super::{Step, vectors};
-use crate::gpu::Kernels;
 use crate::gpu::kernel::{kernel, uniform};
 
 uniform! {
@@ -28,10 +27,10 @@ pub const EACH: u64 = 16;
 
 impl Shape {
     /// Shape for `n` images of `channels` x `pixels`, with PyTorch's defaults `eps = 1e-5`, `momentum = 0.1`.
-    pub fn new(kernels: Kernels, n: usize, channels: usize, pixels: usize) -> Self {
+    pub fn new(shares: bool, n: usize, channels: usize, pixels: usize) -> Self {
         let all_pixels = n * pixels;
         let [n, pixels, channels] = [n, pixels, vectors(channels)].map(|size| size as u32);
-        let chunk = Rows::new(kernels, channels).chunk(all_pixels, channels);
+        let chunk = Rows::new(shares, channels).chunk(all_pixels, channels);
         Self { n, pixels, channels, chunk, eps: 1e-5, momentum: 0.1 }
     }
 

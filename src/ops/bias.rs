@@ -4,7 +4,7 @@ use super::conv2d::{Parts, SumWeight};
 use super::sums::Rows;
 use super::{Step, vectors};
 use crate::gpu::kernel::{kernel, uniform};
-use crate::gpu::{Gpu, Kernels, Plan, Tensor};
+use crate::gpu::{Gpu, Plan, Tensor};
 
 uniform! {
     /// Sizes.
@@ -25,10 +25,10 @@ pub const EACH: u64 = 16;
 
 impl Shape {
     /// Shape for `n` images of `channels` x `pixels`.
-    pub fn new(kernels: Kernels, n: usize, channels: usize, pixels: usize) -> Self {
+    pub fn new(shares: bool, n: usize, channels: usize, pixels: usize) -> Self {
         let all_pixels = n * pixels;
         let [n, pixels, channels] = [n, pixels, vectors(channels)].map(|size| size as u32);
-        let chunk = Rows::new(kernels, channels).chunk(all_pixels, channels);
+        let chunk = Rows::new(shares, channels).chunk(all_pixels, channels);
         Self { n, pixels, channels, chunk }
     }
 
@@ -59,7 +59,7 @@ impl Shape {
         dbias: &Tensor,
     ) {
         let partial = if self.chunks() == 1 { dbias } else { partials };
-        let rows = Rows::new(gpu.kernels(), self.channels);
+        let rows = Rows::new(gpu.shares_sums(), self.channels);
         plan.add(gpu, place, &BackwardSums { shape: *self, rows, step, dy, partial });
         if self.chunks() > 1 {
             let shape = Parts::new(self.channels.into(), self.chunks());

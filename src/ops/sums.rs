@@ -1,6 +1,5 @@
 //! Sums over pixels, for each channel, which workgroups share on a GPU: `shaders/common/places.wgsl`.
 
-use crate::gpu::Kernels;
 use crate::gpu::kernel::{WORKGROUP, tile};
 
 /// Workgroups that give a large GPU work everywhere.
@@ -21,12 +20,11 @@ tile! {
 }
 
 impl Rows {
-    /// For so many vectors of channels, of which a GPU reads up to eight side by side.
-    pub fn new(kernels: Kernels, channels: u32) -> Self {
-        let rows = match kernels {
-            Kernels::Tiled => WORKGROUP as u32 / channels.next_power_of_two().min(8),
-            Kernels::Plain | Kernels::Subgroup => 1,
-        };
+    /// For so many vectors of channels, of which a GPU reads up to eight side by side; `shares` is [`Gpu::shares_sums`].
+    ///
+    /// [`Gpu::shares_sums`]: crate::gpu::Gpu::shares_sums
+    pub fn new(shares: bool, channels: u32) -> Self {
+        let rows = if shares { WORKGROUP as u32 / channels.next_power_of_two().min(8) } else { 1 };
         Self { rows }
     }
 

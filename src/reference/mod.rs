@@ -2,8 +2,8 @@
 //!
 //! The numbers are checked in three layers, each resting on the one before:
 //!
-//! 1. **Finite differences check the CPU references.** `tests/reference.rs` compares every backward CPU reference, in
-//!    `f64`, with central differences of its forward CPU reference under a random, non-uniform upstream
+//! 1. **Finite differences check the CPU references.** `tests/reference.rs` compares every backward pass, in
+//!    `f64`, with central differences of its forward pass under a random, non-uniform upstream
 //!    gradient; values worked out by hand, and for some operations PyTorch's, pin the forward formulas.
 //! 2. **The CPU references check the GPU.** A kernel must match its CPU reference at every element, within a bound
 //!    that follows from error analysis and not from experience: see [`Summed::bound`].

@@ -37,7 +37,7 @@ pub fn how_tested(exact: bool, more: Markup) -> Markup {
         p {
             @if exact { "Evidence is exact. The other maps" } @else { "Evidence holds to first order. The maps" }
             " approximate or measure, and each carries what speaks for it or against it: beside it the same "
-            "method on an untrained network, which must look different, and its score against guesses that know "
+            "method on an untrained network, which must look different, and its score against baselines that know "
             "nothing of the network. Laid over the image in grey, a map's colours are the fainter the nearer it is to 0. Each map has its own "
             "colour scale, its limits at the ends of the colour bar; the strongest 1 % of pixels share the last colours."
         }
@@ -86,7 +86,7 @@ pub fn decided(explained: &Explained) -> Markup {
     }
 }
 
-/// The logit gaps between which the scores of maps lie, as a rule.
+/// The logit differences between which the scores of maps lie, as a rule.
 pub fn gaps(explained: &Explained) -> Markup {
     html! {
         p.note {

@@ -141,7 +141,7 @@ impl LearnedPage<'_> {
                 h2 { "Channels" }
                 p {
                     "Left: the images that activate a channel most, the strongest first, each cut to exactly what its strongest value sees; "
-                    "hatched where it fires on fewer. Right: activation maximisation, an image made from noise so that one value of the channel is as high as it goes. Such an "
+                    "hatched where it fires on fewer than nine images. Right: activation maximisation, an image made from noise so that one value of the channel is as high as it goes. Such an "
                     "image shows what a channel adds up, not what it is for, and nothing that exists. Below: the channel, and on how many of "
                     "the validation images it fires. Dead channels never fire, quiet ones on less than 1 %."
                 }

@@ -1,4 +1,4 @@
-"""Writes operations.json, what PyTorch makes of given numbers in single operations, for tests/references.rs.
+"""Writes operations.json, what PyTorch makes of given numbers in single operations, for tests/reference.rs.
 
     pip install torch
     python tests/golden/make_operations.py

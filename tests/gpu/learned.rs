@@ -1,4 +1,4 @@
-//! What channels have learned: the survey, what a value sees, and the images that drive a channel up.
+//! What channels have learned: the survey, what a value sees, and the images that activate a channel most.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::nn::Network;
 use crate::reading::{amount, equal, json, newest, share, table, unusable, within};
@@ -33,6 +34,7 @@ pub struct ChannelRow {
     /// The channel, from 0.
     pub channel: usize,
     /// Share of the images on which it fires.
+    #[serde(alias = "share_of_pictures")]
     pub share_of_images: f64,
     /// Its mean over all places of all images.
     pub mean: f64,
@@ -48,6 +50,7 @@ pub struct PatchRow {
     /// 1 for the patch that activates the channel most.
     pub rank: usize,
     /// Name of the image.
+    #[serde(alias = "picture")]
     pub image: String,
     /// First row.
     pub top: usize,
@@ -59,13 +62,23 @@ pub struct PatchRow {
     pub right: usize,
 }
 
+/// Reads a table of which one column has another name in folders of older versions.
+fn renamed<T: DeserializeOwned>(path: &Path, [now, once]: [&str; 2], columns: &[&str]) -> Result<Vec<T>> {
+    let named = |name| table(path, &[columns, &[name]].concat());
+    named(now).or_else(|error| named(once).map_err(|_| error))
+}
+
 impl Learned {
     /// Reads the tables in a folder, which are to be about this network.
     fn read(folder: &Path, network: &Network) -> Result<Self> {
         let [channels, patches] = [CHANNELS, "patches.csv"].map(|name| folder.join(name));
         let learned = Self {
-            channels: table(&channels, &["block", "channel", "share_of_images", "mean"])?,
-            patches: table(&patches, &["block", "channel", "rank", "image", "top", "left", "bottom", "right"])?,
+            channels: renamed(&channels, ["share_of_images", "share_of_pictures"], &["block", "channel", "mean"])?,
+            patches: renamed(
+                &patches,
+                ["image", "picture"],
+                &["block", "channel", "rank", "top", "left", "bottom", "right"],
+            )?,
         };
         learned.check_channels(network).with_context(|| unusable(&channels))?;
         learned.check_patches(network).with_context(|| unusable(&patches))?;

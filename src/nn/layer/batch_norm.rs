@@ -14,7 +14,7 @@ pub(in crate::nn) struct BatchNorm2d {
 impl BatchNorm2d {
     /// How its sums are shared.
     pub(super) fn rows(&self, b: &Build<'_>) -> Rows {
-        Rows::new(b.gpu.kernels(), self.shape.channels)
+        Rows::new(b.gpu.shares_sums(), self.shape.channels)
     }
 
     /// In training, the statistics of the batch `x`; the running ones move towards them.

@@ -91,6 +91,9 @@ impl Reading {
             Self::More => format!("a probe reads more from it than {than}"),
             Self::Less => format!("a probe reads less from it than {than}"),
             Self::NotShown => format!("a probe is not shown to read more from it than {than}"),
+            Self::Chance if other == Other::Untrained => {
+                "no probe is shown to read anything from it, trained or not".into()
+            }
             Self::Chance => format!("no probe is shown to read anything from it or {than}"),
         }
     }

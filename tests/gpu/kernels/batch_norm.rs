@@ -47,7 +47,7 @@ pub(super) const SHAPES: [[usize; 4]; 28] = [
     [3, 2, 5483, 3],
 ];
 
-/// Kernels whose invocations add up alone, and kernels whose workgroups share sums.
+/// Kernels whose invocations add up alone on a software driver, and kernels whose workgroups share sums.
 pub(super) const SHARES: [Kernels; 2] = [Kernels::Plain, Kernels::Tiled];
 
 /// Centre and half width of the numbers.
@@ -115,7 +115,7 @@ impl Norm {
                     "batch_norm::{entry}, {kernels}, {reference:?}, live {live}, {offset} +- {spread}, seed {seed}"
                 ),
             },
-            shape: batch_norm::Shape::new(kernels, n, c, hw),
+            shape: batch_norm::Shape::new(gpu_with(kernels).shares_sums(), n, c, hw),
             reference,
             live: reference::Shape { n: live, ..reference },
             x: random.around(offset, spread, n * c * hw),
@@ -130,7 +130,7 @@ impl Norm {
 
     /// How the sums are shared.
     pub(super) fn rows(&self) -> Rows {
-        Rows::new(self.case.gpu.kernels(), self.shape.channels)
+        Rows::new(self.case.gpu.shares_sums(), self.shape.channels)
     }
 
     pub(super) fn eps(&self) -> f64 {

@@ -40,7 +40,7 @@ fn forward(case: &Case, reference: reference::Shape, _live: usize, integers: boo
     let x = random.numbers(integers, n * c * hw);
     let bias = random.numbers(integers, c);
     let y = case.changing(&pack_images(&x, n, c, hw));
-    let shape = bias::Shape::new(case.gpu.kernels(), n, c, hw);
+    let shape = bias::Shape::new(case.gpu.shares_sums(), n, c, hw);
     let [got] = case.run(&bias::Forward { shape, bias: &case.input(&pack_images(&bias, 1, c, 1)), y: &y.tensor }, [&y]);
     let want = reference::forward(reference, &wide(&x), &wide(&bias));
     compare(case, "y", &case.unpack(&got, [n, c, hw]), want, integers);
@@ -49,7 +49,7 @@ fn forward(case: &Case, reference: reference::Shape, _live: usize, integers: boo
 fn backward(case: &Case, reference: reference::Shape, live: usize, integers: bool, random: &mut Random) {
     let reference::Shape { n, c, hw } = reference;
     let dy = random.numbers(integers, n * c * hw);
-    let shape = bias::Shape::new(case.gpu.kernels(), n, c, hw);
+    let shape = bias::Shape::new(case.gpu.shares_sums(), n, c, hw);
     let partial = case.output(shape.partial_len());
     let dbias = case.output(padded(c));
     let (step, dy_tensor) = (case.live(live), case.input(&pack_images(&dy, n, c, hw)));

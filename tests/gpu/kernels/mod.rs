@@ -1,4 +1,4 @@
-//! Every kernel on the device against its CPU reference on the CPU, element by element.
+//! Every kernel on the device against its CPU reference, element by element.
 //!
 //! A test runs one entry point over a table of shapes. Every tensor is longer than the kernel needs: past its logical
 //! end, outputs hold a canary that must survive and inputs hold a number so large that reading it ruins a result.
