@@ -8,8 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::explain::inspect::Stage;
 use crate::figures::ScaleBy;
-use crate::gpu::AdapterChoice;
-use crate::gpu::Kernels;
+use crate::gpu::{AdapterChoice, Kernels};
 use crate::train::Which;
 
 mod bench;

@@ -11,9 +11,8 @@ use crate::nn::{Keep, Model};
 use crate::reading::unusable;
 use crate::report::FeaturesPage;
 use crate::terminal::say;
-use crate::train::Which;
 use crate::train::run_dir::RunDir;
-use crate::train::{REMEDY, Run};
+use crate::train::{REMEDY, Run, Which};
 
 pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     let run = Run::open(&arguments.run)?;

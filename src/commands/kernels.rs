@@ -8,8 +8,7 @@ use anyhow::Result;
 
 use crate::bench::{self, Setting};
 use crate::disk;
-use crate::gpu::Gpu;
-use crate::gpu::Kernels;
+use crate::gpu::{Gpu, Kernels};
 use crate::reading;
 use crate::terminal::{note, one_line};
 

@@ -17,13 +17,11 @@ use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::report::{Explained, Looked, REPORT, Report, Unlooked, reported};
-use crate::terminal::quoted;
-use crate::terminal::{one_line, say};
-use crate::train::Which;
+use crate::terminal::{one_line, quoted, say};
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::RunDir;
 use crate::train::standing::{self, Standing};
-use crate::train::{Origin, Run};
+use crate::train::{Origin, Run, Which};
 
 /// Explanations that are shown.
 const MAX_EXPLAINED: usize = 8;

@@ -21,11 +21,9 @@ use crate::figures::{CHART_STYLE, Chart, words};
 use crate::nn::Network;
 use crate::study::layers::Layers;
 use crate::terminal::quoted;
-use crate::train::EpochRecord;
 use crate::train::environment::Environment;
 use crate::train::standing::{self, Standing, Verdict};
-use crate::train::{Config, Which};
-use crate::train::{Origin, Run};
+use crate::train::{Config, EpochRecord, Origin, Run, Which};
 
 mod answers;
 mod class_means;

@@ -32,8 +32,7 @@ use crate::gpu::Kernels;
 use crate::nn::{Architecture, Network, SpecError};
 use crate::reading::{differences, flattened};
 use crate::train::run_dir::RunDir;
-use crate::train::{Folders, Training};
-use crate::train::{Recipe, Schedule};
+use crate::train::{Folders, Recipe, Schedule, Training};
 
 /// Name of the file that says what a study is.
 pub const STUDY_FILE: &str = "study.json";
