@@ -1,6 +1,7 @@
 //! Times every kernel of a training step on the device, at the model's shapes, against the device's own measured peaks;
 //! then the operations that this step does not have, and the whole step. `cargo bench --bench kernels`, with
-//! `-- --kernels plain` for another set of kernels. `target/bench-kernels.json` holds the same numbers.
+//! `-- --kernels plain` for another set of kernels, `-- --model resnet18 --batch 128` for another network or batch.
+//! `target/bench-kernels.json` holds the same numbers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,30 +10,25 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use convscope::bench::{Bench, Milliseconds, Repeats, Setting};
-use convscope::cli::DeviceArgs;
+use convscope::cli::TimedArgs;
 use convscope::commands;
 use convscope::gpu::{Gpu, Plan, Tensor, Timing};
 use convscope::nn::layout::padded;
-use convscope::nn::{Keep, Mode, Network, Strided};
+use convscope::nn::{Keep, Mode, Network};
 use convscope::ops::depthwise::{self, Depthwise};
 use convscope::ops::{Step, add, avg_pool2d, bias, max_pool2d, peak, relu};
 use pollster::block_on;
 use serde::Serialize;
 
-const BATCH: usize = 32;
-/// Side of the images for which each kernel is timed.
-const SIZE: usize = 128;
-/// Sides of the images for which the whole step is timed.
-const STEP_SIZES: [usize; 3] = [64, 128, 224];
 const REPEATS: usize = 7;
 const JSON: &str = "target/bench-kernels.json";
 
 /// Times every kernel of a training step, and the whole step
 #[derive(Parser)]
 struct Arguments {
-    /// On what to compute.
+    /// Which network, how many images, how many steps, on what.
     #[command(flatten)]
-    device: DeviceArgs,
+    step: TimedArgs,
     /// Cargo passes it to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -43,15 +39,15 @@ struct Arguments {
 struct Report {
     #[serde(flatten)]
     setting: Setting,
+    size: usize,
     batch: usize,
     /// None where the adapter has no timestamps.
     kernel_times: Option<KernelReport>,
-    steps: Vec<StepReport>,
+    step: StepReport,
 }
 
 #[derive(Serialize)]
 struct KernelReport {
-    size: usize,
     peaks: Peaks,
     training: Vec<Row>,
     /// Milliseconds of the training step's parts.
@@ -83,23 +79,30 @@ struct Row {
 
 #[derive(Serialize)]
 struct StepReport {
-    size: usize,
     images_per_s: f64,
     ms: Milliseconds,
 }
 
 fn main() -> Result<()> {
-    let gpu = commands::open(&Arguments::parse().device)?;
+    let Arguments { step, .. } = Arguments::parse();
+    step.check()?;
+    let network = step.network()?;
+    let gpu = commands::open(&step.device)?;
     let setting = Setting::of(&gpu);
     println!("{} ({:?}, {}), {} kernels", setting.adapter, gpu.info().backend, setting.driver, setting.kernels);
     let kernel_times = if gpu.has_timestamps() {
-        Some(time_kernels(&gpu)?)
+        Some(time_kernels(&gpu, &network, step.batch)?)
     } else {
         println!("this adapter has no timestamps: only the whole step can be timed\n");
         None
     };
-    let steps = STEP_SIZES.iter().map(|size| time_steps(&gpu, *size)).collect::<Result<_>>()?;
-    let report = Report { setting, batch: BATCH, kernel_times, steps };
+    let report = Report {
+        setting,
+        size: step.model.size,
+        batch: step.batch,
+        kernel_times,
+        step: time_steps(&gpu, &network, &step)?,
+    };
     fs::create_dir_all("target")
         .and_then(|()| fs::write(JSON, serde_json::to_string_pretty(&report)?))
         .with_context(|| format!("cannot write {JSON}"))?;
@@ -124,19 +127,15 @@ fn measure_peaks(gpu: &Gpu) -> Result<Peaks> {
     })
 }
 
-/// The network to time, for images of this side.
-fn network(size: usize) -> Result<Network> {
-    Ok(Strided::dogs_vs_cats(size, 2).build()?)
-}
-
-fn time_kernels(gpu: &Gpu) -> Result<KernelReport> {
+fn time_kernels(gpu: &Gpu, network: &Network, batch: usize) -> Result<KernelReport> {
     let peaks = measure_peaks(gpu)?;
     println!("measured peaks: {:.1} GFLOP/s multiply-add, {:.1} GB/s copy\n", peaks.gflops, peaks.gb_per_s);
-    let mut bench = Bench::new(gpu, &network(SIZE)?, BATCH, Keep::Needed)?;
+    let mut bench = Bench::new(gpu, network, batch, Keep::Needed)?;
     // Checks that the kernels work at all.
     bench.time_steps(&Repeats { warm_up: 0, timed: 1, within: Duration::MAX })?;
 
-    println!("a training step of {BATCH} images of {SIZE} x {SIZE}:");
+    let [_, height, width] = network.input();
+    println!("a training step of {batch} images of {height} x {width}:");
     let training = time_plan(gpu, &bench.training_step, &peaks)?;
     let mut parts = BTreeMap::new();
     for row in &training {
@@ -147,48 +146,48 @@ fn time_kernels(gpu: &Gpu) -> Result<KernelReport> {
     }
 
     println!("\nevaluation, with the gradient of the images:");
-    let model = Bench::new(gpu, &network(SIZE)?, BATCH, Keep::Everything)?.model;
+    let model = Bench::new(gpu, network, batch, Keep::Everything)?.model;
     let mut evaluation = model.forward(gpu, Mode::Eval);
     evaluation.extend(model.backward(gpu, Mode::Eval, true));
     let evaluation = time_plan(gpu, &evaluation, &peaks)?;
 
     let [channels, height, width] = OTHERS;
-    println!("\noperations of other networks, on {BATCH} x {channels} x {height} x {width} (a /2 is a stride of 2):");
-    let others = time_plan(gpu, &other_operations(gpu)?, &peaks)?;
+    println!("\noperations of other networks, on {batch} x {channels} x {height} x {width} (a /2 is a stride of 2):");
+    let others = time_plan(gpu, &other_operations(gpu, batch)?, &peaks)?;
     println!();
-    Ok(KernelReport { size: SIZE, peaks, training, parts, evaluation, others })
+    Ok(KernelReport { peaks, training, parts, evaluation, others })
 }
 
 /// Channels, height and width of the maps for which the operations of other networks are timed.
 const OTHERS: [usize; 3] = [64, 32, 32];
 
-fn other_operations(gpu: &Gpu) -> Result<Plan> {
+fn other_operations(gpu: &Gpu, batch: usize) -> Result<Plan> {
     let [channels, height, width] = OTHERS;
-    let len = BATCH * height * width * padded(channels);
+    let len = batch * height * width * padded(channels);
     let tensor = |name: &str, len: usize| Tensor::from_slice(gpu, name, &vec![0.5f32; len]);
     let [x, y, dx, index] = [tensor("x", len)?, tensor("y", len)?, tensor("dx", len)?, tensor("index", len)?];
     let [bias, dbias] = [tensor("bias", padded(channels))?, tensor("dbias", padded(channels))?];
     let step = Tensor::uniform(gpu, "step", size_of::<Step>() / 4)?;
     // The first number is Step::live.
-    step.write(gpu, &[BATCH as u32]);
+    step.write(gpu, &[batch as u32]);
 
     let mut plan = Plan::new();
     for (place, kernel, stride, padding) in [("alone 2x2/2", 2, 2, 0), ("alone 3x3/2", 3, 2, 1)] {
-        let shape = max_pool2d::Shape::new(BATCH, OTHERS, kernel, stride, padding);
+        let shape = max_pool2d::Shape::new(batch, OTHERS, kernel, stride, padding);
         plan.add(gpu, place, &max_pool2d::Forward { shape, x: &x, y: &y, index: &index });
         plan.add(gpu, place, &max_pool2d::Backward { shape, indices: &index, dy: &y, dx: &dx });
         plan.add(gpu, place, &avg_pool2d::Forward { shape, x: &x, y: &y });
         plan.add(gpu, place, &avg_pool2d::Backward { shape, dy: &y, dx: &dx });
     }
     for (place, kernel, stride, padding) in [("alone 3x3", 3, 1, 1), ("alone 3x3/2", 3, 2, 1), ("alone 5x5", 5, 1, 2)] {
-        let conv = Depthwise::new(depthwise::Shape::new(BATCH, OTHERS, kernel, stride, padding));
+        let conv = Depthwise::new(depthwise::Shape::new(batch, OTHERS, kernel, stride, padding));
         let [weight, dweight] = [tensor("weight", conv.weight_len())?, tensor("dweight", conv.weight_len())?];
         let partials = tensor("partials", conv.partial_len())?;
         conv.forward(gpu, &mut plan, place, &x, &weight, &y);
         conv.backward_input(gpu, &mut plan, place, &weight, &y, &dx);
         conv.backward_weight(gpu, &mut plan, place, &step, &x, &y, &partials, &dweight);
     }
-    let shape = bias::Shape::new(gpu.shares_sums(), BATCH, channels, height * width);
+    let shape = bias::Shape::new(gpu.shares_sums(), batch, channels, height * width);
     let partials = tensor("partials", shape.partial_len())?;
     plan.add(gpu, "alone", &bias::Forward { shape, bias: &bias, y: &y });
     shape.backward(gpu, &mut plan, "alone", &step, &y, &partials, &dbias);
@@ -248,11 +247,12 @@ fn part(name: &str) -> &'static str {
     }
 }
 
-fn time_steps(gpu: &Gpu, size: usize) -> Result<StepReport> {
-    let repeats = Repeats { warm_up: 3, timed: 2 * REPEATS, within: Duration::MAX };
-    let ms = Milliseconds::of(Bench::new(gpu, &network(size)?, BATCH, Keep::Needed)?.time_steps(&repeats)?);
-    let images_per_s = ms.images_per_s(BATCH);
+fn time_steps(gpu: &Gpu, network: &Network, step: &TimedArgs) -> Result<StepReport> {
+    let repeats = Repeats { warm_up: 3, timed: step.steps, within: Duration::MAX };
+    let mut bench = Bench::new(gpu, network, step.batch, Keep::Needed)?;
+    let ms = Milliseconds::of(bench.time_steps(&repeats)?);
+    let images_per_s = ms.images_per_s(step.batch);
     let Milliseconds { min, median, max } = ms;
-    println!("whole step at {size} px: {images_per_s:.1} images/s ({median:.1} ms, {min:.1} .. {max:.1})");
-    Ok(StepReport { size, images_per_s, ms })
+    println!("whole step: {images_per_s:.1} images/s ({median:.1} ms, {min:.1} .. {max:.1})");
+    Ok(StepReport { images_per_s, ms })
 }

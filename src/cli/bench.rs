@@ -24,8 +24,19 @@ pub enum BenchCommand {
 
 /// Options of `bench step`.
 #[derive(Args, Debug)]
-#[command(allow_negative_numbers = true)]
 pub struct StepArgs {
+    /// Which step, how often and on what.
+    #[command(flatten)]
+    pub timed: TimedArgs,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which step to time, how often and on what.
+#[derive(Args, Debug)]
+#[command(allow_negative_numbers = true)]
+pub struct TimedArgs {
     /// Which network.
     #[command(flatten)]
     pub model: ModelArgs,
@@ -38,9 +49,6 @@ pub struct StepArgs {
     /// On what to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Print one JSON object and nothing else
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Options of `bench scaling`.
@@ -60,7 +68,7 @@ pub struct ScalingArgs {
     pub json: bool,
 }
 
-impl StepArgs {
+impl TimedArgs {
     /// Checks every number.
     ///
     /// # Errors

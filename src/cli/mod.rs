@@ -17,7 +17,7 @@ mod model;
 mod train;
 mod typed;
 
-pub use bench::{BenchCommand, ScalingArgs, StepArgs, Work};
+pub use bench::{BenchCommand, ScalingArgs, StepArgs, TimedArgs, Work};
 pub use depth::{DepthArgs, Depths, Share};
 pub use model::{ModelArgs, ModelName, SummaryArgs, built};
 pub use train::{Switch, TrainArgs};

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::bench::{Bench, Milliseconds, Repeats, Setting};
-use crate::cli::{DeviceArgs, ScalingArgs, StepArgs, Work};
+use crate::cli::{DeviceArgs, ScalingArgs, StepArgs, TimedArgs, Work};
 use crate::gpu::GpuError;
 use crate::nn::{Keep, Strided};
 use crate::terminal::{say, say_apart};
@@ -36,14 +36,15 @@ struct StepReport {
 }
 
 pub(super) fn step(arguments: &StepArgs) -> Result<()> {
-    arguments.check()?;
-    let StepArgs { batch, steps, json, .. } = *arguments;
-    let size = arguments.model.size;
-    let gpu = super::open(&arguments.device)?;
-    if !json {
+    let StepArgs { timed, json } = arguments;
+    timed.check()?;
+    let TimedArgs { batch, steps, .. } = *timed;
+    let size = timed.model.size;
+    let gpu = super::open(&timed.device)?;
+    if !*json {
         super::say_adapter(&gpu);
     }
-    let mut bench = Bench::new(&gpu, &arguments.network()?, batch, Keep::Needed)?;
+    let mut bench = Bench::new(&gpu, &timed.network()?, batch, Keep::Needed)?;
     let repeats = Repeats { warm_up: 3, timed: steps, within: Duration::MAX };
     let step_ms = Milliseconds::of(bench.time_steps(&repeats)?);
     let queued_s = bench.time_queued(steps)?;
@@ -62,7 +63,7 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
         peak_rss_mb: super::peak_rss_mb(),
         eval_images_per_s: evaluation_ms.images_per_s(batch),
     };
-    if json {
+    if *json {
         say(serde_json::to_string(&report)?);
         return Ok(());
     }
