@@ -13,6 +13,7 @@ use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 /// How the name of a file ends that is being written.
 const UNFINISHED: &str = ".unfinished";
@@ -68,6 +69,22 @@ pub fn table(fill: impl FnOnce(&mut csv::Writer<Vec<u8>>) -> csv::Result<()>) ->
     let mut table = csv::Writer::from_writer(Vec::new());
     fill(&mut table)?;
     table.into_inner().context("the table is complete")
+}
+
+/// The bytes of a CSV table whose columns are the fields of its rows; the header alone where there is no row.
+///
+/// # Errors
+/// When a row cannot be written as one line.
+pub fn rows<Row: Serialize + Default>(rows: &[Row]) -> Result<Vec<u8>> {
+    let mut bytes = table(|table| match rows {
+        [] => table.serialize(Row::default()),
+        rows => rows.iter().try_for_each(|row| table.serialize(row)),
+    })?;
+    if rows.is_empty() {
+        let header = bytes.iter().position(|&byte| byte == b'\n').context("a table has a header")?;
+        bytes.truncate(header + 1);
+    }
+    Ok(bytes)
 }
 
 /// A file on its way to its place. Dropping it removes what is left under its own name.
@@ -259,6 +276,20 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         assert_eq!(names(folder.path()), ["a.csv"]);
+    }
+
+    #[test]
+    fn a_table_has_its_header_without_rows_too() {
+        #[derive(Default, Serialize)]
+        struct Line {
+            file: &'static str,
+            count: usize,
+            share: Option<f64>,
+        }
+        let table = |lines: &[Line]| String::from_utf8(rows(lines).unwrap()).unwrap();
+        assert_eq!(table(&[]), "file,count,share\n");
+        let lines = [Line { file: "a,b", count: 2, share: None }, Line { file: "c", count: 0, share: Some(0.5) }];
+        assert_eq!(table(&lines), "file,count,share\n\"a,b\",2,\nc,0,0.5\n");
     }
 
     #[test]

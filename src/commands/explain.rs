@@ -348,13 +348,27 @@ fn saliency_file<'a>(explanation: &'a Explanation, slugs: &'a [String]) -> Salie
     SaliencyFile { methods: records.collect(), baselines: &explanation.baselines }
 }
 
-/// One line a channel of a block: its part in the decision.
+/// A line of `channels.csv`: the part of a block's channel in the decision.
+#[derive(Serialize)]
+struct Line {
+    block: usize,
+    channel: usize,
+    contribution: f64,
+    ablation: Option<f64>,
+    maximum: f32,
+}
+
 fn write_channels(folder: &RunDir, explanation: &Explanation) -> Result<()> {
     folder.write_table("channels.csv", |table| {
-        table.write_record(["block", "channel", "contribution", "ablation", "maximum"])?;
-        for (number, channels) in (1..).zip(&explanation.channels) {
-            for (index, channel) in channels.iter().enumerate() {
-                table.serialize((number, index, channel.contribution, channel.ablation, channel.maximum))?;
+        for (block, channels) in (1..).zip(&explanation.channels) {
+            for (channel, part) in channels.iter().enumerate() {
+                table.serialize(Line {
+                    block,
+                    channel,
+                    contribution: part.contribution,
+                    ablation: part.ablation,
+                    maximum: part.maximum,
+                })?;
             }
         }
         Ok(())

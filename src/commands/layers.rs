@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 use crate::cli::LayersArgs;
 use crate::figures::ScaleBy;
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::report::layer_charts;
-use crate::study::layers::{self, Ablation, CONTRADICTED, LayerRow, Layers, Subjects, WENT_ON};
+use crate::study::layers::{self, Ablation, CONTRADICTED, LayerRow, Layers, ResetVerdict, Subjects, WENT_ON};
 use crate::terminal::{bar, say};
 use crate::train::Run;
 use crate::train::Which;
@@ -54,7 +55,8 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     for (name, chart, _) in layer_charts(&table) {
         folder.write(&format!("{name}.svg"), chart.file().as_bytes())?;
     }
-    write_csv(&folder, &table)?;
+    folder
+        .write_table("layers.csv", |file| table.layers.iter().try_for_each(|layer| file.serialize(Line::new(layer))))?;
     // Last: the report takes for finished what has it.
     folder.write_json("layers.json", &table)?;
     print(&table, &standing, said.verdict);
@@ -112,55 +114,76 @@ fn print(table: &Layers, standing: &Standing, judged: Verdict) {
     say(&table.limits);
 }
 
-/// One line a block; layers.json has all figures.
-fn write_csv(folder: &RunDir, table: &Layers) -> Result<()> {
-    folder.write_table("layers.csv", |file| {
-        file.write_record([
-            "block",
-            "channels",
-            "height",
-            "width",
-            "receptive_field",
-            "parameters",
-            "repeatability",
-            "repeatability_initial",
-            "repeatability_noisy",
-            "repeatability_noisy_initial",
-            "dead",
-            "quiet",
-            "effective_rank",
-            "probe_pooled",
-            "probe_pooled_initial",
-            "probe_pooled_permuted",
-            "probe_grid",
-            "probe_grid_initial",
-            "probe_grid_permuted",
-            "reset_drop",
-            "reset_low",
-            "reset_high",
-            "reset",
-            "redrawn_drop",
-            "redrawn_low",
-            "redrawn_high",
-            "redrawn",
-            "channels_enough_low",
-            "channels_enough_high",
-            "channels_missed",
-        ])?;
-        for layer in &table.layers {
-            let probe = |row: &layers::ProbeRow| (row.trained, row.initial, row.permuted);
-            let reset = |row: &layers::Reset| (row.drop, row.low, row.high, row.verdict);
-            let Ablation { enough, missed, .. } = layer.ablation;
-            file.serialize((
-                (layer.block, layer.output, layer.receptive_field, layer.parameters),
-                (layer.repeatability.trained, layer.repeatability.initial),
-                (layer.repeatability_noisy.trained, layer.repeatability_noisy.initial),
-                (layer.dead, layer.quiet, layer.effective_rank),
-                (probe(&layer.pooled), probe(&layer.grid)),
-                (reset(&layer.reset), reset(&layer.redrawn)),
-                (enough.map(|enough| enough.at_least), enough.map(|enough| enough.at_most), missed),
-            ))?;
+/// A line of `layers.csv`: the figures of a block; `layers.json` has the rest.
+#[derive(Serialize)]
+struct Line {
+    block: usize,
+    channels: usize,
+    height: usize,
+    width: usize,
+    receptive_field: usize,
+    parameters: usize,
+    repeatability: f64,
+    repeatability_initial: f64,
+    repeatability_noisy: f64,
+    repeatability_noisy_initial: f64,
+    dead: usize,
+    quiet: usize,
+    effective_rank: f64,
+    probe_pooled: f64,
+    probe_pooled_initial: f64,
+    probe_pooled_permuted: f64,
+    probe_grid: f64,
+    probe_grid_initial: f64,
+    probe_grid_permuted: f64,
+    reset_drop: f64,
+    reset_low: f64,
+    reset_high: f64,
+    reset: ResetVerdict,
+    redrawn_drop: f64,
+    redrawn_low: f64,
+    redrawn_high: f64,
+    redrawn: ResetVerdict,
+    channels_enough_low: Option<usize>,
+    channels_enough_high: Option<usize>,
+    channels_missed: Option<usize>,
+}
+
+impl Line {
+    fn new(layer: &LayerRow) -> Self {
+        let [channels, height, width] = layer.output;
+        let Ablation { enough, missed, .. } = layer.ablation;
+        Self {
+            block: layer.block,
+            channels,
+            height,
+            width,
+            receptive_field: layer.receptive_field,
+            parameters: layer.parameters,
+            repeatability: layer.repeatability.trained,
+            repeatability_initial: layer.repeatability.initial,
+            repeatability_noisy: layer.repeatability_noisy.trained,
+            repeatability_noisy_initial: layer.repeatability_noisy.initial,
+            dead: layer.dead,
+            quiet: layer.quiet,
+            effective_rank: layer.effective_rank,
+            probe_pooled: layer.pooled.trained,
+            probe_pooled_initial: layer.pooled.initial,
+            probe_pooled_permuted: layer.pooled.permuted,
+            probe_grid: layer.grid.trained,
+            probe_grid_initial: layer.grid.initial,
+            probe_grid_permuted: layer.grid.permuted,
+            reset_drop: layer.reset.drop,
+            reset_low: layer.reset.low,
+            reset_high: layer.reset.high,
+            reset: layer.reset.verdict,
+            redrawn_drop: layer.redrawn.drop,
+            redrawn_low: layer.redrawn.low,
+            redrawn_high: layer.redrawn.high,
+            redrawn: layer.redrawn.verdict,
+            channels_enough_low: enough.map(|enough| enough.at_least),
+            channels_enough_high: enough.map(|enough| enough.at_most),
+            channels_missed: missed,
         }
-        Ok(())
-    })
+    }
 }

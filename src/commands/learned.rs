@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use image::RgbImage;
+use serde::Serialize;
 
 use crate::cli::LearnedArgs;
 use crate::data::Images;
+use crate::disk;
 use crate::explain::Lens;
 use crate::explain::inspect::first_filters;
 use crate::explain::learned::LEARNED;
@@ -127,32 +129,69 @@ fn state(channel: &ChannelSurvey) -> &'static str {
     }
 }
 
+/// A line of `channels.csv`.
+#[derive(Serialize)]
+struct ChannelLine {
+    block: usize,
+    channel: usize,
+    max: f32,
+    share_of_images: f64,
+    mean: f64,
+    state: &'static str,
+}
+
 fn write_channels(folder: &RunDir, survey: &Survey) -> Result<()> {
     folder.write_table("channels.csv", |table| {
-        table.write_record(["block", "channel", "max", "share_of_images", "mean", "state"])?;
-        for (number, block) in (1..).zip(&survey.blocks) {
-            for (index, channel) in block.channels.iter().enumerate() {
-                table.serialize((number, index, channel.max, channel.share, channel.mean, state(channel)))?;
+        for (block, surveyed) in (1..).zip(&survey.blocks) {
+            for (channel, found) in surveyed.channels.iter().enumerate() {
+                table.serialize(ChannelLine {
+                    block,
+                    channel,
+                    max: found.max,
+                    share_of_images: found.share,
+                    mean: found.mean,
+                    state: state(found),
+                })?;
             }
         }
         Ok(())
     })
 }
 
-/// Where each patch comes from: rows and columns of the image as the network sees it.
+/// A line of `patches.csv`: where a patch comes from, in rows and columns of the image as the network sees it.
+#[derive(Default, Serialize)]
+struct PatchLine {
+    block: usize,
+    channel: usize,
+    rank: usize,
+    image: String,
+    value: f32,
+    top: usize,
+    left: usize,
+    bottom: usize,
+    right: usize,
+}
+
 fn write_patches(folder: &RunDir, survey: &Survey, blocks: &[Block], images: &dyn Images) -> Result<()> {
     let size = images.size() as usize;
-    folder.write_table("patches.csv", |table| {
-        table.write_record(["block", "channel", "rank", "image", "value", "top", "left", "bottom", "right"])?;
-        for (number, (block, geometry)) in (1..).zip(survey.blocks.iter().zip(blocks)) {
-            for (index, channel) in block.channels.iter().enumerate() {
-                for (rank, place) in (1..).zip(&channel.strongest) {
-                    let [rows, columns] = geometry.receptive_window([place.y, place.x], [size; 2]);
-                    let window = (rows.start, columns.start, rows.end, columns.end);
-                    table.serialize((number, index, rank, images.name(place.image), place.value, window))?;
-                }
+    let mut lines = Vec::new();
+    for (block, (surveyed, geometry)) in (1..).zip(survey.blocks.iter().zip(blocks)) {
+        for (channel, found) in surveyed.channels.iter().enumerate() {
+            for (rank, place) in (1..).zip(&found.strongest) {
+                let [rows, columns] = geometry.receptive_window([place.y, place.x], [size; 2]);
+                lines.push(PatchLine {
+                    block,
+                    channel,
+                    rank,
+                    image: images.name(place.image),
+                    value: place.value,
+                    top: rows.start,
+                    left: columns.start,
+                    bottom: rows.end,
+                    right: columns.end,
+                });
             }
         }
-        Ok(())
-    })
+    }
+    folder.write("patches.csv", &disk::rows(&lines)?)
 }

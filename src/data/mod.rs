@@ -31,6 +31,7 @@ use std::thread;
 use anyhow::Result;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::disk;
 
@@ -66,7 +67,7 @@ pub trait Images: Sync {
 }
 
 /// A file that is not used, and why.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Rejected {
     /// Path below the data folder, as [`names::path_text`] writes it.
     pub file: String,
@@ -79,11 +80,9 @@ pub struct Rejected {
 /// # Errors
 /// If the table cannot be written.
 pub fn write_rejected(path: &Path, rejected: &[Rejected]) -> Result<()> {
-    let table = disk::table(|table| {
-        table.write_record(["file", "reason"])?;
-        rejected.iter().try_for_each(|Rejected { file, reason }| table.write_record([file, &names::legible(reason)]))
-    })?;
-    disk::write(path, &table)
+    let legible =
+        |Rejected { file, reason }: &Rejected| Rejected { file: file.clone(), reason: names::legible(reason) };
+    disk::write(path, &disk::rows(&rejected.iter().map(legible).collect::<Vec<_>>())?)
 }
 
 /// `count` of the indices `0..len`, evenly spread; all where there are fewer.
