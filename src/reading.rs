@@ -7,6 +7,7 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +64,17 @@ pub(crate) fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 /// When the part has another form, naming the field.
 pub(crate) fn flattened<'de, D: Deserializer<'de>, T: Deserialize<'de>>(fields: D) -> Result<T, D::Error> {
     serde_path_to_error::deserialize(fields).map_err(|error| D::Error::custom(field_problem(&error)))
+}
+
+/// What to do about a path that was typed and leads to no file; none where there is one, readable or not.
+pub(crate) fn no_file(path: &Path) -> Option<&'static str> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Some("is a folder; name a file"),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Some("there is no such file; check the path")
+        }
+        _ => None,
+    }
 }
 
 /// How an error begins that is about a file's content.

@@ -220,9 +220,12 @@ fn training_goes_on_from_weights() {
     let error = fail(folder.path(), &["train", "--init", "first/config.json"]);
     assert!(error.contains("--init") && error.contains("first/config.json: name a .safetensors file"), "{error}");
     let error = fail(folder.path(), &["train", "--init", "none.safetensors"]);
-    assert!(error.contains("none.safetensors: cannot be read"), "{error}");
+    assert!(error.contains("none.safetensors: there is no such file; check the path"), "{error}");
     let error = fail(folder.path(), &["depth", "--init", "first/last.safetensors"]);
-    assert!(error.contains("--init: the networks of a study all start from random weights"), "{error}");
+    assert!(
+        error.contains("--init: the networks of a study all start from random weights; leave the option out"),
+        "{error}"
+    );
 }
 
 fn train_on_photos_of_three_classes() {

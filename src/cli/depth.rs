@@ -112,7 +112,7 @@ impl DepthArgs {
             bail!("--val-share, --train-images, --val-images: `depth` divides all images by --folds instead");
         }
         if self.train.init.is_some() {
-            bail!("--init: the networks of a study all start from random weights");
+            bail!("--init: the networks of a study all start from random weights; leave the option out");
         }
         if !(2..=100).contains(&self.folds) {
             bail!("--folds {}: expected 2 to 100", self.folds);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cli::ExplainArgs;
 use crate::data::names::{class_key, path_text};
-use crate::data::{Images, folder, prepare};
+use crate::data::{Images, folder};
 use crate::explain::learned::BlockSurvey;
 use crate::explain::ledger::Ledger;
 use crate::explain::saliency::Completeness;
@@ -18,6 +18,7 @@ use crate::explain::trust::{Baselines, Trust};
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
 use crate::nn::checkpoint::{Checkpoint, Weights};
+use crate::reading::no_file;
 use crate::report::{EXPLAINED, ExplainPage, Explained};
 use crate::terminal::{one_line, say, visible};
 use crate::train::run_dir::RunDir;
@@ -36,10 +37,10 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     let methods = methods(&looked_at(&arguments.layers, network.blocks().len())?, arguments.images_only);
     let mut subjects = Vec::new();
     let mut failed = Vec::new();
-    for file in files(&arguments.images)? {
-        match Subject::read(&file, run.size()) {
+    for named in named(&arguments.images)? {
+        match Subject::read(&named.file, run.size()) {
             Ok(subject) => subjects.push(subject),
-            Err(reason) => failed.push(format!("{}: {reason}", path_text(&file))),
+            Err(reason) => failed.push(format!("{}: {reason}", named.told())),
         }
     }
     if subjects.is_empty() && !failed.is_empty() {
@@ -168,7 +169,7 @@ struct Subject {
 
 impl Subject {
     fn read(file: &Path, size: u32) -> Result<Self, String> {
-        let pixels = prepare::load(file, size)?;
+        let pixels = super::named_image(file, size)?;
         Ok(Self { name: path_text(file), stem: super::stem(file), pixels, truth: None })
     }
 
@@ -221,9 +222,29 @@ fn looked_at(numbers: &[usize], blocks: usize) -> Result<Vec<usize>> {
     Ok(chosen)
 }
 
+/// An image file that was named.
+#[derive(Debug, PartialEq)]
+struct Named {
+    file: PathBuf,
+    /// The list that names it, and its line there, from 1.
+    listed: Option<(PathBuf, usize)>,
+}
+
+impl Named {
+    /// How an error about it begins.
+    fn told(&self) -> String {
+        let file = path_text(&self.file);
+        match &self.listed {
+            Some((list, line)) => format!("{}, line {line}: {file}", path_text(list)),
+            None => file,
+        }
+    }
+}
+
 /// The image files that the arguments name, one by one, by folder or by list.
-fn files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
+fn named(arguments: &[PathBuf]) -> Result<Vec<Named>> {
     let mut images = Vec::new();
+    let unlisted = |file| Named { file, listed: None };
     for path in arguments {
         let shown = path_text(path);
         if path.is_dir() {
@@ -231,19 +252,23 @@ fn files(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
             if found.is_empty() {
                 bail!("{shown}: there is no image in this folder (expected .jpg, .jpeg or .png)");
             }
-            images.extend(found);
+            images.extend(found.into_iter().map(unlisted));
         } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) {
+            if let Some(problem) = no_file(path) {
+                bail!("{shown}: {problem}");
+            }
             let bytes = fs::read(path).map_err(|error| anyhow!("{shown}: cannot be read: {error}"))?;
             let list =
                 text(&bytes).with_context(|| format!("{shown}: is no text in UTF-8 or UTF-16; save it as UTF-8"))?;
-            let lines: Vec<PathBuf> =
-                list.lines().map(str::trim).filter(|line| !line.is_empty()).map(PathBuf::from).collect();
-            if lines.is_empty() {
+            let before = images.len();
+            for (number, line) in (1..).zip(list.lines().map(str::trim)).filter(|(_, line)| !line.is_empty()) {
+                images.push(Named { file: line.into(), listed: Some((path.clone(), number)) });
+            }
+            if images.len() == before {
                 bail!("{shown}: names no image; expected the path of one on each line");
             }
-            images.extend(lines);
         } else {
-            images.push(path.clone());
+            images.push(unlisted(path.clone()));
         }
     }
     Ok(images)
@@ -414,8 +439,10 @@ mod tests {
             (b"\xFE\xFF", utf16(u16::to_be_bytes)),
         ] {
             fs::write(&list, [mark, &text].concat()).unwrap();
-            let found = files(std::slice::from_ref(&list)).unwrap();
-            assert_eq!(found, ["cat.jpg", "some/d\u{e9}j\u{e0} vu.png"].map(PathBuf::from), "mark {mark:x?}");
+            let found = named(std::slice::from_ref(&list)).unwrap();
+            let line = |file: &str, line| Named { file: file.into(), listed: Some((list.clone(), line)) };
+            let expected = [line("cat.jpg", 1), line("some/d\u{e9}j\u{e0} vu.png", 3)];
+            assert_eq!(found, expected, "mark {mark:x?}");
         }
         for (bytes, message) in [
             (&b"caf\xE9.jpg"[..], "is no text in UTF-8 or UTF-16"),
@@ -424,9 +451,37 @@ mod tests {
             (b"", "names no image"),
         ] {
             fs::write(&list, bytes).unwrap();
-            let error = files(std::slice::from_ref(&list)).unwrap_err().to_string();
+            let error = named(std::slice::from_ref(&list)).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
+    }
+
+    /// Named by itself or on a list, in a folder that is there or not.
+    #[test]
+    fn an_image_that_is_not_there_is_told_with_its_place_and_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let [list, image, missing] = ["list.txt", "a.png", "b.png"].map(|name| folder.path().join(name));
+        image::RgbImage::new(8, 8).save(&image).unwrap();
+        fs::write(&list, format!("\n{}\n\n{}\n{}\n", image.display(), missing.display(), folder.path().display()))
+            .unwrap();
+        let problems = |arguments: &[PathBuf]| -> Vec<String> {
+            let told = |named: Named| Some(format!("{}: {}", named.told(), Subject::read(&named.file, 8).err()?));
+            named(arguments).unwrap().into_iter().filter_map(told).collect()
+        };
+        let [shown, listed] = [&missing, &list].map(|path| path_text(path));
+        let remedy = "there is no such file; check the path";
+        assert_eq!(problems(&[image.clone(), missing.clone()]), [format!("{shown}: {remedy}")]);
+        let below = image.join("c.png");
+        assert_eq!(problems(std::slice::from_ref(&below)), [format!("{}: {remedy}", path_text(&below))]);
+        assert_eq!(
+            problems(std::slice::from_ref(&list)),
+            [
+                format!("{listed}, line 4: {shown}: {remedy}"),
+                format!("{listed}, line 5: {}: is a folder; name a file", path_text(folder.path())),
+            ]
+        );
+        let error = named(&[folder.path().join("no list.txt")]).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("no list.txt: {remedy}")), "{error}");
     }
 
     #[test]

@@ -19,13 +19,13 @@ use image::RgbImage;
 
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs};
 use crate::data::names::path_text;
-use crate::data::{Images, spread};
+use crate::data::{Images, prepare, spread};
 use crate::disk;
 use crate::explain::Lens;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::nn::checkpoint::Weights;
-use crate::reading::unusable;
+use crate::reading::{no_file, unusable};
 use crate::terminal::{bar, counted, one_line, say};
 use crate::train::Which;
 use crate::train::run_dir::{self, RunDir};
@@ -233,6 +233,17 @@ fn image_folders(run: &Run, data: Option<&Path>) -> Vec<PathBuf> {
 /// be shown, would part folders on Windows.
 fn stem(file: &Path) -> String {
     path_text(Path::new(file.file_stem().unwrap_or_default())).replace('\\', "_")
+}
+
+/// An image that was named, as the network sees it.
+///
+/// # Errors
+/// The reason why it cannot be used, worded to follow its name.
+fn named_image(file: &Path, size: u32) -> Result<Vec<u8>, String> {
+    match no_file(file) {
+        Some(problem) => Err(problem.into()),
+        None => prepare::load(file, size),
+    }
 }
 
 /// A square image of RGB bytes.

@@ -15,6 +15,7 @@ use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
 use crate::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
 use crate::nn::{Keep, Model, Network};
+use crate::reading::no_file;
 use crate::report::FeaturesPage;
 use crate::terminal::{bar, counted, say, say_apart};
 use crate::train::environment::Environment;
@@ -138,6 +139,9 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
 fn start(training: &Training, network: &Network) -> Result<Weights> {
     let random = Weights::initial(network, training.seed);
     let Some(init) = &training.init else { return Ok(random) };
+    if let Some(problem) = no_file(Path::new(init)) {
+        bail!("--init {init}: {problem}");
+    }
     let bytes = fs::read(init).with_context(|| format!("--init {init}: cannot be read"))?;
     let (weights, anew) = Weights::to_go_on_from(&bytes, network, &random).map_err(|error| {
         let problem = match error {
