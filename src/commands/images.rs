@@ -1,6 +1,6 @@
 //! The images of a run: to learn from and to be judged by, when it is made and ever after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,7 +16,7 @@ use crate::data::{Images, Rejected, in_parallel, pets};
 use crate::terminal::{bar, say};
 use crate::train::Config;
 use crate::train::run_dir::RunDir;
-use crate::train::{Run, VALIDATION, digest_of_list};
+use crate::train::{Run, VALIDATION, digest_of_list, is_run};
 
 /// The images to learn from and to be judged by.
 pub struct Data {
@@ -118,8 +118,23 @@ impl Source {
     }
 
     /// What the data folder holds, if there is one. Cheap: no photo is read.
+    ///
+    /// # Errors
+    /// When a folder cannot be read as one of images, or its images are what a run has made.
     pub(super) fn scan(&self) -> Result<Option<Folder>> {
-        self.data.as_deref().map(|root| folder::scan(root, &self.choices)).transpose()
+        let Some(root) = self.data.as_deref() else { return Ok(None) };
+        let val = self.choices.val.as_deref();
+        check_no_run("--data", root, root)?;
+        val.map_or(Ok(()), |val| check_no_run("--val", val, val))?;
+        let found = folder::scan(root, &self.choices)?;
+        let judging = val.map_or(("--data", root), |val| ("--val", val));
+        for ((option, given), files) in
+            [(("--data", root), &found.train[..]), (judging, found.val.as_deref().unwrap_or_default())]
+        {
+            let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.path.parent()).collect();
+            folders.into_iter().try_for_each(|folder| check_no_run(option, given, &root.join(folder)))?;
+        }
+        Ok(Some(found))
     }
 
     /// The images of a new run: the photos that the scan found, or drawn ones. No photo that it is judged by equals one that
@@ -211,6 +226,21 @@ impl Source {
     fn cache_share(&self, count: usize, total: usize) -> usize {
         (((self.cache as u128) << 20) * count as u128 / total.max(1) as u128) as usize
     }
+}
+
+/// Checks that a folder does not belong to a run, whose images are results. It is the one that an option names, or lies in it.
+fn check_no_run(option: &str, given: &Path, folder: &Path) -> Result<()> {
+    // Whoever reads a folder that is not there says so.
+    let Ok(whole) = folder.canonicalize() else { return Ok(()) };
+    if let Some(run) = whole.ancestors().find(|folder| is_run(folder)) {
+        let what = if given.canonicalize().is_ok_and(|given| given == run) {
+            "is the folder of a run, whose images are results".into()
+        } else {
+            format!("its images are results of the run {}", run.display())
+        };
+        bail!("{option} {}: {what}; give the folder of your own images, as one folder a class", given.display());
+    }
+    Ok(())
 }
 
 /// Those of `val` that can judge what was learned from `train`; the others join `rejected`.
@@ -476,7 +506,6 @@ impl<'a> Past<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::fs;
     use std::ops::Range;
 
@@ -495,10 +524,15 @@ mod tests {
         try_to_make_run(run, options).unwrap()
     }
 
-    fn try_to_make_run(run: &Path, options: &[&str]) -> Result<Data> {
+    fn arguments(options: &[&str]) -> TrainArgs {
         let cli =
             Cli::try_parse_from(["convscope", "train", "--size", "24", "--channels", "4,6"].iter().chain(options));
         let Command::Train(arguments) = cli.unwrap().command else { unreachable!("the command is train") };
+        *arguments
+    }
+
+    fn try_to_make_run(run: &Path, options: &[&str]) -> Result<Data> {
+        let arguments = arguments(options);
         let source = Source::of(&arguments);
         let found = source.scan()?;
         let split = found.as_ref().is_some_and(|found| found.val.is_none());
@@ -547,6 +581,48 @@ mod tests {
     fn error(run: &Path, data: Option<&Path>) -> String {
         let opened = Run::open(run).and_then(|run| validation_of(&run, data, CACHE));
         format!("{:#}", opened.err().expect("there is an error"))
+    }
+
+    /// Given itself, as one of several, or by a folder of its results; as training images or to validate on.
+    #[test]
+    fn the_images_that_a_run_made_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let [photos, runs] = ["photos", "runs"].map(|name| folder.path().join(name));
+        make_photos(&photos, 0..4);
+        for run in ["001", "002"].map(|name| runs.join(name)) {
+            make_photos(&run.join("explain"), 10..12);
+            make_photos(&run, 10..12);
+            ["config.json", "best.safetensors"].iter().for_each(|name| fs::write(run.join(name), "").unwrap());
+        }
+        let scan = |data: &Path, options: &[&str]| {
+            let options = [&["--data", data.to_str().unwrap()], options].concat();
+            Source::of(&arguments(&options)).scan().map(|found| found.unwrap().train.len())
+        };
+        let remedy = "give the folder of your own images, as one folder a class";
+        for (given, what) in [
+            (runs.join("001"), "is the folder of a run, whose images are results"),
+            (runs.clone(), "its images are results of the run "),
+            (runs.join("002/explain"), "its images are results of the run "),
+            (folder.path().to_path_buf(), "its images are results of the run "),
+        ] {
+            let shown = given.display();
+            let error = scan(&given, &[]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--data {shown}: {what}")) && error.ends_with(remedy), "{error}");
+            // Of several runs, it is told that their classes are not those of the photos.
+            if given != runs && !photos.starts_with(&given) {
+                let error = scan(&photos, &["--val", given.to_str().unwrap()]).unwrap_err().to_string();
+                assert!(error.starts_with(&format!("--val {shown}: {what}")) && error.ends_with(remedy), "{error}");
+            }
+        }
+        // Neither settings nor weights alone make a run, and one in a folder that is not read does no harm.
+        for name in ["config.json", "best.safetensors"] {
+            fs::write(photos.join(name), "").unwrap();
+            assert_eq!(scan(&photos, &[]).unwrap(), 8);
+            fs::remove_file(photos.join(name)).unwrap();
+        }
+        fs::rename(&photos, folder.path().join("train")).unwrap();
+        fs::rename(&runs, folder.path().join("test")).unwrap();
+        assert_eq!(scan(folder.path(), &[]).unwrap(), 8);
     }
 
     #[test]

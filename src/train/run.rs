@@ -27,6 +27,11 @@ const CONFIG: &str = "config.json";
 /// What helps where a file cannot be used that cannot be made again.
 pub(crate) const REMEDY: &str = "put the file back from a copy of the run, or train it anew";
 
+/// Whether a folder is that of a run that has come through an epoch.
+pub fn is_run(folder: &Path) -> bool {
+    [CONFIG, Which::Best.file()].iter().all(|name| folder.join(name).is_file())
+}
+
 /// Which weights a result is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
