@@ -416,7 +416,10 @@ fn layers_are_measured() {
     train_tiny(folder.path(), &[]);
     let printed = succeed(folder.path(), &["layers", "--run", "runs/001", "--images", "60"]);
     assert!(printed.contains("60 images") && printed.contains("block 2: "), "{printed}");
-    assert!(printed.contains("only `depth` answers that"), "{printed}");
+    // What is being done is said where there is no terminal, too.
+    let steps = ["linear probes", "running statistics", "block 1 reset", "block 2 reset", "only `depth` answers that"];
+    let places = steps.map(|step| printed.find(step).unwrap_or_else(|| panic!("{step}: {printed}")));
+    assert!(places.is_sorted(), "{printed}");
     let table = json(&folder.path().join("runs/001/layers/layers.json"));
     assert_eq!(table["layers"].as_array().unwrap().len(), 2);
     let lines = fs::read_to_string(folder.path().join("runs/001/layers/layers.csv")).unwrap();
@@ -531,6 +534,7 @@ fn a_network_that_guesses_is_told_so_first() {
     let printed = succeed(folder.path(), &["layers", "--run", "run"]);
     let table = [printed.find(NO_BETTER), printed.find("last.safetensors on as many images of each class")];
     assert!(table[0].is_some() && table[0] < table[1], "{printed}");
+    assert_eq!(printed.matches(NO_BETTER).count(), 1, "{printed}");
     assert!(!printed.contains("needs what it has learned"), "{printed}");
     let printed = succeed(folder.path(), &["report", "run"]);
     assert!(printed.starts_with(NO_BETTER) && printed.matches(NO_BETTER).count() == 1, "{printed}");

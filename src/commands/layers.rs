@@ -37,7 +37,8 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let subjects = Subjects { held_out, unlabelled, classes: &meta.classes, most: arguments.images, epochs };
     let doing = bar("{msg}  {elapsed}", 0);
     let made = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
-        doing.set_message(next.to_string());
+        doing.suspend(|| say(format!("study    {next}")));
+        doing.set_message(next);
         doing.tick();
     });
     let (table, standing) = made.with_context(|| format!("--run {}", arguments.run.display()))?;
@@ -71,7 +72,9 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
 
 /// `standing` is how the network does on the table's images, `judged` what was said of it before.
 fn print(table: &Layers, standing: &Standing, judged: Verdict) {
-    standing::caution(Some(standing)).iter().for_each(|caution| say(format!("note: {caution}")));
+    if judged != standing.verdict() {
+        standing::caution(Some(standing)).iter().for_each(|caution| say(format!("note: {caution}")));
+    }
     let contradicted = table.conclusive && judged == Verdict::NotShown;
     if contradicted {
         say(format!("note: {CONTRADICTED}"));
