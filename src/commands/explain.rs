@@ -17,6 +17,7 @@ use crate::explain::saliency::Completeness;
 use crate::explain::trust::{Baselines, Trust};
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
+use crate::figures::words::signed;
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::reading::no_file;
 use crate::report::{EXPLAINED, ExplainPage, Explained};
@@ -120,17 +121,19 @@ fn sums(explanation: &Explanation) -> String {
     let ledger = &explanation.ledger;
     let mut sums = if ledger.exact {
         format!(
-            "logit difference {:+.3}: the evidence adds up to it but for {:.0e} of its parts",
-            ledger.logit_difference, ledger.relative_residual
+            "logit difference {}: the evidence adds up to it but for {:.0e} of its parts",
+            signed(ledger.logit_difference, 3),
+            ledger.relative_residual
         )
     } else {
         format!(
-            "logit difference {:+.3}: the evidence, to first order, leaves {:+.3} of it",
-            ledger.logit_difference, ledger.residual
+            "logit difference {}: the evidence, to first order, leaves {} of it",
+            signed(ledger.logit_difference, 3),
+            signed(ledger.residual, 3)
         )
     };
     if let Some(completeness) = explanation.findings.iter().find_map(|finding| finding.completeness) {
-        sums.push_str(&format!("; integrated gradients leave {:+.3}", completeness.gap));
+        sums.push_str(&format!("; integrated gradients leave {}", signed(completeness.gap, 3)));
     }
     sums
 }

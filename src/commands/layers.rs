@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::LayersArgs;
 use crate::figures::ScaleBy;
+use crate::figures::words::{plain, signed};
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::report::layer_charts;
 use crate::study::layers::{self, Ablation, CONTRADICTED, LayerRow, Layers, ResetVerdict, Subjects, WENT_ON};
@@ -93,18 +94,18 @@ fn print(table: &Layers, standing: &Standing, judged: Verdict) {
         let maps = format!("{channels} x {height} x {width}");
         let (repeats, grid, reset) = (layer.repeatability, layer.grid, layer.reset);
         say(format!(
-            "{block:5}  {maps:14} {receptive_field:3} px  {:7.3}    ({:6.3})  {:4}  {:4.1}  {:5.1} % ({:.1}, {:.1})         {:+.1} \
-             ({:+.1} .. {:+.1}) {}",
-            repeats.trained,
-            repeats.initial,
+            "{block:5}  {maps:14} {receptive_field:3} px  {:>7}    ({:>6})  {:4}  {:4.1}  {:5.1} % ({:.1}, {:.1})         {} \
+             ({} .. {}) {}",
+            plain(repeats.trained, 3),
+            plain(repeats.initial, 3),
             layer.dead,
             layer.effective_rank,
             grid.trained,
             grid.initial,
             grid.permuted,
-            reset.drop,
-            reset.low,
-            reset.high,
+            signed(reset.drop, 1),
+            signed(reset.low, 1),
+            signed(reset.high, 1),
             reset.verdict
         ));
     }

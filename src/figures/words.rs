@@ -27,15 +27,18 @@ pub fn count(number: usize) -> String {
 
 /// +1.5 or −1.5
 pub fn signed(number: f64, digits: usize) -> String {
-    // Not −0.0: adding 0 leaves every other number as it is.
-    let scale = 10f64.powi(digits as i32);
-    let rounded = (number * scale).round() / scale + 0.0;
-    format!("{rounded:+.digits$}").replace('-', "−")
+    with_minus(&format!("{number:+.digits$}"), "+")
 }
 
 /// −1.5 or 1.5
 pub fn plain(number: f64, digits: usize) -> String {
-    format!("{number:.digits$}").replace('-', "−")
+    with_minus(&format!("{number:.digits$}"), "")
+}
+
+/// A number with the sign that is as wide as a plus. What rounds to 0 has `of_zero` instead.
+fn with_minus(number: &str, of_zero: &str) -> String {
+    let zero = number.parse() == Ok(0.0);
+    number.replace('-', if zero { of_zero } else { "−" })
 }
 
 /// "74.2 %" of a share, kept on one line.
@@ -62,7 +65,7 @@ pub fn tiny(number: f64) -> String {
     if power >= -3 {
         return plain(number, 4);
     }
-    format!("{:.0} × 10{}", number / 10f64.powi(power), raised(power))
+    format!("{} × 10{}", plain(number / 10f64.powi(power), 0), raised(power))
 }
 
 /// A power as it stands above the line: ⁻⁴
@@ -116,10 +119,16 @@ mod tests {
             [signed(1.26, 1), signed(-0.5, 1), signed(-0.01, 1), plain(-2.0, 0)],
             ["+1.3", "−0.5", "+0.0", "−2"]
         );
+        for (number, expected) in
+            [(-0.04, ["+0.0", "0.0"]), (-0.0, ["+0.0", "0.0"]), (0.04, ["+0.0", "0.0"]), (-0.06, ["−0.1", "−0.1"])]
+        {
+            assert_eq!([signed(number, 1), plain(number, 1)], expected, "{number}");
+        }
         assert_eq!(
             [tiny(3.1e-7), tiny(0.0), tiny(0.01), tiny(2e-12), tiny(5e-324)],
             ["3 × 10⁻⁷", "0", "0.0100", "2 × 10⁻¹²", "0 × 10⁻³⁰⁰"]
         );
+        assert_eq!([tiny(-3.1e-7), tiny(-0.0), tiny(f64::NEG_INFINITY)], ["−3 × 10⁻⁷", "0", "−inf"]);
         assert_eq!([p_value(0.0321), p_value(1e-9)], ["p = 0.032", "p < 0.001"]);
     }
 

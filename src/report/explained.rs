@@ -9,6 +9,7 @@ use crate::explain::saliency::{Completeness, Map, Method};
 use crate::explain::trust::Score;
 use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Finding, Lens};
+use crate::figures::words::signed;
 use crate::figures::{self, DAMAGED, Heat, Scale};
 use crate::nn::Block;
 use crate::train::Origin;
@@ -237,9 +238,10 @@ fn reading(lens: &Lens, explanation: &Explanation, finding: &Finding) -> Vec<Str
     let mut lines = vec![finding.method.meaning().into()];
     if let Some(Completeness { grey, map, gap }) = finding.completeness {
         let total = explanation.ledger.logit_difference;
+        let [total, grey, map, gap] = [total, grey, map, gap].map(|logits| signed(logits, 4));
         lines.push(format!(
-            "The decision's {total:+.4} logits are {grey:+.4} that a grey image gets already, {map:+.4} in the map, and \
-             {gap:+.4} left over (the completeness gap)."
+            "The decision's {total} logits are {grey} that a grey image gets already, {map} in the map, and {gap} left over \
+             (the completeness gap)."
         ));
     }
     match finding.method.block() {

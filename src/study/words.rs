@@ -2,6 +2,7 @@
 
 use super::findings::{Comparison, Decision, Difference, ErrorEstimate, Findings, Row};
 use super::{Ladder, Settings, Study};
+use crate::figures::words::signed;
 use crate::nn::Architecture;
 use crate::stats::depth::EARLY_STOP_POINTS;
 use crate::terminal::counted;
@@ -121,13 +122,15 @@ impl Findings {
             _ => String::new(),
         };
         Some(format!(
-            "{smallest}With 95 % confidence {} {} less than {} more than {} (measured: {mean:+.2}, at most {upper_bound:+.2} by a \
-             95 % bound of its own; having been accepted by it, this flatters a little), and less than always naming the commonest \
-             class, which errs on {:.1} %.",
+            "{smallest}With 95 % confidence {} {} less than {} more than {} (measured: {}, at most {} by a 95 % bound of its own; \
+             having been accepted by it, this flatters a little), and less than always naming the commonest class, which errs on \
+             {:.1} %.",
             row.describe(),
             row.verb("errs", "err"),
             points(self.settings().margin),
             self.reference_row().describe(),
+            signed(mean, 2),
+            signed(upper_bound, 2),
             self.chance_error
         ))
     }
@@ -197,7 +200,9 @@ impl Findings {
             };
             let difference = estimate.map_or_else(
                 || "     -        -".into(),
-                |Difference { mean, upper_bound, .. }| format!("{mean:+6.2}   {upper_bound:+6.2}"),
+                |Difference { mean, upper_bound, .. }| {
+                    format!("{:>6}   {:>6}", signed(mean, 2), signed(upper_bound, 2))
+                },
             );
             let early = self.stopped_in_short(row).map(|short| format!(", {short}")).unwrap_or_default();
             format!("{error}      {difference}  {decision}{early}")
