@@ -79,9 +79,9 @@ pub struct Finding {
 /// A channel's part in the decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Channel {
-    /// To first order, what it adds to the gap; exact in the last block.
+    /// To first order, what it adds to the logit difference; exact in the last block.
     pub contribution: f64,
-    /// By how much the gap falls when it is replaced by its mean.
+    /// By how much the logit difference falls when it is replaced by its mean.
     pub ablation: Option<f64>,
     /// Its largest value after ReLU: 0 where it is dead on this image.
     pub maximum: f32,
@@ -101,7 +101,7 @@ pub fn methods(blocks: &[usize], images_only: bool) -> Vec<Method> {
 }
 
 impl Inside {
-    /// The maps of each block at a stage; `contributions` says of each block what its channels add to the gap.
+    /// The maps of each block at a stage; `contributions` says of each block what its channels add to the logit difference.
     pub fn layers(
         &self,
         lens: &Lens,

@@ -6,7 +6,7 @@
 //! of one position, its evidence. (For one class alone this is the class activation map of Zhou et al., 2016.)
 //!
 //! Where a layer in between is not linear, there is no such sum. What is left is value times gradient, which holds to first order
-//! (HiResCAM, Draelos and Carin, 2020), and what it leaves of the gap.
+//! (HiResCAM, Draelos and Carin, 2020), and what it leaves of the logit difference.
 
 use serde::Serialize;
 
@@ -19,7 +19,8 @@ use crate::nn::{Network, Op};
 /// What the decision is made of, in logits.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ledger {
-    /// Whether the shares and the bias add up to the gap; otherwise the shares are a first-order approximation and there is no bias.
+    /// Whether the shares and the bias add up to the logit difference; otherwise the shares are a first-order approximation and
+    /// there is no bias.
     pub exact: bool,
     /// Logit of the target minus logit of the other class, as the network computed them.
     pub logit_difference: f64,
@@ -31,17 +32,18 @@ pub struct Ledger {
     pub residual: f64,
     /// The residual's magnitude divided by the sum of the magnitudes of the bias and the shares.
     pub relative_residual: f64,
-    /// What each position of the last maps adds to the gap, row by row; together with the bias their sum is the gap.
+    /// What each position of the last maps adds to the logit difference, row by row; together with the bias their sum is that
+    /// difference.
     #[serde(skip)]
     pub evidence: Vec<f32>,
 }
 
-/// A channel's part in the gap.
+/// A channel's part in the logit difference.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Share {
     /// The channel.
     pub index: usize,
-    /// What it adds to the gap; negative where it speaks for the other class.
+    /// What it adds to the logit difference; negative where it speaks for the other class.
     pub share: f64,
 }
 
@@ -96,13 +98,13 @@ impl Ledger {
         maps: &[f32],
     ) -> Option<Self> {
         let (factors, bias) = tail(network, weights, question)?;
-        Some(Self::new(network, question.gap(logits), maps, &factors, Some(bias)))
+        Some(Self::new(network, question.logit_difference(logits), maps, &factors, Some(bias)))
     }
 
-    /// Value times gradient: the gradient of the gap by the last block's maps, (C, H, W).
+    /// Value times gradient: the gradient of the logit difference by the last block's maps, (C, H, W).
     fn first_order(network: &Network, question: Question, logits: &[f32], maps: &[f32], gradient: &[f32]) -> Self {
         let factors: Vec<f64> = gradient.iter().map(|&slope| slope.into()).collect();
-        Self::new(network, question.gap(logits), maps, &factors, None)
+        Self::new(network, question.logit_difference(logits), maps, &factors, None)
     }
 
     /// From a factor for each value of the maps, and the bias where they are exact.

@@ -64,7 +64,7 @@ impl Question {
     }
 
     /// The difference of the two logits.
-    pub fn gap(self, logits: &[f32]) -> f64 {
+    pub fn logit_difference(self, logits: &[f32]) -> f64 {
         f64::from(logits[self.target]) - f64::from(logits[self.against])
     }
 }
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(Question::of(&logits, None), question(2, 0));
         assert_eq!(Question::of(&logits, Some(1)), question(2, 1));
         assert_eq!(Question::of(&logits, Some(2)), question(2, 0));
-        assert_eq!(Question::of(&logits, Some(1)).gap(&logits), 3.0);
+        assert_eq!(Question::of(&logits, Some(1)).logit_difference(&logits), 3.0);
         assert_eq!(Question::of_class(&logits, 2), question(2, 0));
         assert_eq!(Question::of_class(&logits, 1), question(1, 2));
         // Of equal ones the first, in every way.

@@ -25,12 +25,12 @@ const PATH_STEPS: usize = 64;
 /// A way to find what matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Largest magnitude over the colours of the gap's derivative (Simonyan et al., 2013).
+    /// Largest magnitude over the colours of the logit difference's derivative (Simonyan et al., 2013).
     Gradient,
     /// The same of the mean derivative over noisy copies of the image (Smilkov et al., 2017).
     SmoothGrad,
-    /// The image times the mean derivative on the way from grey to it (Sundararajan et al., 2017): adds up to what the gap
-    /// is more than that of grey, but for the completeness gap.
+    /// The image times the mean derivative on the way from grey to it (Sundararajan et al., 2017): adds up to what the logit
+    /// difference is more than that of grey, but for the completeness gap.
     IntegratedGradients,
     /// The image times the derivative.
     GradientTimesInput,
@@ -49,7 +49,7 @@ pub enum Method {
         /// The block, from 0.
         block: usize,
     },
-    /// By how much the gap falls where a patch is covered with grey, averaged over the patches that cover a pixel
+    /// By how much the logit difference falls where a patch is covered with grey, averaged over the patches that cover a pixel
     /// (Zeiler and Fergus, 2014).
     Occlusion,
     /// What guided backpropagation makes of the derivative: an image only, which hardly depends on the decision.
@@ -185,7 +185,7 @@ impl Map {
     }
 }
 
-/// The derivative of the gap by the image, or what `rule` makes of it, in the image's layout.
+/// The derivative of the logit difference by the image, or what `rule` makes of it, in the image's layout.
 ///
 /// # Errors
 /// When the device failed.
@@ -236,15 +236,15 @@ pub fn integrated_gradients(
     Ok(product(image, &mean_gradient(lens, steps, question, make)?))
 }
 
-/// What a map of integrated gradients adds up to: the gap is that of a grey image, plus the sum of the map, plus what the
-/// finite number of steps leaves over.
+/// What a map of integrated gradients adds up to: the logit difference is that of a grey image, plus the sum of the map, plus
+/// what the finite number of steps leaves over.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Completeness {
     /// The logit difference of a grey image.
     pub grey: f64,
     /// The sum of the map.
     pub map: f64,
-    /// `gap(image) - grey - map`, the completeness gap.
+    /// What they leave of the image's logit difference: the completeness gap.
     pub gap: f64,
 }
 
@@ -255,9 +255,10 @@ impl Completeness {
     /// When the device failed.
     pub fn of(lens: &Lens, map: &[f32], image: &[f32], question: Question) -> Result<Self, GpuError> {
         let make = |i, place: &mut [f32]| if i == 0 { place.copy_from_slice(image) } else { place.fill(0.0) };
-        let gaps: Vec<f64> = lens.logits(2, make)?.iter().map(|logits| question.gap(logits)).collect();
-        let (grey, map) = (gaps[1], map.iter().copied().map(f64::from).sum());
-        Ok(Self { grey, map, gap: gaps[0] - grey - map })
+        let logits = lens.logits(2, make)?;
+        let [whole, grey] = [0, 1].map(|end| question.logit_difference(&logits[end]));
+        let map = map.iter().copied().map(f64::from).sum();
+        Ok(Self { grey, map, gap: whole - grey - map })
     }
 }
 
@@ -276,7 +277,7 @@ fn mean_gradient(
     Ok(sum.into_iter().map(|sum| (sum / count as f64) as f32).collect())
 }
 
-/// By how much the gap falls where squares of `2 * half` pixels are covered with grey, at every `half` pixels; the mean over the
+/// By how much the logit difference falls where squares of `2 * half` pixels are covered with grey, at every `half` pixels; the mean over the
 /// four squares that cover a pixel, (H, W). Squares begin before the first pixel and end behind the last one, so that no
 /// pixel is covered less often than others; what reaches beyond the image is cut off.
 ///
@@ -299,12 +300,13 @@ pub fn occlusion(lens: &Lens, image: &[f32], question: Question, half: usize) ->
             }
         }
     };
-    let gaps: Vec<f64> = lens.logits(1 + squares.len(), make)?.iter().map(|logits| question.gap(logits)).collect();
+    let differences: Vec<f64> =
+        lens.logits(1 + squares.len(), make)?.iter().map(|logits| question.logit_difference(logits)).collect();
 
     let mut sums = vec![0.0; height * width];
-    for ((rows, columns), gap) in squares.into_iter().zip(&gaps[1..]) {
+    for ((rows, columns), difference) in squares.into_iter().zip(&differences[1..]) {
         for row in rows {
-            sums[row * width..][columns.clone()].iter_mut().for_each(|sum| *sum += gaps[0] - gap);
+            sums[row * width..][columns.clone()].iter_mut().for_each(|sum| *sum += differences[0] - difference);
         }
     }
     Ok(sums.into_iter().map(|sum| (sum / 4.0) as f32).collect())
@@ -326,7 +328,7 @@ fn covers(side: usize, half: usize) -> Vec<Range<usize>> {
     (0..=side.div_ceil(half)).map(range).collect()
 }
 
-/// By how much the gap falls when a channel of block `number`, counted from 0, is replaced everywhere by its mean, for every
+/// By how much the logit difference falls when a channel of block `number`, counted from 0, is replaced everywhere by its mean, for every
 /// channel.
 ///
 /// # Errors
@@ -352,12 +354,12 @@ pub fn channel_ablation(
             place.iter_mut().skip(channel).step_by(padded).for_each(|value| *value = means[channel]);
         }
     };
-    let gaps = lens.logits_after(number, 1 + channels, make)?;
-    let gaps: Vec<f64> = gaps.iter().map(|logits| question.gap(logits)).collect();
-    Ok(gaps[1..].iter().map(|gap| gaps[0] - gap).collect())
+    let logits = lens.logits_after(number, 1 + channels, make)?;
+    let differences: Vec<f64> = logits.iter().map(|logits| question.logit_difference(logits)).collect();
+    Ok(differences[1..].iter().map(|without| differences[0] - without).collect())
 }
 
-/// To first order, what every channel of a block adds to the gap: its values after ReLU times their derivatives, summed.
+/// To first order, what every channel of a block adds to the logit difference: its values after ReLU times their derivatives, summed.
 /// Exact in the last block, but for the bias.
 pub fn contributions(block: &InsideBlock, channels: usize) -> Vec<f64> {
     let pixels = block.relu.len() / channels;

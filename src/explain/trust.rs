@@ -59,7 +59,7 @@ pub struct Trial<'a> {
     blurred: &'a [f32],
     question: Question,
     /// Logit differences of the image and of the blurred image.
-    gaps: [f64; 2],
+    logit_differences: [f64; 2],
     /// Decides between pixels of equal value.
     lots: Vec<u32>,
 }
@@ -84,9 +84,9 @@ pub struct Trust {
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Baselines {
     /// The image's logit difference.
-    pub gap: f64,
+    pub logit_difference: f64,
     /// That of the blurred image.
-    pub blurred_gap: f64,
+    pub blurred_logit_difference: f64,
     /// Edges and the centre.
     pub simple: Vec<Baseline>,
     /// Random orders, of single pixels and of squares.
@@ -129,8 +129,8 @@ impl<'a> Trial<'a> {
         lots.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
         let ends = [image, blurred];
         let logits = lens.logits(ends.len(), |end, place| place.copy_from_slice(ends[end]))?;
-        let gaps = [question.gap(&logits[0]), question.gap(&logits[1])];
-        Ok(Self { lens, image, blurred, question, gaps, lots })
+        let logit_differences = [0, 1].map(|end| question.logit_difference(&logits[end]));
+        Ok(Self { lens, image, blurred, question, logit_differences, lots })
     }
 
     /// The score of a map, one value a pixel, large where it matters.
@@ -149,10 +149,10 @@ impl<'a> Trial<'a> {
     pub fn baselines(&self) -> Result<Baselines, GpuError> {
         let [_, height, width] = self.lens.network().input();
         let baseline = |name, map: Vec<f32>| Ok(Baseline { name, score: self.score(&map)? });
-        let [gap, blurred_gap] = self.gaps;
+        let [logit_difference, blurred_logit_difference] = self.logit_differences;
         Ok(Baselines {
-            gap,
-            blurred_gap,
+            logit_difference,
+            blurred_logit_difference,
             simple: vec![
                 baseline("Sobel edges", sobel(self.image, height, width))?,
                 baseline("centre Gaussian", centre(height, width))?,
@@ -186,18 +186,18 @@ impl<'a> Trial<'a> {
     }
 
     fn deletion(&self, order: &[usize]) -> Result<f64, GpuError> {
-        let [gap, blurred_gap] = self.gaps;
-        self.mean_gap(order, (self.image, gap), (self.blurred, blurred_gap))
+        let [image, blurred] = self.logit_differences;
+        self.mean_difference(order, (self.image, image), (self.blurred, blurred))
     }
 
     fn insertion(&self, order: &[usize]) -> Result<f64, GpuError> {
-        let [gap, blurred_gap] = self.gaps;
-        self.mean_gap(order, (self.blurred, blurred_gap), (self.image, gap))
+        let [image, blurred] = self.logit_differences;
+        self.mean_difference(order, (self.blurred, blurred), (self.image, image))
     }
 
-    /// The mean gap while pixels turn from `before` to `after` in this order (trapezium rule over the share of the pixels).
-    /// The gaps of the two ends are known.
-    fn mean_gap(&self, order: &[usize], before: (&[f32], f64), after: (&[f32], f64)) -> Result<f64, GpuError> {
+    /// The mean logit difference while pixels turn from `before` to `after` in this order (trapezium rule over the share of the
+    /// pixels). Those of the two ends are known.
+    fn mean_difference(&self, order: &[usize], before: (&[f32], f64), after: (&[f32], f64)) -> Result<f64, GpuError> {
         let pixels = order.len();
         let turned = |step: usize| (pixels as f64 * (step as f64 / (STEPS - 1) as f64).powi(2)).round() as usize;
         let make = |inner: usize, place: &mut [f32]| {
@@ -207,11 +207,13 @@ impl<'a> Trial<'a> {
                 place[pixel.clone()].copy_from_slice(&after.0[pixel]);
             }
         };
-        let mut gaps = vec![before.1];
-        gaps.extend(self.lens.logits(STEPS - 2, make)?.iter().map(|logits| self.question.gap(logits)));
-        gaps.push(after.1);
-        let areas = (1..STEPS)
-            .map(|step| (turned(step) - turned(step - 1)) as f64 / pixels as f64 * (gaps[step] + gaps[step - 1]) / 2.0);
+        let mut differences = vec![before.1];
+        differences
+            .extend(self.lens.logits(STEPS - 2, make)?.iter().map(|logits| self.question.logit_difference(logits)));
+        differences.push(after.1);
+        let areas = (1..STEPS).map(|step| {
+            (turned(step) - turned(step - 1)) as f64 / pixels as f64 * (differences[step] + differences[step - 1]) / 2.0
+        });
         Ok(areas.sum())
     }
 }
@@ -241,14 +243,14 @@ impl Baselines {
 
     /// What blurring the whole image takes from the decision, in logits; negative where it adds to it.
     pub fn span(&self) -> f64 {
-        self.gap - self.blurred_gap
+        self.logit_difference - self.blurred_logit_difference
     }
 
     /// What a map's score shows, if the map has more than one value.
     fn ranking(&self, score: Score) -> Ranking {
         let span = self.span();
-        // Not where the gap is no number either.
-        let enough = span >= MIN_SPAN && span >= MIN_SHARE * self.gap;
+        // Not where the difference is no number either.
+        let enough = span >= MIN_SPAN && span >= MIN_SHARE * self.logit_difference;
         if !enough {
             return Ranking::TooLittleChange;
         }
@@ -372,12 +374,12 @@ mod tests {
         assert_eq!([edges[1], edges[5], edges[9], edges[13]], [0.0, 12.0, 12.0, 0.0]);
     }
 
-    /// Baselines of an image with a gap of 8 logits and of 0 when blurred; edges leave a mean of 2 in deletion and 6 in
+    /// Baselines of an image with a logit difference of 8 and of 0 when blurred; edges leave a mean of 2 in deletion and 6 in
     /// insertion, chance 3 to 5.
     fn baselines() -> Baselines {
         Baselines {
-            gap: 8.0,
-            blurred_gap: 0.0,
+            logit_difference: 8.0,
+            blurred_logit_difference: 0.0,
             simple: vec![Baseline { name: "Sobel edges", score: Score { deletion: 2.0, insertion: 6.0 } }],
             chance: vec![Chance { name: "random squares", orders: 24, mean: 4.0, lowest: 3.0, highest: 5.0 }],
         }
@@ -409,8 +411,8 @@ mod tests {
 
     #[test]
     fn nothing_follows_where_blurring_leaves_the_decision() {
-        let with = |gap, blurred_gap| {
-            let baselines = Baselines { gap, blurred_gap, ..baselines() };
+        let with = |logit_difference, blurred_logit_difference| {
+            let baselines = Baselines { logit_difference, blurred_logit_difference, ..baselines() };
             trust(1000, Some(0.1), -9.0, 9.0).ranking(&baselines)
         };
         assert_eq!(with(8.0, 3.9), Ranking::Better);

@@ -5,7 +5,7 @@ use image::RgbImage;
 use maud::{Markup, html};
 
 use super::explained::Drawn;
-use super::explanations::{decided, evidence, gaps, how_tested, method, question};
+use super::explanations::{decided, evidence, how_tested, logit_differences, method, question};
 use super::maps;
 use super::{Explained, Head, document};
 use crate::explain::inspect::Stage;
@@ -58,7 +58,7 @@ impl ExplainPage<'_> {
             section #saliency {
                 h2 { "Saliency maps" }
                 (how_tested(self.explained.exact, html! {}))
-                (gaps(self.explained))
+                (logit_differences(self.explained))
                 div.methods { @for map in &self.explained.maps { (method(self.explained, map, map.verdict)) } }
             }
             section #maps {
@@ -161,7 +161,7 @@ fn ledger(ledger: &Ledger, target: &str, against: &str) -> Result<Markup> {
         let length = if largest == 0.0 { 0.0 } else { value.abs() / largest * HALF };
         let (left, class) = if value < 0.0 { (-length, "cold") } else { (0.0, "warm") };
         html! {
-            svg.gap viewBox=(format!("{} 0 {} 10", -HALF, 2.0 * HALF)) preserveAspectRatio="none" aria-hidden="true" {
+            svg.part viewBox=(format!("{} 0 {} 10", -HALF, 2.0 * HALF)) preserveAspectRatio="none" aria-hidden="true" {
                 rect class=(class) x=(format!("{left:.2}")) y="0" width=(format!("{length:.2}")) height="10" {}
                 rect.zero x="-0.3" y="0" width="0.6" height="10" {}
             }
@@ -187,7 +187,7 @@ fn ledger(ledger: &Ledger, target: &str, against: &str) -> Result<Markup> {
     })
 }
 
-/// The rows of the sum, by name: they add up to the gap but for rounding.
+/// The rows of the sum, by name: they add up to the logit difference but for rounding.
 fn rows(ledger: &Ledger) -> Result<Vec<(String, f64)>> {
     let (named, others) = ledger.channels.split_at(NAMED.min(ledger.channels.len()));
     let mut rows = Vec::new();
@@ -203,7 +203,7 @@ fn rows(ledger: &Ledger) -> Result<Vec<(String, f64)>> {
     if let Some((name, value)) = rows.iter().chain(&whole).find(|(_, value)| !value.is_finite()) {
         bail!("the sum behind the decision, {name}: the value is {value}; {DAMAGED}");
     }
-    // The gap comes from numbers of 24 bits.
+    // The logit difference comes from numbers of 24 bits.
     ensure!(
         !ledger.exact || ledger.relative_residual <= 1e-5,
         "{} of the logit difference {} is in no channel, more than rounding leaves: the driver or the weights are at fault; try another \
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn the_bars_of_the_sum_are_as_long_as_its_numbers() {
         let page = ledger(&sum(&[3.0, -2.0], 0.0), "dog", "cat").unwrap().into_string();
-        // Bias 1, channels 3 and -2, no others, gap 2; the largest is 3.
+        // Bias 1, channels 3 and -2, no others, logit difference 2; the largest is 3.
         let lengths: Vec<&str> =
             page.match_indices(" y=\"0\" width=\"").map(|(at, found)| &page[at + found.len()..][..5]).collect();
         let lengths: Vec<&str> = lengths.into_iter().filter(|length| !length.starts_with("0.6\"")).collect();

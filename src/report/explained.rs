@@ -60,9 +60,11 @@ pub struct Explained {
     /// What baselines that know nothing of the network score.
     pub baselines: Vec<Baseline>,
     /// Logit difference of the image.
-    pub gap: f64,
+    #[serde(alias = "gap")]
+    pub logit_difference: f64,
     /// Logit difference of the blurred image.
-    pub blurred_gap: f64,
+    #[serde(alias = "blurred_gap")]
+    pub blurred_logit_difference: f64,
 }
 
 /// A saliency map with what shows how far to trust it.
@@ -141,8 +143,8 @@ impl Explained {
             coarse: coarse(last, lens.network().input()),
             maps: maps.collect::<Result<_>>()?,
             baselines: baselines.rows().into_iter().map(baseline).collect(),
-            gap: baselines.gap,
-            blurred_gap: baselines.blurred_gap,
+            logit_difference: baselines.logit_difference,
+            blurred_logit_difference: baselines.blurred_logit_difference,
         })
     }
 

@@ -59,7 +59,7 @@ fn decision(report: &Report, explained: &Explained) -> Markup {
             @if !report.is_about(explained) {
                 p.note { "With the weights in " code { (weights) } " of epoch " (epoch) ", which are not those of the head of this page." }
             }
-            (gaps(explained))
+            (logit_differences(explained))
             div.methods {
                 (evidence(explained))
                 @for map in &explained.maps { (method(explained, map, report.verdict(explained, map))) }
@@ -87,10 +87,10 @@ pub fn decided(explained: &Explained) -> Markup {
 }
 
 /// The logit differences between which the scores of maps lie, as a rule.
-pub fn gaps(explained: &Explained) -> Markup {
+pub fn logit_differences(explained: &Explained) -> Markup {
     html! {
         p.note {
-            "Logits: " (signed(explained.gap, 3)) " for the image, " (signed(explained.blurred_gap, 3))
+            "Logits: " (signed(explained.logit_difference, 3)) " for the image, " (signed(explained.blurred_logit_difference, 3))
             " for the blurred image. Scores go beyond the two where some parts of the image speak for the class and others against it."
         }
     }

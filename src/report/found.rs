@@ -68,8 +68,8 @@ fn check_explained(explained: &Explained, classes: &[String]) -> Result<()> {
     ensure!(target != against, "against is {against}: expected another class than target");
     share("probability", explained.probability)?;
     amount("relative_residual", explained.relative_residual)?;
-    number("gap", explained.gap)?;
-    number("blurred_gap", explained.blurred_gap)?;
+    number("logit_difference", explained.logit_difference)?;
+    number("blurred_logit_difference", explained.blurred_logit_difference)?;
     explained.photo.check().context("photo")?;
     explained.evidence.check().context("evidence")?;
     explained.over.check().context("over")?;

@@ -129,8 +129,8 @@ fn complete() -> Report {
             verdict: PASSING,
         }],
         baselines: vec![Baseline { name: NASTY.into(), deletion: 0.5, insertion: 0.5 }],
-        gap: 7.0,
-        blurred_gap: -1.0,
+        logit_difference: 7.0,
+        blurred_logit_difference: -1.0,
     };
     let classes = [NASTY, "dog"];
     let study = depth_json(&config(&classes));

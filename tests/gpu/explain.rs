@@ -26,7 +26,7 @@ use crate::common::trial;
 use crate::golden::{Golden, compare, formula};
 use crate::{KERNELS, gpu, gpu_with};
 
-/// Largest difference allowed, relative to the tensor's largest value. Differences of gaps cancel: PyTorch's own float32
+/// Largest difference allowed, relative to the tensor's largest value. Differences of logits cancel: PyTorch's own float32
 /// results differ from the float64 values in the files by up to 1.2e-5.
 const TOLERANCE: f64 = 5e-5;
 
@@ -76,16 +76,16 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
 
     let mut found: std::collections::BTreeMap<String, Vec<f32>> = Default::default();
     let mut add = |name: &str, values: Vec<f32>| found.entry(name.into()).or_default().extend(values);
-    let gaps = numbers("gap");
-    let largest_gap = gaps.iter().fold(0.0, |most: f64, gap| most.max(gap.abs()));
+    let differences = numbers("gap");
+    let largest = differences.iter().fold(0.0, |most: f64, difference| most.max(difference.abs()));
     for (n, image) in images.chunks(lens.image_len()).enumerate() {
         let class = |key: &str| numbers(key)[n] as usize;
         let question = Question { target: class("target"), against: class("against") };
         let (_, inside) = lens.inside(image, |_| question).unwrap();
         let near = |what: &str, found: f64, expected: f64| {
-            assert!((found - expected).abs() <= TOLERANCE * largest_gap, "{what} of image {n}: {found}, {expected}");
+            assert!((found - expected).abs() <= TOLERANCE * largest, "{what} of image {n}: {found}, {expected}");
         };
-        near("gap", question.gap(&inside.logits), gaps[n]);
+        near("logit difference", question.logit_difference(&inside.logits), differences[n]);
         let map = |method: Method| method.map(&lens, image, &inside, question).unwrap().values;
 
         for (name, rule) in
@@ -233,7 +233,7 @@ fn true_map_wins(lens: &Lens) {
         assert!(truth.deletion < best.deletion && truth.insertion > best.insertion, "{name}");
         assert!(lie.deletion > best.deletion && lie.insertion < best.insertion, "{name}");
     }
-    let share = |score: f64| (score - baselines.blurred_gap) / baselines.span();
+    let share = |score: f64| (score - baselines.blurred_logit_difference) / baselines.span();
     assert!(share(truth.deletion) < 0.2 && share(truth.insertion) > 0.8, "{truth:?}");
 }
 

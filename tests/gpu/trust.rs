@@ -285,7 +285,10 @@ fn passing(explanation: &Explanation, ranking: bool) -> Vec<Method> {
 
 fn describe(explanation: &Explanation) {
     let baselines = &explanation.baselines;
-    println!("  gap {:+.2}, blurred {:+.2}", baselines.gap, baselines.blurred_gap);
+    println!(
+        "  logit difference {:+.2}, blurred {:+.2}",
+        baselines.logit_difference, baselines.blurred_logit_difference
+    );
     for (name, score) in baselines.rows() {
         println!("    {:5.2} {:5.2} {name}", share(explanation, score.deletion), share(explanation, score.insertion));
     }
@@ -299,7 +302,7 @@ fn describe(explanation: &Explanation) {
 
 /// A score as a share of the span: 0 for the blurred image, 1 for the image.
 fn share(explanation: &Explanation, score: f64) -> f64 {
-    (score - explanation.baselines.blurred_gap) / explanation.baselines.span()
+    (score - explanation.baselines.blurred_logit_difference) / explanation.baselines.span()
 }
 
 /// The marks of the ten networks.
