@@ -260,6 +260,31 @@ mod tests {
         assert_eq!(keys[..4], ["0.weight", "1.weight", "1.bias", "4.0.weight"]);
     }
 
+    /// Whatever is wrong with a layer, however deep it lies, the error shows its line, and no other's.
+    #[test]
+    fn an_error_names_the_line_of_its_layer() {
+        let tables = "[[layers]]\ntype = \"ReLU\"\n\n[[layers]]\ntype = \"MaxPool2d\"\n";
+        let error = listed(tables).unwrap_err();
+        assert!(error.contains("at line 4,") && error.contains("MaxPool2d needs kernel_size"), "{error}");
+
+        let lines: Vec<&str> = example().lines().collect();
+        let layers = (0..lines.len()).filter(|&number| lines[number].contains("type = "));
+        let mut seen = 0;
+        for (number, wrong) in layers.flat_map(|number| {
+            ["\"Conv\"", "\"Identity\", p = 0.5, stride = 2", "5", "\"ReLU\", colour = 1"].map(|wrong| (number, wrong))
+        }) {
+            let (before, after) = lines[number].split_once("type = ").unwrap();
+            let (kind, rest) = after.split_at(after[1..].find('"').unwrap() + 2);
+            let mut changed = lines.clone();
+            let line = format!("{before}type = {wrong}{rest}");
+            changed[number] = &line;
+            let error = listed(&changed.join("\n")).unwrap_err();
+            assert!(error.contains(&format!("at line {},", number + 1)), "{kind} to {wrong}: {error}");
+            seen += 1;
+        }
+        assert_eq!(seen, 4 * 13, "of every layer of the example");
+    }
+
     #[test]
     fn a_wrong_file_is_refused_with_line_and_layer() {
         for (from, to, told) in [

@@ -1,6 +1,10 @@
 //! What a network is: a list of layers in PyTorch's terms.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A network: the size of its images, and its layers in the order in which they follow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,8 +17,8 @@ pub struct Spec {
 }
 
 /// A layer and its name, which its weights' keys in PyTorch's `state_dict` begin with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Entry", try_from = "Entry")]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(into = "Entry")]
 pub struct Named {
     /// Its name: its place in the list if it has none, as in PyTorch's `nn.Sequential`; in a shortcut, its place behind the layers of
     /// the path. An empty one stands in no key, as where a module holds its layers itself.
@@ -263,6 +267,27 @@ struct Entry {
 enum Size {
     Both(usize),
     Each([usize; 2]),
+}
+
+impl<'de> Deserialize<'de> for Named {
+    /// The layer is made while its table is being read, so that an error is told with the place of that table.
+    fn deserialize<D: Deserializer<'de>>(table: D) -> Result<Self, D::Error> {
+        struct Table;
+
+        impl<'de> Visitor<'de> for Table {
+            type Value = Named;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a layer, as { type = \"ReLU\" }")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Named, A::Error> {
+                Entry::deserialize(MapAccessDeserializer::new(fields))?.try_into().map_err(A::Error::custom)
+            }
+        }
+
+        table.deserialize_map(Table)
+    }
 }
 
 impl TryFrom<Entry> for Named {
