@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::nn::checkpoint::field_problem;
+use crate::nn::{Architecture, Named, Network, Spec};
 
 /// Images, files and the like that one folder may tell of.
 pub(crate) const MAX_IMAGES: usize = 10_000_000;
@@ -183,6 +184,46 @@ fn collect_differences(path: &str, there: &Value, here: &Value, found: &mut Vec<
         _ if there == here => {}
         _ => found.push(format!("{path} is {there}, not {here}")),
     }
+}
+
+/// The same of networks, where `name` is the network here. Of lists of layers it tells the first layer that differs.
+pub(crate) fn differences_of_networks(name: &str, there: &Architecture, here: &Architecture) -> Vec<String> {
+    use Architecture::{Known, Listed, Strided};
+    let kind = |network: &Architecture| match network {
+        Strided(_) => "blocks of strided convolutions".into(),
+        Known(known) => known.to_string(),
+        Listed(_) => "a list of layers".into(),
+    };
+    match (there, here) {
+        (Strided(_), Strided(_)) | (Known(_), Known(_)) => differences(name, there, here),
+        (Listed(one), Listed(other)) => {
+            let ([_, rows, columns], [_, height, width]) = (one.input, other.input);
+            let size = (one.input != other.input)
+                .then(|| format!("{name} takes images of {rows} x {columns} pixels, not {height} x {width}"));
+            let layers = difference_of_layers(one, other).map(|first| format!("{name} has other layers: {first}"));
+            size.into_iter().chain(layers).collect()
+        }
+        _ => vec![format!("{name} is {}, not {}", kind(there), kind(here))],
+    }
+}
+
+/// The first layer in which `there` differs from `here`, if there is one.
+fn difference_of_layers(there: &Spec, here: &Spec) -> Option<String> {
+    if there.layers == here.layers {
+        return None;
+    }
+    let (Ok(there), Ok(here)) = (there.build(), here.build()) else { return Some("one of them cannot be".into()) };
+    let [one, other] = [&there, &here].map(Network::nodes);
+    let unlike = one.iter().zip(other).find(|(one, other)| one.op != other.op);
+    Some(match unlike {
+        Some((one, other)) if one.op.name() == other.op.name() => {
+            let options = differences("", &Named::from(one.op), &Named::from(other.op));
+            format!("{}: {}", one.place(), options.into_iter().next().unwrap_or_default())
+        }
+        Some((one, other)) => format!("{}, not {}", one.place(), other.place()),
+        None if one.len() != other.len() => format!("{} of them, not {}", one.len(), other.len()),
+        None => "the same, but they have other names or are put together otherwise".into(),
+    })
 }
 
 /// The folder `name`, or `name-2` and so on, of the highest number that holds this file.

@@ -30,7 +30,7 @@ use crate::data::split::hexadecimal;
 use crate::disk;
 use crate::gpu::Kernels;
 use crate::nn::{Architecture, Network, SpecError};
-use crate::reading::{differences, flattened};
+use crate::reading::{differences, differences_of_networks, flattened};
 use crate::train::run_dir::RunDir;
 use crate::train::{Folders, Recipe, Schedule, Training};
 
@@ -228,7 +228,12 @@ impl Identity {
         if *data != self.data {
             found.push("the images are others (data)".into());
         }
-        found.extend(differences("settings", settings, &self.settings));
+        let (there, here) = (&settings.training, &self.settings.training);
+        let file = here.model_file.as_ref().map(|file| format!("the network of {file} (--model)"));
+        let name = file.unwrap_or_else(|| "settings.model".into());
+        found.extend(differences_of_networks(&name, &there.model, &here.model));
+        let same_model = Training { model: here.model.clone(), ..there.clone() };
+        found.extend(differences("settings", &Settings { training: same_model, ..settings.clone() }, &self.settings));
         found
     }
 
@@ -349,7 +354,7 @@ mod tests {
     use super::*;
     use crate::cli::train_command;
     use crate::nn::checkpoint::{Checkpoint, Meta};
-    use crate::nn::{Known, Name, Strided};
+    use crate::nn::{Known, Layer, Name, Named, Op, Spec, Strided};
     use crate::train::OptimizerName;
 
     /// Depths 1, 3 and 5 of the known network.
@@ -504,5 +509,61 @@ mod tests {
         assert!(differences.contains("settings.model.dropout is 0.2, not 0.1"), "{differences}");
         assert!(differences.contains("settings.weight_decay is 0.1, not 0.0"), "{differences}");
         assert_eq!(one.differences(&other).len(), 3);
+    }
+
+    /// Whatever differs is told in words: an option of a layer, however deep it lies, its type, how many layers there are, how they
+    /// are put together, or that it is another kind of network.
+    #[test]
+    fn differences_of_listed_networks_are_told_in_words() {
+        let study = |model: Architecture, file: Option<&str>| {
+            let mut settings = settings(Ladder::Truncate);
+            settings.training = Training { model, model_file: file.map(String::from), ..settings.training };
+            Identity { program: "1".into(), data: "a".into(), settings }
+        };
+        let path = || [Op::conv(4, 3, 1), Op::BatchNorm2d].map(Named::from).to_vec();
+        let layers = || {
+            let mut layers = [Op::conv(4, 3, 1), Op::BatchNorm2d, Op::ReLU].map(Named::from).to_vec();
+            layers.push(Layer::Residual { path: path(), shortcut: path() }.into());
+            layers.extend([Op::ReLU, Op::Flatten, Op::Linear { out_features: 2 }].map(Named::from));
+            layers
+        };
+        let listed = |size, layers| Architecture::Listed(Spec { input: [3, size, size], layers });
+        let here = study(listed(16, layers()), Some("/m.toml"));
+        type Change = fn(&mut Vec<Named>);
+        let changed = |change: Change| {
+            let mut others = layers();
+            change(&mut others);
+            here.differences(&study(listed(16, others), Some("/m.toml")))
+        };
+        assert_eq!(changed(|_| {}), [""; 0]);
+        let cases: [(Change, &str); 6] = [
+            (|layers| layers[0] = Op::conv(4, 1, 0).into(), "Conv2d 0 of block 1: kernel_size is 1, not 3"),
+            (|layers| layers[2] = Op::ReLU6.into(), "ReLU6 2 of block 1, not ReLU 2 of block 1"),
+            (
+                |layers| {
+                    let Layer::Residual { shortcut, .. } = &mut layers[3].layer else { unreachable!("it is residual") };
+                    shortcut[0] = Op::conv(4, 5, 2).into();
+                },
+                "Conv2d 3.2 of block 2: kernel_size is 5, not 3",
+            ),
+            (|layers| layers.push(Op::Linear { out_features: 2 }.into()), "12 of them, not 11"),
+            (
+                |layers| layers[0].name = Some("stem".into()),
+                "the same, but they have other names or are put together otherwise",
+            ),
+            (|layers| layers[0] = Op::conv(4, 99, 0).into(), "one of them cannot be"),
+        ];
+        for (change, told) in cases {
+            assert_eq!(changed(change), [format!("the network of /m.toml (--model) has other layers: {told}")]);
+        }
+
+        let smaller = study(listed(12, layers()), Some("/m.toml"));
+        let told = "the network of /m.toml (--model) takes images of 12 x 12 pixels, not 16 x 16";
+        assert_eq!(here.differences(&smaller), [told]);
+        let strided = study(Strided::dogs_vs_cats(16, 2).into(), None);
+        let told = "the network of /m.toml (--model) is blocks of strided convolutions, not a list of layers";
+        assert_eq!(here.differences(&strided), [told]);
+        let told = "settings.model is a list of layers, not blocks of strided convolutions";
+        assert_eq!(strided.differences(&here)[0], told);
     }
 }

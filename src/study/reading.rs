@@ -10,7 +10,8 @@ use crate::data::split::unit_seed;
 use crate::nn;
 use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::reading::{
-    MAX_IMAGES, amount, equal, follows, interval, json, number, parsed, percent, share, unusable, within,
+    MAX_IMAGES, amount, differences_of_networks, equal, follows, interval, json, number, parsed, percent, share,
+    unusable, within,
 };
 use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, LEVEL, OneStandardError, Row};
 use crate::study::test_look::{Pair, REFITS, TEST_FILE, TestLook, TestedNetwork};
@@ -147,7 +148,9 @@ pub fn weights(path: &Path, expected: &Meta) -> Result<Option<Checkpoint>> {
     let read = || -> Result<Checkpoint> {
         let found = Meta::from_bytes(&bytes)?;
         ensure!(found.made_by.is_some(), "made_by is missing: it is not known which study it belongs to");
-        let differences = super::differences("", &found, expected);
+        let mut differences = differences_of_networks("spec", &found.architecture, &expected.architecture);
+        let same_network = Meta { architecture: expected.architecture.clone(), ..found };
+        differences.extend(super::differences("", &same_network, expected));
         ensure!(differences.is_empty(), "it holds another network: {}", differences.join("; "));
         Ok(Checkpoint::from_bytes(&bytes)?)
     };

@@ -17,7 +17,9 @@ use crate::data::split;
 use crate::gpu::Kernels;
 use crate::nn::Network;
 use crate::nn::checkpoint::{Checkpoint, Meta};
-use crate::reading::{amount, differences, equal, json, parsed, share, table, unusable, within};
+use crate::reading::{
+    amount, differences, differences_of_networks, equal, json, parsed, share, table, unusable, within,
+};
 use crate::train::environment::Environment;
 
 /// The run's list of its validation photos.
@@ -118,7 +120,7 @@ impl Run {
     pub(crate) fn meta(&self, bytes: &[u8]) -> Result<Meta> {
         let meta = Meta::from_bytes(bytes)?;
         let Config { id, data, classes, training, .. } = &self.config;
-        let mut found = differences("model", &meta.architecture, &training.model);
+        let mut found = differences_of_networks("model", &meta.architecture, &training.model);
         found.extend(differences("classes", &meta.classes, classes));
         found.extend(differences("drawn", &meta.drawn, &data.is_none()));
         found.extend(differences("the run's id (made_by)", &meta.made_by, id));
