@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use common::trial;
 use convscope::commands::images;
 use convscope::data::names::path_text;
-use convscope::nn::checkpoint::Checkpoint;
+use convscope::nn::checkpoint::{Checkpoint, Weights};
 use convscope::train::Run;
 use serde_json::Value;
 
@@ -145,7 +145,8 @@ fn train_leaves_a_complete_run() {
 
     let last = Checkpoint::from_bytes(&fs::read(run.join("last.safetensors")).unwrap()).unwrap();
     assert_eq!(last.meta.epoch, 2);
-    assert_eq!(last.weights.batches, 6, "two epochs of 20 images in batches of 8");
+    let counted: Vec<i64> = last.weights.counters.into_values().collect();
+    assert_eq!(counted, [6, 6], "two epochs of 20 images in batches of 8");
     Checkpoint::from_bytes(&fs::read(run.join("best.safetensors")).unwrap()).unwrap();
     let features = page(&run.join("features/index.html"));
     assert!(features.contains("Block 2 after ReLU: 6 maps of 9 × 9 values"), "{features}");
@@ -202,6 +203,9 @@ fn training_goes_on_from_weights() {
         let frozen = name.starts_with("1.") || name.starts_with("2.");
         assert_eq!(values == first.get(name), frozen, "{name}");
     }
+    // As in PyTorch, a frozen batch norm counts no batches, and another counts on.
+    let counted = |weights: &Weights| weights.counters.clone().into_values().collect::<Vec<_>>();
+    assert_eq!([&first, &second].map(counted), [[6, 6], [6, 12]]);
     let config = json(&folder.path().join("second/config.json"));
     let init = folder.path().join("first/last.safetensors");
     assert_eq!((config["init"].as_str(), config["freeze"].as_u64()), (init.to_str(), Some(1)));

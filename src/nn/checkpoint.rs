@@ -48,8 +48,8 @@ pub struct Meta {
 pub struct Weights {
     /// Trained tensors and running statistics.
     pub tensors: BTreeMap<String, Vec<f32>>,
-    /// Training batches seen: `num_batches_tracked` of every batch norm.
-    pub batches: i64,
+    /// How many training batches each batch norm has seen, by the key of its `num_batches_tracked`.
+    pub counters: BTreeMap<String, i64>,
 }
 
 /// Why a checkpoint cannot be used.
@@ -101,7 +101,7 @@ impl Weights {
             });
             tensors.insert(parameter.name, values.collect());
         }
-        Self { tensors, batches: 0 }
+        Self { tensors, counters: network.counters().map(|name| (name, 0)).collect() }
     }
 
     /// Reads the tensors of a safetensors file that holds the `state_dict` of this network in PyTorch, which may lack the
@@ -150,13 +150,13 @@ impl Weights {
             };
             tensors.insert(parameter.name, values);
         }
-        let counters: Vec<String> = network.counters().collect();
-        let known = |name: &&str| tensors.contains_key(*name) || counters.iter().any(|counter| counter == name);
+        let counter = |name: String| read_counter(file, &name).map(|count| (name, count));
+        let counters: BTreeMap<String, i64> = network.counters().map(counter).collect::<Result<_, _>>()?;
+        let known = |name: &&str| tensors.contains_key(*name) || counters.contains_key(*name);
         if let Some(name) = file.names().into_iter().filter(|name| !known(name)).min() {
             return Err(problem(name, "does not belong to the network"));
         }
-        let batches = counters.iter().map(|name| read_counter(file, name)).collect::<Result<Vec<i64>, _>>()?;
-        Ok(Self { tensors, batches: batches.first().copied().unwrap_or_default() })
+        Ok(Self { tensors, counters })
     }
 
     /// The tensor with this key.
@@ -209,7 +209,8 @@ impl Checkpoint {
     pub fn to_bytes(&self) -> Vec<u8> {
         let shapes: BTreeMap<String, Vec<usize>> =
             stored(&self.network).map(|parameter| (parameter.name, parameter.shape)).collect();
-        let batches = self.weights.batches.to_le_bytes();
+        let counters = self.weights.counters.iter().map(|(name, count)| (name, count.to_le_bytes()));
+        let counters: Vec<(&String, [u8; 8])> = counters.collect();
         let bytes: Vec<(String, Vec<u8>)> = self
             .weights
             .tensors
@@ -219,7 +220,7 @@ impl Checkpoint {
 
         let mut views: Vec<(String, TensorView<'_>)> =
             bytes.iter().map(|(name, bytes)| (name.clone(), view(Dtype::F32, shapes[name].clone(), bytes))).collect();
-        views.extend(self.network.counters().map(|name| (name, view(Dtype::I64, vec![], &batches))));
+        views.extend(counters.iter().map(|(name, count)| ((*name).clone(), view(Dtype::I64, vec![], count))));
         let meta = serde_json::to_string(&self.meta).expect("a description is always valid JSON");
         // One entry only: a map of several would be written in a random order.
         let meta = HashMap::from([(META_KEY.to_string(), meta)]);
@@ -285,7 +286,10 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         let architecture = Architecture::Strided(Strided { channels: vec![5, 6], ..Strided::dogs_vs_cats(20, 2) });
         let network = architecture.build().unwrap();
-        let weights = Weights { batches: 7, ..Weights::initial(&network, 3) };
+        // A frozen batch norm counts no batches.
+        let counters = [("2.num_batches_tracked", 7), ("6.num_batches_tracked", 19)];
+        let counters = counters.map(|(name, count)| (name.to_string(), count)).into();
+        let weights = Weights { counters, ..Weights::initial(&network, 3) };
         let classes = vec!["cat".into(), "dog".into()];
         let (made_by, val_loss) = (Some("3f".into()), Some(0.1 + 0.2));
         let meta = Meta { architecture, classes, epoch: 2, drawn: true, made_by, val_loss };
@@ -337,9 +341,12 @@ mod tests {
         negative.weights.tensors.get_mut("2.running_var").unwrap()[1] = -1e-9;
         let error = Checkpoint::from_bytes(&negative.to_bytes()).unwrap_err().to_string();
         assert_eq!(error, "tensor \"2.running_var\": holds a negative number, which no variance is");
-        let counted = Checkpoint { weights: Weights { batches: -7, ..good.weights.clone() }, ..good.clone() };
-        let error = Checkpoint::from_bytes(&counted.to_bytes()).unwrap_err().to_string();
-        assert!(error.starts_with("tensor \"2.num_batches_tracked\": is no count of batches"), "{error}");
+        for name in ["2.num_batches_tracked", "6.num_batches_tracked"] {
+            let mut counted = good.clone();
+            counted.weights.counters.insert(name.into(), -7);
+            let error = Checkpoint::from_bytes(&counted.to_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("tensor \"{name}\": is no count of batches")), "{error}");
+        }
     }
 
     #[test]

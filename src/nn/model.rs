@@ -2,7 +2,7 @@
 
 use super::fuse::{Kind, Stage, stages};
 use super::layer::{Build, Layer, Scratch, Statistics, Trained};
-use super::network::{Network, Parameter, Value};
+use super::network::{Network, Node, Parameter, Value};
 use super::optimizer::Optimizer;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::nn::checkpoint::Weights;
@@ -504,12 +504,16 @@ impl Model {
         }
     }
 
-    /// Reads weights and running statistics back. `batches` is how many batches these have seen.
+    /// Reads weights and running statistics back. `batches` is how many batches a batch norm has counted that is not frozen; a
+    /// frozen one counts none.
     ///
     /// # Errors
     /// When the device failed.
     pub async fn weights(&self, gpu: &Gpu, batches: i64) -> Result<Weights, GpuError> {
-        let mut weights = Weights { batches, ..Weights::default() };
+        let counted =
+            |(number, node): (usize, &Node)| Some((node.counter()?, if number < self.frozen { 0 } else { batches }));
+        let counters = self.network.nodes().iter().enumerate().filter_map(counted).collect();
+        let mut weights = Weights { counters, ..Weights::default() };
         let values = self.all_values.read::<f32>(gpu).await?;
         for (parameter, trained) in self.parameters.iter().zip(&self.trained) {
             weights.tensors.insert(parameter.name.clone(), parameter.layout.unpack(trained.value.within(&values)));

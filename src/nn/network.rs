@@ -533,6 +533,11 @@ impl Node {
         place(self.op, &self.key, self.block)
     }
 
+    /// Name of the tensor that counts its training batches, if it is a batch norm.
+    pub fn counter(&self) -> Option<String> {
+        (self.op == Op::BatchNorm2d).then(|| format!("{}.num_batches_tracked", self.key))
+    }
+
     /// Its trained tensors: weight, then bias.
     pub fn parameters(&self) -> Vec<Parameter> {
         let [inputs, height, width] = self.input;
@@ -733,8 +738,7 @@ impl Network {
 
     /// Names of the tensors that count the training batches of each batch norm.
     pub fn counters(&self) -> impl Iterator<Item = String> {
-        let norms = self.nodes.iter().filter(|node| node.op == Op::BatchNorm2d);
-        norms.map(|node| format!("{}.num_batches_tracked", node.key))
+        self.nodes.iter().filter_map(Node::counter)
     }
 
     /// How many numbers are trained.

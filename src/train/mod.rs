@@ -1,6 +1,6 @@
 //! Training: the step, the epoch, the evaluation.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -116,6 +116,8 @@ pub struct Trainer<'a> {
     training_step: Plan,
     evaluation: Plan,
     steps: u32,
+    /// What the batch norms had counted before.
+    counters: BTreeMap<String, i64>,
 }
 
 impl<'a> Trainer<'a> {
@@ -136,7 +138,7 @@ impl<'a> Trainer<'a> {
         model.set_live(gpu, model.batch());
         training_step.compile(gpu, compiling)?;
         model.load(gpu, weights);
-        Ok(Self { gpu, model, recipe, training_step, evaluation, steps: 0 })
+        Ok(Self { gpu, model, recipe, training_step, evaluation, steps: 0, counters: weights.counters.clone() })
     }
 
     /// The network.
@@ -153,6 +155,7 @@ impl<'a> Trainer<'a> {
         self.model.load(self.gpu, weights);
         self.recipe = recipe;
         self.steps = 0;
+        self.counters.clone_from(&weights.counters);
     }
 
     /// Trains on all images once, in a new order. Epochs count from 1. Returns the metrics in training mode, and the images that had become
@@ -267,7 +270,10 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the device failed or a weight is not finite, which the loss need not show: ReLU may swallow it.
     pub fn weights(&self) -> Result<Weights> {
-        let weights = pollster::block_on(self.model.weights(self.gpu, self.steps.into()))?;
+        let mut weights = pollster::block_on(self.model.weights(self.gpu, self.steps.into()))?;
+        for (name, count) in &mut weights.counters {
+            *count += self.counters.get(name).copied().unwrap_or_default();
+        }
         for (name, values) in &weights.tensors {
             let finite = values.iter().all(|value| value.is_finite());
             ensure!(finite, "the weights {name} are no longer finite numbers: lower --lr (now {})", self.recipe.lr);

@@ -272,6 +272,9 @@ fn frozen_blocks_stay() {
             let after = block_on(model.weights(gpu(), 3)).unwrap();
             let end = network.blocks()[frozen - 1].nodes.end;
             for (place, node) in network.nodes().iter().enumerate() {
+                if let Some(counter) = node.counter() {
+                    assert_eq!(after.counters[&counter], if place < end { 0 } else { 3 }, "{counter}");
+                }
                 for parameter in node.parameters().into_iter().chain(node.statistics()) {
                     let name = &parameter.name;
                     let stayed = after.get(name) == before.get(name);
