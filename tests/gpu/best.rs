@@ -1,11 +1,10 @@
 //! Which epoch is the best, where images come and go between epochs.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 
-use convscope::data::Images;
+use convscope::data::drawn::DrawnPets;
+use convscope::data::{Images, Subset};
 use convscope::gpu::Kernels;
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::{Architecture, Network, Strided};
@@ -15,6 +14,7 @@ use libtest_mimic::Trial;
 
 use crate::common::trial;
 use crate::gpu_with;
+use crate::vanishing::Vanishing;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -25,47 +25,14 @@ pub fn tests() -> Vec<Trial> {
 
 const SIDE: usize = 20;
 
-/// Images of noise, the first `cats` of class 0 and the rest of class 1, some of which have gone.
-struct Vanishing {
-    cats: usize,
-    count: usize,
-    gone: Mutex<BTreeSet<usize>>,
+fn drawn() -> DrawnPets {
+    DrawnPets::new(0, 0, 100, SIDE as u32, 1 << 20)
 }
 
-impl Vanishing {
-    fn new(cats: usize, count: usize) -> Self {
-        Self { cats, count, gone: Mutex::new(BTreeSet::new()) }
-    }
-
-    fn only(&self, present: impl Fn(usize) -> bool) {
-        *self.gone.lock().unwrap() = (0..self.count).filter(|&index| !present(index)).collect();
-    }
-}
-
-impl Images for Vanishing {
-    fn len(&self) -> usize {
-        self.count
-    }
-
-    fn size(&self) -> u32 {
-        SIDE as u32
-    }
-
-    fn label(&self, index: usize) -> u32 {
-        (index >= self.cats).into()
-    }
-
-    fn name(&self, index: usize) -> String {
-        format!("{index}.png")
-    }
-
-    fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
-        if self.gone.lock().unwrap().contains(&index) {
-            return Err("has gone".into());
-        }
-        let noise = |place: usize| ((place * 7919 + index * 104_729) * 31 % 251) as u8;
-        Ok((0..SIDE * SIDE * 3).map(noise).collect())
-    }
+/// So many cats, and behind them so many dogs.
+fn pets(drawn: &DrawnPets, cats: usize, dogs: usize) -> Vanishing<Subset<'_>> {
+    let of = |class| (0..drawn.len()).filter(move |&index| drawn.label(index) == class);
+    Vanishing::new(Subset::new(drawn, of(0).take(cats).chain(of(1).take(dogs)).collect()))
 }
 
 fn architecture() -> Architecture {
@@ -102,7 +69,8 @@ fn always(class: usize) -> Checkpoint {
 }
 
 fn epochs_are_compared_on_the_same_images() {
-    let images = Vanishing::new(8, 12);
+    let drawn = drawn();
+    let images = pets(&drawn, 8, 4);
     with_trainer(|trainer| {
         let later = Cell::new(0);
         // Whether a network that always names `then` takes the place of one that always names a cat, when only some of the
@@ -132,7 +100,8 @@ fn epochs_are_compared_on_the_same_images() {
 }
 
 fn judging_other_weights_leaves_training_alone() {
-    let images = Vanishing::new(7, 14);
+    let drawn = drawn();
+    let images = pets(&drawn, 7, 7);
     let train = |judge_between: bool| {
         let mut weights = None;
         with_trainer(|trainer| {

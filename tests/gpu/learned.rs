@@ -1,6 +1,5 @@
 //! What channels have learned: the survey, what a value sees, and the images that activate a channel most.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use approx::assert_relative_eq;
@@ -19,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::common::trial;
 use crate::gpu;
+use crate::vanishing::Vanishing;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -40,50 +40,25 @@ fn read(tensor: &Tensor) -> Vec<f32> {
     block_on(tensor.read(gpu())).unwrap()
 }
 
-/// Drawn pets, one of which cannot be read any more.
-struct WithGap(DrawnPets);
-
-const GAP: usize = 5;
-
-impl Images for WithGap {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn size(&self) -> u32 {
-        self.0.size()
-    }
-
-    fn label(&self, index: usize) -> u32 {
-        self.0.label(index)
-    }
-
-    fn name(&self, index: usize) -> String {
-        self.0.name(index)
-    }
-
-    fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
-        if index == GAP { Err("has gone".into()) } else { self.0.pixels(index) }
-    }
-}
-
 /// Against the maps of one image at a time; with a dead channel and a batch that is not full.
 fn survey_adds_up() {
     let network = Strided { channels: vec![5, 6], hidden: 7, ..Strided::dogs_vs_cats(24, 2) }.build().unwrap();
     let mut weights = Weights::initial(&network, 0);
     weights.tensors.get_mut("6.bias").unwrap()[2] = -100.0;
-    let images = WithGap(DrawnPets::new(0, 0, 11, 24, 1 << 20));
+    let gone = 5;
+    let images = Vanishing::new(DrawnPets::new(0, 0, 11, 24, 1 << 20));
+    images.only(|index| index != gone);
     let lens = lens(&network, &weights, 4);
     let mut done = Vec::new();
     let order: Vec<usize> = (0..images.len()).collect();
     let found = survey(&lens, &images, &order, 3, |images| done.push(images)).unwrap();
     assert_eq!((found.images, done), (10, vec![4, 8, 11]));
-    let [gone] = &found.rejected[..] else { panic!("one image has gone") };
-    assert_eq!(gone.file, images.name(GAP));
+    let [rejected] = &found.rejected[..] else { panic!("one image has gone") };
+    assert_eq!(rejected.file, images.name(gone));
     assert_eq!([found.blocks[0].dead(), found.blocks[1].dead()], [0, 1]);
     assert!(found.blocks[1].channels[2].is_dead());
 
-    let readable: Vec<usize> = (0..images.len()).filter(|index| *index != GAP).collect();
+    let readable: Vec<usize> = (0..images.len()).filter(|index| *index != gone).collect();
     let insides: Vec<_> = readable
         .iter()
         .map(|&index| {

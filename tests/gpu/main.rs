@@ -10,6 +10,8 @@ mod kernels;
 mod layers;
 mod learned;
 mod trust;
+#[path = "../common/vanishing.rs"]
+mod vanishing;
 
 use std::sync::OnceLock;
 
