@@ -1,0 +1,172 @@
+//! The images of a run: to learn from and to be judged by, when it is made and ever after.
+
+mod past;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::data::drawn::{DrawnPets, FIRST_VAL_IMAGE};
+use crate::data::folder::Folder;
+use crate::data::photos::Photos;
+use crate::data::split::{self, Unfit, hexadecimal};
+use crate::data::{Images, Rejected};
+use crate::terminal::say;
+use crate::train::run_dir::RunDir;
+use crate::train::{Run, VALIDATION, digest_of_list};
+
+use past::Past;
+pub(super) use source::Source;
+
+/// The images to learn from and to be judged by.
+pub struct Data {
+    /// Names of the classes, in the order of the labels.
+    pub classes: Vec<String>,
+    /// The images to learn from.
+    pub train: Box<dyn Images>,
+    /// The images to be judged by. None equals one to learn from or another of these.
+    pub val: Box<dyn Images>,
+    /// Of images to learn from whose equal ones have other classes, the first of each.
+    pub contradictory: Vec<String>,
+    /// Files that are not used.
+    pub rejected: Vec<Rejected>,
+    /// What is recorded of the validation photos of a new run.
+    list: Vec<ValidationPhoto>,
+}
+
+/// All images of a study.
+pub(super) struct Pool {
+    /// Names of the classes, in the order of the labels.
+    pub(super) classes: Vec<String>,
+    /// The images, sorted by class and name where they are photos.
+    pub(super) images: Box<dyn Images>,
+    /// Files that cannot be used.
+    pub(super) rejected: Vec<Rejected>,
+    /// Whether the program drew them.
+    pub(super) drawn: bool,
+}
+
+/// Says which of a data folder's folders were taken for what.
+pub(super) fn tell_folders(found: &Folder) {
+    say(format!("data     {}", found.root.display()));
+    found.told().iter().for_each(|line| say(format!("         {line}")));
+}
+
+/// The images that a run was trained on and judged by, told apart by the run's own list. Photos are read from `data`, or
+/// else from the folder that the run names; up to `cache` MiB of images are kept in memory. Says so where the folder holds
+/// another number of photos.
+///
+/// # Errors
+/// When the list of its validation photos cannot be used, or its photos are gone or of other classes, with the remedy.
+pub fn of_run(run: &Run, data: Option<&Path>, cache: usize) -> Result<Data> {
+    let past = Past::read(run, data, cache)?;
+    past.all(past.scan()?)
+}
+
+/// The validation images alone, as [`of_run`] makes them; photos to train on are left unread.
+///
+/// # Errors
+/// As [`of_run`].
+pub fn validation_of(run: &Run, data: Option<&Path>, cache: usize) -> Result<Box<dyn Images>> {
+    let past = Past::read(run, data, cache)?;
+    past.validation(past.scan()?)
+}
+
+/// The images that a run was trained on, and up to `count` labelled ones that it was not: those it was judged by, or for
+/// a run on drawn images as many new ones.
+///
+/// # Errors
+/// As [`of_run`].
+pub fn held_out_of(run: &Run, data: Option<&Path>, count: usize, cache: usize) -> Result<Data> {
+    let past = Past::read(run, data, cache)?;
+    let mut all = past.all(past.scan()?)?;
+    if let Source { data: None, drawn: [_, judged], seed, size, .. } = past.source {
+        let first = FIRST_VAL_IMAGE + judged as u64;
+        all.val = Box::new(DrawnPets::new(seed, first, count, size, cache << 20));
+    }
+    Ok(all)
+}
+
+/// Those of `val` that can judge what was learned from `train`; the others join `rejected`.
+fn judges(train: &Photos, val: &Photos, rejected: &mut Vec<Rejected>) -> Photos {
+    let (fit, others) = split::fit_to_judge(train.digests(), val, val.digests());
+    rejected.extend(others.into_iter().map(|(index, why)| unfit(val.name(index), why, train, val)));
+    val.only(&fit)
+}
+
+/// Those of `train` that equal none of `val`; the others join `rejected`.
+fn without_copies(train: &Photos, val: &Photos, rejected: &mut Vec<Rejected>) -> Photos {
+    let judging: BTreeMap<_, _> = val.digests().iter().zip(0..).collect();
+    let equal = |index: &usize| judging.get(&train.digests()[*index]).copied();
+    let (copies, others): (Vec<_>, Vec<_>) = (0..train.len()).partition(|index| equal(index).is_some());
+    let copies = copies.into_iter().filter_map(|index| Some((index, Unfit::Double(equal(&index)?))));
+    rejected.extend(copies.map(|(index, why)| unfit(train.name(index), why, train, val)));
+    train.only(&others)
+}
+
+/// The rejection of a photo that cannot judge.
+fn unfit(file: String, why: Unfit, train: &Photos, val: &Photos) -> Rejected {
+    let reason = match why {
+        Unfit::Learned(index) => {
+            format!("equals the training image {}, so it cannot judge what was learned", train.name(index))
+        }
+        Unfit::Double(index) => format!("equals the validation image {}, and each is counted once", val.name(index)),
+        Unfit::Contradiction(index) => {
+            format!("equals the image {} of another class, so it cannot judge what was learned", val.name(index))
+        }
+    };
+    Rejected { file, reason }
+}
+
+/// A line of [`VALIDATION`].
+#[derive(Clone, Debug, Serialize)]
+struct ValidationPhoto {
+    /// Path below the data folder, or from the root on where the photo lies outside, as [`path_text`] writes it.
+    file: String,
+    /// SHA-256 of the file, by which another photo of that name is told; older runs have none.
+    sha256: Option<String>,
+}
+
+/// The list of validation photos.
+fn list(val: &Photos) -> Result<Vec<ValidationPhoto>> {
+    let digests = val.file_digests()?.into_iter().enumerate();
+    let photo = |(index, digest)| ValidationPhoto { file: val.name(index), sha256: Some(hexadecimal(&digest)) };
+    Ok(digests.map(photo).collect())
+}
+
+impl Data {
+    /// The photos of a folder.
+    fn of_photos(found: Folder, train: Photos, val: Photos, mut rejected: Vec<Rejected>) -> Result<Self> {
+        rejected.sort();
+        found.check_decoded("training", &train, &rejected)?;
+        found.check_decoded("validation", &val, &rejected)?;
+        let contradictory = split::contradictions(&train, train.digests()).into_iter().map(|index| train.name(index));
+        Ok(Self {
+            contradictory: contradictory.collect(),
+            classes: found.classes,
+            train: Box::new(train),
+            val: Box::new(val),
+            list: Vec::new(),
+            rejected,
+        })
+    }
+
+    /// What tells the list of the validation photos from that of another run; none for drawn images.
+    pub fn val_list(&self) -> Option<String> {
+        let list: BTreeMap<_, _> = self.list.iter().map(|photo| (photo.file.clone(), photo.sha256.clone())).collect();
+        (!list.is_empty()).then(|| digest_of_list(&list))
+    }
+
+    /// Lists the validation photos of a run, so that they are found again when others have come or gone.
+    ///
+    /// # Errors
+    /// When the list cannot be written.
+    pub fn record_validation(&self, run: &RunDir) -> Result<()> {
+        run.write_table(VALIDATION, |table| self.list.iter().try_for_each(|photo| table.serialize(photo)))
+    }
+}
