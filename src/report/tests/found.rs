@@ -47,7 +47,11 @@ fn explanations_that_cannot_be_used_are_named() {
     write("sound", &serde_json::to_string(&sound).unwrap());
     let newest = run.explained(5);
     assert_eq!((newest.usable, newest.more, newest.damaged.len()), (vec![sound.clone()], 0, 0));
-    write("another", &serde_json::to_string(&sound).unwrap());
+    // Older versions had other names for the logit differences.
+    let older = serde_json::to_string(&sound).unwrap().replace("logit_difference", "gap");
+    assert!(older.contains("\"gap\":") && older.contains("\"blurred_gap\":"), "{older}");
+    write("another", &older);
+    assert_eq!(run.explained(5).usable, [sound.clone(), sound.clone()]);
     let newest = run.explained(1);
     assert_eq!((newest.usable.len(), newest.more), (1, 1));
     let bare_report = bare(&["cat", "dog"]);
