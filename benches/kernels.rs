@@ -119,7 +119,7 @@ fn measure_peaks(gpu: &Gpu) -> Result<Peaks> {
     let short = if gpu.is_software() { 1 << 14 } else { 1 << 21 };
     plan.add(gpu, "", &peak::MultiplyAdd { shape: peak::Shape { len: short, rounds: 512 }, x: &x, y: &y });
     plan.add(gpu, "", &peak::Copy { shape: peak::Shape { len: len as u32, rounds: 0 }, x: &x, y: &y });
-    plan.compile(gpu, |_, _| {})?;
+    block_on(plan.compile(gpu, |_, _| {}))?;
     let timings = block_on(plan.time(gpu, REPEATS))?;
     Ok(Peaks {
         gflops: 1e-9 * timings[0].flops as f64 / timings[0].seconds,

@@ -11,7 +11,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use convscope::data::{Images, drawn::DrawnPets, prepare};
+use convscope::data::{
+    Images,
+    drawn::{Drawn, Subject},
+    pixels,
+};
 use convscope::gpu::{AdapterChoice, Gpu, GpuError};
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::layout::unpack_images;
@@ -61,10 +65,10 @@ fn write_start(folder: &Path, architecture: Architecture, network: &Network) -> 
 fn write_logits(folder: &Path, network: &Network, weights: &Weights, count: usize) -> Result<()> {
     let [channels, height, width] = network.input();
     let pixels = height * width;
-    let pets = DrawnPets::new(1, 0, count, width as u32, 0);
-    let mut images = vec![0.0; count * pixels * prepare::CHANNELS];
-    for (index, image) in images.chunks_mut(pixels * prepare::CHANNELS).enumerate() {
-        prepare::to_tensor(&pets.pixels(index).map_err(anyhow::Error::msg)?, false, image);
+    let pets = Drawn::new(Subject::Pets, 1, 0, count, width as u32, 0);
+    let mut images = vec![0.0; count * pixels * pixels::CHANNELS];
+    for (index, image) in images.chunks_mut(pixels * pixels::CHANNELS).enumerate() {
+        pixels::to_tensor(&pets.pixels(index).map_err(anyhow::Error::msg)?, false, image);
     }
 
     let gpu = block_on(Gpu::open(&AdapterChoice::Best))?;

@@ -104,8 +104,8 @@ impl<'a> Bench<'a> {
         let training_step = model.training_step(gpu, &ADAM);
         let evaluation = model.forward(gpu, Mode::Eval);
         model.set_live(gpu, batch);
-        training_step.compile(gpu, |_, _| {})?;
-        evaluation.compile(gpu, |_, _| {})?;
+        block_on(training_step.compile(gpu, |_, _| {}))?;
+        block_on(evaluation.compile(gpu, |_, _| {}))?;
         let compile_seconds = started.elapsed().as_secs_f64();
 
         let initial = Weights::initial(network, SEED);

@@ -22,7 +22,7 @@
 //!
 //! # Without the program
 //!
-//! [`nn`], [`ops`] and [`gpu`] need no files, threads or
+//! [`nn`], [`ops`] and [`gpu`], the drawn images of [`data`] and the scores of [`stats`] need no files, threads or
 //! clocks and build without the feature `native`, for a browser too. Reading back is `async`; on a desktop any executor will do, here [pollster](https://docs.rs/pollster):
 //!
 //! ```no_run
@@ -53,11 +53,13 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr))]
 
+pub mod data;
 pub mod gpu;
 pub mod nn;
 pub mod ops;
 #[doc(hidden)]
 pub mod reference;
+pub mod stats;
 
 #[cfg(feature = "native")]
 pub mod bench;
@@ -65,8 +67,6 @@ pub mod bench;
 pub mod cli;
 #[cfg(feature = "native")]
 pub mod commands;
-#[cfg(feature = "native")]
-pub mod data;
 #[cfg(feature = "native")]
 mod disk;
 #[cfg(feature = "native")]
@@ -77,8 +77,6 @@ pub mod figures;
 mod reading;
 #[cfg(feature = "native")]
 pub mod report;
-#[cfg(feature = "native")]
-pub mod stats;
 #[cfg(feature = "native")]
 pub mod study;
 #[cfg(feature = "native")]

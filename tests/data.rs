@@ -11,11 +11,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use convscope::data::batch::{Batch, Flips, shuffled};
 use convscope::data::folder::{self, Choices, Folder, LabelledFile, Why};
-use convscope::data::loader::{Batch, Flips, shuffled, with_batches};
+use convscope::data::loader::with_batches;
 use convscope::data::names::path_text;
 use convscope::data::photos::Photos;
-use convscope::data::{Images, Rejected, prepare, write_rejected};
+use convscope::data::{Images, Rejected, pixels, prepare, write_rejected};
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba};
 use tempfile::{TempDir, tempdir};
@@ -939,8 +940,8 @@ fn a_photo_that_vanishes_later_is_dropped_from_its_batch_and_recorded() {
     assert!(batch.rejected[0].reason.starts_with("cannot be read: "));
     let image = 4 * 4 * 4;
     let mut expected = vec![0.0; 3 * image];
-    prepare::to_tensor(&photos.pixels(3).unwrap(), false, &mut expected[..image]);
-    prepare::to_tensor(&photos.pixels(0).unwrap(), false, &mut expected[image..2 * image]);
+    pixels::to_tensor(&photos.pixels(3).unwrap(), false, &mut expected[..image]);
+    pixels::to_tensor(&photos.pixels(0).unwrap(), false, &mut expected[image..2 * image]);
     assert_eq!(batch.images, expected);
 }
 
@@ -1079,7 +1080,7 @@ fn batches_follow_the_order_and_keep_their_length() {
         let mut images = vec![0.0; 3 * 16];
         let mut labels = [0; 3];
         for (place, &index) in batch.indices.iter().enumerate() {
-            prepare::to_tensor(&PLAIN.pixels(index).unwrap(), false, &mut images[place * 16..][..16]);
+            pixels::to_tensor(&PLAIN.pixels(index).unwrap(), false, &mut images[place * 16..][..16]);
             labels[place] = PLAIN.label(index);
         }
         assert_eq!(batch.images, images);
@@ -1103,7 +1104,7 @@ fn flips_depend_on_seed_epoch_and_image_alone() {
         for batch in all(&order, 8, Some(flips), 2) {
             for (image, &index) in batch.images.chunks(16).zip(&batch.indices) {
                 let mut expected = [0.0; 16];
-                prepare::to_tensor(&PLAIN.pixels(index).unwrap(), flips.flip(index), &mut expected);
+                pixels::to_tensor(&PLAIN.pixels(index).unwrap(), flips.flip(index), &mut expected);
                 assert_eq!(image, expected);
                 seen.insert(image[0] == 1.0);
             }

@@ -2,40 +2,64 @@
 //!
 //! The way of an image: [`folder::scan`] finds the files and their classes; [`prepare::load`] turns one file into a small
 //! square of RGB bytes; [`photos::Photos`] does so for all files and keeps the results; [`split`] decides which of them are
-//! learned from and which are judged by; [`loader::shuffled`] orders them anew for each epoch; [`loader::with_batches`] flips
-//! and normalises them into [`loader::Batch`]es ahead of need. Without photos, [`drawn::DrawnPets`] takes the place of
+//! learned from and which are judged by; [`batch::shuffled`] orders them anew for each epoch; [`loader::with_batches`] flips
+//! and normalises them into [`batch::Batch`]es ahead of need. Without photos, [`drawn::Drawn`] takes the place of
 //! [`photos::Photos`].
 //!
 //! Everything random here is keyed by a seed and by what it decides (the split of a class, the
 //! order of an epoch, the flip of one image), never by which thread comes first, so equal
 //! arguments give equal bytes on any machine.
+//!
+//! What needs no files and no threads is there for a browser too.
 
+pub mod batch;
 mod cache;
+mod canvas;
+pub mod digits;
 pub mod drawn;
-pub mod folder;
-mod jpeg;
-mod layout;
-pub mod loader;
-pub mod names;
+pub mod fit;
 pub mod pets;
+pub mod pixels;
+
+#[cfg(feature = "native")]
+pub mod folder;
+#[cfg(feature = "native")]
+mod jpeg;
+#[cfg(feature = "native")]
+mod layout;
+#[cfg(feature = "native")]
+pub mod loader;
+#[cfg(feature = "native")]
+pub mod names;
+#[cfg(feature = "native")]
 pub mod photos;
+#[cfg(feature = "native")]
 pub mod prepare;
+#[cfg(feature = "native")]
+mod rejected;
+#[cfg(feature = "native")]
 pub mod split;
+#[cfg(feature = "native")]
 mod subset;
+#[cfg(feature = "native")]
+mod threads;
+#[cfg(feature = "native")]
 mod tree;
 
 use std::borrow::Cow;
-use std::path::Path;
-use std::thread;
 
-use anyhow::Result;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::disk;
-
+#[cfg(feature = "native")]
+pub use rejected::write_rejected;
+#[cfg(feature = "native")]
 pub use subset::Subset;
+#[cfg(feature = "native")]
+pub(crate) use threads::in_parallel;
+#[cfg(feature = "native")]
+pub use threads::threads;
 
 /// A set of labelled square RGB images, all of one size.
 pub trait Images: Sync {
@@ -75,40 +99,10 @@ pub struct Rejected {
     pub reason: String,
 }
 
-/// Writes the rejected files as a CSV table with the columns `file` and `reason`.
-///
-/// # Errors
-/// If the table cannot be written.
-pub fn write_rejected(path: &Path, rejected: &[Rejected]) -> Result<()> {
-    let legible =
-        |Rejected { file, reason }: &Rejected| Rejected { file: file.clone(), reason: names::legible(reason) };
-    disk::write(path, &disk::rows(&rejected.iter().map(legible).collect::<Vec<_>>())?)
-}
-
 /// `count` of the indices `0..len`, evenly spread; all where there are fewer.
 pub fn spread(len: usize, count: usize) -> Vec<usize> {
     let count = count.min(len);
     (0..count).map(|i| i * len / count).collect()
-}
-
-/// `work` done for each of `0..count` on all threads, in order; the first error where there is one.
-pub(crate) fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
-    let indices: Vec<usize> = (0..count).collect();
-    let part = |part: &[usize]| part.iter().map(|&index| work(index)).collect::<Result<Vec<_>>>();
-    thread::scope(|scope| {
-        let parts = indices.chunks(count.div_ceil(threads()).max(1));
-        let workers: Vec<_> = parts.map(|indices| scope.spawn(move || part(indices))).collect();
-        let mut all = Vec::with_capacity(count);
-        for worker in workers {
-            all.extend(worker.join().expect("a worker has panicked, see its message above")?);
-        }
-        Ok(all)
-    })
-}
-
-/// How many threads this machine runs at once, at least 1.
-pub fn threads() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A random stream of its own for each purpose, seed and number (an epoch or a class, say).

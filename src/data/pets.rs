@@ -14,11 +14,10 @@ use std::ops::Range;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use canvas::{Canvas, Frame, Point, Rgb, Shape};
+use super::canvas::{Canvas, Frame, Point, Rgb, Shape};
 use paint::{Paint, Palette, fur, pastel, shaded};
 use pet::Pet;
 
-mod canvas;
 mod paint;
 mod pet;
 

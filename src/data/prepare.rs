@@ -1,26 +1,17 @@
-//! One file to one small square image, and one image to the network's input.
+//! One file to one small square image.
 //!
-//! Training, validation and prediction all go through [`load`] and [`to_tensor`], so the network
+//! Training, validation and prediction all go through [`load`] and [`to_tensor`](super::pixels::to_tensor), so the network
 //! meets a photo in the same shape everywhere.
 
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 
+use super::fit::middle_square;
 use super::jpeg::{self, ScanLayout};
-
-/// Mean of the normalisation, the same for each colour.
-pub const MEAN: f32 = 0.5;
-/// Standard deviation of the normalisation, the same for each colour.
-pub const STD: f32 = 0.5;
-/// Values a pixel has in a tensor: red, green, blue and a zero, so that the GPU reads a pixel as
-/// one vector of four.
-pub const CHANNELS: usize = 4;
 
 /// Longest side of an image that is read, in pixels.
 const MAX_SIDE: u32 = 16_384;
@@ -45,48 +36,7 @@ pub fn load(path: &Path, size: u32) -> Result<Vec<u8>, String> {
     check_file(path)?;
     let bytes = fs::read(path).map_err(unreadable)?;
     let image = decode(&bytes)?;
-    Ok(fit(&image, size))
-}
-
-/// Writes a square RGB image as (size, size, 4) values `(x / 255 - 0.5) / 0.5`, flipped left to
-/// right if `flip`.
-///
-/// # Panics
-/// If `pixels` is no square RGB image, or if `out` has not [`CHANNELS`] values for each pixel.
-pub fn to_tensor(pixels: &[u8], flip: bool, out: &mut [f32]) {
-    let (pixels, rest) = pixels.as_chunks::<3>();
-    let (out, out_rest) = out.as_chunks_mut::<CHANNELS>();
-    let size = pixels.len().isqrt();
-    assert!(rest.is_empty() && size > 0 && size * size == pixels.len(), "to_tensor takes a square RGB image");
-    assert!(out_rest.is_empty() && out.len() == pixels.len(), "to_tensor writes {CHANNELS} values a pixel");
-    for (row, out_row) in pixels.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
-        for (x, pixel) in row.iter().enumerate() {
-            let [red, green, blue] = pixel.map(|byte| NORMALISED[usize::from(byte)]);
-            let place = if flip { size - 1 - x } else { x };
-            out_row[place] = [red, green, blue, 0.0];
-        }
-    }
-}
-
-/// The normalised value of each byte.
-const NORMALISED: [f32; 256] = {
-    let mut table = [0.0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as f32 / 255.0 - MEAN) / STD;
-        byte += 1;
-    }
-    table
-};
-
-/// One image of RGB bytes as the network gets it, [`to_tensor`] without a flip.
-///
-/// # Panics
-/// As [`to_tensor`].
-pub fn tensor(pixels: &[u8]) -> Vec<f32> {
-    let mut image = vec![0.0; pixels.len() / 3 * CHANNELS];
-    to_tensor(pixels, false, &mut image);
-    image
+    Ok(middle_square(image.as_raw(), image.dimensions().into(), size))
 }
 
 /// Refuses, without opening it, what cannot be an image: no regular file, an empty file, a file
@@ -190,124 +140,9 @@ fn to_rgb(image: DynamicImage) -> RgbImage {
     })
 }
 
-/// Scales an image so that its shorter side has `size` pixels, and cuts out the middle square.
-///
-/// Bilinear with antialiasing: a triangle filter as wide as the scale, which is what Pillow calls
-/// BILINEAR. Only the square is computed, from the part of the image that it shows, so an image
-/// of extreme shape takes no more memory.
-fn fit(image: &RgbImage, size: u32) -> Vec<u8> {
-    let (width, height) = image.dimensions();
-    let shorter = width.min(height);
-    let (left, shown_width) = shown(width, shorter, size);
-    let (top, shown_height) = shown(height, shorter, size);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
-        left,
-        top,
-        shown_width,
-        shown_height,
-    );
-    let source =
-        ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).expect("an RGB image has three bytes a pixel");
-    let mut square = Image::new(size, size, PixelType::U8x3);
-    Resizer::new().resize(&source, &mut square, &options).expect("the shown part lies within the image");
-    square.into_vec()
-}
-
-/// Start and length of the part of a side, in the image's own pixels, that the middle square
-/// shows.
-///
-/// The side would be scaled to `round(side * size / shorter)` pixels, of which `size` are shown.
-fn shown(side: u32, shorter: u32, size: u32) -> (f64, f64) {
-    let [whole, shorter, size] = [side, shorter, size].map(u64::from);
-    let scaled = (whole * size + shorter / 2) / shorter;
-    let offset = (scaled - size) / 2;
-    let pixel = whole as f64 / scaled as f64;
-    let start = offset as f64 * pixel;
-    (start, (size as f64 * pixel).min(whole as f64 - start))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// An image without symmetry or large even areas.
-    fn pattern(width: u32, height: u32) -> RgbImage {
-        RgbImage::from_fn(width, height, |x, y| {
-            let [x, y] = [x, y].map(|v| f64::from(v) * 0.3);
-            let wave = |phase: f64| (128.0 + 120.0 * (x + 0.7 * y + (0.2 * x * y).sin() + phase).sin()) as u8;
-            Rgb([wave(0.0), wave(1.0), wave(2.5)])
-        })
-    }
-
-    #[test]
-    fn normalisation_follows_the_formula_for_every_byte() {
-        for byte in 0..=255u8 {
-            let expected = (f32::from(byte) / 255.0 - 0.5) / 0.5;
-            let mut out = [9.0; 4];
-            to_tensor(&[byte, 0, 255], false, &mut out);
-            assert_eq!(out, [expected, -1.0, 1.0, 0.0]);
-        }
-    }
-
-    #[test]
-    fn a_tensor_is_padded_to_four_channels_and_flips_left_to_right() {
-        let pixels: Vec<u8> = (0..12).map(|i| i * 20).collect();
-        let n = |i: usize| NORMALISED[i * 20];
-        let pixel = |i: usize| [n(3 * i), n(3 * i + 1), n(3 * i + 2), 0.0];
-        let mut out = [9.0; 16];
-        to_tensor(&pixels, false, &mut out);
-        assert_eq!(out, *[0, 1, 2, 3].map(pixel).as_flattened());
-        to_tensor(&pixels, true, &mut out);
-        assert_eq!(out, *[1, 0, 3, 2].map(pixel).as_flattened());
-    }
-
-    #[test]
-    #[should_panic(expected = "square RGB image")]
-    fn a_tensor_is_made_of_a_square() {
-        to_tensor(&[0; 6], false, &mut [0.0; 8]);
-    }
-
-    /// Cutting before scaling gives what scaling the whole image and cutting then would give.
-    #[test]
-    fn fit_equals_scaling_then_cutting() {
-        for (width, height, size) in
-            [(53, 37, 16), (37, 53, 16), (40, 40, 7), (31, 30, 31), (9, 5, 16), (3, 211, 8), (160, 7, 7)]
-        {
-            let image = pattern(width, height);
-            let scale = |side: u32| (f64::from(side * size) / f64::from(width.min(height))).round() as u32;
-            let (scaled_width, scaled_height) = (scale(width), scale(height));
-            let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).unwrap();
-            let mut scaled = Image::new(scaled_width, scaled_height, PixelType::U8x3);
-            let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-            Resizer::new().resize(&source, &mut scaled, &options).unwrap();
-            let scaled = RgbImage::from_raw(scaled_width, scaled_height, scaled.into_vec()).unwrap();
-            let (left, top) = ((scaled_width - size) / 2, (scaled_height - size) / 2);
-            let expected = image::imageops::crop_imm(&scaled, left, top, size, size).to_image();
-            assert_eq!(fit(&image, size), expected.into_raw(), "{width} x {height} to {size}");
-        }
-    }
-
-    #[test]
-    fn an_image_of_the_right_size_is_left_as_it_is() {
-        let image = pattern(24, 24);
-        assert_eq!(fit(&image, 24), image.into_raw());
-    }
-
-    /// The shown part must never stick out of the image, not even by a rounding error.
-    #[test]
-    fn the_shown_part_lies_within_every_side() {
-        for shorter in 1..300 {
-            for longer in [shorter, shorter + 1, 2 * shorter - 1, 3 * shorter + 2, MAX_SIDE] {
-                for size in [1, 2, 31, 32, 128, 224] {
-                    for side in [shorter, longer] {
-                        let (start, length) = shown(side, shorter, size);
-                        assert!(start >= 0.0 && length > 0.0);
-                        assert!(start + length <= f64::from(side), "{side} {shorter} {size}");
-                    }
-                }
-            }
-        }
-    }
 
     #[test]
     fn memory_is_counted_with_what_conversion_takes() {

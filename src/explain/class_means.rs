@@ -6,7 +6,7 @@
 use super::ledger::Ledger;
 use super::saliency::{self, Map};
 use super::{Lens, Question};
-use crate::data::{Images, prepare, spread};
+use crate::data::{Images, pixels, spread};
 use crate::gpu::GpuError;
 use crate::nn::checkpoint::Weights;
 
@@ -55,7 +55,7 @@ fn ledgers(lens: &Lens, weights: &Weights, images: &dyn Images) -> Result<Vec<(u
     let mut readable = vec![true; images.len()];
     let mut made = Vec::with_capacity(images.len());
     let make = |index: usize, place: &mut [f32]| match images.pixels(index) {
-        Ok(pixels) => prepare::to_tensor(&pixels, false, place),
+        Ok(pixels) => pixels::to_tensor(&pixels, false, place),
         Err(_) => readable[index] = false,
     };
     lens.forward(images.len(), make, |range| {
@@ -80,7 +80,7 @@ fn mean_of_class(
     for place in spread(ledgers.len(), most_occluded) {
         // An image that cannot be read any more is left out.
         let Ok(pixels) = images.pixels(ledgers[place].0) else { continue };
-        let image = prepare::tensor(&pixels);
+        let image = pixels::tensor(&pixels);
         let logits = lens.logits(1, |_, place| place.copy_from_slice(&image))?.remove(0);
         let question = Question::of_class(&logits, class);
         occlusion.add(&saliency::occlusion(lens, &image, question, saliency::occlusion_half(lens.network().input()))?);

@@ -9,7 +9,7 @@ use super::saliency::{self, Completeness, Map, Method};
 use super::trust::{self, Baselines, Trial, Trust};
 use super::verdict::{Kind, Verdict};
 use super::{Inside, Lens, Question};
-use crate::data::prepare;
+use crate::data::pixels;
 use crate::explain::inspect::{self, Stage};
 use crate::figures::{LayerMaps, Order};
 use crate::gpu::GpuError;
@@ -142,7 +142,7 @@ impl Explanation {
         let [_, height, width] = lens.network().input();
         let input =
             RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()).expect("pixels of the network's size");
-        let image = prepare::tensor(pixels);
+        let image = pixels::tensor(pixels);
         let blurred = trust::blurred(&input);
 
         lens.load(weights);

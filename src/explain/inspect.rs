@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::data::prepare;
+use crate::data::pixels;
 use crate::figures::{FeatureMaps, Filters, LayerMaps, Order};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::checkpoint::Weights;
@@ -91,7 +91,7 @@ pub fn check_finite(gpu: &Gpu, model: &Model, images: usize) -> Result<()> {
 /// # Panics
 /// When the stage is one that the model does not keep ([`Keep`](crate::nn::Keep)).
 pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Inspection> {
-    model.set_batch(gpu, &prepare::tensor(pixels), &[0]);
+    model.set_batch(gpu, &pixels::tensor(pixels), &[0]);
     model.set_live(gpu, 1);
     model.forward(gpu, Mode::Eval).submit(gpu)?;
     check_finite(gpu, model, 1)?;

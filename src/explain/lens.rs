@@ -13,7 +13,7 @@ use crate::ops::relu::Rule;
 
 /// A network in evaluation mode that keeps every layer's values, for batches of images.
 ///
-/// Images are (H, W, padded C) as [`prepare::to_tensor`](crate::data::prepare::to_tensor) makes them, flattened.
+/// Images are (H, W, padded C) as [`pixels::to_tensor`](crate::data::pixels::to_tensor) makes them, flattened.
 pub struct Lens<'a> {
     gpu: &'a Gpu,
     model: Model,
@@ -65,7 +65,7 @@ impl<'a> Lens<'a> {
         let after = network.blocks().iter().map(|block| model.forward_from(gpu, Mode::Eval, block.value)).collect();
         let mut all = model.forward(gpu, Mode::Eval);
         all.extend(model.backward(gpu, Mode::Eval, true));
-        all.compile(gpu, compiling)?;
+        pollster::block_on(all.compile(gpu, compiling))?;
         Ok(Self { gpu, model, forward, backward, after })
     }
 

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::{Inside, InsideBlock, Lens, Question};
-use crate::data::prepare::CHANNELS;
+use crate::data::pixels::CHANNELS;
 use crate::gpu::GpuError;
 use crate::nn::Block;
 use crate::ops::relu::Rule;

@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::verdict::{Dependence, Ranking};
 use super::{Lens, Question};
-use crate::data::prepare::{self, CHANNELS};
+use crate::data::pixels::{self, CHANNELS};
 use crate::gpu::GpuError;
 
 /// Images on the way from all pixels to none, both ends included. They lie closer together at the start, where a small mark decides.
@@ -40,7 +40,7 @@ const MIN_SHARE: f64 = 0.5;
 
 /// An image without its details, as the network's numbers: what takes the place of pixels that are removed.
 pub fn blurred(image: &RgbImage) -> Vec<f32> {
-    prepare::tensor(image::imageops::fast_blur(image, image.width().min(image.height()) as f32 / 12.0).as_raw())
+    pixels::tensor(image::imageops::fast_blur(image, image.width().min(image.height()) as f32 / 12.0).as_raw())
 }
 
 /// The mean logit difference while pixels go in an order, in logits.

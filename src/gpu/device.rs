@@ -358,6 +358,23 @@ impl Gpu {
         }
     }
 
+    /// Waits until all that was submitted before this call is done, in a browser too.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn done(&self) -> impl Future<Output = Result<(), GpuError>> {
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        self.queue.on_submitted_work_done(move || {
+            // The receiver is gone only if nobody waits any more.
+            let _ = sender.send(());
+        });
+        async move {
+            self.wait(None)?;
+            receiver.await.map_err(|_| GpuError::Failed("the device was lost".into()))?;
+            self.check()
+        }
+    }
+
     fn check(&self) -> Result<(), GpuError> {
         self.failure.get().map_or(Ok(()), |message| Err(GpuError::Failed(message.clone())))
     }

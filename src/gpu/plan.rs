@@ -122,7 +122,7 @@ impl Plan {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn compile(&self, gpu: &Gpu, mut progress: impl FnMut(usize, usize)) -> Result<(), GpuError> {
+    pub async fn compile(&self, gpu: &Gpu, mut progress: impl FnMut(usize, usize)) -> Result<(), GpuError> {
         let mut kernels: Vec<&Dispatch> = Vec::new();
         for dispatch in &self.dispatches {
             if !kernels.iter().any(|kernel| Arc::ptr_eq(&kernel.pipeline, &dispatch.pipeline)) {
@@ -133,8 +133,8 @@ impl Plan {
             progress(done, kernels.len());
             let mut encoder = gpu.device().create_command_encoder(&Default::default());
             dispatch.record(&mut encoder.begin_compute_pass(&Default::default()), [1, 1]);
-            let submission = gpu.submit(encoder)?;
-            gpu.wait(Some(submission))?;
+            gpu.submit(encoder)?;
+            gpu.done().await?;
         }
         progress(kernels.len(), kernels.len());
         Ok(())

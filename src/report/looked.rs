@@ -9,7 +9,7 @@ use super::LEVEL;
 use super::class_means::MeanMaps;
 use super::embedded::EmbeddedImage;
 use super::explained::Drawn;
-use crate::data::{Images, prepare};
+use crate::data::{Images, pixels};
 use crate::explain::class_means::class_means;
 use crate::explain::inspect::{Stage, first_filters};
 use crate::explain::learned::{ChannelRow, Learned, PatchRow};
@@ -133,7 +133,7 @@ impl Looked {
             None => None,
         };
         let (span, mut blocks) = match example {
-            Some(example) => maps(lens, &prepare::tensor(&pixels(images, example.index)?), by)?,
+            Some(example) => maps(lens, &pixels::tensor(&pixels(images, example.index)?), by)?,
             None => (by.span(&[]), Vec::new()),
         };
         let learned = run.learned();
@@ -179,7 +179,7 @@ fn shots(
 ) -> Result<Vec<Shot>> {
     let photos = chosen.iter().map(|judged| pixels(images, judged.index)).collect::<Result<Vec<_>>>()?;
     let mut ledgers = Vec::new();
-    let make = |index: usize, place: &mut [f32]| prepare::to_tensor(&photos[index], false, place);
+    let make = |index: usize, place: &mut [f32]| pixels::to_tensor(&photos[index], false, place);
     lens.forward(chosen.len(), make, |range| {
         ledgers.extend(Ledger::of_batch(lens, weights, range.len(), |_, logits| Question::of(logits, None))?);
         Ok(())

@@ -24,6 +24,8 @@ pub mod depth;
 pub mod logistic;
 pub mod multiple;
 pub mod paired_t;
+// Works in threads, which a browser has not.
+#[cfg(feature = "native")]
 pub mod probe;
 pub mod proportion;
 pub mod rank;
@@ -39,6 +41,7 @@ pub use depth::{
 pub use logistic::{LogisticRegression, logistic_regression};
 pub use multiple::{benjamini_hochberg, holm};
 pub use paired_t::{PairedT, t_cdf, t_quantile};
+#[cfg(feature = "native")]
 pub use probe::{Probe, probe, probe_with_permuted};
 pub use proportion::{McNemar, mcnemar, paired_difference, sampling_error, share_error, wilson};
 pub use rank::effective_rank;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::data::loader::{Batch, Flips, MAX_LOADERS, shuffled, with_batches};
+use crate::data::batch::{Batch, Flips, shuffled_for_batches};
+use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
 use crate::nn::checkpoint::{Checkpoint, Weights};
@@ -136,7 +137,7 @@ impl<'a> Trainer<'a> {
         let mut evaluation = model.forward(gpu, Mode::Eval);
         evaluation.extend(model.loss(gpu));
         model.set_live(gpu, model.batch());
-        training_step.compile(gpu, compiling)?;
+        pollster::block_on(training_step.compile(gpu, compiling))?;
         model.load(gpu, weights);
         Ok(Self { gpu, model, recipe, training_step, evaluation, steps: 0, counters: weights.counters.clone() })
     }
@@ -170,12 +171,8 @@ impl<'a> Trainer<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
         let Recipe { optimizer, lr, schedule, seed, augment } = self.recipe;
-        let mut order = shuffled(images.len(), seed, epoch as u64);
-        let rest = order.len() % self.model.batch();
-        if rest < self.model.network().least_batch() {
-            // Batch norm cannot learn from what is left, so it sits this epoch out; the next one has another order.
-            order.truncate(order.len() - rest);
-        }
+        let (batch, least) = (self.model.batch(), self.model.network().least_batch());
+        let order = shuffled_for_batches(images.len(), seed, epoch as u64, batch, least);
         let flips = augment.then_some(Flips { seed, epoch: epoch as u64 });
         let (gpu, model, plan, steps) = (self.gpu, self.model, &self.training_step, &mut self.steps);
         let steps_an_epoch = order.len().div_ceil(model.batch()) as f64;

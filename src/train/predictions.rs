@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use crate::data::loader::{Batch, MAX_LOADERS, with_batches};
+use crate::data::batch::Batch;
+use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
 use crate::stats;
 use crate::train::run_dir::RunDir;
@@ -101,8 +102,8 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::data::drawn::DrawnPets;
-    use crate::data::prepare;
+    use crate::data::drawn::{Drawn, Subject};
+    use crate::data::pixels;
     use crate::disk;
 
     fn predictions() -> Vec<Prediction> {
@@ -139,7 +140,7 @@ mod tests {
     }
 
     /// Drawn images, of which every third has vanished.
-    struct Vanishing(DrawnPets);
+    struct Vanishing(Drawn);
 
     impl Images for Vanishing {
         fn len(&self) -> usize {
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn images_are_predicted_in_their_order_and_those_that_vanished_are_named() {
-        let images = Vanishing(DrawnPets::new(0, 0, 11, 8, 1 << 20));
+        let images = Vanishing(Drawn::new(Subject::Pets, 0, 0, 11, 8, 1 << 20));
         for batch in [1, 3, 4, 32] {
             // A row that tells the image by its first value.
             let said = |batch: &Batch| {
@@ -178,7 +179,7 @@ mod tests {
             assert_eq!(rejected.len(), 4);
             for Prediction { index, truth, logits } in predictions {
                 let mut expected = vec![0.0; 8 * 8 * 4];
-                prepare::to_tensor(&images.pixels(index).unwrap(), false, &mut expected);
+                pixels::to_tensor(&images.pixels(index).unwrap(), false, &mut expected);
                 assert_eq!((truth, logits[0]), (images.label(index) as usize, expected[0]));
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use clap::Parser;
 use convscope::cli::{Cli, Command};
 use convscope::data::Images;
-use convscope::data::drawn::DrawnPets;
+use convscope::data::drawn::{Drawn, Subject};
 use convscope::data::split::{Distinct, Split};
 use convscope::gpu::Kernels;
 use convscope::gpu::{AdapterChoice, Gpu};
@@ -32,7 +32,7 @@ const UNIT: (usize, usize) = (2, 1);
 
 /// Drawn pets that remember which of them were read, some of them with the other class's label or all black.
 struct Watched {
-    pets: DrawnPets,
+    pets: Drawn,
     read: Mutex<BTreeSet<usize>>,
     mislabelled: Vec<usize>,
     blackened: Vec<usize>,
@@ -40,7 +40,7 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        let pets = DrawnPets::new(0, 0, 60, SIZE, 1 << 20);
+        let pets = Drawn::new(Subject::Pets, 0, 0, 60, SIZE, 1 << 20);
         Self { pets, read: Mutex::default(), mislabelled: Vec::new(), blackened: Vec::new() }
     }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use convscope::data::drawn::DrawnPets;
+use convscope::data::drawn::{Drawn, Subject};
 use convscope::data::{Images, Subset};
 use convscope::gpu::Kernels;
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
@@ -25,12 +25,12 @@ pub fn tests() -> Vec<Trial> {
 
 const SIDE: usize = 20;
 
-fn drawn() -> DrawnPets {
-    DrawnPets::new(0, 0, 100, SIDE as u32, 1 << 20)
+fn drawn() -> Drawn {
+    Drawn::new(Subject::Pets, 0, 0, 100, SIDE as u32, 1 << 20)
 }
 
 /// So many cats, and behind them so many dogs.
-fn pets(drawn: &DrawnPets, cats: usize, dogs: usize) -> Vanishing<Subset<'_>> {
+fn pets(drawn: &Drawn, cats: usize, dogs: usize) -> Vanishing<Subset<'_>> {
     let of = |class| (0..drawn.len()).filter(move |&index| drawn.label(index) == class);
     Vanishing::new(Subset::new(drawn, of(0).take(cats).chain(of(1).take(dogs)).collect()))
 }

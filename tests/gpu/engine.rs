@@ -434,7 +434,7 @@ fn compile_progress() {
     model.set_live(gpu(), 2);
     let plan = model.training_step(gpu(), &ADAM);
     let mut calls = Vec::new();
-    plan.compile(gpu(), |done, all| calls.push((done, all))).unwrap();
+    block_on(plan.compile(gpu(), |done, all| calls.push((done, all)))).unwrap();
     let (last, all) = *calls.last().unwrap();
     assert_eq!(last, all);
     assert_eq!(calls.len(), all + 1);

@@ -3,7 +3,7 @@
 //! `tests/golden/make_saliency.py` made the files and describes their format and definitions.
 
 use approx::assert_abs_diff_eq;
-use convscope::data::drawn::DrawnPets;
+use convscope::data::drawn::{Drawn, Subject};
 use convscope::explain::learned::survey;
 use convscope::explain::ledger::Ledger;
 use convscope::explain::saliency::{self, Map, Method};
@@ -275,7 +275,7 @@ fn silenced_channel() {
     assert!(explanation.channels[0][0].contribution != 0.0);
 
     lens.load(&weights);
-    let images = DrawnPets::new(0, 0, 6, 20, 1 << 20);
+    let images = Drawn::new(Subject::Pets, 0, 0, 6, 20, 1 << 20);
     let order: Vec<usize> = (0..6).collect();
     let survey = survey(&lens, &images, &order, 1, |_| {}).unwrap();
     assert!(survey.blocks[0].channels[3].is_dead());

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use convscope::data::Images;
-use convscope::data::drawn::DrawnPets;
-use convscope::data::prepare::{CHANNELS, to_tensor};
+use convscope::data::drawn::{Drawn, Subject};
+use convscope::data::pixels::{CHANNELS, to_tensor};
 use convscope::explain::Lens;
 use convscope::nn::checkpoint::Weights;
 use convscope::nn::{Keep, Model, Optimizer};
@@ -167,7 +167,7 @@ fn batches_do_not_matter() {
 
 /// Drawn pets whose labels, of as many of each class, were drawn by lot: nothing can be learned of them but by heart.
 struct Relabelled {
-    pets: DrawnPets,
+    pets: Drawn,
     labels: Vec<u32>,
 }
 
@@ -176,7 +176,7 @@ impl Relabelled {
     fn new(seed: u64, first: u64, count: usize) -> Self {
         let mut labels: Vec<u32> = (0..count as u32).map(|index| index % 2).collect();
         labels.shuffle(&mut ChaCha8Rng::seed_from_u64(seed ^ first));
-        Self { pets: DrawnPets::new(seed, first, count, PET_SIDE as u32, 1 << 25), labels }
+        Self { pets: Drawn::new(Subject::Pets, seed, first, count, PET_SIDE as u32, 1 << 25), labels }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use approx::assert_relative_eq;
-use convscope::data::drawn::DrawnPets;
-use convscope::data::{Images, prepare};
+use convscope::data::drawn::{Drawn, Subject};
+use convscope::data::{Images, pixels};
 use convscope::explain::learned::{Ascent, Place, maximise, survey};
 use convscope::explain::{Lens, Question};
 use convscope::gpu::Tensor;
@@ -46,7 +46,7 @@ fn survey_adds_up() {
     let mut weights = Weights::initial(&network, 0);
     weights.tensors.get_mut("6.bias").unwrap()[2] = -100.0;
     let gone = 5;
-    let images = Vanishing::new(DrawnPets::new(0, 0, 11, 24, 1 << 20));
+    let images = Vanishing::new(Drawn::new(Subject::Pets, 0, 0, 11, 24, 1 << 20));
     images.only(|index| index != gone);
     let lens = lens(&network, &weights, 4);
     let mut done = Vec::new();
@@ -63,7 +63,7 @@ fn survey_adds_up() {
         .iter()
         .map(|&index| {
             let mut image = vec![0.0; lens.image_len()];
-            prepare::to_tensor(&images.pixels(index).unwrap(), false, &mut image);
+            pixels::to_tensor(&images.pixels(index).unwrap(), false, &mut image);
             lens.inside(&image, |logits| Question::of(logits, None)).unwrap().1
         })
         .collect();

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use convscope::data::{Images, prepare};
+use convscope::data::{Images, pixels};
 use convscope::explain::class_means::class_means;
 use convscope::explain::saliency::{Map, Method};
 use convscope::explain::trust::{self, Trust};
@@ -203,7 +203,7 @@ impl Laboratory {
         let step = self.model.training_step(gpu(), &adam);
         for number in 1..=steps {
             let (pixels, labels): (Vec<_>, Vec<_>) = batch(number).into_iter().unzip();
-            let images: Vec<f32> = pixels.iter().flat_map(|pixels| prepare::tensor(pixels)).collect();
+            let images: Vec<f32> = pixels.iter().flat_map(|pixels| pixels::tensor(pixels)).collect();
             self.model.set_batch(gpu(), &images, &labels);
             self.model.set_step(gpu(), &adam, 2e-3, BATCH, seed, number);
             step.submit(gpu()).unwrap();

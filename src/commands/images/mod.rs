@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::data::drawn::{DrawnPets, FIRST_VAL_IMAGE};
+use crate::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use crate::data::folder::Folder;
 use crate::data::photos::Photos;
 use crate::data::split::{self, Unfit, hexadecimal};
@@ -87,7 +87,7 @@ pub fn held_out_of(run: &Run, data: Option<&Path>, count: usize, cache: usize) -
     let mut all = past.all(past.scan()?)?;
     if let Source { data: None, drawn: [_, judged], seed, size, .. } = past.source {
         let first = FIRST_VAL_IMAGE + judged as u64;
-        all.val = Box::new(DrawnPets::new(seed, first, count, size, cache << 20));
+        all.val = Box::new(Drawn::new(Subject::Pets, seed, first, count, size, cache << 20));
     }
     Ok(all)
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Data, Pool, judges, list, unfit};
 use crate::cli::TrainArgs;
-use crate::data::drawn::{DrawnPets, FIRST_VAL_IMAGE};
+use crate::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use crate::data::folder::{self, Choices, Folder, LabelledFile};
 use crate::data::photos::Photos;
 use crate::data::split::{self, Unfit};
@@ -97,7 +97,7 @@ impl Source {
     /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn images.
     pub fn pool(&self, found: Option<Folder>, count: usize) -> Result<Pool> {
         let Some(found) = found else {
-            let pets = DrawnPets::new(self.seed, 0, count, self.size, self.cache_share(1, 1));
+            let pets = Drawn::new(Subject::Pets, self.seed, 0, count, self.size, self.cache_share(1, 1));
             let classes = pets::CLASSES.map(String::from).to_vec();
             return Ok(Pool { classes, images: Box::new(pets), rejected: Vec::new(), drawn: true });
         };
@@ -115,7 +115,7 @@ impl Source {
         let [train, val] = self.drawn;
         let draw = |first, count| -> Box<dyn Images> {
             let cache = self.cache_share(count, train + val);
-            Box::new(DrawnPets::new(self.seed, first, count, self.size, cache))
+            Box::new(Drawn::new(Subject::Pets, self.seed, first, count, self.size, cache))
         };
         Data {
             classes: pets::CLASSES.map(String::from).to_vec(),

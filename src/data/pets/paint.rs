@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::canvas::{Point, Rgb, length, mix};
+use crate::data::canvas::{Point, Rgb, length, mix};
 
 /// Draws a random colour.
 pub type Palette = fn(&mut ChaCha8Rng) -> Rgb;

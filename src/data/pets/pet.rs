@@ -5,9 +5,9 @@ use std::ops::Range;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::canvas::{Canvas, Frame, Point, Rgb, Shape, curve, mix};
 use super::paint::{INK, PINK, Paint, WHITE};
 use super::paint::{dimmed, flat, fur, iris, luma, pastel, rounded, shaded};
+use crate::data::canvas::{Canvas, Frame, Point, Rgb, Shape, curve, mix};
 
 const ROSE: Rgb = [0.80, 0.45, 0.45];
 const GOLD: Rgb = [0.93, 0.78, 0.25];

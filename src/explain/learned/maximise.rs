@@ -4,7 +4,7 @@ use image::RgbImage;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::data::prepare::{CHANNELS, MEAN, STD};
+use crate::data::pixels::{CHANNELS, MEAN, STD};
 use crate::explain::Lens;
 use crate::gpu::{GpuError, Plan, Tensor};
 use crate::nn::layout::padded;

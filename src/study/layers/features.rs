@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::{Result, anyhow};
 
 use crate::data::Images;
-use crate::data::prepare;
+use crate::data::pixels;
 use crate::explain::Lens;
 use crate::gpu::GpuError;
 
@@ -28,7 +28,7 @@ impl Loaded {
 
     /// Fills in image `index` as the network gets it.
     pub(super) fn fill(&self, index: usize, place: &mut [f32]) {
-        prepare::to_tensor(&self.pixels[index], false, place);
+        pixels::to_tensor(&self.pixels[index], false, place);
     }
 }
 

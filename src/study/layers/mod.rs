@@ -283,11 +283,11 @@ fn losses(logits: &[Vec<f32>], labels: &[usize]) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::data::Subset;
-    use crate::data::drawn::DrawnPets;
+    use crate::data::drawn::{Drawn, Subject};
 
     /// Drawn cats and dogs in turn.
-    fn pets(cats: usize, dogs: usize) -> (DrawnPets, Vec<usize>) {
-        let pets = DrawnPets::new(0, 0, 100, 8, 1 << 20);
+    fn pets(cats: usize, dogs: usize) -> (Drawn, Vec<usize>) {
+        let pets = Drawn::new(Subject::Pets, 0, 0, 100, 8, 1 << 20);
         let of = |class: u32| (0..100).filter(|&index| pets.label(index) == class).collect::<Vec<_>>();
         let chosen = [&of(0)[..cats], &of(1)[..dogs]].concat();
         (pets, chosen)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::LEVEL;
 use super::features::Loaded;
 use super::verdict::Steadiness;
-use crate::data::prepare::CHANNELS;
+use crate::data::pixels::CHANNELS;
 use crate::explain::Lens;
 use crate::gpu::GpuError;
 use crate::stats::bootstrap;

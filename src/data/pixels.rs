@@ -1,0 +1,83 @@
+//! One image's bytes to the network's input.
+
+/// Mean of the normalisation, the same for each colour.
+pub const MEAN: f32 = 0.5;
+/// Standard deviation of the normalisation, the same for each colour.
+pub const STD: f32 = 0.5;
+/// Values a pixel has in a tensor: red, green, blue and a zero, so that the GPU reads a pixel as
+/// one vector of four.
+pub const CHANNELS: usize = 4;
+
+/// Writes a square RGB image as (size, size, 4) values `(x / 255 - 0.5) / 0.5`, flipped left to
+/// right if `flip`.
+///
+/// # Panics
+/// If `pixels` is no square RGB image, or if `out` has not [`CHANNELS`] values for each pixel.
+pub fn to_tensor(pixels: &[u8], flip: bool, out: &mut [f32]) {
+    let (pixels, rest) = pixels.as_chunks::<3>();
+    let (out, out_rest) = out.as_chunks_mut::<CHANNELS>();
+    let size = pixels.len().isqrt();
+    assert!(rest.is_empty() && size > 0 && size * size == pixels.len(), "to_tensor takes a square RGB image");
+    assert!(out_rest.is_empty() && out.len() == pixels.len(), "to_tensor writes {CHANNELS} values a pixel");
+    for (row, out_row) in pixels.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
+        for (x, pixel) in row.iter().enumerate() {
+            let [red, green, blue] = pixel.map(|byte| NORMALISED[usize::from(byte)]);
+            let place = if flip { size - 1 - x } else { x };
+            out_row[place] = [red, green, blue, 0.0];
+        }
+    }
+}
+
+/// The normalised value of each byte.
+const NORMALISED: [f32; 256] = {
+    let mut table = [0.0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as f32 / 255.0 - MEAN) / STD;
+        byte += 1;
+    }
+    table
+};
+
+/// One image of RGB bytes as the network gets it, [`to_tensor`] without a flip.
+///
+/// # Panics
+/// As [`to_tensor`].
+pub fn tensor(pixels: &[u8]) -> Vec<f32> {
+    let mut image = vec![0.0; pixels.len() / 3 * CHANNELS];
+    to_tensor(pixels, false, &mut image);
+    image
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalisation_follows_the_formula_for_every_byte() {
+        for byte in 0..=255u8 {
+            let expected = (f32::from(byte) / 255.0 - 0.5) / 0.5;
+            let mut out = [9.0; 4];
+            to_tensor(&[byte, 0, 255], false, &mut out);
+            assert_eq!(out, [expected, -1.0, 1.0, 0.0]);
+        }
+    }
+
+    #[test]
+    fn a_tensor_is_padded_to_four_channels_and_flips_left_to_right() {
+        let pixels: Vec<u8> = (0..12).map(|i| i * 20).collect();
+        let n = |i: usize| NORMALISED[i * 20];
+        let pixel = |i: usize| [n(3 * i), n(3 * i + 1), n(3 * i + 2), 0.0];
+        let mut out = [9.0; 16];
+        to_tensor(&pixels, false, &mut out);
+        assert_eq!(out, *[0, 1, 2, 3].map(pixel).as_flattened());
+        to_tensor(&pixels, true, &mut out);
+        assert_eq!(out, *[1, 0, 3, 2].map(pixel).as_flattened());
+    }
+
+    #[test]
+    #[should_panic(expected = "square RGB image")]
+    fn a_tensor_is_made_of_a_square() {
+        to_tensor(&[0; 6], false, &mut [0.0; 8]);
+    }
+}

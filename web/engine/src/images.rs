@@ -1,0 +1,171 @@
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use convscope::data::Images;
+use convscope::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
+use convscope::data::fit::middle_square;
+use wasm_bindgen::prelude::*;
+
+use crate::say;
+
+/// A set of labelled square images.
+#[wasm_bindgen]
+pub struct ImageSet {
+    classes: Vec<String>,
+    images: Rc<dyn Images>,
+    drawn: bool,
+}
+
+/// Bytes of drawn images that are kept.
+const CACHE: usize = 256 << 20;
+
+#[wasm_bindgen]
+impl ImageSet {
+    /// Images that the engine draws: `subject` is "pets" or "digits". Those for validation are others than those for training, for
+    /// whatever seed and count.
+    ///
+    /// # Errors
+    /// When there is no such subject.
+    pub fn drawn(subject: &str, seed: u32, count: usize, size: u32, validation: bool) -> Result<Self, JsError> {
+        let subject = match subject {
+            "pets" => Subject::Pets,
+            "digits" => Subject::Digits,
+            _ => return Err(say(format!("{subject}: there are pets and digits to draw"))),
+        };
+        let first = if validation { FIRST_VAL_IMAGE } else { 0 };
+        let images = Rc::new(Drawn::new(subject, seed.into(), first, count, size, CACHE));
+        let classes = subject.classes().iter().map(|class| class.to_string()).collect();
+        Ok(Self { classes, images, drawn: true })
+    }
+
+    /// Number of images.
+    #[wasm_bindgen(getter)]
+    pub fn length(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Side of every image, in pixels.
+    #[wasm_bindgen(getter)]
+    pub fn size(&self) -> u32 {
+        self.images.size()
+    }
+
+    /// Names of the classes, in the order of the labels.
+    #[wasm_bindgen(getter)]
+    pub fn classes(&self) -> Vec<String> {
+        self.classes.clone()
+    }
+
+    /// The label of an image.
+    pub fn label(&self, index: usize) -> u32 {
+        self.images.label(index)
+    }
+
+    /// The pixels of an image: red, green, blue, row by row.
+    pub fn pixels(&self, index: usize) -> Vec<u8> {
+        self.images.pixels(index).expect("what is in memory can be read").into_owned()
+    }
+}
+
+impl ImageSet {
+    pub(crate) fn images(&self) -> Rc<dyn Images> {
+        self.images.clone()
+    }
+
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.drawn
+    }
+}
+
+/// The visitor's own images on their way into classes.
+#[wasm_bindgen]
+pub struct OwnImages {
+    size: u32,
+    classes: Vec<String>,
+    images: Vec<(u32, Vec<u8>)>,
+}
+
+#[wasm_bindgen]
+impl OwnImages {
+    /// None yet, for images of this side and these classes.
+    #[wasm_bindgen(constructor)]
+    pub fn new(size: u32, classes: Vec<String>) -> Self {
+        Self { size, classes, images: Vec::new() }
+    }
+
+    /// Takes an image of any size, red, green, blue and alpha row by row, as a canvas gives them: what is transparent becomes white, the
+    /// middle square is scaled to the side of the set. Returns false where an equal image is in the set already, under whatever
+    /// label: it is left out, so that no image counts for both training and validation.
+    ///
+    /// # Errors
+    /// When the bytes or the label do not fit.
+    pub fn add(&mut self, rgba: &[u8], width: u32, height: u32, label: u32) -> Result<bool, JsError> {
+        if width == 0 || height == 0 || rgba.len() != width as usize * height as usize * 4 {
+            return Err(say(format!("{} bytes are no image of {width} x {height}", rgba.len())));
+        }
+        if label as usize >= self.classes.len() {
+            return Err(say(format!("class {label} of {}", self.classes.len())));
+        }
+        let over_white = |[red, green, blue, alpha]: [u8; 4]| {
+            [red, green, blue].map(|colour| {
+                let (colour, alpha) = (u16::from(colour), u16::from(alpha));
+                ((colour * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+            })
+        };
+        let rgb: Vec<u8> = rgba.as_chunks::<4>().0.iter().flat_map(|&pixel| over_white(pixel)).collect();
+        let square = middle_square(&rgb, [width, height], self.size);
+        let is_new = !self.images.iter().any(|(_, pixels)| *pixels == square);
+        if is_new {
+            self.images.push((label, square));
+        }
+        Ok(is_new)
+    }
+
+    /// Images of a class so far.
+    pub fn count(&self, label: u32) -> usize {
+        self.images.iter().filter(|(of, _)| *of == label).count()
+    }
+
+    /// Every fifth image of each class for validation, or all others for training.
+    pub fn set(&self, validation: bool) -> ImageSet {
+        let mut seen = vec![0; self.classes.len()];
+        let mut taken = Vec::new();
+        for (label, pixels) in &self.images {
+            let number = &mut seen[*label as usize];
+            *number += 1;
+            if (*number % 5 == 0) == validation {
+                taken.push((*label, pixels.clone()));
+            }
+        }
+        let images = Rc::new(InMemory { size: self.size, classes: self.classes.clone(), images: taken });
+        ImageSet { classes: self.classes.clone(), images, drawn: false }
+    }
+}
+
+struct InMemory {
+    size: u32,
+    classes: Vec<String>,
+    images: Vec<(u32, Vec<u8>)>,
+}
+
+impl Images for InMemory {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn size(&self) -> u32 {
+        self.size
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.images[index].0
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("{} {index}", self.classes[self.label(index) as usize])
+    }
+
+    fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
+        Ok(Cow::Borrowed(&self.images[index].1))
+    }
+}

@@ -1,0 +1,455 @@
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use convscope::data::batch::{Batch, Flips, shuffled_for_batches};
+use convscope::data::{Images, pixels};
+use convscope::gpu::{Gpu, Plan, Tensor};
+use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
+use convscope::nn::layout::{padded, unpack_images};
+use convscope::nn::{Architecture, Keep, Mode, Model, Network, Optimizer, Value};
+use convscope::stats::probabilities;
+use js_sys::Function;
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+use crate::images::ImageSet;
+use crate::network::parse;
+use crate::{Engine, json, say};
+
+/// A network in training, and the same network to look into.
+#[wasm_bindgen]
+pub struct Session {
+    gpu: Rc<Gpu>,
+    architecture: Architecture,
+    classes: Vec<String>,
+    drawn: bool,
+    train: Rc<dyn Images>,
+    val: Rc<dyn Images>,
+    settings: Settings,
+    model: Model,
+    optimizer: Cell<Optimizer>,
+    plans: RefCell<Rc<Plans>>,
+    evaluation: Plan,
+    lens: Lens,
+    place: RefCell<Place>,
+    /// Memory of a batch, used again.
+    room: Cell<Vec<f32>>,
+}
+
+/// What is decided before training starts.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    batch: usize,
+    seed: u64,
+    /// Whether training images are flipped left to right at random.
+    augment: bool,
+    optimizer: OptimizerSettings,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
+enum OptimizerSettings {
+    Adam { weight_decay: f32 },
+    Sgd { momentum: f32, weight_decay: f32 },
+}
+
+impl From<OptimizerSettings> for Optimizer {
+    fn from(settings: OptimizerSettings) -> Self {
+        match settings {
+            OptimizerSettings::Adam { weight_decay } => Self::Adam { weight_decay },
+            OptimizerSettings::Sgd { momentum, weight_decay } => Self::Sgd { momentum, weight_decay },
+        }
+    }
+}
+
+/// A training step, whole and in its two halves.
+struct Plans {
+    step: Plan,
+    forward: Plan,
+    /// Loss, backward and update.
+    backward: Plan,
+}
+
+/// How far training has come.
+#[derive(Default)]
+struct Place {
+    steps: u32,
+    /// From 1.
+    epoch: u64,
+    order: Vec<usize>,
+    /// Images of this epoch's order that have been seen.
+    seen: usize,
+}
+
+/// The network for one image in evaluation, with all its values.
+struct Lens {
+    model: Model,
+    /// Forward, loss, and backward to the image.
+    plan: Plan,
+    /// After so many steps its weights were read; none yet at `u32::MAX`.
+    at: Cell<u32>,
+    weights: RefCell<Weights>,
+    gradients: RefCell<Vec<(String, Vec<f32>)>>,
+}
+
+/// What some training steps did.
+#[derive(Serialize)]
+struct Steps {
+    /// Steps so far, these included.
+    step: u32,
+    epoch: u64,
+    /// The share of this epoch that is done.
+    progress: f64,
+    images: u32,
+    seconds: f64,
+    loss: f64,
+    accuracy: f64,
+    /// Whether a loss was not finite.
+    broken: bool,
+    forward_ms: Option<f64>,
+    /// Of loss, backward pass and update.
+    backward_ms: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Scores {
+    images: u32,
+    loss: f64,
+    accuracy: f64,
+}
+
+#[derive(Serialize)]
+struct Look {
+    logits: Vec<f32>,
+    probabilities: Vec<f64>,
+}
+
+/// Steps that may wait on the device.
+const STEPS_AHEAD: usize = 2;
+
+fn now() -> f64 {
+    web_sys::window().and_then(|window| window.performance()).map_or_else(js_sys::Date::now, |clock| clock.now())
+}
+
+#[wasm_bindgen]
+impl Session {
+    /// A network, `architecture` being the JSON that `describe` takes, for these images. `settings` is JSON: `{batch, seed, augment,
+    /// optimizer: {name: "adam", weight_decay} or {name: "sgd", momentum, weight_decay}}`. It starts from the weights of a safetensors file, where
+    /// there is one. `compiling(done, all)` is told of the kernels.
+    ///
+    /// # Errors
+    /// When there is no such network, it does not fit the images, the weights or the device.
+    pub async fn create(
+        engine: &Engine,
+        architecture: String,
+        settings: String,
+        train: &ImageSet,
+        val: &ImageSet,
+        weights: Option<Vec<u8>>,
+        compiling: Function,
+    ) -> Result<Self, JsError> {
+        let settings: Settings = serde_json::from_str(&settings).map_err(say)?;
+        let architecture = parse(&architecture)?;
+        let network = architecture.build().map_err(say)?;
+        let classes = train.classes();
+        if network.classes() != classes.len() {
+            return Err(say(format!(
+                "the last layer makes {} numbers, but there are {} classes",
+                network.classes(),
+                classes.len()
+            )));
+        }
+        let side = train.size() as usize;
+        if network.input() != [3, side, side] {
+            return Err(say(format!(
+                "the network is for images of {:?}, but these are 3 x {side} x {side}",
+                network.input()
+            )));
+        }
+        if !(1..=1024).contains(&settings.batch) || settings.batch < network.least_batch() {
+            return Err(say(format!("batch {}: expected {} to 1024", settings.batch, network.least_batch())));
+        }
+        let initial = Weights::initial(&network, settings.seed);
+        let start = match weights {
+            Some(file) => Weights::to_go_on_from(&file, &network, &initial).map_err(say)?.0,
+            None => initial,
+        };
+
+        let gpu = engine.gpu.clone();
+        let optimizer = settings.optimizer.into();
+        let model = Model::new(&gpu, &network, settings.batch, Keep::Needed).map_err(say)?;
+        model.set_live(&gpu, settings.batch);
+        let plans = Plans::new(&gpu, &model, &optimizer);
+        gpu.done().await.map_err(say)?;
+        let evaluation = evaluation(&gpu, &model);
+        let lens = Lens::new(&gpu, &network).await?;
+        // Both lists share kernels; what one has made the driver compile, the other finds.
+        let tell = |done: usize, all: usize| {
+            // A page that does not listen does not matter.
+            let _ = compiling.call2(&JsValue::NULL, &(done as u32).into(), &(all as u32).into());
+        };
+        let all = plans.step.len() + evaluation.len() + lens.plan.len();
+        let mut before = 0;
+        for plan in [&plans.step, &evaluation, &lens.plan] {
+            plan.compile(&gpu, |done, _| tell(before + done, all)).await.map_err(say)?;
+            before += plan.len();
+        }
+        tell(all, all);
+        model.load(&gpu, &start);
+        Ok(Self {
+            architecture,
+            classes,
+            drawn: train.is_drawn(),
+            train: train.images(),
+            val: val.images(),
+            settings,
+            model,
+            optimizer: Cell::new(optimizer),
+            plans: RefCell::new(Rc::new(plans)),
+            evaluation,
+            lens,
+            place: RefCell::default(),
+            room: Cell::default(),
+            gpu,
+        })
+    }
+
+    /// Trains for `steps` steps, but no new one once `budget_ms` have passed. Where `timed`, the two halves of the first step are timed
+    /// by themselves. Returns JSON: `{step, epoch, progress, images, seconds, loss, accuracy, broken, forward_ms, backward_ms}`; loss and accuracy are those of
+    /// these steps' images, in training mode.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn train(&self, lr: f64, steps: u32, budget_ms: f64, timed: bool) -> Result<String, JsError> {
+        let (gpu, model, Settings { seed, .. }) = (&*self.gpu, &self.model, self.settings);
+        let plans = self.plans.borrow().clone();
+        let optimizer = self.optimizer.get();
+        let started = now();
+        let (mut forward_ms, mut backward_ms) = (None, None);
+        let mut in_flight = VecDeque::new();
+        model.clear_metrics(gpu);
+        for number in 0..steps {
+            if number > 0 && now() - started >= budget_ms {
+                break;
+            }
+            let (batch, step) = self.next_batch();
+            model.set_batch(gpu, &batch.images, &batch.labels);
+            model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, step);
+            if timed && number == 0 {
+                gpu.done().await.map_err(say)?;
+                let before = now();
+                plans.forward.submit(gpu).map_err(say)?;
+                gpu.done().await.map_err(say)?;
+                let between = now();
+                plans.backward.submit(gpu).map_err(say)?;
+                gpu.done().await.map_err(say)?;
+                (forward_ms, backward_ms) = (Some(between - before), Some(now() - between));
+            } else {
+                plans.step.submit(gpu).map_err(say)?;
+                in_flight.push_back(gpu.done());
+            }
+            if in_flight.len() > STEPS_AHEAD {
+                in_flight.pop_front().expect("it is not empty").await.map_err(say)?;
+            }
+            self.room.set(batch.images);
+        }
+        let metrics = model.metrics(gpu).await.map_err(say)?;
+        let place = self.place.borrow();
+        Ok(json(&Steps {
+            step: place.steps,
+            epoch: place.epoch,
+            progress: place.seen as f64 / place.order.len() as f64,
+            images: metrics.seen,
+            seconds: (now() - started) / 1e3,
+            loss: metrics.loss(),
+            accuracy: metrics.accuracy(),
+            broken: metrics.broken > 0,
+            forward_ms,
+            backward_ms,
+        }))
+    }
+
+    /// Judges the network on the first `most` validation images, in evaluation mode. Returns JSON: `{images, loss, accuracy}`.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn evaluate(&self, most: usize) -> Result<String, JsError> {
+        let (gpu, model) = (&*self.gpu, &self.model);
+        model.clear_metrics(gpu);
+        let order: Vec<usize> = (0..self.val.len().min(most)).collect();
+        for indices in order.chunks(self.settings.batch) {
+            let batch = Batch::new(&*self.val, indices, self.settings.batch, None, self.room.take());
+            model.set_batch(gpu, &batch.images, &batch.labels);
+            model.set_live(gpu, indices.len());
+            self.evaluation.submit(gpu).map_err(say)?;
+            gpu.done().await.map_err(say)?;
+            self.room.set(batch.images);
+        }
+        let metrics = model.metrics(gpu).await.map_err(say)?;
+        Ok(json(&Scores { images: metrics.seen, loss: metrics.loss(), accuracy: metrics.accuracy() }))
+    }
+
+    /// The probability of each class for these validation images, image by image.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn predict(&self, indices: Vec<usize>) -> Result<Vec<f32>, JsError> {
+        let (gpu, model, classes) = (&*self.gpu, &self.model, self.classes.len());
+        let mut found = Vec::with_capacity(indices.len() * classes);
+        for indices in indices.chunks(self.settings.batch) {
+            let batch = Batch::new(&*self.val, indices, self.settings.batch, None, self.room.take());
+            model.set_batch(gpu, &batch.images, &batch.labels);
+            model.set_live(gpu, indices.len());
+            self.evaluation.submit(gpu).map_err(say)?;
+            let rows: Vec<f32> = model.logits().first(indices.len() * padded(classes)).read(gpu).await.map_err(say)?;
+            for row in rows.chunks(padded(classes)) {
+                found.extend(probabilities(&row[..classes]).iter().map(|&probability| probability as f32));
+            }
+            self.room.set(batch.images);
+        }
+        Ok(found)
+    }
+
+    /// Runs one image, red, green, blue row by row, through the network as it is now, in evaluation mode, forward and back from the loss of
+    /// this label. Returns JSON: `{logits, probabilities}`; `values`, `gradients`, `tensor` and `tensor_gradient` then have the rest.
+    ///
+    /// # Errors
+    /// When the device failed, or the image has another size.
+    pub async fn look(&self, rgb: &[u8], label: u32) -> Result<String, JsError> {
+        let [_, height, width] = self.model.network().input();
+        if rgb.len() != 3 * height * width {
+            return Err(say(format!("{} bytes are no image of {width} x {height}", rgb.len())));
+        }
+        let (gpu, lens) = (&*self.gpu, &self.lens);
+        let image = pixels::tensor(rgb);
+        let steps = self.place.borrow().steps;
+        if lens.at.get() != steps {
+            let weights = self.model.weights(gpu, steps.into()).await.map_err(say)?;
+            let gradients = self.model.weight_gradients(gpu).await.map_err(say)?;
+            lens.model.load(gpu, &weights);
+            lens.weights.replace(weights);
+            lens.gradients.replace(gradients);
+            lens.at.set(steps);
+        }
+        lens.model.set_batch(gpu, &image, &[label]);
+        lens.plan.submit(gpu).map_err(say)?;
+        let classes = self.classes.len();
+        let mut logits: Vec<f32> = lens.model.logits().read(gpu).await.map_err(say)?;
+        logits.truncate(classes);
+        Ok(json(&Look { probabilities: probabilities(&logits), logits }))
+    }
+
+    /// What a layer made of the image that was looked at, (C, H, W); value 0 is the image itself.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn values(&self, value: Value) -> Result<Vec<f32>, JsError> {
+        self.maps(self.lens.model.value(Mode::Eval, value), value).await
+    }
+
+    /// The derivative of the loss by the same.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn gradients(&self, value: Value) -> Result<Vec<f32>, JsError> {
+        self.maps(self.lens.model.gradient(Mode::Eval, value), value).await
+    }
+
+    /// A trained tensor as it was when last looked at, in PyTorch's layout; empty where nothing has that key.
+    pub fn tensor(&self, key: &str) -> Vec<f32> {
+        self.lens.weights.borrow().tensors.get(key).cloned().unwrap_or_default()
+    }
+
+    /// The derivative of the loss of the last training batch by it, in the same layout.
+    pub fn tensor_gradient(&self, key: &str) -> Vec<f32> {
+        let gradients = self.lens.gradients.borrow();
+        gradients.iter().find(|(name, _)| name == key).map(|(_, values)| values.clone()).unwrap_or_default()
+    }
+
+    /// Goes on with another optimiser, whose memory starts empty. `optimizer` is JSON as in `create`.
+    ///
+    /// # Errors
+    /// When it is none, or the device failed.
+    pub async fn set_optimizer(&self, optimizer: String) -> Result<(), JsError> {
+        let settings: OptimizerSettings = serde_json::from_str(&optimizer).map_err(say)?;
+        let optimizer = settings.into();
+        let steps = self.place.borrow().steps;
+        let weights = self.model.weights(&self.gpu, steps.into()).await.map_err(say)?;
+        self.model.load(&self.gpu, &weights);
+        self.optimizer.set(optimizer);
+        self.plans.replace(Rc::new(Plans::new(&self.gpu, &self.model, &optimizer)));
+        Ok(())
+    }
+
+    /// The network as a safetensors file, which the command line and PyTorch read.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn save(&self) -> Result<Vec<u8>, JsError> {
+        let (steps, epoch) = (self.place.borrow().steps, self.place.borrow().epoch);
+        let weights = self.model.weights(&self.gpu, steps.into()).await.map_err(say)?;
+        let meta = Meta {
+            architecture: self.architecture.clone(),
+            classes: self.classes.clone(),
+            epoch: epoch as usize,
+            drawn: self.drawn,
+            made_by: None,
+            val_loss: None,
+        };
+        Ok(Checkpoint { meta, network: self.model.network().clone(), weights }.to_bytes())
+    }
+}
+
+impl Session {
+    /// The next batch of training images, and the number of its step.
+    fn next_batch(&self) -> (Batch, u32) {
+        let Settings { batch, seed, augment, .. } = self.settings;
+        let mut place = self.place.borrow_mut();
+        if place.seen == place.order.len() {
+            place.epoch += 1;
+            let least = self.model.network().least_batch();
+            place.order = shuffled_for_batches(self.train.len(), seed, place.epoch, batch, least);
+            place.seen = 0;
+        }
+        let flips = augment.then_some(Flips { seed, epoch: place.epoch });
+        let indices = &place.order[place.seen..place.order.len().min(place.seen + batch)];
+        let made = Batch::new(&*self.train, indices, batch, flips, self.room.take());
+        place.seen += made.indices.len();
+        place.steps += 1;
+        (made, place.steps)
+    }
+
+    async fn maps(&self, tensor: &Tensor, value: Value) -> Result<Vec<f32>, JsError> {
+        let [channels, height, width] = self.model.network().shape(value);
+        let packed: Vec<f32> = tensor.first(height * width * padded(channels)).read(&self.gpu).await.map_err(say)?;
+        Ok(unpack_images(&packed, 1, channels, height * width))
+    }
+}
+
+impl Plans {
+    fn new(gpu: &Gpu, model: &Model, optimizer: &Optimizer) -> Self {
+        let mut backward = model.loss(gpu);
+        backward.extend(model.backward(gpu, Mode::Train, false));
+        backward.extend(model.update(gpu, optimizer));
+        Self { step: model.training_step(gpu, optimizer), forward: model.forward(gpu, Mode::Train), backward }
+    }
+}
+
+fn evaluation(gpu: &Gpu, model: &Model) -> Plan {
+    let mut plan = model.forward(gpu, Mode::Eval);
+    plan.extend(model.loss(gpu));
+    plan
+}
+
+impl Lens {
+    async fn new(gpu: &Gpu, network: &Network) -> Result<Self, JsError> {
+        let model = Model::new(gpu, network, 1, Keep::Everything).map_err(say)?;
+        model.set_live(gpu, 1);
+        let mut plan = evaluation(gpu, &model);
+        gpu.done().await.map_err(say)?;
+        plan.extend(model.backward(gpu, Mode::Eval, true));
+        Ok(Self { model, plan, at: Cell::new(u32::MAX), weights: RefCell::default(), gradients: RefCell::default() })
+    }
+}

@@ -1,0 +1,1 @@
+import init from "../pkg/convscope_web.js"; void init;
