@@ -2,10 +2,10 @@
 // the target wasm32-unknown-unknown.
 
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { brotliCompressSync } from "node:zlib";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const web = dirname(fileURLToPath(import.meta.url));
@@ -38,11 +38,17 @@ for (const file of ["index.html", "style.css", "icon.svg"]) {
   copyFileSync(join(web, file), join(dist, file));
 }
 
-let sum = 0;
+// What a visitor downloads: servers that can, hand out the compressed files.
+const sums = [0, 0, 0];
+const line = (name, sizes) => console.log(name.padEnd(12) + sizes.map((size) => String(size).padStart(10)).join(""));
+line("bytes", ["plain", "gzip", "brotli"]);
 for (const file of ["index.html", "style.css", "icon.svg", "app.js", "engine.wasm"]) {
-  const path = join(dist, file);
-  const compressed = brotliCompressSync(readFileSync(path)).length;
-  sum += compressed;
-  console.log(`${file.padEnd(12)} ${String(statSync(path).size).padStart(9)} bytes, ${String(compressed).padStart(8)} with brotli`);
+  const plain = readFileSync(join(dist, file));
+  const [gzip, brotli] = [gzipSync(plain, { level: 9 }), brotliCompressSync(plain)];
+  writeFileSync(join(dist, `${file}.gz`), gzip);
+  writeFileSync(join(dist, `${file}.br`), brotli);
+  const sizes = [plain, gzip, brotli].map((bytes) => bytes.length);
+  sizes.forEach((size, column) => (sums[column] += size));
+  line(file, sizes);
 }
-console.log(`${"all".padEnd(28)} ${String(sum).padStart(8 + 7)} with brotli`);
+line("all", sums);

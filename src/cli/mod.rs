@@ -1,5 +1,6 @@
 //! What was typed, and what it means. Nothing here touches a device or a file.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -51,6 +52,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Show what a network is made of: its layers, their outputs, weights and multiply-adds
     Summary(SummaryArgs),
+    /// Hand out the page that trains and looks inside in a browser
+    Serve(ServeArgs),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
     /// Time the training step by itself: random weights, and images of noise that lie on the device already
@@ -67,7 +70,9 @@ impl Command {
             Self::Learned(arguments) => Some(&arguments.run),
             Self::Layers(arguments) => Some(&arguments.run),
             Self::Report(arguments) => Some(&arguments.run),
-            Self::Train(_) | Self::Depth(_) | Self::Summary(_) | Self::Adapters | Self::Bench(_) => None,
+            Self::Train(_) | Self::Depth(_) | Self::Summary(_) | Self::Serve(_) | Self::Adapters | Self::Bench(_) => {
+                None
+            }
         }
     }
 }
@@ -75,6 +80,20 @@ impl Command {
 /// A path from the root on, since later commands may run in another folder.
 pub fn path_from_root(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
+}
+
+/// Options of `serve`.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Folder of the built page
+    #[arg(long, value_name = "DIR", default_value = "web/dist")]
+    pub dir: PathBuf,
+    /// Address to listen at. A browser gives a page its GPU at this machine's own address, or over HTTPS
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen at; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
 }
 
 /// Options of `features`.

@@ -9,6 +9,7 @@ mod kernels;
 mod layers;
 mod learned;
 mod report;
+mod serve;
 mod summary;
 mod train;
 
@@ -55,6 +56,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Depth(arguments) => depth::depth(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Adapters => list_adapters(),
+        Command::Serve(arguments) => serve::serve(&arguments),
         Command::Summary(arguments) => summary::summary(&arguments),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),

@@ -1,0 +1,50 @@
+// What the tests share: a browser with WebGPU on a software driver, and a server for the page.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { dirname, extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+export const web = dirname(dirname(fileURLToPath(import.meta.url)));
+export const root = dirname(web);
+
+const TYPES = {
+  ".css": "text/css",
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".svg": "image/svg+xml",
+  ".wasm": "application/wasm",
+};
+
+/** Hands out the files of web/; returns the address and how to close it. */
+export async function serve() {
+  const server = createServer((request, response) => {
+    const path = join(web, normalize(decodeURIComponent(request.url.split("?")[0])));
+    if (!existsSync(path) || !(extname(path) in TYPES)) {
+      response.writeHead(404).end();
+      return;
+    }
+    response.writeHead(200, { "content-type": TYPES[extname(path)] }).end(readFileSync(path));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { address: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+}
+
+const QUIET = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"];
+const SILENT = ["--disable-component-update", "--disable-sync"];
+const SOFTWARE = ["--enable-unsafe-webgpu", "--use-angle=swiftshader", "--enable-features=Vulkan"];
+const DRIVER = ["--use-vulkan=swiftshader", "--ignore-gpu-blocklist"];
+
+/** Chromium, with WebGPU unless told otherwise. CHROMIUM names the program where it lies elsewhere. */
+export function launch({ webgpu = true } = {}) {
+  const args = ["--headless=new", ...QUIET, ...SILENT, ...(webgpu ? [...SOFTWARE, ...DRIVER] : ["--disable-gpu"])];
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args });
+}
+
+/** What the program itself makes of a little training: see examples/page.rs. */
+export function native(architecture, subject) {
+  const args = ["run", "--quiet", "--locked", "--example", "page", "--", JSON.stringify(architecture), subject];
+  return JSON.parse(execFileSync("cargo", args, { cwd: root, maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "ignore"] }));
+}
