@@ -16,7 +16,7 @@ const run = (command, args) => execFileSync(command, args, { cwd: root, stdio: "
 run("cargo", ["build", "--locked", "--profile", "web", "-p", "convscope-web", "--target", "wasm32-unknown-unknown"]);
 const engine = join(target, "wasm32-unknown-unknown", "web", "convscope_web.wasm");
 const pkg = join(web, "pkg");
-run("cargo", ["run", "--locked", "--quiet", "-p", "convscope-bindgen", "--", engine, pkg]);
+run("cargo", ["run", "--locked", "--profile", "tool", "-p", "convscope-bindgen", "--", engine, pkg]);
 
 const dist = join(web, "dist");
 rmSync(dist, { recursive: true, force: true });
