@@ -22,7 +22,7 @@
 //!
 //! # Without the program
 //!
-//! [`nn`], [`ops`] and [`gpu`], the drawn images of [`data`] and the scores of [`stats`] need no files, threads or
+//! [`nn`], [`ops`] and [`gpu`], the drawn images of [`data`], [`stats`] and what explains one image need no files, threads or
 //! clocks and build without the feature `native`, for a browser too. Reading back is `async`; on a desktop any executor will do, here [pollster](https://docs.rs/pollster):
 //!
 //! ```no_run
@@ -54,6 +54,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr))]
 
 pub mod data;
+pub mod explain;
 pub mod gpu;
 pub mod nn;
 pub mod ops;
@@ -69,8 +70,6 @@ pub mod cli;
 pub mod commands;
 #[cfg(feature = "native")]
 mod disk;
-#[cfg(feature = "native")]
-pub mod explain;
 #[cfg(feature = "native")]
 pub mod figures;
 #[cfg(feature = "native")]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use npyz::WriterBuilder;
+use pollster::block_on;
 use serde::Serialize;
 
 use crate::cli::ExplainArgs;
@@ -79,7 +80,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     let weights_shown = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
     for subject in &subjects {
         let started = Instant::now();
-        let explanation = Explanation::new(&lens, &weights, &control, &subject.pixels, &options)?;
+        let explanation = block_on(Explanation::new(&lens, &weights, &control, &subject.pixels, &options))?;
         let computed = started.elapsed().as_secs_f64();
         let decision = decision(&explanation, subject, &meta.classes);
         let name = &subject.name;

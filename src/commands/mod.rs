@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use image::RgbImage;
+use pollster::block_on;
 
 use crate::cli::{BenchCommand, Cli, Command, DeviceArgs};
 use crate::data::names::path_text;
@@ -79,7 +80,7 @@ fn with_options(error: Error) -> Error {
 }
 
 fn list_adapters() -> Result<()> {
-    let found = pollster::block_on(adapters());
+    let found = block_on(adapters());
     if found.is_empty() {
         bail!(GpuError::NoAdapter);
     }
@@ -96,7 +97,7 @@ fn list_adapters() -> Result<()> {
 /// # Errors
 /// One error with its remedy.
 pub fn open(device: &DeviceArgs) -> Result<Gpu> {
-    let gpu = pollster::block_on(Gpu::open(&device.adapter.clone().unwrap_or_default()))?;
+    let gpu = block_on(Gpu::open(&device.adapter.clone().unwrap_or_default()))?;
     match device.kernels.0 {
         Some(kernels) => Ok(gpu.with_kernels(kernels)?),
         None => kernels::choose(gpu),
@@ -116,10 +117,10 @@ fn lens<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16
 /// The same without weights.
 fn compiled<'a>(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Lens<'a>> {
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
-    let lens = Lens::new(gpu, run.network(), batch.into(), |done, all| {
+    let lens = block_on(Lens::new(gpu, run.network(), batch.into(), |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
-    })?;
+    }))?;
     compiling.finish_and_clear();
     Ok(lens)
 }

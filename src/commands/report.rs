@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use pollster::block_on;
 
 use super::explain::CONTROL_SEED;
 use super::{check_apart, image_folders};
@@ -252,7 +253,7 @@ impl<'a> BestNetwork<'a> {
         let explained = telling(&judge(lens, images)?, [1, 1, 1]).into_iter().map(|judged| {
             let name = images.name(judged.index);
             let pixels = images.pixels(judged.index).map_err(|reason| anyhow!("{name}: {reason}"))?;
-            let explanation = Explanation::new(lens, weights, &control, &pixels, &options)?;
+            let explanation = block_on(Explanation::new(lens, weights, &control, &pixels, &options))?;
             let origin = Origin::new(run, Which::Best, *epoch);
             Explained::new(lens, &explanation, classes, (&name, Some(judged.truth)), origin)
         });

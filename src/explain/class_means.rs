@@ -3,6 +3,8 @@
 //! What all images of a class share in one place, such as a watermark, a border or a date stamp, and what the network has
 //! learned from, stands out in the mean of its maps. What lies elsewhere in every image averages out.
 
+use pollster::block_on;
+
 use super::ledger::Ledger;
 use super::saliency::{self, Map};
 use super::{Lens, Question};
@@ -58,12 +60,12 @@ fn ledgers(lens: &Lens, weights: &Weights, images: &dyn Images) -> Result<Vec<(u
         Ok(pixels) => pixels::to_tensor(&pixels, false, place),
         Err(_) => readable[index] = false,
     };
-    lens.forward(images.len(), make, |range| {
+    block_on(lens.forward(images.len(), make, async |range| {
         let (first, count) = (range.start, range.len());
         let question = |image: usize, logits: &[f32]| Question::of_class(logits, images.label(first + image) as usize);
-        made.extend(range.zip(Ledger::of_batch(lens, weights, count, question)?));
+        made.extend(range.zip(Ledger::of_batch(lens, weights, count, question).await?));
         Ok(())
-    })?;
+    }))?;
     made.retain(|&(index, _)| readable[index]);
     Ok(made)
 }
@@ -81,9 +83,10 @@ fn mean_of_class(
         // An image that cannot be read any more is left out.
         let Ok(pixels) = images.pixels(ledgers[place].0) else { continue };
         let image = pixels::tensor(&pixels);
-        let logits = lens.logits(1, |_, place| place.copy_from_slice(&image))?.remove(0);
+        let logits = block_on(lens.logits(1, |_, place| place.copy_from_slice(&image)))?.remove(0);
         let question = Question::of_class(&logits, class);
-        occlusion.add(&saliency::occlusion(lens, &image, question, saliency::occlusion_half(lens.network().input()))?);
+        let half = saliency::occlusion_half(lens.network().input());
+        occlusion.add(&block_on(saliency::occlusion(lens, &image, question, half))?);
     }
     let mut evidence = Mean::default();
     ledgers.iter().for_each(|(_, ledger)| evidence.add(&ledger.evidence));

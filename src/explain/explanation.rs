@@ -104,7 +104,7 @@ impl Inside {
     /// The maps of each block at a stage; `contributions` says of each block what its channels add to the logit difference.
     pub fn layers(
         &self,
-        lens: &Lens,
+        lens: &Lens<'_>,
         stage: Stage,
         contributions: impl Iterator<Item = Vec<f64>>,
     ) -> Vec<LayerMaps<'_>> {
@@ -132,8 +132,8 @@ impl Explanation {
     ///
     /// # Panics
     /// When the pixels or weights do not fit the lens's network, or its images are not square.
-    pub fn new(
-        lens: &Lens,
+    pub async fn new(
+        lens: &Lens<'_>,
         weights: &Weights,
         control: &Weights,
         pixels: &[u8],
@@ -146,10 +146,10 @@ impl Explanation {
         let blurred = trust::blurred(&input);
 
         lens.load(weights);
-        let (question, inside) = lens.inside(&image, |logits| Question::of(logits, options.against))?;
+        let (question, inside) = lens.inside(&image, |logits| Question::of(logits, options.against)).await?;
         let ledger = Ledger::of(lens, weights, question, &inside);
-        let trial = Trial::new(lens, &image, &blurred, question)?;
-        let baselines = trial.baselines()?;
+        let trial = Trial::new(lens, &image, &blurred, question).await?;
+        let baselines = trial.baselines().await?;
 
         let at_pixels = |method: Method, map: &Map| match method.block() {
             Some(block) => map.enlarged(&lens.blocks()[block], [height, width]),
@@ -158,29 +158,29 @@ impl Explanation {
         let mut found = Vec::with_capacity(options.methods.len());
         for &method in &options.methods {
             let started = Instant::now();
-            let raw = method.map(lens, &image, &inside, question)?;
+            let raw = method.map(lens, &image, &inside, question).await?;
             let seconds = started.elapsed().as_secs_f64();
             let completeness = match method {
-                Method::IntegratedGradients => Some(Completeness::of(lens, &raw.values, &image, question)?),
+                Method::IntegratedGradients => Some(Completeness::of(lens, &raw.values, &image, question).await?),
                 _ => None,
             };
             let map = at_pixels(method, &raw);
-            let score = trial.score(&map.values)?;
+            let score = trial.score(&map.values).await?;
             found.push((method, raw, map, score, completeness, seconds));
         }
-        let channels = channels(lens, &inside, question, options.means.as_deref())?;
+        let channels = channels(lens, &inside, question, options.means.as_deref()).await?;
 
         lens.load(control);
-        let (_, untrained) = lens.inside(&image, |_| question)?;
+        let (_, untrained) = lens.inside(&image, |_| question).await?;
         let mut findings = Vec::with_capacity(found.len());
         for (method, raw, map, score, completeness, seconds) in found {
-            let control = method.map(lens, &image, &untrained, question)?;
+            let control = method.map(lens, &image, &untrained, question).await?;
             let constant = |map: &Map| map.values.iter().all(|&value| value == map.values[0]);
             let trust = Trust {
                 values: raw.values.len(),
                 constant: constant(&raw),
                 control_constant: constant(&control),
-                similarity: trust::similarity(&raw.values, &control.values),
+                similarity: saliency::similarity(&raw.values, &control.values),
                 score,
             };
             let control = at_pixels(method, &control);
@@ -203,7 +203,7 @@ impl Explanation {
     }
 
     /// The maps of each block at a stage; `lens` holds the network.
-    pub fn layers(&self, lens: &Lens, stage: Stage) -> Vec<LayerMaps<'_>> {
+    pub fn layers(&self, lens: &Lens<'_>, stage: Stage) -> Vec<LayerMaps<'_>> {
         let contributions = |block: &Vec<Channel>| block.iter().map(|channel| channel.contribution).collect();
         self.inside.layers(lens, stage, self.channels.iter().map(contributions))
     }
@@ -227,8 +227,8 @@ impl Explanation {
 }
 
 /// Every channel's part in the decision.
-fn channels(
-    lens: &Lens,
+async fn channels(
+    lens: &Lens<'_>,
     inside: &Inside,
     question: Question,
     means: Option<&[Vec<f32>]>,
@@ -238,7 +238,7 @@ fn channels(
         let [count, height, width] = geometry.output;
         let contributions = saliency::contributions(block, count);
         let drops = match means {
-            Some(means) => Some(saliency::channel_ablation(lens, number, inside, &means[number], question)?),
+            Some(means) => Some(saliency::channel_ablation(lens, number, inside, &means[number], question).await?),
             None => None,
         };
         let maxima = block.relu.chunks(height * width).map(|map| map.iter().copied().fold(0.0, f32::max));

@@ -1,8 +1,10 @@
 //! Looking inside: what each layer makes of one image.
 
 use anyhow::{Result, ensure};
+use pollster::block_on;
 
 use crate::data::pixels;
+use crate::explain::Lens;
 use crate::figures::{FeatureMaps, Filters, LayerMaps, Order};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::checkpoint::Weights;
@@ -68,7 +70,7 @@ impl Inspection {
 /// When it has not, naming the first layer of which that is so, or when the device failed.
 pub fn check_finite(gpu: &Gpu, model: &Model, images: usize) -> Result<()> {
     let check = |layer: &str, tensor: &Tensor| -> Result<()> {
-        let values: Vec<f32> = pollster::block_on(tensor.first(tensor.len() / model.batch() * images).read(gpu))?;
+        let values: Vec<f32> = block_on(tensor.first(tensor.len() / model.batch() * images).read(gpu))?;
         ensure!(
             values.iter().all(|value| value.is_finite()),
             "the weights make numbers that are not finite in {layer}: they are damaged, or training diverged"
@@ -81,6 +83,34 @@ pub fn check_finite(gpu: &Gpu, model: &Model, images: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+impl Lens<'_> {
+    /// Checks that the weights make finite numbers in every layer of a black, a white and a noisy image.
+    ///
+    /// # Errors
+    /// As [`check_finite`], or when the device failed.
+    pub fn check_finite(&self) -> Result<()> {
+        let [channels, ..] = self.network().input();
+        // Any numbers between -1 and 1 that follow no pattern.
+        let noise = |at: usize| (12.9898 * at as f32).sin();
+        let make = |image: usize, place: &mut [f32]| {
+            place.fill(0.0);
+            for (at, pixel) in place.chunks_mut(padded(channels)).enumerate() {
+                for (channel, value) in pixel[..channels].iter_mut().enumerate() {
+                    *value = [-1.0, 1.0, noise(channels * at + channel)][image];
+                }
+            }
+        };
+        let mut checked = Ok(());
+        block_on(self.forward(3, make, async |range| {
+            if checked.is_ok() {
+                checked = check_finite(self.gpu(), self.model(), range.len());
+            }
+            Ok(())
+        }))?;
+        checked
+    }
 }
 
 /// Runs the network on one image in evaluation mode. `pixels` are RGB bytes of the network's size.
@@ -102,10 +132,10 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Ins
         let [channels, height, width] = model.network().shape(value);
         // The batch's first image.
         let first = model.value(Mode::Eval, value).first(height * width * padded(channels));
-        let values: Vec<f32> = pollster::block_on(first.read(gpu))?;
+        let values: Vec<f32> = block_on(first.read(gpu))?;
         maps.push(unpack_images(&values, 1, channels, height * width));
     }
-    let logits: Vec<f32> = pollster::block_on(model.logits().read(gpu))?;
+    let logits: Vec<f32> = block_on(model.logits().read(gpu))?;
     Ok(Inspection { maps, probabilities: stats::probabilities(&logits[..model.network().classes()]) })
 }
 

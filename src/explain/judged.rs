@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use pollster::block_on;
 
 use super::{Lens, Question};
 use crate::data::Images;
@@ -63,7 +64,7 @@ pub fn predict(lens: &Lens, images: &dyn Images) -> Result<Vec<Prediction>> {
     let each = lens.image_len();
     let (predictions, _) = predictions::predict(images, lens.batch(), |batch| {
         let make = |at: usize, place: &mut [f32]| place.copy_from_slice(&batch.images[each * at..each * (at + 1)]);
-        Ok(lens.logits(batch.indices.len(), make)?)
+        Ok(block_on(lens.logits(batch.indices.len(), make))?)
     })?;
     Ok(predictions)
 }

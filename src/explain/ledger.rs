@@ -52,7 +52,7 @@ impl Ledger {
     ///
     /// # Panics
     /// When the weights or the values are another network's.
-    pub fn of(lens: &Lens, weights: &Weights, question: Question, inside: &Inside) -> Self {
+    pub fn of(lens: &Lens<'_>, weights: &Weights, question: Question, inside: &Inside) -> Self {
         let last = inside.blocks.last().expect("a network has a block");
         let (logits, maps) = (&inside.logits, &last.relu);
         Self::exact(lens.network(), weights, question, logits, maps)
@@ -64,18 +64,18 @@ impl Ledger {
     ///
     /// # Errors
     /// When the device failed, or a logit is not finite.
-    pub fn of_batch(
-        lens: &Lens,
+    pub async fn of_batch(
+        lens: &Lens<'_>,
         weights: &Weights,
         images: usize,
         question: impl Fn(usize, &[f32]) -> Question,
     ) -> Result<Vec<Self>, GpuError> {
         let network = lens.network();
         let last = network.blocks().len() - 1;
-        let (maps, logits) = (lens.outputs(last, images)?, lens.read_logits(images)?);
+        let (maps, logits) = (lens.outputs(last, images).await?, lens.read_logits(images).await?);
         let questions: Vec<Question> = (0..images).map(|image| question(image, &logits[image])).collect();
         let gradients =
-            if network.linear_tail().is_none() { Some(lens.output_gradients(last, &questions)?) } else { None };
+            if network.linear_tail().is_none() { Some(lens.output_gradients(last, &questions).await?) } else { None };
         let ledger = |image: usize| {
             let (question, logits, maps) = (questions[image], &logits[image], &maps[image]);
             match &gradients {

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::Question;
-use crate::explain::inspect::check_finite;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::nn::checkpoint::Weights;
 use crate::nn::layout::{padded, unpack_images};
@@ -51,7 +50,7 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When a tensor exceeds what the device can bind, or the device failed.
-    pub fn new(
+    pub async fn new(
         gpu: &'a Gpu,
         network: &Network,
         batch: usize,
@@ -65,7 +64,7 @@ impl<'a> Lens<'a> {
         let after = network.blocks().iter().map(|block| model.forward_from(gpu, Mode::Eval, block.value)).collect();
         let mut all = model.forward(gpu, Mode::Eval);
         all.extend(model.backward(gpu, Mode::Eval, true));
-        pollster::block_on(all.compile(gpu, compiling))?;
+        all.compile(gpu, compiling).await?;
         Ok(Self { gpu, model, forward, backward, after })
     }
 
@@ -75,32 +74,6 @@ impl<'a> Lens<'a> {
     /// When they are another network's.
     pub fn load(&self, weights: &Weights) {
         self.model.load(self.gpu, weights);
-    }
-
-    /// Checks that the weights make finite numbers in every layer of a black, a white and a noisy image.
-    ///
-    /// # Errors
-    /// As [`check_finite`], or when the device failed.
-    pub fn check_finite(&self) -> anyhow::Result<()> {
-        let [channels, ..] = self.network().input();
-        // Any numbers between -1 and 1 that follow no pattern.
-        let noise = |at: usize| (12.9898 * at as f32).sin();
-        let make = |image: usize, place: &mut [f32]| {
-            place.fill(0.0);
-            for (at, pixel) in place.chunks_mut(padded(channels)).enumerate() {
-                for (channel, value) in pixel[..channels].iter_mut().enumerate() {
-                    *value = [-1.0, 1.0, noise(channels * at + channel)][image];
-                }
-            }
-        };
-        let mut checked = Ok(());
-        self.forward(3, make, |range| {
-            if checked.is_ok() {
-                checked = check_finite(self.gpu, &self.model, range.len());
-            }
-            Ok(())
-        })?;
-        checked
     }
 
     /// The network.
@@ -139,11 +112,11 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When the device failed, or what `look` reports.
-    pub fn forward(
+    pub async fn forward(
         &self,
         count: usize,
         mut make: impl FnMut(usize, &mut [f32]),
-        mut look: impl FnMut(Range<usize>) -> Result<(), GpuError>,
+        mut look: impl AsyncFnMut(Range<usize>) -> Result<(), GpuError>,
     ) -> Result<(), GpuError> {
         let each = self.image_len();
         let mut images = vec![0.0; each * self.batch().min(count)];
@@ -153,7 +126,7 @@ impl<'a> Lens<'a> {
             }
             self.model.images().write(self.gpu, &images[..each * range.len()]);
             self.forward.submit(self.gpu)?;
-            look(range)?;
+            look(range).await?;
         }
         Ok(())
     }
@@ -162,12 +135,13 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn logits(&self, count: usize, make: impl FnMut(usize, &mut [f32])) -> Result<Vec<Vec<f32>>, GpuError> {
+    pub async fn logits(&self, count: usize, make: impl FnMut(usize, &mut [f32])) -> Result<Vec<Vec<f32>>, GpuError> {
         let mut logits = Vec::with_capacity(count);
-        self.forward(count, make, |range| {
-            logits.extend(self.read_logits(range.len())?);
+        self.forward(count, make, async |range| {
+            logits.extend(self.read_logits(range.len()).await?);
             Ok(())
-        })?;
+        })
+        .await?;
         Ok(logits)
     }
 
@@ -176,7 +150,7 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn gradients(
+    pub async fn gradients(
         &self,
         count: usize,
         question: Question,
@@ -185,40 +159,41 @@ impl<'a> Lens<'a> {
         mut look: impl FnMut(usize, &[f32]),
     ) -> Result<(), GpuError> {
         let each = self.image_len();
-        self.forward(count, make, |range| {
+        self.forward(count, make, async |range| {
             self.backward(question, rule)?;
-            let gradients = read(self.gpu, &self.model.gradient(Mode::Eval, 0).first(each * range.len()))?;
+            let gradients = self.read(self.model.gradient(Mode::Eval, 0), each * range.len()).await?;
             range.zip(gradients.chunks(each)).for_each(|(i, gradient)| look(i, gradient));
             Ok(())
         })
+        .await
     }
 
     /// Everything that the network makes of one image. `question` decides from the logits what is asked.
     ///
     /// # Errors
     /// When the device failed.
-    pub fn inside(
+    pub async fn inside(
         &self,
         image: &[f32],
         question: impl FnOnce(&[f32]) -> Question,
     ) -> Result<(Question, Inside), GpuError> {
-        self.forward(1, |_, place| place.copy_from_slice(image), |_| Ok(()))?;
-        let logits = self.read_logits(1)?.remove(0);
+        self.forward(1, |_, place| place.copy_from_slice(image), async |_| Ok(())).await?;
+        let logits = self.read_logits(1).await?.remove(0);
         let question = question(&logits);
         self.backward(question, Rule::Gradient)?;
         let mut blocks = Vec::with_capacity(self.blocks().len());
         for block in self.blocks() {
-            let map = |tensor: &Tensor, value: Value| -> Result<Vec<f32>, GpuError> {
+            let map = async |tensor: &Tensor, value: Value| -> Result<Vec<f32>, GpuError> {
                 let [channels, height, width] = self.network().shape(value);
-                let packed = read(self.gpu, &tensor.first(height * width * padded(channels)))?;
+                let packed = self.read(tensor, height * width * padded(channels)).await?;
                 Ok(unpack_images(&packed, 1, channels, height * width))
             };
-            let values = |value: Value| map(self.model.value(Mode::Eval, value), value);
+            let values = async |value: Value| map(self.model.value(Mode::Eval, value), value).await;
             blocks.push(InsideBlock {
-                conv: values(block.conv)?,
-                norm: values(block.norm)?,
-                relu: values(block.value)?,
-                gradient: map(self.model.gradient(Mode::Eval, block.value), block.value)?,
+                conv: values(block.conv).await?,
+                norm: values(block.norm).await?,
+                relu: values(block.value).await?,
+                gradient: map(self.model.gradient(Mode::Eval, block.value), block.value).await?,
             });
         }
         Ok((question, Inside { logits, blocks }))
@@ -229,7 +204,7 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn logits_after(
+    pub async fn logits_after(
         &self,
         number: usize,
         count: usize,
@@ -245,7 +220,7 @@ impl<'a> Lens<'a> {
             }
             self.model.value(Mode::Eval, value).write(self.gpu, &maps[..each * range.len()]);
             self.after[number].submit(self.gpu)?;
-            logits.extend(self.read_logits(range.len())?);
+            logits.extend(self.read_logits(range.len()).await?);
         }
         Ok(logits)
     }
@@ -254,9 +229,9 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn outputs(&self, number: usize, images: usize) -> Result<Vec<Vec<f32>>, GpuError> {
+    pub async fn outputs(&self, number: usize, images: usize) -> Result<Vec<Vec<f32>>, GpuError> {
         let [channels, height, width] = self.blocks()[number].output;
-        let packed = self.packed_outputs(number, images)?;
+        let packed = self.packed_outputs(number, images).await?;
         let each = height * width * padded(channels);
         Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
     }
@@ -265,10 +240,10 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn packed_outputs(&self, number: usize, images: usize) -> Result<Vec<f32>, GpuError> {
+    pub async fn packed_outputs(&self, number: usize, images: usize) -> Result<Vec<f32>, GpuError> {
         let Block { output: [channels, height, width], value, .. } = self.blocks()[number];
         let len = images * height * width * padded(channels);
-        read(self.gpu, &self.model.value(Mode::Eval, value).first(len))
+        self.read(self.model.value(Mode::Eval, value), len).await
     }
 
     /// The derivative of each of the first images' logit differences by what block `number`, counted from 0, has put out for it,
@@ -276,11 +251,11 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn output_gradients(&self, number: usize, questions: &[Question]) -> Result<Vec<Vec<f32>>, GpuError> {
+    pub async fn output_gradients(&self, number: usize, questions: &[Question]) -> Result<Vec<Vec<f32>>, GpuError> {
         self.backward_each(questions.iter().copied(), Rule::Gradient)?;
         let Block { output: [channels, height, width], value, .. } = self.blocks()[number];
         let each = height * width * padded(channels);
-        let packed = read(self.gpu, &self.model.gradient(Mode::Eval, value).first(questions.len() * each))?;
+        let packed = self.read(self.model.gradient(Mode::Eval, value), questions.len() * each).await?;
         Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
     }
 
@@ -307,19 +282,20 @@ impl<'a> Lens<'a> {
     ///
     /// # Errors
     /// When the device failed, or a logit is not finite.
-    pub fn read_logits(&self, images: usize) -> Result<Vec<Vec<f32>>, GpuError> {
+    pub async fn read_logits(&self, images: usize) -> Result<Vec<Vec<f32>>, GpuError> {
         let classes = self.network().classes();
         let width = padded(classes);
-        let logits = read(self.gpu, &self.model.logits().first(images * width))?;
+        let logits = self.read(self.model.logits(), images * width).await?;
         if !logits.iter().all(|logit| logit.is_finite()) {
             return Err(GpuError::NotFinite);
         }
         Ok(logits.chunks(width).map(|logits| logits[..classes].to_vec()).collect())
     }
-}
 
-fn read(gpu: &Gpu, tensor: &Tensor) -> Result<Vec<f32>, GpuError> {
-    pollster::block_on(tensor.read(gpu))
+    /// The first numbers of a tensor.
+    async fn read(&self, tensor: &Tensor, len: usize) -> Result<Vec<f32>, GpuError> {
+        tensor.first(len).read(self.gpu).await
+    }
 }
 
 /// `0..count` in pieces of `size`; the last may be shorter.

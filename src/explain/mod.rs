@@ -10,23 +10,38 @@
 //! - [`judge()`]: what becomes of labelled images, and which of them tell most.
 //!
 //! A decision is explained as the difference of two logits, the [`Question`]: softmax sees nothing else of two classes.
+//!
+//! What explains one image alone, [`Lens`], [`ledger`] and [`saliency`], is there for a browser too.
 
-pub mod class_means;
-mod explanation;
-mod hover;
-pub mod inspect;
-mod judged;
-pub mod learned;
 pub mod ledger;
 mod lens;
 pub mod saliency;
+
+#[cfg(feature = "native")]
+pub mod class_means;
+#[cfg(feature = "native")]
+mod explanation;
+#[cfg(feature = "native")]
+mod hover;
+#[cfg(feature = "native")]
+pub mod inspect;
+#[cfg(feature = "native")]
+mod judged;
+#[cfg(feature = "native")]
+pub mod learned;
+#[cfg(feature = "native")]
 pub mod trust;
+#[cfg(feature = "native")]
 pub mod verdict;
 
-pub use explanation::{Channel, Explanation, Finding, Options, methods};
-pub use hover::Hover;
-pub use judged::{Judged, closest, judge, most_confident, predict, telling, worst};
 pub use lens::{Inside, InsideBlock, Lens};
+
+#[cfg(feature = "native")]
+pub use explanation::{Channel, Explanation, Finding, Options, methods};
+#[cfg(feature = "native")]
+pub use hover::Hover;
+#[cfg(feature = "native")]
+pub use judged::{Judged, closest, judge, most_confident, predict, telling, worst};
 
 use crate::stats;
 

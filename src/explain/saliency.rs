@@ -134,25 +134,33 @@ impl Method {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn map(self, lens: &Lens, image: &[f32], inside: &Inside, question: Question) -> Result<Map, GpuError> {
-        let gradient = |rule| gradient(lens, image, question, rule);
+    pub async fn map(
+        self,
+        lens: &Lens<'_>,
+        image: &[f32],
+        inside: &Inside,
+        question: Question,
+    ) -> Result<Map, GpuError> {
+        let gradient = async |rule| gradient(lens, image, question, rule).await;
         let of_pixels = |values, signed| {
             let [_, height, width] = lens.network().input();
             Map { values, height, width, signed }
         };
         Ok(match self {
-            Self::Gradient => of_pixels(magnitude(&gradient(Rule::Gradient)?), false),
-            Self::SmoothGrad => of_pixels(magnitude(&smooth_gradient(lens, image, question)?), false),
-            Self::IntegratedGradients => of_pixels(integrated_gradients(lens, image, question, PATH_STEPS)?, true),
-            Self::GradientTimesInput => of_pixels(product(image, &gradient(Rule::Gradient)?), true),
+            Self::Gradient => of_pixels(magnitude(&gradient(Rule::Gradient).await?), false),
+            Self::SmoothGrad => of_pixels(magnitude(&smooth_gradient(lens, image, question).await?), false),
+            Self::IntegratedGradients => {
+                of_pixels(integrated_gradients(lens, image, question, PATH_STEPS).await?, true)
+            }
+            Self::GradientTimesInput => of_pixels(product(image, &gradient(Rule::Gradient).await?), true),
             Self::GradCam { block } => cam(lens, inside, block, false, |mean, _| mean),
             Self::HiResCam { block } => cam(lens, inside, block, true, |_, here| here),
             Self::LayerCam { block } => cam(lens, inside, block, false, |_, here| here.max(0.0)),
             Self::Occlusion => {
-                of_pixels(occlusion(lens, image, question, occlusion_half(lens.network().input()))?, true)
+                of_pixels(occlusion(lens, image, question, occlusion_half(lens.network().input())).await?, true)
             }
-            Self::GuidedBackprop => of_pixels(magnitude(&gradient(Rule::Guided)?), false),
-            Self::Deconvnet => of_pixels(magnitude(&gradient(Rule::Deconvnet)?), false),
+            Self::GuidedBackprop => of_pixels(magnitude(&gradient(Rule::Guided).await?), false),
+            Self::Deconvnet => of_pixels(magnitude(&gradient(Rule::Deconvnet).await?), false),
         })
     }
 
@@ -189,10 +197,10 @@ impl Map {
 ///
 /// # Errors
 /// When the device failed.
-pub fn gradient(lens: &Lens, image: &[f32], question: Question, rule: Rule) -> Result<Vec<f32>, GpuError> {
+pub async fn gradient(lens: &Lens<'_>, image: &[f32], question: Question, rule: Rule) -> Result<Vec<f32>, GpuError> {
     let mut found = Vec::new();
     let make = |_, place: &mut [f32]| place.copy_from_slice(image);
-    lens.gradients(1, question, rule, make, |_, gradient| found = gradient.to_vec())?;
+    lens.gradients(1, question, rule, make, |_, gradient| found = gradient.to_vec()).await?;
     Ok(found)
 }
 
@@ -200,7 +208,7 @@ pub fn gradient(lens: &Lens, image: &[f32], question: Question, rule: Rule) -> R
 ///
 /// # Errors
 /// When the device failed.
-pub fn smooth_gradient(lens: &Lens, image: &[f32], question: Question) -> Result<Vec<f32>, GpuError> {
+pub async fn smooth_gradient(lens: &Lens<'_>, image: &[f32], question: Question) -> Result<Vec<f32>, GpuError> {
     let colours = || image.chunks(CHANNELS).flat_map(|pixel| &pixel[..3]).copied();
     let [least, most] = [f32::min, f32::max].map(|pick| colours().reduce(pick).unwrap_or(0.0));
     let sigma = NOISE * (most - least);
@@ -214,15 +222,15 @@ pub fn smooth_gradient(lens: &Lens, image: &[f32], question: Question) -> Result
             }
         }
     };
-    mean_gradient(lens, NOISY, question, make)
+    mean_gradient(lens, NOISY, question, make).await
 }
 
 /// The image times the mean derivative at `steps` midpoints of the way from grey to it, summed over the colours.
 ///
 /// # Errors
 /// When the device failed.
-pub fn integrated_gradients(
-    lens: &Lens,
+pub async fn integrated_gradients(
+    lens: &Lens<'_>,
     image: &[f32],
     question: Question,
     steps: usize,
@@ -233,7 +241,7 @@ pub fn integrated_gradients(
             *place = share * value;
         }
     };
-    Ok(product(image, &mean_gradient(lens, steps, question, make)?))
+    Ok(product(image, &mean_gradient(lens, steps, question, make).await?))
 }
 
 /// What a map of integrated gradients adds up to: the logit difference is that of a grey image, plus the sum of the map, plus
@@ -253,17 +261,17 @@ impl Completeness {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn of(lens: &Lens, map: &[f32], image: &[f32], question: Question) -> Result<Self, GpuError> {
+    pub async fn of(lens: &Lens<'_>, map: &[f32], image: &[f32], question: Question) -> Result<Self, GpuError> {
         let make = |i, place: &mut [f32]| if i == 0 { place.copy_from_slice(image) } else { place.fill(0.0) };
-        let logits = lens.logits(2, make)?;
+        let logits = lens.logits(2, make).await?;
         let [whole, grey] = [0, 1].map(|end| question.logit_difference(&logits[end]));
         let map = map.iter().copied().map(f64::from).sum();
         Ok(Self { grey, map, gap: whole - grey - map })
     }
 }
 
-fn mean_gradient(
-    lens: &Lens,
+async fn mean_gradient(
+    lens: &Lens<'_>,
     count: usize,
     question: Question,
     make: impl FnMut(usize, &mut [f32]),
@@ -273,7 +281,8 @@ fn mean_gradient(
         for (sum, &value) in sum.iter_mut().zip(gradient) {
             *sum += f64::from(value);
         }
-    })?;
+    })
+    .await?;
     Ok(sum.into_iter().map(|sum| (sum / count as f64) as f32).collect())
 }
 
@@ -286,7 +295,7 @@ fn mean_gradient(
 ///
 /// # Panics
 /// When `half` is 0.
-pub fn occlusion(lens: &Lens, image: &[f32], question: Question, half: usize) -> Result<Vec<f32>, GpuError> {
+pub async fn occlusion(lens: &Lens<'_>, image: &[f32], question: Question, half: usize) -> Result<Vec<f32>, GpuError> {
     let [_, height, width] = lens.network().input();
     let columns = covers(width, half);
     let squares: Vec<_> =
@@ -301,7 +310,7 @@ pub fn occlusion(lens: &Lens, image: &[f32], question: Question, half: usize) ->
         }
     };
     let differences: Vec<f64> =
-        lens.logits(1 + squares.len(), make)?.iter().map(|logits| question.logit_difference(logits)).collect();
+        lens.logits(1 + squares.len(), make).await?.iter().map(|logits| question.logit_difference(logits)).collect();
 
     let mut sums = vec![0.0; height * width];
     for ((rows, columns), difference) in squares.into_iter().zip(&differences[1..]) {
@@ -336,8 +345,8 @@ fn covers(side: usize, half: usize) -> Vec<Range<usize>> {
 ///
 /// # Panics
 /// When there is not one mean for each channel.
-pub fn channel_ablation(
-    lens: &Lens,
+pub async fn channel_ablation(
+    lens: &Lens<'_>,
     number: usize,
     inside: &Inside,
     means: &[f32],
@@ -354,7 +363,7 @@ pub fn channel_ablation(
             place.iter_mut().skip(channel).step_by(padded).for_each(|value| *value = means[channel]);
         }
     };
-    let logits = lens.logits_after(number, 1 + channels, make)?;
+    let logits = lens.logits_after(number, 1 + channels, make).await?;
     let differences: Vec<f64> = logits.iter().map(|logits| question.logit_difference(logits)).collect();
     Ok(differences[1..].iter().map(|without| differences[0] - without).collect())
 }
@@ -375,6 +384,34 @@ pub fn by_magnitude(contributions: &[f64]) -> Vec<usize> {
     order
 }
 
+/// The rank correlation of two maps' magnitudes (Spearman's), ties sharing their mean rank; -1 to 1, 1 where both order the
+/// pixels alike. None where one of them has a single magnitude.
+///
+/// # Panics
+/// When the maps differ in length.
+pub fn similarity(a: &[f32], b: &[f32]) -> Option<f64> {
+    assert_eq!(a.len(), b.len());
+    let [a, b] = [a, b].map(ranks);
+    let mean = (a.len() as f64 - 1.0) / 2.0;
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>();
+    let norm = (product(&a, &a) * product(&b, &b)).sqrt();
+    (norm > 0.0).then(|| product(&a, &b) / norm)
+}
+
+/// The rank of every magnitude, from 0; equal ones share their mean rank.
+fn ranks(values: &[f32]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
+    let mut ranks = vec![0.0; values.len()];
+    let mut first = 0;
+    for tied in order.chunk_by(|&a, &b| values[a].abs() == values[b].abs()) {
+        let rank = first as f64 + (tied.len() as f64 - 1.0) / 2.0;
+        tied.iter().for_each(|&i| ranks[i] = rank);
+        first += tied.len();
+    }
+    ranks
+}
+
 /// The largest magnitude over the colours, for every pixel.
 fn magnitude(gradient: &[f32]) -> Vec<f32> {
     gradient.chunks(CHANNELS).map(|pixel| pixel.iter().fold(0.0, |most: f32, value| most.max(value.abs()))).collect()
@@ -387,7 +424,7 @@ fn product(image: &[f32], gradient: &[f32]) -> Vec<f32> {
 }
 
 /// A block's maps, each value times what `factor` makes of its map's mean derivative and its own, summed over the channels.
-fn cam(lens: &Lens, inside: &Inside, block: usize, signed: bool, factor: impl Fn(f32, f32) -> f32) -> Map {
+fn cam(lens: &Lens<'_>, inside: &Inside, block: usize, signed: bool, factor: impl Fn(f32, f32) -> f32) -> Map {
     let [_, height, width] = lens.blocks()[block].output;
     let pixels = height * width;
     let mut values = vec![0.0; pixels];
@@ -406,8 +443,19 @@ fn cam(lens: &Lens, inside: &Inside, block: usize, signed: bool, factor: impl Fn
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
     use crate::nn::Strided;
+
+    #[test]
+    fn similarity_is_the_rank_correlation_of_magnitudes() {
+        assert_abs_diff_eq!(similarity(&[1.0, -2.0, 3.0], &[-10.0, 100.0, 1000.0]).unwrap(), 1.0);
+        assert_abs_diff_eq!(similarity(&[1.0, 2.0, 3.0], &[3.0, 2.0, 1.0]).unwrap(), -1.0);
+        // scipy.stats.spearmanr([1, 2, 2, 4], [3, 1, 2, 4]): 0.3162277660168379
+        assert_abs_diff_eq!(similarity(&[1.0, 2.0, 2.0, 4.0], &[3.0, 1.0, 2.0, 4.0]).unwrap(), 0.316_227_766_016_837_9);
+        assert_eq!(similarity(&[0.0; 3], &[1.0, 2.0, 3.0]), None);
+    }
 
     #[test]
     fn every_pixel_of_every_size_is_covered_twice_along_each_side() {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Result, anyhow};
 use image::RgbImage;
+use pollster::block_on;
 
 use super::LEVEL;
 use super::class_means::MeanMaps;
@@ -180,10 +181,10 @@ fn shots(
     let photos = chosen.iter().map(|judged| pixels(images, judged.index)).collect::<Result<Vec<_>>>()?;
     let mut ledgers = Vec::new();
     let make = |index: usize, place: &mut [f32]| pixels::to_tensor(&photos[index], false, place);
-    lens.forward(chosen.len(), make, |range| {
-        ledgers.extend(Ledger::of_batch(lens, weights, range.len(), |_, logits| Question::of(logits, None))?);
+    block_on(lens.forward(chosen.len(), make, async |range| {
+        ledgers.extend(Ledger::of_batch(lens, weights, range.len(), |_, logits| Question::of(logits, None)).await?);
         Ok(())
-    })?;
+    }))?;
     let mut shot = |judged: &Judged, pixels: Vec<u8>, ledger: &Ledger| {
         *residual = residual.max(ledger.relative_residual);
         let name = images.name(judged.index);
@@ -201,7 +202,7 @@ fn shots(
 
 /// The maps of every block that contribute most to the decision on an image.
 fn maps(lens: &Lens, image: &[f32], by: ScaleBy) -> Result<(Span, Vec<BlockLook>)> {
-    let (_, inside) = lens.inside(image, |logits| Question::of(logits, None))?;
+    let (_, inside) = block_on(lens.inside(image, |logits| Question::of(logits, None)))?;
     let contributions = inside.blocks.iter().zip(lens.blocks());
     let contributions = contributions.map(|(block, geometry)| saliency::contributions(block, geometry.output[0]));
     let layers = inside.layers(lens, Stage::Relu, contributions);

@@ -66,7 +66,7 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
         weights.tensors.insert(name.clone(), values);
     }
     // A batch that divides none of the counts.
-    let lens = Lens::new(gpu, &golden.network, 7, |_, _| {}).unwrap();
+    let lens = block_on(Lens::new(gpu, &golden.network, 7, |_, _| {})).unwrap();
     lens.load(&weights);
     let images = golden.images();
     let setting = |key: &str| file["settings"][key].as_u64().unwrap() as usize;
@@ -81,30 +81,30 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
     for (n, image) in images.chunks(lens.image_len()).enumerate() {
         let class = |key: &str| numbers(key)[n] as usize;
         let question = Question { target: class("target"), against: class("against") };
-        let (_, inside) = lens.inside(image, |_| question).unwrap();
+        let (_, inside) = block_on(lens.inside(image, |_| question)).unwrap();
         let near = |what: &str, found: f64, expected: f64| {
             assert!((found - expected).abs() <= TOLERANCE * largest, "{what} of image {n}: {found}, {expected}");
         };
         near("logit difference", question.logit_difference(&inside.logits), differences[n]);
-        let map = |method: Method| method.map(&lens, image, &inside, question).unwrap().values;
+        let map = |method: Method| block_on(method.map(&lens, image, &inside, question)).unwrap().values;
 
         for (name, rule) in
             [("gradient", Rule::Gradient), ("guided_backprop", Rule::Guided), ("deconvnet", Rule::Deconvnet)]
         {
-            let gradient = saliency::gradient(&lens, image, question, rule).unwrap();
+            let gradient = block_on(saliency::gradient(&lens, image, question, rule)).unwrap();
             add(name, unpack_images(&gradient, 1, 3, height * width));
         }
         add("gradient_map", map(Method::Gradient));
         add("gradient_x_input", map(Method::GradientTimesInput));
         if n < setting("path_images") {
             let steps = setting("path_steps");
-            let values = saliency::integrated_gradients(&lens, image, question, steps).unwrap();
-            let gap = saliency::Completeness::of(&lens, &values, image, question).unwrap().gap;
+            let values = block_on(saliency::integrated_gradients(&lens, image, question, steps)).unwrap();
+            let gap = block_on(saliency::Completeness::of(&lens, &values, image, question)).unwrap().gap;
             near("completeness gap", gap, numbers("completeness_gap")[n]);
             add("integrated_gradients", values);
         }
         if n < setting("occluded_images") {
-            add("occlusion", saliency::occlusion(&lens, image, question, setting("patch") / 2).unwrap());
+            add("occlusion", block_on(saliency::occlusion(&lens, image, question, setting("patch") / 2)).unwrap());
         }
         for block in 0..lens.blocks().len() {
             let number = block + 1;
@@ -117,7 +117,7 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
             if file["settings"]["ablated_blocks"].as_array().unwrap().contains(&number.into()) {
                 let means: Vec<f32> =
                     (0..channels as u32).map(|c| 0.5 * (1.0 + formula(c, 900 + number as u32))).collect();
-                let drops = saliency::channel_ablation(&lens, block, &inside, &means, question).unwrap();
+                let drops = block_on(saliency::channel_ablation(&lens, block, &inside, &means, question)).unwrap();
                 add(&format!("channel_ablation {number}"), narrow(drops));
             }
         }
@@ -187,7 +187,7 @@ fn planted_patch() {
     let batch = 32;
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let weights = trained(&network, batch, 150, &mut random);
-    let lens = Lens::new(gpu(), &network, batch, |_, _| {}).unwrap();
+    let lens = block_on(Lens::new(gpu(), &network, batch, |_, _| {})).unwrap();
     let question = Question { target: 1, against: 0 };
 
     let mean = |weights: &Weights| -> [f64; 3] {
@@ -197,10 +197,10 @@ fn planted_patch() {
         let mut sums = [0.0; 3];
         for _ in 0..images {
             let (image, corner) = planted(&mut random, 1);
-            let (_, inside) = lens.inside(&image, |_| question).unwrap();
+            let (_, inside) = block_on(lens.inside(&image, |_| question)).unwrap();
             let methods = [Method::HiResCam { block: 2 }, Method::Occlusion, Method::IntegratedGradients];
             for (sum, method) in sums.iter_mut().zip(methods) {
-                let map = method.map(&lens, &image, &inside, question).unwrap();
+                let map = block_on(method.map(&lens, &image, &inside, question)).unwrap();
                 let map = if method.block().is_some() { map.enlarged(&lens.blocks()[2], [SIDE; 2]) } else { map };
                 *sum += on_patch(&map, corner) / f64::from(images);
             }
@@ -222,12 +222,12 @@ fn planted_patch() {
 fn true_map_wins(lens: &Lens) {
     let (image, [top, left]) = planted(&mut ChaCha8Rng::seed_from_u64(3), 1);
     let grey = vec![0.0; image.len()];
-    let trial = trust::Trial::new(lens, &image, &grey, Question { target: 1, against: 0 }).unwrap();
+    let trial = block_on(trust::Trial::new(lens, &image, &grey, Question { target: 1, against: 0 })).unwrap();
     let on = |i: usize| (top..top + PATCH).contains(&(i / SIDE)) && (left..left + PATCH).contains(&(i % SIDE));
     let mask: Vec<f32> = (0..SIDE * SIDE).map(|i| f32::from(on(i))).collect();
     let opposite: Vec<f32> = mask.iter().map(|value| -value).collect();
-    let [truth, lie] = [mask, opposite].map(|map| trial.score(&map).unwrap());
-    let baselines = trial.baselines().unwrap();
+    let [truth, lie] = [mask, opposite].map(|map| block_on(trial.score(&map)).unwrap());
+    let baselines = block_on(trial.baselines()).unwrap();
     println!("the patch itself: {truth:?}; everything but the patch: {lie:?}; {baselines:?}");
     for (name, best) in baselines.rows() {
         assert!(truth.deletion < best.deletion && truth.insertion > best.insertion, "{name}");
@@ -265,10 +265,11 @@ fn silenced_channel() {
     for key in ["2.weight", "2.bias"] {
         weights.tensors.get_mut(key).unwrap()[3] = 0.0;
     }
-    let lens = Lens::new(gpu(), &network, 2, |_, _| {}).unwrap();
+    let lens = block_on(Lens::new(gpu(), &network, 2, |_, _| {})).unwrap();
     let pixels: Vec<u8> = (0..20 * 20 * 3).map(|i| ((formula(i, 7) + 1.0) * 127.0) as u8).collect();
     let options = Options { against: None, methods: vec![], means: None, standing: standing::Verdict::Unknown };
-    let explanation = Explanation::new(&lens, &weights, &Weights::initial(&network, 1), &pixels, &options).unwrap();
+    let explanation =
+        block_on(Explanation::new(&lens, &weights, &Weights::initial(&network, 1), &pixels, &options)).unwrap();
     let dead: Vec<bool> = explanation.channels[0].iter().map(|channel| channel.maximum == 0.0).collect();
     assert_eq!(dead, [false, false, false, true, false]);
     assert_eq!(explanation.channels[0][3].contribution, 0.0);
@@ -290,7 +291,7 @@ fn symmetric_occlusion() {
     for key in ["1.weight", "5.weight"] {
         weights.tensors.get_mut(key).unwrap().chunks_mut(9).for_each(|filter| filter.fill(filter[0]));
     }
-    let lens = Lens::new(gpu(), &network, 16, |_, _| {}).unwrap();
+    let lens = block_on(Lens::new(gpu(), &network, 16, |_, _| {})).unwrap();
     lens.load(&weights);
     let question = Question { target: 0, against: 1 };
     let folded = |at: usize| at.min(SIDE - 1 - at) as u32;
@@ -299,7 +300,7 @@ fn symmetric_occlusion() {
         [formula(place, 0), formula(place, 1), formula(place, 2), 0.0]
     };
     let image: Vec<f32> = (0..SIDE * SIDE).flat_map(pixel).collect();
-    let map = saliency::occlusion(&lens, &image, question, 3).unwrap();
+    let map = block_on(saliency::occlusion(&lens, &image, question, 3)).unwrap();
     let largest = map.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
     assert!(largest > 0.0);
     for (i, value) in map.iter().enumerate() {
@@ -313,12 +314,12 @@ fn symmetric_occlusion() {
 /// SmoothGrad's noise is in proportion to the span of the colours: of an image of one colour it is the gradient.
 fn smooth_gradient() {
     let network = Strided { channels: vec![5, 6], ..Strided::dogs_vs_cats(20, 2) }.build().unwrap();
-    let lens = Lens::new(gpu(), &network, 8, |_, _| {}).unwrap();
+    let lens = block_on(Lens::new(gpu(), &network, 8, |_, _| {})).unwrap();
     lens.load(&Weights::initial(&network, 0));
     let question = Question { target: 0, against: 1 };
     let both = |image: &[f32]| {
-        let smooth = saliency::smooth_gradient(&lens, image, question).unwrap();
-        (smooth, saliency::gradient(&lens, image, question, Rule::Gradient).unwrap())
+        let smooth = block_on(saliency::smooth_gradient(&lens, image, question)).unwrap();
+        (smooth, block_on(saliency::gradient(&lens, image, question, Rule::Gradient)).unwrap())
     };
     let (smooth, gradient) = both(&[0.7, 0.7, 0.7, 0.0].repeat(20 * 20));
     let largest = gradient.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
@@ -342,11 +343,12 @@ fn single_values() {
             values.iter_mut().enumerate().for_each(|(i, value)| *value = 0.02 * i as f32);
         }
     }
-    let lens = Lens::new(gpu(), &network, 4, |_, _| {}).unwrap();
+    let lens = block_on(Lens::new(gpu(), &network, 4, |_, _| {})).unwrap();
     let pixels: Vec<u8> = (0..24 * 24 * 3).map(|i| ((formula(i, 7) + 1.0) * 127.0) as u8).collect();
     let options =
         Options { against: None, methods: vec![Method::Gradient], means: None, standing: standing::Verdict::Unknown };
-    let explanation = Explanation::new(&lens, &weights, &Weights::initial(&network, 1), &pixels, &options).unwrap();
+    let explanation =
+        block_on(Explanation::new(&lens, &weights, &Weights::initial(&network, 1), &pixels, &options)).unwrap();
     let hover = serde_json::to_value(Hover::new(&lens, &weights, &explanation)).unwrap();
     let mut checked = 0;
     for (number, block) in hover["blocks"].as_array().unwrap().iter().enumerate() {
@@ -381,14 +383,15 @@ fn batches() {
     let results: Vec<_> = [1, 3, 8]
         .into_iter()
         .map(|batch| {
-            let lens = Lens::new(gpu(), &network, batch, |_, _| {}).unwrap();
+            let lens = block_on(Lens::new(gpu(), &network, batch, |_, _| {})).unwrap();
             lens.load(&weights);
-            let logits = lens.logits(7, fill).unwrap();
+            let logits = block_on(lens.logits(7, fill)).unwrap();
             let mut gradients = vec![Vec::new(); 7];
-            lens.gradients(7, question, Rule::Gradient, fill, |i, gradient| gradients[i] = gradient.to_vec()).unwrap();
+            block_on(lens.gradients(7, question, Rule::Gradient, fill, |i, gradient| gradients[i] = gradient.to_vec()))
+                .unwrap();
             let mut image = vec![0.0; lens.image_len()];
             fill(4, &mut image);
-            let (_, Inside { logits: alone, .. }) = lens.inside(&image, |_| question).unwrap();
+            let (_, Inside { logits: alone, .. }) = block_on(lens.inside(&image, |_| question)).unwrap();
             assert_eq!(logits[4], alone);
             (logits, gradients)
         })

@@ -100,7 +100,7 @@ fn idle_block(seed: u64) {
         let ended: Vec<f32> = ended.collect();
         initial.tensors.insert(key.into(), ended);
     }
-    let lens = Lens::new(gpu(), &network, 32, |_, _| {}).unwrap();
+    let lens = block_on(Lens::new(gpu(), &network, 32, |_, _| {})).unwrap();
     let (held_out, unlabelled) = (Planted::in_turn(1000 + seed, IMAGES), Planted::class_by_class(2000 + seed, 640));
     let classes = &["one", "other"].map(String::from);
     let subjects = Subjects { held_out: &held_out, unlabelled: &unlabelled, classes, most: IMAGES as usize, epochs: 1 };
@@ -153,7 +153,7 @@ fn batches_do_not_matter() {
     let classes = &["one", "other"].map(String::from);
     let subjects = Subjects { held_out: &held_out, unlabelled: &unlabelled, classes, most: 60, epochs: 1 };
     let [even, odd] = [32, 9].map(|batch| {
-        let lens = Lens::new(gpu(), &network, batch, |_, _| {}).unwrap();
+        let lens = block_on(Lens::new(gpu(), &network, batch, |_, _| {})).unwrap();
         study(&lens, ("initial", &weights), &weights, &subjects, 0, |_| {}).unwrap().0
     });
     assert!(!even.conclusive, "a network that was not trained guesses: {}", even.accuracy);
@@ -232,7 +232,7 @@ fn nothing_learned(networks: u64, images: usize) {
     let network = Strided { channels: vec![8, 16, 32], hidden: 16, dropout: 0.0, ..Strided::dogs_vs_cats(PET_SIDE, 2) }
         .build()
         .unwrap();
-    let lens = Lens::new(gpu(), &network, 32, |_, _| {}).unwrap();
+    let lens = block_on(Lens::new(gpu(), &network, 32, |_, _| {})).unwrap();
     let mut claims = [[0; 4]; 2];
     for seed in 0..networks {
         let (train, held_out) = (Relabelled::new(seed, 0, 96), Relabelled::new(seed, 1 << 32, images));

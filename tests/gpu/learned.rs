@@ -31,7 +31,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 fn lens(network: &Network, weights: &Weights, batch: usize) -> Lens<'static> {
-    let lens = Lens::new(gpu(), network, batch, |_, _| ()).unwrap();
+    let lens = block_on(Lens::new(gpu(), network, batch, |_, _| ())).unwrap();
     lens.load(weights);
     lens
 }
@@ -64,7 +64,7 @@ fn survey_adds_up() {
         .map(|&index| {
             let mut image = vec![0.0; lens.image_len()];
             pixels::to_tensor(&images.pixels(index).unwrap(), false, &mut image);
-            lens.inside(&image, |logits| Question::of(logits, None)).unwrap().1
+            block_on(lens.inside(&image, |logits| Question::of(logits, None))).unwrap().1
         })
         .collect();
     for (number, block) in lens.blocks().iter().enumerate() {
@@ -120,9 +120,9 @@ fn window_and_nothing_else() {
             all.push(read(model.logits()));
             all
         };
-        lens.forward(1, |_, place| write(place, None), |_| Ok(())).unwrap();
+        block_on(lens.forward(1, |_, place| write(place, None), async |_| Ok(()))).unwrap();
         let unchanged = values();
-        let look = |range: Range<usize>| {
+        let look = async |range: Range<usize>| {
             let values = values();
             for (i, pixel) in range.enumerate() {
                 let [row, column] = [pixel / size, pixel % size];
@@ -145,7 +145,7 @@ fn window_and_nothing_else() {
             }
             Ok(())
         };
-        lens.forward(size * size, |pixel, place| write(place, Some(pixel)), look).unwrap();
+        block_on(lens.forward(size * size, |pixel, place| write(place, Some(pixel)), look)).unwrap();
     }
 }
 
@@ -185,12 +185,12 @@ fn maximised_images_beat_noise() {
             let noise = |_, place: &mut [f32]| {
                 place.chunks_mut(4).for_each(|pixel| pixel[..3].fill_with(|| rng.random_range(-1.0..1.0)));
             };
-            lens.forward(32, noise, |_| {
+            block_on(lens.forward(32, noise, async |_| {
                 for (map, channel) in norm(number).chunks(height * width).zip((0..channels).cycle()) {
                     best[channel] = map.iter().copied().fold(best[channel], f32::max);
                 }
                 Ok(())
-            })
+            }))
             .unwrap();
 
             // A value in the midst of the map, whose window lies within the image.
@@ -212,7 +212,7 @@ fn maximised_images_beat_noise() {
                         place[4 * (row * 48 + columns.start)..][..4 * side].copy_from_slice(pixels);
                     }
                 };
-                lens.forward(1, put, |_| Ok(())).unwrap();
+                block_on(lens.forward(1, put, async |_| Ok(()))).unwrap();
                 let value = norm(number)[(made.channel * height + y) * width + x];
                 assert_relative_eq!(value, made.value, max_relative = 1e-4);
             }

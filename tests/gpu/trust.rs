@@ -17,6 +17,7 @@ use convscope::nn::{Keep, Model, Optimizer};
 use convscope::train::predictions::confusion;
 use convscope::train::standing::{self, Standing};
 use libtest_mimic::Trial;
+use pollster::block_on;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -191,7 +192,7 @@ impl Laboratory {
     fn new() -> Self {
         Self {
             model: Model::new(gpu(), &network(), BATCH, Keep::Needed).unwrap(),
-            lens: Lens::new(gpu(), &network(), BATCH, |_, _| {}).unwrap(),
+            lens: block_on(Lens::new(gpu(), &network(), BATCH, |_, _| {})).unwrap(),
             control: Weights::initial(&network(), 0x00C0_FFEE),
         }
     }
@@ -243,7 +244,7 @@ impl Laboratory {
 
     fn explain(&self, network: &Network, pixels: &[u8]) -> Explanation {
         let options = Options { against: None, methods: METHODS.to_vec(), means: None, standing: network.standing };
-        Explanation::new(&self.lens, &network.weights, &self.control, pixels, &options).unwrap()
+        block_on(Explanation::new(&self.lens, &network.weights, &self.control, pixels, &options)).unwrap()
     }
 
     /// A scene of class 1 which the network gets right.
@@ -265,9 +266,10 @@ impl Laboratory {
     fn rank_better(&self, network: &Network, explanation: &Explanation, other: &Explanation) -> Vec<Method> {
         self.lens.load(&network.weights);
         let blurred = trust::blurred(&explanation.input);
-        let trial = trust::Trial::new(&self.lens, &explanation.image, &blurred, explanation.question).unwrap();
+        let trial =
+            block_on(trust::Trial::new(&self.lens, &explanation.image, &blurred, explanation.question)).unwrap();
         let better = |finding: &&Finding| {
-            let score = trial.score(&finding.map.values).unwrap();
+            let score = block_on(trial.score(&finding.map.values)).unwrap();
             Trust { score, ..finding.trust.clone() }.ranking(&explanation.baselines) == Ranking::Better
         };
         other.findings.iter().filter(better).map(|finding| finding.method).collect()

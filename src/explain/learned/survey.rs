@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Result, bail, ensure};
 use image::RgbImage;
+use pollster::block_on;
 
 use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
@@ -111,12 +112,12 @@ pub fn survey(
         while let Some(mut batch) = batches.next() {
             rejected.append(&mut batch.rejected);
             let make = |i: usize, place: &mut [f32]| place.copy_from_slice(&batch.images[i * each..][..each]);
-            lens.forward(batch.indices.len(), make, |_| {
+            block_on(lens.forward(batch.indices.len(), make, async |_| {
                 for (number, tally) in tallies.iter_mut().enumerate() {
-                    tally.add(&batch.indices, &lens.packed_outputs(number, batch.indices.len())?);
+                    tally.add(&batch.indices, &lens.packed_outputs(number, batch.indices.len()).await?);
                 }
                 Ok(())
-            })?;
+            }))?;
             seen += batch.indices.len();
             progress(seen + rejected.len());
             batches.recycle(batch);

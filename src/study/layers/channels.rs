@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use pollster::block_on;
 use serde::{Deserialize, Serialize};
 
 use super::features::{Features, Loaded, mean};
@@ -74,10 +75,10 @@ pub(super) fn ablations(lens: &Lens, images: &Loaded, features: &Features, concl
         let lanes = padded(channels);
         let mut outputs = Vec::with_capacity(ranked + judged);
         let fill = |index: usize, place: &mut [f32]| images.fill(index, place);
-        lens.forward(ranked + judged, fill, |range| {
-            outputs.extend(lens.packed_outputs(number, range.len())?);
+        block_on(lens.forward(ranked + judged, fill, async |range| {
+            outputs.extend(lens.packed_outputs(number, range.len()).await?);
             Ok(())
-        })?;
+        }))?;
         let each = height * width * lanes;
         let means: Vec<f32> = (0..channels)
             .map(|channel| mean(features.pooled[number].iter().skip(channel).step_by(channels).copied()))
@@ -92,7 +93,7 @@ pub(super) fn ablations(lens: &Lens, images: &Loaded, features: &Features, concl
             place.copy_from_slice(&outputs[case % cases * each..][..each]);
             replace(place, case / cases);
         };
-        let without = lens.logits_after(number, channels * cases, make)?;
+        let without = block_on(lens.logits_after(number, channels * cases, make))?;
         let base = losses(&features.logits[..cases], &images.labels);
         let changes = without.chunks(cases).map(|logits| -> Vec<f64> {
             let changed = losses(logits, &images.labels);
@@ -112,7 +113,7 @@ pub(super) fn ablations(lens: &Lens, images: &Loaded, features: &Features, concl
             place.copy_from_slice(&outputs[(ranked + case % judged) * each..][..each]);
             order[kept[case / judged]..].iter().for_each(|&channel| replace(place, channel));
         };
-        let logits = lens.logits_after(number, kept.len() * judged, make)?;
+        let logits = block_on(lens.logits_after(number, kept.len() * judged, make))?;
         let labels = &images.labels[ranked..ranked + judged];
         let scores: Vec<Vec<f64>> = logits.chunks(judged).map(|logits| correct(logits, labels)).collect();
         let full = scores.last().expect("the curve ends with all channels");

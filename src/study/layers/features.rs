@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use anyhow::{Result, anyhow};
+use pollster::block_on;
 
 use crate::data::Images;
 use crate::data::pixels;
@@ -51,9 +52,9 @@ impl Features {
         let fired = blocks.iter().map(|block| vec![0; block.output[0]]).collect();
         let mut features = Self { pooled: empty(), grid: empty(), fired, logits: Vec::new() };
         let fill = |index: usize, place: &mut [f32]| images.fill(index, place);
-        lens.forward(images.labels.len(), fill, |range| {
+        block_on(lens.forward(images.labels.len(), fill, async |range| {
             for (number, block) in blocks.iter().enumerate() {
-                for maps in lens.outputs(number, range.len())? {
+                for maps in lens.outputs(number, range.len()).await? {
                     let [channels, height, width] = block.output;
                     for (channel, map) in maps.chunks(height * width).enumerate() {
                         features.pooled[number].push(mean(map.iter().copied()));
@@ -70,9 +71,9 @@ impl Features {
                     }
                 }
             }
-            features.logits.extend(lens.read_logits(range.len())?);
+            features.logits.extend(lens.read_logits(range.len()).await?);
             Ok(())
-        })?;
+        }))?;
         Ok(features)
     }
 }

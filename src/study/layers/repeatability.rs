@@ -1,5 +1,6 @@
 //! How far maps outlast changes of the image, beside those of the network before training.
 
+use pollster::block_on;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -105,11 +106,11 @@ pub(super) fn changes(lens: &Lens, images: &Loaded, pixel_noise: f32, seed: u64)
     };
     // Of each block the maps of the image before and of the image itself, whose repetition comes next.
     let mut originals: Vec<[Vec<f32>; 2]> = vec![Default::default(); lens.blocks().len()];
-    lens.forward(2 * count, make, |range| {
+    block_on(lens.forward(2 * count, make, async |range| {
         for (number, block) in lens.blocks().iter().enumerate() {
             let pixels = block.output[1] * block.output[2];
             let [other, original] = &mut originals[number];
-            for (index, maps) in range.clone().zip(lens.outputs(number, range.len())?) {
+            for (index, maps) in range.clone().zip(lens.outputs(number, range.len()).await?) {
                 if index % 2 == 0 {
                     *other = std::mem::replace(original, maps);
                     continue;
@@ -127,7 +128,7 @@ pub(super) fn changes(lens: &Lens, images: &Loaded, pixel_noise: f32, seed: u64)
             }
         }
         Ok(())
-    })?;
+    }))?;
     Ok(found)
 }
 

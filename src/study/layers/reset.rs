@@ -1,6 +1,7 @@
 //! What a network loses when a block's weights go back to where they started.
 
 use anyhow::Result;
+use pollster::block_on;
 use serde::{Deserialize, Serialize};
 
 use super::features::Loaded;
@@ -62,7 +63,7 @@ pub(super) fn scores(
     seed: u64,
 ) -> Result<Vec<f64>> {
     lens.load(&with_own_statistics(lens, weights, statistics, seed)?);
-    let logits = lens.logits(count, |index, place| images.fill(index, place))?;
+    let logits = block_on(lens.logits(count, |index, place| images.fill(index, place)))?;
     Ok(correct(&logits, &images.labels))
 }
 
@@ -88,7 +89,7 @@ fn with_own_statistics(lens: &Lens, weights: &Weights, images: &Loaded, seed: u6
         model.set_step(gpu, &still, 0.0, batch, seed, number);
         plan.submit(gpu)?;
     }
-    let found = pollster::block_on(model.weights(gpu, 0))?;
+    let found = block_on(model.weights(gpu, 0))?;
     model.set_live(gpu, batch);
     let share = 1.0 - 0.9f32.powi(STATISTICS_BATCHES as i32);
     for name in statistics {

@@ -8,7 +8,6 @@ mod network;
 mod session;
 
 use std::fmt::Display;
-use std::rc::Rc;
 
 use convscope::gpu::{AdapterChoice, Gpu};
 use serde::Serialize;
@@ -16,12 +15,13 @@ use wasm_bindgen::prelude::*;
 
 pub use images::{ImageSet, OwnImages};
 pub use network::{describe, describe_weights};
-pub use session::Session;
+pub use session::{Saliency, Session};
 
 /// The device.
 #[wasm_bindgen]
 pub struct Engine {
-    gpu: Rc<Gpu>,
+    /// A page has one device, so it may stay as long as the page.
+    gpu: &'static Gpu,
 }
 
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ impl Engine {
     pub async fn open() -> Result<Self, JsError> {
         console_error_panic_hook::set_once();
         let gpu = Gpu::open(&AdapterChoice::Best).await.map_err(say)?;
-        Ok(Self { gpu: Rc::new(gpu) })
+        Ok(Self { gpu: Box::leak(Box::new(gpu)) })
     }
 
     /// What it is, as JSON: `{name, software, kernels, subgroups}`.

@@ -4,6 +4,9 @@ use std::rc::Rc;
 
 use convscope::data::batch::{Batch, Flips, shuffled_for_batches};
 use convscope::data::{Images, pixels};
+use convscope::explain::ledger::Ledger;
+use convscope::explain::saliency::{Method, similarity};
+use convscope::explain::{self, Question};
 use convscope::gpu::{Gpu, Plan, Tensor};
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::layout::{padded, unpack_images};
@@ -20,7 +23,7 @@ use crate::{Engine, json, say};
 /// A network in training, and the same network to look into.
 #[wasm_bindgen]
 pub struct Session {
-    gpu: Rc<Gpu>,
+    gpu: &'static Gpu,
     architecture: Architecture,
     classes: Vec<String>,
     drawn: bool,
@@ -32,6 +35,8 @@ pub struct Session {
     plans: RefCell<Rc<Plans>>,
     evaluation: Plan,
     lens: Lens,
+    /// For questions that take many images; made when first asked.
+    explainer: RefCell<Option<Rc<explain::Lens<'static>>>>,
     place: RefCell<Place>,
     /// Memory of a batch, used again.
     room: Cell<Vec<f32>>,
@@ -126,6 +131,55 @@ struct Look {
     probabilities: Vec<f64>,
 }
 
+/// A saliency map and its control, (H, W).
+#[wasm_bindgen]
+pub struct Saliency {
+    /// The predicted class.
+    #[wasm_bindgen(readonly)]
+    pub target: usize,
+    /// The runner-up.
+    #[wasm_bindgen(readonly)]
+    pub against: usize,
+    /// Logit of the one minus logit of the other.
+    #[wasm_bindgen(readonly)]
+    pub logit_difference: f64,
+    /// Whether values below 0 speak against the predicted class; otherwise there are none.
+    #[wasm_bindgen(readonly)]
+    pub signed: bool,
+    /// Rank correlation of the two maps' magnitudes: a map that is much the same for random weights shows the image, not the decision.
+    #[wasm_bindgen(readonly)]
+    pub similarity: Option<f64>,
+    map: Vec<f32>,
+    control: Vec<f32>,
+}
+
+#[wasm_bindgen]
+impl Saliency {
+    /// The map.
+    #[wasm_bindgen(getter)]
+    pub fn map(&self) -> Vec<f32> {
+        self.map.clone()
+    }
+
+    /// What the same method finds in a network with random weights.
+    #[wasm_bindgen(getter)]
+    pub fn control(&self) -> Vec<f32> {
+        self.control.clone()
+    }
+}
+
+#[derive(Serialize)]
+struct Decision<'a> {
+    target: usize,
+    against: usize,
+    #[serde(flatten)]
+    ledger: &'a Ledger,
+    evidence: &'a [f32],
+}
+
+/// Images of one explanation that run together.
+const EXPLAINED_AT_ONCE: usize = 8;
+
 /// Steps that may wait on the device.
 const STEPS_AHEAD: usize = 2;
 
@@ -177,14 +231,14 @@ impl Session {
             None => initial,
         };
 
-        let gpu = engine.gpu.clone();
+        let gpu = engine.gpu;
         let optimizer = settings.optimizer.into();
-        let model = Model::new(&gpu, &network, settings.batch, Keep::Needed).map_err(say)?;
-        model.set_live(&gpu, settings.batch);
-        let plans = Plans::new(&gpu, &model, &optimizer);
+        let model = Model::new(gpu, &network, settings.batch, Keep::Needed).map_err(say)?;
+        model.set_live(gpu, settings.batch);
+        let plans = Plans::new(gpu, &model, &optimizer);
         gpu.done().await.map_err(say)?;
-        let evaluation = evaluation(&gpu, &model);
-        let lens = Lens::new(&gpu, &network).await?;
+        let evaluation = evaluation(gpu, &model);
+        let lens = Lens::new(gpu, &network).await?;
         // Both lists share kernels; what one has made the driver compile, the other finds.
         let tell = |done: usize, all: usize| {
             // A page that does not listen does not matter.
@@ -193,11 +247,11 @@ impl Session {
         let all = plans.step.len() + evaluation.len() + lens.plan.len();
         let mut before = 0;
         for plan in [&plans.step, &evaluation, &lens.plan] {
-            plan.compile(&gpu, |done, _| tell(before + done, all)).await.map_err(say)?;
+            plan.compile(gpu, |done, _| tell(before + done, all)).await.map_err(say)?;
             before += plan.len();
         }
         tell(all, all);
-        model.load(&gpu, &start);
+        model.load(gpu, &start);
         Ok(Self {
             architecture,
             classes,
@@ -210,6 +264,7 @@ impl Session {
             plans: RefCell::new(Rc::new(plans)),
             evaluation,
             lens,
+            explainer: RefCell::default(),
             place: RefCell::default(),
             room: Cell::default(),
             gpu,
@@ -223,7 +278,7 @@ impl Session {
     /// # Errors
     /// When the device failed.
     pub async fn train(&self, lr: f64, steps: u32, budget_ms: f64, timed: bool) -> Result<String, JsError> {
-        let (gpu, model, Settings { seed, .. }) = (&*self.gpu, &self.model, self.settings);
+        let (gpu, model, Settings { seed, .. }) = (self.gpu, &self.model, self.settings);
         let plans = self.plans.borrow().clone();
         let optimizer = self.optimizer.get();
         let started = now();
@@ -276,7 +331,7 @@ impl Session {
     /// # Errors
     /// When the device failed.
     pub async fn evaluate(&self, most: usize) -> Result<String, JsError> {
-        let (gpu, model) = (&*self.gpu, &self.model);
+        let (gpu, model) = (self.gpu, &self.model);
         model.clear_metrics(gpu);
         let order: Vec<usize> = (0..self.val.len().min(most)).collect();
         for indices in order.chunks(self.settings.batch) {
@@ -296,7 +351,7 @@ impl Session {
     /// # Errors
     /// When the device failed.
     pub async fn predict(&self, indices: Vec<usize>) -> Result<Vec<f32>, JsError> {
-        let (gpu, model, classes) = (&*self.gpu, &self.model, self.classes.len());
+        let (gpu, model, classes) = (self.gpu, &self.model, self.classes.len());
         let mut found = Vec::with_capacity(indices.len() * classes);
         for indices in indices.chunks(self.settings.batch) {
             let batch = Batch::new(&*self.val, indices, self.settings.batch, None, self.room.take());
@@ -318,21 +373,9 @@ impl Session {
     /// # Errors
     /// When the device failed, or the image has another size.
     pub async fn look(&self, rgb: &[u8], label: u32) -> Result<String, JsError> {
-        let [_, height, width] = self.model.network().input();
-        if rgb.len() != 3 * height * width {
-            return Err(say(format!("{} bytes are no image of {width} x {height}", rgb.len())));
-        }
-        let (gpu, lens) = (&*self.gpu, &self.lens);
-        let image = pixels::tensor(rgb);
-        let steps = self.place.borrow().steps;
-        if lens.at.get() != steps {
-            let weights = self.model.weights(gpu, steps.into()).await.map_err(say)?;
-            let gradients = self.model.weight_gradients(gpu).await.map_err(say)?;
-            lens.model.load(gpu, &weights);
-            lens.weights.replace(weights);
-            lens.gradients.replace(gradients);
-            lens.at.set(steps);
-        }
+        let (gpu, lens) = (self.gpu, &self.lens);
+        let image = self.tensor_of(rgb)?;
+        self.read_weights().await?;
         lens.model.set_batch(gpu, &image, &[label]);
         lens.plan.submit(gpu).map_err(say)?;
         let classes = self.classes.len();
@@ -368,6 +411,63 @@ impl Session {
         gradients.iter().find(|(name, _)| name == key).map(|(_, values)| values.clone()).unwrap_or_default()
     }
 
+    /// What in an image, red, green, blue row by row, decides between the predicted class and the runner-up, by a method: "gradient",
+    /// "smooth_grad", "integrated_gradients", "gradient_times_input", "occlusion", or of the last block "hi_res_cam", "grad_cam" or "layer_cam"; and
+    /// what the same method finds in a network with random weights.
+    ///
+    /// # Errors
+    /// When there is no such method, the device failed, or the image has another size.
+    pub async fn saliency(&self, rgb: &[u8], method: &str) -> Result<Saliency, JsError> {
+        let image = self.tensor_of(rgb)?;
+        let network = self.model.network();
+        let block = network.blocks().len() - 1;
+        let method = match method {
+            "gradient" => Method::Gradient,
+            "smooth_grad" => Method::SmoothGrad,
+            "integrated_gradients" => Method::IntegratedGradients,
+            "gradient_times_input" => Method::GradientTimesInput,
+            "occlusion" => Method::Occlusion,
+            "hi_res_cam" => Method::HiResCam { block },
+            "grad_cam" => Method::GradCam { block },
+            "layer_cam" => Method::LayerCam { block },
+            _ => return Err(say(format!("{method}: there is no such method"))),
+        };
+        let lens = self.explainer().await?;
+        let (question, inside) = lens.inside(&image, |logits| Question::of(logits, None)).await.map_err(say)?;
+        let map = method.map(&lens, &image, &inside, question).await.map_err(say)?;
+        lens.load(&Weights::initial(network, self.settings.seed + 1));
+        let (_, untrained) = lens.inside(&image, |_| question).await.map_err(say)?;
+        let control = method.map(&lens, &image, &untrained, question).await.map_err(say)?;
+        let [_, height, width] = network.input();
+        let [shown, shown_control] = [&map, &control].map(|map| match method.block() {
+            Some(block) => map.enlarged(&network.blocks()[block], [height, width]).values,
+            None => map.values.clone(),
+        });
+        Ok(Saliency {
+            target: question.target,
+            against: question.against,
+            logit_difference: question.logit_difference(&inside.logits),
+            signed: map.signed,
+            similarity: similarity(&map.values, &control.values),
+            map: shown,
+            control: shown_control,
+        })
+    }
+
+    /// What the decision on an image is made of, as JSON: `{target, against, exact, logit_difference, bias, channels: [{index, share}], residual,
+    /// relative_residual, evidence}`; evidence is what each position of the last block's maps adds, row by row.
+    ///
+    /// # Errors
+    /// When the device failed, or the image has another size.
+    pub async fn ledger(&self, rgb: &[u8]) -> Result<String, JsError> {
+        let image = self.tensor_of(rgb)?;
+        let lens = self.explainer().await?;
+        let (question, inside) = lens.inside(&image, |logits| Question::of(logits, None)).await.map_err(say)?;
+        let ledger = Ledger::of(&lens, &self.lens.weights.borrow(), question, &inside);
+        let Question { target, against } = question;
+        Ok(json(&Decision { target, against, evidence: &ledger.evidence, ledger: &ledger }))
+    }
+
     /// Goes on with another optimiser, whose memory starts empty. `optimizer` is JSON as in `create`.
     ///
     /// # Errors
@@ -376,10 +476,10 @@ impl Session {
         let settings: OptimizerSettings = serde_json::from_str(&optimizer).map_err(say)?;
         let optimizer = settings.into();
         let steps = self.place.borrow().steps;
-        let weights = self.model.weights(&self.gpu, steps.into()).await.map_err(say)?;
-        self.model.load(&self.gpu, &weights);
+        let weights = self.model.weights(self.gpu, steps.into()).await.map_err(say)?;
+        self.model.load(self.gpu, &weights);
         self.optimizer.set(optimizer);
-        self.plans.replace(Rc::new(Plans::new(&self.gpu, &self.model, &optimizer)));
+        self.plans.replace(Rc::new(Plans::new(self.gpu, &self.model, &optimizer)));
         Ok(())
     }
 
@@ -389,7 +489,7 @@ impl Session {
     /// When the device failed.
     pub async fn save(&self) -> Result<Vec<u8>, JsError> {
         let (steps, epoch) = (self.place.borrow().steps, self.place.borrow().epoch);
-        let weights = self.model.weights(&self.gpu, steps.into()).await.map_err(say)?;
+        let weights = self.model.weights(self.gpu, steps.into()).await.map_err(say)?;
         let meta = Meta {
             architecture: self.architecture.clone(),
             classes: self.classes.clone(),
@@ -421,9 +521,49 @@ impl Session {
         (made, place.steps)
     }
 
+    fn tensor_of(&self, rgb: &[u8]) -> Result<Vec<f32>, JsError> {
+        let [_, height, width] = self.model.network().input();
+        if rgb.len() != 3 * height * width {
+            return Err(say(format!("{} bytes are no image of {width} x {height}", rgb.len())));
+        }
+        Ok(pixels::tensor(rgb))
+    }
+
+    /// Brings the lens's weights to where training is.
+    async fn read_weights(&self) -> Result<(), JsError> {
+        let lens = &self.lens;
+        let steps = self.place.borrow().steps;
+        if lens.at.get() != steps {
+            let weights = self.model.weights(self.gpu, steps.into()).await.map_err(say)?;
+            let gradients = self.model.weight_gradients(self.gpu).await.map_err(say)?;
+            lens.model.load(self.gpu, &weights);
+            lens.weights.replace(weights);
+            lens.gradients.replace(gradients);
+            lens.at.set(steps);
+        }
+        Ok(())
+    }
+
+    /// The network as it is now, for many images.
+    async fn explainer(&self) -> Result<Rc<explain::Lens<'static>>, JsError> {
+        self.read_weights().await?;
+        let made = self.explainer.borrow().clone();
+        let lens = match made {
+            Some(lens) => lens,
+            None => {
+                let lens = explain::Lens::new(self.gpu, self.model.network(), EXPLAINED_AT_ONCE, |_, _| {});
+                let lens = Rc::new(lens.await.map_err(say)?);
+                self.explainer.replace(Some(lens.clone()));
+                lens
+            }
+        };
+        lens.load(&self.lens.weights.borrow());
+        Ok(lens)
+    }
+
     async fn maps(&self, tensor: &Tensor, value: Value) -> Result<Vec<f32>, JsError> {
         let [channels, height, width] = self.model.network().shape(value);
-        let packed: Vec<f32> = tensor.first(height * width * padded(channels)).read(&self.gpu).await.map_err(say)?;
+        let packed: Vec<f32> = tensor.first(height * width * padded(channels)).read(self.gpu).await.map_err(say)?;
         Ok(unpack_images(&packed, 1, channels, height * width))
     }
 }
