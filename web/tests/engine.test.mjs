@@ -198,3 +198,50 @@ test("own images become squares, and equal ones count once", async () => {
   assert.ok(found.val.every((image) => !found.train.includes(image)));
   assert.deepEqual(found.white, new Array(48).fill(255));
 });
+
+test("a decision is explained", async () => {
+  const found = await page.evaluate(async ([architecture, subject]) => {
+    const engine = await import("/pkg/convscope_web.js");
+    const device = await engine.Engine.open();
+    const size = architecture.input[1];
+    const [train, val] = [false, true].map((validation) => engine.ImageSet.drawn(subject, 3, 64, size, validation));
+    const optimizer = { name: "adam", weight_decay: 0 };
+    const settings = JSON.stringify({ batch: 16, seed: 3, augment: false, optimizer });
+    const text = JSON.stringify(architecture);
+    const session = await engine.Session.create(device, text, settings, train, val, undefined, () => {});
+    await session.train(0.01, 12, 1e9, false);
+    const { logits } = JSON.parse(await session.look(val.pixels(0), 0));
+    const ledger = JSON.parse(await session.ledger(val.pixels(0)));
+    const methods = ["gradient", "integrated_gradients", "occlusion", "hi_res_cam", "grad_cam"];
+    const maps = {};
+    for (const method of methods) {
+      const { map, control, similarity, logit_difference, signed } = await session.saliency(val.pixels(0), method);
+      maps[method] = { map: [...map], control: [...control], similarity, logit_difference, signed };
+    }
+    // Training goes on as if nothing had been asked.
+    const again = JSON.parse(await session.look(val.pixels(0), 0)).logits;
+    const refused = await session.saliency(val.pixels(0), "magic").catch((error) => error.message);
+    return { logits, ledger, maps, again, refused };
+  }, NETWORKS["pets, blocks of strided convolutions"]);
+  const { logits, ledger, maps } = found;
+  const difference = logits[ledger.target] - logits[ledger.against];
+  const close = (a, b) => assert.ok(Math.abs(a - b) < 1e-5 * (1 + Math.abs(b)), `${a} and ${b}`);
+  close(ledger.logit_difference, difference);
+  assert.equal(ledger.exact, true);
+  const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+  close(ledger.bias + sum(ledger.channels.map(({ share }) => share)), difference);
+  close(ledger.bias + sum(ledger.evidence), difference);
+  for (const [method, { map, control, similarity, logit_difference, signed }] of Object.entries(maps)) {
+    close(logit_difference, difference);
+    assert.equal(map.length, 64 * 64, method);
+    assert.equal(control.length, 64 * 64, method);
+    assert.ok(map.some((value) => value !== 0), method);
+    assert.notDeepEqual(map, control, method);
+    assert.ok(signed || map.every((value) => value >= 0), method);
+    assert.ok(similarity === undefined || Math.abs(similarity) <= 1, method);
+  }
+  // Integrated gradients add up to what the image changes.
+  assert.ok(sum(maps.integrated_gradients.map) !== 0);
+  assert.deepEqual(found.again, logits);
+  assert.match(found.refused, /magic/);
+});
