@@ -1,0 +1,123 @@
+// What the engine sends as JSON, and what the page sends to it.
+
+/** The device. */
+export interface Adapter {
+  name: string;
+  /** Whether it is a program on the processor. */
+  software: boolean;
+  kernels: string;
+  subgroups: boolean;
+}
+
+/** Channels, height and width. */
+export type Shape = [number, number, number];
+
+/** A layer of a described network. */
+export interface LayerNode {
+  key: string;
+  name: string;
+  kernel_size?: number;
+  stride?: number;
+  padding?: number;
+  groups?: number;
+  inputs: number[];
+  /** The number by which `Session.values` knows its output. */
+  value: number;
+  output: Shape;
+  block: number | null;
+  /** Whether it changes no number in evaluation. */
+  is_view: boolean;
+  /** Whether its output can be negative. */
+  signed: boolean;
+  /** Keys and shapes of its trained tensors. */
+  tensors: [string, number[]][];
+  multiply_adds: number;
+  field: [number, number, number];
+}
+
+/** A network in words and numbers. */
+export interface Description {
+  input: Shape;
+  classes: number;
+  /** The values that are the outputs of the blocks. */
+  blocks: number[];
+  nodes: LayerNode[];
+  parameters: number;
+  multiply_adds: number;
+  training_bytes: number;
+}
+
+/** What some training steps did. */
+export interface Steps {
+  step: number;
+  epoch: number;
+  /** The share of this epoch that is done. */
+  progress: number;
+  images: number;
+  seconds: number;
+  loss: number;
+  accuracy: number;
+  /** Whether a loss was not finite. */
+  broken: boolean;
+  forward_ms: number | null;
+  backward_ms: number | null;
+}
+
+export interface Scores {
+  images: number;
+  loss: number;
+  accuracy: number;
+}
+
+export interface Look {
+  logits: number[];
+  probabilities: number[];
+}
+
+/** What a file of weights says of itself. */
+export interface WeightsMeta {
+  spec: Architecture;
+  classes: string[];
+  epoch: number;
+  drawn: boolean;
+}
+
+export const layerTypes = [
+  "Conv2d",
+  "BatchNorm2d",
+  "ReLU",
+  "MaxPool2d",
+  "AvgPool2d",
+  "AdaptiveAvgPool2d",
+  "Dropout",
+  "Dropout2d",
+  "Flatten",
+  "Linear",
+] as const;
+export type LayerType = (typeof layerTypes)[number];
+
+/** A layer as the engine reads it, in PyTorch's terms. What is not said has PyTorch's default. */
+export interface LayerSpec {
+  type: LayerType;
+  name?: string;
+  out_channels?: number;
+  kernel_size?: number;
+  stride?: number;
+  padding?: number;
+  groups?: number;
+  bias?: boolean;
+  p?: number;
+  output_size?: number;
+  out_features?: number;
+}
+
+/** A list of layers, or another description of a network that comes from a file and that the page hands on as it is. */
+export interface Architecture {
+  input: Shape;
+  layers?: LayerSpec[];
+  [option: string]: unknown;
+}
+
+export type OptimizerSettings =
+  | { name: "adam"; weight_decay: number }
+  | { name: "sgd"; momentum: number; weight_decay: number };
