@@ -139,7 +139,7 @@ class Chart {
     let [low, high] = this.ends ?? [0, 1];
     if (!this.ends && all.length > 0) {
       // A few large losses at the start must not press everything else flat.
-      const sorted = all.toSorted((a, b) => a - b);
+      const sorted = [...all].sort((a, b) => a - b);
       high = 1.08 * Math.max(sorted[Math.floor(0.985 * (sorted.length - 1))] ?? 1, this.val.last?.value ?? 0, 1e-6);
     }
     const x = (step: number) => left + ((right - left) * step) / last;

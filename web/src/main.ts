@@ -1,1 +1,104 @@
-import init from "../pkg/convscope_web.js"; void init;
+// Starts the page: the engine, the device, the panels, the first network.
+
+import init, { Engine } from "../pkg/convscope_web.js";
+import { startCurves } from "./curves";
+import { drawnData, startDataPanel, useData } from "./data-panel";
+import { byId, download, messageOf, setText } from "./dom";
+import type { Adapter } from "./engine-types";
+import { FILE, startFiles } from "./files";
+import { startLens } from "./lens";
+import { startNetworkPanel } from "./network-panel";
+import { startPredictions } from "./predictions";
+import { startSettingsPanel } from "./settings-panel";
+import { on, say, setStatus, settings } from "./state";
+import { startTheme } from "./theme";
+import { trainer } from "./training";
+
+const parameters = new URLSearchParams(location.search);
+
+/** Opens the device, or says why there is none. */
+async function openDevice(): Promise<boolean> {
+  setStatus("opening");
+  byId("no-webgpu", HTMLElement).hidden = true;
+  try {
+    if (!("gpu" in navigator)) {
+      throw new Error("This browser has no WebGPU, or has it only on pages that are sent over https.");
+    }
+    const engine = await Engine.open();
+    const { name, software } = JSON.parse(engine.adapter()) as Adapter;
+    setText(byId("device", HTMLElement), `${name || "GPU"}${software ? ", a program on the processor: slow" : ""}`);
+    trainer.use(engine);
+    return true;
+  } catch (error) {
+    setText(byId("no-webgpu-why", HTMLElement), messageOf(error));
+    byId("no-webgpu", HTMLElement).hidden = false;
+    setStatus("no-webgpu");
+    return false;
+  }
+}
+
+async function begin(): Promise<void> {
+  if (await openDevice()) {
+    try {
+      await useData(drawnData(parameters.get("data") === "digits" ? "digits" : "pets"));
+    } catch (error) {
+      say(messageOf(error), true);
+    }
+  }
+}
+
+/** After a lost device: another one, and the last known weights. */
+async function goOn(): Promise<void> {
+  const weights = trainer.lastWeights;
+  if (!(await openDevice())) {
+    return;
+  }
+  byId("lost", HTMLElement).hidden = true;
+  try {
+    await trainer.remake(true, weights ?? undefined);
+    say(weights ? "The device is open again. Training goes on from the last known weights." : "The device is open again.");
+  } catch (error) {
+    say(messageOf(error), true);
+  }
+}
+
+async function main(): Promise<void> {
+  const seed = Number(parameters.get("seed"));
+  if (Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32) {
+    settings.seed = seed;
+  }
+  startTheme();
+  startSettingsPanel();
+  on("status", (status) => {
+    if (status === "lost") {
+      byId("lost", HTMLElement).hidden = false;
+      byId("lost-save", HTMLButtonElement).disabled = !trainer.lastWeights;
+      byId("reopen", HTMLButtonElement).focus();
+    }
+  });
+  byId("reopen", HTMLButtonElement).addEventListener("click", () => void goOn());
+  byId("retry", HTMLButtonElement).addEventListener("click", () => location.reload());
+  byId("lost-save", HTMLButtonElement).addEventListener("click", () => {
+    if (trainer.lastWeights) {
+      download(FILE, trainer.lastWeights);
+    }
+  });
+  if (!("gpu" in navigator)) {
+    await openDevice();
+    return;
+  }
+  await init({ module_or_path: "engine.wasm" });
+  startNetworkPanel();
+  startCurves();
+  startLens();
+  startPredictions();
+  startDataPanel();
+  startFiles();
+  await begin();
+}
+
+main().catch((error: unknown) => {
+  setText(byId("no-webgpu-why", HTMLElement), messageOf(error));
+  byId("no-webgpu", HTMLElement).hidden = false;
+  setStatus("no-webgpu");
+});

@@ -48,6 +48,8 @@ class Stopped extends Error {}
 
 export class Trainer {
   run: Run | null = null;
+  /** What was asked for last. */
+  request: Request | null = null;
   /** The last weights that were read, as a file: what is left when the device is lost. */
   lastWeights: Uint8Array | null = null;
 
@@ -87,6 +89,8 @@ export class Trainer {
   /** Makes a session. Of several requests that wait, only the last one is served. Resolves to whether this one was. */
   async make(request: Request): Promise<boolean> {
     const number = ++this.#latestRequest;
+    const before = this.request;
+    this.request = request;
     return this.#queue(async () => {
       if (number !== this.#latestRequest || !this.#engine) {
         return false;
@@ -101,9 +105,9 @@ export class Trainer {
         const told = (done: number, all: number) => tell("compiling", [done, all]);
         const session = await Session.create(this.#engine, architecture, options, data.train, data.val, weights, told);
         const old = this.run;
-        const before = goesOn ? { ...this.#place } : { step: 0, epoch: 0 };
-        this.#place = { ...before };
-        this.run = { session, data, architecture, description, before };
+        const place = goesOn ? { ...this.#place } : { step: 0, epoch: 0 };
+        this.#place = { ...place };
+        this.run = { session, data, architecture, description, before: place };
         this.lastWeights = weights ?? null;
         old?.session.free();
         if (old && old.data !== data) {
@@ -112,6 +116,11 @@ export class Trainer {
         }
         this.#sinceEvaluation = Infinity;
         tell("made", { data, architecture, description, goesOn });
+      } catch (error) {
+        if (this.request === request) {
+          this.request = this.run ?? before;
+        }
+        throw error;
       } finally {
         if (!this.#lost) {
           setStatus(this.#wanted ? "training" : "ready");
@@ -120,6 +129,15 @@ export class Trainer {
       this.#settle();
       return true;
     });
+  }
+
+  /** Makes the session again, with the settings of now: from new weights, from those of now if it goes on, or from a file's. */
+  async remake(goesOn: boolean, weights?: Uint8Array): Promise<boolean> {
+    if (!this.request) {
+      return false;
+    }
+    const { data, architecture, description } = this.request;
+    return this.make({ data, architecture, description, goesOn, ...(weights && { weights }) });
   }
 
   start(): void {
