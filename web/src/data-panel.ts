@@ -66,7 +66,7 @@ class DataPanel {
     }
     this.#radios.own.addEventListener("change", () => {
       this.#own.show();
-      setText(this.#hint, "");
+      setText(this.#hint, "Images of two or more classes, which stay on this device.");
     });
     on("made", ({ data }) => {
       this.#radios[data.kind].checked = true;

@@ -154,10 +154,6 @@ export class LayersView {
       node.inputs.length > 1 ? `adds up ${node.inputs.length} inputs` : "",
     ].filter(Boolean);
     const showAll = make("button", { type: "button", class: "quiet small", "aria-pressed": "false", id: `all-${node.value}` }, "Show all");
-    showAll.hidden = !(
-      (height * width > 1 && channels > MAPS) ||
-      node.tensors.some(([, shape]) => (shape[0] ?? 0) > FILTERS[0] && shape.length > 1)
-    );
     const title = make("h3", {}, node.name, make("span", { class: "visually-hidden" }, ` ${node.key}`));
     const parts = make("div", { class: "parts" });
     const element = make(
@@ -187,6 +183,13 @@ export class LayersView {
       return;
     }
     const { session, data, description } = looked.run;
+    const [channels, height, width] = node.output;
+    const hasMore = ([outputs = 0, inputs = 0]: number[]) => outputs > FILTERS[0] || inputs > FILTERS[1];
+    const showsWeights = this.#shown.has("weights") || this.#shown.has("weight-gradients");
+    section.showAll.hidden = !(
+      (height * width > 1 && channels > MAPS) ||
+      (showsWeights && node.tensors.some(([, shape]) => shape.length > 1 && hasMore(shape)))
+    );
     const isLast = node === description.nodes.at(-1);
     this.#outputs(section, node, "activations", values, node.signed, isLast ? data.classes : null);
     if (gradients) {
@@ -240,7 +243,7 @@ export class LayersView {
     const tiles = section.all ? channels : Math.min(MAPS, channels);
     const zoom = Math.max(1, Math.round(MAP_WIDTH / width));
     const gap = 4;
-    const columns = Math.max(1, Math.min(tiles, Math.floor((this.#room + gap) / (width * zoom + gap))));
+    const columns = columnsFor(tiles, Math.floor((this.#room + gap) / (width * zoom + gap)));
     const grid: Grid = { columns, map: [width, height], zoom, gap };
     drawTiles(part.canvas, values, tiles, grid, scaleOf(range, signed));
     const words = numbers + (tiles < channels ? `, the first ${tiles} of ${count(channels)} channels` : "");
@@ -270,7 +273,7 @@ export class LayersView {
     } else if (inputs === 3 && shape.length === 4) {
       const tiles = section.all ? outputs : Math.min(MAPS, outputs);
       const zoom = Math.max(2, Math.round(30 / width));
-      const columns = Math.max(1, Math.min(tiles, Math.floor((this.#room + 4) / (width * zoom + 4))));
+      const columns = columnsFor(tiles, Math.floor((this.#room + 4) / (width * zoom + 4)));
       const { end } = scaleOf(range, true);
       drawColourTiles(part.canvas, values, tiles, { columns, map: [width, height], zoom, gap: 4 }, end);
       part.tell(node.name, `${numbers}, ${shapeText(shape)}, in colour: grey is 0`);
@@ -310,6 +313,12 @@ export class LayersView {
     const words = isPart ? `the first ${rows} of ${count(outputs)} outputs and ${columns} of ${count(inputs)} inputs` : form;
     part.tell(node.name, `${numbers}, ${shapeText(shape)}, ${words}`);
   }
+}
+
+/** Columns that fit, and that leave no row much shorter than the others. */
+function columnsFor(tiles: number, fit: number): number {
+  const rows = Math.ceil(tiles / Math.max(1, fit));
+  return Math.ceil(tiles / rows);
 }
 
 function windowText({ kernel_size, stride, padding, groups }: LayerNode): string {

@@ -26,7 +26,7 @@ async function openDevice(): Promise<boolean> {
     }
     const engine = await Engine.open();
     const { name, software } = JSON.parse(engine.adapter()) as Adapter;
-    setText(byId("device", HTMLElement), `${name || "GPU"}${software ? ", a program on the processor: slow" : ""}`);
+    setText(byId("device", HTMLElement), software ? `${name || "no GPU"}: a program on the processor, which is slow` : name);
     trainer.use(engine);
     return true;
   } catch (error) {

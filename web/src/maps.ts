@@ -45,7 +45,7 @@ function ramp(colourAt: (share: number) => [number, number, number]): Uint8Array
 }
 
 /** From dark to light in one hue. */
-const oneHue = ramp((share) => oklch(0.17 + 0.8 * share, 0.035 + 0.1 * Math.sin(Math.PI * share), 175 - 55 * share));
+const oneHue = ramp((share) => oklch(0.2 + 0.77 * share, 0.03 + 0.085 * Math.sin(Math.PI * share), 195));
 
 /** From blue over white to red. */
 const twoHues = ramp((share) => {

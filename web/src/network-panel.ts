@@ -62,7 +62,7 @@ function fresh(type: LayerType): LayerSpec {
 
 /** What a layer's options are, in a few words. */
 function wordsOf(layer: LayerSpec): string {
-  const { kernel_size, stride, padding: around, groups, bias } = layer;
+  const { kernel_size, stride, padding: around, groups } = layer;
   const parts: string[] = [];
   if (layer.out_channels !== undefined) parts.push(String(layer.out_channels));
   if (layer.out_features !== undefined) parts.push(String(layer.out_features));
@@ -72,7 +72,6 @@ function wordsOf(layer: LayerSpec): string {
   if (groups !== undefined && groups !== 1) parts.push(`${groups} groups`);
   if (layer.p !== undefined) parts.push(String(layer.p));
   if (layer.output_size !== undefined) parts.push(`to ${layer.output_size}`);
-  if (layer.type === "Conv2d" && bias === false) parts.push("no bias");
   return parts.join(", ");
 }
 
