@@ -13,7 +13,7 @@ interface Point {
 /** More points than this are merged in pairs. */
 const MOST_POINTS = 4000;
 /** Steps over which the training curve is smoothed. */
-const SMOOTH_STEPS = 30;
+const SMOOTH_STEPS = 12;
 
 class Series {
   points: Point[] = [];

@@ -15,6 +15,8 @@ const FILTERS = [16, 32] as const;
 const MOST_CELLS = 8192;
 /** About how wide a map is drawn, in pixels. */
 const MAP_WIDTH = 56;
+/** Pixels of a value at most: maps of a few values stay small. */
+const MOST_ZOOM = 12;
 
 const kinds = ["gradients", "weights", "weight-gradients"] as const;
 type Kind = (typeof kinds)[number];
@@ -241,7 +243,7 @@ export class LayersView {
       return;
     }
     const tiles = section.all ? channels : Math.min(MAPS, channels);
-    const zoom = Math.max(1, Math.round(MAP_WIDTH / width));
+    const zoom = Math.max(1, Math.min(MOST_ZOOM, Math.round(MAP_WIDTH / width)));
     const gap = 4;
     const columns = columnsFor(tiles, Math.floor((this.#room + gap) / (width * zoom + gap)));
     const grid: Grid = { columns, map: [width, height], zoom, gap };
