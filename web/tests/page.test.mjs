@@ -1,0 +1,200 @@
+// The page itself, as a visitor uses it: clicks, keys, drops.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { launch, serve, web } from "./browser.mjs";
+
+let browser, server;
+const seen = { errors: [], requests: new Set() };
+
+before(async () => {
+  server = await serve();
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+/** Opens the page and waits for its kernels. */
+async function visit({ query = "", state = "ready", ...options } = {}) {
+  const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, ...options });
+  page.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
+  page.on("pageerror", (error) => seen.errors.push(error.message));
+  page.on("request", (request) => seen.requests.add(new URL(request.url()).origin));
+  await page.goto(`${server.address}/dist/index.html${query}`);
+  await reached(page, state);
+  return page;
+}
+
+const reached = (page, state) =>
+  page.waitForFunction((state) => document.documentElement.dataset.state === state, state, { timeout: 120000 });
+
+const number = async (page, id) => Number((await page.textContent(id)).replace(/[^0-9.]/g, ""));
+
+/** Colours that a canvas shows. */
+const colours = (canvas) =>
+  canvas.evaluate((canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return new Set(new Uint32Array(data.buffer)).size;
+  });
+
+test("it trains, shows every layer, pauses and resets", async () => {
+  const page = await visit({ query: "?data=digits" });
+  await page.click("#one-step");
+  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
+  await reached(page, "ready");
+
+  // By the keyboard alone.
+  await page.focus("#start");
+  await page.keyboard.press("Space");
+  await reached(page, "training");
+  await page.waitForFunction(() => Number(document.querySelector("#read-step").textContent.replace(/\D/g, "")) > 20);
+  await page.waitForFunction(() => /[0-9]/.test(document.querySelector("#read-accuracy").textContent));
+  await page.keyboard.press("Space");
+  await reached(page, "ready");
+  // What was handed to the device is still done.
+  await page.waitForTimeout(1000);
+  const step = await number(page, "#read-step");
+  assert.ok((await number(page, "#read-speed")) > 0);
+  assert.ok((await number(page, "#read-forward")) > 0);
+  assert.match(await page.getAttribute("#loss-chart", "aria-label"), /[0-9]/);
+
+  await page.check("#show-weights");
+  await page.waitForTimeout(1000);
+  const maps = await page.locator("#layer-list canvas").all();
+  assert.ok(maps.length >= 10, `${maps.length} drawings of layers`);
+  const many = await Promise.all(maps.slice(0, 40).map(colours));
+  assert.ok(many.filter((count) => count > 1).length > many.length / 2, `colours: ${many}`);
+  assert.equal(await page.locator("#predictions > li").count(), 12);
+  assert.equal(await number(page, "#read-step"), step, "paused, and yet it went on");
+
+  await page.click("#reset");
+  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "0");
+  await page.close();
+});
+
+test("a network that cannot be is told, and the one that is goes on", async () => {
+  const page = await visit({ query: "?data=digits" });
+  const rows = await page.locator("#rows > li").count();
+  assert.ok(rows > 3);
+  await page.locator("#rows .layer-row").first().click();
+  const kernel = page.locator('#rows .editor input[type="number"]').nth(1);
+  const before = await kernel.inputValue();
+  await kernel.fill("99");
+  await kernel.blur();
+  const told = page.locator("#rows .error:visible, #network-error:visible");
+  await told.first().waitFor();
+  assert.match(await told.first().textContent(), /Conv2d|kernel|99/);
+  assert.equal(await page.isEnabled("#apply"), false);
+  await page.click("#one-step");
+  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
+  await kernel.fill(before);
+  await kernel.blur();
+  await told.first().waitFor({ state: "hidden" });
+  await page.close();
+});
+
+test("weights are saved, and open again", async () => {
+  const page = await visit({ query: "?data=digits" });
+  await page.click("#one-step");
+  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
+  const file = join(mkdtempSync(join(tmpdir(), "convscope-")), "w.safetensors");
+  await download.saveAs(file);
+  assert.equal(download.suggestedFilename(), "convscope.safetensors");
+  assert.match(readFileSync(file).subarray(0, 4000).toString("latin1"), /"convscope"/);
+  await page.close();
+
+  const other = await visit();
+  await other.setInputFiles("#open", { name: "w.safetensors", mimeType: "", buffer: readFileSync(file) });
+  await other.waitForFunction(() => document.querySelector("#data-digits").checked);
+  await reached(other, "ready");
+  await other.setInputFiles("#open", { name: "w.safetensors", mimeType: "", buffer: Buffer.from("no weights") });
+  await other.waitForFunction(() => /safetensors/.test(document.querySelector("#message").textContent));
+  await other.close();
+});
+
+test("own images are learned from", async () => {
+  const page = await visit();
+  await page.check("#data-own");
+  await page.waitForSelector('#own input[type="file"]', { state: "attached" });
+  const images = await page.evaluate(() => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [48, 40];
+    const context = canvas.getContext("2d");
+    return [0, 1].map((kind) =>
+      Array.from({ length: 10 }, (_, number) => {
+        context.fillStyle = kind ? `hsl(${number * 9}, 80%, 70%)` : `hsl(${200 + number * 9}, 80%, 30%)`;
+        context.fillRect(0, 0, 48, 40);
+        return canvas.toDataURL("image/png").split(",")[1];
+      }),
+    );
+  });
+  const inputs = page.locator('#own input[type="file"]:not([webkitdirectory])');
+  for (const kind of [0, 1]) {
+    const files = images[kind].map((image, number) => {
+      return { name: `${number}.png`, mimeType: "image/png", buffer: Buffer.from(image, "base64") };
+    });
+    // An image twice, and what is no image.
+    const odd = { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no image") };
+    await inputs.nth(kind).setInputFiles([...files, files[0], odd]);
+    await page.waitForFunction((kind) => {
+      const text = document.querySelector("#own-classes").children[kind].textContent;
+      return /10 images/.test(text) && /equal/.test(text);
+    }, kind);
+  }
+  await page.click("#use-own");
+  await reached(page, "ready");
+  await page.click("#one-step");
+  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
+  await page.close();
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  for (const width of [1440, 390]) {
+    test(`it fits ${width} pixels, ${colorScheme}`, async () => {
+      const page = await visit({ query: "?data=digits", colorScheme, viewport: { width, height: 900 } });
+      await page.click("#one-step");
+      await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
+      await page.waitForTimeout(500);
+      const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+      assert.ok(inner <= outer, `${inner} pixels wide on ${outer}`);
+      const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+      const light = ground.match(/[0-9.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0);
+      assert.equal(light > 380, colorScheme === "light", ground);
+      const nameless = await page.evaluate(() => {
+        const named = (e) =>
+          e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.textContent.trim() || e.labels?.length || e.title;
+        const all = document.querySelectorAll("button, select, input, canvas[role=img]");
+        return [...all].filter((element) => !named(element)).map((element) => element.outerHTML.slice(0, 90));
+      });
+      assert.deepEqual(nameless, []);
+      if (process.env.SCREENSHOTS) {
+        const path = join(process.env.SCREENSHOTS, `page-${width}-${colorScheme}.png`);
+        await page.screenshot({ path, fullPage: true });
+      }
+      await page.close();
+    });
+  }
+}
+
+test("without WebGPU it says what to do", async () => {
+  const plain = await launch({ webgpu: false });
+  const page = await plain.newPage();
+  await page.goto(`${server.address}/dist/index.html`);
+  await reached(page, "no-webgpu");
+  assert.ok(await page.isVisible("#no-webgpu"));
+  assert.equal(await page.isVisible("#start"), false);
+  await plain.close();
+});
+
+test("nothing was wrong on the console, and no request left the page", () => {
+  assert.deepEqual(seen.errors, []);
+  assert.deepEqual([...seen.requests].filter((origin) => origin !== server.address && origin !== "null"), []);
+  assert.ok(readFileSync(join(web, "dist", "app.js")).length < 120_000);
+});
