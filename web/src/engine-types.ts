@@ -74,6 +74,20 @@ export interface Look {
   probabilities: number[];
 }
 
+/** What a decision is made of, in logits. */
+export interface Decision {
+  /** The predicted class, and the runner-up. */
+  target: number;
+  against: number;
+  /** Whether shares and bias add up to the difference, or hold to first order only. */
+  exact: boolean;
+  logit_difference: number;
+  bias: number;
+  /** Of the last block's channels, the largest share first. */
+  channels: { index: number; share: number }[];
+  residual: number;
+}
+
 /** What a file of weights says of itself. */
 export interface WeightsMeta {
   spec: Architecture;

@@ -5,7 +5,7 @@ import type { LayerNode, Look } from "./engine-types";
 import { Flow } from "./flow";
 import { LayersView } from "./layers-view";
 import { drawImage } from "./maps";
-import { on } from "./state";
+import { on, tell } from "./state";
 import { type Run, type Viewer, trainer } from "./training";
 
 /** Images to choose from at a time. */
@@ -34,6 +34,7 @@ class Lens implements Viewer {
     on("made", ({ data, description, goesOn }) => {
       if (!goesOn) {
         this.#index = Math.min(this.#index, data.val.length - 1);
+        tell("chosen", this.#index);
         this.#drawThumbnails();
       }
       this.#flow.build(description, data);
@@ -52,6 +53,7 @@ class Lens implements Viewer {
 
   #choose(index: number): void {
     this.#index = index;
+    tell("chosen", index);
     this.#drawThumbnails();
     trainer.refresh(this);
   }

@@ -13,6 +13,7 @@ import { startSettingsPanel } from "./settings-panel";
 import { on, say, setStatus, settings } from "./state";
 import { startTheme } from "./theme";
 import { trainer } from "./training";
+import { startWhy } from "./why";
 
 const parameters = new URLSearchParams(location.search);
 
@@ -92,6 +93,7 @@ async function main(): Promise<void> {
   startCurves();
   startLens();
   startPredictions();
+  startWhy();
   startDataPanel();
   startFiles();
   await begin();

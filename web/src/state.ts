@@ -65,6 +65,8 @@ export interface Events {
   /** Something the visitor should read; empty where there is nothing any more. */
   message: { text: string; bad: boolean };
   theme: null;
+  /** The validation image that is looked at. */
+  chosen: number;
 }
 
 type Listener<T> = (value: T) => void;

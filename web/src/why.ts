@@ -1,0 +1,119 @@
+// Why the network takes the chosen image for what it takes it for: what each channel of the last block adds, and saliency maps beside
+// those of a network with random weights.
+
+import { byId, count, make, setText, short } from "./dom";
+import type { Decision } from "./engine-types";
+import { drawBars, drawImage, drawMap, rangeOf, scaleOf, sized } from "./maps";
+import { on } from "./state";
+import { type Run, type Viewer, trainer } from "./training";
+
+/** From this rank correlation on, two maps are much the same. */
+const MUCH_THE_SAME = 0.5;
+/** How much of the image shows through its map. */
+const IMAGE_SHARE = 0.35;
+
+class Why implements Viewer {
+  // Only when asked: some methods take a hundred images.
+  readonly period = Infinity;
+  #index = 0;
+  #asked = false;
+  #button = byId("why-ask", HTMLButtonElement);
+  #method = byId("why-method", HTMLSelectElement);
+  #result = byId("why-result", HTMLElement);
+
+  constructor() {
+    this.#button.addEventListener("click", () => {
+      this.#asked = true;
+      this.#button.disabled = true;
+      setText(this.#button, "Working\u2026");
+      trainer.refresh(this);
+    });
+    on("chosen", (index) => {
+      this.#index = index;
+      this.#result.hidden = true;
+    });
+    on("made", () => {
+      this.#result.hidden = true;
+    });
+  }
+
+  async refresh(run: Run): Promise<void> {
+    if (!this.#asked) {
+      return;
+    }
+    this.#asked = false;
+    try {
+      await this.#explain(run);
+    } finally {
+      this.#button.disabled = false;
+      setText(this.#button, "Explain this image");
+    }
+  }
+
+  async #explain({ session, data, description }: Run): Promise<void> {
+    const rgb = data.val.pixels(Math.min(this.#index, data.val.length - 1));
+    const decision = JSON.parse(await session.ledger(rgb)) as Decision;
+    const found = await session.saliency(rgb, this.#method.value);
+    const { map, control, similarity, signed } = found;
+    found.free();
+    const [target, against] = [decision.target, decision.against].map((label) => data.classes[label] ?? "");
+    const difference = short(decision.logit_difference);
+    const parts = [
+      make("p", {}, `For ${target}, against ${against}: the logits differ by ${difference}.`),
+      make("div", { class: "why-maps" }, this.#over(rgb, map, data.size, signed, "This network"), this.#over(rgb, control, data.size, signed, "Random weights")),
+      make("p", { class: "hint" }, sameness(similarity)),
+      this.#ledger(decision, target ?? "", description.blocks.length),
+    ];
+    this.#result.replaceChildren(...parts);
+    this.#result.hidden = false;
+  }
+
+  /** A map over its image, which shows through in grey. */
+  #over(rgb: Uint8Array, map: Float32Array, size: number, signed: boolean, title: string): HTMLElement {
+    const range = rangeOf(map);
+    const [image, colours] = [make("canvas"), make("canvas")];
+    drawImage(image, rgb, size);
+    drawMap(colours, map, size, size, scaleOf(range, signed));
+    const canvas = make("canvas", { role: "img", "aria-label": `${title}: ${short(range.min)} to ${short(range.max)}` });
+    const drawing = sized(canvas, size, size);
+    drawing.drawImage(colours, 0, 0);
+    drawing.globalAlpha = IMAGE_SHARE;
+    drawing.filter = "grayscale(1)";
+    drawing.drawImage(image, 0, 0);
+    const numbers = make("span", {}, `${short(range.min)} to ${short(range.max)}`);
+    return make("figure", {}, canvas, make("figcaption", {}, make("b", {}, title), " ", numbers));
+  }
+
+  #ledger({ exact, bias, channels, residual, logit_difference }: Decision, target: string, block: number): HTMLElement {
+    const shares = Float32Array.from(channels, ({ share }) => share);
+    const sum = channels.reduce((all, { share }) => all + share, 0);
+    const canvas = make("canvas", { role: "img" });
+    drawBars(canvas, shares, rangeOf(shares), 360);
+    const strongest = channels.slice(0, 3).map(({ index, share }) => `channel ${index}: ${short(share)}`);
+    canvas.setAttribute("aria-label", `Shares of the channels, the largest first: ${strongest.join(", ")}`);
+    const words = exact
+      ? `They add up to the decision exactly: ${short(sum)} from the channels and ${short(bias)} that no image changes make ${short(logit_difference)}.`
+      : `Behind this block a layer is not linear, so the sum holds to first order only; it leaves ${short(residual)}.`;
+    return make(
+      "div",
+      { class: "part" },
+      make("p", {}, make("b", {}, `What the ${count(channels.length)} channels of block ${block} add for ${target}`), strongest.join(", ")),
+      canvas,
+      make("p", { class: "hint" }, words),
+    );
+  }
+}
+
+function sameness(similarity: number | undefined): string {
+  if (similarity === undefined) {
+    return "The two maps cannot be compared: one of them has the same value everywhere.";
+  }
+  const number = `rank correlation ${short(similarity)}`;
+  return Math.abs(similarity) >= MUCH_THE_SAME
+    ? `Random weights give much the same map (${number}): it shows the image, not the decision.`
+    : `Random weights give another map (${number}), as they must if it shows what this network has learned.`;
+}
+
+export function startWhy(): void {
+  trainer.watch(new Why());
+}
