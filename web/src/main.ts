@@ -31,7 +31,9 @@ async function openDevice(): Promise<boolean> {
     trainer.use(engine);
     return true;
   } catch (error) {
-    setText(byId("no-webgpu-why", HTMLElement), messageOf(error));
+    // What follows the first line is for the command line: drivers to install.
+    const why = messageOf(error).split("\n")[0] ?? "";
+    setText(byId("no-webgpu-why", HTMLElement), why.charAt(0).toUpperCase() + why.slice(1).replace(/[^.]$/, "$&."));
     byId("no-webgpu", HTMLElement).hidden = false;
     setStatus("no-webgpu");
     return false;

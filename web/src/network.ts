@@ -97,7 +97,7 @@ export function placeOf(error: string, layers: LayerSpec[]): number | null {
   if (byPlace) {
     return Number(byPlace[1]);
   }
-  const byName = /^\w+ (\S+?)(?: of block \d+)?:/.exec(error)?.[1];
+  const byName = /^[A-Z]\w+ ([^\s:]+)/.exec(error)?.[1];
   const named = layers.findIndex(({ name }, place) => (name ?? String(place)) === byName);
   if (named >= 0) {
     return named;
