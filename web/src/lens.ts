@@ -81,8 +81,13 @@ class Lens implements Viewer {
       buttons.push(button);
     }
     this.#thumbnails.replaceChildren(...buttons);
+    const chosen = buttons[this.#index - this.#first];
+    if (chosen) {
+      // On a narrow screen not all fit.
+      this.#thumbnails.scrollLeft = chosen.offsetLeft - this.#thumbnails.offsetLeft - this.#thumbnails.clientWidth / 2;
+    }
     if (hadFocus) {
-      buttons[this.#index - this.#first]?.focus();
+      chosen?.focus();
     }
   }
 

@@ -172,6 +172,15 @@ class NetworkPanel {
     const scrolled = this.#rows.scrollTop;
     this.#rows.replaceChildren(...items);
     this.#rows.scrollTop = scrolled;
+    const bad = this.#rows.querySelector<HTMLElement>(".wrong");
+    if (bad) {
+      // What is wrong must be in sight, without moving the page.
+      const top = bad.offsetTop - this.#rows.offsetTop;
+      const { scrollTop, clientHeight } = this.#rows;
+      if (top < scrollTop || top > scrollTop + clientHeight - 90) {
+        this.#rows.scrollTop = top - 40;
+      }
+    }
     const isAbove = wrong !== null && wrong.place === null;
     this.#error.hidden = !isAbove;
     setText(this.#error, isAbove && wrong ? wrong.words : "");
@@ -244,11 +253,11 @@ class NetworkPanel {
       });
       const isWrong = wrong !== null && wrong.place === place;
       const item = make("li", { class: isWrong ? "wrong" : "" }, row);
-      if (isOpen) {
-        item.append(this.#editor(layers, layer, place));
-      }
       if (isWrong) {
         item.append(make("p", { class: "error", role: "alert", id: "row-error" }, wrong.words));
+      }
+      if (isOpen) {
+        item.append(this.#editor(layers, layer, place));
       }
       return item;
     });
