@@ -162,8 +162,14 @@ function placeTiles(canvas: HTMLCanvasElement, tiles: number, { columns, map: [w
   const rows = Math.ceil(tiles / columns);
   const drawing = sized(canvas, Math.min(tiles, columns) * wide - gap, rows * high - gap);
   drawing.imageSmoothingEnabled = false;
+  const frame = colour("--line");
   for (let tile = 0; tile < tiles; tile++) {
     const [left, top] = [(tile % columns) * wide, Math.floor(tile / columns) * high];
+    if (gap >= 4) {
+      // A frame, without which a white map is lost on a white page.
+      drawing.fillStyle = frame;
+      drawing.fillRect(left - 1, top - 1, width * zoom + 2, height * zoom + 2);
+    }
     drawing.drawImage(scratch, 0, tile * height, width, height, left, top, width * zoom, height * zoom);
   }
 }

@@ -92,7 +92,7 @@ class NetworkPanel {
   #open: number | null = null;
 
   constructor() {
-    this.#preset.append(make("option", { value: "" }, "a known network"));
+    this.#preset.append(make("option", { value: "" }, "changed by hand"));
     this.#preset.append(...presets.map(({ id, name }) => make("option", { value: id }, name)));
     this.#preset.addEventListener("change", () => {
       const preset = presets.find(({ id }) => id === this.#preset.value);
