@@ -73,8 +73,39 @@ test("it trains, shows every layer, pauses and resets", async () => {
   assert.equal(await page.locator("#predictions > li").count(), 12);
   assert.equal(await number(page, "#read-step"), step, "paused, and yet it went on");
 
+  // Why: shares that add up, and maps beside those of random weights.
+  for (const method of ["hi_res_cam", "occlusion"]) {
+    await page.selectOption("#why-method", method);
+    await page.click("#why-ask");
+    await page.waitForFunction(() => !document.querySelector("#why-ask").disabled, undefined, { timeout: 120000 });
+    assert.ok(await page.isVisible("#why-result"));
+    const text = await page.textContent("#why-result");
+    assert.match(text, /add up to the decision exactly/);
+    assert.match(text, /[Rr]andom weights/);
+    const drawn = await Promise.all((await page.locator(".why-maps canvas").all()).map(colours));
+    assert.ok(drawn.length === 2 && drawn.every((count) => count > 3), `colours: ${drawn}`);
+  }
+  if (process.env.SCREENSHOTS) {
+    await page.screenshot({ path: join(process.env.SCREENSHOTS, "page-trained.png"), fullPage: true });
+  }
+  await page.click("#next-image");
+  assert.equal(await page.isVisible("#why-result"), false, "an explanation of another image");
+
   await page.click("#reset");
   await page.waitForFunction(() => document.querySelector("#read-step").textContent === "0");
+  await page.close();
+});
+
+test("the theme can be chosen, and is remembered", async () => {
+  const page = await visit({ query: "?data=digits", colorScheme: "light" });
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const [first, seen] = [await ground(), new Set()];
+  for (let click = 0; click < 3; click++) {
+    seen.add(await ground());
+    await page.click("#theme");
+  }
+  assert.equal(seen.size, 2, [...seen].join());
+  assert.equal(await ground(), first);
   await page.close();
 });
 
