@@ -63,7 +63,9 @@ pub enum GpuError {
 }
 
 fn remedy() -> &'static str {
-    if cfg!(target_os = "macos") {
+    if cfg!(target_family = "wasm") {
+        "use a current browser with WebGPU, with hardware acceleration on, and update the GPU's driver"
+    } else if cfg!(target_os = "macos") {
         "Metal needs a Mac of 2012 or later with macOS 10.13 or later"
     } else if cfg!(windows) {
         "install your graphics card's current driver, or Windows' \"Graphics Tools\" for the software adapter"

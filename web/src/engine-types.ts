@@ -67,6 +67,10 @@ export interface Scores {
   images: number;
   loss: number;
   accuracy: number;
+  /** Wilson's 95 % interval of the accuracy. */
+  interval: [number, number];
+  /** What always naming the commonest class gets right. */
+  baseline: number;
 }
 
 export interface Look {

@@ -30,8 +30,9 @@ class Predictions implements Viewer {
         this.#choose(false);
       }
     });
-    on("scores", ({ accuracy, images }) => {
-      const words = `${percent(accuracy)} of ${images} validation images are right. The network does not train on them.`;
+    on("scores", ({ accuracy, images, interval: [low, high], baseline }) => {
+      const range = `95% interval ${percent(low)} to ${percent(high)}`;
+      const words = `${percent(accuracy)} of ${images} validation images are right (${range}); always naming the commonest class: ${percent(baseline)}. The network does not train on them.`;
       setText(byId("predictions-hint", HTMLElement), words);
     });
   }

@@ -2,7 +2,7 @@
 // those of a network with random weights.
 
 import { byId, count, make, setText, short } from "./dom";
-import type { Decision } from "./engine-types";
+import type { Decision, Scores } from "./engine-types";
 import { drawBars, drawImage, drawMap, rangeOf, scaleOf, sized } from "./maps";
 import { on } from "./state";
 import { type Run, type Viewer, trainer } from "./training";
@@ -17,6 +17,7 @@ class Why implements Viewer {
   readonly period = Infinity;
   #index = 0;
   #asked = false;
+  #scores: Scores | null = null;
   #button = byId("why-ask", HTMLButtonElement);
   #method = byId("why-method", HTMLSelectElement);
   #result = byId("why-result", HTMLElement);
@@ -34,7 +35,9 @@ class Why implements Viewer {
     });
     on("made", () => {
       this.#result.hidden = true;
+      this.#scores = null;
     });
+    on("scores", (scores) => (this.#scores = scores));
   }
 
   async refresh(run: Run): Promise<void> {
@@ -59,6 +62,7 @@ class Why implements Viewer {
     const [target, against] = [decision.target, decision.against].map((label) => data.classes[label] ?? "");
     const difference = short(decision.logit_difference);
     const parts = [
+      ...standing(this.#scores),
       make("p", {}, `For ${target}, against ${against}: the logits differ by ${difference}.`),
       make("div", { class: "why-maps" }, this.#over(rgb, map, data.size, signed, "This network"), this.#over(rgb, control, data.size, signed, "Random weights")),
       make("p", { class: "hint" }, sameness(similarity)),
@@ -102,6 +106,16 @@ class Why implements Viewer {
       make("p", { class: "hint" }, words),
     );
   }
+}
+
+/** Of a network that guesses there is nothing to explain but guesses. */
+function standing(scores: Scores | null): HTMLElement[] {
+  if (scores && scores.interval[0] > scores.baseline) {
+    return [];
+  }
+  const known = scores ? `On ${scores.images} validation images this network was not shown` : "This network has not been shown";
+  const words = `${known} to do better than always naming the commonest class: what it says may be guesses, and so may what explains it.`;
+  return [make("p", { class: "error" }, words)];
 }
 
 function sameness(similarity: number | undefined): string {

@@ -138,6 +138,8 @@ for (const [name, [architecture, subject]] of Object.entries(NETWORKS)) {
 
     assert.ok(difference(found.predicted, found.probabilities) < 1e-6);
     assert.equal(found.scores.images, 1);
+    assert.equal(found.scores.baseline, 1);
+    assert.ok(found.scores.interval[0] <= found.scores.accuracy && found.scores.accuracy <= found.scores.interval[1]);
     const label = subject === "pets" ? 0 : 6;
     assert.ok(Math.abs(found.scores.loss + Math.log(found.probabilities[label])) < 1e-5);
     assert.deepEqual(found.reopened, found.logits);

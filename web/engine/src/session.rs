@@ -11,7 +11,7 @@ use convscope::gpu::{Gpu, Plan, Tensor};
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::layout::{padded, unpack_images};
 use convscope::nn::{Architecture, Keep, Mode, Model, Network, Optimizer, Value};
-use convscope::stats::probabilities;
+use convscope::stats::{probabilities, wilson};
 use js_sys::Function;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
@@ -123,6 +123,10 @@ struct Scores {
     images: u32,
     loss: f64,
     accuracy: f64,
+    /// Wilson's 95 % interval of the accuracy.
+    interval: (f64, f64),
+    /// What always naming the commonest class gets right.
+    baseline: f64,
 }
 
 #[derive(Serialize)]
@@ -326,7 +330,8 @@ impl Session {
         }))
     }
 
-    /// Judges the network on the first `most` validation images, in evaluation mode. Returns JSON: `{images, loss, accuracy}`.
+    /// Judges the network on the first `most` validation images, in evaluation mode. Returns JSON: `{images, loss, accuracy, interval, baseline}`;
+    /// the interval is Wilson's at 95 %, the baseline what always naming the commonest class gets right.
     ///
     /// # Errors
     /// When the device failed.
@@ -343,7 +348,16 @@ impl Session {
             self.room.set(batch.images);
         }
         let metrics = model.metrics(gpu).await.map_err(say)?;
-        Ok(json(&Scores { images: metrics.seen, loss: metrics.loss(), accuracy: metrics.accuracy() }))
+        let mut of_class = vec![0; self.classes.len()];
+        order.iter().for_each(|&index| of_class[self.val.label(index) as usize] += 1);
+        let commonest = of_class.into_iter().max().unwrap_or(0);
+        Ok(json(&Scores {
+            images: metrics.seen,
+            loss: metrics.loss(),
+            accuracy: metrics.accuracy(),
+            interval: wilson(metrics.correct as usize, metrics.seen as usize, 0.95),
+            baseline: f64::from(commonest) / f64::from(metrics.seen),
+        }))
     }
 
     /// The probability of each class for these validation images, image by image.
