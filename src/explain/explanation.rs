@@ -175,11 +175,10 @@ impl Explanation {
         let mut findings = Vec::with_capacity(found.len());
         for (method, raw, map, score, completeness, seconds) in found {
             let control = method.map(lens, &image, &untrained, question).await?;
-            let constant = |map: &Map| map.values.iter().all(|&value| value == map.values[0]);
             let trust = Trust {
                 values: raw.values.len(),
-                constant: constant(&raw),
-                control_constant: constant(&control),
+                constant: raw.is_constant(),
+                control_constant: control.is_constant(),
                 similarity: saliency::similarity(&raw.values, &control.values),
                 score,
             };

@@ -8,6 +8,7 @@ use std::ops::Range;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
 
 use super::{Inside, InsideBlock, Lens, Question};
 use crate::data::pixels::CHANNELS;
@@ -246,7 +247,7 @@ pub async fn integrated_gradients(
 
 /// What a map of integrated gradients adds up to: the logit difference is that of a grey image, plus the sum of the map, plus
 /// what the finite number of steps leaves over.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Completeness {
     /// The logit difference of a grey image.
     pub grey: f64,
@@ -410,6 +411,47 @@ fn ranks(values: &[f32]) -> Vec<f64> {
         first += tied.len();
     }
     ranks
+}
+
+/// How a map compares with that of the same method for an untrained network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dependence {
+    /// The two differ.
+    Differs,
+    /// The two are much the same.
+    SameAsUntrained,
+    /// The maps have too few values to tell.
+    TooFewValues,
+    /// The untrained network's map is the same everywhere.
+    ControlEmpty,
+    /// The map itself is the same everywhere.
+    Constant,
+}
+
+/// From this similarity on, two maps are much the same.
+const MUCH_THE_SAME: f64 = 0.5;
+
+impl Dependence {
+    /// Of maps of so many values, which may each be the same everywhere, by their [`similarity`].
+    pub fn new(values: usize, constant: bool, control_constant: bool, similarity: Option<f64>) -> Self {
+        // Twice the standard deviation that chance gives the rank correlation of so few values.
+        let chance = 2.0 / (values.saturating_sub(1).max(1) as f64).sqrt();
+        match similarity {
+            None if control_constant && !constant => Self::ControlEmpty,
+            None => Self::Constant,
+            Some(similarity) if similarity >= MUCH_THE_SAME.max(chance) => Self::SameAsUntrained,
+            Some(similarity) if similarity >= MUCH_THE_SAME || chance >= 1.0 => Self::TooFewValues,
+            Some(_) => Self::Differs,
+        }
+    }
+}
+
+impl Map {
+    /// Whether it has the same value everywhere.
+    pub fn is_constant(&self) -> bool {
+        self.values.iter().all(|&value| value == self.values[0])
+    }
 }
 
 /// The largest magnitude over the colours, for every pixel.

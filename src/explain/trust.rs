@@ -28,8 +28,6 @@ use crate::gpu::GpuError;
 const STEPS: usize = 24;
 /// Random orders of each kind. A map of nothing beats all of them in a test with a probability of 1 in 25.
 pub const RANDOM_ORDERS: u64 = 24;
-/// From this similarity on, two maps are much the same.
-const MUCH_THE_SAME: f64 = 0.5;
 /// The least difference of two scores that counts, as a share of the span: about half of the path's steps where a tenth of
 /// the pixels are gone, which the trapezium rule cannot resolve.
 const MIN_DIFFERENCE: f64 = 0.02;
@@ -284,24 +282,12 @@ impl Baselines {
 impl Trust {
     /// Whether the map differs from the untrained network's.
     pub fn dependence(&self) -> Dependence {
-        let chance = self.chance();
-        match self.similarity {
-            None if self.control_constant && !self.constant => Dependence::ControlEmpty,
-            None => Dependence::Constant,
-            Some(similarity) if similarity >= MUCH_THE_SAME.max(chance) => Dependence::SameAsUntrained,
-            Some(similarity) if similarity >= MUCH_THE_SAME || chance >= 1.0 => Dependence::TooFewValues,
-            Some(_) => Dependence::Differs,
-        }
+        Dependence::new(self.values, self.constant, self.control_constant, self.similarity)
     }
 
     /// Whether the map finds the pixels that matter.
     pub fn ranking(&self, baselines: &Baselines) -> Ranking {
         if self.constant { Ranking::Constant } else { baselines.ranking(self.score) }
-    }
-
-    /// Twice the standard deviation that chance gives the rank correlation of so few values.
-    fn chance(&self) -> f64 {
-        2.0 / (self.values.saturating_sub(1).max(1) as f64).sqrt()
     }
 }
 

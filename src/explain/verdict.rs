@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::saliency::Dependence;
+
 use crate::train::standing;
 
 /// What stands behind a map.
@@ -18,22 +20,6 @@ pub enum Kind {
     Approximate,
     /// It is made of derivatives by a rule that follows the image's edges whatever the weights are.
     ImageOnly,
-}
-
-/// How a map compares with that of the same method for an untrained network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dependence {
-    /// The two differ.
-    Differs,
-    /// The two are much the same.
-    SameAsUntrained,
-    /// The maps have too few values to tell.
-    TooFewValues,
-    /// The untrained network's map is the same everywhere.
-    ControlEmpty,
-    /// The map itself is the same everywhere.
-    Constant,
 }
 
 /// How well a map finds the pixels that matter, beside edges, the centre and chance.

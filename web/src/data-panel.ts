@@ -68,12 +68,17 @@ class DataPanel {
       this.#own.show();
       setText(this.#hint, "Images of two or more classes, which stay on this device.");
     });
+    let last: Data | null = null;
     on("made", ({ data }) => {
-      this.#radios[data.kind].checked = true;
-      if (data.kind === "own") {
-        this.#own.show();
-      } else {
-        this.#own.hide();
+      // Who collects images must not lose sight of them by a reset.
+      if (data !== last) {
+        last = data;
+        this.#radios[data.kind].checked = true;
+        if (data.kind === "own") {
+          this.#own.show();
+        } else {
+          this.#own.hide();
+        }
       }
       const { size, classes, train, val } = data;
       const of = classes.length <= 4 ? classes.join(", ") : `${classes.length} classes`;

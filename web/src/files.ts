@@ -33,7 +33,7 @@ async function open(file: File): Promise<void> {
       askForImages(classes, height, weights);
       return;
     }
-    say(`${file.name} is open. Training goes on from its weights.`);
+    say(`${file.name} is open. Press Start to go on from its weights.`);
   } catch (error) {
     say(`${file.name}: ${messageOf(error)}`, true);
   }

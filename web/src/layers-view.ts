@@ -155,7 +155,7 @@ export class LayersView {
       parameters > 0 ? many(parameters, "parameter") : "",
       node.inputs.length > 1 ? `adds up ${node.inputs.length} inputs` : "",
     ].filter(Boolean);
-    const showAll = make("button", { type: "button", class: "quiet small", "aria-pressed": "false", id: `all-${node.value}` }, "Show all");
+    const showAll = make("button", { type: "button", class: "quiet small", id: `all-${node.value}` }, "Show all");
     const title = make("h3", {}, node.name, make("span", { class: "visually-hidden" }, ` ${node.key}`));
     const parts = make("div", { class: "parts" });
     const element = make(
@@ -167,7 +167,6 @@ export class LayersView {
     const section: Section = { element, parts, byTitle: new Map(), all: false, showAll };
     showAll.addEventListener("click", () => {
       section.all = !section.all;
-      showAll.setAttribute("aria-pressed", String(section.all));
       setText(showAll, section.all ? "Show fewer" : "Show all");
       this.again();
     });

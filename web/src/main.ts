@@ -56,10 +56,10 @@ async function goOn(): Promise<void> {
   if (!(await openDevice())) {
     return;
   }
-  byId("lost", HTMLElement).hidden = true;
   try {
-    await trainer.remake(true, weights ?? undefined);
-    say(weights ? "The device is open again. Training goes on from the last known weights." : "The device is open again.");
+    await trainer.remake(weights !== null, weights ?? undefined);
+    byId("lost", HTMLElement).hidden = true;
+    say(weights ? "The device is open again. Press Start to go on from the last known weights." : "The device is open again.");
   } catch (error) {
     say(messageOf(error), true);
   }

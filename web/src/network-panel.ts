@@ -111,8 +111,10 @@ class NetworkPanel {
     });
     this.#apply.addEventListener("click", () => void this.#use());
     on("made", ({ architecture, goesOn }) => {
+      const isOther = architecture !== this.#applied;
       this.#applied = architecture;
-      if (!goesOn) {
+      // Edits that are not applied outlive a reset.
+      if (!goesOn && isOther) {
         this.#draft = JSON.parse(architecture) as Architecture;
       }
       this.#show();
@@ -247,7 +249,7 @@ class NetworkPanel {
         } else if (by !== 0) {
           event.preventDefault();
           document.getElementById(`row-${place + by}`)?.focus();
-        } else if (event.key === "Delete") {
+        } else if (event.key === "Delete" && layers.length > 1) {
           this.#remove(place);
         }
       });

@@ -219,8 +219,12 @@ export class OwnPanel {
     this.#button.disabled = true;
     try {
       const weights = fits && this.#weights ? this.#weights : undefined;
-      await this.use(data, weights);
-      this.#weights = null;
+      if (this.#weights && !fits) {
+        say(`The opened weights are for images of another size, so the network starts anew.`);
+      }
+      if (await this.use(data, weights)) {
+        this.#weights = null;
+      }
     } catch (error) {
       say(messageOf(error), true);
     }
@@ -229,7 +233,7 @@ export class OwnPanel {
 
   #draw(): void {
     const focused = document.activeElement?.id;
-    const isTyping = this.#list.contains(document.activeElement) && document.activeElement instanceof HTMLInputElement;
+    const isTyping = this.#list.contains(document.activeElement) && document.activeElement instanceof HTMLInputElement && document.activeElement.type === "text";
     // Who is typing a name must not lose the field.
     if (!isTyping || this.#list.childElementCount !== this.#classes.length) {
       this.#list.replaceChildren(...this.#classes.map((own) => this.#zone(own)));

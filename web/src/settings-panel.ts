@@ -116,7 +116,7 @@ function startButtons(): void {
   });
   document.addEventListener("keydown", (event) => {
     const target = event.target;
-    const isControl = target instanceof Element && target.closest("button, input, select, textarea, summary, a");
+    const isControl = target instanceof Element && target.closest("button, input, select, textarea, summary, a, [tabindex]");
     if (event.key === " " && !isControl && !event.repeat && !event.ctrlKey && !event.metaKey && !event.altKey) {
       event.preventDefault();
       if (!start.disabled) {
@@ -132,7 +132,7 @@ function startButtons(): void {
   });
   on("compiling", ([done, all]) => {
     byId("compiling-bar", HTMLProgressElement).value = all > 0 ? done / all : 0;
-    setText(byId("compiling-text", HTMLElement), `compiling kernels ${done} of ${all}`);
+    setText(byId("compiling-text", HTMLElement), `preparing the device: ${done} of ${all}`);
   });
   on("message", ({ text, bad }) => {
     const line = byId("message", HTMLElement);

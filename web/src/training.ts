@@ -98,7 +98,10 @@ export class Trainer {
       setStatus("compiling");
       const { batch, seed, augment } = settings;
       const options = JSON.stringify({ batch, seed, augment, optimizer: optimizerSettings() });
-      const { data, architecture, description, goesOn = false } = request;
+      const { data, architecture, description } = request;
+      // Of other images or another network there is nothing to go on from.
+      const isSame = !this.run || (this.run.data === data && this.run.architecture === architecture);
+      const goesOn = (request.goesOn ?? false) && isSame;
       try {
         // Weights that were trained with another batch are those of now, not those of when the visitor asked.
         const weights = goesOn && !request.weights && this.run ? await this.run.session.save() : request.weights;
@@ -108,6 +111,9 @@ export class Trainer {
         const place = goesOn ? { ...this.#place } : { step: 0, epoch: 0 };
         this.#place = { ...place };
         this.run = { session, data, architecture, description, before: place };
+        if (this.request === request) {
+          this.request = this.run;
+        }
         this.lastWeights = weights ?? null;
         old?.session.free();
         if (old && old.data !== data) {
@@ -136,8 +142,10 @@ export class Trainer {
     if (!this.request) {
       return false;
     }
-    const { data, architecture, description } = this.request;
-    return this.make({ data, architecture, description, goesOn, ...(weights && { weights }) });
+    const { data, architecture, description, weights: waiting } = this.request;
+    // What was asked for and has not been made yet brings its own weights.
+    const file = weights ?? (this.request === this.run ? undefined : waiting);
+    return this.make({ data, architecture, description, goesOn, ...(file && { weights: file }) });
   }
 
   start(): void {

@@ -7,8 +7,6 @@ import { drawBars, drawImage, drawMap, rangeOf, scaleOf, sized } from "./maps";
 import { on } from "./state";
 import { type Run, type Viewer, trainer } from "./training";
 
-/** From this rank correlation on, two maps are much the same. */
-const MUCH_THE_SAME = 0.5;
 /** How much of the image shows through its map. */
 const IMAGE_SHARE = 0.35;
 
@@ -31,10 +29,10 @@ class Why implements Viewer {
     });
     on("chosen", (index) => {
       this.#index = index;
-      this.#result.hidden = true;
+      this.#result.replaceChildren();
     });
     on("made", () => {
-      this.#result.hidden = true;
+      this.#result.replaceChildren();
       this.#scores = null;
     });
     on("scores", (scores) => (this.#scores = scores));
@@ -54,22 +52,25 @@ class Why implements Viewer {
   }
 
   async #explain({ session, data, description }: Run): Promise<void> {
-    const rgb = data.val.pixels(Math.min(this.#index, data.val.length - 1));
+    const index = this.#index;
+    const rgb = data.val.pixels(Math.min(index, data.val.length - 1));
     const decision = JSON.parse(await session.ledger(rgb)) as Decision;
     const found = await session.saliency(rgb, this.#method.value);
-    const { map, control, similarity, signed } = found;
+    const { map, control, similarity, dependence, signed } = found;
     found.free();
     const [target, against] = [decision.target, decision.against].map((label) => data.classes[label] ?? "");
     const difference = short(decision.logit_difference);
     const parts = [
       ...standing(this.#scores),
-      make("p", {}, `For ${target}, against ${against}: the logits differ by ${difference}.`),
+      make("p", {}, `For ${target}, against ${against}, at step ${count(trainer.step)}: their scores (logits) differ by ${difference}.`),
       make("div", { class: "why-maps" }, this.#over(rgb, map, data.size, signed, "This network"), this.#over(rgb, control, data.size, signed, "Random weights")),
-      make("p", { class: "hint" }, sameness(similarity)),
+      make("p", { class: "hint" }, sameness(dependence, similarity)),
       this.#ledger(decision, target ?? "", description.blocks.length),
     ];
-    this.#result.replaceChildren(...parts);
-    this.#result.hidden = false;
+    // Meanwhile the visitor may have chosen another image.
+    if (index === this.#index && trainer.run?.session === session) {
+      this.#result.replaceChildren(...parts);
+    }
   }
 
   /** A map over its image, which shows through in grey. */
@@ -96,8 +97,8 @@ class Why implements Viewer {
     const strongest = channels.slice(0, 3).map(({ index, share }) => `channel ${index}: ${short(share)}`);
     canvas.setAttribute("aria-label", `Shares of the channels, the largest first: ${strongest.join(", ")}`);
     const words = exact
-      ? `They add up to the decision exactly: ${short(sum)} from the channels and ${short(bias)} that no image changes make ${short(logit_difference)}.`
-      : `Behind this block a layer is not linear, so the sum holds to first order only; it leaves ${short(residual)}.`;
+      ? `They add up to the decision exactly: ${short(sum)} from the channels and ${short(bias)} that is the same for every image make ${short(logit_difference)}.`
+      : `Behind this block a layer is not linear, so the shares are approximate; ${short(residual)} is left over.`;
     return make(
       "div",
       { class: "part" },
@@ -118,14 +119,20 @@ function standing(scores: Scores | null): HTMLElement[] {
   return [make("p", { class: "error" }, words)];
 }
 
-function sameness(similarity: number | undefined): string {
-  if (similarity === undefined) {
-    return "The two maps cannot be compared: one of them has the same value everywhere.";
+function sameness(dependence: string, similarity: number | undefined): string {
+  const number = similarity === undefined ? "" : ` (rank correlation ${short(similarity)})`;
+  switch (dependence) {
+    case "same_as_untrained":
+      return `Random weights give much the same map${number}: it shows the image, not the decision.`;
+    case "differs":
+      return `Random weights give another map${number}, as they must if it shows what this network has learned.`;
+    case "too_few_values":
+      return `The map has too few values to compare it with that of random weights${number}.`;
+    case "control_empty":
+      return "Random weights give an empty map, so the two cannot be compared.";
+    default:
+      return "The map has the same value everywhere: it shows nothing.";
   }
-  const number = `rank correlation ${short(similarity)}`;
-  return Math.abs(similarity) >= MUCH_THE_SAME
-    ? `Random weights give much the same map (${number}): it shows the image, not the decision.`
-    : `Random weights give another map (${number}), as they must if it shows what this network has learned.`;
 }
 
 export function startWhy(): void {

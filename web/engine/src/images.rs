@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use convscope::data::Images;
+use convscope::data::batch::shuffled;
 use convscope::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use convscope::data::fit::middle_square;
 use wasm_bindgen::prelude::*;
@@ -126,7 +127,7 @@ impl OwnImages {
         self.images.iter().filter(|(of, _)| *of == label).count()
     }
 
-    /// Every fifth image of each class for validation, or all others for training.
+    /// Every fifth image of each class for validation, or all others for training, in a mixed order.
     pub fn set(&self, validation: bool) -> ImageSet {
         let mut seen = vec![0; self.classes.len()];
         let mut taken = Vec::new();
@@ -137,6 +138,9 @@ impl OwnImages {
                 taken.push((*label, pixels.clone()));
             }
         }
+        // Whoever judges the first of them judges all classes.
+        let order = shuffled(taken.len(), 0, 0);
+        let taken = order.into_iter().map(|index| taken[index].clone()).collect();
         let images = Rc::new(InMemory { size: self.size, classes: self.classes.clone(), images: taken });
         ImageSet { classes: self.classes.clone(), images, drawn: false }
     }

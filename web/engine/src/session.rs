@@ -1,11 +1,11 @@
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use convscope::data::batch::{Batch, Flips, shuffled_for_batches};
 use convscope::data::{Images, pixels};
 use convscope::explain::ledger::Ledger;
-use convscope::explain::saliency::{Method, similarity};
+use convscope::explain::saliency::{Dependence, Method, similarity};
 use convscope::explain::{self, Question};
 use convscope::gpu::{Gpu, Plan, Tensor};
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
@@ -30,6 +30,9 @@ pub struct Session {
     train: Rc<dyn Images>,
     val: Rc<dyn Images>,
     settings: Settings,
+    /// Batches that batch norm had seen before this session, and epochs.
+    counters: BTreeMap<String, i64>,
+    epochs_before: usize,
     model: Model,
     optimizer: Cell<Optimizer>,
     plans: RefCell<Rc<Plans>>,
@@ -86,6 +89,8 @@ struct Place {
     order: Vec<usize>,
     /// Images of this epoch's order that have been seen.
     seen: usize,
+    /// The steps after which the optimiser's memory was empty.
+    emptied: u32,
 }
 
 /// The network for one image in evaluation, with all its values.
@@ -150,15 +155,22 @@ pub struct Saliency {
     /// Whether values below 0 speak against the predicted class; otherwise there are none.
     #[wasm_bindgen(readonly)]
     pub signed: bool,
-    /// Rank correlation of the two maps' magnitudes: a map that is much the same for random weights shows the image, not the decision.
+    /// Rank correlation of the two maps' magnitudes: none where one of them is the same everywhere.
     #[wasm_bindgen(readonly)]
     pub similarity: Option<f64>,
+    dependence: Dependence,
     map: Vec<f32>,
     control: Vec<f32>,
 }
 
 #[wasm_bindgen]
 impl Saliency {
+    /// What follows from the similarity: "differs", "same_as_untrained", "too_few_values", "control_empty" or "constant".
+    #[wasm_bindgen(getter)]
+    pub fn dependence(&self) -> String {
+        json(&self.dependence).trim_matches('"').to_string()
+    }
+
     /// The map.
     #[wasm_bindgen(getter)]
     pub fn map(&self) -> Vec<f32> {
@@ -230,9 +242,13 @@ impl Session {
             return Err(say(format!("batch {}: expected {} to 1024", settings.batch, network.least_batch())));
         }
         let initial = Weights::initial(&network, settings.seed);
-        let start = match weights {
-            Some(file) => Weights::to_go_on_from(&file, &network, &initial).map_err(say)?.0,
-            None => initial,
+        let (start, epochs_before) = match weights {
+            Some(file) => {
+                let start = Weights::to_go_on_from(&file, &network, &initial).map_err(say)?.0;
+                // PyTorch's own files do not say.
+                (start, Meta::from_bytes(&file).map_or(0, |meta| meta.epoch))
+            }
+            None => (initial, 0),
         };
 
         let gpu = engine.gpu;
@@ -263,6 +279,8 @@ impl Session {
             train: train.images(),
             val: val.images(),
             settings,
+            counters: start.counters,
+            epochs_before,
             model,
             optimizer: Cell::new(optimizer),
             plans: RefCell::new(Rc::new(plans)),
@@ -289,14 +307,16 @@ impl Session {
         let (mut forward_ms, mut backward_ms) = (None, None);
         let mut in_flight = VecDeque::new();
         model.clear_metrics(gpu);
-        for number in 0..steps {
-            if number > 0 && now() - started >= budget_ms {
+        for taken in 0..steps {
+            if taken > 0 && now() - started >= budget_ms {
                 break;
             }
             let (batch, step) = self.next_batch();
             model.set_batch(gpu, &batch.images, &batch.labels);
-            model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, step);
-            if timed && number == 0 {
+            // Adam's correction counts from where its memory was empty.
+            let number = step - self.place.borrow().emptied;
+            model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, number);
+            if timed && taken == 0 {
                 gpu.done().await.map_err(say)?;
                 let before = now();
                 plans.forward.submit(gpu).map_err(say)?;
@@ -457,12 +477,14 @@ impl Session {
             Some(block) => map.enlarged(&network.blocks()[block], [height, width]).values,
             None => map.values.clone(),
         });
+        let similarity = similarity(&map.values, &control.values);
         Ok(Saliency {
             target: question.target,
             against: question.against,
             logit_difference: question.logit_difference(&inside.logits),
             signed: map.signed,
-            similarity: similarity(&map.values, &control.values),
+            similarity,
+            dependence: Dependence::new(map.values.len(), map.is_constant(), control.is_constant(), similarity),
             map: shown,
             control: shown_control,
         })
@@ -492,6 +514,7 @@ impl Session {
         let steps = self.place.borrow().steps;
         let weights = self.model.weights(self.gpu, steps.into()).await.map_err(say)?;
         self.model.load(self.gpu, &weights);
+        self.place.borrow_mut().emptied = steps;
         self.optimizer.set(optimizer);
         self.plans.replace(Rc::new(Plans::new(self.gpu, &self.model, &optimizer)));
         Ok(())
@@ -503,11 +526,14 @@ impl Session {
     /// When the device failed.
     pub async fn save(&self) -> Result<Vec<u8>, JsError> {
         let (steps, epoch) = (self.place.borrow().steps, self.place.borrow().epoch);
-        let weights = self.model.weights(self.gpu, steps.into()).await.map_err(say)?;
+        let mut weights = self.model.weights(self.gpu, steps.into()).await.map_err(say)?;
+        for (name, count) in &mut weights.counters {
+            *count += self.counters.get(name).copied().unwrap_or_default();
+        }
         let meta = Meta {
             architecture: self.architecture.clone(),
             classes: self.classes.clone(),
-            epoch: epoch as usize,
+            epoch: self.epochs_before + epoch as usize,
             drawn: self.drawn,
             made_by: None,
             val_loss: None,
