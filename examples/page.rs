@@ -9,9 +9,8 @@ use anyhow::{Context, Result, bail};
 use convscope::data::batch::{Batch, Flips, shuffled_for_batches};
 use convscope::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use convscope::data::{Images, pixels};
-use convscope::gpu::{AdapterChoice, Gpu, Tensor};
+use convscope::gpu::{AdapterChoice, Gpu, GpuError, Tensor};
 use convscope::nn::checkpoint::Weights;
-use convscope::nn::layout::{padded, unpack_images};
 use convscope::nn::{Architecture, Keep, Mode, Model, Optimizer, Value};
 use pollster::block_on;
 use serde::Serialize;
@@ -77,19 +76,15 @@ fn main() -> Result<()> {
     look.set_batch(&gpu, &pixels::tensor(&val.pixels(0).map_err(anyhow::Error::msg)?), &[val.label(0)]);
     look.set_live(&gpu, 1);
     plan.submit(&gpu)?;
-    let maps = |tensor: &Tensor, value: Value| -> Result<Vec<f32>> {
-        let [channels, height, width] = network.shape(value);
-        let packed: Vec<f32> = block_on(tensor.first(height * width * padded(channels)).read(&gpu))?;
-        Ok(unpack_images(&packed, 1, channels, height * width))
-    };
+    let maps = |tensor: &Tensor, value: Value| block_on(look.read_maps(&gpu, tensor, value, 1));
     let all = 0..=network.nodes().len();
-    let values = all.clone().map(|value| Ok((value, maps(look.value(Mode::Eval, value), value)?)));
-    let gradients = all.map(|value| Ok((value, maps(look.gradient(Mode::Eval, value), value)?)));
+    let values = all.clone().map(|value| Ok::<_, GpuError>((value, maps(look.value(Mode::Eval, value), value)?)));
+    let gradients = all.map(|value| Ok::<_, GpuError>((value, maps(look.gradient(Mode::Eval, value), value)?)));
     let found = Found {
         losses,
         logits: maps(look.logits(), network.logits())?,
-        values: values.collect::<Result<_>>()?,
-        gradients: gradients.collect::<Result<_>>()?,
+        values: values.collect::<Result<_, _>>()?,
+        gradients: gradients.collect::<Result<_, _>>()?,
         weights: weights.tensors,
     };
     println!("{}", serde_json::to_string(&found)?);

@@ -8,7 +8,7 @@ use crate::explain::Lens;
 use crate::figures::{FeatureMaps, Filters, LayerMaps, Order};
 use crate::gpu::{Gpu, Tensor};
 use crate::nn::checkpoint::Weights;
-use crate::nn::layout::{padded, unpack_images};
+use crate::nn::layout::padded;
 use crate::nn::{Block, Mode, Model, Network, Op, Value};
 use crate::stats;
 
@@ -129,11 +129,7 @@ pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Ins
     let mut maps = Vec::new();
     for block in model.network().blocks() {
         let value = stage.value(block);
-        let [channels, height, width] = model.network().shape(value);
-        // The batch's first image.
-        let first = model.value(Mode::Eval, value).first(height * width * padded(channels));
-        let values: Vec<f32> = block_on(first.read(gpu))?;
-        maps.push(unpack_images(&values, 1, channels, height * width));
+        maps.push(block_on(model.read_maps(gpu, model.value(Mode::Eval, value), value, 1))?);
     }
     let logits: Vec<f32> = block_on(model.logits().read(gpu))?;
     Ok(Inspection { maps, probabilities: stats::probabilities(&logits[..model.network().classes()]) })

@@ -5,9 +5,9 @@ use std::ops::Range;
 use super::Question;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::nn::checkpoint::Weights;
-use crate::nn::layout::{padded, unpack_images};
+use crate::nn::layout::padded;
 use crate::nn::{Block, Network};
-use crate::nn::{Keep, Mode, Model, Value};
+use crate::nn::{Keep, Mode, Model};
 use crate::ops::relu::Rule;
 
 /// A network in evaluation mode that keeps every layer's values, for batches of images.
@@ -183,12 +183,8 @@ impl<'a> Lens<'a> {
         self.backward(question, Rule::Gradient)?;
         let mut blocks = Vec::with_capacity(self.blocks().len());
         for block in self.blocks() {
-            let map = async |tensor: &Tensor, value: Value| -> Result<Vec<f32>, GpuError> {
-                let [channels, height, width] = self.network().shape(value);
-                let packed = self.read(tensor, height * width * padded(channels)).await?;
-                Ok(unpack_images(&packed, 1, channels, height * width))
-            };
-            let values = async |value: Value| map(self.model.value(Mode::Eval, value), value).await;
+            let map = |tensor, value| self.model.read_maps(self.gpu, tensor, value, 1);
+            let values = |value| map(self.model.value(Mode::Eval, value), value);
             blocks.push(InsideBlock {
                 conv: values(block.conv).await?,
                 norm: values(block.norm).await?,
@@ -230,10 +226,9 @@ impl<'a> Lens<'a> {
     /// # Errors
     /// When the device failed.
     pub async fn outputs(&self, number: usize, images: usize) -> Result<Vec<Vec<f32>>, GpuError> {
-        let [channels, height, width] = self.blocks()[number].output;
-        let packed = self.packed_outputs(number, images).await?;
-        let each = height * width * padded(channels);
-        Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
+        let Block { output, value, .. } = self.blocks()[number];
+        let maps = self.model.read_maps(self.gpu, self.model.value(Mode::Eval, value), value, images).await?;
+        Ok(maps.chunks(output.iter().product()).map(<[f32]>::to_vec).collect())
     }
 
     /// The same as they lie on the device, (H, W, padded C), one image after the other.
@@ -253,10 +248,10 @@ impl<'a> Lens<'a> {
     /// When the device failed.
     pub async fn output_gradients(&self, number: usize, questions: &[Question]) -> Result<Vec<Vec<f32>>, GpuError> {
         self.backward_each(questions.iter().copied(), Rule::Gradient)?;
-        let Block { output: [channels, height, width], value, .. } = self.blocks()[number];
-        let each = height * width * padded(channels);
-        let packed = self.read(self.model.gradient(Mode::Eval, value), questions.len() * each).await?;
-        Ok(packed.chunks(each).map(|maps| unpack_images(maps, 1, channels, height * width)).collect())
+        let Block { output, value, .. } = self.blocks()[number];
+        let gradient = self.model.gradient(Mode::Eval, value);
+        let maps = self.model.read_maps(self.gpu, gradient, value, questions.len()).await?;
+        Ok(maps.chunks(output.iter().product()).map(<[f32]>::to_vec).collect())
     }
 
     /// Back from the logit difference of every image of the batch.

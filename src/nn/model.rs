@@ -6,7 +6,7 @@ use super::network::{Network, Node, Parameter, Value};
 use super::optimizer::Optimizer;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::nn::checkpoint::Weights;
-use crate::nn::layout::padded;
+use crate::nn::layout::{padded, unpack_images};
 use crate::ops::relu::Rule;
 use crate::ops::{Step, adam, add, cross_entropy, sgd};
 
@@ -274,6 +274,23 @@ impl Model {
         }
     }
 
+    /// Reads what a tensor holds of a value, its numbers or their gradients, for the first images of the batch: (N, C, H, W).
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn read_maps(
+        &self,
+        gpu: &Gpu,
+        tensor: &Tensor,
+        value: Value,
+        images: usize,
+    ) -> Result<Vec<f32>, GpuError> {
+        let [channels, height, width] = self.network.shape(value);
+        let pixels = height * width;
+        let packed: Vec<f32> = tensor.first(images * pixels * padded(channels)).read(gpu).await?;
+        Ok(unpack_images(&packed, images, channels, pixels))
+    }
+
     /// The images.
     pub fn images(&self) -> &Tensor {
         self.value(Mode::Eval, 0)
@@ -485,10 +502,15 @@ impl Model {
     /// When a tensor is missing or has another length than the network's.
     pub fn load(&self, gpu: &Gpu, weights: &Weights) {
         self.exchange(gpu, weights);
+        self.clear_moments(gpu);
+        self.clear_metrics(gpu);
+    }
+
+    /// Clears the optimiser's memory: the next step is to have the number 1 again.
+    pub fn clear_moments(&self, gpu: &Gpu) {
         for moments in &self.moments {
             moments.write(gpu, &vec![0.0f32; moments.len()]);
         }
-        self.clear_metrics(gpu);
     }
 
     /// Uploads weights and running statistics alone: the optimiser's memory stays.

@@ -30,17 +30,23 @@ for (const file of readdirSync(dist).filter((file) => file.endsWith(".wasm"))) {
 }
 
 const OURS = "convscope, WebGPU";
-const names = [OURS, "jax-js, WebGPU", "jax-js, wasm", "TensorFlow.js, WebGPU", "TensorFlow.js, wasm", "TensorFlow.js, CPU", "ConvNetJS"];
-const chosen = names.filter((name) => name === OURS || name.includes(values.only));
 const server = await serve();
 const browser = await launch();
+const open = async () => {
+  const page = await browser.newPage();
+  await page.goto(`${server.address}/bench/bench.html`);
+  await page.waitForFunction(() => document.documentElement.dataset.ready);
+  return page;
+};
+const first = await open();
+const peers = await first.evaluate(() => window.peers);
+await first.close();
+const chosen = [OURS, ...peers.filter((name) => name.includes(values.only))];
 const found = Object.fromEntries(chosen.map((name) => [name, []]));
 for (let round = 0; round < +values.rounds; round++) {
   for (const name of chosen) {
     // Each in a page of its own.
-    const page = await browser.newPage();
-    await page.goto(`${server.address}/bench/bench.html`);
-    await page.waitForFunction(() => document.documentElement.dataset.ready);
+    const page = await open();
     const measure = ([name, work, ours]) => (name === ours ? window.measureOurs(work) : window.measure(name, work));
     const result = await page.evaluate(measure, [name, work, OURS]).catch((error) => ({ error: error.message.split("\n")[0] }));
     found[name].push(result);

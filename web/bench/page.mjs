@@ -10,6 +10,8 @@ function batches({ size, batch }, count) {
   }));
 }
 
+window.peers = Object.keys(PEERS);
+
 /** Milliseconds of a step, over `steps` of which only the last one's loss is waited for, and that loss. */
 window.measure = async (name, work) => {
   const data = batches(work, 4);

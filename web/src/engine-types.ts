@@ -90,6 +90,11 @@ export interface Decision {
   /** Of the last block's channels, the largest share first. */
   channels: { index: number; share: number }[];
   residual: number;
+  /** Whether values of the map below 0 speak against the predicted class. */
+  signed: boolean;
+  /** Rank correlation of the map with that of random weights; null where one of them is the same everywhere. */
+  similarity: number | null;
+  dependence: "differs" | "same_as_untrained" | "too_few_values" | "control_empty" | "constant";
 }
 
 /** What a file of weights says of itself. */

@@ -192,14 +192,8 @@ export class OwnPanel {
       own.broken++;
       return;
     }
-    const side = this.#side;
-    const one = new OwnImages(side, [""]);
-    one.add(new Uint8Array(image.data.buffer), image.width, image.height, 0);
-    const set = one.set(false);
-    const rgb = set.pixels(0);
-    set.free();
-    one.free();
-    if (this.#all.add(withAlpha(rgb), side, side, 0)) {
+    const rgb = this.#all.square(new Uint8Array(image.data.buffer), image.width, image.height);
+    if (this.#all.add(rgb, 0)) {
       own.images.push({ file, rgb });
     } else {
       own.equal++;
@@ -211,7 +205,7 @@ export class OwnPanel {
     const classes = this.#classes.map(({ name }) => name.trim());
     const images = new OwnImages(size, classes);
     this.#classes.forEach((own, label) => {
-      own.images.forEach(({ rgb }) => images.add(withAlpha(rgb), size, size, label));
+      own.images.forEach(({ rgb }) => images.add(rgb, label));
     });
     const data: Data = { kind: "own", size, classes, train: images.set(false), val: images.set(true) };
     images.free();
@@ -323,14 +317,4 @@ export class OwnPanel {
     });
     return zone;
   }
-}
-
-/** The same pixels, opaque. */
-function withAlpha(rgb: Uint8Array): Uint8Array {
-  const rgba = new Uint8Array((rgb.length / 3) * 4);
-  for (let at = 0; at < rgb.length / 3; at++) {
-    rgba.set(rgb.subarray(at * 3, at * 3 + 3), at * 4);
-    rgba[at * 4 + 3] = 255;
-  }
-  return rgba;
 }

@@ -54,10 +54,11 @@ class Why implements Viewer {
   async #explain({ session, data, description }: Run): Promise<void> {
     const index = this.#index;
     const rgb = data.val.pixels(Math.min(index, data.val.length - 1));
-    const decision = JSON.parse(await session.ledger(rgb)) as Decision;
-    const found = await session.saliency(rgb, this.#method.value);
-    const { map, control, similarity, dependence, signed } = found;
-    found.free();
+    const explanation = await session.explain(rgb, this.#method.value);
+    const { map, control } = explanation;
+    const decision = JSON.parse(explanation.found) as Decision;
+    explanation.free();
+    const { similarity, dependence, signed } = decision;
     const [target, against] = [decision.target, decision.against].map((label) => data.classes[label] ?? "");
     const difference = short(decision.logit_difference);
     const parts = [
@@ -119,8 +120,8 @@ function standing(scores: Scores | null): HTMLElement[] {
   return [make("p", { class: "error" }, words)];
 }
 
-function sameness(dependence: string, similarity: number | undefined): string {
-  const number = similarity === undefined ? "" : ` (rank correlation ${short(similarity)})`;
+function sameness(dependence: Decision["dependence"], similarity: number | null): string {
+  const number = similarity === null ? "" : ` (rank correlation ${short(similarity)})`;
   switch (dependence) {
     case "same_as_untrained":
       return `Random weights give much the same map${number}: it shows the image, not the decision.`;

@@ -94,18 +94,14 @@ impl OwnImages {
         Self { size, classes, images: Vec::new() }
     }
 
-    /// Takes an image of any size, red, green, blue and alpha row by row, as a canvas gives them: what is transparent becomes white, the
-    /// middle square is scaled to the side of the set. Returns false where an equal image is in the set already, under whatever
-    /// label: it is left out, so that no image counts for both training and validation.
+    /// The middle square of an image of any size, scaled to the side of the set: red, green, blue row by row. The image is red, green,
+    /// blue and alpha row by row, as a canvas gives it; what is transparent becomes white.
     ///
     /// # Errors
-    /// When the bytes or the label do not fit.
-    pub fn add(&mut self, rgba: &[u8], width: u32, height: u32, label: u32) -> Result<bool, JsError> {
+    /// When the bytes do not fit.
+    pub fn square(&self, rgba: &[u8], width: u32, height: u32) -> Result<Vec<u8>, JsError> {
         if width == 0 || height == 0 || rgba.len() != width as usize * height as usize * 4 {
             return Err(say(format!("{} bytes are no image of {width} x {height}", rgba.len())));
-        }
-        if label as usize >= self.classes.len() {
-            return Err(say(format!("class {label} of {}", self.classes.len())));
         }
         let over_white = |[red, green, blue, alpha]: [u8; 4]| {
             [red, green, blue].map(|colour| {
@@ -114,7 +110,21 @@ impl OwnImages {
             })
         };
         let rgb: Vec<u8> = rgba.as_chunks::<4>().0.iter().flat_map(|&pixel| over_white(pixel)).collect();
-        let square = middle_square(&rgb, [width, height], self.size);
+        Ok(middle_square(&rgb, [width, height], self.size))
+    }
+
+    /// Takes a square that [`OwnImages::square`] made. Returns false where an equal one is in the set already, under whatever
+    /// label: it is left out, so that no image counts for both training and validation.
+    ///
+    /// # Errors
+    /// When the square has another side, or there is no such label.
+    pub fn add(&mut self, square: Vec<u8>, label: u32) -> Result<bool, JsError> {
+        if square.len() != 3 * (self.size as usize).pow(2) {
+            return Err(say(format!("{} bytes are no square of {} pixels", square.len(), self.size)));
+        }
+        if label as usize >= self.classes.len() {
+            return Err(say(format!("class {label} of {}", self.classes.len())));
+        }
         let is_new = !self.images.iter().any(|(_, pixels)| *pixels == square);
         if is_new {
             self.images.push((label, square));

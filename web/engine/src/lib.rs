@@ -15,7 +15,7 @@ use wasm_bindgen::prelude::*;
 
 pub use images::{ImageSet, OwnImages};
 pub use network::{describe, describe_weights};
-pub use session::{Saliency, Session};
+pub use session::{Explanation, Session};
 
 /// The device.
 #[wasm_bindgen]

@@ -7,9 +7,9 @@ use convscope::data::{Images, pixels};
 use convscope::explain::ledger::Ledger;
 use convscope::explain::saliency::{Dependence, Method, similarity};
 use convscope::explain::{self, Question};
-use convscope::gpu::{Gpu, Plan, Tensor};
+use convscope::gpu::{Gpu, Plan};
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
-use convscope::nn::layout::{padded, unpack_images};
+use convscope::nn::layout::padded;
 use convscope::nn::{Architecture, Keep, Mode, Model, Network, Optimizer, Value};
 use convscope::stats::{probabilities, wilson};
 use js_sys::Function;
@@ -140,38 +140,27 @@ struct Look {
     probabilities: Vec<f64>,
 }
 
-/// A saliency map and its control, (H, W).
+/// What in an image decides, and what each channel adds to the decision.
 #[wasm_bindgen]
-pub struct Saliency {
-    /// The predicted class.
-    #[wasm_bindgen(readonly)]
-    pub target: usize,
-    /// The runner-up.
-    #[wasm_bindgen(readonly)]
-    pub against: usize,
-    /// Logit of the one minus logit of the other.
-    #[wasm_bindgen(readonly)]
-    pub logit_difference: f64,
-    /// Whether values below 0 speak against the predicted class; otherwise there are none.
-    #[wasm_bindgen(readonly)]
-    pub signed: bool,
-    /// Rank correlation of the two maps' magnitudes: none where one of them is the same everywhere.
-    #[wasm_bindgen(readonly)]
-    pub similarity: Option<f64>,
-    dependence: Dependence,
+pub struct Explanation {
+    found: String,
     map: Vec<f32>,
     control: Vec<f32>,
 }
 
 #[wasm_bindgen]
-impl Saliency {
-    /// What follows from the similarity: "differs", "same_as_untrained", "too_few_values", "control_empty" or "constant".
+impl Explanation {
+    /// What was found, as JSON: `{target, against, exact, logit_difference, bias, channels: [{index, share}], residual, relative_residual,
+    /// evidence, signed, similarity, dependence}`. `target` is the predicted class, `against` the runner-up. Evidence is what each position of the
+    /// last block's maps adds, row by row. Where the map is `signed`, values below 0 speak against the predicted class. The similarity is the rank
+    /// correlation of the magnitudes of map and control, none where one is the same everywhere; what follows from it is "differs",
+    /// "same_as_untrained", "too_few_values", "control_empty" or "constant".
     #[wasm_bindgen(getter)]
-    pub fn dependence(&self) -> String {
-        json(&self.dependence).trim_matches('"').to_string()
+    pub fn found(&self) -> String {
+        self.found.clone()
     }
 
-    /// The map.
+    /// The map, (H, W).
     #[wasm_bindgen(getter)]
     pub fn map(&self) -> Vec<f32> {
         self.map.clone()
@@ -185,12 +174,15 @@ impl Saliency {
 }
 
 #[derive(Serialize)]
-struct Decision<'a> {
+struct Found<'a> {
     target: usize,
     against: usize,
     #[serde(flatten)]
     ledger: &'a Ledger,
     evidence: &'a [f32],
+    signed: bool,
+    similarity: Option<f64>,
+    dependence: Dependence,
 }
 
 /// Images of one explanation that run together.
@@ -360,12 +352,8 @@ impl Session {
         model.clear_metrics(gpu);
         let order: Vec<usize> = (0..self.val.len().min(most)).collect();
         for indices in order.chunks(self.settings.batch) {
-            let batch = Batch::new(&*self.val, indices, self.settings.batch, None, self.room.take());
-            model.set_batch(gpu, &batch.images, &batch.labels);
-            model.set_live(gpu, indices.len());
-            self.evaluation.submit(gpu).map_err(say)?;
+            self.judge(indices)?;
             gpu.done().await.map_err(say)?;
-            self.room.set(batch.images);
         }
         let metrics = model.metrics(gpu).await.map_err(say)?;
         let mut of_class = vec![0; self.classes.len()];
@@ -388,15 +376,11 @@ impl Session {
         let (gpu, model, classes) = (self.gpu, &self.model, self.classes.len());
         let mut found = Vec::with_capacity(indices.len() * classes);
         for indices in indices.chunks(self.settings.batch) {
-            let batch = Batch::new(&*self.val, indices, self.settings.batch, None, self.room.take());
-            model.set_batch(gpu, &batch.images, &batch.labels);
-            model.set_live(gpu, indices.len());
-            self.evaluation.submit(gpu).map_err(say)?;
+            self.judge(indices)?;
             let rows: Vec<f32> = model.logits().first(indices.len() * padded(classes)).read(gpu).await.map_err(say)?;
             for row in rows.chunks(padded(classes)) {
                 found.extend(probabilities(&row[..classes]).iter().map(|&probability| probability as f32));
             }
-            self.room.set(batch.images);
         }
         Ok(found)
     }
@@ -423,7 +407,8 @@ impl Session {
     /// # Errors
     /// When the device failed.
     pub async fn values(&self, value: Value) -> Result<Vec<f32>, JsError> {
-        self.maps(self.lens.model.value(Mode::Eval, value), value).await
+        let model = &self.lens.model;
+        model.read_maps(self.gpu, model.value(Mode::Eval, value), value, 1).await.map_err(say)
     }
 
     /// The derivative of the loss by the same.
@@ -431,7 +416,8 @@ impl Session {
     /// # Errors
     /// When the device failed.
     pub async fn gradients(&self, value: Value) -> Result<Vec<f32>, JsError> {
-        self.maps(self.lens.model.gradient(Mode::Eval, value), value).await
+        let model = &self.lens.model;
+        model.read_maps(self.gpu, model.gradient(Mode::Eval, value), value, 1).await.map_err(say)
     }
 
     /// A trained tensor as it was when last looked at, in PyTorch's layout; empty where nothing has that key.
@@ -446,12 +432,12 @@ impl Session {
     }
 
     /// What in an image, red, green, blue row by row, decides between the predicted class and the runner-up, by a method: "gradient",
-    /// "smooth_grad", "integrated_gradients", "gradient_times_input", "occlusion", or of the last block "hi_res_cam", "grad_cam" or "layer_cam"; and
-    /// what the same method finds in a network with random weights.
+    /// "smooth_grad", "integrated_gradients", "gradient_times_input", "occlusion", or of the last block "hi_res_cam", "grad_cam" or "layer_cam";
+    /// what the same method finds in a network with random weights; and what the decision is made of.
     ///
     /// # Errors
     /// When there is no such method, the device failed, or the image has another size.
-    pub async fn saliency(&self, rgb: &[u8], method: &str) -> Result<Saliency, JsError> {
+    pub async fn explain(&self, rgb: &[u8], method: &str) -> Result<Explanation, JsError> {
         let image = self.tensor_of(rgb)?;
         let network = self.model.network();
         let block = network.blocks().len() - 1;
@@ -468,53 +454,41 @@ impl Session {
         };
         let lens = self.explainer().await?;
         let (question, inside) = lens.inside(&image, |logits| Question::of(logits, None)).await.map_err(say)?;
+        let ledger = Ledger::of(&lens, &self.lens.weights.borrow(), question, &inside);
         let map = method.map(&lens, &image, &inside, question).await.map_err(say)?;
         lens.load(&Weights::initial(network, self.settings.seed + 1));
         let (_, untrained) = lens.inside(&image, |_| question).await.map_err(say)?;
         let control = method.map(&lens, &image, &untrained, question).await.map_err(say)?;
         let [_, height, width] = network.input();
-        let [shown, shown_control] = [&map, &control].map(|map| match method.block() {
+        let shown = [&map, &control].map(|map| match method.block() {
             Some(block) => map.enlarged(&network.blocks()[block], [height, width]).values,
             None => map.values.clone(),
         });
         let similarity = similarity(&map.values, &control.values);
-        Ok(Saliency {
-            target: question.target,
-            against: question.against,
-            logit_difference: question.logit_difference(&inside.logits),
+        let Question { target, against } = question;
+        let found = json(&Found {
+            target,
+            against,
+            evidence: &ledger.evidence,
+            ledger: &ledger,
             signed: map.signed,
             similarity,
             dependence: Dependence::new(map.values.len(), map.is_constant(), control.is_constant(), similarity),
-            map: shown,
-            control: shown_control,
-        })
-    }
-
-    /// What the decision on an image is made of, as JSON: `{target, against, exact, logit_difference, bias, channels: [{index, share}], residual,
-    /// relative_residual, evidence}`; evidence is what each position of the last block's maps adds, row by row.
-    ///
-    /// # Errors
-    /// When the device failed, or the image has another size.
-    pub async fn ledger(&self, rgb: &[u8]) -> Result<String, JsError> {
-        let image = self.tensor_of(rgb)?;
-        let lens = self.explainer().await?;
-        let (question, inside) = lens.inside(&image, |logits| Question::of(logits, None)).await.map_err(say)?;
-        let ledger = Ledger::of(&lens, &self.lens.weights.borrow(), question, &inside);
-        let Question { target, against } = question;
-        Ok(json(&Decision { target, against, evidence: &ledger.evidence, ledger: &ledger }))
+        });
+        let [map, control] = shown;
+        Ok(Explanation { found, map, control })
     }
 
     /// Goes on with another optimiser, whose memory starts empty. `optimizer` is JSON as in `create`.
     ///
     /// # Errors
-    /// When it is none, or the device failed.
-    pub async fn set_optimizer(&self, optimizer: String) -> Result<(), JsError> {
-        let settings: OptimizerSettings = serde_json::from_str(&optimizer).map_err(say)?;
+    /// When it is none.
+    pub fn set_optimizer(&self, optimizer: &str) -> Result<(), JsError> {
+        let settings: OptimizerSettings = serde_json::from_str(optimizer).map_err(say)?;
         let optimizer = settings.into();
-        let steps = self.place.borrow().steps;
-        let weights = self.model.weights(self.gpu, steps.into()).await.map_err(say)?;
-        self.model.load(self.gpu, &weights);
-        self.place.borrow_mut().emptied = steps;
+        self.model.clear_moments(self.gpu);
+        let mut place = self.place.borrow_mut();
+        place.emptied = place.steps;
         self.optimizer.set(optimizer);
         self.plans.replace(Rc::new(Plans::new(self.gpu, &self.model, &optimizer)));
         Ok(())
@@ -601,10 +575,14 @@ impl Session {
         Ok(lens)
     }
 
-    async fn maps(&self, tensor: &Tensor, value: Value) -> Result<Vec<f32>, JsError> {
-        let [channels, height, width] = self.model.network().shape(value);
-        let packed: Vec<f32> = tensor.first(height * width * padded(channels)).read(self.gpu).await.map_err(say)?;
-        Ok(unpack_images(&packed, 1, channels, height * width))
+    /// Runs validation images through the network in evaluation mode: at most a batch of them.
+    fn judge(&self, indices: &[usize]) -> Result<(), JsError> {
+        let batch = Batch::new(&*self.val, indices, self.settings.batch, None, self.room.take());
+        self.model.set_batch(self.gpu, &batch.images, &batch.labels);
+        self.model.set_live(self.gpu, indices.len());
+        self.room.set(batch.images);
+        self.evaluation.submit(self.gpu).map_err(say)?;
+        Ok(())
     }
 }
 
