@@ -75,7 +75,53 @@ export interface Scores {
 
 export interface Look {
   logits: number[];
+  /** e to the power of each logit less the largest: the probabilities before their sum divides them. */
+  exponentials: number[];
   probabilities: number[];
+}
+
+/** What one number of a convolution's output adds up. Numbers of the window lie channel by channel, row by row. */
+export interface Cell {
+  /** Its input channels. */
+  inputs: number[];
+  /** Height and width of the window. */
+  kernel: [number, number];
+  /** Row and column of the input where the window begins; less than 0 where padding does. */
+  start: [number, number];
+  values: number[];
+  weights: number[];
+  products: number[];
+  /** The sum of the products of each input channel. */
+  sums: number[];
+  bias: number;
+  /** All products and the bias, added up. */
+  sum: number;
+  /** What the device made of them. */
+  output: number;
+}
+
+/** What the network that is looked into has otherwise than the one in training. */
+export interface Changes {
+  /** Channels that are 0: a value and a channel each. */
+  off: [value: number, channel: number][];
+  /** Blocks, counted from 0, whose weights are those from before training. */
+  initial: number[];
+}
+
+/** What changes cost, on validation images that both networks were given. */
+export interface Judged {
+  images: number;
+  /** Accuracies. Where blocks went back to their start, both networks have running statistics that were estimated anew. */
+  before: number;
+  after: number;
+  /** Loss of accuracy in percentage points, and its 95 % interval. */
+  drop: number;
+  low: number;
+  high: number;
+  /** What follows: more than a point is lost, less than a point is lost, or neither is shown. */
+  verdict: "in_use" | "not_missed" | "undecided";
+  /** Whether the network, before the changes, was shown to do better than always naming the commonest class. */
+  conclusive: boolean;
 }
 
 /** What a decision is made of, in logits. */

@@ -68,7 +68,7 @@ export class Flow {
     this.connect();
   }
 
-  draw({ run, rgb, label, values, probabilities }: Looked): void {
+  draw({ run, subject: { rgb, label }, values, probabilities }: Looked): void {
     const { classes, size } = run.data;
     drawImage(this.#image, rgb, size);
     this.#image.setAttribute("aria-label", `The image, a ${classes[label]}`);

@@ -197,7 +197,7 @@ export class LayersView {
       this.#outputs(section, node, "gradients", gradients, true, isLast ? data.classes : null);
     }
     if (isLast) {
-      this.#bars.show(data.classes, looked.probabilities, looked.label, 20);
+      this.#bars.show(data.classes, looked.probabilities, looked.subject.label, 20);
     }
     for (const [key, shape] of node.tensors) {
       const name = key.slice(node.key.length).replace(/^\./, "");

@@ -11,22 +11,33 @@ import { type Run, type Viewer, trainer } from "./training";
 /** Images to choose from at a time. */
 const THUMBNAILS = 8;
 
-/** The image that is looked at, as read from the device. */
-export interface Looked extends Look {
-  run: Run;
+/** The image that is looked at. */
+export interface Subject {
+  /** Which validation image it is. */
+  index: number;
+  /** Red, green, blue, row by row. */
   rgb: Uint8Array;
   label: number;
-  /** Outputs of layers, (C, H, W), by value. */
+}
+
+/** The same, with what the layers make of it, as read from the device. */
+export interface Looked extends Look {
+  run: Run;
+  subject: Subject;
+  /** Outputs of layers, (C, H, W), by value. Value 0 is the image as the network gets it. */
   values: Map<number, Float32Array>;
 }
 
 class Lens implements Viewer {
   readonly period = 1000;
   #flow = new Flow();
-  #layers = new LayersView(() => trainer.refresh(this));
+  #layers = new LayersView(() => this.again());
   #thumbnails = byId("thumbnails", HTMLElement);
   #index = 0;
   #first = 0;
+  /** The image with what was drawn on it; null where nothing was. */
+  #drawn: Uint8Array | null = null;
+  #wishes: (() => Iterable<number>)[] = [];
 
   constructor() {
     byId("previous-image", HTMLButtonElement).addEventListener("click", () => this.#move(-1));
@@ -34,7 +45,8 @@ class Lens implements Viewer {
     on("made", ({ data, description, goesOn }) => {
       if (!goesOn) {
         this.#index = Math.min(this.#index, data.val.length - 1);
-        tell("chosen", this.#index);
+        this.#drawn = null;
+        tell("subject", null);
         this.#drawThumbnails();
       }
       this.#flow.build(description, data);
@@ -53,8 +65,30 @@ class Lens implements Viewer {
 
   #choose(index: number): void {
     this.#index = index;
-    tell("chosen", index);
     this.#drawThumbnails();
+    this.draw(null);
+  }
+
+  /** The image that is looked at. */
+  subject({ data }: Run): Subject {
+    const index = this.#index;
+    return { index, rgb: this.#drawn ?? data.val.pixels(index), label: data.val.label(index) };
+  }
+
+  /** Looks at the chosen image with something drawn on it, or at the image itself. */
+  draw(rgb: Uint8Array | null): void {
+    this.#drawn = rgb;
+    tell("subject", null);
+    this.again();
+  }
+
+  /** Asks for values that are to be read whenever the image is looked at. */
+  wish(wish: () => Iterable<number>): void {
+    this.#wishes.push(wish);
+  }
+
+  /** Looks at the image again, soon. */
+  again(): void {
     trainer.refresh(this);
   }
 
@@ -92,19 +126,20 @@ class Lens implements Viewer {
   }
 
   async refresh(run: Run, training: boolean): Promise<void> {
-    const { session, data, description } = run;
-    const index = Math.min(this.#index, data.val.length - 1);
-    const rgb = data.val.pixels(index);
-    const label = data.val.label(index);
-    const look = JSON.parse(await session.look(rgb, label)) as Look;
-    const looked: Looked = { ...look, run, rgb, label, values: new Map() };
+    const { session, description } = run;
+    const subject = this.subject(run);
+    const look = JSON.parse(await session.look(subject.rgb, subject.label)) as Look;
+    const looked: Looked = { ...look, run, subject, values: new Map() };
     // While training, only what is on the screen is read.
-    const inFlow = (node: LayerNode) => this.#flow.shows(node.value);
     const inLayers = (node: LayerNode) => this.#layers.shows(node, training);
+    const wanted = new Set(this.#wishes.flatMap((wish) => [...wish()]));
     for (const node of description.nodes) {
-      if (!node.is_view && (inFlow(node) || inLayers(node))) {
-        looked.values.set(node.value, await session.values(node.value));
+      if (!node.is_view && (this.#flow.shows(node.value) || inLayers(node))) {
+        wanted.add(node.value);
       }
+    }
+    for (const value of wanted) {
+      looked.values.set(value, await session.values(value));
     }
     this.#flow.draw(looked);
     for (const node of description.nodes) {
@@ -113,9 +148,12 @@ class Lens implements Viewer {
         this.#layers.draw(node, looked, gradients);
       }
     }
+    tell("looked", looked);
   }
 }
 
+export const lens = new Lens();
+
 export function startLens(): void {
-  trainer.watch(new Lens());
+  trainer.watch(lens);
 }

@@ -2,6 +2,7 @@
 
 import type { ImageSet } from "../pkg/convscope_web.js";
 import type { Description, OptimizerSettings, Scores, Steps } from "./engine-types";
+import type { Looked } from "./lens";
 
 export type Status = "opening" | "compiling" | "ready" | "training" | "no-webgpu" | "lost";
 
@@ -65,8 +66,28 @@ export interface Events {
   /** Something the visitor should read; empty where there is nothing any more. */
   message: { text: string; bad: boolean };
   theme: null;
-  /** The validation image that is looked at. */
-  chosen: number;
+  /** Another image is looked at, or the same one with something drawn on it. */
+  subject: null;
+  /** What the layers make of the image has been read. */
+  looked: Looked;
+  /** The map that is looked into; null where none is. */
+  map: MapPlace | null;
+  /** What part of the image is marked, in pixels of it; null where none is. */
+  field: Field | null;
+}
+
+/** One channel of a layer's output. */
+export interface MapPlace {
+  value: number;
+  channel: number;
+}
+
+/** A rectangle of an image. It may reach beyond the edges. */
+export interface Field {
+  left: number;
+  top: number;
+  width: number;
+  height: number;
 }
 
 type Listener<T> = (value: T) => void;

@@ -182,6 +182,18 @@ export class Trainer {
     });
   }
 
+  /** Asks the session for something. Null where there is none, or the device is lost. */
+  async ask<T>(question: (run: Run) => Promise<T>): Promise<T | null> {
+    try {
+      return await this.#queue(async () => (this.run ? question(this.run) : null));
+    } catch (error) {
+      if (error instanceof Stopped) {
+        return null;
+      }
+      throw error;
+    }
+  }
+
   async setOptimizer(): Promise<void> {
     await this.#quietly(async () => this.run?.session.set_optimizer(JSON.stringify(optimizerSettings())));
   }

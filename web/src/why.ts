@@ -3,6 +3,7 @@
 
 import { byId, count, make, setText, short } from "./dom";
 import type { Decision, Scores } from "./engine-types";
+import { lens } from "./lens";
 import { drawBars, drawImage, drawMap, rangeOf, scaleOf, sized } from "./maps";
 import { on } from "./state";
 import { type Run, type Viewer, trainer } from "./training";
@@ -13,8 +14,9 @@ const IMAGE_SHARE = 0.35;
 class Why implements Viewer {
   // Only when asked: some methods take a hundred images.
   readonly period = Infinity;
-  #index = 0;
   #asked = false;
+  /** Counts the images that were chosen. */
+  #subject = 0;
   #scores: Scores | null = null;
   #button = byId("why-ask", HTMLButtonElement);
   #method = byId("why-method", HTMLSelectElement);
@@ -27,8 +29,8 @@ class Why implements Viewer {
       setText(this.#button, "Working\u2026");
       trainer.refresh(this);
     });
-    on("chosen", (index) => {
-      this.#index = index;
+    on("subject", () => {
+      this.#subject++;
       this.#result.replaceChildren();
     });
     on("made", () => {
@@ -51,9 +53,10 @@ class Why implements Viewer {
     }
   }
 
-  async #explain({ session, data, description }: Run): Promise<void> {
-    const index = this.#index;
-    const rgb = data.val.pixels(Math.min(index, data.val.length - 1));
+  async #explain(run: Run): Promise<void> {
+    const { session, data, description } = run;
+    const number = this.#subject;
+    const { rgb } = lens.subject(run);
     const explanation = await session.explain(rgb, this.#method.value);
     const { map, control } = explanation;
     const decision = JSON.parse(explanation.found) as Decision;
@@ -69,7 +72,7 @@ class Why implements Viewer {
       this.#ledger(decision, target ?? "", description.blocks.length),
     ];
     // Meanwhile the visitor may have chosen another image.
-    if (index === this.#index && trainer.run?.session === session) {
+    if (number === this.#subject && trainer.run?.session === session) {
       this.#result.replaceChildren(...parts);
     }
   }
