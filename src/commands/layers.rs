@@ -6,16 +6,17 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cli::LayersArgs;
+use crate::explain::changes::ResetVerdict;
 use crate::figures::ScaleBy;
 use crate::figures::words::{plain, signed};
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::report::layer_charts;
-use crate::study::layers::{self, Ablation, CONTRADICTED, LayerRow, Layers, ResetVerdict, Subjects, WENT_ON};
+use crate::stats::standing::{self, Standing, Verdict};
+use crate::study::layers::{self, Ablation, CONTRADICTED, LayerRow, Layers, Subjects, WENT_ON};
 use crate::terminal::{bar, say};
 use crate::train::Run;
 use crate::train::Which;
 use crate::train::run_dir::RunDir;
-use crate::train::standing::{self, Standing, Verdict};
 
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let file = arguments.weights.file();

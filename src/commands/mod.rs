@@ -28,10 +28,10 @@ use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::nn::checkpoint::Weights;
 use crate::reading::{no_file, unusable};
+use crate::stats::standing::{self, Standing};
 use crate::terminal::{bar, counted, one_line, say};
 use crate::train::Which;
 use crate::train::run_dir::{self, RunDir};
-use crate::train::standing::{self, Standing};
 use crate::train::{REMEDY, Run};
 
 /// Memory for the images of a run that is looked into, in MiB.

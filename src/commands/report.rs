@@ -18,10 +18,11 @@ use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::report::{Explained, Looked, REPORT, Report, Unlooked, reported};
+use crate::stats::standing::{self, Standing};
 use crate::terminal::{one_line, quoted, say};
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::RunDir;
-use crate::train::standing::{self, Standing};
+use crate::train::standing::counted;
 use crate::train::{Origin, Run, Which};
 
 /// Explanations that are shown.
@@ -45,7 +46,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     }
     let network = run.checkpoint(Which::Best);
     let images = validation(run, arguments.data.as_deref());
-    report.config = standing::counted(&report.config, images.as_deref().ok());
+    report.config = counted(&report.config, images.as_deref().ok());
     let recorded = report.standing();
     super::print_standing(Which::Best, recorded.as_ref());
     tell_problems(&report);

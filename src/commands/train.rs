@@ -9,7 +9,7 @@ use anyhow::{Context, Error, Result, bail};
 
 use crate::cli::{self, ModelName, TrainArgs, path_from_root};
 use crate::commands::images::{Data, Source};
-use crate::data::{pets, write_rejected};
+use crate::data::{of_class, pets, write_rejected};
 use crate::explain::inspect::{self, Stage};
 use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
@@ -17,11 +17,11 @@ use crate::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
 use crate::nn::{Keep, Model, Network};
 use crate::reading::no_file;
 use crate::report::FeaturesPage;
+use crate::stats::standing::{self, Standing, commonest_share};
 use crate::terminal::{bar, counted, say, say_apart};
 use crate::train::environment::Environment;
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
-use crate::train::standing::{self, Standing, commonest_share};
 use crate::train::{Best, EpochRecord, Progress, Schedule, Trainer};
 use crate::train::{Config, Training, Which};
 
@@ -73,7 +73,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     tell(&data, arguments.data.is_none(), split);
     let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
     let id = run_dir::new_id();
-    let val_of_class = standing::of_class(data.val.as_ref(), classes);
+    let val_of_class = of_class(data.val.as_ref(), classes);
     let mut config = Config { id: Some(id.clone()), val_of_class, val_list: data.val_list(), ..config };
     if let Some(ModelName::File { text, .. }) = &arguments.model.model {
         // The file that was named may change; the command that trains like this again names the run's own.
@@ -222,8 +222,8 @@ fn learn(
     let mut records = Vec::with_capacity(epochs);
     let mut best: Option<Best> = None;
     let images = (data.train.len() + data.val.len()) as u64;
-    let guessing = [&data.train, &data.val]
-        .map(|images| commonest_share(&standing::of_class(images.as_ref(), data.classes.len())));
+    let guessing =
+        [&data.train, &data.val].map(|images| commonest_share(&of_class(images.as_ref(), data.classes.len())));
     say("         in brackets: what always naming the commonest class would get right");
     let bar = bar("{msg} [{bar:30}] {percent} %  {rate} images/s  ETA {eta}", images * epochs as u64);
     for epoch in 1..=epochs {

@@ -99,6 +99,15 @@ pub struct Rejected {
     pub reason: String,
 }
 
+/// How many images each class has.
+pub fn of_class(images: &dyn Images, classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    for index in 0..images.len() {
+        counts[images.label(index) as usize] += 1;
+    }
+    counts
+}
+
 /// `count` of the indices `0..len`, evenly spread; all where there are fewer.
 pub fn spread(len: usize, count: usize) -> Vec<usize> {
     let count = count.min(len);

@@ -15,7 +15,7 @@ use crate::figures::{LayerMaps, Order};
 use crate::gpu::GpuError;
 use crate::nn::checkpoint::Weights;
 use crate::stats;
-use crate::train::standing;
+use crate::stats::standing;
 
 /// What to find out.
 #[derive(Clone, Debug)]

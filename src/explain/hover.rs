@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::filter::Filter;
 use super::saliency::by_magnitude;
 use super::{Explanation, Lens};
 use crate::nn::Op;
@@ -61,7 +62,7 @@ impl Hover {
 
         let mut blocks = Vec::new();
         for (number, (inside, geometry)) in explanation.inside.blocks.iter().zip(lens.blocks()).enumerate() {
-            let [input_channels, input_height, input_width] = geometry.input;
+            let [input_channels, ..] = geometry.input;
             let [_, height, width] = geometry.output;
             let before = std::mem::replace(&mut before, inside.relu.clone());
             // Other blocks are made in more steps than one value has room for.
@@ -73,9 +74,7 @@ impl Hover {
             if !plain || rest.iter().skip(1).any(|node| !matches!(node.op, Op::Dropout2d { .. } | Op::Dropout { .. })) {
                 continue;
             }
-            let filters = weights.get(&format!("{}.weight", conv.key));
             let of_norm = |kind: &str| weights.get(&format!("{}.{kind}", norm.key));
-            let taps = input_channels * kernel * kernel;
 
             let parts = &explanation.channels[number];
             let contributions: Vec<f64> = parts.iter().map(|part| part.contribution).collect();
@@ -84,20 +83,14 @@ impl Hover {
                 let map = &inside.relu[channel * height * width..][..height * width];
                 let place = (0..map.len()).max_by(|&a, &b| map[a].total_cmp(&map[b])).expect("a map has a value");
                 let (y, x) = (place / width, place % width);
-                let input = |tap: usize| {
-                    let (channel, row, column) = (tap / kernel / kernel, tap / kernel % kernel, tap % kernel);
-                    let row = (y * stride + row).checked_sub(padding).filter(|&row| row < input_height);
-                    let column = (x * stride + column).checked_sub(padding).filter(|&at| at < input_width);
-                    row.zip(column)
-                        .map_or(0.0, |(row, column)| before[(channel * input_height + row) * input_width + column])
-                };
+                let filter = Filter::new(conv, weights, channel).expect("it is a convolution");
                 let at = channel * height * width + place;
                 Made {
                     channel,
                     y,
                     x,
-                    inputs: (0..taps).map(input).collect(),
-                    weights: filters[channel * taps..][..taps].to_vec(),
+                    inputs: filter.window(&before, [y, x]),
+                    weights: filter.weights.to_vec(),
                     conv: inside.conv[at],
                     mean: of_norm("running_mean")[channel],
                     variance: of_norm("running_var")[channel],

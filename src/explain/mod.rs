@@ -5,14 +5,18 @@
 //! - [`ledger`]: the last layer's evidence, which adds up to the decision exactly;
 //! - [`saliency`]: maps that approximate or measure what matters in the image;
 //! - [`trust`]: what shows whether such a map can be believed, and [`verdict`], which says it in words;
+//! - [`changes`]: what a network loses when blocks go back to where they started or channels are switched off;
+//! - [`filter`]: one channel of a convolution, taken apart;
 //! - [`Explanation`]: all of it for one image;
 //! - [`class_means`]: the mean maps of each class;
 //! - [`judge()`]: what becomes of labelled images, and which of them tell most.
 //!
 //! A decision is explained as the difference of two logits, the [`Question`]: softmax sees nothing else of two classes.
 //!
-//! What explains one image alone, [`Lens`], [`ledger`] and [`saliency`], is there for a browser too.
+//! What explains one image alone, [`Lens`], [`ledger`], [`saliency`] and [`filter`], is there for a browser too, and so are [`changes`].
 
+pub mod changes;
+pub mod filter;
 pub mod ledger;
 mod lens;
 pub mod saliency;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::saliency::Dependence;
 
-use crate::train::standing;
+use crate::stats::standing;
 
 /// What stands behind a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,6 +22,9 @@ uniform! {
     }
 }
 
+/// What is added to the variance before its root is taken: PyTorch's default.
+pub const EPS: f32 = 1e-5;
+
 /// Pixels that one invocation of the elementwise kernels takes: EACH in batch_norm.wgsl.
 pub const EACH: u64 = 16;
 
@@ -31,7 +34,7 @@ impl Shape {
         let all_pixels = n * pixels;
         let [n, pixels, channels] = [n, pixels, vectors(channels)].map(|size| size as u32);
         let chunk = Rows::new(shares, channels).chunk(all_pixels, channels);
-        Self { n, pixels, channels, chunk, eps: 1e-5, momentum: 0.1 }
+        Self { n, pixels, channels, chunk, eps: EPS, momentum: 0.1 }
     }
 
     /// 32-bit numbers in the partial results of [`Statistics`] and [`BackwardSums`].

@@ -4,9 +4,10 @@ use maud::{Markup, html};
 
 use super::layers::doubt;
 use super::{Explained, Report, depth, missing};
+use crate::explain::changes::ResetVerdict;
 use crate::figures::words::{count, plain, signed, tiny, with_code};
-use crate::study::layers::{CONTRADICTED, Gain, Other, ResetVerdict};
-use crate::train::standing::{self, Verdict};
+use crate::stats::standing::{self, Verdict};
+use crate::study::layers::{CONTRADICTED, Gain, Other};
 
 /// Rows of maps so small that they look like noise.
 const COARSE: usize = 16;

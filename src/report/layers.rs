@@ -4,10 +4,11 @@ use maud::{Markup, html};
 
 use super::maps::{self, HATCHED, colour_bar, scale_in_words};
 use super::{BlockLook, Looked, Report, figure, img, missing};
+use crate::explain::changes::ResetVerdict;
 use crate::figures::words::{count, p_value, percent, plain, signed};
 use crate::figures::{Chart, Forest, ForestRow, LineChart, LineStyle, Series};
 use crate::nn::Block;
-use crate::study::layers::{Enough, Gain, LayerRow, Layers, Reading, Reset, ResetVerdict};
+use crate::study::layers::{Enough, Gain, LayerRow, Layers, Reading, Reset};
 use crate::train::Which;
 
 /// The figures of the table: the name of each, its drawing and what it shows.

@@ -19,10 +19,10 @@ use crate::data::Rejected;
 use crate::explain;
 use crate::figures::{CHART_STYLE, Chart, words};
 use crate::nn::Network;
+use crate::stats::standing::{self, Standing, Verdict};
 use crate::study::layers::Layers;
 use crate::terminal::quoted;
 use crate::train::environment::Environment;
-use crate::train::standing::{self, Standing, Verdict};
 use crate::train::{Config, EpochRecord, Origin, Run, Which};
 
 mod answers;

@@ -7,11 +7,11 @@ use maud::{Markup, html};
 use super::{LEVEL, Looked, Report, figure};
 use crate::figures::words::{count, name, percent, plain};
 use crate::figures::{Chart, LineChart, LineStyle, Reliability, ReliabilityBin, Series};
+use crate::stats::standing::Standing;
 use crate::stats::{Calibration, CalibrationBin, ClassCounts, log_loss_of_shares, macro_mean, wilson};
 use crate::train::EpochRecord;
 use crate::train::Which;
 use crate::train::environment::Environment;
-use crate::train::standing::Standing;
 
 /// Rejected files that are named.
 const NAMED: usize = 20;

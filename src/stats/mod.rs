@@ -8,6 +8,7 @@
 //! - [`scores`]: accuracy and log-loss of logits.
 //! - [`calibration`]: whether probabilities mean what they say.
 //! - [`confusion`]: precision, recall and F1 of each class.
+//! - [`standing`]: whether a classifier beats always naming the commonest class.
 //! - [`rank`]: the effective rank of a set of features.
 //! - [`logistic`] and [`mod@probe`]: the linear probe and its cross-validation.
 //!
@@ -30,6 +31,7 @@ pub mod probe;
 pub mod proportion;
 pub mod rank;
 pub mod scores;
+pub mod standing;
 
 pub use bootstrap::bootstrap;
 pub use calibration::{Calibration, CalibrationBin, expected_calibration_error};

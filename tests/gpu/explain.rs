@@ -15,7 +15,7 @@ use convscope::nn::layout::{padded, unpack_images};
 use convscope::nn::{Head, Network, Strided};
 use convscope::nn::{Keep, Model, Optimizer};
 use convscope::ops::relu::Rule;
-use convscope::train::standing;
+use convscope::stats::standing;
 use libtest_mimic::Trial;
 use pollster::block_on;
 use rand::{Rng, RngExt, SeedableRng};

@@ -7,8 +7,9 @@ use pollster::block_on;
 use serde::{Deserialize, Serialize};
 
 use super::features::{Features, Loaded, mean};
-use super::{Loss, POINT, correct, losses, percent};
+use super::{correct, losses, percent};
 use crate::explain::Lens;
+use crate::explain::changes::{Loss, POINT};
 use crate::nn::layout::padded;
 use crate::stats::{PairedT, StatsError, benjamini_hochberg};
 

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Images;
 use crate::explain::Lens;
+use crate::explain::changes::{STATISTICS_BATCHES, reset};
 use crate::nn::Network;
 use crate::nn::checkpoint::Weights;
-use crate::stats::{self, effective_rank, paired_difference};
-use crate::train::standing::{Standing, Verdict};
+use crate::stats::standing::{Standing, Verdict};
+use crate::stats::{self, effective_rank};
 
 mod channels;
 mod features;
@@ -29,13 +30,13 @@ pub use channels::{Ablation, Enough};
 pub use probes::{Gain, ProbeRow};
 pub use repeatability::Repeatability;
 pub use reset::Reset;
-pub use verdict::{CONTRADICTED, DROPPED, LIMITS, Other, Reading, ResetVerdict, Steadiness, WENT_ON};
+pub use verdict::{CONTRADICTED, DROPPED, LIMITS, Other, Reading, Steadiness, WENT_ON};
 
 use channels::ablations;
 use features::{Features, Loaded};
 use probes::probes;
 use repeatability::{FAINT_NOISE, STRONG_NOISE, changes};
-use reset::{STATISTICS_BATCHES, beside_guessing, reset, scores};
+use reset::{beside_guessing, scores};
 
 /// Fresh draws of a block's weights.
 const REDRAWS: u64 = 10;
@@ -45,8 +46,6 @@ const REDRAWN: usize = 500;
 const LEAST: usize = 10;
 /// Confidence of intervals.
 const LEVEL: f64 = 0.95;
-/// What counts as a loss of accuracy, in percentage points.
-const POINT: f64 = 1.0;
 
 /// Number of the format of `layers.json`: it changes with what its figures mean.
 pub(crate) const FORMAT: u32 = 3;
@@ -176,13 +175,13 @@ pub fn study(
     let mut layers = Vec::new();
     for (number, block) in lens.blocks().iter().enumerate() {
         progress(&format!("block {} reset", number + 1));
-        let back = reset(lens, trained, initial, number);
+        let back = reset(lens.network(), trained, initial, number);
         let back = scores(lens, &back, &statistics, &images, images.labels.len(), seed)?;
         let few = images.labels.len().min(REDRAWN);
         let mut redrawn = vec![0.0; few];
         for draw in 0..REDRAWS {
             let fresh = Weights::initial(lens.network(), seed ^ ((1 + draw) << 32));
-            let weights = reset(lens, trained, &fresh, number);
+            let weights = reset(lens.network(), trained, &fresh, number);
             let scores = scores(lens, &weights, &statistics, &images, few, seed)?;
             redrawn.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score / REDRAWS as f64);
         }
@@ -220,26 +219,6 @@ pub fn study(
         limits: if lens.network().drops() { format!("{LIMITS} {DROPPED}") } else { LIMITS.into() },
     };
     Ok((table, standing))
-}
-
-/// A loss of accuracy on the same images, in percentage points, with its 95 % interval (Tango's).
-#[derive(Clone, Copy, Debug)]
-struct Loss {
-    drop: f64,
-    low: f64,
-    high: f64,
-}
-
-impl Loss {
-    /// From the scores of the same images before and after: 1 where right, or means over several networks.
-    fn new(before: &[f64], after: &[f64]) -> Self {
-        let changes = || before.iter().zip(after).map(|(before, after)| before - after);
-        let lost: f64 = changes().map(|change| change.max(0.0)).sum();
-        let won: f64 = changes().map(|change| (-change).max(0.0)).sum();
-        let (low, high) = paired_difference(lost, won, before.len(), LEVEL);
-        let [drop, low, high] = [(lost - won) / before.len() as f64, low, high].map(|share| 100.0 * share);
-        Self { drop, low, high }
-    }
 }
 
 /// Trained numbers of block `number`, from 0.

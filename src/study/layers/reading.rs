@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Ablation, FORMAT, Gain, LayerRow, Layers, ProbeRow, Repeatability, Reset, ResetVerdict, parameters};
+use super::{Ablation, FORMAT, Gain, LayerRow, Layers, ProbeRow, Repeatability, Reset, parameters};
+use crate::explain::changes::ResetVerdict;
 use crate::nn::{Block, Network};
 use crate::reading::{MAX_IMAGES, equal, interval, newest, number, percent, share, unusable, versioned, within};
 use crate::train::{Run, check_weights};

@@ -4,17 +4,12 @@ use anyhow::Result;
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
 
+use super::correct;
 use super::features::Loaded;
-use super::verdict::ResetVerdict;
-use super::{Loss, correct};
 use crate::explain::Lens;
-use crate::gpu::GpuError;
+use crate::explain::changes::{Loss, ResetVerdict, with_own_statistics};
 use crate::nn::checkpoint::Weights;
-use crate::nn::{Mode, Optimizer};
-use crate::train::standing::Standing;
-
-/// Batches that the running statistics are estimated on anew after a reset.
-pub(super) const STATISTICS_BATCHES: u32 = 10;
+use crate::stats::standing::Standing;
 
 /// What a reset costs.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -43,16 +38,6 @@ pub(super) fn beside_guessing(correct: &[f64], classes: usize, epochs: usize) ->
     Standing { right, images: correct.len(), commonest: Some(correct.len() / classes), epochs }
 }
 
-/// The trained weights, but those of block `number`, counted from 0, from `other`.
-pub(super) fn reset(lens: &Lens, trained: &Weights, other: &Weights, number: usize) -> Weights {
-    let mut weights = trained.clone();
-    for parameter in lens.network().block_parameters(number) {
-        let values = other.get(&parameter.name).to_vec();
-        weights.tensors.insert(parameter.name, values);
-    }
-    weights
-}
-
 /// Whether the network with these weights, and running statistics of its own, is right on each of the first images.
 pub(super) fn scores(
     lens: &Lens,
@@ -62,41 +47,10 @@ pub(super) fn scores(
     count: usize,
     seed: u64,
 ) -> Result<Vec<f64>> {
-    lens.load(&with_own_statistics(lens, weights, statistics, seed)?);
+    let next = |number: usize, place: &mut [f32]| statistics.fill(number % statistics.labels.len(), place);
+    lens.load(&block_on(with_own_statistics(lens, weights, next, seed))?);
     let logits = block_on(lens.logits(count, |index, place| images.fill(index, place)))?;
     Ok(correct(&logits, &images.labels))
-}
-
-/// The weights with running statistics estimated anew, in training mode, on images without their labels.
-///
-/// From zero, k updates with momentum 0.1 leave a weighted mean of the batches' statistics, times `1 - 0.9^k`.
-fn with_own_statistics(lens: &Lens, weights: &Weights, images: &Loaded, seed: u64) -> Result<Weights, GpuError> {
-    let (gpu, model, batch) = (lens.gpu(), lens.model(), lens.batch());
-    let mut weights = weights.clone();
-    let statistics: Vec<String> = lens.network().statistics().into_iter().map(|statistic| statistic.name).collect();
-    for name in &statistics {
-        weights.tensors.get_mut(name).expect("every network has them").fill(0.0);
-    }
-    model.load(gpu, &weights);
-    let plan = model.forward(gpu, Mode::Train);
-    let still = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
-    let mut batch_images = vec![0.0; batch * lens.image_len()];
-    for number in 1..=STATISTICS_BATCHES {
-        for (index, place) in batch_images.chunks_mut(lens.image_len()).enumerate() {
-            images.fill(((number - 1) as usize * batch + index) % images.labels.len(), place);
-        }
-        model.images().write(gpu, &batch_images);
-        model.set_step(gpu, &still, 0.0, batch, seed, number);
-        plan.submit(gpu)?;
-    }
-    let found = block_on(model.weights(gpu, 0))?;
-    model.set_live(gpu, batch);
-    let share = 1.0 - 0.9f32.powi(STATISTICS_BATCHES as i32);
-    for name in statistics {
-        let values = found.get(&name).iter().map(|value| value / share).collect();
-        weights.tensors.insert(name, values);
-    }
-    Ok(weights)
 }
 
 #[cfg(test)]
@@ -104,9 +58,9 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    use super::super::POINT;
     use super::*;
-    use crate::train::standing::Verdict;
+    use crate::explain::changes::POINT;
+    use crate::stats::standing::Verdict;
 
     #[test]
     fn resets_are_judged_by_their_intervals() {

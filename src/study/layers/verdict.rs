@@ -1,10 +1,9 @@
 //! What follows from the figures of a block, and how it is said: the only place that words it.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use super::{LayerRow, Layers, POINT};
+use super::{LayerRow, Layers};
+use crate::explain::changes::ResetVerdict;
 
 /// How every verdict ends.
 pub const LIMITS: &str = "Repeatability is near 1 for untrained networks too, and for ones that learned nothing: by itself it does not \
@@ -23,39 +22,6 @@ pub const WENT_ON: &str = "This network went on from weights that were there bef
 /// What is said where a table is conclusive, but the network was not shown to do better than guessing on its validation images.
 pub const CONTRADICTED: &str = "On the images of this table the network does better than guessing, on its validation images it was not shown \
                                 to. While the two disagree, nothing is concluded.";
-
-/// Whether this network uses what a block has learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ResetVerdict {
-    /// More than a point is lost without it, even at the lower end of the interval.
-    InUse,
-    /// Less than a point is lost without it, even at the upper end.
-    NotMissed,
-    /// The interval holds both, or the network is not shown to be better than guessing.
-    Undecided,
-}
-
-impl ResetVerdict {
-    /// What follows from the interval of the loss. Nothing does unless the network is `conclusive`.
-    pub(crate) fn of((low, high): (f64, f64), conclusive: bool) -> Self {
-        match conclusive {
-            true if low > POINT => Self::InUse,
-            true if high < POINT => Self::NotMissed,
-            _ => Self::Undecided,
-        }
-    }
-}
-
-impl fmt::Display for ResetVerdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InUse => "in use",
-            Self::NotMissed => "not missed",
-            Self::Undecided => "undecided",
-        })
-    }
-}
 
 /// What the comparison of two probes shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
