@@ -20,6 +20,7 @@ pub mod drawn;
 pub mod fit;
 pub mod pets;
 pub mod pixels;
+mod subset;
 
 #[cfg(feature = "native")]
 pub mod folder;
@@ -40,8 +41,6 @@ mod rejected;
 #[cfg(feature = "native")]
 pub mod split;
 #[cfg(feature = "native")]
-mod subset;
-#[cfg(feature = "native")]
 mod threads;
 #[cfg(feature = "native")]
 mod tree;
@@ -54,7 +53,6 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "native")]
 pub use rejected::write_rejected;
-#[cfg(feature = "native")]
 pub use subset::Subset;
 #[cfg(feature = "native")]
 pub(crate) use threads::in_parallel;

@@ -14,8 +14,8 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 pub use images::{ImageSet, OwnImages};
-pub use network::{describe, describe_weights};
-pub use session::{Explanation, Session};
+pub use network::{describe, describe_weights, first_blocks};
+pub use session::{Explanation, Session, Terms};
 
 /// The device.
 #[wasm_bindgen]

@@ -62,6 +62,15 @@ pub fn describe(architecture: &str) -> Result<String, JsError> {
     Ok(json(&Description::of(&network)))
 }
 
+/// The same network with its first blocks only, as such JSON.
+///
+/// # Errors
+/// As `describe`.
+#[wasm_bindgen]
+pub fn first_blocks(architecture: &str, count: usize) -> Result<String, JsError> {
+    Ok(json(&parse(architecture)?.first_blocks(count).map_err(say)?))
+}
+
 /// What a safetensors file says of its network, as JSON: `{spec, classes, epoch, drawn}`.
 ///
 /// # Errors

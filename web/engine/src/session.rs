@@ -2,16 +2,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use convscope::data::batch::{Batch, Flips, shuffled_for_batches};
-use convscope::data::{Images, pixels};
+use convscope::data::batch::{Batch, Flips, shuffled, shuffled_for_batches};
+use convscope::data::{Images, Subset, of_class, pixels};
+use convscope::explain::changes::{Loss, ResetVerdict, can_switch_off, reset, switch_off, with_own_statistics};
+use convscope::explain::filter::{Cell as FilterCell, Filter, affine};
 use convscope::explain::ledger::Ledger;
 use convscope::explain::saliency::{Dependence, Method, similarity};
 use convscope::explain::{self, Question};
 use convscope::gpu::{Gpu, Plan};
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::layout::padded;
-use convscope::nn::{Architecture, Keep, Mode, Model, Network, Optimizer, Value};
-use convscope::stats::{probabilities, wilson};
+use convscope::nn::{Architecture, Keep, Mode, Model, Network, Node, Optimizer, Value};
+use convscope::stats::standing::{Standing, Verdict};
+use convscope::stats::{argmax, probabilities};
 use js_sys::Function;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
@@ -30,6 +33,8 @@ pub struct Session {
     train: Rc<dyn Images>,
     val: Rc<dyn Images>,
     settings: Settings,
+    /// What it started from.
+    start: Weights,
     /// Batches that batch norm had seen before this session, and epochs.
     counters: BTreeMap<String, i64>,
     epochs_before: usize,
@@ -38,6 +43,7 @@ pub struct Session {
     plans: RefCell<Rc<Plans>>,
     evaluation: Plan,
     lens: Lens,
+    changes: RefCell<Changes>,
     /// For questions that take many images; made when first asked.
     explainer: RefCell<Option<Rc<explain::Lens<'static>>>>,
     place: RefCell<Place>,
@@ -80,6 +86,16 @@ struct Plans {
     backward: Plan,
 }
 
+/// What the network that is looked into has otherwise than the one in training.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changes {
+    /// Channels that are 0, each of a value.
+    off: Vec<(Value, usize)>,
+    /// Blocks, counted from 0, whose weights are those from before training.
+    initial: Vec<usize>,
+}
+
 /// How far training has come.
 #[derive(Default)]
 struct Place {
@@ -100,6 +116,9 @@ struct Lens {
     plan: Plan,
     /// After so many steps its weights were read; none yet at `u32::MAX`.
     at: Cell<u32>,
+    /// As they are in training.
+    trained: RefCell<Weights>,
+    /// The same with the changes.
     weights: RefCell<Weights>,
     gradients: RefCell<Vec<(String, Vec<f32>)>>,
 }
@@ -132,12 +151,64 @@ struct Scores {
     interval: (f64, f64),
     /// What always naming the commonest class gets right.
     baseline: f64,
+    /// Whether the network is shown to get more right than that.
+    standing: Verdict,
 }
 
 #[derive(Serialize)]
 struct Look {
     logits: Vec<f32>,
+    /// e to the power of each logit less the largest.
+    exponentials: Vec<f64>,
     probabilities: Vec<f64>,
+}
+
+/// What changes cost.
+#[derive(Serialize)]
+struct Judged {
+    images: usize,
+    before: f64,
+    after: f64,
+    #[serde(flatten)]
+    loss: Loss,
+    verdict: ResetVerdict,
+    conclusive: bool,
+}
+
+/// What each input channel adds to one channel of a convolution's output, for the image that was looked at.
+#[wasm_bindgen]
+pub struct Terms {
+    inputs: Vec<usize>,
+    filters: Vec<f32>,
+    maps: Vec<f32>,
+    bias: f32,
+}
+
+#[wasm_bindgen]
+impl Terms {
+    /// The input channels.
+    #[wasm_bindgen(getter)]
+    pub fn inputs(&self) -> Vec<usize> {
+        self.inputs.clone()
+    }
+
+    /// The filter of each, (inputs, K, K).
+    #[wasm_bindgen(getter)]
+    pub fn filters(&self) -> Vec<f32> {
+        self.filters.clone()
+    }
+
+    /// What each adds, (inputs, H, W) of the output. These and the bias add up to it.
+    #[wasm_bindgen(getter)]
+    pub fn maps(&self) -> Vec<f32> {
+        self.maps.clone()
+    }
+
+    /// What is added to each number of the channel.
+    #[wasm_bindgen(getter)]
+    pub fn bias(&self) -> f32 {
+        self.bias
+    }
 }
 
 /// What in an image decides, and what each channel adds to the decision.
@@ -185,8 +256,8 @@ struct Found<'a> {
     dependence: Dependence,
 }
 
-/// Images of one explanation that run together.
-const EXPLAINED_AT_ONCE: usize = 8;
+/// Images that run together where many are asked for.
+const EXPLAINED_AT_ONCE: usize = 16;
 
 /// Steps that may wait on the device.
 const STEPS_AHEAD: usize = 2;
@@ -271,13 +342,15 @@ impl Session {
             train: train.images(),
             val: val.images(),
             settings,
-            counters: start.counters,
+            counters: start.counters.clone(),
+            start,
             epochs_before,
             model,
             optimizer: Cell::new(optimizer),
             plans: RefCell::new(Rc::new(plans)),
             evaluation,
             lens,
+            changes: RefCell::default(),
             explainer: RefCell::default(),
             place: RefCell::default(),
             room: Cell::default(),
@@ -342,8 +415,9 @@ impl Session {
         }))
     }
 
-    /// Judges the network on the first `most` validation images, in evaluation mode. Returns JSON: `{images, loss, accuracy, interval, baseline}`;
-    /// the interval is Wilson's at 95 %, the baseline what always naming the commonest class gets right.
+    /// Judges the network on the first `most` validation images, in evaluation mode. Returns JSON: `{images, loss, accuracy, interval, baseline,
+    /// standing}`; the interval is Wilson's at 95 %, the baseline what always naming the commonest class gets right, the standing "better" or
+    /// "not_shown".
     ///
     /// # Errors
     /// When the device failed.
@@ -356,15 +430,14 @@ impl Session {
             gpu.done().await.map_err(say)?;
         }
         let metrics = model.metrics(gpu).await.map_err(say)?;
-        let mut of_class = vec![0; self.classes.len()];
-        order.iter().for_each(|&index| of_class[self.val.label(index) as usize] += 1);
-        let commonest = of_class.into_iter().max().unwrap_or(0);
+        let standing = self.standing(metrics.correct as usize, order.len());
         Ok(json(&Scores {
             images: metrics.seen,
             loss: metrics.loss(),
             accuracy: metrics.accuracy(),
-            interval: wilson(metrics.correct as usize, metrics.seen as usize, 0.95),
-            baseline: f64::from(commonest) / f64::from(metrics.seen),
+            interval: standing.interval(),
+            baseline: standing.baseline().unwrap_or(0.0),
+            standing: standing.verdict(),
         }))
     }
 
@@ -386,7 +459,7 @@ impl Session {
     }
 
     /// Runs one image, red, green, blue row by row, through the network as it is now, in evaluation mode, forward and back from the loss of
-    /// this label. Returns JSON: `{logits, probabilities}`; `values`, `gradients`, `tensor` and `tensor_gradient` then have the rest.
+    /// this label. Returns JSON: `{logits, exponentials, probabilities}`, the exponentials being those of the logits less the largest; `values`, `gradients`, `tensor` and `tensor_gradient` then have the rest.
     ///
     /// # Errors
     /// When the device failed, or the image has another size.
@@ -399,7 +472,9 @@ impl Session {
         let classes = self.classes.len();
         let mut logits: Vec<f32> = lens.model.logits().read(gpu).await.map_err(say)?;
         logits.truncate(classes);
-        Ok(json(&Look { probabilities: probabilities(&logits), logits }))
+        let largest = logits[argmax(&logits)];
+        let exponentials = logits.iter().map(|&logit| f64::from(logit - largest).exp()).collect();
+        Ok(json(&Look { exponentials, probabilities: probabilities(&logits), logits }))
     }
 
     /// What a layer made of the image that was looked at, (C, H, W); value 0 is the image itself.
@@ -429,6 +504,102 @@ impl Session {
     pub fn tensor_gradient(&self, key: &str) -> Vec<f32> {
         let gradients = self.lens.gradients.borrow();
         gradients.iter().find(|(name, _)| name == key).map(|(_, values)| values.clone()).unwrap_or_default()
+    }
+
+    /// What each input channel adds to a channel of a convolution's output, `value`, for the image that was looked at.
+    ///
+    /// # Errors
+    /// When that is no convolution's, there is no such channel, or the device failed.
+    pub async fn terms(&self, value: Value, channel: usize) -> Result<Terms, JsError> {
+        let input = self.input_of(value).await?;
+        let weights = self.lens.weights.borrow();
+        let filter = self.filter(&weights, value, channel)?;
+        let (maps, filters, bias) = (filter.terms(&input), filter.weights.to_vec(), filter.bias);
+        Ok(Terms { inputs: filter.inputs.collect(), filters, maps, bias })
+    }
+
+    /// What one number of the same output adds up, as JSON: `{inputs, kernel, start, values, weights, products, sums, bias, sum, output}`. Values,
+    /// weights and products are (inputs, K, K); the sums are those of the input channels; the output is what the device found.
+    ///
+    /// # Errors
+    /// As `terms`, and when there is no such place.
+    pub async fn cell(&self, value: Value, channel: usize, row: usize, column: usize) -> Result<String, JsError> {
+        let input = self.input_of(value).await?;
+        let output = self.values(value).await?;
+        let weights = self.lens.weights.borrow();
+        let filter = self.filter(&weights, value, channel)?;
+        let [_, height, width] = self.node(value)?.output;
+        let map = &output[channel * height * width..][..height * width];
+        let cell: Option<FilterCell> = filter.cell(&input, [row, column], map);
+        cell.map(|cell| json(&cell)).ok_or_else(|| say(format!("the map has no row {row} and column {column}")))
+    }
+
+    /// Factor and offset of a channel of a batch norm, whose output is `value`, in evaluation.
+    ///
+    /// # Errors
+    /// When that is no batch norm's, or there is no such channel.
+    pub fn affine(&self, value: Value, channel: usize) -> Result<Vec<f64>, JsError> {
+        let found = affine(self.node(value)?, &self.lens.weights.borrow(), channel);
+        found.map(Vec::from).ok_or_else(|| say(format!("value {value} has no channel {channel} of a batch norm")))
+    }
+
+    /// Whether single channels of a value can be switched off.
+    pub fn can_switch_off(&self, value: Value) -> bool {
+        can_switch_off(self.model.network(), value)
+    }
+
+    /// What is looked at and explained is from now on the network with these changes; training goes on with its own weights. `changes` is JSON:
+    /// `{off: [[value, channel], ..], initial: [block, ..]}`: channels that are 0, and blocks, counted from 0, whose weights are those from
+    /// before training.
+    ///
+    /// # Errors
+    /// When there is no such channel or block.
+    pub fn set_changes(&self, changes: &str) -> Result<(), JsError> {
+        let changes: Changes = serde_json::from_str(changes).map_err(say)?;
+        let network = self.model.network();
+        for &(value, channel) in &changes.off {
+            if !can_switch_off(network, value) || channel >= self.node(value)?.output[0] {
+                return Err(say(format!("channel {channel} of value {value} cannot be switched off")));
+            }
+        }
+        if let Some(block) = changes.initial.iter().find(|&&block| block >= network.blocks().len()) {
+            return Err(say(format!("there is no block {block}")));
+        }
+        self.changes.replace(changes);
+        self.lens.at.set(u32::MAX);
+        Ok(())
+    }
+
+    /// What the changes of now cost on the first `most` validation images. Returns JSON: `{images, before, after, drop, low, high, verdict, conclusive}`:
+    /// accuracies, the loss in percentage points with its 95 % interval, what follows, "in_use", "not_missed" or "undecided", and whether the
+    /// network without the changes was shown to do better than guessing. Where blocks went back, both networks have running statistics that
+    /// were estimated anew.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn judge_changes(&self, most: usize) -> Result<String, JsError> {
+        let lens = self.explainer().await?;
+        let images = self.val.len().min(most);
+        let changed = self.scores(&lens, images).await?;
+        let trained = self.lens.trained.borrow().clone();
+        let trained = if self.changes.borrow().initial.is_empty() {
+            trained
+        } else {
+            self.with_statistics(&lens, &trained).await?
+        };
+        lens.load(&trained);
+        let kept = self.scores(&lens, images).await?;
+        let right = |scores: &[f64]| scores.iter().sum::<f64>();
+        let conclusive = self.standing(right(&kept) as usize, images).verdict() == Verdict::Better;
+        let loss = Loss::new(&kept, &changed);
+        Ok(json(&Judged {
+            images,
+            before: right(&kept) / images as f64,
+            after: right(&changed) / images as f64,
+            verdict: ResetVerdict::of((loss.low, loss.high), conclusive),
+            loss,
+            conclusive,
+        }))
     }
 
     /// What in an image, red, green, blue row by row, decides between the predicted class and the runner-up, by a method: "gradient",
@@ -543,35 +714,93 @@ impl Session {
         Ok(pixels::tensor(rgb))
     }
 
-    /// Brings the lens's weights to where training is.
+    /// Brings the lens's weights to where training is, with the changes.
     async fn read_weights(&self) -> Result<(), JsError> {
         let lens = &self.lens;
         let steps = self.place.borrow().steps;
-        if lens.at.get() != steps {
-            let weights = self.model.weights(self.gpu, steps.into()).await.map_err(say)?;
-            let gradients = self.model.weight_gradients(self.gpu).await.map_err(say)?;
-            lens.model.load(self.gpu, &weights);
-            lens.weights.replace(weights);
-            lens.gradients.replace(gradients);
-            lens.at.set(steps);
+        if lens.at.get() == steps {
+            return Ok(());
         }
+        let trained = self.model.weights(self.gpu, steps.into()).await.map_err(say)?;
+        let gradients = self.model.weight_gradients(self.gpu).await.map_err(say)?;
+        let (changes, network) = (self.changes.borrow().clone(), self.model.network());
+        let mut weights = trained.clone();
+        for &block in &changes.initial {
+            weights = reset(network, &weights, &self.start, block);
+        }
+        if !changes.initial.is_empty() {
+            weights = self.with_statistics(&*self.made_explainer().await?, &weights).await?;
+        }
+        for &(value, channel) in &changes.off {
+            switch_off(network, &mut weights, value, channel);
+        }
+        lens.model.load(self.gpu, &weights);
+        lens.trained.replace(trained);
+        lens.weights.replace(weights);
+        lens.gradients.replace(gradients);
+        lens.at.set(steps);
         Ok(())
     }
 
-    /// The network as it is now, for many images.
+    /// The weights with running statistics estimated anew on training images.
+    async fn with_statistics(&self, lens: &explain::Lens<'static>, weights: &Weights) -> Result<Weights, JsError> {
+        let order = shuffled(self.train.len(), self.settings.seed, 0);
+        let fill = |number: usize, place: &mut [f32]| self.fill(&*self.train, order[number % order.len()], place);
+        with_own_statistics(lens, weights, fill, self.settings.seed).await.map_err(say)
+    }
+
+    /// Fills in an image as the network gets it.
+    fn fill(&self, images: &dyn Images, index: usize, place: &mut [f32]) {
+        let pixels = images.pixels(index).expect("images of a page are in memory");
+        pixels::to_tensor(&pixels, false, place);
+    }
+
+    /// Whether a lens's network is right on each of the first validation images: 1 or 0.
+    async fn scores(&self, lens: &explain::Lens<'static>, images: usize) -> Result<Vec<f64>, JsError> {
+        let logits = lens.logits(images, |index, place| self.fill(&*self.val, index, place)).await.map_err(say)?;
+        let right = |(index, logits): (usize, &Vec<f32>)| argmax(logits) == self.val.label(index) as usize;
+        Ok(logits.iter().enumerate().map(|scored| f64::from(right(scored))).collect())
+    }
+
+    /// How one does who gets so many of the first validation images right.
+    fn standing(&self, right: usize, images: usize) -> Standing {
+        let first = Subset::new(&*self.val, (0..images).collect());
+        let commonest = of_class(&first, self.classes.len()).into_iter().max();
+        Standing { right, images, commonest, epochs: 1 }
+    }
+
+    fn node(&self, value: Value) -> Result<&Node, JsError> {
+        let node = value.checked_sub(1).and_then(|number| self.model.network().nodes().get(number));
+        node.ok_or_else(|| say(format!("there is no layer that makes value {value}")))
+    }
+
+    /// What a layer got of the image that was looked at.
+    async fn input_of(&self, value: Value) -> Result<Vec<f32>, JsError> {
+        self.values(self.node(value)?.inputs[0]).await
+    }
+
+    fn filter<'a>(&self, weights: &'a Weights, value: Value, channel: usize) -> Result<Filter<'a>, JsError> {
+        let filter = Filter::new(self.node(value)?, weights, channel);
+        filter.ok_or_else(|| say(format!("value {value} has no channel {channel} of a convolution")))
+    }
+
+    /// The network that is looked into, for many images.
     async fn explainer(&self) -> Result<Rc<explain::Lens<'static>>, JsError> {
         self.read_weights().await?;
-        let made = self.explainer.borrow().clone();
-        let lens = match made {
-            Some(lens) => lens,
-            None => {
-                let lens = explain::Lens::new(self.gpu, self.model.network(), EXPLAINED_AT_ONCE, |_, _| {});
-                let lens = Rc::new(lens.await.map_err(say)?);
-                self.explainer.replace(Some(lens.clone()));
-                lens
-            }
-        };
+        let lens = self.made_explainer().await?;
         lens.load(&self.lens.weights.borrow());
+        Ok(lens)
+    }
+
+    /// The same with whatever weights.
+    async fn made_explainer(&self) -> Result<Rc<explain::Lens<'static>>, JsError> {
+        let made = self.explainer.borrow().clone();
+        if let Some(lens) = made {
+            return Ok(lens);
+        }
+        let lens = explain::Lens::new(self.gpu, self.model.network(), EXPLAINED_AT_ONCE, |_, _| {});
+        let lens = Rc::new(lens.await.map_err(say)?);
+        self.explainer.replace(Some(lens.clone()));
         Ok(lens)
     }
 
@@ -608,6 +837,13 @@ impl Lens {
         let mut plan = evaluation(gpu, &model);
         gpu.done().await.map_err(say)?;
         plan.extend(model.backward(gpu, Mode::Eval, true));
-        Ok(Self { model, plan, at: Cell::new(u32::MAX), weights: RefCell::default(), gradients: RefCell::default() })
+        Ok(Self {
+            model,
+            plan,
+            at: Cell::new(u32::MAX),
+            trained: RefCell::default(),
+            weights: RefCell::default(),
+            gradients: RefCell::default(),
+        })
     }
 }
