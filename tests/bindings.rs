@@ -15,6 +15,18 @@ fn every_kernel_agrees_with_its_wgsl() {
 }
 
 #[test]
+fn binding_numbers_are_those_that_the_compiler_reads() {
+    for kernel in KERNELS {
+        for (_, variable) in kernel.source.parse().global_variables.iter() {
+            let Some(binding) = variable.binding else { continue };
+            let name = variable.name.as_deref().unwrap();
+            assert_eq!(kernel.source.binding(name), Some(binding.binding), "{}: {name}", kernel.source.file);
+        }
+        assert_eq!(kernel.source.binding("no_such_name"), None);
+    }
+}
+
+#[test]
 fn every_entry_point_of_every_shader_is_declared_once() {
     let declared: Vec<_> =
         KERNELS.iter().map(|kernel| (kernel.source.file.to_string(), kernel.entry.to_string())).collect();

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
-use crate::gpu::kernel::{Access, Constants, Declaration, bindings};
+use crate::gpu::kernel::{Access, Constants, Declaration};
 
 /// What can go wrong between the program and the device.
 #[derive(Debug, thiserror::Error)]
@@ -419,17 +419,9 @@ impl Gpu {
 
     fn compile(&self, declaration: &'static Declaration, constants: &[(&'static str, u32)]) -> Pipeline {
         let label = format!("{}.{}", declaration.op, declaration.entry);
-        let module = declaration.source.parse();
-        let globals = bindings(&module, declaration.entry).unwrap_or_else(|| panic!("{label}: no such entry point"));
-        let numbers: Vec<u32> = declaration
-            .arguments
-            .iter()
-            .map(|(name, _)| {
-                let global = globals.iter().find(|(global, _)| global == name);
-                let (_, handle) = global.unwrap_or_else(|| panic!("{label}: the WGSL does not use `{name}`"));
-                module.global_variables[*handle].binding.expect("bound globals have a binding").binding
-            })
-            .collect();
+        let number =
+            |name: &str| declaration.source.binding(name).unwrap_or_else(|| panic!("{label}: no `{name}` is bound"));
+        let numbers: Vec<u32> = declaration.arguments.iter().map(|(name, _)| number(name)).collect();
 
         let entries: Vec<_> = declaration
             .arguments

@@ -1,5 +1,7 @@
 //! The device, the tensors on it, and plans: kernels recorded once and replayed every step.
 
+#[cfg(feature = "native")]
+mod check;
 mod device;
 pub mod kernel;
 mod plan;
