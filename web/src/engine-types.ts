@@ -71,6 +71,8 @@ export interface Scores {
   interval: [number, number];
   /** What always naming the commonest class gets right. */
   baseline: number;
+  /** Whether the network is shown to get more right than that. */
+  standing: "better" | "not_shown";
 }
 
 export interface Look {

@@ -23,7 +23,7 @@ interface Column {
 export class Flow {
   #root = byId("flow", HTMLElement);
   #lines = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  #image = make("canvas", { role: "img" });
+  readonly image = make("canvas", { role: "img" });
   #columns: Column[] = [];
   #bars = new ClassBars();
   #verdict = make("p", { class: "verdict" });
@@ -54,7 +54,7 @@ export class Flow {
     const input = make(
       "div",
       { class: "flow-column input" },
-      make("div", { class: "flow-tiles" }, this.#image),
+      make("div", { class: "flow-tiles" }, this.image),
       make("p", { class: "label" }, make("b", {}, "Image"), shapeText(description.input)),
     );
     const last = description.nodes.at(-1);
@@ -70,8 +70,8 @@ export class Flow {
 
   draw({ run, subject: { rgb, label }, values, probabilities }: Looked): void {
     const { classes, size } = run.data;
-    drawImage(this.#image, rgb, size);
-    this.#image.setAttribute("aria-label", `The image, a ${classes[label]}`);
+    drawImage(this.image, rgb, size);
+    this.image.setAttribute("aria-label", `The image, a ${classes[label]}`);
     for (const { node, tiles } of this.#columns) {
       const all = values.get(node.value);
       if (!all) {

@@ -37,6 +37,8 @@ class Lens implements Viewer {
   #first = 0;
   /** The image with what was drawn on it; null where nothing was. */
   #drawn: Uint8Array | null = null;
+  /** Whether a reading is asked for and has not begun. */
+  #waits = false;
   #wishes: (() => Iterable<number>)[] = [];
 
   constructor() {
@@ -82,6 +84,11 @@ class Lens implements Viewer {
     this.again();
   }
 
+  /** The canvas that shows it. */
+  get image(): HTMLCanvasElement {
+    return this.#flow.image;
+  }
+
   /** Asks for values that are to be read whenever the image is looked at. */
   wish(wish: () => Iterable<number>): void {
     this.#wishes.push(wish);
@@ -89,7 +96,10 @@ class Lens implements Viewer {
 
   /** Looks at the image again, soon. */
   again(): void {
-    trainer.refresh(this);
+    if (!this.#waits) {
+      this.#waits = true;
+      void trainer.refresh(this).finally(() => (this.#waits = false));
+    }
   }
 
   #drawThumbnails(): void {
@@ -126,6 +136,8 @@ class Lens implements Viewer {
   }
 
   async refresh(run: Run, training: boolean): Promise<void> {
+    // What changes from here on is to be read once more.
+    this.#waits = false;
     const { session, description } = run;
     const subject = this.subject(run);
     const look = JSON.parse(await session.look(subject.rgb, subject.label)) as Look;

@@ -1,7 +1,9 @@
 // Starts the page: the engine, the device, the panels, the first network.
 
 import init, { Engine } from "../pkg/convscope_web.js";
+import "./changes";
 import { startCurves } from "./curves";
+import { startDraw } from "./draw";
 import { drawnData, startDataPanel, useData } from "./data-panel";
 import { byId, download, messageOf, setText } from "./dom";
 import type { Adapter } from "./engine-types";
@@ -94,6 +96,7 @@ async function main(): Promise<void> {
   startNetworkPanel();
   startCurves();
   startLens();
+  startDraw();
   startPredictions();
   startWhy();
   startDataPanel();

@@ -61,7 +61,7 @@ class Predictions implements Viewer {
     });
     this.#list.replaceChildren(...this.#cards.map(({ item }) => item));
     if (shuffled) {
-      trainer.refresh(this);
+      void trainer.refresh(this);
     }
   }
 

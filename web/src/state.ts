@@ -1,7 +1,7 @@
 // What the panels share: the settings, the images and the network that are chosen, and who is told when one changes.
 
 import type { ImageSet } from "../pkg/convscope_web.js";
-import type { Description, OptimizerSettings, Scores, Steps } from "./engine-types";
+import type { Changes, Description, OptimizerSettings, Scores, Steps } from "./engine-types";
 import type { Looked } from "./lens";
 
 export type Status = "opening" | "compiling" | "ready" | "training" | "no-webgpu" | "lost";
@@ -70,6 +70,8 @@ export interface Events {
   subject: null;
   /** What the layers make of the image has been read. */
   looked: Looked;
+  /** What is changed in the network that is looked into. */
+  changes: Changes;
   /** The map that is looked into; null where none is. */
   map: MapPlace | null;
   /** What part of the image is marked, in pixels of it; null where none is. */

@@ -174,8 +174,8 @@ export class Trainer {
   }
 
   /** Shows what one viewer shows, soon. */
-  refresh(viewer: Viewer): void {
-    void this.#quietly(async () => {
+  async refresh(viewer: Viewer): Promise<void> {
+    await this.#quietly(async () => {
       if (this.run) {
         await viewer.refresh(this.run, this.#wanted);
       }

@@ -27,12 +27,13 @@ class Why implements Viewer {
       this.#asked = true;
       this.#button.disabled = true;
       setText(this.#button, "Working\u2026");
-      trainer.refresh(this);
+      void trainer.refresh(this);
     });
     on("subject", () => {
       this.#subject++;
       this.#result.replaceChildren();
     });
+    on("changes", () => this.#result.replaceChildren());
     on("made", () => {
       this.#result.replaceChildren();
       this.#scores = null;
@@ -115,7 +116,7 @@ class Why implements Viewer {
 
 /** Of a network that guesses there is nothing to explain but guesses. */
 function standing(scores: Scores | null): HTMLElement[] {
-  if (scores && scores.interval[0] > scores.baseline) {
+  if (scores?.standing === "better") {
     return [];
   }
   const known = scores ? `On ${scores.images} validation images this network was not shown` : "This network has not been shown";
