@@ -1,6 +1,6 @@
 // Drawing on the image that is looked at, by pointer or keyboard. What the layers make of it follows at once.
 
-import { byId, setText } from "./dom";
+import { byId } from "./dom";
 import { lens } from "./lens";
 import { drawImage } from "./maps";
 import { on, tell } from "./state";
@@ -85,7 +85,6 @@ class Draw {
   #state(): void {
     this.#undo.disabled = this.#past.length === 0;
     this.#clear.disabled = this.#rgb === null;
-    setText(byId("draw-state", HTMLElement), this.#rgb ? "Changed by drawing." : "");
   }
 
   /** A stroke begins. */

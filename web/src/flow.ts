@@ -31,7 +31,9 @@ export class Flow {
 
   constructor() {
     this.#lines.setAttribute("aria-hidden", "true");
-    new ResizeObserver(() => this.connect()).observe(this.#root);
+    const observer = new ResizeObserver(() => this.connect());
+    observer.observe(this.#root);
+    observer.observe(this.image);
   }
 
   shows(value: number): boolean {
@@ -68,7 +70,7 @@ export class Flow {
     this.connect();
   }
 
-  draw({ run, subject: { rgb, label }, values, probabilities }: Looked): void {
+  draw({ run, subject: { rgb, label, isDrawnOn }, values, probabilities }: Looked): void {
     const { classes, size } = run.data;
     drawImage(this.image, rgb, size);
     this.image.setAttribute("aria-label", `The image, a ${classes[label]}`);
@@ -98,7 +100,7 @@ export class Flow {
     const isRight = guess === label;
     this.#verdict.replaceChildren(
       make("b", {}, `${classes[guess]}, ${percent(probabilities[guess] ?? NaN)}`),
-      isRight ? "\u2713 right" : `\u2715 wrong, it is ${classes[label]}`,
+      isDrawnOn ? `drawn on, it was ${classes[label]}` : isRight ? "\u2713 right" : `\u2715 wrong, it is ${classes[label]}`,
     );
   }
 

@@ -18,6 +18,8 @@ export interface Subject {
   /** Red, green, blue, row by row. */
   rgb: Uint8Array;
   label: number;
+  /** Whether something was drawn on it. */
+  isDrawnOn: boolean;
 }
 
 /** The same, with what the layers make of it, as read from the device. */
@@ -74,7 +76,8 @@ class Lens implements Viewer {
   /** The image that is looked at. */
   subject({ data }: Run): Subject {
     const index = this.#index;
-    return { index, rgb: this.#drawn ?? data.val.pixels(index), label: data.val.label(index) };
+    const rgb = this.#drawn ?? data.val.pixels(index);
+    return { index, rgb, label: data.val.label(index), isDrawnOn: this.#drawn !== null };
   }
 
   /** Looks at the chosen image with something drawn on it, or at the image itself. */
