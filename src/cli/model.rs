@@ -6,11 +6,12 @@ use std::str::FromStr;
 
 use anyhow::{Error, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::path_from_root;
 use super::train::BATCH;
 use crate::data::drawn;
+use crate::nn::checkpoint::Meta;
 use crate::nn::{Architecture, Head, Known, Name, Named, Network, Spec, SpecError, Strided};
 use crate::train::check_batch;
 
@@ -24,7 +25,8 @@ pub struct ModelArgs {
     /// Side of the square that every image is cropped to, in pixels
     #[arg(long, default_value_t = drawn::SIZE)]
     pub size: usize,
-    /// Network: lenet5, vgg11_bn, resnet18, mobilenet_v2 as torchvision has them, or a TOML file that lists its layers
+    /// Network: lenet5, vgg11_bn, resnet18, mobilenet_v2 as torchvision has them, a TOML file that lists its layers, or a
+    /// .safetensors file of convscope's weights, for the network that these are of
     /// [default: blocks of strided convolutions, which the options from --channels to --hidden describe]
     #[arg(long, value_name = "NAME|FILE", conflicts_with_all = OF_STRIDED)]
     pub model: Option<ModelName>,
@@ -90,7 +92,7 @@ pub enum ModelName {
     File {
         /// The file.
         path: PathBuf,
-        /// Its text.
+        /// The list as TOML.
         text: String,
         /// The layers.
         layers: Vec<Named>,
@@ -98,7 +100,7 @@ pub enum ModelName {
 }
 
 /// What the file of a network holds.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     layers: Vec<Named>,
@@ -114,10 +116,18 @@ impl FromStr for ModelName {
         let path = Path::new(text);
         let names = Name::value_variants().iter().filter_map(Name::to_possible_value);
         let names = names.map(|name| name.get_name().to_string()).collect::<Vec<_>>().join(", ");
-        let content = fs::read_to_string(path)
+        let content = fs::read(path)
             .map_err(|error| format!("cannot be read ({error}): expected {names}, or a TOML file that lists layers"))?;
-        let File { layers } = toml::from_str(&content).map_err(|error| format!("\n{error}"))?;
-        Ok(Self::File { path: path.to_path_buf(), text: content, layers })
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            let spec = Meta::from_bytes(&content).map_err(|error| error.to_string())?.architecture.spec();
+            let file = File { layers: spec.map_err(|error| error.to_string())?.layers };
+            let text = toml::to_string(&file).map_err(|error| error.to_string())?;
+            return Ok(Self::File { path: path.to_path_buf(), text, layers: file.layers });
+        }
+        let text =
+            String::from_utf8(content).map_err(|_| "is no text: expected a TOML file that lists layers".to_string())?;
+        let File { layers } = toml::from_str(&text).map_err(|error| format!("\n{error}"))?;
+        Ok(Self::File { path: path.to_path_buf(), text, layers })
     }
 }
 
@@ -232,6 +242,7 @@ fn typed(architecture: &Architecture, error: &SpecError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::checkpoint::Checkpoint;
 
     /// The network that a text describes, for images of 64 pixels.
     fn listed(text: &str) -> Result<Network, String> {
@@ -283,6 +294,31 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, 4 * 13, "of every layer of the example");
+    }
+
+    /// Whatever network weights are of, its layers come back, by way of the TOML that a run keeps, with the same keys.
+    #[test]
+    fn weights_name_their_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = |name| Architecture::Known(Known { name, input: [3, 64, 64], width: 0.25, classes: 3 });
+        let mut networks: Vec<Architecture> = Name::value_variants().iter().map(|&name| known(name)).collect();
+        networks.push(Strided::dogs_vs_cats(64, 3).into());
+        for architecture in networks {
+            let classes = ["a", "b", "c"].map(String::from).to_vec();
+            let meta = Meta { architecture, classes, epoch: 1, drawn: false, made_by: None, val_loss: None };
+            let file = folder.path().join("weights.safetensors");
+            fs::write(&file, Checkpoint::initial(meta.clone()).to_bytes()).unwrap();
+            let ModelName::File { text, layers, .. } = file.to_str().unwrap().parse().unwrap() else {
+                unreachable!("it is a file")
+            };
+            assert_eq!(layers, meta.architecture.spec().unwrap().layers);
+            let File { layers } = toml::from_str(&text).unwrap();
+            let again = Spec { input: [3, 64, 64], layers }.build().unwrap();
+            assert_eq!(again.parameters(), meta.network().unwrap().parameters());
+        }
+        let file = folder.path().join("other.safetensors");
+        fs::write(&file, "no weights").unwrap();
+        assert!(file.to_str().unwrap().parse::<ModelName>().is_err());
     }
 
     #[test]
