@@ -133,13 +133,17 @@ export class Flow {
 }
 
 /** The outputs of the blocks, and of each layer behind them that makes or gathers numbers, but for the last. */
-function columnsOf({ blocks, nodes }: Description): LayerNode[] {
+function columnsOf(description: Description): LayerNode[] {
+  const { blocks, nodes } = description;
   const lastBlock = Math.max(...blocks);
   const rest = nodes.filter(({ value, is_view }) => value > lastBlock && !is_view).slice(0, -1);
   // Behind a linear layer stands its ReLU: that is what goes on.
   const behind = rest.filter(({ name }, at) => name !== "Linear" || rest[at + 1]?.name !== "ReLU");
+  return [...blockEnds(description), ...behind];
+}
+
+/** The layers whose outputs are those of the blocks. A view has the numbers of what stands before it. */
+export function blockEnds({ blocks, nodes }: Description): LayerNode[] {
   const ends = blocks.map((value) => nodes[value - 1]).filter((node) => node !== undefined);
-  // A view has the numbers of what stands before it.
-  const real = ends.map((node) => (node.is_view ? (nodes[(node.inputs[0] ?? 0) - 1] ?? node) : node));
-  return [...real, ...behind];
+  return ends.map((node) => (node.is_view ? (nodes[(node.inputs[0] ?? 0) - 1] ?? node) : node));
 }

@@ -14,6 +14,7 @@ import { startPredictions } from "./predictions";
 import { startSettingsPanel } from "./settings-panel";
 import { on, say, setStatus, settings } from "./state";
 import { startTheme } from "./theme";
+import { startTour } from "./tour";
 import { trainer } from "./training";
 import { startWhy } from "./why";
 
@@ -99,6 +100,7 @@ async function main(): Promise<void> {
   startDraw();
   startPredictions();
   startWhy();
+  startTour();
   startDataPanel();
   startFiles();
   await begin();

@@ -3,7 +3,7 @@
 import { byId, count, make, many, messageOf, setText, shapeText } from "./dom";
 import type { Architecture, Description, LayerSpec, LayerType } from "./engine-types";
 import { layerTypes } from "./engine-types";
-import { described, fitted, isList, placeOf, presets, smallLayers } from "./network";
+import { described, fitted, isList, placeOf, presets, sameButDropout, smallLayers } from "./network";
 import { on, say } from "./state";
 import { trainer } from "./training";
 
@@ -107,9 +107,10 @@ class NetworkPanel {
         this.#draft = past;
         this.#open = null;
         this.#show();
+        this.#useDropout();
       }
     });
-    this.#apply.addEventListener("click", () => void this.#use());
+    this.#apply.addEventListener("click", () => void this.#use("The new network starts from new weights."));
     on("made", ({ architecture, goesOn }) => {
       const isOther = architecture !== this.#applied;
       this.#applied = architecture;
@@ -127,6 +128,7 @@ class NetworkPanel {
     this.#past.push(this.#draft);
     this.#draft = next;
     this.#show(focus);
+    this.#useDropout();
   }
 
   #edit(edit: (layers: LayerSpec[]) => void, focus?: string): void {
@@ -137,15 +139,25 @@ class NetworkPanel {
     }
   }
 
-  async #use(): Promise<void> {
+  /** What dropout sets to 0 changes at once where nothing else does: the weights stay as they are. */
+  #useDropout(): void {
+    const now = JSON.stringify(this.#draft);
+    if (this.#description && this.#applied && now !== this.#applied && sameButDropout(now, this.#applied)) {
+      const before = (JSON.parse(this.#applied) as Architecture).layers;
+      const changed = this.#draft.layers?.find(({ p }, place) => p !== before?.[place]?.p);
+      void this.#use(`Dropout is ${changed?.p ?? share.usual} now. The weights are kept.`, true);
+    }
+  }
+
+  async #use(done: string, goesOn = false): Promise<void> {
     const data = trainer.request?.data;
     if (!data || !this.#description) {
       return;
     }
     const [architecture, description] = [JSON.stringify(this.#draft), this.#description];
     try {
-      if (await trainer.make({ data, architecture, description })) {
-        say("The new network starts from new weights.");
+      if (await trainer.make({ data, architecture, description, goesOn })) {
+        say(done);
       }
     } catch (error) {
       say(messageOf(error), true);

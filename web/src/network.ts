@@ -86,6 +86,13 @@ export function described(network: Architecture): Description {
   return JSON.parse(describe(JSON.stringify(network))) as Description;
 }
 
+/** Whether two networks differ in nothing but what share dropout sets to 0, so that the weights of one are the other's. */
+export function sameButDropout(one: string, other: string): boolean {
+  const rest = (architecture: string) =>
+    JSON.stringify(JSON.parse(architecture), (name, value: unknown) => (name === "p" ? undefined : value));
+  return one === other || rest(one) === rest(other);
+}
+
 /** Whether all of a network can be shown and changed as a plain list of layers. */
 export function isList(network: Architecture): network is Architecture & { layers: LayerSpec[] } {
   return network.layers !== undefined && network.layers.every(({ type }) => layerTypes.includes(type));

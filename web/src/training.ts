@@ -4,12 +4,13 @@
 import { type Engine, Session } from "../pkg/convscope_web.js";
 import { frame, messageOf } from "./dom";
 import type { Description, Scores, Steps } from "./engine-types";
+import { sameButDropout } from "./network";
 import { type Data, optimizerSettings, say, setStatus, settings, tell } from "./state";
 
 /** Milliseconds of training between two drawings of the page. */
-const BUDGET = 100;
+export const BUDGET = 100;
 /** Validation images that are judged while training. */
-const JUDGED = 200;
+export const JUDGED = 200;
 /** Milliseconds of training between two evaluations, and the least between two ends of short epochs. */
 const EVALUATE_AFTER = 2000;
 const EVALUATE_AT_MOST = 500;
@@ -96,11 +97,10 @@ export class Trainer {
         return false;
       }
       setStatus("compiling");
-      const { batch, seed, augment } = settings;
-      const options = JSON.stringify({ batch, seed, augment, optimizer: optimizerSettings() });
+      const options = this.options();
       const { data, architecture, description } = request;
       // Of other images or another network there is nothing to go on from.
-      const isSame = !this.run || (this.run.data === data && this.run.architecture === architecture);
+      const isSame = !this.run || (this.run.data === data && sameButDropout(this.run.architecture, architecture));
       const goesOn = (request.goesOn ?? false) && isSame;
       try {
         // Weights that were trained with another batch are those of now, not those of when the visitor asked.
@@ -146,6 +146,34 @@ export class Trainer {
     // What was asked for and has not been made yet brings its own weights.
     const file = weights ?? (this.request === this.run ? undefined : waiting);
     return this.make({ data, architecture, description, goesOn, ...(file && { weights: file }) });
+  }
+
+  /** The settings of now, as the engine takes them for a new session. */
+  options(): string {
+    const { batch, seed, augment } = settings;
+    return JSON.stringify({ batch, seed, augment, optimizer: optimizerSettings() });
+  }
+
+  /**
+   * Works with another network on the same images, from new weights, beside the one in training, which stays as it is. `use` calls its
+   * session in slices, between which other calls have their turn.
+   */
+  async apart<T>(architecture: string, options: string, job: (use: <R>(call: (session: Session) => Promise<R>) => Promise<R>) => Promise<T>): Promise<T> {
+    const session = await this.#queue(async () => {
+      if (!this.#engine || !this.run) {
+        throw new Error("there is no network yet");
+      }
+      const { train, val } = this.run.data;
+      return Session.create(this.#engine, architecture, options, train, val, undefined, () => undefined);
+    });
+    try {
+      return await job((call) => this.#queue(() => call(session)));
+    } finally {
+      // On a lost device a call of it may never end.
+      if (!this.#lost) {
+        session.free();
+      }
+    }
   }
 
   start(): void {

@@ -27,13 +27,12 @@ class Why implements Viewer {
       this.#asked = true;
       this.#button.disabled = true;
       setText(this.#button, "Working\u2026");
-      void trainer.refresh(this);
+      trainer.refresh(this);
     });
     on("subject", () => {
       this.#subject++;
       this.#result.replaceChildren();
     });
-    on("changes", () => this.#result.replaceChildren());
     on("made", () => {
       this.#result.replaceChildren();
       this.#scores = null;
@@ -115,7 +114,7 @@ class Why implements Viewer {
 }
 
 /** Of a network that guesses there is nothing to explain but guesses. */
-function standing(scores: Scores | null): HTMLElement[] {
+export function standing(scores: Scores | null): HTMLElement[] {
   if (scores?.standing === "better") {
     return [];
   }

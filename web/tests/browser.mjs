@@ -48,3 +48,20 @@ export function native(architecture, subject) {
   const args = ["run", "--quiet", "--locked", "--example", "page", "--", JSON.stringify(architecture), subject];
   return JSON.parse(execFileSync("cargo", args, { cwd: root, maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "ignore"] }));
 }
+
+/** Opens the page and waits for its kernels; collects in `seen` the errors of its console and where its requests go. */
+export async function open(browser, server, seen, { query = "", state = "ready", ...options } = {}) {
+  const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, ...options });
+  page.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
+  page.on("pageerror", (error) => seen.errors.push(error.message));
+  page.on("request", (request) => seen.requests.add(new URL(request.url()).origin));
+  await page.goto(`${server.address}/dist/index.html${query}`);
+  await reached(page, state);
+  return page;
+}
+
+export const reached = (page, state) =>
+  page.waitForFunction((state) => document.documentElement.dataset.state === state, state, { timeout: 120000 });
+
+/** The number that an element shows. */
+export const number = async (page, selector) => Number((await page.textContent(selector)).replace(/[^0-9.]/g, ""));

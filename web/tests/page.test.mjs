@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch, serve, web } from "./browser.mjs";
+import { launch, number, open, reached, serve, web } from "./browser.mjs";
 
 let browser, server;
 const seen = { errors: [], requests: new Set() };
@@ -20,21 +20,7 @@ after(async () => {
   server?.close();
 });
 
-/** Opens the page and waits for its kernels. */
-async function visit({ query = "", state = "ready", ...options } = {}) {
-  const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, ...options });
-  page.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
-  page.on("pageerror", (error) => seen.errors.push(error.message));
-  page.on("request", (request) => seen.requests.add(new URL(request.url()).origin));
-  await page.goto(`${server.address}/dist/index.html${query}`);
-  await reached(page, state);
-  return page;
-}
-
-const reached = (page, state) =>
-  page.waitForFunction((state) => document.documentElement.dataset.state === state, state, { timeout: 120000 });
-
-const number = async (page, id) => Number((await page.textContent(id)).replace(/[^0-9.]/g, ""));
+const visit = (options) => open(browser, server, seen, options);
 
 /** Colours that a canvas shows. */
 const colours = (canvas) =>

@@ -1,0 +1,27 @@
+// What changes cost, in words.
+
+import { percent } from "./dom";
+import type { Judged } from "./engine-types";
+
+/** Percentage points with one decimal at most, and a true minus sign. */
+function points(value: number): string {
+  return String(Number(value.toFixed(1))).replace("-", "\u2212");
+}
+
+/** Accuracy before and after, and what was lost. */
+export function costWords({ images, before, after, drop, low, high }: Judged): string {
+  const change = `${percent(before)} \u2192 ${percent(after)} of ${images} validation images`;
+  return `${change}; lost ${points(drop)} points (95% interval ${points(low)} to ${points(high)})`;
+}
+
+/** What follows from that. */
+export function verdictWords({ verdict, conclusive }: Judged): string {
+  if (!conclusive) {
+    return "nothing follows: this network is not shown to do better than guessing";
+  }
+  return {
+    in_use: "shown to be in use",
+    not_missed: "not missed: less than a point is lost",
+    undecided: "undecided",
+  }[verdict];
+}

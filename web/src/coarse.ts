@@ -1,0 +1,87 @@
+// Why the last maps look coarse: how many cells the maps of each block have, and how much of the image one value sees.
+
+import { byId, make, many, percent, setText } from "./dom";
+import type { LayerNode } from "./engine-types";
+import { blockEnds } from "./flow";
+import { type Looked, lens } from "./lens";
+import { drawImage, drawMap, rangeOf, scaleOf } from "./maps";
+import { Outlined } from "./outlined";
+import { type Field, on } from "./state";
+
+interface Row {
+  node: LayerNode;
+  map: HTMLCanvasElement;
+  image: HTMLCanvasElement;
+  /** The strongest value of the map, and what it sees. */
+  cell: Outlined;
+  seen: Outlined;
+}
+
+const rows: Row[] = [];
+
+/** What a value in this row and column of a layer's maps sees. */
+function fieldOf({ field: [size, stride, offset] }: LayerNode, row: number, column: number): Field {
+  return { left: column * stride - offset, top: row * stride - offset, width: size, height: size };
+}
+
+/** "8 to 22": the first and last pixel, counted from 1, of those that the image has. */
+function pixels(from: number, size: number, side: number): string {
+  return `${Math.max(0, from) + 1} to ${Math.min(side, from + size)}`;
+}
+
+/** "3 × 3", which stays on one line. */
+const times = (height: number, width: number) => `${height}\u00a0\u00d7\u00a0${width}`;
+
+function draw({ node, map, image, cell, seen }: Row, { values, run, subject }: Looked): void {
+  const all = values.get(node.value);
+  if (!all) {
+    return;
+  }
+  const { size } = run.data;
+  const [, height, width] = node.output;
+  const area = height * width;
+  const at = all.reduce((best, value, place) => (Math.abs(value) > Math.abs(all[best] ?? 0) ? place : best), 0);
+  const [channel, row, column] = [Math.floor(at / area), Math.floor((at % area) / width), at % width];
+  drawMap(map, all.subarray(channel * area, (channel + 1) * area), width, height, scaleOf(rangeOf(all), node.signed));
+  drawImage(image, subject.rgb, size);
+  const field = fieldOf(node, row, column);
+  const isZero = !all[at];
+  cell.mark(isZero ? null : { left: column, top: row, width: 1, height: 1 }, width, height);
+  seen.mark(isZero ? null : field, size, size);
+  const [rows, columns] = [pixels(field.top, field.height, size), pixels(field.left, field.width, size)];
+  map.setAttribute("aria-label", isZero ? "All values are 0" : `Channel ${channel}, strongest in row ${row + 1}, column ${column + 1}`);
+  image.setAttribute("aria-label", isZero ? "The image" : `It sees rows ${rows}, columns ${columns} of the image`);
+}
+
+export function startCoarse(): void {
+  on("made", ({ description }) => {
+    const side = description.input[1];
+    const told: string[] = [];
+    const items = blockEnds(description).map((node, at) => {
+      const [channels, height, width] = node.output;
+      const [size, , offset] = node.field;
+      const sees = Math.min(size, side);
+      // What lies beyond the edges is no part of the image.
+      const most = offset > 0 || size > side ? "up to " : "";
+      const share = percent((sees / side) ** 2, sees < 0.3 * side ? 1 : 0);
+      told.push(`the maps of block ${at + 1} have ${times(height, width)} cells, each of which sees ${most}${share} of the image`);
+      const [map, image] = [make("canvas", { role: "img" }), make("canvas", { role: "img" })];
+      const [cell, seen] = [new Outlined(map), new Outlined(image)];
+      rows[at] = { node, map, image, cell, seen };
+      const words = make(
+        "div",
+        {},
+        make("a", { href: `#layer-${node.value}` }, `Block ${at + 1}`),
+        make("p", {}, `${many(channels, "map")} of ${times(height, width)}`),
+        make("p", {}, `One value sees ${most}${times(sees, sees)} of ${times(side, side)} pixels, ${share} of the image`),
+      );
+      return make("li", {}, cell.element, seen.element, words);
+    });
+    rows.length = items.length;
+    byId("coarse-blocks", HTMLOListElement).replaceChildren(...items);
+    const ends = told.length > 1 ? [told[0], told.at(-1)] : told;
+    setText(byId("coarse-answer", HTMLElement), `In this network ${ends.join("; ")}.`);
+  });
+  lens.wish(() => rows.map(({ node }) => node.value));
+  on("looked", (looked) => rows.forEach((row) => draw(row, looked)));
+}
