@@ -1,16 +1,15 @@
 // What changes cost, in words.
 
-import { percent } from "./dom";
 import type { Judged } from "./engine-types";
 
-/** Percentage points with one decimal at most, and a true minus sign. */
+/** With one decimal at most, and a true minus sign. */
 function points(value: number): string {
   return String(Number(value.toFixed(1))).replace("-", "\u2212");
 }
 
 /** Accuracy before and after, and what was lost. */
 export function costWords({ images, before, after, drop, low, high }: Judged): string {
-  const change = `${percent(before)} \u2192 ${percent(after)} of ${images} validation images`;
+  const change = `${points(100 * before)}% \u2192 ${points(100 * after)}% of ${images} validation images`;
   return `${change}; lost ${points(drop)} points (95% interval ${points(low)} to ${points(high)})`;
 }
 

@@ -80,6 +80,24 @@ export function frame(): Promise<void> {
   return new Promise((resolve) => requestAnimationFrame(() => resolve()));
 }
 
+/** Tells of the Escape key, unless it belongs to something that is open. */
+export function onEscape(listener: () => void): void {
+  document.addEventListener("keydown", ({ key, target }) => {
+    if (key === "Escape" && !(target instanceof HTMLSelectElement)) {
+      listener();
+    }
+  });
+}
+
+/** Shows a card, and goes there where it is out of sight. */
+export function reveal(card: HTMLElement): void {
+  card.hidden = false;
+  const { top } = card.getBoundingClientRect();
+  if (top < 0 || top > innerHeight * 0.8) {
+    card.scrollIntoView();
+  }
+}
+
 /** Remembered choices. Storage may be refused, which must not stop the page. */
 export function recall(key: string): string | null {
   try {

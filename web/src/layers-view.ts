@@ -5,7 +5,7 @@ import { byId, count, make, many, recall, remember, setText, shapeText, short } 
 import type { Description, LayerNode } from "./engine-types";
 import type { Looked } from "./lens";
 import { type Grid, drawBars, drawColourTiles, drawScale, drawTiles, rangeOf, scaleOf } from "./maps";
-import type { Data } from "./state";
+import { type Data, tell } from "./state";
 
 /** Maps that are shown before the visitor asks for all. */
 const MAPS = 64;
@@ -28,6 +28,8 @@ class Part {
   #numbers = make("span");
   #words = "";
   #under: ((x: number, y: number) => string | null) | null = null;
+  /** What a press on a place of the picture does. */
+  press: ((x: number, y: number) => void) | null = null;
 
   constructor(readonly title: string) {
     const scroll = make("div", { class: "scroll" }, this.canvas);
@@ -37,6 +39,7 @@ class Part {
       setText(this.#numbers, words ?? this.#words);
     });
     this.canvas.addEventListener("pointerleave", () => setText(this.#numbers, this.#words));
+    this.canvas.addEventListener("click", ({ offsetX, offsetY }) => this.press?.(offsetX, offsetY));
   }
 
   /** What stands above, and what stands at a place of the picture. */
@@ -248,16 +251,30 @@ export class LayersView {
     const grid: Grid = { columns, map: [width, height], zoom, gap };
     drawTiles(part.canvas, values, tiles, grid, scaleOf(range, signed));
     const words = numbers + (tiles < channels ? `, the first ${tiles} of ${count(channels)} channels` : "");
-    part.tell(node.name, words, (x, y) => {
+    const cellAt = (x: number, y: number) => {
       const [wide, high] = [width * zoom + gap, height * zoom + gap];
       const channel = Math.floor(y / high) * columns + Math.floor(x / wide);
       const [row, column] = [Math.floor((y % high) / zoom), Math.floor((x % wide) / zoom)];
-      if (channel >= tiles || x / wide >= columns || row >= height || column >= width) {
+      return channel >= tiles || x / wide >= columns || row >= height || column >= width ? null : { channel, row, column };
+    };
+    part.tell(node.name, words, (x, y) => {
+      const cell = cellAt(x, y);
+      if (!cell) {
         return null;
       }
-      const value = values[(channel * height + row) * width + column] ?? NaN;
-      return `channel ${channel}, row ${row}, column ${column}: ${short(value)}`;
+      const value = values[(cell.channel * height + cell.row) * width + cell.column] ?? NaN;
+      return `channel ${cell.channel}, row ${cell.row}, column ${cell.column}: ${short(value)}`;
     });
+    if (title === "activations") {
+      part.canvas.classList.add("opens");
+      part.canvas.title = "Look inside";
+      part.press = (x, y) => {
+        const cell = cellAt(x, y);
+        if (cell) {
+          tell("map", { value: node.value, channel: cell.channel });
+        }
+      };
+    }
   }
 
   /** A trained tensor, or the derivative by it. */

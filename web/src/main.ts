@@ -8,6 +8,7 @@ import { drawnData, startDataPanel, useData } from "./data-panel";
 import { byId, download, messageOf, setText } from "./dom";
 import type { Adapter } from "./engine-types";
 import { FILE, startFiles } from "./files";
+import { startInside } from "./inside";
 import { startLens } from "./lens";
 import { startNetworkPanel } from "./network-panel";
 import { startPredictions } from "./predictions";
@@ -97,6 +98,7 @@ async function main(): Promise<void> {
   startNetworkPanel();
   startCurves();
   startLens();
+  startInside();
   startDraw();
   startPredictions();
   startWhy();

@@ -1,5 +1,6 @@
 // Numbers as colours: maps, filters and vectors on canvases.
 
+import type { Shape } from "./engine-types";
 import { colour } from "./theme";
 
 export interface Range {
@@ -114,6 +115,11 @@ export function drawMap(canvas: HTMLCanvasElement, values: Float32Array, width: 
   const image = drawing.createImageData(width, height);
   paint(values, image.data, scale);
   drawing.putImageData(image, 0, 0);
+}
+
+/** One channel of a layer's output, (C, H, W). */
+export function mapOf(values: Float32Array, channel: number, [, height, width]: Shape): Float32Array {
+  return values.subarray(channel * height * width, (channel + 1) * height * width);
 }
 
 /** Where tiles stand, in pixels of the page. */

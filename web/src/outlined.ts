@@ -1,4 +1,4 @@
-// A picture on which a part can be outlined.
+// A canvas on which a part can be outlined.
 
 import { make } from "./dom";
 import type { Field } from "./state";
@@ -11,7 +11,7 @@ export class Outlined {
     this.element = make("div", { class: "outlined" }, canvas, this.#box);
   }
 
-  /** Outlines a part of a picture of so many cells; what lies beyond the picture is cut off. */
+  /** Outlines a part of a canvas of so many cells; what lies beyond it is cut off. */
   mark(part: Field | null, width: number, height: number): void {
     this.#box.hidden = !part;
     if (part) {
