@@ -91,7 +91,7 @@ pub fn reset(network: &Network, trained: &Weights, other: &Weights, number: usiz
 
 /// The layer whose weights decide what a value's channels are; none where branches are added up, or the value is the image.
 fn maker(network: &Network, value: Value) -> Option<&Node> {
-    let node = &network.nodes()[value.checked_sub(1)?];
+    let node = network.nodes().get(value.checked_sub(1)?)?;
     match node.op {
         Op::Conv2d { .. } | Op::BatchNorm2d | Op::Linear { .. } => Some(node),
         // These make 0 of 0, channel by channel.
@@ -207,6 +207,7 @@ mod tests {
             }
         }
         assert!(!can_switch_off(&network, 0), "the image");
+        assert!(!can_switch_off(&network, 9), "what there is not");
     }
 
     #[test]

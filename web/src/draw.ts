@@ -2,7 +2,6 @@
 
 import { byId } from "./dom";
 import { lens } from "./lens";
-import { drawImage } from "./maps";
 import { on, tell } from "./state";
 import { trainer } from "./training";
 
@@ -152,16 +151,10 @@ class Draw {
   }
 
   #show(rgb: Uint8Array | null): void {
-    const run = trainer.run;
-    if (!run) {
-      return;
-    }
     this.#rgb = rgb;
     this.#own = true;
     lens.draw(rgb && rgb.slice());
     this.#own = false;
-    // At once, and not only when the layers have answered.
-    drawImage(this.#canvas, lens.subject(run).rgb, run.data.size);
   }
 }
 

@@ -3,7 +3,7 @@
 import { ClassBars, likeliestOf } from "./class-bars";
 import { byId, make, percent, shapeText } from "./dom";
 import type { Description, LayerNode } from "./engine-types";
-import type { Looked } from "./lens";
+import type { Looked, Subject } from "./lens";
 import { drawImage, drawMap, mapOf, rangeOf, scaleOf } from "./maps";
 import { Outlined } from "./outlined";
 import { Softmax } from "./softmax";
@@ -105,12 +105,17 @@ export class Flow {
     return at === MAPS - 1 ? Math.max(at, chosen) : at;
   }
 
-  draw(looked: Looked): void {
-    const { run, subject: { rgb, label, isDrawnOn }, probabilities } = looked;
-    const { classes, size } = run.data;
-    this.#looked = looked;
+  /** Shows the image itself. */
+  show({ rgb, label }: Subject, { classes, size }: Data): void {
     drawImage(this.image, rgb, size);
     this.image.setAttribute("aria-label", `The image, a ${classes[label]}`);
+  }
+
+  /** Shows what the layers make of it. */
+  draw(looked: Looked): void {
+    const { run, subject: { label, isDrawnOn }, probabilities } = looked;
+    const { classes } = run.data;
+    this.#looked = looked;
     this.#drawMaps(looked);
     this.#softmax.draw(looked);
     this.#bars.show(classes, probabilities, label, BARS);

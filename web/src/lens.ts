@@ -49,12 +49,13 @@ class Lens implements Viewer {
     on("made", ({ data, description, goesOn }) => {
       if (!goesOn) {
         this.#index = Math.min(this.#index, data.val.length - 1);
-        this.#drawn = null;
-        tell("subject", null);
         this.#drawThumbnails();
       }
       this.#flow.build(description, data);
       this.#layers.build(description, data);
+      if (!goesOn) {
+        this.#take(null);
+      }
     });
     on("theme", () => this.#layers.drawLegends());
     window.addEventListener("resize", () => {
@@ -82,9 +83,18 @@ class Lens implements Viewer {
 
   /** Looks at the chosen image with something drawn on it, or at the image itself. */
   draw(rgb: Uint8Array | null): void {
-    this.#drawn = rgb;
-    tell("subject", null);
+    this.#take(rgb);
     this.again();
+  }
+
+  #take(rgb: Uint8Array | null): void {
+    const run = trainer.run;
+    this.#drawn = rgb;
+    if (run) {
+      // At once, and not only when the layers have answered.
+      this.#flow.show(this.subject(run), run.data);
+      tell("subject", null);
+    }
   }
 
   /** The canvas that shows it. */

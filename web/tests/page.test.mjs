@@ -76,6 +76,35 @@ test("it trains, shows every layer, pauses and resets", async () => {
   await page.click("#next-image");
   assert.equal(await page.textContent("#why-result"), "", "an explanation of another image");
 
+  // By keyboard and by pointer, something is drawn on the image, and the layers see it.
+  const image = page.locator(".flow-column.input canvas");
+  const verdict = (words) => page.waitForFunction((words) => document.querySelector(".verdict").textContent.includes(words), words);
+  const shown = () => image.evaluate((canvas) => canvas.toDataURL());
+  const before = await shown();
+  await page.click("#draw");
+  await image.press("ArrowRight");
+  await image.press("Space");
+  await verdict("drawn on");
+  const dab = await shown();
+  assert.notEqual(dab, before);
+  const { x, y, width } = await image.boundingBox();
+  await page.mouse.move(x + 0.2 * width, y + 0.2 * width);
+  await page.mouse.down();
+  await page.mouse.move(x + 0.8 * width, y + 0.5 * width, { steps: 3 });
+  await page.mouse.up();
+  assert.notEqual(await shown(), dab);
+  const white = await image.evaluate((canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0.5 * canvas.width, 0.35 * canvas.height, 1, 1);
+    return [...data];
+  });
+  assert.deepEqual(white, [255, 255, 255, 255], "between the ends of the stroke");
+  await page.click("#draw-undo");
+  assert.equal(await shown(), dab);
+  await page.click("#draw-clear");
+  await page.waitForFunction(() => !document.querySelector(".verdict").textContent.includes("drawn on"));
+  assert.equal(await shown(), before);
+  await page.click("#draw");
+
   await page.click("#reset");
   await page.waitForFunction(() => document.querySelector("#read-step").textContent === "0");
   await page.close();
