@@ -7,12 +7,14 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch, number, open, reached, serve, web } from "./browser.mjs";
 
-let browser, server;
+let browser, server, page;
 const seen = { errors: [], requests: new Set() };
 
 before(async () => {
   server = await serve();
   browser = await launch();
+  // One page for most tests: compiling its kernels takes longest.
+  page = await visit({ query: "?data=digits", colorScheme: "light" });
 });
 
 after(async () => {
@@ -29,8 +31,15 @@ const colours = (canvas) =>
     return new Set(new Uint32Array(data.buffer)).size;
   });
 
+/** Begins anew and makes a step. */
+async function oneStep(page) {
+  await page.click("#reset");
+  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "0");
+  await page.click("#one-step");
+  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
+}
+
 test("it trains, shows every layer, pauses and resets", async () => {
-  const page = await visit({ query: "?data=digits" });
   await page.click("#one-step");
   await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
   await reached(page, "ready");
@@ -107,11 +116,9 @@ test("it trains, shows every layer, pauses and resets", async () => {
 
   await page.click("#reset");
   await page.waitForFunction(() => document.querySelector("#read-step").textContent === "0");
-  await page.close();
 });
 
-test("the theme can be chosen, and is remembered", async () => {
-  const page = await visit({ query: "?data=digits", colorScheme: "light" });
+test("the theme can be chosen", async () => {
   const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const [first, seen] = [await ground(), new Set()];
   for (let click = 0; click < 3; click++) {
@@ -120,11 +127,9 @@ test("the theme can be chosen, and is remembered", async () => {
   }
   assert.equal(seen.size, 2, [...seen].join());
   assert.equal(await ground(), first);
-  await page.close();
 });
 
 test("a network that cannot be is told, and the one that is goes on", async () => {
-  const page = await visit({ query: "?data=digits" });
   const rows = await page.locator("#rows > li").count();
   assert.ok(rows > 3);
   await page.locator("#rows .layer-row").first().click();
@@ -136,36 +141,41 @@ test("a network that cannot be is told, and the one that is goes on", async () =
   await told.first().waitFor();
   assert.match(await told.first().textContent(), /Conv2d|kernel|99/);
   assert.equal(await page.isEnabled("#apply"), false);
-  await page.click("#one-step");
-  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
+  await oneStep(page);
   await kernel.fill(before);
   await kernel.blur();
   await told.first().waitFor({ state: "hidden" });
-  await page.close();
 });
 
 test("weights are saved, and open again", async () => {
-  const page = await visit({ query: "?data=digits" });
-  await page.click("#one-step");
-  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
+  await oneStep(page);
   const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
   const file = join(mkdtempSync(join(tmpdir(), "convscope-")), "w.safetensors");
   await download.saveAs(file);
   assert.equal(download.suggestedFilename(), "convscope.safetensors");
   assert.match(readFileSync(file).subarray(0, 4000).toString("latin1"), /"convscope"/);
-  await page.close();
 
-  const other = await visit();
-  await other.setInputFiles("#open", { name: "w.safetensors", mimeType: "", buffer: readFileSync(file) });
-  await other.waitForFunction(() => document.querySelector("#data-digits").checked);
-  await reached(other, "ready");
-  await other.setInputFiles("#open", { name: "w.safetensors", mimeType: "", buffer: Buffer.from("no weights") });
-  await other.waitForFunction(() => /safetensors/.test(document.querySelector("#message").textContent));
-  await other.close();
+  // By drag and drop, where other images are in use.
+  await page.check("#data-pets");
+  await reached(page, "compiling");
+  await reached(page, "ready");
+  await drop([{ name: "w.safetensors", bytes: [...readFileSync(file)] }]);
+  await page.waitForFunction(() => document.querySelector("#data-digits").checked);
+  await reached(page, "ready");
+  await drop([{ name: "w.safetensors", bytes: [...Buffer.from("no weights")] }]);
+  await page.waitForFunction(() => /safetensors/.test(document.querySelector("#message").textContent));
 });
 
+/** Drops files on the page. */
+const drop = (files) =>
+  page.evaluate((files) => {
+    const dataTransfer = new DataTransfer();
+    files.forEach(({ name, bytes }) => dataTransfer.items.add(new File([new Uint8Array(bytes)], name)));
+    const events = ["dragover", "drop"].map((type) => new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+    events.forEach((event) => document.body.dispatchEvent(event));
+  }, files);
+
 test("own images are learned from", async () => {
-  const page = await visit();
   await page.check("#data-own");
   await page.waitForSelector('#own input[type="file"]', { state: "attached" });
   const images = await page.evaluate(() => {
@@ -194,18 +204,20 @@ test("own images are learned from", async () => {
     }, kind);
   }
   await page.click("#use-own");
+  await reached(page, "compiling");
   await reached(page, "ready");
-  await page.click("#one-step");
-  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
-  await page.close();
+  await oneStep(page);
 });
 
 for (const colorScheme of ["light", "dark"]) {
-  for (const width of [1440, 390]) {
+  for (const width of [1440, 900, 390]) {
     test(`it fits ${width} pixels, ${colorScheme}`, async () => {
-      const page = await visit({ query: "?data=digits", colorScheme, viewport: { width, height: 900 } });
-      await page.click("#one-step");
-      await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
+      await page.emulateMedia({ colorScheme });
+      await page.setViewportSize({ width, height: 900 });
+      // With a map opened, which has the widest tables.
+      if (!(await page.isVisible("#inside"))) {
+        await page.locator("#flow button:has(canvas)").first().click();
+      }
       await page.waitForTimeout(500);
       const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
       assert.ok(inner <= outer, `${inner} pixels wide on ${outer}`);
@@ -223,7 +235,6 @@ for (const colorScheme of ["light", "dark"]) {
         const path = join(process.env.SCREENSHOTS, `page-${width}-${colorScheme}.png`);
         await page.screenshot({ path, fullPage: true });
       }
-      await page.close();
     });
   }
 }
