@@ -8,6 +8,7 @@ use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,6 +16,9 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// Why the first line that could not be printed was not.
 static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Whether standard output is for results alone.
+static RESULTS_ALONE: AtomicBool = AtomicBool::new(false);
 
 /// A word as it is typed in a POSIX shell. A path that begins like an option is told apart from one.
 pub fn quoted(word: &str) -> String {
@@ -24,8 +28,18 @@ pub fn quoted(word: &str) -> String {
     shell_words::quote(word).into_owned()
 }
 
-/// Prints one line. Where that is impossible the work goes on, and [`all_printed`] tells of it.
+/// Keeps standard output for results, which another program may read: what is said goes to standard error from now on.
+pub fn keep_for_results() {
+    RESULTS_ALONE.store(true, Ordering::Relaxed);
+}
+
+/// Prints one line, on standard error after [`keep_for_results`].
 pub fn say(line: impl Display) {
+    if RESULTS_ALONE.load(Ordering::Relaxed) { note(line) } else { print(line) }
+}
+
+/// Prints one line of the results on standard output. Where that is impossible the work goes on, and [`all_printed`] tells of it.
+pub fn print(line: impl Display) {
     if let Err(error) = writeln!(io::stdout(), "{}", visible(&line.to_string())) {
         LOST.lock().expect("no thread panics here").get_or_insert(error);
     }

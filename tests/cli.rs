@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -29,6 +29,8 @@ fn main() {
         trial("a_run_is_reported", a_run_is_reported),
         trial("a_network_that_guesses_is_told_so_first", a_network_that_guesses_is_told_so_first),
         trial("a_network_that_knows_is_told_so", a_network_that_knows_is_told_so),
+        trial("images_are_predicted_as_validation_was", images_are_predicted_as_validation_was),
+        trial("a_network_is_judged_by_labelled_images", a_network_is_judged_by_labelled_images),
         trial("names_in_every_script_are_legible", names_in_every_script_are_legible),
         trial("adapters_are_listed", adapters_are_listed),
         trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
@@ -545,6 +547,11 @@ fn a_network_that_guesses_is_told_so_first() {
     let page = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
     assert!(page.contains("class=\"caution\"") && !page.contains("It depends on what was learned"));
 
+    let output = convscope(folder.path(), &["predict", "noise/common/0.png", "--run", "run"]);
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with(NO_BETTER));
+    let printed = succeed(folder.path(), &["evaluate", "--run", "run"]);
+    assert!(printed.matches(NO_BETTER).count() == 1 && !printed.contains("accuracy "), "{printed}");
+
     // A run of an older version: the classes of its validation images are counted where these are at hand.
     let mut config = json(&folder.path().join("run/config.json"));
     assert_eq!(config["val_of_class"], serde_json::json!([20, 10]));
@@ -627,6 +634,177 @@ fn a_network_that_knows_is_told_so() {
     assert_eq!(names(&again), names(&first));
     let page = fs::read_to_string(folder.path().join("run/report.html")).unwrap();
     assert!(page.contains("expected calibration error (ECE)") && !page.contains("class=\"caution\""));
+}
+
+/// A run on photos of three classes that its network tells apart, in a folder with them.
+fn train_on_photos(folder: &Path) {
+    make_photos(&folder.join("photos"));
+    let options =
+        ["--data", "photos", "--size", "32", "--batch", "4", "--channels", "4,6", "--epochs", "4", "--lr", "0.01"];
+    let head = ["--head", "flatten", "--padding", "1", "--out", "run", "--no-report"];
+    succeed(folder, &[&["train"], &options[..], &head[..]].concat());
+}
+
+/// Runs with this on standard input; returns what was printed on standard output.
+fn feed(folder: &Path, arguments: &[&str], input: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
+    let piped = command.args(arguments).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = piped.stderr(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// File, class, probability of each class.
+type Row = (String, String, Vec<f64>);
+
+/// The rows of a table of predictions, whose columns of probabilities begin with `first`.
+fn predicted(table: &str, class: usize, first: usize) -> Vec<Row> {
+    let rows = table.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>());
+    let numbers = |row: &[&str]| row[first..first + 3].iter().map(|number| number.parse().unwrap()).collect();
+    rows.map(|row| (row[0].to_string(), row[class].to_string(), numbers(&row))).collect()
+}
+
+fn images_are_predicted_as_validation_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train_on_photos(folder);
+    let output = convscope(folder, &["predict", "photos", "--run", "run", "--csv", "--batch", "4"]);
+    let (table, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && told.contains(" images/s, reading and network together"), "{told}");
+    assert_eq!(
+        table.lines().next().unwrap(),
+        "path,class,probability,runner_up,runner_up_probability,probability_blue,probability_green,probability_red"
+    );
+    let all = predicted(&table, 1, 5);
+    let files: Vec<&str> = all.iter().map(|(file, ..)| &file[..]).collect();
+    assert!(files.len() == 30 && files.is_sorted(), "{files:?}");
+    // To the last digit what was said of the validation images in training, as it was written down.
+    let saved = predicted(&fs::read_to_string(folder.join("run/predictions.csv")).unwrap(), 2, 3);
+    assert_eq!(saved.len(), 6);
+    for (file, class, probabilities) in &saved {
+        let now = all.iter().find(|(path, ..)| path == &format!("photos/{file}")).unwrap();
+        assert_eq!((&now.1, &now.2), (class, probabilities), "{file}");
+    }
+
+    // By a list, in its order, in other batches, as JSON: the same but for rounding.
+    let picked = [&all[7], &all[29], &all[0], &all[7]];
+    let list: String = picked.iter().map(|(file, ..)| format!("{file}\n")).collect();
+    let command = ["predict", "-", "--run", "run", "--json", "--batch", "3"];
+    let listed: Vec<Value> =
+        feed(folder, &command, &list).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(listed.len(), picked.len());
+    for (said, (file, class, probabilities)) in listed.iter().zip(picked) {
+        assert_eq!((said["path"].as_str(), said["class"].as_str()), (Some(&file[..]), Some(&class[..])));
+        for (name, probability) in ["blue", "green", "red"].iter().zip(probabilities) {
+            let now = said["probabilities"][name].as_f64().unwrap();
+            assert!((now - probability).abs() < 1e-5, "{said} {probabilities:?}");
+        }
+    }
+
+    // With mirror images, an image and its mirror image are the same; without, they are not.
+    let photo = image::open(folder.join("photos/red/3.png")).unwrap();
+    photo.fliph().save(folder.join("mirrored.png")).unwrap();
+    let both = |more: &[&str]| {
+        let command = [&["predict", "photos/red/3.png", "mirrored.png", "--run", "run", "--csv"], more].concat();
+        predicted(&succeed(folder, &command), 1, 5)
+            .into_iter()
+            .map(|(.., probabilities)| probabilities)
+            .collect::<Vec<_>>()
+    };
+    let differ = |rows: &[Vec<f64>]| rows[0].iter().zip(&rows[1]).any(|(a, b)| (a - b).abs() > 1e-6);
+    let (plain, averaged) = (both(&[]), both(&["--tta"]));
+    assert!(differ(&plain) && !differ(&averaged), "{plain:?} {averaged:?}");
+    for class in 0..3 {
+        let mean = (plain[0][class] + plain[1][class]) / 2.0;
+        assert!((averaged[0][class] - mean).abs() < 1e-5, "{plain:?} {averaged:?}");
+    }
+
+    // What cannot be read is named, the others go on.
+    fs::write(folder.join("broken.png"), b"no image").unwrap();
+    let output = convscope(folder, &["predict", "none.png", "mirrored.png", "broken.png", "--run", "run"]);
+    let (printed, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("file  ") && lines[1].starts_with("mirrored.png  "), "{printed}");
+    for said in [
+        "note: none.png: there is no such file; check the path\n",
+        "note: broken.png: is no JPEG or PNG image\n",
+        "error: 2 of 3 images could not be read; the notes name each and why\n",
+    ] {
+        assert!(told.contains(said), "{told}");
+    }
+    let error = fail(folder, &["predict", "none.png", "--run", "run"]);
+    assert!(error.contains("none.png: there is no such file") && !error.contains("adapter"), "{error}");
+    let output = convscope(folder, &["predict", "mirrored.png", "--run", "run", "--json", "--csv"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+fn a_network_is_judged_by_labelled_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train_on_photos(folder);
+    // Standard output holds the object alone.
+    let evaluated = |more: &[&str]| -> Value {
+        let command = [&["evaluate", "--run", "run", "--json", "-"], more].concat();
+        serde_json::from_str(&succeed(folder, &command)).unwrap()
+    };
+    let own = evaluated(&[]);
+    assert_eq!((&own["images"], &own["validated"], &own["left_out"]["learned"]), (&6.into(), &6.into(), &0.into()));
+    let saved = fs::read_to_string(folder.join("run/predictions.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = saved.lines().skip(1).map(|row| row.split(',').collect()).collect();
+    let losses: f64 = rows.iter().map(|row| row[6].parse::<f64>().unwrap()).sum();
+    let right = rows.iter().filter(|row| row[1] == row[2]).count();
+    assert_eq!(own["accuracy"], right as f64 / 6.0);
+    assert!((own["log_loss"].as_f64().unwrap() - losses / 6.0).abs() < 1e-12, "{own}");
+    assert_eq!((&own["commonest"], &own["auc"], &own["epochs"]), (&(2.0 / 6.0).into(), &Value::Null, &4.into()));
+    // In the folder that it was trained on it is judged by the same images alone.
+    let all = evaluated(&["--data", "photos"]);
+    assert_eq!((&all["images"], &all["left_out"]["learned"]), (&6.into(), &24.into()));
+    for figure in ["accuracy", "accuracy_interval", "log_loss", "confusion", "calibration", "classes"] {
+        assert_eq!(all[figure], own[figure], "{figure}");
+    }
+
+    // Of new images some lie in a folder of another class, which are the worst mistakes, and one class is missing.
+    for (class, colour) in [("green", [40, 200, 40]), ("red", [200, 40, 40])] {
+        fs::create_dir_all(folder.join("new").join(class)).unwrap();
+        for number in 0..4 {
+            let shown = if (class, number) == ("red", 0) { [40, 210, 40] } else { colour };
+            let photo = image::RgbImage::from_fn(40, 40, |x, _| image::Rgb(shown.map(|c| c + x as u8 + number)));
+            photo.save(folder.join(format!("new/{class}/{number}.png"))).unwrap();
+        }
+    }
+    let command = ["evaluate", "--run", "run", "--data", "new", "--json", "new.json", "--out", "new.html", "--tta"];
+    let printed = succeed(folder, &command);
+    assert!(printed.contains("data     8 images of new, each with its mirror image"), "{printed}");
+    assert!(
+        printed.contains("Of these classes there is no image here, so nothing is said of them: blue."),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("new/red/0.png: red, taken for green") || printed.contains("red/0.png: red, taken for green")
+    );
+    let found = json(&folder.join("new.json"));
+    assert_eq!((&found["images"], &found["epochs"], &found["tta"]), (&8.into(), &1.into(), &true.into()));
+    assert_eq!(found["classes"][0]["recall"], Value::Null);
+    let sum = |row: &Value| row.as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).sum::<u64>();
+    assert_eq!(found["confusion"].as_array().unwrap().iter().map(sum).collect::<Vec<_>>(), [0, 4, 4]);
+    let page = fs::read_to_string(folder.join("new.html")).unwrap();
+    for shown in ["How the network does on labelled images", "expected calibration error (ECE)", "red/0.png", "<svg"] {
+        assert!(page.contains(shown), "{shown}");
+    }
+    // Both files are replaced, but nothing else is.
+    succeed(folder, &command);
+    for (option, file, told) in [
+        ("--json", "run/best.safetensors", "exists already and is no JSON object"),
+        ("--json", "new/red/new.json", "lies in the folder of the images"),
+        ("--json", "none/new.json", "name a file in a folder that is there"),
+        ("--out", "run/metrics.csv", "exists already and is no page"),
+    ] {
+        let error = fail(folder, &["evaluate", "--run", "run", "--data", "new", option, file]);
+        assert!(error.contains(file) && error.contains(told), "{error}");
+    }
 }
 
 /// Class and file names from all over the world, on the pages of all commands.

@@ -42,6 +42,10 @@ pub enum Command {
     Features(FeaturesArgs),
     /// Explain why the network decided as it did on an image: evidence, saliency maps, feature maps
     Explain(ExplainArgs),
+    /// Say of images of your own which class each shows, and how surely
+    Predict(PredictArgs),
+    /// Hold a trained network against labelled images: accuracy, calibration, confusions, the worst mistakes
+    Evaluate(EvaluateArgs),
     /// Show what the channels of a network have learned: filters, strongest patches, images that activate them most
     Learned(LearnedArgs),
     /// Measure what each layer is good for: what can be read from it, whether this network uses it
@@ -67,6 +71,8 @@ impl Command {
         match self {
             Self::Features(arguments) => Some(&arguments.run),
             Self::Explain(arguments) => Some(&arguments.run),
+            Self::Predict(arguments) => Some(&arguments.run),
+            Self::Evaluate(arguments) => Some(&arguments.run),
             Self::Learned(arguments) => Some(&arguments.run),
             Self::Layers(arguments) => Some(&arguments.run),
             Self::Report(arguments) => Some(&arguments.run),
@@ -124,8 +130,8 @@ pub struct FeaturesArgs {
 /// What `explain` is told.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// Images (JPEG or PNG), folders of images, or text files (.txt) with the path of an image on each line
-    /// [default: five validation images of the run: the two worst mistakes, the closest call, the two most confident hits]
+    /// Images (JPEG or PNG), folders of images, text files (.txt) with the path of an image on each line, or - for such a list on
+    /// standard input [default: five validation images of the run: the two worst mistakes, the closest call, the two most confident hits]
     #[arg(value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
     /// Folder of the run whose network to explain
@@ -155,6 +161,76 @@ pub struct ExplainArgs {
     /// Folder for the results, one folder an image; must be new or empty [default: RUN/explain]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What `predict` is told.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 when every image was read, 1 when one was not or on another error, 2 on a wrong option."
+)]
+pub struct PredictArgs {
+    /// Images (JPEG or PNG), folders of images, text files (.txt) with the path of an image on each line, or - for such a list on
+    /// standard input
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<PathBuf>,
+    /// Folder of the run whose network to ask
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Which of the run's weights to use
+    #[arg(long, value_enum, default_value_t = Which::Best)]
+    pub weights: Which,
+    /// Print a JSON object for each image, one a line
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print a CSV table
+    #[arg(long)]
+    pub csv: bool,
+    /// Average the probabilities of each image and of its mirror image
+    #[arg(long)]
+    pub tta: bool,
+    /// Images at once on the device
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What `evaluate` is told.
+#[derive(Debug, Args)]
+#[command(after_help = "Images that the network learned from are never counted, and each content is counted once.")]
+pub struct EvaluateArgs {
+    /// Folder of the run whose network to judge
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Folder of labelled images, laid out as for `train`; in it all images are judged, those in its train/ and val/ too
+    /// [default: the validation images of the run]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Which folders name the classes, as for `train` [default: found out]
+    #[arg(long, value_name = "N", requires = "data", value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub class_level: Option<u8>,
+    /// Where the photos of the run are now, by which it is known which images the network learned from [default: where they were]
+    #[arg(long, value_name = "DIR")]
+    pub trained_on: Option<PathBuf>,
+    /// Which of the run's weights to use
+    #[arg(long, value_enum, default_value_t = Which::Best)]
+    pub weights: Which,
+    /// Average the probabilities of each image and of its mirror image
+    #[arg(long)]
+    pub tta: bool,
+    /// Also write all figures as JSON; - prints them instead of the tables
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+    /// Also write a page with the figures and the reliability diagram; an older page is replaced
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Images at once on the device
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
     /// On what to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

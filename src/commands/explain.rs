@@ -9,9 +9,10 @@ use npyz::WriterBuilder;
 use pollster::block_on;
 use serde::Serialize;
 
+use super::named::named;
 use crate::cli::ExplainArgs;
+use crate::data::Images;
 use crate::data::names::{class_key, path_text};
-use crate::data::{Images, folder};
 use crate::explain::learned::BlockSurvey;
 use crate::explain::ledger::Ledger;
 use crate::explain::saliency::Completeness;
@@ -20,7 +21,6 @@ use crate::explain::verdict::Verdict;
 use crate::explain::{Explanation, Hover, Lens, Options, judge, methods, telling};
 use crate::figures::words::signed;
 use crate::nn::checkpoint::{Checkpoint, Weights};
-use crate::reading::no_file;
 use crate::report::{EXPLAINED, ExplainPage, Explained};
 use crate::terminal::{one_line, say, visible};
 use crate::train::run_dir::RunDir;
@@ -226,73 +226,6 @@ fn looked_at(numbers: &[usize], blocks: usize) -> Result<Vec<usize>> {
     Ok(chosen)
 }
 
-/// An image file that was named.
-#[derive(Debug, PartialEq)]
-struct Named {
-    file: PathBuf,
-    /// The list that names it, and its line there, from 1.
-    listed: Option<(PathBuf, usize)>,
-}
-
-impl Named {
-    /// How an error about it begins.
-    fn told(&self) -> String {
-        let file = path_text(&self.file);
-        match &self.listed {
-            Some((list, line)) => format!("{}, line {line}: {file}", path_text(list)),
-            None => file,
-        }
-    }
-}
-
-/// The image files that the arguments name, one by one, by folder or by list.
-fn named(arguments: &[PathBuf]) -> Result<Vec<Named>> {
-    let mut images = Vec::new();
-    let unlisted = |file| Named { file, listed: None };
-    for path in arguments {
-        let shown = path_text(path);
-        if path.is_dir() {
-            let found = folder::images_below(path)?;
-            if found.is_empty() {
-                bail!("{shown}: there is no image in this folder (expected .jpg, .jpeg or .png)");
-            }
-            images.extend(found.into_iter().map(unlisted));
-        } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) {
-            if let Some(problem) = no_file(path) {
-                bail!("{shown}: {problem}");
-            }
-            let bytes = fs::read(path).map_err(|error| anyhow!("{shown}: cannot be read: {error}"))?;
-            let list =
-                text(&bytes).with_context(|| format!("{shown}: is no text in UTF-8 or UTF-16; save it as UTF-8"))?;
-            let before = images.len();
-            for (number, line) in (1..).zip(list.lines().map(str::trim)).filter(|(_, line)| !line.is_empty()) {
-                images.push(Named { file: line.into(), listed: Some((path.clone(), number)) });
-            }
-            if images.len() == before {
-                bail!("{shown}: names no image; expected the path of one on each line");
-            }
-        } else {
-            images.push(unlisted(path.clone()));
-        }
-    }
-    Ok(images)
-}
-
-/// The text of a file that a user wrote: UTF-8 with or without a byte-order mark, or UTF-16 with one, as Windows writes it.
-fn text(bytes: &[u8]) -> Option<String> {
-    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
-        let (pairs, rest) = bytes.as_chunks::<2>();
-        let units: Vec<u16> = pairs.iter().copied().map(unit).collect();
-        rest.is_empty().then(|| String::from_utf16(&units).ok()).flatten()
-    };
-    match bytes {
-        [0xEF, 0xBB, 0xBF, text @ ..] => String::from_utf8(text.to_vec()).ok(),
-        [0xFF, 0xFE, text @ ..] => utf16(text, u16::from_le_bytes),
-        [0xFE, 0xFF, text @ ..] => utf16(text, u16::from_be_bytes),
-        text => String::from_utf8(text.to_vec()).ok(),
-    }
-}
-
 /// Writes everything about one decision into a folder of its own below `parent`. Returns the page to open first.
 fn write(parent: &Path, subject: &Subject, weights: &Weights, page: &ExplainPage) -> Result<PathBuf> {
     let ExplainPage { lens, explanation, explained, .. } = page;
@@ -428,64 +361,6 @@ mod tests {
     #[test]
     fn names_of_files_are_plain() {
         assert_eq!(slug("Grad-CAM, block 5"), "grad-cam-block-5");
-    }
-
-    #[test]
-    fn lists_may_begin_with_a_byte_order_mark() {
-        let folder = tempfile::tempdir().unwrap();
-        let list = folder.path().join("list.TXT");
-        let text = "cat.jpg\r\n\r\n some/d\u{e9}j\u{e0} vu.png\n";
-        let utf16 = |unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
-        for (mark, text) in [
-            (&b""[..], text.as_bytes().to_vec()),
-            (b"\xEF\xBB\xBF", text.as_bytes().to_vec()),
-            (b"\xFF\xFE", utf16(u16::to_le_bytes)),
-            (b"\xFE\xFF", utf16(u16::to_be_bytes)),
-        ] {
-            fs::write(&list, [mark, &text].concat()).unwrap();
-            let found = named(std::slice::from_ref(&list)).unwrap();
-            let line = |file: &str, line| Named { file: file.into(), listed: Some((list.clone(), line)) };
-            let expected = [line("cat.jpg", 1), line("some/d\u{e9}j\u{e0} vu.png", 3)];
-            assert_eq!(found, expected, "mark {mark:x?}");
-        }
-        for (bytes, message) in [
-            (&b"caf\xE9.jpg"[..], "is no text in UTF-8 or UTF-16"),
-            (b"\xFF\xFEa", "is no text in UTF-8 or UTF-16"),
-            (b"\xEF\xBB\xBF\n", "names no image"),
-            (b"", "names no image"),
-        ] {
-            fs::write(&list, bytes).unwrap();
-            let error = named(std::slice::from_ref(&list)).unwrap_err().to_string();
-            assert!(error.contains(message), "{error}");
-        }
-    }
-
-    /// Named by itself or on a list, in a folder that is there or not.
-    #[test]
-    fn an_image_that_is_not_there_is_told_with_its_place_and_the_remedy() {
-        let folder = tempfile::tempdir().unwrap();
-        let [list, image, missing] = ["list.txt", "a.png", "b.png"].map(|name| folder.path().join(name));
-        image::RgbImage::new(8, 8).save(&image).unwrap();
-        fs::write(&list, format!("\n{}\n\n{}\n{}\n", image.display(), missing.display(), folder.path().display()))
-            .unwrap();
-        let problems = |arguments: &[PathBuf]| -> Vec<String> {
-            let told = |named: Named| Some(format!("{}: {}", named.told(), Subject::read(&named.file, 8).err()?));
-            named(arguments).unwrap().into_iter().filter_map(told).collect()
-        };
-        let [shown, listed] = [&missing, &list].map(|path| path_text(path));
-        let remedy = "there is no such file; check the path";
-        assert_eq!(problems(&[image.clone(), missing.clone()]), [format!("{shown}: {remedy}")]);
-        let below = image.join("c.png");
-        assert_eq!(problems(std::slice::from_ref(&below)), [format!("{}: {remedy}", path_text(&below))]);
-        assert_eq!(
-            problems(std::slice::from_ref(&list)),
-            [
-                format!("{listed}, line 4: {shown}: {remedy}"),
-                format!("{listed}, line 5: {}: is a folder; name a file", path_text(folder.path())),
-            ]
-        );
-        let error = named(&[folder.path().join("no list.txt")]).unwrap_err().to_string();
-        assert!(error.ends_with(&format!("no list.txt: {remedy}")), "{error}");
     }
 
     #[test]

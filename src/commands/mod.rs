@@ -2,17 +2,21 @@
 
 mod bench;
 mod depth;
+mod evaluate;
 mod explain;
 mod features;
 pub mod images;
 mod kernels;
 mod layers;
 mod learned;
+mod named;
+mod predict;
 mod report;
 mod serve;
 mod summary;
 mod train;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
@@ -24,13 +28,16 @@ use crate::data::names::path_text;
 use crate::data::{Images, prepare, spread};
 use crate::disk;
 use crate::explain::Lens;
+use crate::explain::inspect::check_predictor;
 use crate::explain::learned::{Survey, survey};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::nn::checkpoint::Weights;
 use crate::reading::{no_file, unusable};
+use crate::report::REPORT;
 use crate::stats::standing::{self, Standing};
 use crate::terminal::{bar, counted, one_line, say};
 use crate::train::Which;
+use crate::train::predictor::Predictor;
 use crate::train::run_dir::{self, RunDir};
 use crate::train::{REMEDY, Run};
 
@@ -52,6 +59,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Train(arguments) => train::train(&arguments),
         Command::Features(arguments) => features::features(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Predict(arguments) => predict::predict(&arguments),
+        Command::Evaluate(arguments) => evaluate::evaluate(&arguments),
         Command::Learned(arguments) => learned::learned(&arguments),
         Command::Layers(arguments) => layers::layers(&arguments),
         Command::Depth(arguments) => depth::depth(&arguments),
@@ -116,19 +125,35 @@ fn lens<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16
 
 /// The same without weights.
 fn compiled<'a>(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Lens<'a>> {
+    Ok(showing_compilation(|told| block_on(Lens::new(gpu, run.network(), batch.into(), told)))?)
+}
+
+/// What `make` makes, with a bar that shows how many of how many kernels it says are compiled.
+fn showing_compilation<T>(make: impl FnOnce(&mut dyn FnMut(usize, usize)) -> T) -> T {
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
-    let lens = block_on(Lens::new(gpu, run.network(), batch.into(), |done, all| {
+    let made = make(&mut |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
-    }))?;
+    });
     compiling.finish_and_clear();
-    Ok(lens)
+    made
 }
 
 /// Loads a run's weights, which must make finite numbers.
 fn load(lens: &Lens, run: &Run, which: Which, weights: &Weights) -> Result<()> {
     lens.load(weights);
     lens.check_finite().with_context(|| unusable(&run.folder().join(which.file()))).context(REMEDY)
+}
+
+/// A run's network that only predicts, with these weights and a bar while its kernels are compiled.
+///
+/// # Errors
+/// As [`lens`].
+fn predictor<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16) -> Result<Predictor<'a>> {
+    let predictor = showing_compilation(|told| Predictor::new(gpu, run.network(), batch.into(), told))?;
+    predictor.load(weights);
+    check_predictor(&predictor).with_context(|| unusable(&run.folder().join(which.file()))).context(REMEDY)?;
+    Ok(predictor)
 }
 
 /// Surveys up to `most` images, spread evenly over the set, with a bar.
@@ -222,6 +247,21 @@ fn check_apart(place: &Path, images: impl IntoIterator<Item = impl AsRef<Path>>)
         );
     }
     Ok(())
+}
+
+/// Checks before all work that the page can be written, and that what is to be replaced is a page, and not a photo or weights.
+fn check_page(page: &Path) -> Result<()> {
+    let shown = page.display();
+    ensure!(
+        !page.is_dir(),
+        "--out {shown}: is a folder; name a file for the page, such as {}",
+        page.join(REPORT).display()
+    );
+    if page.is_file() {
+        let is_page = fs::read(page).is_ok_and(|bytes| bytes.is_empty() || bytes.starts_with(b"<!DOCTYPE html>"));
+        ensure!(is_page, "--out {shown}: exists already and is no page; name another file");
+    }
+    disk::check_writable(page).with_context(|| format!("--out {shown}: name a file in a folder that is there"))
 }
 
 /// The folders of a run's photos: `data`, or else the one that the run names, and that of the validation photos if it was named.

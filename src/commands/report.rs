@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use pollster::block_on;
 
 use super::explain::CONTROL_SEED;
-use super::{check_apart, image_folders};
+use super::{check_apart, check_page, image_folders};
 use crate::cli::ReportArgs;
 use crate::data::Images;
 use crate::data::folder::recordable;
@@ -123,21 +123,6 @@ fn tell_study(report: &Report) {
 fn whole(run: &Path) -> PathBuf {
     let tidy: PathBuf = run.components().collect();
     if tidy.file_name().is_some() { tidy } else { std::path::absolute(run).unwrap_or(tidy) }
-}
-
-/// Checks before all work that the page can be written, and that what is to be replaced is a page, and not a photo or weights.
-fn check_page(page: &Path) -> Result<()> {
-    let shown = page.display();
-    ensure!(
-        !page.is_dir(),
-        "--out {shown}: is a folder; name a file for the page, such as {}",
-        page.join(REPORT).display()
-    );
-    if page.is_file() {
-        let is_page = fs::read(page).is_ok_and(|bytes| bytes.is_empty() || bytes.starts_with(b"<!DOCTYPE html>"));
-        ensure!(is_page, "--out {shown}: exists already and is no page; name another file");
-    }
-    disk::check_writable(page).with_context(|| format!("--out {shown}: name a file in a folder that is there"))
 }
 
 /// Checks that no page that has images is replaced by one without, unless the run itself is damaged.

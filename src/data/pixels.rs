@@ -28,6 +28,16 @@ pub fn to_tensor(pixels: &[u8], flip: bool, out: &mut [f32]) {
     }
 }
 
+/// Mirrors images of `size` rows, as [`to_tensor`] makes them, left to right in place.
+///
+/// # Panics
+/// If the images are no whole rows.
+pub fn mirror(images: &mut [f32], size: usize) {
+    let (pixels, rest) = images.as_chunks_mut::<CHANNELS>();
+    assert!(rest.is_empty() && pixels.len().is_multiple_of(size), "mirror takes whole rows of {size} pixels");
+    pixels.chunks_exact_mut(size).for_each(<[_]>::reverse);
+}
+
 /// The normalised value of each byte.
 const NORMALISED: [f32; 256] = {
     let mut table = [0.0; 256];
@@ -73,6 +83,27 @@ mod tests {
         assert_eq!(out, *[0, 1, 2, 3].map(pixel).as_flattened());
         to_tensor(&pixels, true, &mut out);
         assert_eq!(out, *[1, 0, 3, 2].map(pixel).as_flattened());
+    }
+
+    #[test]
+    fn a_mirrored_tensor_is_that_of_the_flipped_image() {
+        for size in [1, 2, 3, 8] {
+            let images: Vec<Vec<u8>> =
+                (0..3).map(|image| (0..3 * size * size).map(|i| (37 * i + 11 * image) as u8).collect()).collect();
+            let tensors = |flip| {
+                let tensor = |pixels: &Vec<u8>| {
+                    let mut out = vec![9.0; size * size * CHANNELS];
+                    to_tensor(pixels, flip, &mut out);
+                    out
+                };
+                images.iter().flat_map(tensor).collect::<Vec<f32>>()
+            };
+            let mut mirrored = tensors(false);
+            mirror(&mut mirrored, size);
+            assert_eq!(mirrored, tensors(true), "{size}");
+            mirror(&mut mirrored, size);
+            assert_eq!(mirrored, tensors(false), "{size}, twice");
+        }
     }
 
     #[test]

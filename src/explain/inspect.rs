@@ -11,6 +11,7 @@ use crate::nn::checkpoint::Weights;
 use crate::nn::layout::padded;
 use crate::nn::{Block, Mode, Model, Network, Op, Value};
 use crate::stats;
+use crate::train::predictor::Predictor;
 
 /// Where in a block its maps are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -85,6 +86,21 @@ pub fn check_finite(gpu: &Gpu, model: &Model, images: usize) -> Result<()> {
     Ok(())
 }
 
+/// Images that show whether weights make finite numbers: black, white, and noise.
+const PROBES: usize = 3;
+
+/// Fills in a probe, (H, W, padded C).
+fn fill_probe(probe: usize, channels: usize, image: &mut [f32]) {
+    // Any numbers between -1 and 1 that follow no pattern.
+    let noise = |at: usize| (12.9898 * at as f32).sin();
+    image.fill(0.0);
+    for (at, pixel) in image.chunks_mut(padded(channels)).enumerate() {
+        for (channel, value) in pixel[..channels].iter_mut().enumerate() {
+            *value = [-1.0, 1.0, noise(channels * at + channel)][probe];
+        }
+    }
+}
+
 impl Lens<'_> {
     /// Checks that the weights make finite numbers in every layer of a black, a white and a noisy image.
     ///
@@ -92,18 +108,9 @@ impl Lens<'_> {
     /// As [`check_finite`], or when the device failed.
     pub fn check_finite(&self) -> Result<()> {
         let [channels, ..] = self.network().input();
-        // Any numbers between -1 and 1 that follow no pattern.
-        let noise = |at: usize| (12.9898 * at as f32).sin();
-        let make = |image: usize, place: &mut [f32]| {
-            place.fill(0.0);
-            for (at, pixel) in place.chunks_mut(padded(channels)).enumerate() {
-                for (channel, value) in pixel[..channels].iter_mut().enumerate() {
-                    *value = [-1.0, 1.0, noise(channels * at + channel)][image];
-                }
-            }
-        };
         let mut checked = Ok(());
-        block_on(self.forward(3, make, async |range| {
+        let make = |probe: usize, place: &mut [f32]| fill_probe(probe, channels, place);
+        block_on(self.forward(PROBES, make, async |range| {
             if checked.is_ok() {
                 checked = check_finite(self.gpu(), self.model(), range.len());
             }
@@ -111,6 +118,21 @@ impl Lens<'_> {
         }))?;
         checked
     }
+}
+
+/// The same for a network that only predicts.
+///
+/// # Errors
+/// As [`check_finite`], or when the device failed.
+pub fn check_predictor(predictor: &Predictor) -> Result<()> {
+    let [channels, height, width] = predictor.model().network().input();
+    let mut image = vec![0.0; height * width * padded(channels)];
+    for probe in 0..PROBES {
+        fill_probe(probe, channels, &mut image);
+        predictor.forward(&image)?;
+        check_finite(predictor.gpu(), predictor.model(), 1)?;
+    }
+    Ok(())
 }
 
 /// Runs the network on one image in evaluation mode. `pixels` are RGB bytes of the network's size.

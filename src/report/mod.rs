@@ -1,7 +1,7 @@
 //! Pages: HTML that needs no network, no scripts and no file beside it. All text goes through [`maud`], which escapes it, and is
 //! legible in every script.
 //!
-//! [`FeaturesPage`], [`ExplainPage`] and [`LearnedPage`] are the pages of the commands of these names. The rest is the report of a
+//! [`FeaturesPage`], [`EvaluationPage`], [`ExplainPage`] and [`LearnedPage`] are the pages of the commands of these names. The rest is the report of a
 //! run.
 //!
 //! [`Report`] holds all that the page tells, read from the run's folder; [`Looked`] is what had to be computed by running the
@@ -29,6 +29,7 @@ mod answers;
 mod class_means;
 mod depth;
 mod embedded;
+mod evaluation;
 mod examples;
 mod explain_page;
 mod explained;
@@ -45,6 +46,7 @@ mod training;
 pub use class_means::{MeanMap, MeanMaps};
 pub use depth::DepthStudy;
 pub use embedded::EmbeddedImage;
+pub use evaluation::EvaluationPage;
 pub use explain_page::ExplainPage;
 pub(crate) use explained::FORMAT;
 pub use explained::{Baseline, EXPLAINED, Explained, ExplainedMap, reported};
@@ -54,6 +56,7 @@ pub use found::FoundExplanations;
 pub use layers::charts as layer_charts;
 pub use learned::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 pub use looked::{BlockLook, ChannelLook, Gallery, Looked, Shot};
+pub use training::calibration_in_words;
 
 /// The page's file in the run's folder.
 pub const REPORT: &str = "report.html";

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use maud::{Markup, html};
 
-use super::{LEVEL, Looked, Report, figure};
+use super::{LEVEL, Report, figure};
 use crate::figures::words::{count, name, percent, plain};
 use crate::figures::{Chart, LineChart, LineStyle, Reliability, ReliabilityBin, Series};
 use crate::stats::standing::Standing;
@@ -91,7 +91,7 @@ pub fn part(report: &Report) -> Markup {
             Ok(looked) => {
                 (confusion(&report.config.classes, &looked.confusion))
                 h3 { "Whether its probabilities mean what they say" }
-                (calibration(looked))
+                (calibration(&looked.calibration, looked.log_loss, log_loss_of_shares(&of_class(&looked.confusion))))
             }
             Err(why) => (report.unlooked("Not known", why)),
         }
@@ -159,9 +159,15 @@ fn rejected(report: &Report) -> Markup {
     }
 }
 
-/// `confusion[truth][predicted]` counts images.
-fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
+/// How many images each class has.
+fn of_class(confusion: &[Vec<usize>]) -> Vec<usize> {
+    confusion.iter().map(|row| row.iter().sum()).collect()
+}
+
+/// `confusion[truth][predicted]` counts images. In the means, classes without images do not count.
+pub(super) fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
     let counts = ClassCounts::of(confusion);
+    let present: Vec<ClassCounts> = counts.iter().copied().filter(|counts| counts.actual > 0).collect();
     let matrix = classes.len() <= MATRIX;
     let shade = |truth: usize, predicted: usize| {
         let share = confusion[truth][predicted] as f64 / counts[truth].actual.max(1) as f64;
@@ -199,9 +205,9 @@ fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
                         th scope="row" { "mean of the classes" }
                         @if matrix { td colspan=(classes.len()) {} }
                         td.number { (count(counts.iter().map(|counts| counts.actual).sum())) " in all" }
-                        td.number { (percent(macro_mean(&counts, ClassCounts::recall))) }
-                        td.number { (percent(macro_mean(&counts, ClassCounts::precision))) }
-                        td.number { (plain(macro_mean(&counts, ClassCounts::f1), 3)) }
+                        td.number { (percent(macro_mean(&present, ClassCounts::recall))) }
+                        td.number { (percent(macro_mean(&present, ClassCounts::precision))) }
+                        td.number { (plain(macro_mean(&present, ClassCounts::f1), 3)) }
                     }
                 }
             }
@@ -210,7 +216,7 @@ fn confusion(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
         p.note {
             "Recall: the share of a class that is recognised. Precision: the share of what is taken for a class that belongs to it. F1: their "
             "harmonic mean, 1 at best. In grey 95 % intervals after Wilson, each for itself. In the means every class counts the same; a "
-            "class that nothing was taken for has no precision and counts as 0."
+            "class that nothing was taken for has no precision and counts as 0, and one without images does not count."
         }
     }
 }
@@ -226,14 +232,29 @@ fn share(part: usize, whole: usize) -> Markup {
     }
 }
 
-/// Confidence against the share that is right, and the figures of the probabilities.
-fn calibration(looked: &Looked) -> Markup {
-    let Looked { calibration, log_loss, confusion, .. } = looked;
-    let of_class: Vec<usize> = confusion.iter().map(|row| row.iter().sum()).collect();
-    let images: usize = of_class.iter().sum();
-    let [error, by_chance, most] =
-        [calibration.error, calibration.by_chance, calibration.most_by_chance].map(|share| plain(share, 3));
-    let sure = if calibration.excess() > 0.0 { "too sure" } else { "not sure enough" };
+/// Whether probabilities mean what they say, in words.
+pub fn calibration_in_words(calibration: &Calibration) -> String {
+    let images: usize = calibration.bins.iter().map(|bin| bin.images).sum();
+    let [by_chance, most] = [calibration.by_chance, calibration.most_by_chance].map(|share| plain(share, 3));
+    if calibration.is_off() {
+        let sure = if calibration.excess() > 0.0 { "too sure" } else { "not sure enough" };
+        format!(
+            "The network's probabilities are off: were they exact, the error would come out at {by_chance} on average and with 95 % \
+             probability below {most}, by chance alone. All in all it is {sure}, by {} points.",
+            plain(100.0 * calibration.excess().abs(), 1)
+        )
+    } else {
+        format!(
+            "It was not shown that the network's probabilities are off: were they exact, an error of {by_chance} on average, and up to \
+             {most} with 95 % probability, would come of chance alone on {} images.",
+            count(images)
+        )
+    }
+}
+
+/// Confidence against the share that is right, and the figures of the probabilities: the log-loss, and that of giving each class its
+/// share of the images.
+pub(super) fn calibration(calibration: &Calibration, log_loss: f64, of_shares: f64) -> Markup {
     let caption = html! {
         "Of the images that the network is so sure of, how many it gets right, in 15 bins of equal width, with 95 % intervals after Wilson. On the "
         "dashed line the two are the same. Below, how many images each bin has."
@@ -244,25 +265,15 @@ fn calibration(looked: &Looked) -> Markup {
             div {
                 dl.figures-of-answer {
                     div {
-                        dd { (error) }
+                        dd { (plain(calibration.error, 3)) }
                         dt { "expected calibration error (ECE): the mean distance between how sure the network is and how often it is right" }
                     }
                     div {
-                        dd { (plain(*log_loss, 3)) }
-                        dt { "log-loss in nats; giving each class its share of the images would get " (plain(log_loss_of_shares(&of_class), 3)) }
+                        dd { (plain(log_loss, 3)) }
+                        dt { "log-loss in nats; giving each class its share of the images would get " (plain(of_shares, 3)) }
                     }
                 }
-                p {
-                    @if calibration.is_off() {
-                        "The network's probabilities are off: were they exact, the error would come out at " (by_chance)
-                        " on average and with 95 % probability below " (most) ", by chance alone. All in all it is "
-                        (sure) ", by " (plain(100.0 * calibration.excess().abs(), 1)) " points."
-                    } @else {
-                        "It was not shown that the network's probabilities are off: were they exact, an error of " (by_chance)
-                        " on average, and up to " (most) " with 95 % probability, would come of chance alone on "
-                        (count(images)) " images."
-                    }
-                }
+                p { (calibration_in_words(calibration)) }
                 p.note {
                     "ECE after C. Guo et al. (ICML 2017): images are put in 15 bins of equal width by the largest probability; the mean over "
                     "images of the distance between accuracy and mean probability in the bin, 0 at best. What chance gives is found by drawing "

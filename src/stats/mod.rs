@@ -6,6 +6,7 @@
 //! - [`paired_t`]: the t test of paired differences, plain and corrected for overlapping training sets.
 //! - [`depth`]: the rules by which a depth is found sufficient, or stopped early.
 //! - [`scores`]: accuracy and log-loss of logits.
+//! - [`auc`]: the area under the ROC curve.
 //! - [`calibration`]: whether probabilities mean what they say.
 //! - [`confusion`]: precision, recall and F1 of each class.
 //! - [`standing`]: whether a classifier beats always naming the commonest class.
@@ -18,6 +19,7 @@
 
 use thiserror::Error;
 
+pub mod auc;
 pub mod bootstrap;
 pub mod calibration;
 pub mod confusion;
@@ -33,6 +35,7 @@ pub mod rank;
 pub mod scores;
 pub mod standing;
 
+pub use auc::{roc_auc, roc_auc_interval};
 pub use bootstrap::bootstrap;
 pub use calibration::{Calibration, CalibrationBin, expected_calibration_error};
 pub use confusion::{ClassCounts, log_loss_of_shares, macro_mean};

@@ -11,11 +11,12 @@ use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
 use crate::nn::checkpoint::{Checkpoint, Weights};
-use crate::nn::layout::padded;
 use crate::nn::{Metrics, Mode, Model, Network, Optimizer};
 
 pub mod environment;
+pub mod evaluation;
 pub mod predictions;
+pub mod predictor;
 pub mod run_dir;
 pub mod standing;
 
@@ -29,7 +30,7 @@ pub(crate) use ranges::{check_classes, check_folder, check_folders, check_traini
 pub use run::{Origin, Run, is_run};
 pub(crate) use run::{REMEDY, VALIDATION, check_weights, digest_of_list};
 
-use predictions::{Prediction, predict};
+use predictions::{Prediction, logits, predict};
 
 /// What is said where images have vanished while they were needed.
 const NONE_READABLE: &str = "none of the images can be read any more: is the --data folder still there?";
@@ -245,16 +246,12 @@ impl<'a> Trainer<'a> {
         images: &dyn Images,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
-        let (gpu, model, classes) = (self.gpu, self.model, self.model.network().classes());
         let mut done = 0;
-        let (predictions, rejected) = predict(images, model.batch(), |batch| {
-            model.set_batch(gpu, &batch.images, &batch.labels);
-            model.set_live(gpu, batch.indices.len());
-            self.evaluation.submit(gpu)?;
-            let padded_rows: Vec<f32> = pollster::block_on(model.logits().read(gpu))?;
+        let (predictions, rejected) = predict(images, self.model.batch(), |batch| {
+            let said = logits(self.gpu, self.model, &self.evaluation, batch)?;
             done += batch.indices.len();
             progress(Progress { images: done, metrics: None });
-            Ok(padded_rows.chunks_exact(padded(classes)).map(|row| row[..classes].to_vec()).collect())
+            Ok(said)
         })?;
         ensure!(!predictions.is_empty(), NONE_READABLE);
         let finite = predictions.iter().flat_map(|prediction| &prediction.logits).all(|logit| logit.is_finite());

@@ -4,7 +4,11 @@ use anyhow::Result;
 
 use crate::data::batch::Batch;
 use crate::data::loader::{MAX_LOADERS, with_batches};
+use crate::data::pixels::{self, CHANNELS};
 use crate::data::{Images, Rejected, threads};
+use crate::gpu::{Gpu, Plan};
+use crate::nn::Model;
+use crate::nn::layout::padded;
 use crate::stats;
 use crate::train::run_dir::RunDir;
 
@@ -42,24 +46,78 @@ impl Prediction {
 pub fn predict(
     images: &dyn Images,
     batch: usize,
-    mut logits: impl FnMut(&Batch) -> Result<Vec<Vec<f32>>>,
+    logits: impl FnMut(&mut Batch) -> Result<Vec<Vec<f32>>>,
 ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
+    let (mut predictions, mut rejected) = (Vec::with_capacity(images.len()), Vec::new());
+    predict_each(images, batch, logits, |said, lost| {
+        predictions.extend(said);
+        rejected.extend(lost);
+    })?;
+    Ok((predictions, rejected))
+}
+
+/// The same batch by batch: `told` gets what was said of each, and which of its images cannot be read. Threads decode what comes
+/// next meanwhile.
+///
+/// # Errors
+/// What `logits` reports.
+pub fn predict_each(
+    images: &dyn Images,
+    batch: usize,
+    mut logits: impl FnMut(&mut Batch) -> Result<Vec<Vec<f32>>>,
+    mut told: impl FnMut(Vec<Prediction>, Vec<Rejected>),
+) -> Result<()> {
     let order: Vec<usize> = (0..images.len()).collect();
-    let (mut predictions, mut rejected) = (Vec::with_capacity(order.len()), Vec::new());
-    with_batches(images, &order, batch, None, threads().min(MAX_LOADERS), |batches| -> Result<()> {
+    with_batches(images, &order, batch, None, threads().min(MAX_LOADERS), |batches| {
         while let Some(mut batch) = batches.next() {
-            rejected.append(&mut batch.rejected);
-            if !batch.indices.is_empty() {
-                let said = batch.indices.iter().zip(logits(&batch)?);
-                let prediction =
-                    |(&index, logits): (&usize, _)| Prediction { index, truth: images.label(index) as usize, logits };
-                predictions.extend(said.map(prediction));
-            }
+            let rejected = std::mem::take(&mut batch.rejected);
+            let logits = if batch.indices.is_empty() { Vec::new() } else { logits(&mut batch)? };
+            let said = batch.indices.iter().zip(logits);
+            let prediction =
+                |(&index, logits): (&usize, _)| Prediction { index, truth: images.label(index) as usize, logits };
+            told(said.map(prediction).collect(), rejected);
             batches.recycle(batch);
         }
         Ok(())
-    })?;
-    Ok((predictions, rejected))
+    })
+}
+
+/// The logits of a batch's images, by a model whose `forward` is a plan in evaluation mode. They may be no finite numbers.
+///
+/// # Errors
+/// When the device failed.
+pub(super) fn logits(gpu: &Gpu, model: &Model, forward: &Plan, batch: &Batch) -> Result<Vec<Vec<f32>>> {
+    model.set_batch(gpu, &batch.images, &batch.labels);
+    model.set_live(gpu, batch.indices.len());
+    forward.submit(gpu)?;
+    let classes = model.network().classes();
+    let padded_rows: Vec<f32> = pollster::block_on(model.logits().read(gpu))?;
+    let rows = padded_rows.chunks_exact(padded(classes)).take(batch.indices.len());
+    Ok(rows.map(|row| row[..classes].to_vec()).collect())
+}
+
+/// What `logits` says of a batch's images and of their mirror images together: logits of the mean of both probabilities. The batch is
+/// mirrored afterwards.
+///
+/// # Errors
+/// What `logits` reports.
+pub fn with_mirrored(
+    batch: &mut Batch,
+    mut logits: impl FnMut(&Batch) -> Result<Vec<Vec<f32>>>,
+) -> Result<Vec<Vec<f32>>> {
+    let upright = logits(batch)?;
+    let size = (batch.images.len() / CHANNELS / batch.labels.len()).isqrt();
+    pixels::mirror(&mut batch.images, size);
+    let mirrored = logits(batch)?;
+    Ok(upright.iter().zip(&mirrored).map(|(upright, mirrored)| mean_of(upright, mirrored)).collect())
+}
+
+/// Logits whose probabilities are the mean of those of two rows: finite, however small a probability is.
+fn mean_of(one: &[f32], other: &[f32]) -> Vec<f32> {
+    let logarithms =
+        |logits: &[f32]| (0..logits.len()).map(|class| -stats::log_loss(logits, &[class])).collect::<Vec<_>>();
+    let mean = |(one, other): (f64, f64)| one.max(other) + ((-(one - other).abs()).exp() / 2.0 + 0.5).ln();
+    logarithms(one).into_iter().zip(logarithms(other)).map(|pair| mean(pair) as f32).collect()
 }
 
 /// Counts of images, by class and then by predicted class.
@@ -169,7 +227,7 @@ mod tests {
         let images = Vanishing(Drawn::new(Subject::Pets, 0, 0, 11, 8, 1 << 20));
         for batch in [1, 3, 4, 32] {
             // A row that tells the image by its first value.
-            let said = |batch: &Batch| {
+            let said = |batch: &mut Batch| {
                 let each = batch.images.len() / batch.labels.len();
                 Ok((0..batch.indices.len()).map(|at| vec![batch.images[each * at], 0.0]).collect())
             };
@@ -183,6 +241,49 @@ mod tests {
                 assert_eq!((truth, logits[0]), (images.label(index) as usize, expected[0]));
             }
         }
+    }
+
+    /// Of each image and its mirror image the probabilities are averaged, not the logits, and nothing becomes infinite.
+    #[test]
+    fn a_mean_over_mirror_images_is_one_of_probabilities() {
+        for (one, other) in [
+            ([1.0, 2.0, -1.0], [0.5, 0.5, 0.5]),
+            ([-4.0, 9.0, 3.0], [9.0, -4.0, 3.0]),
+            ([7.0, 1.0, 2.0], [7.0, 1.0, 2.0]),
+            ([-2000.0, 0.0, 0.0], [-1990.0, 5.0, 0.0]),
+        ] {
+            let mean = mean_of(&one, &other);
+            assert!(mean.iter().all(|logit| logit.is_finite()), "{mean:?}");
+            let [one, other, mean] = [&one[..], &other, &mean].map(|logits| stats::probabilities(logits));
+            for class in 0..3 {
+                assert!((mean[class] - (one[class] + other[class]) / 2.0).abs() < 1e-6, "{one:?} {other:?} {mean:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_is_asked_about_twice_the_second_time_mirrored() {
+        let images = Drawn::new(Subject::Pets, 0, 0, 5, 8, 1 << 20);
+        // The sum of the left half, which mirroring exchanges with that of the right half.
+        let left = |batch: &Batch| {
+            let each = batch.images.len() / batch.labels.len();
+            let sum = |image: &[f32]| -> f32 { image.chunks(8 * CHANNELS).flat_map(|row| &row[..4 * CHANNELS]).sum() };
+            let rows = batch.images.chunks(each).take(batch.indices.len());
+            Ok(rows.map(|image| vec![sum(image), 0.0]).collect::<Vec<_>>())
+        };
+        let order: Vec<usize> = (0..images.len()).collect();
+        let made = |flip: bool| {
+            let mut batch = Batch::new(&images, &order, 7, None, Vec::new());
+            if flip {
+                pixels::mirror(&mut batch.images, 8);
+            }
+            batch
+        };
+        let [upright, mirrored] = [false, true].map(|flip| left(&made(flip)).unwrap());
+        assert_ne!(upright, mirrored);
+        let expected: Vec<_> = upright.iter().zip(&mirrored).map(|(one, other)| mean_of(one, other)).collect();
+        assert_eq!(with_mirrored(&mut made(false), left).unwrap(), expected);
+        assert_eq!(with_mirrored(&mut made(true), left).unwrap(), expected, "it does not matter which comes first");
     }
 
     #[test]

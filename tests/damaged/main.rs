@@ -381,10 +381,10 @@ fn weights_that_make_no_finite_numbers() {
     };
     let (folder, run) = spoilt("1.weight");
     let layer = "Conv2d 1 of block 1";
-    for command in ["features", "explain"].map(|verb| format!("{verb} {photo} --run a")) {
+    for command in ["features", "explain", "predict"].map(|verb| format!("{verb} {photo} --run a")) {
         refused(folder.path(), &command, layer);
     }
-    for command in ["explain --run a", "learned --run a", "layers --run a"] {
+    for command in ["explain --run a", "evaluate --run a", "learned --run a", "layers --run a"] {
         refused(folder.path(), command, layer);
     }
     succeed(folder.path(), "report a --kernels plain");

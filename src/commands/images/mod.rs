@@ -1,5 +1,6 @@
 //! The images of a run: to learn from and to be judged by, when it is made and ever after.
 
+mod labelled;
 mod past;
 mod source;
 #[cfg(test)]
@@ -20,8 +21,12 @@ use crate::terminal::say;
 use crate::train::run_dir::RunDir;
 use crate::train::{Run, VALIDATION, digest_of_list};
 
+pub(super) use labelled::{Labelled, LeftOut, labelled};
 use past::Past;
 pub(super) use source::Source;
+
+/// The option by which most commands are told where a run's photos are.
+const DATA: &str = "--data";
 
 /// The images to learn from and to be judged by.
 pub struct Data {
@@ -64,7 +69,7 @@ pub(super) fn tell_folders(found: &Folder) {
 /// # Errors
 /// When the list of its validation photos cannot be used, or its photos are gone or of other classes, with the remedy.
 pub fn of_run(run: &Run, data: Option<&Path>, cache: usize) -> Result<Data> {
-    let past = Past::read(run, data, cache)?;
+    let past = Past::read(run, DATA, data, cache)?;
     past.all(past.scan()?)
 }
 
@@ -73,7 +78,7 @@ pub fn of_run(run: &Run, data: Option<&Path>, cache: usize) -> Result<Data> {
 /// # Errors
 /// As [`of_run`].
 pub fn validation_of(run: &Run, data: Option<&Path>, cache: usize) -> Result<Box<dyn Images>> {
-    let past = Past::read(run, data, cache)?;
+    let past = Past::read(run, DATA, data, cache)?;
     past.validation(past.scan()?)
 }
 
@@ -83,7 +88,7 @@ pub fn validation_of(run: &Run, data: Option<&Path>, cache: usize) -> Result<Box
 /// # Errors
 /// As [`of_run`].
 pub fn held_out_of(run: &Run, data: Option<&Path>, count: usize, cache: usize) -> Result<Data> {
-    let past = Past::read(run, data, cache)?;
+    let past = Past::read(run, DATA, data, cache)?;
     let mut all = past.all(past.scan()?)?;
     if let Source { data: None, drawn: [_, judged], seed, size, .. } = past.source {
         let first = FIRST_VAL_IMAGE + judged as u64;

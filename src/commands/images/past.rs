@@ -8,19 +8,18 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{Data, Source, judges, without_copies};
 use crate::data::folder::{Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::names::{class_key, path_text};
-use crate::data::photos::file_digest;
+use crate::data::photos::{Photos, file_digest};
 use crate::data::split::hexadecimal;
 use crate::data::{Images, Rejected, in_parallel};
 use crate::terminal::say;
 use crate::train::{Config, Run};
 
-/// What to do where a folder does not hold a run's photos.
-const REMEDY: &str = "give the folder of the run's photos with --data";
-
 /// A run that was made some time ago.
 pub(super) struct Past<'a> {
     run: &'a Path,
     config: &'a Config,
+    /// The option that says where the photos are.
+    option: &'static str,
     /// Whether the user has said where the photos are now.
     given: bool,
     pub(super) source: Source,
@@ -29,17 +28,18 @@ pub(super) struct Past<'a> {
 }
 
 impl<'a> Past<'a> {
-    pub(super) fn read(run: &'a Run, data: Option<&Path>, cache: usize) -> Result<Self> {
+    /// `data` is what `option` was given.
+    pub(super) fn read(run: &'a Run, option: &'static str, data: Option<&Path>, cache: usize) -> Result<Self> {
         let config = run.config();
         let given = data.is_some();
         let shown = run.folder().display();
         let data = match (&config.data, data) {
-            (None, Some(_)) => bail!("--data: the run {shown} was trained on drawn images; leave the option out"),
+            (None, Some(_)) => bail!("{option}: the run {shown} was trained on drawn images; leave the option out"),
             (None, None) => None,
             (Some(_), Some(given)) => Some(given.to_path_buf()),
             (Some(recorded), None) if !Path::new(recorded).exists() => bail!(
                 "by the data of {shown}/config.json, its photos were in {recorded}, which is not there any more: give their \
-                 folder with --data"
+                 folder with {option}"
             ),
             (Some(recorded), None) => Some(PathBuf::from(recorded)),
         };
@@ -52,7 +52,7 @@ impl<'a> Past<'a> {
             size: run.size(),
             cache,
         };
-        Ok(Self { run: run.folder(), config, given, source, validation: run.validation()? })
+        Ok(Self { run: run.folder(), config, option, given, source, validation: run.validation()? })
     }
 
     pub(super) fn scan(&self) -> Result<Option<Folder>> {
@@ -63,17 +63,22 @@ impl<'a> Past<'a> {
         if keys(&found.classes) != keys(&self.config.classes) {
             let (known, there) = (self.config.classes.join(", "), found.classes.join(", "));
             let data = self.data(&found);
-            bail!("{data}: the run {run} knows the classes {known}, but this folder holds {there}; {REMEDY}");
+            bail!("{data}: the run {run} knows the classes {known}, but this folder holds {there}; {}", self.remedy());
         }
         found.classes.clone_from(&self.config.classes);
         Ok(Some(found))
+    }
+
+    /// What to do where a folder does not hold the run's photos.
+    fn remedy(&self) -> String {
+        format!("give the folder of the run's photos with {}", self.option)
     }
 
     /// How errors name the folder of the photos.
     fn data(&self, found: &Folder) -> String {
         let root = found.root.display();
         if self.given {
-            format!("--data {root}")
+            format!("{} {root}", self.option)
         } else {
             format!("{root}, as {}/config.json has it", self.run.display())
         }
@@ -102,20 +107,21 @@ impl<'a> Past<'a> {
     /// Checks that of each class some of the photos are left that the run was judged by; `changed` have their names only.
     fn check_left(&self, found: &Folder, left: &[LabelledFile], changed: usize) -> Result<()> {
         let (data, run, judged) = (self.data(found), self.run.display(), self.validation.len());
+        let remedy = self.remedy();
         let but = match changed {
             0 => String::new(),
             _ => format!(" (files of these names that are others: {changed})"),
         };
         if left.is_empty() {
             bail!(
-                "{data}: none of the {judged} photos that the run {run} was judged by are in this folder{but}; {REMEDY}"
+                "{data}: none of the {judged} photos that the run {run} was judged by are in this folder{but}; {remedy}"
             );
         }
         for (class, name) in (0..).zip(&found.classes) {
             ensure!(
                 left.iter().any(|file| file.class == class),
                 "{data}: of the class '{name}', none of the photos that the run {run} was judged by are in this folder{but}; \
-                 {REMEDY}"
+                 {remedy}"
             );
         }
         Ok(())
@@ -184,6 +190,15 @@ impl<'a> Past<'a> {
             say(format!("note: of the {judged} photos that the run {run} was judged by, {root} still has {left}"));
         }
         Ok(Box::new(val))
+    }
+
+    /// The photos that the run may have learned from, and those that it was judged by. Those that cannot be read are in neither.
+    pub(super) fn seen(&self, mut found: Folder) -> Result<[Photos; 2]> {
+        let [val, train] = self.told_apart(&mut found)?;
+        let unused = &mut Vec::new();
+        let [train, val] = self.source.decode(&found.root, [&train, &val], unused);
+        let train = if self.is_certain() { without_copies(&train, &val, unused) } else { train };
+        Ok([train, val])
     }
 
     /// How the folder differs from what it was, as far as the run tells.

@@ -1,6 +1,8 @@
 //! What the pages say, and that nothing on them does harm.
 
 use super::*;
+use crate::train::evaluation::Evaluation;
+use crate::train::predictions::Prediction;
 
 const QUESTIONS: [&str; 3] =
     ["What do the feature maps tell me?", "Are the noisy last layers useless?", "How many layers are enough?"];
@@ -273,10 +275,38 @@ fn classes_have_recall_precision_and_f1() {
     let page = report.page();
     let row = &page[page.find("mean of the classes").unwrap()..];
     let row = &row[..row.find("</tr>").unwrap()];
-    for mean in ["10 in all", ">40.0\u{a0}%<", ">50.0\u{a0}%<", ">0.444<"] {
+    for mean in ["10 in all", ">80.0\u{a0}%<", ">100.0\u{a0}%<", ">0.889<"] {
         assert!(row.contains(mean), "{mean}: {row}");
     }
     assert!(page.contains(">–<"), "a class without images has no recall");
+}
+
+#[test]
+fn the_page_of_an_evaluation_has_its_figures_and_obeys_no_name() {
+    let prediction =
+        |(index, (truth, logits)): (usize, (usize, [f32; 2]))| Prediction { index, truth, logits: logits.into() };
+    let said = [(0, [2.0, 0.0]), (0, [0.0, 3.0]), (1, [0.0, 1.0]), (1, [-1.0, 1.0])];
+    let predictions: Vec<Prediction> = said.into_iter().enumerate().map(prediction).collect();
+    let evaluation = Evaluation::new(&predictions, 2, 1).unwrap().unwrap();
+    let page = |worst: &[(String, Judged)]| {
+        EvaluationPage {
+            weights: NASTY,
+            images: NASTY,
+            notes: &[NASTY.to_string()],
+            classes: &["cat", NASTY].map(String::from),
+            evaluation: &evaluation,
+            worst,
+        }
+        .page()
+    };
+    let mistakes = page(&[(NASTY.into(), Judged::new(&predictions[1]))]);
+    assert_harmless(&mistakes);
+    // Of the four pairs two are in the right order.
+    let area = format!("0.500 (95 % interval {:.3} to", evaluation.auc.unwrap().interval.0);
+    for shown in ["75.0 % of 4 images right", &area, "95.3\u{a0}%", "<svg", "log-loss in nats"] {
+        assert!(mistakes.contains(shown), "{shown}");
+    }
+    assert!(page(&[]).contains("None: every image is right."));
 }
 
 #[test]

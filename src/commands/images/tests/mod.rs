@@ -1,5 +1,6 @@
 mod again;
 mod apart;
+mod judged;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -85,7 +86,7 @@ fn names(images: &dyn Images) -> BTreeSet<String> {
 /// What is told of how the run's folder has changed.
 fn notes(run: &Path) -> Vec<String> {
     let run = opened(run);
-    let past = Past::read(&run, None, CACHE).unwrap();
+    let past = Past::read(&run, DATA, None, CACHE).unwrap();
     past.photos(past.scan().unwrap().unwrap()).unwrap().1
 }
 

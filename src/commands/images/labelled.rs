@@ -1,0 +1,205 @@
+//! Labelled images that a run's network is judged by, its own or others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+
+use super::{Past, Source};
+use crate::data::folder::{Choices, LabelledFile, VALIDATION_SHARE};
+use crate::data::names::class_key;
+use crate::data::photos::Photos;
+use crate::data::split::{self, Digest, Unfit};
+use crate::data::{Images, Rejected};
+use crate::terminal::{counted, one_line, say};
+use crate::train::Run;
+
+/// The option that says where the photos of a run are, of a command whose `--data` says what to judge it by.
+const TRAINED_ON: &str = "--trained-on";
+
+/// Labelled images to judge a run's network by, each content once.
+pub struct Labelled {
+    /// The images, with the run's classes.
+    pub images: Box<dyn Images>,
+    /// How many of them chose the run's best epoch; none where that is not known.
+    pub validated: Option<usize>,
+    /// How many others there are in the folder, and why they do not judge.
+    pub left_out: LeftOut,
+    /// What a reader must know of them, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Images that do not judge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The network learned from them; none where that is not known.
+    pub learned: Option<usize>,
+    /// Equal to another of them.
+    pub doubles: usize,
+    /// Equal to another of another class.
+    pub contradictory: usize,
+    /// Of a class that the network does not know.
+    pub of_unknown_class: usize,
+    /// Not readable, or no images.
+    pub unusable: usize,
+}
+
+/// The labelled images of `data`, or else those by which the run was judged in training. `own` is where the run's photos are now,
+/// if that was said; up to `cache` MiB of images are kept in memory.
+///
+/// # Errors
+/// When a folder cannot be read, or holds no image to judge by.
+pub fn labelled(
+    run: &Run,
+    data: Option<&Path>,
+    choices: Choices,
+    own: Option<&Path>,
+    cache: usize,
+) -> Result<Labelled> {
+    if let Some(own) = own {
+        ensure!(own.is_dir(), "{TRAINED_ON} {}: there is no such folder; check the path", own.display());
+    }
+    let Some(data) = data else {
+        let past = Past::read(run, TRAINED_ON, own, cache)?;
+        let images = past.validation(past.scan()?)?;
+        let left_out = LeftOut { learned: Some(0), ..LeftOut::default() };
+        return Ok(Labelled { validated: Some(images.len()), images, left_out, notes: Vec::new() });
+    };
+    let mut notes = Vec::new();
+    let seen = match seen(run, own) {
+        Err(error) if own.is_none() => {
+            let reason = one_line(&error);
+            notes.push(format!("It is not known how many of these images the network learned from: {reason}."));
+            None
+        }
+        seen => Some(seen?),
+    };
+    let learned_from = run.config().train_images;
+    if let Some([learned, _]) = &seen
+        && run.config().data.is_some()
+        && learned.len() < learned_from
+    {
+        notes.push(format!(
+            "Of the {learned_from} images that the network learned from, {} are still there: copies of the others are not found out.",
+            learned.len()
+        ));
+    }
+    let (photos, rejected, of_unknown_class) = others(run, data, choices, cache, &mut notes)?;
+    let known = seen.is_some();
+    let [learned, validated] = seen.unwrap_or_default();
+    let (fit, others) = split::fit_to_judge(&learned, &photos, photos.digests());
+    let count = |of: fn(&Unfit) -> bool| others.iter().filter(|(_, why)| of(why)).count();
+    let left_out = LeftOut {
+        learned: known.then(|| count(|why| matches!(why, Unfit::Learned(_)))),
+        doubles: count(|why| matches!(why, Unfit::Double(_))),
+        contradictory: count(|why| matches!(why, Unfit::Contradiction(_))),
+        of_unknown_class,
+        unusable: rejected.len(),
+    };
+    let told = left_out.told().join("; ");
+    let first =
+        rejected.first().map_or(String::new(), |Rejected { file, reason }| format!("; the first: {file} {reason}"));
+    let photos = photos.only(&fit);
+    ensure!(!photos.is_empty(), "--data {}: no image is left to judge by: {told}{first}", data.display());
+    if !told.is_empty() {
+        notes.push(format!("These are left out: {told}{first}."));
+    }
+    let judged_by: BTreeSet<_> = validated.iter().collect();
+    let validated = photos.digests().iter().filter(|digest| judged_by.contains(digest)).count();
+    if validated > 0 {
+        notes.push(format!(
+            "Of these images, {validated} are validation images of the run, which chose its best epoch."
+        ));
+    }
+    let missing: Vec<&str> = (0..)
+        .zip(&run.config().classes)
+        .filter(|(class, _)| !has_class(&photos, *class))
+        .map(|(_, name)| &name[..])
+        .collect();
+    if !missing.is_empty() {
+        notes.push(format!(
+            "Of these classes there is no image here, so nothing is said of them: {}.",
+            missing.join(", ")
+        ));
+    }
+    Ok(Labelled { images: Box::new(photos), validated: known.then_some(validated), left_out, notes })
+}
+
+fn has_class(images: &dyn Images, class: u32) -> bool {
+    (0..images.len()).any(|index| images.label(index) == class)
+}
+
+/// What tells the contents that the run learned from, and those that it was judged by; none of a run on drawn images, for no photo
+/// equals one.
+fn seen(run: &Run, own: Option<&Path>) -> Result<[Vec<Digest>; 2]> {
+    // No pixel is needed again.
+    let past = Past::read(run, TRAINED_ON, own, 0)?;
+    let Some(found) = past.scan()? else { return Ok(Default::default()) };
+    Ok(past.seen(found)?.map(|photos| photos.digests().to_vec()))
+}
+
+/// All labelled photos of a folder whose class the run knows, those that cannot be used, and how many are of other classes.
+fn others(
+    run: &Run,
+    data: &Path,
+    choices: Choices,
+    cache: usize,
+    notes: &mut Vec<String>,
+) -> Result<(Photos, Vec<Rejected>, usize)> {
+    let source = Source {
+        data: Some(data.to_path_buf()),
+        choices,
+        val_share: VALIDATION_SHARE,
+        drawn: [0; 2],
+        seed: 0,
+        size: run.size(),
+        cache,
+    };
+    let found = source.scan()?.context("a folder was named")?;
+    found.unread.iter().for_each(|unread| say(format!("         not read    {unread}")));
+    found.note.iter().for_each(|note| say(format!("         note        {note}")));
+    let classes = &run.config().classes;
+    let numbers: BTreeMap<String, u32> = classes.iter().map(|class| class_key(class)).zip(0..).collect();
+    let known: Vec<Option<u32>> = found.classes.iter().map(|class| numbers.get(&class_key(class)).copied()).collect();
+    if known.iter().all(Option::is_none) {
+        bail!(
+            "--data {}: holds the classes {}, but the network knows none of them; it knows {}",
+            data.display(),
+            found.classes.join(", "),
+            classes.join(", ")
+        );
+    }
+    let all = found.train.iter().chain(found.val.iter().flatten());
+    let (mut files, mut unknown) = (Vec::new(), BTreeMap::<&str, usize>::new());
+    for LabelledFile { path, class } in all {
+        match known[*class as usize] {
+            Some(class) => files.push(LabelledFile { path: path.clone(), class }),
+            None => *unknown.entry(&found.classes[*class as usize]).or_default() += 1,
+        }
+    }
+    if !unknown.is_empty() {
+        let each: Vec<String> =
+            unknown.iter().map(|(name, count)| format!("{name} ({})", counted(*count, "image"))).collect();
+        notes.push(format!("The network does not know these classes: {}.", each.join(", ")));
+    }
+    files.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
+    let mut rejected = found.rejected.clone();
+    let [photos] = source.decode(&found.root, [&files], &mut rejected);
+    Ok((photos, rejected, unknown.values().sum()))
+}
+
+impl LeftOut {
+    /// What is left out and why, a part each; nothing where all judge.
+    fn told(&self) -> Vec<String> {
+        let parts = [
+            (self.learned.unwrap_or_default(), "that the network learned from"),
+            (self.doubles, "equal to another"),
+            (self.contradictory, "equal to one of another class"),
+            (self.of_unknown_class, "of classes that it does not know"),
+            (self.unusable, "that cannot be used"),
+        ];
+        let some = parts.into_iter().filter(|(number, _)| *number > 0);
+        some.map(|(number, why)| format!("{} {why}", counted(number, "image"))).collect()
+    }
+}
