@@ -254,7 +254,7 @@ mod tests {
         ] {
             let mean = mean_of(&one, &other);
             assert!(mean.iter().all(|logit| logit.is_finite()), "{mean:?}");
-            let [one, other, mean] = [&one[..], &other, &mean].map(|logits| stats::probabilities(logits));
+            let [one, other, mean] = [&one[..], &other, &mean].map(stats::probabilities);
             for class in 0..3 {
                 assert!((mean[class] - (one[class] + other[class]) / 2.0).abs() < 1e-6, "{one:?} {other:?} {mean:?}");
             }

@@ -57,7 +57,9 @@ impl<'a> Past<'a> {
 
     pub(super) fn scan(&self) -> Result<Option<Folder>> {
         let run = self.run.display();
-        let found = self.source.scan().with_context(|| format!("the photos of the run {run} cannot be found again"))?;
+        let by = if self.given { format!(" by {}", self.option) } else { String::new() };
+        let lost = || format!("the photos of the run {run} cannot be found again{by}");
+        let found = self.source.scan().with_context(lost)?;
         let Some(mut found) = found else { return Ok(None) };
         let keys = |classes: &[String]| classes.iter().map(|class| class_key(class)).collect::<Vec<_>>();
         if keys(&found.classes) != keys(&self.config.classes) {

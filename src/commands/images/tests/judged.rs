@@ -37,6 +37,9 @@ fn without_a_folder_the_runs_own_validation_images_judge() {
     assert!(error.ends_with("is not there any more: give their folder with --trained-on"), "{error}");
     let error = format!("{:#}", judged(&run, None, Some(folder.path())).err().unwrap());
     assert!(error.contains("--trained-on") && !error.contains("with --data"), "{error}");
+    let empty = tempfile::tempdir().unwrap();
+    let error = format!("{:#}", judged(&run, None, Some(empty.path())).err().unwrap());
+    assert!(error.contains("cannot be found again by --trained-on: "), "{error}");
     let error = format!("{:#}", judged(&run, None, Some(Path::new("nowhere"))).err().unwrap());
     assert_eq!(error, "--trained-on nowhere: there is no such folder; check the path");
 }
