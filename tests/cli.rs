@@ -782,9 +782,7 @@ fn a_network_is_judged_by_labelled_images() {
         printed.contains("Of these classes there is no image here, so nothing is said of them: blue."),
         "{printed}"
     );
-    assert!(
-        printed.contains("new/red/0.png: red, taken for green") || printed.contains("red/0.png: red, taken for green")
-    );
+    assert!(printed.contains("  red/0.png: red, taken for green ("), "{printed}");
     let found = json(&folder.join("new.json"));
     assert_eq!((&found["images"], &found["epochs"], &found["tta"]), (&8.into(), &1.into(), &true.into()));
     assert_eq!(found["classes"][0]["recall"], Value::Null);
@@ -797,7 +795,8 @@ fn a_network_is_judged_by_labelled_images() {
     // Both files are replaced, but nothing else is.
     succeed(folder, &command);
     for (option, file, told) in [
-        ("--json", "run/best.safetensors", "exists already and is no JSON object"),
+        ("--json", "run/best.safetensors", "exists already and is no evaluation"),
+        ("--json", "run/config.json", "exists already and is no evaluation"),
         ("--json", "new/red/new.json", "lies in the folder of the images"),
         ("--json", "none/new.json", "name a file in a folder that is there"),
         ("--out", "run/metrics.csv", "exists already and is no page"),

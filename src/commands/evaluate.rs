@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::images::{Labelled, LeftOut, labelled};
 use super::{check_apart, check_page, image_folders};
@@ -124,8 +125,13 @@ fn check_files(arguments: &EvaluateArgs, run: &Run) -> Result<()> {
     check_apart(json, folders())?;
     ensure!(!json.is_dir(), "--json {shown}: is a folder; name a file");
     if json.is_file() {
-        let is_json = fs::read(json).is_ok_and(|bytes| bytes.is_empty() || bytes.starts_with(b"{"));
-        ensure!(is_json, "--json {shown}: exists already and is no JSON object; name another file");
+        let is_evaluation = |bytes: Vec<u8>| {
+            bytes.is_empty() || serde_json::from_slice(&bytes).is_ok_and(|found: Value| found.get("macro_f1").is_some())
+        };
+        ensure!(
+            fs::read(json).is_ok_and(is_evaluation),
+            "--json {shown}: exists already and is no evaluation; name another file"
+        );
     }
     disk::check_writable(json).with_context(|| format!("--json {shown}: name a file in a folder that is there"))
 }

@@ -108,9 +108,7 @@ pub fn labelled(
     let judged_by: BTreeSet<_> = validated.iter().collect();
     let validated = photos.digests().iter().filter(|digest| judged_by.contains(digest)).count();
     if validated > 0 {
-        notes.push(format!(
-            "Of these images, {validated} are validation images of the run, which chose its best epoch."
-        ));
+        notes.push(format!("Validation images of the run, which chose its best epoch: {validated} of these."));
     }
     let missing: Vec<&str> = (0..)
         .zip(&run.config().classes)
