@@ -17,10 +17,10 @@ use crate::explain::{Judged, worst};
 use crate::figures::words::{count, plain};
 use crate::nn::checkpoint::Checkpoint;
 use crate::report::{EvaluationPage, calibration_in_words};
+use crate::stats::standing::{self, Verdict};
 use crate::stats::{CalibrationBin, ClassCounts, wilson};
 use crate::terminal::{bar, counted, keep_for_results, print, say, say_apart};
 use crate::train::evaluation::{Evaluation, LEVEL};
-use crate::stats::standing::{self, Verdict};
 use crate::train::{Origin, Run, Which};
 
 /// Mistakes that are named.
@@ -350,8 +350,8 @@ impl<'a> EvaluationFile<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::predictions::Prediction;
     use crate::stats::standing::Standing;
+    use crate::train::predictions::Prediction;
 
     /// Of three classes, of which the last has no image and is predicted once.
     fn evaluation() -> Evaluation {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::predictions::{Prediction, confusion};
-use super::standing::Standing;
+use crate::stats::standing::Standing;
 use crate::stats::{Calibration, ClassCounts, log_loss, log_loss_of_shares, macro_mean, roc_auc, roc_auc_interval};
 
 /// Confidence of the intervals.
