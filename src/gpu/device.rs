@@ -109,7 +109,11 @@ impl fmt::Display for AdapterChoice {
 pub async fn adapters() -> Vec<wgpu::Adapter> {
     // OpenGL is left out: it would list each adapter twice, and its compute shaders are the poorer ones.
     let backends = wgpu::Backends::PRIMARY;
-    let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };
+    // Without shaders' debug information, which in builds for tests takes as long as all else that compiles them: the compiler counts
+    // the lines up to every statement. WGPU_DEBUG=1 brings it back.
+    let flags = wgpu::InstanceFlags::from_build_config().difference(wgpu::InstanceFlags::DEBUG).with_env();
+    let descriptor =
+        wgpu::InstanceDescriptor { backends, flags, ..wgpu::InstanceDescriptor::new_without_display_handle() };
     let mut found = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
     found.sort_by_key(|adapter| match adapter.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
