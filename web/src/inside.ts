@@ -277,7 +277,8 @@ class Inside {
       while (this.#isStale) {
         this.#isStale = false;
         const answer = await trainer.ask((run) => this.#read(run));
-        if (answer && !this.#isStale) {
+        // Of another map nothing may have been asked yet: its values are read first.
+        if (answer && !this.#isStale && answer[0].place === this.#place) {
           const [sums, cell] = answer;
           if (sums !== this.#sums) {
             this.#draw(sums);
@@ -297,13 +298,14 @@ class Inside {
 
   /** In its turn of the queue the session still has what was looked at last. */
   async #read(run: Run): Promise<[Sums, Cell | null] | null> {
-    const [looked, place, way] = [this.#looked, this.#place, this.#way];
+    // What is chosen while this reads may be of another map.
+    const [looked, place, way, at] = [this.#looked, this.#place, this.#way, this.#cell];
     if (looked?.run !== run || !place || !way || !this.#values().every((value) => looked.values.has(value))) {
       return null;
     }
     const isKnown = this.#sums?.looked === looked && this.#sums.place === place;
     const sums = isKnown && this.#sums ? this.#sums : await readSums(looked, place, way);
-    const cell = way.isConv ? (JSON.parse(await run.session.cell(way.layers[0].value, place.channel, ...this.#cell)) as Cell) : null;
+    const cell = way.isConv ? (JSON.parse(await run.session.cell(way.layers[0].value, place.channel, ...at)) as Cell) : null;
     return [sums, cell];
   }
 

@@ -195,6 +195,22 @@ test("a map is taken apart by the keyboard alone", async () => {
   assert.ok(await page.isHidden("#inside"));
 });
 
+test("a map that is chosen while another is read is the one that is shown", async () => {
+  for (const wait of [0, 5, 10, 20]) {
+    await page.evaluate(async (wait) => {
+      const [first, then] = [3, 1].map((column) => document.querySelectorAll(".flow-column")[column].querySelector(".tile"));
+      first.click();
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      then.click();
+    }, wait);
+    const { place, terms } = await addsUp();
+    assert.equal(place, "ReLU of block 1, channel 0");
+    assert.equal(terms.length, 3);
+    await page.click("#inside-close");
+  }
+  assert.equal(await page.locator("#message.bad").count(), 0, await page.textContent("#message"));
+});
+
 test("logits become probabilities that add up", async () => {
   await page.focus("#how");
   await page.keyboard.press("Enter");
