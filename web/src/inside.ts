@@ -191,8 +191,10 @@ class Inside {
     this.#way = null;
     const place = this.#place;
     if (place) {
-      const [channels = 0, height = 0, width = 0] = nodes[place.value - 1]?.output ?? [];
-      tell("map", place.channel < channels && height * width > 1 ? place : null);
+      const node = nodes[place.value - 1];
+      const [channels, height, width] = node?.output ?? [0, 0, 0];
+      // A view of the image comes from no layer.
+      tell("map", node && !node.is_view && place.channel < channels && height * width > 1 ? place : null);
     }
   }
 

@@ -349,6 +349,20 @@ test("branches that are added up, in a network that is opened", async () => {
   assert.deepEqual(found.terms.map(({ name }) => name), ["channel 1"]);
 });
 
+test("a network whose first layer is a view of the image closes the map", async () => {
+  await page.locator("#layer-list .layer").first().locator("canvas").first().click({ position: { x: 20, y: 20 } });
+  await page.waitForFunction(() => /^Conv2d of block 1/.test(document.querySelector("#inside-place").textContent));
+  await page.selectOption("#preset", "small");
+  await page.click("#row-0");
+  await page.click("#add-0");
+  await page.selectOption("#type-1", "Dropout2d");
+  await page.click("#up-1");
+  await page.click("#apply");
+  await page.waitForSelector("#inside", { state: "hidden" });
+  await page.waitForFunction(() => /new network/.test(document.querySelector("#message").textContent));
+  assert.equal(await page.locator("#message.bad").count(), 0, await page.textContent("#message"));
+});
+
 test("nothing was wrong on the console", () => {
   assert.deepEqual(seen.errors, []);
   assert.ok(coloured > 50, `${coloured} cells with a colour`);
