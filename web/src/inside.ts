@@ -15,7 +15,7 @@ import { type Run, trainer } from "./training";
 const SHOWN = 8;
 /** Validation images that changes are judged on. */
 const JUDGED = 200;
-/** A difference of more than this share of the largest product is no rounding. */
+/** A difference of more than this share of the largest summand is no rounding. */
 const ROUNDING = 1e-3;
 const COLOURS = ["red", "green", "blue"];
 const DOES: Record<string, string> = {
@@ -397,7 +397,7 @@ class Inside {
       parts.push(`${added(cell.bias)} (bias)`);
     }
     const lines = line(base.name, `${parts.join(" ").replace(/^\+ |(?<=^\u2212) /, "")} = `, cell.sum);
-    if (Math.abs(output - cell.sum) > ROUNDING * largest) {
+    if (Math.abs(output - cell.sum) > ROUNDING * Math.max(largest, Math.abs(cell.bias))) {
       lines.push(make("dd", { class: "error" }, `The device made ${short(output)} of it: more of a difference than rounding explains.`));
     }
     let before = output;
