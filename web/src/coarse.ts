@@ -1,12 +1,13 @@
 // Why the last maps look coarse: how many cells the maps of each block have, and how much of the image one value sees.
 
-import { byId, make, many, percent, setText } from "./dom";
+import { byId, make, many, percent, setText, span } from "./dom";
 import type { LayerNode } from "./engine-types";
 import { blockEnds } from "./flow";
 import { type Looked, lens } from "./lens";
 import { drawImage, drawMap, rangeOf, scaleOf } from "./maps";
+import { fieldOf } from "./network";
 import { Outlined } from "./outlined";
-import { type Field, on } from "./state";
+import { on } from "./state";
 
 interface Row {
   node: LayerNode;
@@ -18,16 +19,6 @@ interface Row {
 }
 
 const rows: Row[] = [];
-
-/** What a value in this row and column of a layer's maps sees. */
-function fieldOf({ field: [size, stride, offset] }: LayerNode, row: number, column: number): Field {
-  return { left: column * stride - offset, top: row * stride - offset, width: size, height: size };
-}
-
-/** "8 to 22": the first and last pixel, counted from 1, of those that the image has. */
-function pixels(from: number, size: number, side: number): string {
-  return `${Math.max(0, from) + 1} to ${Math.min(side, from + size)}`;
-}
 
 /** "3 × 3", which stays on one line. */
 const times = (height: number, width: number) => `${height}\u00a0\u00d7\u00a0${width}`;
@@ -48,8 +39,8 @@ function draw({ node, map, image, cell, seen }: Row, { values, run, subject }: L
   const isZero = !all[at];
   cell.mark(isZero ? null : { left: column, top: row, width: 1, height: 1 }, width, height);
   seen.mark(isZero ? null : field, size, size);
-  const [rows, columns] = [pixels(field.top, field.height, size), pixels(field.left, field.width, size)];
-  map.setAttribute("aria-label", isZero ? "All values are 0" : `Channel ${channel}, strongest in row ${row + 1}, column ${column + 1}`);
+  const [rows, columns] = [span(field.top, field.height, size), span(field.left, field.width, size)];
+  map.setAttribute("aria-label", isZero ? "All values are 0" : `Channel ${channel}, strongest in row ${row}, column ${column}`);
   image.setAttribute("aria-label", isZero ? "The image" : `It sees rows ${rows}, columns ${columns} of the image`);
 }
 

@@ -66,6 +66,11 @@ export function percent(share: number, digits = 0): string {
   return Number.isFinite(share) ? `${(100 * share).toFixed(digits)}%` : "\u2013";
 }
 
+/** Rows or columns of an image, counted from 0 and cut at its edges: "8–22". */
+export function span(from: number, size: number, all: number): string {
+  return `${Math.max(0, from)}\u2013${Math.min(all, from + size) - 1}`;
+}
+
 export function shapeText(shape: readonly number[]): string {
   return shape[1] === 1 && shape[2] === 1 ? `${shape[0]}` : shape.join(" \u00d7 ");
 }

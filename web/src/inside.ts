@@ -3,10 +3,11 @@
 
 import { changes } from "./changes";
 import { costWords, verdictWords } from "./changes-words";
-import { byId, make, messageOf, onEscape, reveal, setText, short } from "./dom";
+import { byId, make, messageOf, onEscape, reveal, setText, short, span } from "./dom";
 import type { Cell, Description, Judged, LayerNode, Shape } from "./engine-types";
 import { type Looked, lens } from "./lens";
 import { type Range, type Scale, drawMap, mapOf, rangeOf, scaleOf } from "./maps";
+import { fieldOf } from "./network";
 import { Outlined } from "./outlined";
 import { type MapPlace, on, say, tell } from "./state";
 import { type Run, trainer } from "./training";
@@ -259,9 +260,9 @@ class Inside {
       const cell = { left: column, top: row, width: 1, height: 1 };
       this.#steps[at]?.picture.outlined.mark(hasCells(node, base) ? cell : null, node.output[2], node.output[1]);
     });
-    const [size, stride, above] = base.field;
-    const [top, left] = [row * stride - above, column * stride - above];
-    tell("field", { left, top, width: size, height: size });
+    const field = fieldOf(base, row, column);
+    const { left, top, width: size } = field;
+    tell("field", field);
     const [, height = 0, width = 0] = trainer.run?.description.input ?? [];
     const beyond = Math.min(top, left) < 0 || top + size > height || left + size > width ? " and padding around it" : "";
     setText(byId("inside-words", HTMLElement), `Row ${row}, column ${column} sees rows ${span(top, size, height)}, columns ${span(left, size, width)} of the image${beyond}.`);
@@ -529,11 +530,6 @@ function plus(a: number, b: number): number {
 /** A number as a summand: with its sign before it. */
 function added(value: number): string {
   return value < 0 ? `\u2212 ${short(-value)}` : `+ ${short(value)}`;
-}
-
-/** Rows or columns of an image, cut at its edges. */
-function span(from: number, size: number, all: number): string {
-  return `${Math.max(0, from)}\u2013${Math.min(all, from + size) - 1}`;
 }
 
 function sign(text: string): HTMLElement {

@@ -1,8 +1,9 @@
 // Networks that the page knows, and how a network is made to fit images and classes.
 
 import { describe } from "../pkg/convscope_web.js";
-import type { Architecture, Description, LayerSpec, LayerType } from "./engine-types";
+import type { Architecture, Description, LayerNode, LayerSpec, LayerType } from "./engine-types";
 import { layerTypes } from "./engine-types";
+import type { Field } from "./state";
 
 const conv = (out_channels: number, kernel_size: number, more: Partial<LayerSpec> = {}): LayerSpec => ({
   type: "Conv2d",
@@ -84,6 +85,11 @@ export function fitted(network: Architecture, size: number, classes: number): Ar
 
 export function described(network: Architecture): Description {
   return JSON.parse(describe(JSON.stringify(network))) as Description;
+}
+
+/** What a value in this row and column of a layer's maps sees of the image. */
+export function fieldOf({ field: [size, stride, offset] }: LayerNode, row: number, column: number): Field {
+  return { left: column * stride - offset, top: row * stride - offset, width: size, height: size };
 }
 
 /** Whether two networks differ in nothing but what share dropout sets to 0, so that the weights of one are the other's. */

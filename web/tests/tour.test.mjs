@@ -62,9 +62,9 @@ async function seesAsReckoned(reckoned, side) {
     const share = numbers(text.split("pixels, ")[1])[0];
     assert.ok(Math.abs(share - (100 * size * size) / (side * side)) <= 0.5, text);
     const [, row, column] = numbers(map);
-    const span = (cell) => [Math.max(0, (cell - 1) * stride - offset) + 1, Math.min(side, (cell - 1) * stride - offset + size)];
+    const span = (cell) => [Math.max(0, cell * stride - offset), Math.min(side, cell * stride - offset + size) - 1];
     assert.deepEqual(numbers(image), [...span(row), ...span(column)], `${map}: ${image}`);
-    assert.ok(Math.abs(left - (100 * ((column - 1) * stride - offset)) / side) < 0.01 && Math.abs(width - (100 * size) / side) < 0.01);
+    assert.ok(Math.abs(left - (100 * (column * stride - offset)) / side) < 0.01 && Math.abs(width - (100 * size) / side) < 0.01);
   });
 }
 
