@@ -46,6 +46,9 @@ function sum(results: Result[]): string {
     return "None was shown to do better than always naming the commonest class. Train each for more steps.";
   }
   const beginning = `${many(best.blocks, "block")} did best here.`;
+  if (best === results[0]) {
+    return `${beginning} No smaller network was trained. This is no proof that it is enough.`;
+  }
   return smallest === best
     ? `${beginning} The intervals of all smaller networks end below that one's. This is no proof.`
     : `${beginning} The smallest network whose interval overlaps that one's has ${many(smallest.blocks, "block")}. This is no proof that it is enough.`;
