@@ -15,7 +15,7 @@ class Why implements Viewer {
   // Only when asked: some methods take a hundred images.
   readonly period = Infinity;
   #asked = false;
-  /** Counts the images that were chosen. */
+  /** Counts what was chosen to be explained: images, and changes of the network. */
   #subject = 0;
   #scores: Scores | null = null;
   #button = byId("why-ask", HTMLButtonElement);
@@ -29,10 +29,12 @@ class Why implements Viewer {
       setText(this.#button, "Working\u2026");
       trainer.refresh(this);
     });
-    on("subject", () => {
+    const forget = () => {
       this.#subject++;
       this.#result.replaceChildren();
-    });
+    };
+    on("subject", forget);
+    on("changes", forget);
     on("made", () => {
       this.#result.replaceChildren();
       this.#scores = null;
@@ -71,7 +73,7 @@ class Why implements Viewer {
       make("p", { class: "hint" }, sameness(dependence, similarity)),
       this.#ledger(decision, target ?? "", description.blocks.length),
     ];
-    // Meanwhile the visitor may have chosen another image.
+    // Meanwhile the visitor may have chosen another image, or changed the network.
     if (number === this.#subject && trainer.run?.session === session) {
       this.#result.replaceChildren(...parts);
     }

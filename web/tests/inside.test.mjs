@@ -262,9 +262,12 @@ test("it follows the image and training, and a channel can be switched off", asy
   assert.ok(inner <= outer, `${inner} pixels wide on ${outer}`);
 
   assert.ok(await page.isHidden("#inside-judge"));
+  await page.click("#why-ask");
+  await page.waitForSelector("#why-result .why-maps", { timeout: 60000 });
   await page.click("#inside-off");
   await page.waitForFunction(() => /is off/.test(document.querySelector("#inside-state").textContent));
   await page.waitForFunction(() => document.querySelector("#inside-chain figure:last-child").textContent.endsWith("0 to 0"));
+  assert.equal(await page.textContent("#why-result"), "", "an explanation of the network without changes");
   await addsUp();
   await page.click("#inside-judge");
   await page.waitForFunction(() => /interval/.test(document.querySelector("#inside-cost").textContent), undefined, { timeout: 60000 });
