@@ -3,7 +3,7 @@
 import type { Judged } from "./engine-types";
 
 /** With one decimal at most, and a true minus sign. */
-function points(value: number): string {
+export function points(value: number): string {
   return String(Number(value.toFixed(1))).replace("-", "\u2212");
 }
 

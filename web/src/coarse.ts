@@ -3,7 +3,7 @@
 import { byId, make, many, percent, setText, span } from "./dom";
 import type { LayerNode } from "./engine-types";
 import { blockEnds } from "./flow";
-import { type Looked, lens } from "./lens";
+import type { Looked } from "./lens";
 import { drawImage, drawMap, rangeOf, scaleOf } from "./maps";
 import { fieldOf } from "./network";
 import { Outlined } from "./outlined";
@@ -23,6 +23,7 @@ const rows: Row[] = [];
 /** "3 × 3", which stays on one line. */
 const times = (height: number, width: number) => `${height}\u00a0\u00d7\u00a0${width}`;
 
+/** The flow shows these layers too, so their values are always read. */
 function draw({ node, map, image, cell, seen }: Row, { values, run, subject }: Looked): void {
   const all = values.get(node.value);
   if (!all) {
@@ -73,6 +74,5 @@ export function startCoarse(): void {
     const ends = told.length > 1 ? [told[0], told.at(-1)] : told;
     setText(byId("coarse-answer", HTMLElement), `In this network ${ends.join("; ")}.`);
   });
-  lens.wish(() => rows.map(({ node }) => node.value));
   on("looked", (looked) => rows.forEach((row) => draw(row, looked)));
 }

@@ -1,8 +1,8 @@
 // Are the last layers useless: what it costs to put one block back to its weights from before training.
 
 import { changes } from "./changes";
-import { verdictWords } from "./changes-words";
-import { byId, count, make, percent, setText, short } from "./dom";
+import { points, verdictWords } from "./changes-words";
+import { byId, count, make, percent, setText } from "./dom";
 import type { Changes, Judged, Scores } from "./engine-types";
 import { on } from "./state";
 import { JUDGED, type Run, trainer } from "./training";
@@ -24,15 +24,14 @@ const onlyBlock = (block: number): Changes => ({ off: [], initial: [block] });
 /** What putting a block back costs. What was changed before is changed again when this is known, or failed. */
 async function judge({ session }: Run, block: number): Promise<{ step: number; judged: Judged }> {
   try {
-    await session.set_changes(JSON.stringify(onlyBlock(block)));
+    session.set_changes(JSON.stringify(onlyBlock(block)));
     return { step: trainer.step, judged: JSON.parse(await session.judge_changes(JUDGED)) as Judged };
   } finally {
-    await session.set_changes(JSON.stringify(changes.now));
+    session.set_changes(JSON.stringify(changes.now));
   }
 }
 
 function show({ accuracy, lost, verdict }: Row, judged: Judged): void {
-  const points = (value: number) => short(Number(value.toFixed(1)));
   const { before, after, drop, low, high } = judged;
   setText(accuracy, `${percent(before, 1)}\u00a0\u2192 ${percent(after, 1)}`);
   setText(lost, `${points(drop)} (${points(low)}\u00a0to\u00a0${points(high)})`);
