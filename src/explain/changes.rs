@@ -89,11 +89,14 @@ pub fn reset(network: &Network, trained: &Weights, other: &Weights, number: usiz
     weights
 }
 
-/// The layer whose weights decide what a value's channels are; none where branches are added up, or the value is the image.
+/// The layer whose weights decide what a value's channels are; none where branches are added up, where what it makes also goes elsewhere,
+/// or the value is the image.
 fn maker(network: &Network, value: Value) -> Option<&Node> {
     let node = network.nodes().get(value.checked_sub(1)?)?;
+    let readers = |value| network.nodes().iter().filter(|node| node.inputs.contains(&value)).count();
     match node.op {
         Op::Conv2d { .. } | Op::BatchNorm2d | Op::Linear { .. } => Some(node),
+        _ if readers(node.inputs[0]) > 1 => None,
         // These make 0 of 0, channel by channel.
         Op::ReLU
         | Op::ReLU6
@@ -143,6 +146,9 @@ pub async fn with_own_statistics(
     let (gpu, model, batch) = (lens.gpu(), lens.model(), lens.batch());
     let mut weights = weights.clone();
     let statistics: Vec<String> = lens.network().statistics().into_iter().map(|statistic| statistic.name).collect();
+    if statistics.is_empty() {
+        return Ok(weights);
+    }
     for name in &statistics {
         weights.tensors.get_mut(name).expect("every network has them").fill(0.0);
     }
@@ -216,6 +222,17 @@ mod tests {
         let sum = network.nodes().iter().position(|node| node.op == Op::Add).unwrap() + 1;
         assert!(!can_switch_off(&network, sum));
         assert!(can_switch_off(&network, 1));
+    }
+
+    #[test]
+    fn what_another_layer_reads_too_is_not_switched_off_by_the_way() {
+        let network = network(
+            r#"{"input": [3, 8, 8], "layers": [{"type": "Conv2d", "out_channels": 4, "kernel_size": 3},
+            {"type": "Residual", "layers": [{"type": "ReLU"}, {"type": "Conv2d", "out_channels": 4, "kernel_size": 1}]},
+            {"type": "Flatten"}, {"type": "Linear", "out_features": 2}]}"#,
+        );
+        // The shortcut reads the convolution besides the ReLU.
+        assert!(can_switch_off(&network, 1) && !can_switch_off(&network, 2) && can_switch_off(&network, 3));
     }
 
     #[test]

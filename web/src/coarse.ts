@@ -15,7 +15,7 @@ interface Row {
   image: HTMLCanvasElement;
   /** The strongest value of the map, and what it sees. */
   cell: Outlined;
-  seen: Outlined;
+  field: Outlined;
 }
 
 const rows: Row[] = [];
@@ -24,7 +24,7 @@ const rows: Row[] = [];
 const times = (height: number, width: number) => `${height}\u00a0\u00d7\u00a0${width}`;
 
 /** The flow shows these layers too, so their values are always read. */
-function draw({ node, map, image, cell, seen }: Row, { values, run, subject }: Looked): void {
+function draw({ node, map, image, cell, field: marked }: Row, { values, run, subject }: Looked): void {
   const all = values.get(node.value);
   if (!all) {
     return;
@@ -37,12 +37,14 @@ function draw({ node, map, image, cell, seen }: Row, { values, run, subject }: L
   drawMap(map, all.subarray(channel * area, (channel + 1) * area), width, height, scaleOf(rangeOf(all), node.signed));
   drawImage(image, subject.rgb, size);
   const field = fieldOf(node, row, column);
-  const isZero = !all[at];
-  cell.mark(isZero ? null : { left: column, top: row, width: 1, height: 1 }, width, height);
-  seen.mark(isZero ? null : field, size, size);
+  const strongest = all[at] ?? NaN;
+  const isMarked = Number.isFinite(strongest) && strongest !== 0;
+  cell.mark(!isMarked ? null : { left: column, top: row, width: 1, height: 1 }, width, height);
+  marked.mark(isMarked ? field : null, size, size);
   const [rows, columns] = [span(field.top, field.height, size), span(field.left, field.width, size)];
-  map.setAttribute("aria-label", isZero ? "All values are 0" : `Channel ${channel}, strongest in row ${row}, column ${column}`);
-  image.setAttribute("aria-label", isZero ? "The image" : `It sees rows ${rows}, columns ${columns} of the image`);
+  const none = strongest === 0 ? "All values are 0" : "The values are no numbers";
+  map.setAttribute("aria-label", !isMarked ? none : `Channel ${channel}, strongest in row ${row}, column ${column}`);
+  image.setAttribute("aria-label", !isMarked ? "The image" : `It sees rows ${rows}, columns ${columns} of the image`);
 }
 
 export function startCoarse(): void {
@@ -52,14 +54,18 @@ export function startCoarse(): void {
     const items = blockEnds(description).map((node, at) => {
       const [channels, height, width] = node.output;
       const [size, , offset] = node.field;
-      const sees = Math.min(size, side);
+      const seen = Array.from({ length: height }, (_, row) => {
+        const { top, height: rows } = fieldOf(node, row, 0);
+        return Math.min(side, top + rows) - Math.max(0, top);
+      });
+      const sees = Math.max(...seen);
       // What lies beyond the edges is no part of the image.
       const most = offset > 0 || size > side ? "up to " : "";
       const share = percent((sees / side) ** 2, sees < 0.3 * side ? 1 : 0);
       told.push(`the maps of block ${at + 1} have ${times(height, width)} cells, each of which sees ${most}${share} of the image`);
       const [map, image] = [make("canvas", { role: "img" }), make("canvas", { role: "img" })];
-      const [cell, seen] = [new Outlined(map), new Outlined(image)];
-      rows[at] = { node, map, image, cell, seen };
+      const [cell, field] = [new Outlined(map), new Outlined(image)];
+      rows[at] = { node, map, image, cell, field };
       const words = make(
         "div",
         {},
@@ -67,7 +73,7 @@ export function startCoarse(): void {
         make("p", {}, `${many(channels, "map")} of ${times(height, width)}`),
         make("p", {}, `One value sees ${most}${times(sees, sees)} of ${times(side, side)} pixels, ${share} of the image`),
       );
-      return make("li", {}, cell.element, seen.element, words);
+      return make("li", {}, cell.element, field.element, words);
     });
     rows.length = items.length;
     byId("coarse-blocks", HTMLOListElement).replaceChildren(...items);

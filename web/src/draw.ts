@@ -35,7 +35,7 @@ class Draw {
       }
     });
     this.#clear.addEventListener("click", () => {
-      this.#past.push(this.#rgb);
+      this.#remember();
       this.#show(null);
     });
     this.#canvas.addEventListener("pointerdown", (event) => {
@@ -55,7 +55,7 @@ class Draw {
       this.#canvas.addEventListener(end, () => (this.#pressed = false));
     }
     this.#canvas.addEventListener("keydown", (event) => this.#key(event));
-    this.#canvas.addEventListener("blur", () => tell("field", null));
+    this.#canvas.addEventListener("blur", () => tell("brush", null));
     on("subject", () => {
       if (!this.#own) {
         this.#past = [];
@@ -76,7 +76,7 @@ class Draw {
       this.#canvas.focus();
     } else {
       this.#canvas.removeAttribute("tabindex");
-      tell("field", null);
+      tell("brush", null);
     }
     this.#state();
   }
@@ -86,13 +86,17 @@ class Draw {
     this.#clear.disabled = this.#rgb === null;
   }
 
+  #remember(): void {
+    this.#past = [...this.#past.slice(1 - MOST_UNDONE), this.#rgb];
+  }
+
   /** A stroke begins. */
   #begin(): void {
     const run = trainer.run;
     if (!run) {
       return;
     }
-    this.#past = [...this.#past.slice(1 - MOST_UNDONE), this.#rgb];
+    this.#remember();
     this.#size = run.data.size;
     this.#rgb = lens.subject(run).rgb.slice();
   }
@@ -147,7 +151,7 @@ class Draw {
       return;
     }
     event.preventDefault();
-    tell("field", { left: this.#brush.x, top: this.#brush.y, width: 1, height: 1 });
+    tell("brush", { left: this.#brush.x, top: this.#brush.y, width: 1, height: 1 });
   }
 
   #show(rgb: Uint8Array | null): void {

@@ -106,7 +106,7 @@ export interface Cell {
 export interface Changes {
   /** Channels that are 0: a value and a channel each. */
   off: [value: number, channel: number][];
-  /** Blocks, counted from 0, whose weights are those from before training. */
+  /** Blocks, counted from 0, whose weights are untrained. */
   initial: number[];
 }
 

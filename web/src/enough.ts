@@ -64,7 +64,7 @@ async function compare(work: Work): Promise<void> {
   body.replaceChildren();
   setText(answer, "");
   for (let blocks = 1; blocks <= most && work.isOn; blocks++) {
-    const [size, rest] = [make("td", {}, "\u2013"), make("td", { colspan: 2 }, "training\u2026")];
+    const [size, rest] = [make("td", {}, "\u2013"), make("td", { colspan: 2 }, "preparing and training\u2026")];
     body.append(make("tr", {}, make("th", { scope: "row" }, String(blocks)), size, rest));
     const tell = (share: number) => work.tell(`${many(blocks, "block")} of ${most}`, (blocks - 1 + share) / most);
     tell(0);

@@ -7,7 +7,7 @@ import type { Looked, Subject } from "./lens";
 import { drawImage, drawMap, mapOf, rangeOf, scaleOf } from "./maps";
 import { Outlined } from "./outlined";
 import { Softmax } from "./softmax";
-import { type Data, type MapPlace, on, tell } from "./state";
+import { type Data, type Field, type MapPlace, on, tell } from "./state";
 
 /** Maps shown of a block. */
 const MAPS = 4;
@@ -46,7 +46,16 @@ export class Flow {
       }
       this.connect();
     });
-    on("field", (field) => this.#outlined.mark(field, this.image.width, this.image.height));
+    let [marked, brush]: (Field | null)[] = [null, null];
+    const mark = () => this.#outlined.mark(brush ?? marked ?? null, this.image.width, this.image.height);
+    on("field", (field) => {
+      marked = field;
+      mark();
+    });
+    on("brush", (at) => {
+      brush = at;
+      mark();
+    });
     const observer = new ResizeObserver(() => this.connect());
     observer.observe(this.#root);
     observer.observe(this.image);

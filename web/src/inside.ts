@@ -3,7 +3,7 @@
 
 import { changes } from "./changes";
 import { costWords, verdictWords } from "./changes-words";
-import { byId, make, messageOf, onEscape, reveal, setText, short, span } from "./dom";
+import { byId, count, make, messageOf, onEscape, reveal, setText, short, span } from "./dom";
 import type { Cell, Description, Judged, LayerNode, Shape } from "./engine-types";
 import { type Looked, lens } from "./lens";
 import { type Range, type Scale, drawMap, mapOf, rangeOf, scaleOf } from "./maps";
@@ -116,7 +116,13 @@ class Inside {
   constructor() {
     lens.wish(() => this.#values());
     on("map", (place) => this.#choose(place));
-    on("made", ({ description }) => this.#remake(description));
+    on("made", ({ description, goesOn }) => {
+      this.#looked = null;
+      // One that goes on has the same layers.
+      if (!goesOn) {
+        this.#remake(description);
+      }
+    });
     on("changes", () => {
       setText(this.#cost, "");
       this.#showChanges();
@@ -186,9 +192,8 @@ class Inside {
     }
   }
 
-  /** Another session: what was read belongs to the one before. */
+  /** Another network: what was read belongs to the one before. */
   #remake({ nodes }: Description): void {
-    this.#looked = null;
     this.#way = null;
     const place = this.#place;
     if (place) {
@@ -281,12 +286,13 @@ class Inside {
         this.#isStale = false;
         const answer = await trainer.ask((run) => this.#read(run));
         // Of another map nothing may have been asked yet: its values are read first.
-        if (answer && !this.#isStale && answer[0].place === this.#place) {
+        if (answer && answer[0].place === this.#place) {
           const [sums, cell] = answer;
           if (sums !== this.#sums) {
             this.#draw(sums);
           }
-          if (cell) {
+          // The pointer may have moved on.
+          if (cell && !this.#isStale) {
             this.#drawCell(sums, cell);
           }
         }
@@ -437,7 +443,7 @@ class Inside {
       const found = await trainer.ask((run) => run.session.judge_changes(JUDGED));
       if (found !== null && now === changes.now) {
         const judged = JSON.parse(found) as Judged;
-        words = `${costWords(judged)}: ${verdictWords(judged)}.`;
+        words = `At step ${count(trainer.step)}: ${costWords(judged)}; ${verdictWords(judged)}.`;
       }
     } catch (error) {
       complain(error);

@@ -159,12 +159,14 @@ export class LayersView {
       node.inputs.length > 1 ? `adds up ${node.inputs.length} inputs` : "",
     ].filter(Boolean);
     const showAll = make("button", { type: "button", class: "quiet small", id: `all-${node.value}` }, "Show all");
+    const inside = height * width > 1 ? [make("button", { type: "button", class: "quiet small" }, "Look inside")] : [];
+    inside.forEach((button) => button.addEventListener("click", () => tell("map", { value: node.value, channel: 0 })));
     const title = make("h3", {}, node.name, make("span", { class: "visually-hidden" }, ` ${node.key}`));
     const parts = make("div", { class: "parts" });
     const element = make(
       "section",
       { class: "card layer", id: `layer-${node.value}` },
-      make("header", {}, title, make("span", { class: "detail" }, details.join(", ")), showAll),
+      make("header", {}, title, make("span", { class: "detail" }, details.join(", ")), ...inside, showAll),
       parts,
     );
     const section: Section = { element, parts, byTitle: new Map(), all: false, showAll };

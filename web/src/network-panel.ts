@@ -145,7 +145,7 @@ class NetworkPanel {
     if (this.#description && this.#applied && now !== this.#applied && sameButDropout(now, this.#applied)) {
       const before = (JSON.parse(this.#applied) as Architecture).layers;
       const changed = this.#draft.layers?.find(({ p }, place) => p !== before?.[place]?.p);
-      void this.#use(`Dropout is ${changed?.p ?? share.usual} now. The weights are kept.`, true);
+      void this.#use(`Dropout is ${changed?.p ?? share.usual} now. The weights are kept; the optimiser starts anew.`, true);
     }
   }
 

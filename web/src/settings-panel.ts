@@ -79,7 +79,7 @@ function startSettings(): void {
       settings.batch = before;
       batch.value = String(before);
     };
-    void remake(true, undo, `The batch size is ${value} now. The weights are kept.`);
+    void remake(true, undo, `The batch size is ${value} now. The weights are kept; the optimiser starts anew.`);
   });
   const seed = number("seed");
   seed.value = String(settings.seed);

@@ -76,6 +76,8 @@ export interface Events {
   map: MapPlace | null;
   /** What part of the image is marked, in pixels of it; null where none is. */
   field: Field | null;
+  /** Where the brush is on the image, which is marked instead; null where it is not in use. */
+  brush: Field | null;
 }
 
 /** One channel of a layer's output. */
@@ -102,7 +104,14 @@ export function on<E extends keyof Events>(event: E, listener: Listener<Events[E
 
 export function tell<E extends keyof Events>(event: E, value: Events[E]): void {
   const list: Listener<Events[E]>[] | undefined = listeners[event];
-  list?.forEach((listener) => listener(value));
+  list?.forEach((listener) => {
+    try {
+      listener(value);
+    } catch (error) {
+      // The others must hear of it all the same.
+      reportError(error);
+    }
+  });
 }
 
 export function say(text: string, bad = false): void {

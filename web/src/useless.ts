@@ -1,4 +1,4 @@
-// Are the last layers useless: what it costs to put one block back to its weights from before training.
+// Are the last layers useless: what it costs to put one block back to untrained weights.
 
 import { changes } from "./changes";
 import { points, verdictWords } from "./changes-words";
@@ -68,7 +68,7 @@ async function measure(work: Work): Promise<void> {
 
 async function look(block: number): Promise<void> {
   const isThere = changes.now.initial.includes(block);
-  await changes.set(isThere ? { off: [], initial: [] } : onlyBlock(block));
+  await changes.set({ ...changes.now, initial: isThere ? [] : [block] });
   if (!isThere) {
     // What changes is shown there.
     byId("flow-scroll", HTMLElement).focus({ preventScroll: true });

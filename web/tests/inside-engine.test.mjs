@@ -155,6 +155,7 @@ test("changes cost what they cost, and training knows nothing of them", () => {
   assert.ok(none.drop === 0 && none.before === one.before && none.before === all.before);
   assert.ok(none.before > 0.5, `${none.before} right`);
   // Without anything to go by it names one class.
+  assert.ok(initial.drop > 10, JSON.stringify(initial));
   assert.ok(all.after <= 0.15 && all.verdict === "in_use", JSON.stringify(all));
   assert.equal(none.verdict, "undecided", "120 images do not show that less than a point is lost");
   assert.ok(found.silent.slice(2 * 169, 3 * 169).every((value) => value === 0));

@@ -218,7 +218,7 @@ for (const colorScheme of ["light", "dark"]) {
       if (!(await page.isVisible("#inside"))) {
         await page.locator("#flow button:has(canvas)").first().click();
       }
-      await page.waitForTimeout(500);
+      await page.waitForFunction(() => document.querySelector("#inside").ariaBusy === "false" && document.querySelector("#inside-equation dd"));
       const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
       assert.ok(inner <= outer, `${inner} pixels wide on ${outer}`);
       const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);

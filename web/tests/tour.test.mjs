@@ -102,6 +102,7 @@ test("blocks go back to their start one at a time, and all is as before", async 
   const step = numbers((await page.textContent("#useless-work")).replaceAll(",", ""))[0];
   const rows = await cells("useless");
   assert.equal(rows.length, 3);
+  let most = 0;
   for (const [block, [name, accuracy, lost, verdict]] of rows.entries()) {
     assert.equal(name, String(block + 1));
     const [before, after] = numbers(accuracy);
@@ -109,8 +110,10 @@ test("blocks go back to their start one at a time, and all is as before", async 
     assert.equal(before, numbers(rows[0][1])[0]);
     assert.ok(Math.abs(before - after - drop) < 0.11, `${accuracy}, ${lost}`);
     assert.ok(low <= drop && drop <= high, lost);
+    most = Math.max(most, drop);
     assert.match(verdict, /in use|not missed|undecided|nothing follows/);
   }
+  assert.ok(most > 10, "no block is in use");
   // It ran before, so it goes on.
   await reached(page, "training");
   await pastStep(step + 1);
@@ -123,6 +126,15 @@ test("blocks go back to their start one at a time, and all is as before", async 
   assert.match(await page.textContent("#useless-work"), /Stopped/);
   assert.ok((await cells("useless")).some(([, accuracy]) => accuracy === "\u2013"));
   assert.equal(await page.evaluate(() => document.documentElement.dataset.state), "ready");
+
+  // Another batch size keeps the weights, and untrained ones are untrained as before.
+  await page.fill("#batch", "16");
+  await page.locator("#batch").blur();
+  await says("#message", "batch size is 16");
+  await page.click("#useless-work button");
+  await ended("useless");
+  const drops = (await cells("useless")).map(([, , lost]) => numbers(lost)[0]);
+  assert.ok(Math.max(...drops) > 10, `after another batch size: ${drops}`);
 
   // By now the image was looked at as training left it.
   const sure = await predicted();

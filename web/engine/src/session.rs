@@ -33,8 +33,8 @@ pub struct Session {
     train: Rc<dyn Images>,
     val: Rc<dyn Images>,
     settings: Settings,
-    /// What it started from.
-    start: Weights,
+    /// The untrained weights of its seed.
+    initial: Weights,
     /// Batches that batch norm had seen before this session, and epochs.
     counters: BTreeMap<String, i64>,
     epochs_before: usize,
@@ -92,7 +92,7 @@ struct Plans {
 struct Changes {
     /// Channels that are 0, each of a value.
     off: Vec<(Value, usize)>,
-    /// Blocks, counted from 0, whose weights are those from before training.
+    /// Blocks, counted from 0, whose weights are the untrained ones of the seed.
     initial: Vec<usize>,
 }
 
@@ -117,9 +117,11 @@ struct Lens {
     /// After so many steps its weights were read; none yet at `u32::MAX`.
     at: Cell<u32>,
     /// As they are in training.
-    trained: RefCell<Weights>,
+    trained: RefCell<Rc<Weights>>,
     /// The same with the changes.
-    weights: RefCell<Weights>,
+    weights: RefCell<Rc<Weights>>,
+    /// Those that its values were made with.
+    looked: RefCell<Rc<Weights>>,
     gradients: RefCell<Vec<(String, Vec<f32>)>>,
 }
 
@@ -311,7 +313,7 @@ impl Session {
                 // PyTorch's own files do not say.
                 (start, Meta::from_bytes(&file).map_or(0, |meta| meta.epoch))
             }
-            None => (initial, 0),
+            None => (initial.clone(), 0),
         };
 
         let gpu = engine.gpu;
@@ -342,8 +344,8 @@ impl Session {
             train: train.images(),
             val: val.images(),
             settings,
-            counters: start.counters.clone(),
-            start,
+            counters: start.counters,
+            initial,
             epochs_before,
             model,
             optimizer: Cell::new(optimizer),
@@ -467,6 +469,7 @@ impl Session {
         let (gpu, lens) = (self.gpu, &self.lens);
         let image = self.tensor_of(rgb)?;
         self.read_weights().await?;
+        lens.looked.replace(lens.weights.borrow().clone());
         lens.model.set_batch(gpu, &image, &[label]);
         lens.plan.submit(gpu).map_err(say)?;
         let classes = self.classes.len();
@@ -497,7 +500,7 @@ impl Session {
 
     /// A trained tensor as it was when last looked at, in PyTorch's layout; empty where nothing has that key.
     pub fn tensor(&self, key: &str) -> Vec<f32> {
-        self.lens.weights.borrow().tensors.get(key).cloned().unwrap_or_default()
+        self.lens.looked.borrow().tensors.get(key).cloned().unwrap_or_default()
     }
 
     /// The derivative of the loss of the last training batch by it, in the same layout.
@@ -512,7 +515,7 @@ impl Session {
     /// When that is no convolution's, there is no such channel, or the device failed.
     pub async fn terms(&self, value: Value, channel: usize) -> Result<Terms, JsError> {
         let input = self.input_of(value).await?;
-        let weights = self.lens.weights.borrow();
+        let weights = self.lens.looked.borrow();
         let filter = self.filter(&weights, value, channel)?;
         let (maps, filters, bias) = (filter.terms(&input), filter.weights.to_vec(), filter.bias);
         Ok(Terms { inputs: filter.inputs.collect(), filters, maps, bias })
@@ -526,7 +529,7 @@ impl Session {
     pub async fn cell(&self, value: Value, channel: usize, row: usize, column: usize) -> Result<String, JsError> {
         let input = self.input_of(value).await?;
         let output = self.values(value).await?;
-        let weights = self.lens.weights.borrow();
+        let weights = self.lens.looked.borrow();
         let filter = self.filter(&weights, value, channel)?;
         let [_, height, width] = self.node(value)?.output;
         let map = &output[channel * height * width..][..height * width];
@@ -539,7 +542,7 @@ impl Session {
     /// # Errors
     /// When that is no batch norm's, or there is no such channel.
     pub fn affine(&self, value: Value, channel: usize) -> Result<Vec<f64>, JsError> {
-        let found = affine(self.node(value)?, &self.lens.weights.borrow(), channel);
+        let found = affine(self.node(value)?, &self.lens.looked.borrow(), channel);
         found.map(Vec::from).ok_or_else(|| say(format!("value {value} has no channel {channel} of a batch norm")))
     }
 
@@ -549,8 +552,8 @@ impl Session {
     }
 
     /// What is looked at and explained is from now on the network with these changes; training goes on with its own weights. `changes` is JSON:
-    /// `{off: [[value, channel], ..], initial: [block, ..]}`: channels that are 0, and blocks, counted from 0, whose weights are those from
-    /// before training.
+    /// `{off: [[value, channel], ..], initial: [block, ..]}`: channels that are 0, and blocks, counted from 0, whose weights are the
+    /// untrained ones of the seed.
     ///
     /// # Errors
     /// When there is no such channel or block.
@@ -573,7 +576,7 @@ impl Session {
     /// What the changes of now cost on the first `most` validation images. Returns JSON: `{images, before, after, drop, low, high, verdict, conclusive}`:
     /// accuracies, the loss in percentage points with its 95 % interval, what follows, "in_use", "not_missed" or "undecided", and whether the
     /// network without the changes was shown to do better than guessing. Where blocks went back, both networks have running statistics that
-    /// were estimated anew.
+    /// were estimated anew, and the one without the changes must do better than guessing with its own, too.
     ///
     /// # Errors
     /// When the device failed.
@@ -582,15 +585,16 @@ impl Session {
         let images = self.val.len().min(most);
         let changed = self.scores(&lens, images).await?;
         let trained = self.lens.trained.borrow().clone();
-        let trained = if self.changes.borrow().initial.is_empty() {
-            trained
-        } else {
-            self.with_statistics(&lens, &trained).await?
-        };
         lens.load(&trained);
-        let kept = self.scores(&lens, images).await?;
+        let mut kept = self.scores(&lens, images).await?;
         let right = |scores: &[f64]| scores.iter().sum::<f64>();
-        let conclusive = self.standing(right(&kept) as usize, images).verdict() == Verdict::Better;
+        let better = |scores: &[f64]| self.standing(right(scores) as usize, images).verdict() == Verdict::Better;
+        let mut conclusive = better(&kept);
+        if !self.changes.borrow().initial.is_empty() {
+            lens.load(&self.with_statistics(&lens, &trained).await?);
+            kept = self.scores(&lens, images).await?;
+            conclusive &= better(&kept);
+        }
         let loss = Loss::new(&kept, &changed);
         Ok(json(&Judged {
             images,
@@ -726,7 +730,7 @@ impl Session {
         let (changes, network) = (self.changes.borrow().clone(), self.model.network());
         let mut weights = trained.clone();
         for &block in &changes.initial {
-            weights = reset(network, &weights, &self.start, block);
+            weights = reset(network, &weights, &self.initial, block);
         }
         if !changes.initial.is_empty() {
             weights = self.with_statistics(&*self.made_explainer().await?, &weights).await?;
@@ -735,8 +739,8 @@ impl Session {
             switch_off(network, &mut weights, value, channel);
         }
         lens.model.load(self.gpu, &weights);
-        lens.trained.replace(trained);
-        lens.weights.replace(weights);
+        lens.trained.replace(Rc::new(trained));
+        lens.weights.replace(Rc::new(weights));
         lens.gradients.replace(gradients);
         lens.at.set(steps);
         Ok(())
@@ -843,6 +847,7 @@ impl Lens {
             at: Cell::new(u32::MAX),
             trained: RefCell::default(),
             weights: RefCell::default(),
+            looked: RefCell::default(),
             gradients: RefCell::default(),
         })
     }
