@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::wilson;
 
@@ -59,14 +60,29 @@ impl Standing {
     /// Wilson's interval of the accuracy. The best of several epochs looks better than it is, so the confidence is raised until
     /// the intervals of all of them hold at once (Bonferroni).
     pub fn interval(&self) -> (f64, f64) {
-        wilson(self.right, self.images, 1.0 - (1.0 - LEVEL) / self.epochs as f64)
+        wilson(self.right, self.images, 1.0 - self.doubt())
+    }
+
+    /// What may be lacking from certainty in one epoch, so that all epochs together have the confidence.
+    fn doubt(&self) -> f64 {
+        (1.0 - LEVEL) / self.epochs as f64
+    }
+
+    /// How probable it is that so many or more are right where each is with this probability: of a few images, Wilson's interval is too
+    /// narrow.
+    fn luck(&self, probability: f64) -> f64 {
+        let Some(fewer) = self.right.checked_sub(1) else { return 1.0 };
+        let images = Binomial::new(probability.min(1.0), self.images as u64).expect("a share is a probability");
+        images.sf(fewer as u64)
     }
 
     /// What follows.
     pub fn verdict(&self) -> Verdict {
         match self.baseline() {
             None => Verdict::Unknown,
-            Some(baseline) if self.interval().0 > baseline => Verdict::Better,
+            Some(baseline) if self.interval().0 > baseline && self.luck(baseline) < self.doubt() / 2.0 => {
+                Verdict::Better
+            }
             Some(_) => Verdict::NotShown,
         }
     }
@@ -166,6 +182,8 @@ mod tests {
             assert_eq!(standing(images, images, commonest).verdict(), Verdict::Better, "all of {images} right");
         }
         assert_eq!(standing(650, 1000, 500).verdict(), Verdict::Better);
+        assert_eq!(standing(4, 4, 2).verdict(), Verdict::NotShown, "a coin gets four right once in sixteen times");
+        assert_eq!(standing(6, 6, 3).verdict(), Verdict::Better);
         assert_eq!(standing(650, 1000, 640).verdict(), Verdict::NotShown, "the same beside a commoner class");
         assert_eq!(standing(340, 1000, 100).verdict(), Verdict::Better, "of ten classes");
         assert_eq!(caution(Some(&standing(650, 1000, 500))), None);
@@ -198,7 +216,14 @@ mod tests {
     #[test]
     fn guesses_are_seldom_taken_for_knowledge() {
         // 2.5 % are nominal; 3.3 % are three standard errors more.
-        for (shares, images) in [([0.5, 0.5], 200), ([0.5, 0.9], 60), ([0.7, 1.0], 200), ([0.7, 0.7], 500)] {
+        for (shares, images) in [
+            ([0.5, 0.5], 200),
+            ([0.5, 0.5], 7),
+            ([0.5, 0.9], 60),
+            ([0.7, 0.7], 12),
+            ([0.7, 1.0], 200),
+            ([0.7, 0.7], 500),
+        ] {
             for epochs in [1, 10] {
                 let share = false_claims(shares, images, epochs, true);
                 assert!(share < 0.033, "{share} of the networks, {shares:?}, {images} images, {epochs} epochs");

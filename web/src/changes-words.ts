@@ -10,7 +10,7 @@ export function points(value: number): string {
 /** Accuracy before and after, and what was lost. */
 export function costWords({ images, before, after, drop, low, high }: Judged): string {
   const change = `${points(100 * before)}% \u2192 ${points(100 * after)}% of ${images} validation images`;
-  return `${change}; lost ${points(drop)} points (95% interval ${points(low)} to ${points(high)})`;
+  return `${change}; ${drop < 0 ? "gained" : "lost"} ${points(Math.abs(drop))} points (95% interval of the loss ${points(low)} to ${points(high)})`;
 }
 
 /** What follows from that. */

@@ -1,11 +1,11 @@
 // What the visitor has changed in the network that is looked into: channels that are off, blocks that are back at their start. Training
 // goes on with its own weights.
 
-import { byId, make, messageOf } from "./dom";
+import { byId, make } from "./dom";
 import type { Changes, Description } from "./engine-types";
 import { lens } from "./lens";
-import { type MapPlace, on, say, tell } from "./state";
-import { trainer } from "./training";
+import { type MapPlace, on, tell } from "./state";
+import { complain, trainer } from "./training";
 
 const none: Changes = { off: [], initial: [] };
 
@@ -52,7 +52,7 @@ class Experiment {
         lens.again();
       }
     } catch (error) {
-      say(messageOf(error), true);
+      complain(error);
     }
   }
 

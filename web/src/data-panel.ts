@@ -1,18 +1,17 @@
 // Which images: drawn ones, or the visitor's own.
 
 import { ImageSet } from "../pkg/convscope_web.js";
-import { byId, count, many, messageOf, setText } from "./dom";
+import { byId, count, many, setText } from "./dom";
 import type { Architecture } from "./engine-types";
 import { described, fitted, smallLayers } from "./network";
 import { OwnPanel } from "./own-panel";
 import { type Data, type DataKind, on, say } from "./state";
-import { trainer } from "./training";
+import { complain, trainer } from "./training";
 
 /** Sizes in pixels, and numbers of training and validation images. */
 const drawnSets = {
   pets: { size: 64, train: 1000, val: 200 },
-  digits: { size: 28, train: 2000, val: 300 },
-};
+  digits: { size: 28, train: 2000, val: 300 } };
 /** The seed of drawn images: whatever else changes, they stay. */
 const IMAGE_SEED = 0;
 
@@ -54,8 +53,7 @@ class DataPanel {
   #radios: Record<DataKind, HTMLInputElement> = {
     pets: byId("data-pets", HTMLInputElement),
     digits: byId("data-digits", HTMLInputElement),
-    own: byId("data-own", HTMLInputElement),
-  };
+    own: byId("data-own", HTMLInputElement) };
 
   constructor() {
     for (const kind of ["pets", "digits"] as const) {
@@ -96,7 +94,7 @@ class DataPanel {
   }
 
   #use(data: Data): void {
-    useData(data).catch((error: unknown) => say(messageOf(error), true));
+    useData(data).catch((error: unknown) => complain(error));
   }
 }
 

@@ -60,6 +60,7 @@ async function compare(work: Work): Promise<void> {
     return;
   }
   const most = run.description.blocks.length;
+  const step = trainer.step;
   const results: Result[] = [];
   body.replaceChildren();
   setText(answer, "");
@@ -84,6 +85,9 @@ async function compare(work: Work): Promise<void> {
           images += slice.images;
           seconds += slice.seconds;
           tell(done / steps);
+          if (trainer.step !== step) {
+            work.stop("Stopped, as training went on.");
+          }
           await frame();
         }
         return done < steps ? null : { speed: images / seconds, scores: JSON.parse(await use((session) => session.evaluate(JUDGED))) as Scores };

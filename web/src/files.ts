@@ -5,7 +5,7 @@ import { askForImages, drawnData, useData } from "./data-panel";
 import { byId, download, messageOf } from "./dom";
 import type { WeightsMeta } from "./engine-types";
 import { say } from "./state";
-import { trainer } from "./training";
+import { complain, trainer } from "./training";
 
 export const FILE = "convscope.safetensors";
 
@@ -53,9 +53,10 @@ export function startFiles(): void {
       .save()
       .then((bytes) => {
         download(FILE, bytes);
-        say(`Saved. "convscope train --init ${FILE}" goes on from these weights.`);
+        const size = trainer.run?.data.size ?? 0;
+        say(`Saved. "convscope train --model ${FILE} --init ${FILE} --size ${size}" goes on from these weights.`);
       })
-      .catch((error: unknown) => say(messageOf(error), true));
+      .catch((error: unknown) => complain(error));
   });
 
   const veil = byId("drop-veil", HTMLElement);

@@ -131,7 +131,7 @@ export class Flow {
     const guess = likeliestOf(probabilities, classes.length);
     const isRight = guess === label;
     this.#verdict.replaceChildren(
-      make("b", {}, `${classes[guess]}, ${percent(probabilities[guess] ?? NaN)}`),
+      make("b", {}, Number.isFinite(probabilities[guess]) ? `${classes[guess]}, ${percent(probabilities[guess] ?? NaN)}` : "no prediction: its numbers are not finite"),
       isDrawnOn ? `drawn on, it was ${classes[label]}` : isRight ? "\u2713 right" : `\u2715 wrong, it is ${classes[label]}`,
     );
   }

@@ -3,14 +3,14 @@
 
 import { changes } from "./changes";
 import { costWords, verdictWords } from "./changes-words";
-import { byId, count, make, messageOf, onEscape, reveal, setText, short, span } from "./dom";
+import { byId, count, make, onEscape, reveal, setText, short, span } from "./dom";
 import type { Cell, Description, Judged, LayerNode, Shape } from "./engine-types";
 import { type Looked, lens } from "./lens";
 import { type Range, type Scale, drawMap, mapOf, rangeOf, scaleOf } from "./maps";
 import { fieldOf } from "./network";
 import { Outlined } from "./outlined";
-import { type MapPlace, on, say, tell } from "./state";
-import { type Run, trainer } from "./training";
+import { type MapPlace, on, tell } from "./state";
+import { type Run, complain, trainer } from "./training";
 
 /** Input channels that are shown before the visitor asks for all. */
 const SHOWN = 8;
@@ -24,8 +24,7 @@ const DOES: Record<string, string> = {
   ReLU6: "cut to 0 to 6",
   MaxPool2d: "largest of each window",
   AvgPool2d: "mean of each window",
-  AdaptiveAvgPool2d: "mean of each window",
-};
+  AdaptiveAvgPool2d: "mean of each window" };
 const MOVES: Record<string, [number, number]> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /** How a value comes about. */
@@ -379,7 +378,8 @@ class Inside {
     const largest = Math.max(...products.map(Math.abs));
     let others = inputs.length;
     let rest = sums.reduce(plus, 0);
-    const parts = this.#order.map((at, number) => {
+    const parts: string[] = [];
+    this.#order.forEach((at, number) => {
       const [term, { channel, shape }] = [known(this.#pool[number]), known(summands[at])];
       const input = inputs.indexOf(channel);
       const sum = sums[input] ?? NaN;
@@ -393,9 +393,11 @@ class Inside {
         return make("tr", {}, ...cells);
       });
       term.products.replaceChildren(make("caption", {}, "value \u00d7 weight, sum ", make("b", {}, short(sum))), make("tbody", {}, ...rows));
-      others--;
-      rest -= sum;
-      return added(sum);
+      if (number < SHOWN) {
+        others--;
+        rest -= sum;
+        parts.push(added(sum));
+      }
     });
     if (others > 0) {
       parts.push(`${added(rest)} (${others} more)`);
@@ -552,10 +554,6 @@ function productCell({ values, weights, products }: Cell, at: number, largest: n
   const cell = make("td", { class: isPadding ? "padding" : product < 0 ? "less" : "more" }, `${value}`, make("br"), `\u00d7 ${short(weights[at] ?? NaN)}`, make("b", {}, short(product)));
   cell.style.setProperty("--share", `${Math.round((60 * Math.abs(product)) / (largest || 1))}%`);
   return cell;
-}
-
-function complain(error: unknown): void {
-  say(messageOf(error), true);
 }
 
 export function startInside(): void {

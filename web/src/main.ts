@@ -16,7 +16,7 @@ import { startSettingsPanel } from "./settings-panel";
 import { on, say, setStatus, settings } from "./state";
 import { startTheme } from "./theme";
 import { startTour } from "./tour";
-import { trainer } from "./training";
+import { complain, trainer } from "./training";
 import { startWhy } from "./why";
 
 const parameters = new URLSearchParams(location.search);
@@ -49,7 +49,7 @@ async function begin(): Promise<void> {
     try {
       await useData(drawnData(parameters.get("data") === "digits" ? "digits" : "pets"));
     } catch (error) {
-      say(messageOf(error), true);
+      complain(error);
     }
   }
 }
@@ -65,7 +65,7 @@ async function goOn(): Promise<void> {
     byId("lost", HTMLElement).hidden = true;
     say(weights ? "The device is open again. Press Start to go on from the last known weights." : "The device is open again.");
   } catch (error) {
-    say(messageOf(error), true);
+    complain(error);
   }
 }
 
@@ -78,6 +78,7 @@ async function main(): Promise<void> {
   startSettingsPanel();
   on("status", (status) => {
     if (status === "lost") {
+      say("");
       byId("lost", HTMLElement).hidden = false;
       byId("lost-save", HTMLButtonElement).disabled = !trainer.lastWeights;
       byId("reopen", HTMLButtonElement).focus();

@@ -5,7 +5,7 @@ import type { Architecture, Description, LayerSpec, LayerType } from "./engine-t
 import { layerTypes } from "./engine-types";
 import { described, fitted, isList, placeOf, presets, sameButDropout, smallLayers } from "./network";
 import { on, say } from "./state";
-import { trainer } from "./training";
+import { complain, trainer } from "./training";
 
 interface NumberOption {
   name: "out_channels" | "kernel_size" | "stride" | "padding" | "groups" | "p" | "output_size" | "out_features";
@@ -160,7 +160,7 @@ class NetworkPanel {
         say(done);
       }
     } catch (error) {
-      say(messageOf(error), true);
+      complain(error);
     }
   }
 
@@ -218,10 +218,12 @@ class NetworkPanel {
 
   #state(): void {
     const isNew = JSON.stringify(this.#draft) !== this.#applied;
-    const compiling = document.documentElement.dataset.state === "compiling";
-    this.#apply.disabled = !this.#description || !isNew || compiling;
+    const state = document.documentElement.dataset.state;
+    this.#apply.disabled = !this.#description || !isNew || (state !== "ready" && state !== "training");
     this.#undo.disabled = this.#past.length === 0;
-    const words = !this.#description
+    const words = !this.#applied
+      ? ""
+      : !this.#description
       ? "This network is not possible. The one before goes on."
       : isNew
         ? "Apply starts from new weights."

@@ -1,10 +1,11 @@
 // The visitor's own images: a drop zone a class.
 
 import { OwnImages } from "../pkg/convscope_web.js";
-import { byId, make, many, messageOf, setText } from "./dom";
+import { byId, make, many, setText } from "./dom";
 import type { Architecture } from "./engine-types";
 import { drawImage } from "./maps";
 import { type Data, say } from "./state";
+import { complain } from "./training";
 
 /** Images that a class needs: with five, one is for validation. */
 const LEAST = 5;
@@ -220,7 +221,7 @@ export class OwnPanel {
         this.#weights = null;
       }
     } catch (error) {
-      say(messageOf(error), true);
+      complain(error);
     }
     this.#draw();
   }
@@ -313,7 +314,7 @@ export class OwnPanel {
       event.stopPropagation();
       filesOf(transfer)
         .then((files) => this.#take(own, files))
-        .catch((error: unknown) => say(messageOf(error), true));
+        .catch((error: unknown) => complain(error));
     });
     return zone;
   }

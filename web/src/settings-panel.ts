@@ -1,8 +1,8 @@
 // The buttons of training, its settings and its numbers.
 
-import { byId, count, messageOf, percent, setText, short } from "./dom";
+import { byId, count, percent, setText, short } from "./dom";
 import { on, say, settings } from "./state";
-import { trainer } from "./training";
+import { complain, trainer } from "./training";
 
 function number(id: string): HTMLInputElement {
   return byId(id, HTMLInputElement);
@@ -30,7 +30,7 @@ async function remake(goesOn: boolean, undo: () => void, done: string): Promise<
     }
   } catch (error) {
     undo();
-    say(messageOf(error), true);
+    complain(error);
   }
 }
 

@@ -271,9 +271,7 @@ export class Trainer {
       }
     } catch (error) {
       this.pause();
-      if (!(error instanceof Stopped)) {
-        say(messageOf(error), true);
-      }
+      complain(error);
     } finally {
       this.#looping = false;
     }
@@ -360,11 +358,16 @@ export class Trainer {
     try {
       await this.#queue(job);
     } catch (error) {
-      if (!(error instanceof Stopped)) {
-        say(messageOf(error), true);
-      }
+      complain(error);
     }
   }
 }
 
 export const trainer = new Trainer();
+
+/** Says what went wrong. Of a device that stopped, the page says so itself. */
+export function complain(error: unknown): void {
+  if (!(error instanceof Stopped)) {
+    say(messageOf(error), true);
+  }
+}

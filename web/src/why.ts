@@ -70,7 +70,7 @@ class Why implements Viewer {
       ...standing(this.#scores),
       make("p", {}, `For ${target}, against ${against}, at step ${count(trainer.step)}: their scores (logits) differ by ${difference}.`),
       make("div", { class: "why-maps" }, this.#over(rgb, map, data.size, signed, "This network"), this.#over(rgb, control, data.size, signed, "Random weights")),
-      make("p", { class: "hint" }, sameness(dependence, similarity)),
+      make("p", { class: "hint" }, `${signed ? `Red speaks for ${target}, blue against it` : "The lighter, the more it matters"}. Each map has a scale of its own. ${sameness(dependence, similarity)}`),
       this.#ledger(decision, target ?? "", description.blocks.length),
     ];
     // Meanwhile the visitor may have chosen another image, or changed the network.

@@ -1,8 +1,8 @@
 // Work that takes a while: a button that starts and stops it, and how far it is. Training stands still meanwhile, and goes on after.
 
-import { make, messageOf, setText } from "./dom";
-import { on, say } from "./state";
-import { trainer } from "./training";
+import { make, setText } from "./dom";
+import { on } from "./state";
+import { complain, trainer } from "./training";
 
 /** What runs; one at a time. */
 let running: Work | null = null;
@@ -64,7 +64,8 @@ export class Work {
       await this.job(this);
     } catch (error) {
       this.#resumes = false;
-      say(messageOf(error), true);
+      this.tell("", 0);
+      complain(error);
     }
     this.#end();
   }

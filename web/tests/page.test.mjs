@@ -219,6 +219,7 @@ for (const colorScheme of ["light", "dark"]) {
         await page.locator("#flow button:has(canvas)").first().click();
       }
       await page.waitForFunction(() => document.querySelector("#inside").ariaBusy === "false" && document.querySelector("#inside-equation dd"));
+      await page.waitForTimeout(300);
       const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
       assert.ok(inner <= outer, `${inner} pixels wide on ${outer}`);
       const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);

@@ -672,10 +672,13 @@ impl Session {
     /// The network as a safetensors file, which the command line and PyTorch read.
     ///
     /// # Errors
-    /// When the device failed.
+    /// When the device failed, or a weight is not finite.
     pub async fn save(&self) -> Result<Vec<u8>, JsError> {
         let (steps, epoch) = (self.place.borrow().steps, self.place.borrow().epoch);
         let mut weights = self.model.weights(self.gpu, steps.into()).await.map_err(say)?;
+        if !weights.tensors.values().flatten().all(|number| number.is_finite()) {
+            return Err(say("the weights are no longer numbers: lower the learning rate and reset"));
+        }
         for (name, count) in &mut weights.counters {
             *count += self.counters.get(name).copied().unwrap_or_default();
         }
