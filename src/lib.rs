@@ -16,7 +16,7 @@
 //! 7. [`study`]: what each layer is good for, and how many blocks are enough, by cross-validation; [`stats`]: the statistics behind it.
 //! 8. [`figures`]: how all that is drawn; [`report`]: the pages that tell it.
 //!
-//! A room knows only those before it: `gpu`, `ops`, `nn`, `data`, `stats`, `train`, `figures`, `explain`, `study`, `cli`, `report`,
+//! A room knows only those before it: `gpu`, `ops`, `nn`, `data`, `stats`, `train`, `figures`, `doctor`, `explain`, `study`, `cli`, `report`,
 //! `commands`. The CPU reference repeats every kernel in plain loops; the tests hold the kernels against it.
 //! [`mod@bench`] times the step by itself.
 //!
@@ -70,6 +70,8 @@ pub mod cli;
 pub mod commands;
 #[cfg(feature = "native")]
 mod disk;
+#[cfg(feature = "native")]
+pub mod doctor;
 #[cfg(feature = "native")]
 pub mod figures;
 #[cfg(feature = "native")]

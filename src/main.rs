@@ -13,8 +13,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return terminal::tell_usage(&error),
     };
-    match commands::run(cli).and_then(|()| terminal::all_printed()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match commands::run(cli).and_then(|code| terminal::all_printed().map(|()| code)) {
+        Ok(code) => code,
         Err(error) => {
             terminal::fail(&error);
             ExitCode::FAILURE

@@ -14,12 +14,14 @@ use crate::train::Which;
 
 mod bench;
 mod depth;
+mod doctor;
 mod model;
 mod train;
 mod typed;
 
 pub use bench::{BenchCommand, ScalingArgs, StepArgs, TimedArgs, Work};
 pub use depth::{DepthArgs, Depths, Share};
+pub use doctor::{DataCommand, DoctorArgs, SynthArgs};
 pub use model::{ModelArgs, ModelName, SummaryArgs, built};
 pub use train::{Switch, TrainArgs};
 pub use typed::{depth_command, train_command};
@@ -54,6 +56,11 @@ pub enum Command {
     Depth(Box<DepthArgs>),
     /// Write the report of a run: one HTML page with the answers and what they stand on
     Report(ReportArgs),
+    /// Examine a folder of photos before training: broken, equal and nearly equal images, unequal classes, shortcuts
+    Doctor(DoctorArgs),
+    /// Make folders of images
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Show what a network is made of: its layers, their outputs, weights and multiply-adds
     Summary(SummaryArgs),
     /// Hand out the page that trains and looks inside in a browser
@@ -76,9 +83,14 @@ impl Command {
             Self::Learned(arguments) => Some(&arguments.run),
             Self::Layers(arguments) => Some(&arguments.run),
             Self::Report(arguments) => Some(&arguments.run),
-            Self::Train(_) | Self::Depth(_) | Self::Summary(_) | Self::Serve(_) | Self::Adapters | Self::Bench(_) => {
-                None
-            }
+            Self::Train(_)
+            | Self::Depth(_)
+            | Self::Doctor(_)
+            | Self::Data(_)
+            | Self::Summary(_)
+            | Self::Serve(_)
+            | Self::Adapters
+            | Self::Bench(_) => None,
         }
     }
 }

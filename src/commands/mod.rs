@@ -2,6 +2,7 @@
 
 mod bench;
 mod depth;
+mod doctor;
 mod evaluate;
 mod explain;
 mod features;
@@ -14,16 +15,18 @@ mod predict;
 mod report;
 mod serve;
 mod summary;
+mod synth;
 mod train;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use image::RgbImage;
 use pollster::block_on;
 
-use crate::cli::{BenchCommand, Cli, Command, DeviceArgs};
+use crate::cli::{BenchCommand, Cli, Command, DataCommand, DeviceArgs};
 use crate::data::names::path_text;
 use crate::data::{Images, prepare, spread};
 use crate::disk;
@@ -47,15 +50,17 @@ const CACHE: usize = 512;
 /// The page of a folder that a command makes.
 const INDEX: &str = "index.html";
 
-/// Runs a command.
+/// Runs a command. Returns the program's exit code.
 ///
 /// # Errors
 /// One error with its remedy.
-pub fn run(cli: Cli) -> Result<()> {
+pub fn run(cli: Cli) -> Result<ExitCode> {
     if let Some(run) = cli.command.run() {
         disk::sweep(run);
     }
     let done = match cli.command {
+        Command::Doctor(arguments) => return doctor::doctor(&arguments),
+        Command::Data(DataCommand::Synth(arguments)) => synth::synth(&arguments),
         Command::Train(arguments) => train::train(&arguments),
         Command::Features(arguments) => features::features(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
@@ -71,7 +76,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),
     };
-    done.map_err(with_options)
+    done.map(|()| ExitCode::SUCCESS).map_err(with_options)
 }
 
 /// Adds to an error of the device the options that help.

@@ -16,6 +16,7 @@ pub const FIRST_VAL_IMAGE: u64 = 1 << 32;
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "native", derive(clap::ValueEnum))]
 pub enum Subject {
     /// Cats and dogs.
     Pets,

@@ -113,7 +113,7 @@ pub fn spread(len: usize, count: usize) -> Vec<usize> {
 }
 
 /// A random stream of its own for each purpose, seed and number (an epoch or a class, say).
-fn random(purpose: &str, seed: u64, number: u64) -> ChaCha8Rng {
+pub(crate) fn random(purpose: &str, seed: u64, number: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&number.to_le_bytes());

@@ -111,7 +111,7 @@ pub(super) fn is_readable(path: &Path) -> bool {
 }
 
 /// Whether a file is named like an image of any kind.
-pub(super) fn is_image(path: &Path) -> bool {
+pub fn is_image(path: &Path) -> bool {
     is_readable(path) || has_ending(path, &NOT_READ)
 }
 

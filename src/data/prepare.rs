@@ -33,10 +33,31 @@ const MAX_MEMORY: u64 = 512 << 20;
 /// The reason why the file cannot be used, worded to follow its name: "is a GIF, only JPEG and PNG
 /// are read".
 pub fn load(path: &Path, size: u32) -> Result<Vec<u8>, String> {
+    Ok(open(path)?.square(size))
+}
+
+/// A photo before it is made small.
+pub struct Opened {
+    /// The whole image, upright.
+    pub image: RgbImage,
+    /// What the file's content is.
+    pub format: ImageFormat,
+}
+
+impl Opened {
+    /// The image as [`load`] makes it.
+    pub fn square(&self, size: u32) -> Vec<u8> {
+        middle_square(self.image.as_raw(), self.image.dimensions().into(), size)
+    }
+}
+
+/// Reads a JPEG or PNG image as [`load`] does, in its own size.
+///
+/// # Errors
+/// As [`load`].
+pub fn open(path: &Path) -> Result<Opened, String> {
     check_file(path)?;
-    let bytes = fs::read(path).map_err(unreadable)?;
-    let image = decode(&bytes)?;
-    Ok(middle_square(image.as_raw(), image.dimensions().into(), size))
+    decode(&fs::read(path).map_err(unreadable)?)
 }
 
 /// Refuses, without opening it, what cannot be an image: no regular file, an empty file, a file
@@ -58,7 +79,7 @@ fn unreadable(error: std::io::Error) -> String {
 }
 
 /// Decodes a JPEG or PNG file's bytes to an upright RGB image.
-fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
+fn decode(bytes: &[u8]) -> Result<Opened, String> {
     let format = match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png)) => format,
         Ok(other) => {
@@ -73,7 +94,7 @@ fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     };
     let mut image = DynamicImage::from(to_rgb(image));
     image.apply_orientation(orientation);
-    Ok(image.into_rgb8())
+    Ok(Opened { image: image.into_rgb8(), format })
 }
 
 /// Decodes a JPEG that has all of its image, and says how it is to be turned.

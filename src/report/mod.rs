@@ -1,7 +1,7 @@
 //! Pages: HTML that needs no network, no scripts and no file beside it. All text goes through [`maud`], which escapes it, and is
 //! legible in every script.
 //!
-//! [`FeaturesPage`], [`EvaluationPage`], [`ExplainPage`] and [`LearnedPage`] are the pages of the commands of these names. The rest is the report of a
+//! [`DoctorPage`], [`FeaturesPage`], [`EvaluationPage`], [`ExplainPage`] and [`LearnedPage`] are the pages of the commands of these names. The rest is the report of a
 //! run.
 //!
 //! [`Report`] holds all that the page tells, read from the run's folder; [`Looked`] is what had to be computed by running the
@@ -28,6 +28,7 @@ use crate::train::{Config, EpochRecord, Origin, Run, Which};
 mod answers;
 mod class_means;
 mod depth;
+mod doctor_page;
 mod embedded;
 mod evaluation;
 mod examples;
@@ -45,6 +46,7 @@ mod training;
 
 pub use class_means::{MeanMap, MeanMaps};
 pub use depth::DepthStudy;
+pub use doctor_page::DoctorPage;
 pub use embedded::EmbeddedImage;
 pub use evaluation::EvaluationPage;
 pub use explain_page::ExplainPage;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::{Data, Pool, judges, list, unfit};
 use crate::cli::TrainArgs;
 use crate::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
-use crate::data::folder::{self, Choices, Folder, LabelledFile};
+use crate::data::folder::{self, Choices, Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::photos::Photos;
 use crate::data::split::{self, Unfit};
 use crate::data::{Images, Rejected, pets};
@@ -43,6 +43,12 @@ impl Source {
             size: arguments.model.size as u32,
             cache: arguments.cache,
         }
+    }
+
+    /// The photos of a folder that is only examined.
+    pub fn of_folder(data: &Path, choices: Choices, size: u32) -> Self {
+        let data = Some(data.to_path_buf());
+        Self { data, choices, val_share: VALIDATION_SHARE, drawn: [0; 2], seed: 0, size, cache: 0 }
     }
 
     /// What the data folder holds, if there is one. Cheap: no photo is read.
