@@ -48,6 +48,7 @@ fn main() {
     ];
     let others = vec![
         trial("bad_options_name_themselves", bad_options_name_themselves),
+        trial("a_folder_is_examined", a_folder_is_examined),
         trial("without_an_adapter_the_remedy_is_told", without_an_adapter_the_remedy_is_told),
         trial("help_that_cannot_be_printed_is_an_error", help_that_cannot_be_printed_is_an_error),
     ];
@@ -997,6 +998,45 @@ fn bad_options_name_themselves() {
         assert!(error.contains(message), "{arguments:?}: {error}");
     }
     assert!(!folder.path().join("runs").exists(), "nothing is left behind");
+}
+
+/// The exit code tells whether anything is the matter, the page has the names as text, and the folder is only read.
+fn a_folder_is_examined() {
+    let folder = tempfile::tempdir().unwrap();
+    let synth = ["data", "synth", "drawn", "--train-images", "12", "--val-images", "6", "--size", "32"];
+    let printed = succeed(folder.path(), &synth);
+    assert!(printed.contains("12 + 6 images of cat, dog") && printed.contains("--data drawn --size 32"), "{printed}");
+    assert!(fail(folder.path(), &synth).starts_with("error: drawn: exists already"));
+    let doctor = ["doctor", "drawn", "--size", "32"];
+    let printed = succeed(folder.path(), &doctor);
+    assert!(printed.contains("nothing is the matter with 18 images"), "{printed}");
+    let json = |code: i32| -> Value {
+        let output = convscope(folder.path(), &[&doctor[..], &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(code));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let answer = json(0);
+    assert_eq!((&answer["findings"], &answer["page"]), (&serde_json::json!([]), &Value::Null));
+    assert_eq!(answer["classes"][0], serde_json::json!({ "name": "cat", "train": 6, "val": 3 }));
+
+    let cats = folder.path().join("drawn/train/cat");
+    let first = fs::read_dir(&cats).unwrap().next().unwrap().unwrap().path();
+    fs::copy(first, folder.path().join("drawn/train/dog/<b>&\u{1b}[2J.png")).unwrap();
+    let answer = json(1);
+    let finding = &answer["findings"][0];
+    assert_eq!((&finding["kind"], &finding["severity"]), (&"equal_in_two_classes".into(), &"error".into()));
+    let output = convscope(folder.path(), &doctor);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), &b""[..]));
+    assert!(printed.contains("\nerror    1 of 19 images") && printed.contains("wrote doctor-2"), "{printed}");
+    assert!(printed.contains(r"<b>&\x1B[2J.png") && !printed.contains('\u{1b}'), "{printed}");
+    let page = fs::read_to_string(folder.path().join("doctor-2/index.html")).unwrap();
+    assert!(page.contains("&lt;b&gt;&amp;") && !page.contains("<b>") && page.contains("data:image/jpeg;base64,"));
+    assert_eq!(fs::read_to_string(folder.path().join("doctor-2/pairs.csv")).unwrap().lines().count(), 2);
+    let inside = fail(folder.path(), &[&doctor[..], &["--out", "drawn/results"]].concat());
+    assert!(inside.contains("is only read"), "{inside}");
+    assert!(fail(folder.path(), &["doctor", "nowhere"]).contains("there is no such folder"));
+    assert_eq!(convscope(folder.path(), &["doctor"]).status.code(), Some(2));
 }
 
 fn without_an_adapter_the_remedy_is_told() {

@@ -10,6 +10,7 @@ use anyhow::{Context, Error, Result, bail};
 use crate::cli::{self, ModelName, TrainArgs, path_from_root};
 use crate::commands::images::{Data, Source};
 use crate::data::{of_class, pets, write_rejected};
+use crate::doctor::Finding;
 use crate::explain::inspect::{self, Stage};
 use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
@@ -180,6 +181,9 @@ fn tell(data: &Data, drawn: bool, split: bool) {
     if let Some(first) = data.contradictory.first() {
         let count = data.contradictory.len();
         say(format!("         in several classes, so only learned from: {}, such as {first}", counted(count, "image")));
+    }
+    if let Some(finding) = Finding::unequal(&data.classes, &of_class(data.train.as_ref(), data.classes.len())) {
+        say(format!("note: {}; `convscope doctor` says what else a folder suffers from", finding.told()));
     }
 }
 

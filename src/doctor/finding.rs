@@ -96,6 +96,8 @@ const UNEQUAL: [f64; 2] = [2.0, 10.0];
 pub(super) const LONG: f64 = 3.0;
 /// Share of the images from which on what troubles single images troubles training.
 const MANY: f64 = 0.05;
+/// Share from which on wrong classes, or images known from training, mislead.
+const MISLEADING: f64 = 0.01;
 /// Share of the mistakes of guessing that a single number avoids, from which on that is a warning, and an error.
 const GAIN: [f64; 2] = [0.3, 0.7];
 
@@ -105,7 +107,7 @@ impl Finding {
         let of = |index: usize| (classes[index].clone(), counts[index]);
         let largest = (0..counts.len()).max_by_key(|&index| (counts[index], usize::MAX - index)).map(of)?;
         let smallest = (0..counts.len()).min_by_key(|&index| counts[index]).map(of)?;
-        if times(largest.1, smallest.1) < UNEQUAL[0] {
+        if largest.1 == 0 || times(largest.1, smallest.1) < UNEQUAL[0] {
             return None;
         }
         let all: usize = counts.iter().sum();
@@ -132,12 +134,13 @@ impl Finding {
 
     /// How much it matters.
     pub fn severity(&self) -> Severity {
-        let many = self.count as f64 >= MANY * self.of as f64;
-        let if_many = if many { Severity::Warning } else { Severity::Note };
+        let at_least = |share: f64| self.count as f64 >= share * self.of as f64;
+        let if_many = if at_least(MANY) { Severity::Warning } else { Severity::Note };
+        let if_misleading = if at_least(MISLEADING) { Severity::Error } else { Severity::Warning };
         match &self.ill {
-            Ill::Alike { relation: Relation::Contradiction, equal: true, .. } => Severity::Error,
-            // Equal ones are left out by whoever trains.
-            Ill::Alike { relation: Relation::Leak, equal: false, .. } => Severity::Error,
+            Ill::Alike { relation: Relation::Contradiction, equal: true, .. } => if_misleading,
+            // `train` leaves equal ones out by itself.
+            Ill::Alike { relation: Relation::Leak, equal: false, .. } => if_misleading,
             Ill::Alike { relation: Relation::Contradiction | Relation::Leak, .. } => Severity::Warning,
             Ill::Alike { relation: Relation::Double, equal: false, divided: false } => Severity::Warning,
             Ill::Alike { relation: Relation::Double, .. } => if_many,
@@ -189,15 +192,22 @@ impl Finding {
         match &self.ill {
             Ill::Alike { relation, equal, .. } => {
                 let like = if *equal { "equal to" } else { "nearly equal to" };
-                let [are, another] = match relation {
-                    Relation::Contradiction => ["", "an image of another class"],
-                    Relation::Leak => [" for validation", "a training image of the same class"],
-                    Relation::Double => ["", "an earlier one of the same class"],
+                let (images, another) = match relation {
+                    Relation::Contradiction => (images, "an image of another class"),
+                    Relation::Leak => {
+                        let images = format!("{} of {} validation images", count(self.count), count(self.of));
+                        (images, "a training image of the same class")
+                    }
+                    Relation::Double => (images, "an earlier one of the same class"),
                 };
-                format!("{images}{are}: {like} {another}")
+                format!("{images}: {like} {another}")
             }
-            Ill::Unusable(reason) => format!("{} that cannot be used: {reason}", counted(self.count, "image file")),
-            Ill::Ignored(reason) => format!("{} beside the images: {reason}", counted(self.count, "file")),
+            Ill::Unusable(reason) => {
+                format!("{} cannot be used: {} {reason}", counted(self.count, "image file"), self.each())
+            }
+            Ill::Ignored(reason) => {
+                format!("{} beside the images not used: {} {reason}", counted(self.count, "file"), self.each())
+            }
             Ill::Unequal { largest, smallest, guessing } => format!(
                 "unequal classes: {} has {} training images, {} has {}; always naming {} gets {} % right",
                 largest.0,
@@ -228,6 +238,10 @@ impl Finding {
         }
     }
 
+    fn each(&self) -> &'static str {
+        if self.count == 1 { "it" } else { "each" }
+    }
+
     /// What to do about it, in a sentence.
     pub fn remedy(&self) -> String {
         match &self.ill {
@@ -246,7 +260,7 @@ impl Finding {
             Ill::Alike { relation: Relation::Double, .. } => {
                 "Delete all but one of each, unless it is to count as often as it is there.".into()
             }
-            Ill::Unusable(_) => "Replace them, or save them anew as JPEG or PNG.".into(),
+            Ill::Unusable(_) => "Replace them, save them anew as JPEG or PNG, or move them into the folder of a class.".into(),
             Ill::Ignored(_) => "Nothing need be done if they are not meant to be used.".into(),
             Ill::Unequal { .. } => {
                 "Add images to the small classes or take some from the large ones, and judge by recall in place of accuracy.".into()

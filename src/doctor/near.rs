@@ -2,7 +2,8 @@
 //!
 //! Of each image there is a dHash: in 8 rows of 9 grey values, whether each is lighter than the next (N. Krawetz, "Kind of Like
 //! That", 2013). Hashes that differ in few bits make candidates. As an even area has a hash of noise, candidates are then
-//! compared by their pixels, small, less their means and in units of their deviations, so that light and contrast do not count.
+//! compared by their pixels, small, less the mean of each colour and in units of their deviation, so that light and contrast do not
+//! count.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +37,9 @@ pub struct Look {
     hash: u64,
     /// RGB of [`SMALL`] squared pixels.
     small: Box<[u8]>,
-    mean: f32,
+    /// Of red, green and blue.
+    means: [f32; 3],
+    /// Of all values from the mean of their colour.
     deviation: f32,
 }
 
@@ -45,10 +48,15 @@ impl Look {
     pub(super) fn of(opened: &Opened) -> Self {
         let square = opened.square(SQUARE);
         let small = middle_square(&square, [SQUARE; 2], SMALL).into_boxed_slice();
-        let count = small.len() as f32;
-        let mean = small.iter().map(|&value| f32::from(value)).sum::<f32>() / count;
-        let variance = small.iter().map(|&value| (f32::from(value) - mean).powi(2)).sum::<f32>() / count;
-        Self { hash: hash(&square), small, mean, deviation: variance.sqrt() }
+        let pixels = small.as_chunks::<3>().0;
+        let mean =
+            |colour: usize| pixels.iter().map(|pixel| f32::from(pixel[colour])).sum::<f32>() / pixels.len() as f32;
+        let means = [0, 1, 2].map(mean);
+        let off = |pixel: &[u8; 3]| -> f32 {
+            pixel.iter().zip(means).map(|(&value, mean)| (f32::from(value) - mean).powi(2)).sum()
+        };
+        let deviation = (pixels.iter().map(off).sum::<f32>() / small.len() as f32).sqrt();
+        Self { hash: hash(&square), small, means, deviation }
     }
 
     /// How far the pixels of two images lie apart, in deviations; none where the images are not nearly equal.
@@ -56,19 +64,27 @@ impl Look {
         if (self.hash ^ other.hash).count_ones() > MAX_BITS {
             return None;
         }
-        let mean_of = |difference: &dyn Fn(f32, f32) -> f32| {
-            let pairs = self.small.iter().zip(&other.small);
-            pairs.map(|(&a, &b)| difference(a.into(), b.into()).abs()).sum::<f32>() / self.small.len() as f32
+        // Mean absolute difference of the pixels, with these taken from them and in these units.
+        let mean_of = |[own, others]: [[f32; 3]; 2], [unit, other_unit]: [f32; 2]| {
+            let mut sum = 0.0;
+            for (one, two) in self.small.as_chunks::<3>().0.iter().zip(other.small.as_chunks::<3>().0) {
+                for colour in 0..3 {
+                    let one = (f32::from(one[colour]) - own[colour]) / unit;
+                    sum += (one - (f32::from(two[colour]) - others[colour]) / other_unit).abs();
+                }
+            }
+            sum / self.small.len() as f32
         };
         if self.deviation.min(other.deviation) < EVEN {
-            let difference = mean_of(&|a, b| a - b);
+            let difference = mean_of([[0.0; 3]; 2], [1.0; 2]);
             return (difference <= MAX_EVEN_DIFFERENCE).then_some(difference / EVEN);
         }
         let contrast = self.deviation / other.deviation;
-        if (self.mean - other.mean).abs() > MAX_LIGHTER || contrast.max(1.0 / contrast) > MAX_CONTRAST {
+        let lighter = self.means.iter().zip(other.means).any(|(mean, other)| (mean - other).abs() > MAX_LIGHTER);
+        if lighter || contrast.max(1.0 / contrast) > MAX_CONTRAST {
             return None;
         }
-        let difference = mean_of(&|a, b| (a - self.mean) / self.deviation - (b - other.mean) / other.deviation);
+        let difference = mean_of([self.means, other.means], [self.deviation, other.deviation]);
         (difference <= MAX_DIFFERENCE).then_some(difference)
     }
 }

@@ -41,11 +41,11 @@ impl DoctorPage<'_> {
                 (self.channels())
             }
             @for sheet in sheets { (sheet) }
-            p.note {
+            section { p.note {
                 "Images are equal if all their pixels are, at the size that the network takes. They are nearly equal if of 64 "
-                "comparisons of light between neighbouring places at most " (MAX_BITS) " differ, and the pixels of small versions, less their "
-                "mean and divided by their deviation, by at most " (MAX_DIFFERENCE) " on average. Mirror images are not looked for."
-            }
+                "comparisons of light between neighbouring places at most " (MAX_BITS) " differ, and the pixels of small versions, less the "
+                "mean of each colour and divided by their deviation, by at most " (MAX_DIFFERENCE) " on average. Mirror images are not looked for."
+            } }
         };
         Ok(document("What a data set suffers from", &body))
     }
