@@ -83,10 +83,12 @@ impl SynthArgs {
     /// The first option that is out of range, with what would be right.
     pub fn check(&self) -> Result<()> {
         let classes = self.subject.classes().len();
-        for (option, images, none) in
-            [("train-images", self.train_images, false), ("val-images", self.val_images, true)]
-        {
-            if !(classes..=10_000_000).contains(&images) && !(none && images == 0) {
+        let enough = |images: usize| (classes..=10_000_000).contains(&images);
+        for (option, images, fits) in [
+            ("train-images", self.train_images, enough(self.train_images)),
+            ("val-images", self.val_images, self.val_images == 0 || enough(self.val_images)),
+        ] {
+            if !fits {
                 bail!("--{option} {images}: expected {classes} to 10000000, so that each class has one");
             }
         }
