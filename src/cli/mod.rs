@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use clap::builder::PossibleValue;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::explain::inspect::Stage;
 use crate::figures::ScaleBy;
@@ -61,6 +61,10 @@ pub enum Command {
     /// Make folders of images
     #[command(subcommand)]
     Data(DataCommand),
+    /// Make a run's folder of weights that were trained elsewhere: in PyTorch, in a browser, or in another run
+    Import(ImportArgs),
+    /// Write a network for other programs: as safetensors, for PyTorch, as ONNX
+    Export(ExportArgs),
     /// Show what a network is made of: its layers, their outputs, weights and multiply-adds
     Summary(SummaryArgs),
     /// Hand out the page that trains and looks inside in a browser
@@ -83,10 +87,12 @@ impl Command {
             Self::Learned(arguments) => Some(&arguments.run),
             Self::Layers(arguments) => Some(&arguments.run),
             Self::Report(arguments) => Some(&arguments.run),
+            Self::Export(arguments) => Some(&arguments.run),
             Self::Train(_)
             | Self::Depth(_)
             | Self::Doctor(_)
             | Self::Data(_)
+            | Self::Import(_)
             | Self::Summary(_)
             | Self::Serve(_)
             | Self::Adapters
@@ -326,6 +332,55 @@ pub struct ReportArgs {
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
     /// On what to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Options of `import`. What a file of convscope says itself is not said again.
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// Weights: a .safetensors file of convscope or PyTorch, or a state_dict of PyTorch (.pth, .pt)
+    pub file: PathBuf,
+    /// Folder for the run; must be new or empty [default: a new one in runs/]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Network, as for `train`: a name, or a file [default: told by the names and shapes of the weights]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub model: Option<ModelName>,
+    /// Side of the square images that the network takes, in pixels
+    #[arg(long)]
+    pub size: Option<usize>,
+    /// Stride of the convolutions, of the network that `train` trains by default
+    #[arg(long)]
+    pub stride: Option<usize>,
+    /// Zero padding of these convolutions
+    #[arg(long)]
+    pub padding: Option<usize>,
+    /// Names of the classes, in the order of the network's outputs
+    #[arg(long, value_name = "NAME,NAME,..", value_delimiter = ',')]
+    pub classes: Vec<String>,
+}
+
+/// Options of `export`.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("form").args(["safetensors", "torch", "onnx"]).required(true).multiple(true))]
+pub struct ExportArgs {
+    /// Folder of the run whose network to write
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Which of the run's weights to write
+    #[arg(long, value_enum, default_value_t = Which::Best)]
+    pub weights: Which,
+    /// A file of the weights, with what convscope knows of the network
+    #[arg(long, value_name = "FILE")]
+    pub safetensors: Option<PathBuf>,
+    /// A new folder with the weights, a script that builds the network in PyTorch, and examples that it is checked by
+    #[arg(long, value_name = "DIR")]
+    pub torch: Option<PathBuf>,
+    /// A file of the network that evaluates images, with its weights
+    #[arg(long, value_name = "FILE")]
+    pub onnx: Option<PathBuf>,
+    /// On what to compute the logits of the examples.
     #[command(flatten)]
     pub device: DeviceArgs,
 }

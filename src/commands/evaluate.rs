@@ -67,7 +67,7 @@ pub(super) fn evaluate(arguments: &EvaluateArgs) -> Result<()> {
     }
     // The best of several epochs looks better on the images that chose it than it is.
     let chosen = which == Which::Best && validated.is_none_or(|validated| validated > 0);
-    let epochs = if chosen { run.metrics()?.len() } else { 1 };
+    let epochs = if chosen && run.config().is_ok() { run.metrics()?.len() } else { 1 };
     let evaluation = Evaluation::new(&predictions, classes.len(), epochs)?
         .context("none of the images can be read any more: is their folder still there?")?;
     let judged: Vec<Judged> = predictions.iter().map(Judged::new).collect();

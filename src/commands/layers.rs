@@ -21,6 +21,7 @@ use crate::train::run_dir::RunDir;
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let file = arguments.weights.file();
     let run = Run::open(&arguments.run)?;
+    let config = run.config()?;
     super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let data = super::images::held_out_of(&run, arguments.data.as_deref(), arguments.images, super::CACHE)?;
@@ -31,9 +32,9 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     super::say_adapter(&gpu);
     let started = Instant::now();
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
-    let initial = Weights::initial(&network, run.config().training.seed);
+    let initial = Weights::initial(&network, config.training.seed);
     // Photos that chose the best epoch judge it too; drawn images are new.
-    let chosen = arguments.weights == Which::Best && run.config().data.is_some();
+    let chosen = arguments.weights == Which::Best && config.data.is_some();
     let epochs = if chosen { run.metrics()?.len() } else { 1 };
     let (held_out, unlabelled) = (data.val.as_ref(), data.train.as_ref());
     let subjects = Subjects { held_out, unlabelled, classes: &meta.classes, most: arguments.images, epochs };
@@ -45,11 +46,11 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     });
     let (table, standing) = made.with_context(|| format!("--run {}", arguments.run.display()))?;
     doing.finish_and_clear();
-    let limits = match run.config().training.init {
+    let limits = match config.training.init {
         Some(_) => format!("{WENT_ON} {}", table.limits),
         None => table.limits,
     };
-    let table = Layers { run: run.config().id.clone(), limits, ..table };
+    let table = Layers { run: config.id.clone(), limits, ..table };
 
     let folder = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?,

@@ -5,8 +5,10 @@ mod depth;
 mod doctor;
 mod evaluate;
 mod explain;
+mod export;
 mod features;
 pub mod images;
+mod import;
 mod kernels;
 mod layers;
 mod learned;
@@ -72,6 +74,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Report(arguments) => report::report(&arguments),
         Command::Adapters => list_adapters(),
         Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Export(arguments) => export::export(&arguments),
+        Command::Import(arguments) => import::import(&arguments),
         Command::Summary(arguments) => summary::summary(&arguments),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),
@@ -197,7 +201,7 @@ fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn I
 /// The validation images of a run of an older version, which does not say how many of them each class has, if they are at hand.
 /// For other runs they are not read.
 fn to_be_counted(run: &Run, data: Option<&Path>) -> Option<Box<dyn Images>> {
-    run.config().val_of_class.is_empty().then(|| images::validation_of(run, data, CACHE).ok()).flatten()
+    run.config().ok()?.val_of_class.is_empty().then(|| images::validation_of(run, data, CACHE).ok()).flatten()
 }
 
 fn print_standing(which: Which, standing: Option<&Standing>) {
@@ -208,9 +212,10 @@ fn print_standing(which: Which, standing: Option<&Standing>) {
     }
 }
 
-/// The weights as captions name them.
+/// The weights as captions name them. Of some from elsewhere the epoch is not known, which is then 0.
 fn weights_shown(run: &Path, which: Which, epoch: usize) -> String {
-    format!("{}, epoch {epoch}", run.join(which.file()).display())
+    let file = run.join(which.file());
+    if epoch == 0 { file.display().to_string() } else { format!("{}, epoch {epoch}", file.display()) }
 }
 
 /// The most memory that this process has had so far, in millions of bytes, where the system tells (Linux).
@@ -271,9 +276,10 @@ fn check_page(page: &Path) -> Result<()> {
 
 /// The folders of a run's photos: `data`, or else the one that the run names, and that of the validation photos if it was named.
 fn image_folders(run: &Run, data: Option<&Path>) -> Vec<PathBuf> {
-    let config = run.config();
-    let Some(data) = data.map(Path::to_path_buf).or(config.data.as_ref().map(PathBuf::from)) else { return Vec::new() };
-    let val = config.folders.choices(&data).val;
+    let config = run.config().ok();
+    let own = config.and_then(|config| config.data.as_ref()).map(PathBuf::from);
+    let Some(data) = data.map(Path::to_path_buf).or(own) else { return Vec::new() };
+    let val = config.and_then(|config| config.folders.choices(&data).val);
     std::iter::once(data).chain(val).collect()
 }
 

@@ -33,7 +33,7 @@ const BATCH: u16 = 32;
 pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     let ReportArgs { out, .. } = arguments;
     let run = &Run::open(&whole(&arguments.run))?;
-    let photos = run.config().data.is_some() || arguments.data.is_none();
+    let photos = run.config()?.data.is_some() || arguments.data.is_none();
     ensure!(photos, "--data: the run {} was trained on drawn images; leave the option out", run.folder().display());
     let page = out.clone().unwrap_or_else(|| run.folder().join(REPORT));
     check_apart(&page, image_folders(run, arguments.data.as_deref()))?;

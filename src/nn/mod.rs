@@ -11,12 +11,22 @@ mod layer;
 pub mod layout;
 mod model;
 mod network;
+#[cfg(feature = "native")]
+mod onnx;
 mod optimizer;
+#[cfg(feature = "native")]
+mod pickle;
 mod spec;
+#[cfg(feature = "native")]
+mod state_dict;
 
 pub use architecture::{Architecture, Head, Known, Name, Strided};
 pub use fuse::training_bytes;
 pub use model::{Keep, Metrics, Mode, Model};
 pub use network::{Block, Field, Network, Node, Parameter, Start, Value};
+#[cfg(feature = "native")]
+pub use onnx::onnx;
 pub use optimizer::Optimizer;
 pub use spec::{Layer, Named, Op, Spec, SpecError};
+#[cfg(feature = "native")]
+pub use state_dict::StateDict;

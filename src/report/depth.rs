@@ -60,7 +60,8 @@ impl DepthStudy {
         let places = std::iter::once(run.folder().to_path_buf()).chain(beside);
         let found = places.filter_map(|place| newest(&place, "depth", DEPTH_FILE));
         let mut undamaged = found.filter_map(|folder| usable(Self::read(&folder), damaged));
-        Ok(undamaged.find(|study| study.fits(run.config())))
+        let config = run.config()?;
+        Ok(undamaged.find(|study| study.fits(config)))
     }
 
     /// Whether it is about a run's network, whole, about its classes and its images.

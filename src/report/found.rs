@@ -53,7 +53,7 @@ fn read(file: &Path, run: &Run) -> Result<Explained> {
     let explained: Explained = versioned(file, FORMAT, REMEDY)?;
     let check = || -> Result<()> {
         run.check_origin(&explained.origin).context("origin").context(REMEDY)?;
-        check_explained(&explained, &run.config().classes)
+        check_explained(&explained, run.classes())
     };
     check().with_context(|| unusable(file))?;
     Ok(explained)

@@ -137,7 +137,7 @@ impl Report {
             layers: usable(run.layers(), &mut damaged).flatten(),
             depth: study,
             run: run.folder().to_path_buf(),
-            config: run.config().clone(),
+            config: run.config()?.clone(),
             damaged,
             kept: [Which::Best, Which::Last].map(|which| Some(run.checkpoint(which).ok()?.meta.epoch)),
             metrics,

@@ -43,6 +43,32 @@ pub struct Config {
     pub training: Training,
 }
 
+/// `config.json` of a folder whose weights come from elsewhere: nothing in it says what they learned from, or how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imported {
+    /// As [`Config::id`].
+    pub id: String,
+    /// Where the weights come from.
+    pub imported: Source,
+    /// Names of the classes, in the order of the logits.
+    pub classes: Vec<String>,
+    /// Whether the network was trained on images that the program drew.
+    pub drawn: bool,
+    /// The network.
+    pub model: Architecture,
+}
+
+/// A file of weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Its name, without its folder.
+    pub file: String,
+    /// SHA-256 of its content.
+    pub sha256: String,
+}
+
 /// How a network is built and trained: what `train` and `depth` are both told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {

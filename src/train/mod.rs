@@ -24,11 +24,11 @@ mod config;
 mod ranges;
 mod run;
 
-pub use config::{Config, Folders, OptimizerName, Training, Which};
+pub use config::{Config, Folders, Imported, OptimizerName, Source, Training, Which};
 pub use ranges::{OutOfRange, check_batch, check_recipe, check_val_share};
-pub(crate) use ranges::{check_classes, check_folder, check_folders, check_training};
+pub(crate) use ranges::{check_classes, check_folder, check_folders, check_imported, check_training};
+pub(crate) use run::{CONFIG, REMEDY, VALIDATION, check_weights, digest_of_list};
 pub use run::{Origin, Run, is_run};
-pub(crate) use run::{REMEDY, VALIDATION, check_weights, digest_of_list};
 
 use predictions::{Prediction, logits, predict};
 

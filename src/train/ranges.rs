@@ -5,11 +5,11 @@ use std::fmt::Display;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
-use crate::data::pets;
+use crate::data::{digits, pets};
 use crate::nn::{Architecture, Network};
 use crate::reading::{MAX_IMAGES, equal, within};
 use crate::terminal::is_obeyed;
-use crate::train::{Config, Folders, OptimizerName, Training};
+use crate::train::{Config, Folders, Imported, OptimizerName, Source, Training};
 
 /// A setting that is out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +136,20 @@ pub(super) fn check_config(config: &Config) -> Result<Network> {
         val_list.is_some() == (id.is_some() && data.is_some()),
         "val_list: expected where there are id and data, and nowhere else"
     );
+    Ok(network)
+}
+
+/// Checks `config.json` of weights that come from elsewhere.
+pub(crate) fn check_imported(config: &Imported) -> Result<Network> {
+    let Imported { id, imported: Source { file, sha256 }, classes, drawn, model } = config;
+    hexadecimal("id", id, 32)?;
+    let named = !file.is_empty() && !file.chars().any(is_obeyed);
+    ensure!(named, "imported.file is {file:?}: expected the name of a file");
+    hexadecimal("imported.sha256", sha256, 64)?;
+    let network = check_network(model).context("model")?;
+    check_classes(classes, network.classes())?;
+    let known = *classes == pets::CLASSES || *classes == digits::CLASSES;
+    ensure!(!drawn || known, "drawn is true: expected false, as none of these classes is drawn");
     Ok(network)
 }
 

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::ranges::{check_config, hexadecimal};
-use super::{Config, EpochRecord, Which};
+use super::ranges::{check_config, check_imported, hexadecimal};
+use super::{Config, EpochRecord, Imported, Which};
 use crate::data::Rejected;
 use crate::data::names::legible;
 use crate::data::split;
@@ -25,7 +26,9 @@ use crate::train::environment::Environment;
 /// The run's list of its validation photos.
 pub(crate) const VALIDATION: &str = "validation.csv";
 /// How a run was made.
-const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
+/// Epochs that weights from elsewhere may say that they have learned.
+const MOST_EPOCHS: usize = 1_000_000;
 /// What helps where a file cannot be used that cannot be made again.
 pub(crate) const REMEDY: &str = "put the file back from a copy of the run, or train it anew";
 
@@ -48,7 +51,7 @@ pub struct Origin {
 impl Origin {
     /// Those of a run's epoch.
     pub fn new(run: &Run, which: Which, epoch: usize) -> Self {
-        Self { run: run.config().id.clone(), weights: which.file().into(), epoch }
+        Self { run: run.id().map(String::from), weights: which.file().into(), epoch }
     }
 
     /// The choice that their file is.
@@ -61,8 +64,17 @@ impl Origin {
 #[derive(Clone, Debug)]
 pub struct Run {
     folder: PathBuf,
-    config: Config,
+    made: Made,
     network: Network,
+}
+
+/// Where a run's weights come from.
+#[derive(Clone, Debug)]
+enum Made {
+    /// They were trained in this folder.
+    Trained(Box<Config>),
+    /// They were trained elsewhere.
+    Imported(Imported),
 }
 
 impl Run {
@@ -71,10 +83,21 @@ impl Run {
     /// # Errors
     /// When there is no such run, or its `config.json` cannot be used, with the remedy.
     pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join(CONFIG);
-        let config: Config = parsed(&read(folder, CONFIG)?).with_context(|| unusable(&path))?;
-        let network = check_config(&config).with_context(|| unusable(&path))?;
-        Ok(Self { folder: folder.to_path_buf(), config, network })
+        let bytes = read(folder, CONFIG)?;
+        let read = || -> Result<(Made, Network)> {
+            let settings = serde_json::from_slice::<Value>(&bytes).ok();
+            let has = |field: &&str| settings.as_ref().is_some_and(|settings| settings.get(field).is_some());
+            if ["imported", "drawn"].iter().any(has) {
+                let imported: Imported = parsed(&bytes)?;
+                let network = check_imported(&imported)?;
+                return Ok((Made::Imported(imported), network));
+            }
+            let config: Config = parsed(&bytes)?;
+            let network = check_config(&config)?;
+            Ok((Made::Trained(Box::new(config)), network))
+        };
+        let (made, network) = read().with_context(|| unusable(&folder.join(CONFIG)))?;
+        Ok(Self { folder: folder.to_path_buf(), made, network })
     }
 
     /// Its folder.
@@ -82,9 +105,36 @@ impl Run {
         &self.folder
     }
 
-    /// How it was made.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// How it was trained.
+    ///
+    /// # Errors
+    /// When its weights come from elsewhere, saying what is not known of them.
+    pub fn config(&self) -> Result<&Config> {
+        match &self.made {
+            Made::Trained(config) => Ok(config),
+            Made::Imported(Imported { imported, .. }) => bail!(
+                "the network of {} was imported from {}, so that neither the images that it learned from and was judged by nor its \
+                 epochs are known here: predict, evaluate --data, and features and explain of an image do without them",
+                self.folder.display(),
+                imported.file
+            ),
+        }
+    }
+
+    /// The name that its weights and results repeat; none in runs of older versions.
+    pub fn id(&self) -> Option<&str> {
+        match &self.made {
+            Made::Trained(config) => config.id.as_deref(),
+            Made::Imported(imported) => Some(&imported.id),
+        }
+    }
+
+    /// Names of the classes, in the order of the logits.
+    pub fn classes(&self) -> &[String] {
+        match &self.made {
+            Made::Trained(config) => &config.classes,
+            Made::Imported(imported) => &imported.classes,
+        }
     }
 
     /// Its network.
@@ -108,6 +158,9 @@ impl Run {
     /// When the file is missing or broken, or belongs to another run.
     pub fn checkpoint(&self, which: Which) -> Result<Checkpoint> {
         let name = which.file();
+        if which == Which::Last {
+            self.config().with_context(|| format!("there is only {}, and no {name}", Which::Best.file()))?;
+        }
         let bytes = read(&self.folder, name)?;
         let read = || -> Result<Checkpoint> {
             self.meta(&bytes)?;
@@ -119,28 +172,49 @@ impl Run {
     /// What a file of weights says of itself, held against the settings.
     pub(crate) fn meta(&self, bytes: &[u8]) -> Result<Meta> {
         let meta = Meta::from_bytes(bytes)?;
-        let Config { id, data, classes, training, .. } = &self.config;
-        let mut found = differences_of_networks("model", &meta.architecture, &training.model);
-        found.extend(differences("classes", &meta.classes, classes));
-        found.extend(differences("drawn", &meta.drawn, &data.is_none()));
-        found.extend(differences("the run's id (made_by)", &meta.made_by, id));
+        let (model, drawn) = match &self.made {
+            Made::Trained(config) => (&config.training.model, config.data.is_none()),
+            Made::Imported(imported) => (&imported.model, imported.drawn),
+        };
+        let mut found = differences_of_networks("model", &meta.architecture, model);
+        found.extend(differences("classes", &meta.classes.as_slice(), &self.classes()));
+        found.extend(differences("drawn", &meta.drawn, &drawn));
+        found.extend(differences("the run's id (made_by)", &meta.made_by.as_deref(), &self.id()));
         ensure!(found.is_empty(), "it belongs to another run than {CONFIG}: {}", found.join("; "));
-        within("epoch", meta.epoch, 1..=training.epochs).with_context(|| format!("by epochs of {CONFIG}"))?;
-        ensure!(meta.val_loss.is_some() == id.is_some(), "val_loss: expected where there is made_by, and nowhere else");
+        self.check_epoch(meta.epoch)?;
+        match self.made {
+            Made::Trained(_) => ensure!(
+                meta.val_loss.is_some() == self.id().is_some(),
+                "val_loss: expected where there is made_by, and nowhere else"
+            ),
+            Made::Imported(_) => {
+                ensure!(meta.val_loss.is_none(), "val_loss: expected nowhere in weights from elsewhere")
+            }
+        }
         meta.val_loss.map_or(Ok(()), |loss| amount("val_loss", loss))?;
         Ok(meta)
+    }
+
+    /// Checks the epoch of weights. Of those from elsewhere it may be 0, where it is not known.
+    fn check_epoch(&self, epoch: usize) -> Result<()> {
+        match &self.made {
+            Made::Trained(config) => {
+                within("epoch", epoch, 1..=config.training.epochs).with_context(|| format!("by epochs of {CONFIG}"))
+            }
+            Made::Imported(_) => within("epoch", epoch, 0..=MOST_EPOCHS),
+        }
     }
 
     /// Checks which weights a result says that it is about.
     pub(crate) fn check_origin(&self, Origin { run, weights, epoch }: &Origin) -> Result<()> {
         self.check_run(run)?;
         check_weights(weights)?;
-        within("epoch", *epoch, 1..=self.config.training.epochs).with_context(|| format!("by epochs of {CONFIG}"))
+        self.check_epoch(*epoch)
     }
 
     /// Checks the run that a result names as its own.
     pub(crate) fn check_run(&self, run: &Option<String>) -> Result<()> {
-        let differences = differences("run", run, &self.config.id);
+        let differences = differences("run", &run.as_deref(), &self.id());
         ensure!(differences.is_empty(), "it belongs to another run than {CONFIG}: {}", differences.join("; "));
         Ok(())
     }
@@ -150,6 +224,7 @@ impl Run {
     /// # Errors
     /// When there is no table of them, it has no line, a line cannot be right, or the weights tell otherwise.
     pub fn metrics(&self) -> Result<Vec<EpochRecord>> {
+        self.config()?;
         let path = self.file("metrics.csv");
         let columns =
             ["epoch", "train_loss", "train_acc", "val_loss", "val_acc", "images_per_s", "train_seconds", "val_seconds"];
@@ -164,7 +239,7 @@ impl Run {
 
     fn check_metrics(&self, records: &[EpochRecord]) -> Result<()> {
         ensure!(!records.is_empty(), "it has no line of an epoch");
-        let epochs = self.config.training.epochs;
+        let epochs = self.config()?.training.epochs;
         ensure!(records.len() <= epochs, "it has {} lines, but {CONFIG} says {epochs} epochs", records.len());
         for (number, record) in (1..).zip(records) {
             let check = || -> Result<()> {
@@ -186,7 +261,7 @@ impl Run {
     /// Checks that the accuracy is a share of the validation images that could be read. Drawn ones all can, and of photos runs of
     /// older versions do not say how many could.
     fn check_judged(&self, record: &EpochRecord) -> Result<()> {
-        let Config { id, data, val_images, .. } = &self.config;
+        let Config { id, data, val_images, .. } = self.config()?;
         let known = record.val_images.is_some();
         ensure!(known == id.is_some(), "val_images: expected where {CONFIG} has an id, and nowhere else");
         let images = record.val_images.unwrap_or(*val_images);
@@ -220,13 +295,13 @@ impl Run {
     /// # Errors
     /// When the file is missing or broken, or belongs to another run.
     pub fn environment(&self) -> Result<Environment> {
+        let seed = self.config()?.training.seed;
         let path = self.file("environment.json");
         let environment: Environment = json(&path)?;
         let check = || -> Result<()> {
             Kernels::from_str(&environment.kernels, false)
                 .map_err(|_| anyhow!("kernels is {:?}: expected a set of kernels", environment.kernels))?;
-            equal("seed", environment.seed, self.config.training.seed)
-                .with_context(|| format!("as {CONFIG} has it"))?;
+            equal("seed", environment.seed, seed).with_context(|| format!("as {CONFIG} has it"))?;
             self.check_run(&environment.run)
         };
         check().with_context(|| unusable(&path))?;
@@ -238,7 +313,7 @@ impl Run {
     /// # Errors
     /// When the list is missing or broken.
     pub fn rejected(&self) -> Result<Vec<Rejected>> {
-        if self.config.data.is_none() {
+        if self.config()?.data.is_none() {
             return Ok(Vec::new());
         }
         let path = self.file("rejected.csv");
@@ -254,13 +329,13 @@ impl Run {
     /// # Errors
     /// When the list is missing or broken, or has another length than the run says.
     pub fn validation(&self) -> Result<BTreeMap<String, Option<String>>> {
-        if self.config.data.is_none() {
+        if self.config()?.data.is_none() {
             return Ok(BTreeMap::new());
         }
         let path = self.file(VALIDATION);
         let unknown = "it is not known which photos the run was judged by; train it anew";
         let photos: Vec<ValidationPhoto> = table(&path, &["file"]).context(unknown)?;
-        let expected = self.config.val_images;
+        let expected = self.config()?.val_images;
         let check = || -> Result<BTreeMap<String, Option<String>>> {
             ensure!(
                 photos.len() == expected,
@@ -276,7 +351,7 @@ impl Run {
             ensure!(!distinct.contains_key(""), "file: a name is empty");
             ensure!(distinct.len() == photos.len(), "file: a photo is named twice");
             ensure!(
-                self.config.val_list.as_ref().is_none_or(|list| *list == digest_of_list(&distinct)),
+                self.config()?.val_list.as_ref().is_none_or(|list| *list == digest_of_list(&distinct)),
                 "a file or its sha256 is not that of the list of this run, by val_list of {CONFIG}"
             );
             Ok(distinct)
@@ -352,7 +427,7 @@ mod tests {
     fn weights_are_held_against_the_settings() {
         let (_folder, folder) = run(false);
         let run = opened(&folder);
-        let Config { classes, training, .. } = run.config().clone();
+        let Config { classes, training, .. } = run.config().unwrap().clone();
         let meta = Meta { architecture: training.model, classes, epoch: 2, drawn: true, made_by: None, val_loss: None };
         let error = |meta: Meta| {
             folder.write_checkpoint(Which::Best.file(), &Checkpoint::initial(meta)).unwrap();
@@ -382,7 +457,7 @@ mod tests {
     #[test]
     fn classes_have_names_that_can_stand_anywhere() {
         let (_folder, folder) = run(true);
-        let config = opened(&folder).config().clone();
+        let config = opened(&folder).config().unwrap().clone();
         for name in ["cat\n", "c\u{1b}[2J", "c\u{202e}t"] {
             let classes = [name, "dog"].map(String::from).into();
             folder.write_json(CONFIG, &Config { classes, ..config.clone() }).unwrap();
@@ -393,7 +468,7 @@ mod tests {
         for name in ["кошка", "می\u{200c}خواهم", "cat, \"tabby\""] {
             let classes = [name, "dog"].map(String::from).into();
             folder.write_json(CONFIG, &Config { classes, ..config.clone() }).unwrap();
-            assert_eq!(opened(&folder).config().classes[0], name);
+            assert_eq!(opened(&folder).classes()[0], name);
         }
     }
 
@@ -424,7 +499,7 @@ mod tests {
     /// Gives a run an id, and its weights and metrics, as training does; `val_loss` stands for all in which two runs of the same
     /// settings differ.
     fn give_id(folder: &RunDir, id: &str, val_loss: f64) {
-        let made = opened(folder).config().clone();
+        let made = opened(folder).config().unwrap().clone();
         let list = made.data.as_ref().map(|_| digest_of_list(&photos(id)));
         let config = Config { id: Some(id.into()), val_list: list, ..made };
         folder.write_json(CONFIG, &config).unwrap();

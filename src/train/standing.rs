@@ -26,12 +26,14 @@ impl Standing {
         possible.then_some(Self { right: right.round() as usize, images, commonest, epochs })
     }
 
-    /// The same from what lies in a run's folder. `validation` are its validation images, where they are at hand.
+    /// The same from what lies in a run's folder; none of weights from elsewhere. `validation` are its validation images, where they
+    /// are at hand.
     ///
     /// # Errors
     /// When the run's metrics cannot be used, naming the file.
     pub fn of_run(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Images>) -> Result<Option<Self>> {
-        let config = counted(run.config(), validation);
+        let Ok(config) = run.config() else { return Ok(None) };
+        let config = counted(config, validation);
         Ok(Self::recorded(&config, &run.metrics()?, epoch, which))
     }
 }

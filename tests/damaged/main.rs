@@ -16,6 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 use common::trial;
 use convscope::commands::images;
+use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
+use convscope::nn::{Architecture, Strided};
 use convscope::report::{DepthStudy, Report};
 use convscope::study::{Study, findings};
 use convscope::train::Run;
@@ -50,7 +52,7 @@ fn main() {
         trial("weights_that_make_no_finite_numbers", weights_that_make_no_finite_numbers),
         trial("commands_meet_damaged_runs", commands_meet_damaged_runs).with_ignored_flag(true),
     ];
-    common::run(needing_gpu, Vec::new()).exit();
+    common::run(needing_gpu, vec![trial("imported_settings", imported_settings)]).exit();
 }
 
 /// What an explanation may lack.
@@ -293,6 +295,27 @@ fn of_run(file: &str, damages: Damages, optional: &[&str]) {
     let other = fs::read(made().join("b").join(file)).unwrap();
     let damages = damages(&fs::read(run.join(file)).unwrap(), &other);
     survive(&run, file, damages, optional, read_run);
+}
+
+/// Every damage to the settings of weights that were trained elsewhere.
+fn imported_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, size) in [("a", 24), ("b", 32)] {
+        let architecture = Architecture::Strided(Strided { channels: vec![4, 4], ..Strided::dogs_vs_cats(size, 2) });
+        let network = architecture.build().unwrap();
+        let weights = Weights::initial(&network, 0);
+        let classes = ["cat", "dog"].map(String::from).to_vec();
+        let meta = Meta { architecture, classes, epoch: 1, drawn: true, made_by: None, val_loss: None };
+        let bytes = Checkpoint { meta, network, weights }.to_bytes();
+        fs::write(folder.path().join("weights.safetensors"), bytes).unwrap();
+        succeed(folder.path(), &format!("import weights.safetensors --out {name}"));
+    }
+    let [run, other] = ["a", "b"].map(|name| folder.path().join(name));
+    let [settings, others] = [&run, &other].map(|run| fs::read(run.join("config.json")).unwrap());
+    survive(&run, "config.json", damage::json(&settings, &others), &[], |folder| {
+        Run::open(folder)?.checkpoint(Which::Best)?;
+        Ok(Answer { told: String::new(), page: String::new() })
+    });
 }
 
 /// They are read as the best ones are, so that every tenth damage will do.

@@ -13,7 +13,7 @@ use crate::data::photos::Photos;
 use crate::data::split::{self, Digest, Unfit};
 use crate::data::{Images, Rejected};
 use crate::terminal::{counted, one_line, say};
-use crate::train::Run;
+use crate::train::{Config, Run};
 
 /// The option that says where the photos of a run are, of a command whose `--data` says what to judge it by.
 const TRAINED_ON: &str = "--trained-on";
@@ -75,9 +75,7 @@ pub fn labelled(
         }
         seen => Some(seen?),
     };
-    let learned_from = run.config().train_images;
-    if let Some([learned, _]) = &seen
-        && run.config().data.is_some()
+    if let (Some([learned, _]), Ok(&Config { train_images: learned_from, data: Some(_), .. })) = (&seen, run.config())
         && learned.len() < learned_from
     {
         notes.push(format!(
@@ -110,11 +108,8 @@ pub fn labelled(
     if validated > 0 {
         notes.push(format!("Validation images of the run, which chose its best epoch: {validated} of these."));
     }
-    let missing: Vec<&str> = (0..)
-        .zip(&run.config().classes)
-        .filter(|(class, _)| !has_class(&photos, *class))
-        .map(|(_, name)| &name[..])
-        .collect();
+    let missing: Vec<&str> =
+        (0..).zip(run.classes()).filter(|(class, _)| !has_class(&photos, *class)).map(|(_, name)| &name[..]).collect();
     if !missing.is_empty() {
         notes.push(format!(
             "Of these classes there is no image here, so nothing is said of them: {}.",
@@ -157,7 +152,7 @@ fn others(
     let found = source.scan()?.context("a folder was named")?;
     found.unread.iter().for_each(|unread| say(format!("         not read    {unread}")));
     found.note.iter().for_each(|note| say(format!("         note        {note}")));
-    let classes = &run.config().classes;
+    let classes = run.classes();
     let numbers: BTreeMap<String, u32> = classes.iter().map(|class| class_key(class)).zip(0..).collect();
     let known: Vec<Option<u32>> = found.classes.iter().map(|class| numbers.get(&class_key(class)).copied()).collect();
     if known.iter().all(Option::is_none) {

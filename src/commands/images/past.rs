@@ -30,7 +30,7 @@ pub(super) struct Past<'a> {
 impl<'a> Past<'a> {
     /// `data` is what `option` was given.
     pub(super) fn read(run: &'a Run, option: &'static str, data: Option<&Path>, cache: usize) -> Result<Self> {
-        let config = run.config();
+        let config = run.config()?;
         let given = data.is_some();
         let shown = run.folder().display();
         let data = match (&config.data, data) {

@@ -143,7 +143,7 @@ impl Run {
     /// When a table is broken, or about another network.
     pub fn learned(&self) -> Result<Option<Learned>> {
         // Older versions did not write down what their tables are about; the run may be one of theirs.
-        let last = if self.config().id.is_some() { LEARNED } else { CHANNELS };
+        let last = if self.id().is_some() { LEARNED } else { CHANNELS };
         let Some(folder) = newest(self.folder(), "learned", last) else { return Ok(None) };
         let path = folder.join(LEARNED);
         if path.exists() {
