@@ -14,10 +14,12 @@ use crate::nn::{Network, Node, Op, onnx};
 use crate::terminal::say;
 use crate::train::Run;
 use crate::train::predictions::Prediction;
-use crate::train::run_dir::RunDir;
+use crate::train::run_dir::{self, RunDir};
 
 /// Images that a folder for PyTorch holds with their logits.
 const EXAMPLES: usize = 4;
+/// The most bytes of a message of Protocol Buffers, which an ONNX file is.
+const MOST: usize = i32::MAX as usize;
 /// How a network gets its images, in words.
 const NORMALISATION: &str = "(x / 255 - 0.5) / 0.5";
 
@@ -33,6 +35,7 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<()> {
         let shown = folder.display();
         let free = !folder.exists() || disk::is_empty(folder).unwrap_or(false);
         ensure!(free, "--torch {shown}: exists already; name a new folder");
+        run_dir::check_place(folder).with_context(|| format!("--torch {shown}: cannot be made; name another place"))?;
     }
     if let Some(folder) = &arguments.torch {
         // Of the device's logits it is that the folder tells whether PyTorch's are the same.
@@ -50,7 +53,13 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<()> {
             ("size", run.size().to_string()),
             ("normalisation", NORMALISATION.into()),
         ];
-        disk::write(file, &onnx(network, weights, &metadata))?;
+        let bytes = onnx(network, weights, &metadata);
+        ensure!(
+            bytes.len() <= MOST,
+            "--onnx {}: the network has more than the 2 GiB that such a file may have",
+            file.display()
+        );
+        disk::write(file, &bytes)?;
         say(format!("wrote {}: from \"images\", N x 3 x H x W as {NORMALISATION}, to \"logits\"", file.display()));
     }
     Ok(())

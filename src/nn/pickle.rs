@@ -479,6 +479,21 @@ mod tests {
         assert_eq!(pickle.row(found[1].1).unwrap()[..], [Value::Int(-1), Value::Int(0x7fff)]);
     }
 
+    /// A parameter of numbers whose type is told beside a storage of bytes, as PyTorch writes types that have no storage of their own.
+    #[test]
+    fn the_type_of_the_numbers_may_stand_beside_them() {
+        let bytes = [
+            &b"ctorch._utils\n_rebuild_parameter\n(ctorch._utils\n_rebuild_tensor_v3\n("[..],
+            b"(\x8c\x07storagectorch.storage\nUntypedStorage\n\x8c\x010\x8c\x03cpuK\x20tQ",
+            b"K\x02K\x01K\x02\x86K\x02K\x01\x86\x89}ctorch\nfloat64\ntR\x88}tR.",
+        ]
+        .concat();
+        let (pickle, top) = Pickle::read(&bytes).unwrap();
+        let expected = Tensor { storage: 0, number: Number::F64, offset: 2, shape: vec![1, 2], strides: vec![2, 1] };
+        assert_eq!(pickle.tensor(top).unwrap(), &expected);
+        assert_eq!(pickle.storages, [Storage { key: "0".into(), number: None }]);
+    }
+
     #[test]
     fn nothing_else_is_called() {
         for (module, own) in [
