@@ -118,7 +118,7 @@ mod tests {
     }
 
     fn error(bytes: &[u8], options: &[&str]) -> String {
-        format!("{:#}", imported(bytes, options).err().expect("it is refused"))
+        format!("{:#}", imported(bytes, options).expect_err("it is refused"))
     }
 
     /// Weights as PyTorch saves them: without what convscope says of them.

@@ -452,7 +452,7 @@ mod tests {
     pub(super) fn of_a_tensor() -> Vec<u8> {
         let mut bytes = b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01(".to_vec();
         bytes.extend(b"X\x01\0\0\0aq\x02ctorch._utils\n_rebuild_tensor_v2\nq\x03((X\x07\0\0\0storageq\x04ctorch\nFloatStorage\nq\x05");
-        bytes.extend(b"X\x01\0\0\00q\x06X\x03\0\0\0cpuq\x07K\x06tq\x08QK\0K\x02K\x03\x86q\x09K\x03K\x01\x86q\x0a\x89h\0)Rq\x0btq\x0cRq\x0d");
+        bytes.extend(b"X\x01\0\0\x000q\x06X\x03\0\0\0cpuq\x07K\x06tq\x08QK\0K\x02K\x03\x86q\x09K\x03K\x01\x86q\x0a\x89h\0)Rq\x0btq\x0cRq\x0d");
         bytes.extend(b"u}q\x0eX\x09\0\0\0_metadataq\x0f}sb.");
         bytes
     }
