@@ -85,6 +85,7 @@ impl Run {
     pub fn open(folder: &Path) -> Result<Self> {
         let bytes = read(folder, CONFIG)?;
         let read = || -> Result<(Made, Network)> {
+            // Each of two fields tells the form of weights from elsewhere, so that where one is missing the other asks for it.
             let settings = serde_json::from_slice::<Value>(&bytes).ok();
             let has = |field: &&str| settings.as_ref().is_some_and(|settings| settings.get(field).is_some());
             if ["imported", "drawn"].iter().any(has) {
