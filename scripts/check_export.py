@@ -26,6 +26,9 @@ from torchvision.models.vgg import VGG, cfgs, make_layers
 
 TOLERANCE = 1e-5
 
+# The networks below begin with random weights.
+torch.manual_seed(0)
+
 
 def strided(pooled, size, padding):
     blocks = [nn.Identity()]
@@ -136,7 +139,6 @@ def check(program, name, network, size, options, how, folder):
 
 
 def main():
-    torch.manual_seed(0)
     program = Path(sys.argv[1]).resolve()
     print(f"torch {torch.__version__}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}")
     worst = 0
