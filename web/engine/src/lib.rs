@@ -6,6 +6,7 @@
 mod images;
 mod network;
 mod session;
+mod told;
 
 use std::fmt::Display;
 
@@ -15,7 +16,8 @@ use wasm_bindgen::prelude::*;
 
 pub use images::{ImageSet, OwnImages};
 pub use network::{describe, describe_weights, first_blocks};
-pub use session::{Explanation, Session, Terms};
+pub use session::Session;
+pub use told::{Explanation, Terms};
 
 /// The device.
 #[wasm_bindgen]

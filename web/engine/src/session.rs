@@ -16,11 +16,12 @@ use convscope::nn::{Architecture, Keep, Mode, Model, Network, Node, Optimizer, V
 use convscope::stats::standing::{Standing, Verdict};
 use convscope::stats::{argmax, probabilities};
 use js_sys::Function;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 
 use crate::images::ImageSet;
 use crate::network::parse;
+use crate::told::{Explanation, Found, Judged, Look, Scores, Steps, Terms};
 use crate::{Engine, json, say};
 
 /// A network in training, and the same network to look into.
@@ -123,139 +124,6 @@ struct Lens {
     /// Those that its values were made with.
     looked: RefCell<Rc<Weights>>,
     gradients: RefCell<Vec<(String, Vec<f32>)>>,
-}
-
-/// What some training steps did.
-#[derive(Serialize)]
-struct Steps {
-    /// Steps so far, these included.
-    step: u32,
-    epoch: u64,
-    /// The share of this epoch that is done.
-    progress: f64,
-    images: u32,
-    seconds: f64,
-    loss: f64,
-    accuracy: f64,
-    /// Whether a loss was not finite.
-    broken: bool,
-    forward_ms: Option<f64>,
-    /// Of loss, backward pass and update.
-    backward_ms: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct Scores {
-    images: u32,
-    loss: f64,
-    accuracy: f64,
-    /// Wilson's 95 % interval of the accuracy.
-    interval: (f64, f64),
-    /// What always naming the commonest class gets right.
-    baseline: f64,
-    /// Whether the network is shown to get more right than that.
-    standing: Verdict,
-}
-
-#[derive(Serialize)]
-struct Look {
-    logits: Vec<f32>,
-    /// e to the power of each logit less the largest.
-    exponentials: Vec<f64>,
-    probabilities: Vec<f64>,
-}
-
-/// What changes cost.
-#[derive(Serialize)]
-struct Judged {
-    images: usize,
-    before: f64,
-    after: f64,
-    #[serde(flatten)]
-    loss: Loss,
-    verdict: ResetVerdict,
-    conclusive: bool,
-}
-
-/// What each input channel adds to one channel of a convolution's output, for the image that was looked at.
-#[wasm_bindgen]
-pub struct Terms {
-    inputs: Vec<usize>,
-    filters: Vec<f32>,
-    maps: Vec<f32>,
-    bias: f32,
-}
-
-#[wasm_bindgen]
-impl Terms {
-    /// The input channels.
-    #[wasm_bindgen(getter)]
-    pub fn inputs(&self) -> Vec<usize> {
-        self.inputs.clone()
-    }
-
-    /// The filter of each, (inputs, K, K).
-    #[wasm_bindgen(getter)]
-    pub fn filters(&self) -> Vec<f32> {
-        self.filters.clone()
-    }
-
-    /// What each adds, (inputs, H, W) of the output. These and the bias add up to it.
-    #[wasm_bindgen(getter)]
-    pub fn maps(&self) -> Vec<f32> {
-        self.maps.clone()
-    }
-
-    /// What is added to each number of the channel.
-    #[wasm_bindgen(getter)]
-    pub fn bias(&self) -> f32 {
-        self.bias
-    }
-}
-
-/// What in an image decides, and what each channel adds to the decision.
-#[wasm_bindgen]
-pub struct Explanation {
-    found: String,
-    map: Vec<f32>,
-    control: Vec<f32>,
-}
-
-#[wasm_bindgen]
-impl Explanation {
-    /// What was found, as JSON: `{target, against, exact, logit_difference, bias, channels: [{index, share}], residual, relative_residual,
-    /// evidence, signed, similarity, dependence}`. `target` is the predicted class, `against` the runner-up. Evidence is what each position of the
-    /// last block's maps adds, row by row. Where the map is `signed`, values below 0 speak against the predicted class. The similarity is the rank
-    /// correlation of the magnitudes of map and control, none where one is the same everywhere; what follows from it is "differs",
-    /// "same_as_untrained", "too_few_values", "control_empty" or "constant".
-    #[wasm_bindgen(getter)]
-    pub fn found(&self) -> String {
-        self.found.clone()
-    }
-
-    /// The map, (H, W).
-    #[wasm_bindgen(getter)]
-    pub fn map(&self) -> Vec<f32> {
-        self.map.clone()
-    }
-
-    /// What the same method finds in a network with random weights.
-    #[wasm_bindgen(getter)]
-    pub fn control(&self) -> Vec<f32> {
-        self.control.clone()
-    }
-}
-
-#[derive(Serialize)]
-struct Found<'a> {
-    target: usize,
-    against: usize,
-    #[serde(flatten)]
-    ledger: &'a Ledger,
-    evidence: &'a [f32],
-    signed: bool,
-    similarity: Option<f64>,
-    dependence: Dependence,
 }
 
 /// Images that run together where many are asked for.
