@@ -17,6 +17,10 @@ use crate::study::{Ladder, Settings};
     mut_arg("val_share", |option| option.hide(true)),
     mut_arg("init", |option| option.hide(true)),
     mut_arg("freeze", |option| option.hide(true)),
+    mut_arg("schedule", |option| option.hide(true)),
+    mut_arg("warmup", |option| option.hide(true)),
+    mut_arg("step_every", |option| option.hide(true)),
+    mut_arg("step_factor", |option| option.hide(true)),
     mut_arg("val", |option| option.help("Folder of the validation images where it is not in --data: depth puts all images together and locks some away")),
     mut_arg("train_images", |option| option.hide(true)),
     mut_arg("val_images", |option| option.hide(true)),
@@ -114,6 +118,10 @@ impl DepthArgs {
         if self.train.init.is_some() {
             bail!("--init: the networks of a study all start from random weights; leave the option out");
         }
+        if let Some(field) = self.train.training(2).extras.first_field() {
+            let option = field.replace('_', "-");
+            bail!("--{option}: the networks of a study are trained by a recipe of its own; leave the option out");
+        }
         if !(2..=100).contains(&self.folds) {
             bail!("--folds {}: expected 2 to 100", self.folds);
         }
@@ -152,6 +160,25 @@ impl DepthArgs {
             margin: self.margin,
             training: self.train.training(classes),
             kernels,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn what_is_added_to_plain_training_is_refused() {
+        for option in ["--schedule=cosine", "--warmup=1"] {
+            let Command::Depth(arguments) = Cli::try_parse_from(["convscope", "depth", option]).unwrap().command else {
+                unreachable!("the command is depth")
+            };
+            let error = arguments.check().unwrap_err().to_string();
+            let (name, _) = option.split_once('=').unwrap();
+            assert!(error.starts_with(&format!("{name}: the networks of a study")), "{error}");
         }
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::model::check_geometry;
-use super::{DeviceArgs, ModelArgs, path_from_root};
+use super::{DeviceArgs, ExtrasArgs, ModelArgs, path_from_root};
 use crate::data::drawn;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
 use crate::figures::ScaleBy;
@@ -70,6 +70,9 @@ pub struct TrainArgs {
     /// Weight decay, added to the gradient as in PyTorch's Adam and SGD
     #[arg(long, default_value_t = 0.0)]
     pub weight_decay: f32,
+    /// What is added to plain training.
+    #[command(flatten)]
+    pub extras: ExtrasArgs,
     /// Decides initial weights, order, flips, dropout, and the drawn images
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -119,6 +122,7 @@ impl TrainArgs {
     }
 
     pub(super) fn check_numbers(&self) -> Result<()> {
+        self.extras.check()?;
         // Momentum's range holds even where the optimizer has none.
         let recipe = Training { momentum: Some(self.momentum()), ..self.training(2) };
         check_recipe(&recipe).and_then(|()| check_val_share(self.val_share())).map_err(|error| error.typed())?;
@@ -152,6 +156,7 @@ impl TrainArgs {
             seed,
             init: self.init.as_deref().map(path_from_root),
             freeze: self.freeze,
+            extras: self.extras.extras(self.epochs()),
         }
     }
 
@@ -252,10 +257,25 @@ mod tests {
             ("--optimizer=lion", "possible values: adam, sgd"),
             ("--kernels=fast", "possible values: auto, plain"),
             ("--freeze=1", "--init <FILE>"),
+            ("--warmup=-1", "--warmup -1"),
+            ("--warmup=8", "--warmup 8: expected at least 0 and less than the number of epochs"),
+            ("--warmup=NaN", "--warmup NaN"),
+            ("--step-every=2", "--step-every: only --schedule step"),
+            ("--step-factor=0.5", "--step-factor: only --schedule step"),
+            ("--schedule=linear", "possible values: constant, cosine, one-cycle, step"),
         ];
         for (argument, message) in cases {
             let error = train(&[argument]).unwrap_err().to_string();
             assert!(error.contains(message), "{argument}: {error}");
+        }
+        for (arguments, message) in [
+            (&["--schedule=one-cycle", "--warmup=0.5"], "--warmup: --schedule one-cycle has a rise of its own"),
+            (&["--schedule=step", "--step-every=0"], "--step-every 0"),
+            (&["--schedule=step", "--step-every=inf"], "--step-every inf"),
+            (&["--schedule=step", "--step-factor=1"], "--step-factor 1"),
+        ] {
+            let error = train(arguments).unwrap_err().to_string();
+            assert!(error.contains(message), "{arguments:?}: {error}");
         }
         let error = train(&["--init=best.safetensors", "--freeze=6"]).unwrap_err().to_string();
         assert_eq!(error, "--freeze 6: the network has 5 blocks");

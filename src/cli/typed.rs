@@ -9,7 +9,7 @@ use crate::gpu::Kernels;
 use crate::nn::{Architecture, Known, Strided};
 use crate::study::{Ladder, Settings, Study};
 use crate::terminal::quoted;
-use crate::train::{Config, Folders, Training};
+use crate::train::{Config, Extras, Folders, ScheduleName, Training};
 
 impl Training {
     /// What it does otherwise than `other`, without the seed: an option, its own value and the other's, "none" where there is none.
@@ -41,7 +41,23 @@ impl Training {
         options.extend(self.momentum.map(|momentum| ("momentum", momentum.to_string())));
         options.extend(self.init.clone().map(|init| ("init", init)));
         options.extend((self.freeze > 0).then(|| ("freeze", self.freeze.to_string())));
+        options.extend(self.extras.options());
         options
+    }
+}
+
+impl Extras {
+    /// The options that add something, and their values.
+    fn options(&self) -> Vec<(&'static str, String)> {
+        let Self { schedule, warmup, step_every, step_factor } = self;
+        let number = |name, value: &Option<f64>| value.map(|value| (name, value.to_string()));
+        let options = [
+            (*schedule != ScheduleName::Constant).then(|| ("schedule", named(schedule))),
+            (*warmup != 0.0).then(|| ("warmup", warmup.to_string())),
+            number("step-every", step_every),
+            number("step-factor", step_factor),
+        ];
+        options.into_iter().flatten().collect()
     }
 }
 
@@ -89,8 +105,8 @@ impl Config {
         let Command::Depth(plain) = plain("depth", data.is_some()) else { unreachable!("the command is depth") };
         let settings = Settings {
             depths: (1..=self.training.model.blocks().unwrap_or_default()).collect(),
-            // The networks of a study all start from random weights.
-            training: Training { init: None, freeze: 0, ..self.training.clone() },
+            // The networks of a study all start from random weights and are trained by its own recipe.
+            training: Training { init: None, freeze: 0, extras: Extras::default(), ..self.training.clone() },
             ..plain.settings(self.classes.len(), Kernels::Plain)
         };
         depth_command(data, &self.folders, self.train_images + self.val_images, &settings)
@@ -213,6 +229,10 @@ mod tests {
             "--data photos --val elsewhere",
             "--size 64 --channels 8,16 --head flatten --augment off --seed 7 --lr 0.01",
             "--init '/runs/one of mine/best.safetensors' --freeze 2",
+            "--schedule cosine --warmup 0.5",
+            "--schedule one-cycle",
+            "--schedule step --epochs 10",
+            "--schedule step --step-every 2.5 --step-factor 0.3 --warmup 1",
         ] {
             let made = config(&train(&format!("convscope train {options}")));
             assert_eq!(config(&train(&made.command())), made, "{}", made.command());

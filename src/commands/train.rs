@@ -23,7 +23,7 @@ use crate::terminal::{bar, counted, say, say_apart};
 use crate::train::environment::Environment;
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
-use crate::train::{Best, EpochRecord, Progress, Schedule, Trainer};
+use crate::train::{Best, EpochRecord, Progress, Trainer};
 use crate::train::{Config, Training, Which};
 
 /// The file that lists the layers of a run's network, where one did.
@@ -91,7 +91,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     say("kernels  compiling: the first time this takes a while");
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let started = Instant::now();
-    let recipe = training.recipe(Schedule::Constant, training.seed);
+    let recipe = training.recipe(training.seed);
     let mut trainer = Trainer::new(&gpu, &model, &weights, recipe, |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);

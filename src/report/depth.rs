@@ -24,6 +24,9 @@ use crate::train::Run;
 /// The question that it answers.
 const QUESTION: &str = "How many layers are enough?";
 
+/// The options that say how a run's learning rate changes.
+const OF_SCHEDULE: [&str; 4] = ["schedule", "warmup", "step-every", "step-factor"];
+
 /// What is said of a network that nothing can be left out of.
 const ONE_BLOCK: &str = "There is one block, and nothing to leave out.";
 
@@ -86,7 +89,7 @@ impl DepthStudy {
         }
     }
 
-    /// What differs from a run, the study's side first. Schedule, weights and number of images always do.
+    /// What differs from a run, the study's side first. Weights and number of images always do.
     fn differences(&self, config: &Config) -> Vec<String> {
         let Study { classes, photos, dev_images, .. } = &self.findings.study;
         let Settings { training, folds, depths, .. } = self.settings();
@@ -96,7 +99,9 @@ impl DepthStudy {
             ("images", images(photos), images(&config.data)),
         ];
         sides.retain(|(_, study, run)| study != run);
-        sides.extend(training.differences(&config.training));
+        // The schedule of a study is its own.
+        let options = training.differences(&config.training);
+        sides.extend(options.into_iter().filter(|(option, ..)| !OF_SCHEDULE.contains(option)));
         if let Some(reference) = depths.last().filter(|_| !self.is_whole()) {
             sides.push((
                 "blocks of the reference",
@@ -106,12 +111,16 @@ impl DepthStudy {
         }
         let learned = format!("about {}", count(dev_images * (folds - 1) / folds));
         let run = [
-            ("learning rate over the epochs", "falls to zero along a cosine".into(), "stays the same".into()),
+            (
+                "learning rate over the epochs",
+                "falls to zero along a cosine".into(),
+                config.training.schedule_in_words(),
+            ),
             ("weights that count", "of the last epoch".into(), "of the best epoch".into()),
             ("images to learn from", learned, count(config.train_images)),
         ];
         let told = |(what, study, run): (&str, String, String)| format!("{what}: {study}, in the run {run}");
-        sides.into_iter().chain(run).map(told).collect()
+        sides.into_iter().chain(run.into_iter().filter(|(_, study, run)| study != run)).map(told).collect()
     }
 
     /// Whether its reference is the whole network.

@@ -84,7 +84,7 @@ pub struct Settings {
 impl Settings {
     /// How the networks are trained, with a seed of their repeat and fold.
     pub fn recipe(&self, seed: u64) -> Recipe {
-        self.training.recipe(Schedule::Cosine { epochs: self.training.epochs }, seed)
+        Recipe { schedule: Schedule::Cosine { epochs: self.training.epochs as f64 }, ..self.training.recipe(seed) }
     }
 
     /// The networks to compare: first the reference, then the others from the deepest down.
@@ -355,7 +355,7 @@ mod tests {
     use crate::cli::train_command;
     use crate::nn::checkpoint::{Checkpoint, Meta};
     use crate::nn::{Known, Layer, Name, Named, Op, Spec, Strided};
-    use crate::train::OptimizerName;
+    use crate::train::{Extras, OptimizerName};
 
     /// Depths 1, 3 and 5 of the known network.
     pub(super) fn settings(ladder: Ladder) -> Settings {
@@ -378,6 +378,7 @@ mod tests {
                 seed: 0,
                 init: None,
                 freeze: 0,
+                extras: Extras::default(),
             },
             kernels: Kernels::Plain,
         }

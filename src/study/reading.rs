@@ -61,6 +61,9 @@ fn check_study(study: &Study) -> Result<()> {
 pub fn check_settings(settings: &Settings) -> Result<nn::Network> {
     let Settings { ladder, depths, folds, repeats, margin, training, .. } = settings;
     ensure!(training.init.is_none(), "init: expected of no study, whose networks start from random weights");
+    if let Some(field) = training.extras.first_field() {
+        bail!("{field}: expected of no study, whose networks are trained without it");
+    }
     within("folds", *folds, 2..=100)?;
     within("repeats", *repeats, 1..=100)?;
     ensure!(*margin > 0.0 && *margin <= 100.0, "margin is {margin}: expected more than 0 and at most 100");

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{Recipe, Schedule};
+use super::{Recipe, Schedule, ScheduleName};
 use crate::data::folder::Choices;
 use crate::nn::{Architecture, Optimizer};
 use crate::reading;
@@ -83,7 +83,7 @@ pub struct Training {
     pub epochs: usize,
     /// Name of the optimiser.
     pub optimizer: OptimizerName,
-    /// Learning rate of the first step.
+    /// Learning rate, which the schedule multiplies.
     pub lr: f64,
     /// Momentum, of SGD.
     pub momentum: Option<f32>,
@@ -97,17 +97,45 @@ pub struct Training {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
     /// Blocks that stay as they are in that file.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub freeze: usize,
+    /// What is added to plain training.
+    #[serde(flatten, deserialize_with = "reading::flattened")]
+    pub extras: Extras,
 }
 
-fn is_zero(number: &usize) -> bool {
-    *number == 0
+/// What is added to plain training: nothing by default, as in runs of older versions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Extras {
+    /// How the learning rate changes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule: ScheduleName,
+    /// Epochs in which it first rises.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub warmup: f64,
+    /// Epochs between two falls, of the schedule step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_every: Option<f64>,
+    /// What the learning rate is multiplied by at each, of the schedule step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_factor: Option<f64>,
+}
+
+impl Extras {
+    /// The name of the first field that adds something, if one does.
+    pub fn first_field(&self) -> Option<String> {
+        let fields = serde_json::to_value(self).expect("settings are always valid JSON");
+        fields.as_object().and_then(|fields| fields.keys().next().cloned())
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Training {
     /// How to train, with a seed that may be another than [`Training::seed`].
-    pub fn recipe(&self, schedule: Schedule, seed: u64) -> Recipe {
+    pub fn recipe(&self, seed: u64) -> Recipe {
         let weight_decay = self.weight_decay;
         Recipe {
             optimizer: match self.optimizer {
@@ -115,10 +143,36 @@ impl Training {
                 OptimizerName::Sgd => Optimizer::Sgd { momentum: self.momentum.unwrap_or_default(), weight_decay },
             },
             lr: self.lr,
-            schedule,
+            schedule: self.schedule(),
+            warmup: self.extras.warmup,
             seed,
             augment: self.augment,
         }
+    }
+
+    fn schedule(&self) -> Schedule {
+        let Extras { schedule, warmup, step_every, step_factor } = self.extras;
+        match schedule {
+            ScheduleName::Constant => Schedule::Constant,
+            ScheduleName::Cosine => Schedule::Cosine { epochs: self.epochs as f64 - warmup },
+            ScheduleName::OneCycle => Schedule::OneCycle { epochs: self.epochs },
+            ScheduleName::Step => Schedule::Step {
+                every: step_every.expect("the schedule step has it"),
+                factor: step_factor.expect("the schedule step has it"),
+            },
+        }
+    }
+
+    /// What the learning rate does over the epochs, in words.
+    pub fn schedule_in_words(&self) -> String {
+        let Extras { warmup, .. } = self.extras;
+        let then = match self.schedule() {
+            Schedule::Constant => "stays the same".into(),
+            Schedule::Cosine { .. } => "falls to zero along a cosine".into(),
+            Schedule::OneCycle { .. } => "rises and falls in one cycle".into(),
+            Schedule::Step { every, factor } => format!("is multiplied by {factor} every {every} epochs"),
+        };
+        if warmup > 0.0 { format!("rises for {warmup} epochs, then {then}") } else { then }
     }
 }
 

@@ -23,12 +23,14 @@ pub mod standing;
 mod config;
 mod ranges;
 mod run;
+mod schedule;
 
-pub use config::{Config, Folders, Imported, OptimizerName, Source, Training, Which};
+pub use config::{Config, Extras, Folders, Imported, OptimizerName, Source, Training, Which};
 pub use ranges::{OutOfRange, check_batch, check_recipe, check_val_share};
 pub(crate) use ranges::{check_classes, check_folder, check_folders, check_imported, check_training};
 pub(crate) use run::{CONFIG, REMEDY, VALIDATION, check_weights, digest_of_list};
 pub use run::{Origin, Run, is_run};
+pub use schedule::{Schedule, ScheduleName};
 
 use predictions::{Prediction, logits, predict};
 
@@ -44,33 +46,12 @@ pub struct Recipe {
     pub lr: f64,
     /// How that changes over the epochs.
     pub schedule: Schedule,
+    /// Epochs in which it first rises.
+    pub warmup: f64,
     /// Decides order, flips and dropout masks.
     pub seed: u64,
     /// Whether training images are flipped left to right at random.
     pub augment: bool,
-}
-
-/// How the learning rate changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schedule {
-    /// It stays as it is.
-    Constant,
-    /// It falls to zero along half a cosine: `lr * (1 + cos(pi t)) / 2`, where t runs from 0 at the first step to 1 after
-    /// the last of so many epochs. Formula: I. Loshchilov and F. Hutter, ICLR 2017, equation 5, without restarts.
-    Cosine {
-        /// Epochs until zero.
-        epochs: usize,
-    },
-}
-
-impl Schedule {
-    /// What the learning rate is multiplied by after so many epochs, which need not be whole.
-    fn factor(self, epochs_done: f64) -> f64 {
-        match self {
-            Self::Constant => 1.0,
-            Self::Cosine { epochs } => (1.0 + (std::f64::consts::PI * epochs_done / epochs as f64).cos()) / 2.0,
-        }
-    }
 }
 
 /// One epoch's line in `metrics.jsonl` and `metrics.csv`.
@@ -171,7 +152,7 @@ impl<'a> Trainer<'a> {
         epoch: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
-        let Recipe { optimizer, lr, schedule, seed, augment } = self.recipe;
+        let Recipe { optimizer, lr, schedule, warmup, seed, augment } = self.recipe;
         let (batch, least) = (self.model.batch(), self.model.network().least_batch());
         let order = shuffled_for_batches(images.len(), seed, epoch as u64, batch, least);
         let flips = augment.then_some(Flips { seed, epoch: epoch as u64 });
@@ -180,7 +161,8 @@ impl<'a> Trainer<'a> {
         let mut steps_done = 0.0;
         let mut submit = |batch: &Batch| {
             *steps += 1;
-            let lr = lr * schedule.factor((epoch - 1) as f64 + steps_done / steps_an_epoch);
+            let epochs_done = (epoch - 1) as f64 + steps_done / steps_an_epoch;
+            let lr = lr * schedule.factor(warmup, epochs_done, steps_an_epoch);
             steps_done += 1.0;
             model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, *steps);
             plan.submit(gpu)
@@ -360,20 +342,4 @@ fn run(
     })?;
     ensure!(submitted > 0, NONE_READABLE);
     Ok((metrics()?, rejected))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cosine_falls_from_one_to_zero() {
-        let cosine = Schedule::Cosine { epochs: 4 };
-        for (done, factor) in
-            [(0.0, 1.0), (1.0, 0.853_553_390_593_273_8), (2.0, 0.5), (3.0, 0.146_446_609_406_726_2), (4.0, 0.0)]
-        {
-            assert!((cosine.factor(done) - factor).abs() < 1e-15, "after {done} epochs: {}", cosine.factor(done));
-            assert_eq!(Schedule::Constant.factor(done), 1.0);
-        }
-    }
 }

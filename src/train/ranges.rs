@@ -9,7 +9,7 @@ use crate::data::{digits, pets};
 use crate::nn::{Architecture, Network};
 use crate::reading::{MAX_IMAGES, equal, within};
 use crate::terminal::is_obeyed;
-use crate::train::{Config, Folders, Imported, OptimizerName, Source, Training};
+use crate::train::{Config, Extras, Folders, Imported, OptimizerName, ScheduleName, Source, Training};
 
 /// A setting that is out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +53,32 @@ pub fn check_recipe(training: &Training) -> Result<(), OutOfRange> {
     check((0.0..1.0).contains(&momentum), "momentum", momentum, "at least 0 and less than 1")?;
     check(weight_decay.is_finite() && weight_decay >= 0.0, "weight_decay", weight_decay, "a number of at least 0")?;
     check((1..=1_000_000).contains(&epochs), "epochs", epochs, "1 to 1000000")?;
-    check_batch(batch)
+    check_batch(batch)?;
+    check_extras(&training.extras, epochs)
+}
+
+/// Checks what is added to plain training, over so many epochs.
+fn check_extras(extras: &Extras, epochs: usize) -> Result<(), OutOfRange> {
+    let Extras { schedule, warmup, step_every, step_factor } = *extras;
+    let before_the_end = warmup >= 0.0 && warmup < epochs as f64;
+    check(before_the_end, "warmup", warmup, "at least 0 and less than the number of epochs")?;
+    let apart = schedule != ScheduleName::OneCycle || warmup == 0.0;
+    check(apart, "warmup", warmup, "0 with the schedule one-cycle, which has a rise of its own")?;
+    let falls = schedule == ScheduleName::Step;
+    for (field, value, right, expected) in [
+        ("step_every", step_every, step_every.is_none_or(|every| every.is_finite() && every > 0.0), "a number above 0"),
+        (
+            "step_factor",
+            step_factor,
+            step_factor.is_none_or(|factor| factor > 0.0 && factor < 1.0),
+            "more than 0 and less than 1",
+        ),
+    ] {
+        let shown = || value.map_or("none".into(), |value| value.to_string());
+        check(value.is_some() == falls, field, shown(), "a number with the schedule step, and none with any other")?;
+        check(right, field, shown(), expected)?;
+    }
+    Ok(())
 }
 
 /// Checks the share of each class set aside for validation.

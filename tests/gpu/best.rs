@@ -51,6 +51,7 @@ fn with_trainer(test: impl FnOnce(&mut Trainer)) {
         optimizer: Optimizer::Adam { weight_decay: 0.0 },
         lr: 0.01,
         schedule: Schedule::Constant,
+        warmup: 0.0,
         seed: 1,
         augment: false,
     };

@@ -1,6 +1,7 @@
 //! What a run's folder holds, as the report finds it.
 
 use super::*;
+use crate::train::{Extras, ScheduleName};
 
 /// The folder of the run of [`config`], with its settings alone.
 fn run_folder() -> (tempfile::TempDir, Run) {
@@ -209,6 +210,18 @@ fn a_study_with_another_recipe_says_what_differs() {
                   same; weights that count: of the last epoch, in the run of the best epoch; images to learn from: about 80, in the run \
                   80.";
     assert!(note.ends_with(always), "{note}");
+
+    for (schedule, warmup, told) in [
+        (ScheduleName::Cosine, 0.0, None),
+        (ScheduleName::Cosine, 0.5, Some("in the run rises for 0.5 epochs, then falls to zero along a cosine;")),
+        (ScheduleName::OneCycle, 0.0, Some("falls to zero along a cosine, in the run rises and falls in one cycle;")),
+    ] {
+        let mut other = config.clone();
+        other.training.extras = Extras { schedule, warmup, ..Extras::default() };
+        let note = study_of(&config, same).note(&other);
+        assert_eq!(note.contains("learning rate over the epochs"), told.is_some(), "{note}");
+        assert!(told.is_none_or(|told| note.contains(told)) && !note.contains("warmup:"), "{note}");
+    }
 
     for (name, value, told) in [
         ("epochs", json!(3), "epochs: 3, in the run "),
