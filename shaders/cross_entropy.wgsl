@@ -9,6 +9,11 @@ struct Shape {
     n: u32,
     classes: u32,
     width: u32,
+    // Of backward_weighted alone: the share of a target that stays at the label, what every class gets of the rest, and that times
+    // the sum of the classes' weights.
+    kept: f32,
+    each: f32,
+    spread: f32,
 }
 
 // uses: step, sums
@@ -24,6 +29,7 @@ struct Shape {
 @group(0) @binding(8) var<storage, read_write> dlogits: array<vec4<f32>>;
 @group(0) @binding(9) var<storage, read_write> loss_sum: array<f32>;
 @group(0) @binding(10) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(11) var<storage, read> weights: array<f32>;
 
 fn logit(image: u32, class_number: u32) -> f32 {
     return logits[image * shape.width + class_number / 4u][class_number % 4u];
@@ -73,6 +79,38 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
             if k < shape.classes {
                 let target_value = f32(k == labels[image]);
                 gradient[lane] = (exp(logit(image, k) - most) / sum - target_value) / f32(step.live);
+            }
+        }
+        dlogits[image * shape.width + i] = gradient;
+    }
+}
+
+// The gradient of the mean of (kept * w_y * loss + each * (sum over k of w_k * -log softmax_k)) over the live images, weighted by w_y, where
+// y is an image's label: dlogits = ((kept * w_y + spread) * softmax - kept * w_y * one at the label - each * w) / (sum of w_y over the live images);
+// 0 in the padding. One invocation: one image. Each workgroup adds up the weights for itself, in the same order.
+@compute @workgroup_size(64)
+fn backward_weighted(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    var part = vec4<f32>();
+    for (var i = local; i < min(step.live, shape.n); i += 64u) {
+        part.x += weights[labels[i]];
+    }
+    let total = add_all(local, part).x;
+    let image = id.x + id.y * groups.x * 64u;
+    if image >= shape.n { return; }
+    let most = largest(image);
+    let sum = exp_sum(image, most);
+    let at_label = shape.kept * weights[labels[image]];
+    for (var i = 0u; i < shape.width; i++) {
+        var gradient = vec4<f32>();
+        for (var lane = 0u; lane < 4u; lane++) {
+            let k = 4u * i + lane;
+            if k < shape.classes {
+                let target_value = at_label * f32(k == labels[image]) + shape.each * weights[k];
+                gradient[lane] = ((at_label + shape.spread) * (exp(logit(image, k) - most) / sum) - target_value) / total;
             }
         }
         dlogits[image * shape.width + i] = gradient;

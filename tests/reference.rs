@@ -227,7 +227,7 @@ fn linear() {
 /// choose.
 #[test]
 fn cross_entropy() {
-    use cross_entropy::{Shape, backward, forward};
+    use cross_entropy::{Shape, Targets, backward, backward_weighted, forward, forward_weighted};
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     for [n, classes] in [[1, 1], [1, 2], [5, 2], [3, 7], [11, 10]] {
         let shape = Shape { n, classes };
@@ -235,6 +235,13 @@ fn cross_entropy() {
         let labels: Vec<u32> = (0..n).map(|_| rng.random_range(0..classes as u32)).collect();
         let mean_loss = |z: &[f64]| forward(shape, z, &labels).value.iter().sum::<f64>() / n as f64;
         check(&format!("{shape:?}"), &logits, &backward(shape, &logits, &labels), mean_loss);
+        let weights: Vec<f64> = (0..classes).map(|_| rng.random_range(0.1..3.0)).collect();
+        for smoothing in [0.0, 0.2] {
+            let targets = Targets { smoothing, weights: &weights };
+            let gradient = backward_weighted(shape, &logits, &labels, targets);
+            let loss = |z: &[f64]| forward_weighted(shape, z, &labels, targets);
+            check(&format!("{shape:?}, {targets:?}"), &logits, &gradient, loss);
+        }
     }
 }
 

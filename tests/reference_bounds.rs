@@ -297,9 +297,10 @@ fn linear() {
 
 #[test]
 fn cross_entropy() {
-    use cross_entropy::{Shape, backward, forward};
+    use cross_entropy::{Shape, Targets, backward, backward_weighted, forward};
     let mut rng = ChaCha8Rng::seed_from_u64(9);
-    let mut worst = ["cross_entropy loss", "cross_entropy dlogits"].map(|name| Worst(name, 0.0));
+    let names = ["cross_entropy loss", "cross_entropy dlogits", "cross_entropy dlogits, weighted"];
+    let mut worst = names.map(|name| Worst(name, 0.0));
     for [n, classes] in [[1, 1], [64, 2], [13, 7], [5, 100]] {
         for spread in [0.01, 1.0, 20.0, 150.0] {
             let shape = Shape { n, classes };
@@ -309,6 +310,11 @@ fn cross_entropy() {
             worst[0].see(&forward(shape, &wide(&logits), &labels), &losses);
             let dlogits = backward(shape, &logits, &labels).value;
             worst[1].see(&backward(shape, &wide(&logits), &labels), &dlogits);
+            let weights = random(&mut rng, classes, 1.5, 1.4);
+            let targets = Targets { smoothing: 0.1, weights: &weights };
+            let dlogits = backward_weighted(shape, &logits, &labels, targets).value;
+            let wide_targets = Targets { smoothing: 0.1, weights: &wide(&weights) };
+            worst[2].see(&backward_weighted(shape, &wide(&logits), &labels, wide_targets), &dlogits);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! operations become one kernel, and each file of `layer/` holds the kernels of one, forward and backward.
 
 mod architecture;
+mod averages;
 pub mod checkpoint;
 mod fuse;
 mod layer;
@@ -21,8 +22,9 @@ mod spec;
 mod state_dict;
 
 pub use architecture::{Architecture, Head, Known, Name, Strided};
+pub use averages::Averages;
 pub use fuse::training_bytes;
-pub use model::{Keep, Metrics, Mode, Model};
+pub use model::{Keep, Metrics, Mode, Model, StepOptions};
 pub use network::{Block, Field, Network, Node, Parameter, Start, Value};
 #[cfg(feature = "native")]
 pub use onnx::onnx;

@@ -8,7 +8,7 @@ use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::nn::checkpoint::Weights;
 use crate::nn::layout::{padded, unpack_images};
 use crate::ops::relu::Rule;
-use crate::ops::{Step, adam, add, cross_entropy, sgd};
+use crate::ops::{Step, adam, add, clip, cross_entropy, sgd};
 
 /// How the network runs: in training, batch norm uses the batch's statistics and dropout drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,17 @@ pub enum Keep {
     Needed,
     /// What every layer makes of it, each layer a kernel: for looking inside.
     Everything,
+}
+
+/// What a training step does otherwise than the plain one, which is the default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepOptions {
+    /// The share of each target that is spread evenly over all classes.
+    pub label_smoothing: f64,
+    /// A weight for each class, where not all weigh the same.
+    pub class_weights: Option<Vec<f32>>,
+    /// The largest norm of the gradient that is left as it is.
+    pub clip_grad_norm: Option<f32>,
 }
 
 /// Loss and accuracy summed up on the device since they were last cleared.
@@ -337,13 +348,37 @@ impl Model {
 
     /// The loss of each image, added to the metrics, and its gradient by the logits.
     pub fn loss(&self, gpu: &Gpu) -> Plan {
-        let mut plan = Plan::new();
-        let Self { cross_entropy: shape, step, labels, losses, correct, loss_sum, counts, .. } = self;
+        let mut plan = self.measure(gpu);
+        let Self { cross_entropy: shape, step, labels, .. } = self;
         let (shape, logits, dlogits) = (*shape, self.logits(), self.logit_gradients());
-        plan.add(gpu, "loss", &cross_entropy::Forward { shape, logits, labels, loss: losses, correct });
-        plan.add(gpu, "loss", &cross_entropy::Accumulate { shape, step, losses, hits: correct, loss_sum, counts });
         plan.add(gpu, "loss", &cross_entropy::Backward { shape, step, logits, labels, dlogits });
         plan
+    }
+
+    /// The loss of each image, added to the metrics.
+    fn measure(&self, gpu: &Gpu) -> Plan {
+        let mut plan = Plan::new();
+        let Self { cross_entropy: shape, step, labels, losses, correct, loss_sum, counts, .. } = self;
+        let (shape, logits) = (*shape, self.logits());
+        plan.add(gpu, "loss", &cross_entropy::Forward { shape, logits, labels, loss: losses, correct });
+        plan.add(gpu, "loss", &cross_entropy::Accumulate { shape, step, losses, hits: correct, loss_sum, counts });
+        plan
+    }
+
+    /// The same as [`Model::loss`], with the gradient of the loss that these options describe. What is measured stays the plain loss.
+    fn loss_with(&self, gpu: &Gpu, options: &StepOptions) -> Result<Plan, GpuError> {
+        let StepOptions { label_smoothing, class_weights, .. } = options;
+        if *label_smoothing == 0.0 && class_weights.is_none() {
+            return Ok(self.loss(gpu));
+        }
+        let weights = class_weights.clone().unwrap_or_else(|| vec![1.0; self.network.classes()]);
+        let shape = self.cross_entropy.with_targets(*label_smoothing, &weights);
+        let weights = &Tensor::from_slice(gpu, "class weights", &weights)?;
+        let mut plan = self.measure(gpu);
+        let Self { step, labels, .. } = self;
+        let (logits, dlogits) = (self.logits(), self.logit_gradients());
+        plan.add(gpu, "loss", &cross_entropy::BackwardWeighted { shape, step, logits, labels, weights, dlogits });
+        Ok(plan)
     }
 
     /// From the gradient by the logits back to those by all weights (training) and by the images (`to_images`).
@@ -427,13 +462,29 @@ impl Model {
         Build { gpu, plan, place, mode, rule, step, trained, statistics, kept, scratch }
     }
 
-    /// Moves all weights that are not frozen by their gradients.
-    pub fn update(&self, gpu: &Gpu, optimizer: &Optimizer) -> Plan {
-        let mut plan = Plan::new();
+    /// Where in the arena the weights begin that are not frozen.
+    fn first_trained(&self) -> usize {
         let frozen = self.stages.iter().zip(&self.bound).filter(|(stage, _)| stage.output <= self.frozen);
         let frozen = frozen.map(|(_, bound)| bound.trained.end).max().unwrap_or(0);
         // Weights lie in the network's order. The last layer is never frozen.
-        let start = self.trained[frozen].value.start();
+        self.trained[frozen].value.start()
+    }
+
+    /// Scales the gradient of all weights that are not frozen down to this norm, where it is larger.
+    fn clip(&self, gpu: &Gpu, most: f32) -> Result<Plan, GpuError> {
+        let gradient = &self.all_gradients.from(self.first_trained());
+        let shape = clip::Shape::new(gradient.len() / 4, most);
+        let parts = &Tensor::new(gpu, "parts of the gradient's norm", shape.parts as usize)?;
+        let mut plan = Plan::new();
+        plan.add(gpu, "clip", &clip::Squares { shape, values: gradient, partials: parts });
+        plan.add(gpu, "clip", &clip::Scale { shape, parts_of_sum: parts, gradient });
+        Ok(plan)
+    }
+
+    /// Moves all weights that are not frozen by their gradients.
+    pub fn update(&self, gpu: &Gpu, optimizer: &Optimizer) -> Plan {
+        let mut plan = Plan::new();
+        let start = self.first_trained();
         let [gradient, parameter, first, second] =
             &[&self.all_gradients, &self.all_values, &self.moments[0], &self.moments[1]].map(|all| all.from(start));
         let step = &self.step;
@@ -453,11 +504,36 @@ impl Model {
 
     /// Everything of one training step in one plan.
     pub fn training_step(&self, gpu: &Gpu, optimizer: &Optimizer) -> Plan {
+        self.training_step_with(gpu, optimizer, &StepOptions::default())
+            .expect("a plain step needs no tensor of its own")
+    }
+
+    /// The same with these options.
+    ///
+    /// # Errors
+    /// When a tensor exceeds what the device can bind.
+    ///
+    /// # Panics
+    /// When there are not as many weights as classes.
+    pub fn training_step_with(
+        &self,
+        gpu: &Gpu,
+        optimizer: &Optimizer,
+        options: &StepOptions,
+    ) -> Result<Plan, GpuError> {
         let mut plan = self.forward(gpu, Mode::Train);
-        plan.extend(self.loss(gpu));
+        plan.extend(self.loss_with(gpu, options)?);
         plan.extend(self.backward(gpu, Mode::Train, false));
+        if let Some(most) = options.clip_grad_norm {
+            plan.extend(self.clip(gpu, most)?);
+        }
         plan.extend(self.update(gpu, optimizer));
-        plan
+        Ok(plan)
+    }
+
+    /// All weights, and all statistics of batch norm.
+    pub(super) fn numbers(&self) -> [&Tensor; 2] {
+        [&self.all_values, &self.all_statistics]
     }
 
     /// Uploads a batch: images as (N, H, W, padded C), one label each. The step's numbers decide how many count.

@@ -12,6 +12,12 @@ uniform! {
         pub classes: u32,
         /// Vectors of logits.
         pub width: u32,
+        /// Of [`BackwardWeighted`] alone: the share of a target that stays at the label.
+        pub kept: f32,
+        /// What every class gets of the rest.
+        pub each: f32,
+        /// That, times the sum of the classes' weights.
+        pub spread: f32,
     }
 }
 
@@ -21,9 +27,22 @@ impl Shape {
     /// # Panics
     /// When there are more images or classes than the sums can take.
     pub fn new(n: usize, classes: usize) -> Self {
-        // A software driver stops an invocation's loops after 65,535 turns in all.
+        // A software driver stops an invocation's loops after 65,535 turns in all: three times the classes, and for weighted targets
+        // a 64th of the images.
         assert!(n <= 60_000 && classes <= 20_000, "cross-entropy: {n} x {classes} is too large");
-        Self { n: n as u32, classes: classes as u32, width: vectors(classes) as u32 }
+        let [n, classes, width] = [n, classes, vectors(classes)].map(|size| size as u32);
+        Self { n, classes, width, kept: 1.0, each: 0.0, spread: 0.0 }
+    }
+
+    /// The same for targets of which a share is spread evenly over all classes, which have these weights.
+    ///
+    /// # Panics
+    /// When there are not as many weights as classes.
+    pub fn with_targets(self, smoothing: f64, weights: &[f32]) -> Self {
+        assert_eq!(weights.len(), self.classes as usize, "one weight a class");
+        let each = smoothing / f64::from(self.classes);
+        let sum: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+        Self { kept: (1.0 - smoothing) as f32, each: each as f32, spread: (each * sum) as f32, ..self }
     }
 
     fn logits(&self) -> u64 {
@@ -55,6 +74,20 @@ kernel! {
     }
     threads |shape| shape.n.into();
     flops |shape| 6 * shape.logits();
+}
+
+kernel! {
+    /// `dlogits =` the same for smoothed targets and weighted classes; `weights` has one for each class
+    BackwardWeighted("cross_entropy", backward_weighted) {
+        constant shape: Shape,
+        uniform step: Step,
+        read logits,
+        read labels,
+        read weights,
+        write dlogits,
+    }
+    threads |shape| shape.n.into();
+    flops |shape| 9 * shape.logits();
 }
 
 kernel! {

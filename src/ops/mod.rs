@@ -4,9 +4,11 @@ pub mod activation;
 pub mod adam;
 pub mod adaptive_avg_pool2d;
 pub mod add;
+pub mod average;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod bias;
+pub mod clip;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod depthwise;
@@ -90,9 +92,13 @@ pub const KERNELS: &[Declaration] = &[
     linear::BackwardWeight::DECLARATION,
     cross_entropy::Forward::DECLARATION,
     cross_entropy::Backward::DECLARATION,
+    cross_entropy::BackwardWeighted::DECLARATION,
     cross_entropy::Accumulate::DECLARATION,
+    clip::Squares::DECLARATION,
+    clip::Scale::DECLARATION,
     adam::Update::DECLARATION,
     sgd::Update::DECLARATION,
+    average::Update::DECLARATION,
     peak::MultiplyAdd::DECLARATION,
     peak::Copy::DECLARATION,
 ];

@@ -21,9 +21,11 @@
 pub mod adam;
 pub mod adaptive_avg_pool2d;
 pub mod add;
+pub mod average;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod bias;
+pub mod clip;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod depthwise;

@@ -9,8 +9,11 @@ use convscope::gpu::Kernels;
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
 use convscope::nn::checkpoint::Weights;
 use convscope::nn::layout::{pack_images, unpack_images};
-use convscope::nn::{Architecture, Head, Keep, Known, Mode, Model, Name, Network, Op, Optimizer, Spec, Strided};
+use convscope::nn::{
+    Architecture, Averages, Head, Keep, Known, Mode, Model, Name, Network, Op, Optimizer, Spec, StepOptions, Strided,
+};
 use convscope::ops::{adaptive_avg_pool2d, relu};
+use convscope::reference::cross_entropy as reference;
 use libtest_mimic::Trial;
 use pollster::block_on;
 
@@ -34,6 +37,9 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::what_follows_frozen_blocks_has_the_same_gradient", gradient_behind_frozen_blocks),
         trial("engine::the_gradient_of_the_images_in_evaluation", gradient_in_evaluation),
         trial("engine::a_large_linear_layer_is_the_sum_that_it_stands_for", a_large_linear_layer),
+        trial("engine::what_is_off_costs_nothing", what_is_off_costs_nothing),
+        trial("engine::targets_reach_the_gradient", targets_reach_the_gradient),
+        trial("engine::a_clipped_gradient_has_the_norm", a_clipped_gradient_has_the_norm),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
     ]
 }
@@ -425,6 +431,103 @@ fn a_large_linear_layer() {
             }
         }
         assert!(gradients["2.weight"].iter().any(|value| value.abs() > 1e-4), "they are not all zero");
+    }
+}
+
+/// What may be added to a step adds only its own kernels, and nothing where it is not asked for.
+fn what_is_off_costs_nothing() {
+    let network = small(Head::AvgPool).build().unwrap();
+    let model = Model::new(gpu(), &network, 3, Keep::Needed).unwrap();
+    let mut parts = model.forward(gpu(), Mode::Train);
+    parts.extend(model.loss(gpu()));
+    parts.extend(model.backward(gpu(), Mode::Train, false));
+    parts.extend(model.update(gpu(), &ADAM));
+    let plain = model.training_step(gpu(), &ADAM);
+    assert_eq!((plain.len(), plain.bytes()), (parts.len(), parts.bytes()));
+    let with = |options: StepOptions| model.training_step_with(gpu(), &ADAM, &options).unwrap();
+    let off = with(StepOptions::default());
+    assert_eq!((off.len(), off.bytes()), (plain.len(), plain.bytes()));
+    let options = StepOptions { label_smoothing: 0.1, class_weights: Some(vec![1.0; 3]), clip_grad_norm: None };
+    let targets = with(options.clone());
+    assert_eq!((targets.len(), targets.bytes()), (plain.len(), plain.bytes() + 3 * 4), "three weights more");
+    assert_eq!(with(StepOptions { clip_grad_norm: Some(1.0), ..options }).len(), plain.len() + 2);
+    assert_eq!(Averages::new(gpu(), &model).unwrap().update(gpu(), 0.9).len(), 2, "weights and statistics");
+    let without_statistics = model_without_norm();
+    assert_eq!(Averages::new(gpu(), &without_statistics).unwrap().update(gpu(), 0.9).len(), 1);
+}
+
+fn model_without_norm() -> Model {
+    let layers = [Op::Flatten, Op::Linear { out_features: 3 }];
+    let network = Spec { input: [3, 4, 4], layers: layers.map(Into::into).into() }.build().unwrap();
+    Model::new(gpu(), &network, 2, Keep::Needed).unwrap()
+}
+
+/// The gradient of the last layer's bias is the sum of that by the logits, which the reference makes; of a batch that is not full.
+fn targets_reach_the_gradient() {
+    let network = small(Head::AvgPool).build().unwrap();
+    let (batch, live, labels) = (4, 3, [0, 2, 2, 1]);
+    let model = Model::new(gpu(), &network, batch, Keep::Needed).unwrap();
+    for (label_smoothing, class_weights) in
+        [(0.0, None), (0.2, None), (0.0, Some(vec![0.5, 1.0, 3.0])), (0.1, Some(vec![0.5, 1.0, 3.0]))]
+    {
+        let options = StepOptions { label_smoothing, class_weights: class_weights.clone(), clip_grad_norm: None };
+        let plan = model.training_step_with(gpu(), &ADAM, &options).unwrap();
+        model.load(gpu(), &Weights::initial(&network, 0));
+        model.set_batch(gpu(), &small_images(batch), &labels);
+        model.set_step(gpu(), &ADAM, 1e-3, live, 5, 1);
+        plan.submit(gpu()).unwrap();
+        let logits: Vec<f64> = unpack_images(&read(model.logits()), batch, 3, 1).into_iter().map(f64::from).collect();
+        let weights = class_weights.unwrap_or(vec![1.0; 3]).into_iter().map(f64::from).collect::<Vec<_>>();
+        let shape = reference::Shape { n: live, classes: 3 };
+        let targets = reference::Targets { smoothing: label_smoothing, weights: &weights };
+        let by_logits = reference::backward_weighted(shape, &logits[..3 * live], &labels[..live], targets).value;
+        let gradients: BTreeMap<_, _> = block_on(model.weight_gradients(gpu())).unwrap().into_iter().collect();
+        let bias = gradients.iter().rfind(|(name, _)| name.ends_with("bias")).map(|(_, bias)| bias.clone()).unwrap();
+        for (class, got) in bias.iter().enumerate() {
+            let want: f64 = (0..live).map(|image| by_logits[3 * image + class]).sum();
+            assert_abs_diff_eq!(f64::from(*got), want, epsilon = 1e-6);
+        }
+        // What is measured is the plain loss.
+        let plain = reference::forward(shape, &logits[..3 * live], &labels[..live]).value.iter().sum::<f64>();
+        assert_relative_eq!(block_on(model.metrics(gpu())).unwrap().loss_sum, plain, max_relative = 1e-5);
+    }
+}
+
+/// With SGD and a rate of 1 the weights move by the gradient; those of frozen blocks do not count.
+fn a_clipped_gradient_has_the_norm() {
+    let sgd = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+    let network = Strided { channels: vec![5, 6, 7], ..Strided::dogs_vs_cats(40, 3) }.build().unwrap();
+    for frozen in [0, 1] {
+        let model = Model::new(gpu(), &network, 4, Keep::Needed).unwrap().with_frozen(frozen);
+        let initial = Weights::initial(&network, 0);
+        let step = |clip_grad_norm| {
+            let options = StepOptions { clip_grad_norm, ..StepOptions::default() };
+            let plan = model.training_step_with(gpu(), &sgd, &options).unwrap();
+            model.load(gpu(), &initial);
+            model.set_batch(gpu(), &images(4, 40), &[0, 1, 2, 1]);
+            model.set_step(gpu(), &sgd, 1.0, 4, 5, 1);
+            plan.submit(gpu()).unwrap();
+            block_on(model.weights(gpu(), 1)).unwrap()
+        };
+        let norm = |after: &Weights| {
+            let trained = network.parameters().into_iter().map(|parameter| parameter.name);
+            let moved = trained.flat_map(|name| {
+                after
+                    .get(&name)
+                    .iter()
+                    .zip(initial.get(&name))
+                    .map(|(a, b)| f64::from(a - b).powi(2))
+                    .collect::<Vec<_>>()
+            });
+            moved.sum::<f64>().sqrt()
+        };
+        let plain = step(None);
+        let whole = norm(&plain);
+        assert!(whole > 0.05, "{whole}");
+        assert_eq!(step(Some(1e6)), plain, "what is within the limit is left as it is, bit for bit");
+        let half = step(Some(whole as f32 / 2.0));
+        assert_relative_eq!(norm(&half), whole / 2.0, max_relative = 1e-4);
+        assert_eq!(step(Some(whole as f32 / 2.0)), half, "the same bits every time");
     }
 }
 

@@ -35,9 +35,10 @@ const SHAPES: [[usize; 3]; 22] = [
 ];
 
 pub fn tests() -> Vec<Trial> {
-    let entries: [Entry<Batch>; 4] = [
+    let entries: [Entry<Batch>; 5] = [
         ("forward", forward),
         ("backward", backward),
+        ("backward_weighted", backward_weighted),
         ("accumulate", accumulate),
         ("accumulate_broken", accumulate_broken),
     ];
@@ -152,6 +153,32 @@ fn backward(batch: &Batch) {
     let logits = wide(&batch.logits[..len]);
     let want = reference::backward(shape, &logits, &batch.labels[..batch.live]);
     case.compare("dlogits", &got[..len], &want);
+}
+
+/// The same for smoothed targets and classes of other weights, those of the live images alone.
+fn backward_weighted(batch: &Batch) {
+    let case = &batch.case;
+    let mut random = Random::new(batch.n as u64);
+    for smoothing in [0.0, 0.1, 0.5] {
+        let weights = random.around(1.5, 1.4, batch.classes);
+        let dlogits = case.output(batch.n * padded(batch.classes));
+        let kernel = cross_entropy::BackwardWeighted {
+            shape: batch.shape.with_targets(smoothing, &weights),
+            step: &case.live(batch.live),
+            logits: &case.input(&batch.packed_logits()),
+            labels: &case.input(&batch.labels),
+            weights: &case.input(&weights),
+            dlogits: &dlogits.tensor,
+        };
+        let [got] = case.run(&kernel, [&dlogits]);
+        let got = case.unpack(&got, [batch.n, batch.classes, 1]);
+        let shape = reference::Shape { n: batch.live, classes: batch.classes };
+        let len = batch.live * batch.classes;
+        let targets = reference::Targets { smoothing, weights: &wide(&weights) };
+        let want =
+            reference::backward_weighted(shape, &wide(&batch.logits[..len]), &batch.labels[..batch.live], targets);
+        case.compare("dlogits", &got[..len], &want);
+    }
 }
 
 /// Twice, each time from what is there.

@@ -1,7 +1,10 @@
-//! Two steps of each optimiser, from moments that are not zero.
+//! Two steps of each optimiser, from moments that are not zero; and what stands before and behind them.
 
-use convscope::ops::{Step, adam, sgd};
-use convscope::reference::{adam as adam_reference, sgd as sgd_reference};
+use convscope::gpu::Plan;
+use convscope::ops::{Step, adam, average, clip, sgd};
+use convscope::reference::{
+    adam as adam_reference, average as average_reference, clip as clip_reference, sgd as sgd_reference,
+};
 use libtest_mimic::Trial;
 use rand::RngExt;
 
@@ -19,6 +22,8 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("kernels::adam::update", || each_shape("adam", adam)),
         trial("kernels::sgd::update", || each_shape("sgd", sgd)),
+        trial("kernels::clip", clip),
+        trial("kernels::average::update", average),
     ]
 }
 
@@ -126,5 +131,58 @@ fn sgd(case: &Case, len: usize, setting: &Setting, random: &mut Random) {
         case.compare_each("parameter", &got[0], &want[0], |i| bounds.param[i]);
         case.compare_each("velocity", &got[1], &want[1], |i| bounds.momentum[i]);
         [parameter, velocity] = got;
+    }
+}
+
+/// Whole gradients, from one vector to more than the parts of the sum have invocations.
+fn clip() {
+    for (seed, len) in (0..).zip(LENGTHS.into_iter().chain([40_001])) {
+        for (spread, most) in [(1.0, 0.5), (1.0, 1e6), (1e-12, 1.0), (100.0, 1e-3), (0.0, 1.0)] {
+            let case = Case { gpu: gpu(), name: format!("clip, {len} vectors, spread {spread}, at most {most}") };
+            let mut random = Random::new(seed);
+            let gradient = if spread == 0.0 { vec![0.0; 4 * len] } else { random.around(0.0, spread, 4 * len) };
+            let shape = clip::Shape::new(len, most);
+            let [partials, scaled] = [case.output(shape.parts as usize), case.changing(&gradient)];
+            let mut plan = Plan::new();
+            let (values, gradient_tensor) = (&scaled.tensor, &scaled.tensor);
+            plan.add(case.gpu, "test", &clip::Squares { shape, values, partials: &partials.tensor });
+            let parts_of_sum = &partials.tensor;
+            plan.add(case.gpu, "test", &clip::Scale { shape, parts_of_sum, gradient: gradient_tensor });
+            let [_, got] = case.run_plan(&plan, [&partials, &scaled]);
+            let mut want = clip_reference::scale(&wide(&gradient), most.into());
+            // An invocation's sum, the workgroup's, the lanes', and the same of the parts: their root halves it.
+            let turns = len.div_ceil(64 * shape.parts as usize) + 64 + 2 + (shape.parts as usize).div_ceil(64) + 64;
+            want.terms = turns.div_ceil(2);
+            case.compare("gradient", &got, &want);
+            let norm = got.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+            assert!(norm <= f64::from(most) * 1.0001, "{}: the norm is {norm}", case.name);
+            if most == 1e6 {
+                assert_eq!(got, gradient, "{}: what is within the limit keeps its bits", case.name);
+            }
+        }
+    }
+}
+
+/// Two steps.
+fn average() {
+    for (seed, len) in (0..).zip(LENGTHS) {
+        for decay in [0.5, 0.9, 0.9999] {
+            let case = Case { gpu: gpu(), name: format!("average, {len} vectors, decay {decay}") };
+            let mut random = Random::new(seed);
+            let shape = average::Shape { len: len as u32, rest: (1.0 - decay) as f32 };
+            let mut average = random.around(0.0, 1.0, 4 * len);
+            for _ in 0..2 {
+                let value = random.around(0.5, 2.0, 4 * len);
+                let output = case.changing(&average);
+                let kernel = average::Update { shape, value: &case.input(&value), average: &output.tensor };
+                let [got] = case.run(&kernel, [&output]);
+                case.compare("average", &got, &average_reference::step(decay, &wide(&value), &wide(&average)));
+                average = got;
+            }
+            let output = case.changing(&average);
+            let [got] =
+                case.run(&average::Update { shape, value: &case.input(&average), average: &output.tensor }, [&output]);
+            assert_eq!(got, average, "{}: of equal numbers it is the number", case.name);
+        }
     }
 }
