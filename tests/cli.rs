@@ -21,6 +21,8 @@ fn main() {
         trial("equal_seeds_make_equal_weights", equal_seeds_make_equal_weights),
         trial("training_goes_on_from_weights", training_goes_on_from_weights),
         trial("train_on_photos_of_three_classes", train_on_photos_of_three_classes),
+        trial("what_is_added_to_training_is_recorded", what_is_added_to_training_is_recorded),
+        trial("a_learning_rate_is_suggested", a_learning_rate_is_suggested),
         trial("broken_validation_photos_are_replaced", broken_validation_photos_are_replaced),
         trial("features_of_a_new_image", features_of_a_new_image),
         trial("decisions_are_explained", decisions_are_explained),
@@ -271,6 +273,58 @@ fn train_on_photos_of_three_classes() {
     let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let best = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["val_acc"].as_f64().unwrap());
     assert_eq!(best.fold(0.0, f64::max), 1.0, "three plain colours are learned: {lines}");
+}
+
+/// A run with all of it, which stops early: at this rate nothing is learned.
+fn what_is_added_to_training_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = [
+        "--schedule=cosine",
+        "--warmup=0.5",
+        "--label-smoothing=0.1",
+        "--class-weights=balanced",
+        "--clip-grad-norm=1",
+        "--ema=0.5",
+        "--patience=2",
+        "--lr=1e-30",
+        "--epochs=9",
+        "--out=run",
+    ];
+    let arguments: Vec<&str> = TINY[..TINY.len() - 2].iter().chain(&more).copied().collect();
+    let printed = succeed(folder.path(), &[&["train"], &arguments[..]].concat());
+    let run = folder.path().join("run");
+    let opened = Run::open(&run).unwrap();
+    let lines = opened.metrics().unwrap().len();
+    assert!((3..9).contains(&lines), "{printed}");
+    assert!(printed.contains("brought nothing better (--patience)"), "{printed}");
+    let config = json(&run.join("config.json"));
+    assert_eq!((&config["schedule"], &config["ema"], &config["epochs"]), (&"cosine".into(), &0.5.into(), &9.into()));
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains(&format!("{lines} of 9 epochs")) && page.contains("; stopped, as 2 epochs after it"));
+    assert!(page.contains(
+        "rises for 0.5 epochs, then falls to zero along a cosine; label smoothing 0.1; classes of equal weight"
+    ));
+    assert!(page.contains("--label-smoothing 0.1") && page.contains("Both losses are the plain cross-entropy"));
+    let curves = fs::read_to_string(run.join("curves.svg")).unwrap();
+    assert!(curves.contains("loss by epoch") && curves.contains("accuracy by epoch") && !curves.contains("NaN"));
+}
+
+fn a_learning_rate_is_suggested() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = train_tiny(folder.path(), &["--lr-find", "--schedule", "one-cycle", "--out", "found"]);
+    let found = folder.path().join("found");
+    let mut names: Vec<_> = fs::read_dir(&found).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["lr_find.csv", "lr_find.svg"], "{printed}");
+    let table = fs::read_to_string(found.join("lr_find.csv")).unwrap();
+    assert!(table.starts_with("step,lr,loss,smoothed_loss\n1,1e-7,") && table.lines().count() > 20, "{table}");
+    let next = printed.lines().find_map(|line| line.strip_prefix("next     convscope ")).expect(&printed);
+    assert!(next.contains("--schedule one-cycle") && next.contains("--lr "), "{next}");
+    // The command trains.
+    let printed = succeed(folder.path(), &[&next.split(' ').collect::<Vec<_>>()[..], &["--no-report"]].concat());
+    assert!(printed.contains("epoch  2/2"), "{printed}");
+    let error = fail(folder.path(), &["train", "--lr-find", "--lr", "0.1"]);
+    assert!(error.contains("--lr-find") && !folder.path().join("runs/002").exists(), "{error}");
 }
 
 /// Whichever of a class's few photos would be set aside for validation, it may be a broken one.

@@ -21,6 +21,12 @@ use crate::study::{Ladder, Settings};
     mut_arg("warmup", |option| option.hide(true)),
     mut_arg("step_every", |option| option.hide(true)),
     mut_arg("step_factor", |option| option.hide(true)),
+    mut_arg("label_smoothing", |option| option.hide(true)),
+    mut_arg("class_weights", |option| option.hide(true)),
+    mut_arg("clip_grad_norm", |option| option.hide(true)),
+    mut_arg("ema", |option| option.hide(true)),
+    mut_arg("patience", |option| option.hide(true)),
+    mut_arg("lr_find", |option| option.hide(true)),
     mut_arg("val", |option| option.help("Folder of the validation images where it is not in --data: depth puts all images together and locks some away")),
     mut_arg("train_images", |option| option.hide(true)),
     mut_arg("val_images", |option| option.hide(true)),
@@ -118,6 +124,9 @@ impl DepthArgs {
         if self.train.init.is_some() {
             bail!("--init: the networks of a study all start from random weights; leave the option out");
         }
+        if self.train.lr_find {
+            bail!("--lr-find: only `train` has it; the rate that it suggests is to be given by --lr");
+        }
         if let Some(field) = self.train.training(2).extras.first_field() {
             let option = field.replace('_', "-");
             bail!("--{option}: the networks of a study are trained by a recipe of its own; leave the option out");
@@ -172,7 +181,15 @@ mod tests {
 
     #[test]
     fn what_is_added_to_plain_training_is_refused() {
-        for option in ["--schedule=cosine", "--warmup=1"] {
+        for option in [
+            "--schedule=cosine",
+            "--warmup=1",
+            "--label-smoothing=0.1",
+            "--class-weights=balanced",
+            "--clip-grad-norm=1",
+            "--ema=0.9",
+            "--patience=2",
+        ] {
             let Command::Depth(arguments) = Cli::try_parse_from(["convscope", "depth", option]).unwrap().command else {
                 unreachable!("the command is depth")
             };
@@ -180,5 +197,10 @@ mod tests {
             let (name, _) = option.split_once('=').unwrap();
             assert!(error.starts_with(&format!("{name}: the networks of a study")), "{error}");
         }
+        let Command::Depth(arguments) = Cli::try_parse_from(["convscope", "depth", "--lr-find"]).unwrap().command
+        else {
+            unreachable!("the command is depth")
+        };
+        assert!(arguments.check().unwrap_err().to_string().starts_with("--lr-find: only `train` has it"));
     }
 }

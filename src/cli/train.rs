@@ -61,6 +61,9 @@ pub struct TrainArgs {
     /// Learning rate
     #[arg(long, default_value_t = 1e-3)]
     pub lr: f64,
+    /// Find a learning rate: try rising ones for up to 100 steps, draw the loss, suggest one, and train nothing further
+    #[arg(long, conflicts_with = "lr")]
+    pub lr_find: bool,
     /// How the weights move
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     pub optimizer: OptimizerName,
@@ -262,6 +265,14 @@ mod tests {
             ("--warmup=NaN", "--warmup NaN"),
             ("--step-every=2", "--step-every: only --schedule step"),
             ("--step-factor=0.5", "--step-factor: only --schedule step"),
+            ("--label-smoothing=1", "--label-smoothing 1"),
+            ("--label-smoothing=-0.1", "--label-smoothing -0.1"),
+            ("--class-weights=auto", "possible values: none, balanced"),
+            ("--clip-grad-norm=0", "--clip-grad-norm 0"),
+            ("--clip-grad-norm=inf", "--clip-grad-norm inf"),
+            ("--ema=1", "--ema 1"),
+            ("--ema=0", "--ema 0"),
+            ("--patience=0", "--patience 0"),
             ("--schedule=linear", "possible values: constant, cosine, one-cycle, step"),
         ];
         for (argument, message) in cases {
@@ -273,6 +284,7 @@ mod tests {
             (&["--schedule=step", "--step-every=0"], "--step-every 0"),
             (&["--schedule=step", "--step-every=inf"], "--step-every inf"),
             (&["--schedule=step", "--step-factor=1"], "--step-factor 1"),
+            (&["--lr-find", "--lr=0.1"], "cannot be used with"),
         ] {
             let error = train(arguments).unwrap_err().to_string();
             assert!(error.contains(message), "{arguments:?}: {error}");

@@ -9,7 +9,7 @@ use crate::gpu::Kernels;
 use crate::nn::{Architecture, Known, Strided};
 use crate::study::{Ladder, Settings, Study};
 use crate::terminal::quoted;
-use crate::train::{Config, Extras, Folders, ScheduleName, Training};
+use crate::train::{ClassWeights, Config, Extras, Folders, ScheduleName, Training};
 
 impl Training {
     /// What it does otherwise than `other`, without the seed: an option, its own value and the other's, "none" where there is none.
@@ -49,13 +49,18 @@ impl Training {
 impl Extras {
     /// The options that add something, and their values.
     fn options(&self) -> Vec<(&'static str, String)> {
-        let Self { schedule, warmup, step_every, step_factor } = self;
+        let Self { schedule, warmup, step_every, step_factor, label_smoothing, class_weights, .. } = self;
         let number = |name, value: &Option<f64>| value.map(|value| (name, value.to_string()));
         let options = [
             (*schedule != ScheduleName::Constant).then(|| ("schedule", named(schedule))),
             (*warmup != 0.0).then(|| ("warmup", warmup.to_string())),
             number("step-every", step_every),
             number("step-factor", step_factor),
+            (*label_smoothing != 0.0).then(|| ("label-smoothing", label_smoothing.to_string())),
+            (*class_weights != ClassWeights::None).then(|| ("class-weights", named(class_weights))),
+            self.clip_grad_norm.map(|most| ("clip-grad-norm", most.to_string())),
+            number("ema", &self.ema),
+            self.patience.map(|patience| ("patience", patience.to_string())),
         ];
         options.into_iter().flatten().collect()
     }
@@ -231,6 +236,7 @@ mod tests {
             "--init '/runs/one of mine/best.safetensors' --freeze 2",
             "--schedule cosine --warmup 0.5",
             "--schedule one-cycle",
+            "--label-smoothing 0.1 --class-weights balanced --clip-grad-norm 0.5 --ema 0.999 --patience 3",
             "--schedule step --epochs 10",
             "--schedule step --step-every 2.5 --step-factor 0.3 --warmup 1",
         ] {

@@ -12,19 +12,25 @@ use crate::commands::images::{Data, Source};
 use crate::data::{of_class, pets, write_rejected};
 use crate::doctor::Finding;
 use crate::explain::inspect::{self, Stage};
-use crate::figures::ScaleBy;
+use crate::figures::{LineChart, LineStyle, ScaleBy, Series, file_of};
 use crate::gpu::Gpu;
 use crate::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
 use crate::nn::{Keep, Model, Network};
 use crate::reading::no_file;
-use crate::report::FeaturesPage;
+use crate::report::{FeaturesPage, curves};
 use crate::stats::standing::{self, Standing, commonest_share};
 use crate::terminal::{bar, counted, say, say_apart};
 use crate::train::environment::Environment;
+use crate::train::lr_find::{STEPS, Tried, suggestion};
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
-use crate::train::{Best, EpochRecord, Progress, Trainer};
+use crate::train::{Best, EpochRecord, Extras, Progress, Trainer};
 use crate::train::{Config, Training, Which};
+
+/// Loss and accuracy by epoch.
+const CURVES: &str = "curves.svg";
+/// The steps of a range test, and its curve.
+const LR_FIND: [&str; 2] = ["lr_find.csv", "lr_find.svg"];
 
 /// The file that lists the layers of a run's network, where one did.
 const MODEL: &str = "model.toml";
@@ -81,23 +87,40 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         run.write(MODEL, text.as_bytes())?;
         config.training.model_file = Some(path_from_root(&run.file(MODEL)));
     }
-    run.write_json("config.json", &config)?;
-    run.write_json("environment.json", &Environment::of(&gpu, arguments.seed, &id))?;
     if arguments.data.is_some() {
         write_rejected(&run.file("rejected.csv"), &data.rejected)?;
-        data.record_validation(&run)?;
+    }
+    // What only looks for a learning rate is no run.
+    if !arguments.lr_find {
+        run.write_json("config.json", &config)?;
+        run.write_json("environment.json", &Environment::of(&gpu, arguments.seed, &id))?;
+        if arguments.data.is_some() {
+            data.record_validation(&run)?;
+        }
     }
 
     say("kernels  compiling: the first time this takes a while");
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let started = Instant::now();
-    let recipe = training.recipe(training.seed);
+    let mut recipe = training.recipe(&of_class(data.train.as_ref(), classes), training.seed);
+    if arguments.lr_find {
+        // Averages would be of rates that no training has.
+        recipe.ema = None;
+    }
     let mut trainer = Trainer::new(&gpu, &model, &weights, recipe, |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
     })?;
     compiling.finish_and_clear();
     say(format!("         ready after {:.1} s", started.elapsed().as_secs_f64()));
+    if arguments.lr_find {
+        return find_rate(&mut trainer, &data, &run, &config);
+    }
+    if let Some(note) =
+        note_of_averages(&training.extras, arguments.epochs() * data.train.len().div_ceil(arguments.batch))
+    {
+        say(note);
+    }
 
     let drawn = arguments.data.is_none();
     let meta = |epoch, val_loss| Meta {
@@ -108,9 +131,9 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         made_by: Some(id.clone()),
         val_loss: Some(val_loss),
     };
-    let best = learn(arguments, &data, &run, &mut trainer, meta)?;
+    let (best, epochs) = learn(arguments, &data, &run, &mut trainer, meta)?;
     model.load(&gpu, &best.weights);
-    let caution = tell_standing(&data, &run, &trainer, arguments.epochs(), best.meta.epoch)?;
+    let caution = tell_standing(&data, &run, &trainer, epochs, best.meta.epoch)?;
     let reported = if arguments.no_report {
         Ok(())
     } else {
@@ -132,6 +155,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         "  best.safetensors             weights of epoch {epoch}, also for PyTorch; last.safetensors the last"
     ));
     say(format!("  {PREDICTIONS}              what these weights say of every validation image"));
+    say(format!("  {CURVES}                   loss and accuracy by epoch"));
     say("  metrics.csv, metrics.jsonl   one line an epoch; config.json and environment.json say how it was made");
     Ok(())
 }
@@ -213,14 +237,85 @@ fn best_lines(best: usize, standing: Option<Standing>, caution: Option<&str>) ->
     }
 }
 
-/// Trains for all epochs and returns the checkpoint with the highest validation accuracy.
+/// Tries rising learning rates, writes what became of them, and suggests one.
+fn find_rate(trainer: &mut Trainer<'_>, data: &Data, run: &RunDir, config: &Config) -> Result<()> {
+    let bar = bar("{msg} [{bar:30}] {elapsed}", STEPS as u64).with_message("rising learning rates");
+    let tried = trainer.find_rate(data.train.as_ref(), &mut |steps| bar.set_position(steps as u64))?;
+    bar.finish_and_clear();
+    let suggested = suggestion(&tried);
+    let [table, chart] = LR_FIND;
+    run.write_table(table, |table| tried.iter().try_for_each(|tried| table.serialize(tried)))?;
+    run.write(chart, file_of(&[rates(&tried, suggested).draw_powers()]).as_bytes())?;
+    say_apart(format!("wrote {}", run.path().display()));
+    say(format!(
+        "  {chart}                  the loss by learning rate: is there a long fall around the suggested one?"
+    ));
+    say(format!("  {table}                  the same as a table"));
+    say_apart(format!(
+        "tried    {} steps at learning rates from {:e} to {:.1e}",
+        tried.len(),
+        tried[0].lr,
+        tried[tried.len() - 1].lr
+    ));
+    let Some(rate) = suggested else {
+        say(
+            "         the loss never fell, so no rate is suggested: try a larger --batch, or look at the images with `convscope doctor`",
+        );
+        return Ok(());
+    };
+    // More digits than two would say more than the test knows.
+    let rate: f64 = format!("{rate:.1e}").parse().context("a number is a number")?;
+    let training = Training { lr: rate, ..config.training.clone() };
+    say(format!("suggest  --lr {rate}  (fastai's rule \"valley\")"));
+    say(format!("next     {}", Config { training, ..config.clone() }.command()));
+    Ok(())
+}
+
+/// The smoothed loss by the power of ten of the learning rate.
+fn rates(tried: &[Tried], suggested: Option<f64>) -> LineChart<'static> {
+    let points: Vec<_> = tried.iter().map(|tried| (tried.lr.log10(), tried.smoothed_loss)).collect();
+    let ends = |pick: fn(f64, f64) -> f64| points.iter().map(|point| point.1).reduce(pick).unwrap_or_default();
+    let [least, most] = [ends(f64::min), ends(f64::max)];
+    let mark = suggested.map(|rate| Series {
+        name: format!("suggested: {rate:.1e}"),
+        points: [least, most].map(|loss| (rate.log10(), loss)).to_vec(),
+        look: LineStyle::Dashed(1),
+    });
+    let loss = Series { name: "smoothed loss".into(), points, look: LineStyle::Solid(0) };
+    LineChart {
+        label: "training loss by learning rate",
+        x: "learning rate",
+        y: "mean loss",
+        whole: true,
+        holds: Vec::new(),
+        series: mark.into_iter().chain([loss]).collect(),
+    }
+}
+
+/// A caution where after so many steps much of the averages is still what training began with.
+fn note_of_averages(extras: &Extras, steps: usize) -> Option<String> {
+    let decay = extras.ema?;
+    let left = decay.powf(steps as f64);
+    // With this decay one part in a thousand is left.
+    let lower = (-7.0 / steps as f64).exp();
+    (left > 0.05).then(|| {
+        format!(
+            "note: after all {steps} steps {:.0} % of the averages will still be the first weights: lower --ema to {} or less",
+            100.0 * left,
+            (1000.0 * lower).floor() / 1000.0
+        )
+    })
+}
+
+/// Trains for all epochs, or until no more patience is left, and returns the checkpoint with the highest validation accuracy, and how many
+/// epochs there were.
 fn learn(
     arguments: &TrainArgs,
     data: &Data,
     run: &RunDir,
     trainer: &mut Trainer<'_>,
     meta: impl Fn(usize, f64) -> Meta,
-) -> Result<Checkpoint> {
+) -> Result<(Checkpoint, usize)> {
     let epochs = arguments.epochs();
     let mut rejected = data.rejected.clone();
     let mut records = Vec::with_capacity(epochs);
@@ -289,9 +384,18 @@ fn learn(
         bar.suspend(|| say(line(&record, epochs, guessing, better)));
         records.push(record);
         run.write_metrics(&records)?;
+        run.write(CURVES, file_of(&curves(&records, Some(guessing[1]))).as_bytes())?;
+        let since = best.as_ref().map_or(0, |best| epoch - best.checkpoint.meta.epoch);
+        if epoch < epochs && arguments.extras.patience == Some(since) {
+            let last = counted(since, "epoch");
+            bar.suspend(|| {
+                say(format!("stop     {last} after epoch {} brought nothing better (--patience)", epoch - since))
+            });
+            break;
+        }
     }
     bar.finish_and_clear();
-    Ok(best.expect("there is at least one epoch").checkpoint)
+    Ok((best.expect("there is at least one epoch").checkpoint, records.len()))
 }
 
 /// Tells of images that can no longer be read: how many more than before, and how many of the validation images are missing.
@@ -360,6 +464,16 @@ fn draw_features(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn averages_that_keep_the_first_weights_are_told() {
+        let note = |ema, steps| note_of_averages(&Extras { ema, ..Extras::default() }, steps);
+        assert_eq!(note(None, 10), None);
+        assert_eq!(note(Some(0.99), 1000), None);
+        let told = note(Some(0.999), 150).unwrap();
+        assert!(told.contains("after all 150 steps 86 % of the averages") && told.contains("--ema to 0.954"), "{told}");
+        assert_eq!(note(Some(0.954), 150), None, "what is advised helps");
+    }
 
     #[test]
     fn the_figures_of_the_best_epoch_are_said_once() {

@@ -1,14 +1,16 @@
 //! Small charts as SVG: lines, and rows of intervals ("forest plots").
 //!
-//! Colours come from `chart.css` by class, so that a chart is light or dark with the page that it stands on. In a file of
-//! its own it carries that style sheet along.
+//! Colours come from `chart.css` by class, and from `chart-dark.css`, so that a chart is light or dark with the page that it stands on.
+//! In a file of its own it carries the first along, and is always light.
 
 use maud::{Markup, PreEscaped, html};
 
 use super::words::{plain, signed};
 
 /// The colours and letters of charts.
-pub const STYLE: &str = include_str!("chart.css");
+pub const STYLE: &str = concat!(include_str!("chart.css"), include_str!("chart-dark.css"));
+/// What of it is light.
+const LIGHT: &str = include_str!("chart.css");
 /// Width of a chart, in its own units; it is shown as wide as there is room.
 const WIDTH: f64 = 400.0;
 /// Around a chart in a file of its own.
@@ -40,19 +42,35 @@ impl Chart {
 
     /// As a file of its own.
     pub fn file(&self) -> String {
-        let Self { label, height, content } = self;
-        let [width, height] = [WIDTH + 2.0 * MARGIN, height + 2.0 * MARGIN];
-        let view = format!("-{MARGIN} -{MARGIN} {width} {height}");
-        let svg = html! {
-            svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox=(view) width=(2.0 * width) height=(2.0 * height) {
-                title { (label) }
-                style { (PreEscaped(STYLE)) }
-                rect x=(-MARGIN) y=(-MARGIN) width=(width) height=(height) fill="var(--paper)" {}
-                (content)
-            }
-        };
-        format!("{}\n", svg.into_string())
+        file_of(std::slice::from_ref(self))
     }
+}
+
+/// Charts side by side, as a file.
+pub fn file_of(charts: &[Chart]) -> String {
+    let each = WIDTH + 2.0 * MARGIN;
+    let width = each * charts.len() as f64;
+    let height = charts.iter().map(|chart| chart.height).fold(0.0, f64::max) + 2.0 * MARGIN;
+    let label = charts.iter().map(|chart| chart.label.as_str()).collect::<Vec<_>>().join("; ");
+    let svg = html! {
+        svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox=(format!("0 0 {width} {height}"))
+            width=(2.0 * width) height=(2.0 * height) {
+            title { (label) }
+            style { (PreEscaped(plain_colours(LIGHT))) }
+            rect width=(width) height=(height) fill="#fff" {}
+            @for (chart, left) in charts.iter().zip((0..).map(|number| MARGIN + each * f64::from(number))) {
+                g transform=(format!("translate({left} {MARGIN})")) { (chart.content) }
+            }
+        }
+    };
+    format!("{}\n", svg.into_string())
+}
+
+/// A style sheet with the colours themselves in the place of their names, which many programs that show images do not know.
+fn plain_colours(sheet: &str) -> String {
+    let (names, rules) = sheet.split_once("}\n").expect("the names come first");
+    let named = names.split(';').filter_map(|line| line.trim().rsplit_once("--")?.1.split_once(": "));
+    named.fold(rules.to_string(), |rules, (name, colour)| rules.replace(&format!("var(--{name})"), colour))
 }
 
 /// How a line of a chart looks.
@@ -106,6 +124,15 @@ pub struct LineChart<'a> {
 impl LineChart<'_> {
     /// Draws it. Points that are not finite are left out.
     pub fn draw(&self) -> Chart {
+        self.draw_with(Axis::name)
+    }
+
+    /// The same where the horizontal axis has powers of ten, and the points their exponents.
+    pub fn draw_powers(&self) -> Chart {
+        self.draw_with(|_, exponent| format!("1e{exponent}"))
+    }
+
+    fn draw_with(&self, name: fn(&Axis, f64) -> String) -> Chart {
         const PLOT: f64 = 200.0;
         const ROW: f64 = 18.0;
         let [left, right, gap, below] = [44.0, WIDTH - 10.0, 30.0, 40.0];
@@ -143,7 +170,7 @@ impl LineChart<'_> {
             @for tick in horizontal.ticks() {
                 @let x = rounded(horizontal.place(tick));
                 line class="axis" x1=(x) x2=(x) y1=(bottom) y2=(bottom + 4.0) {}
-                text class="middle" x=(x) y=(bottom + 17.0) { (horizontal.name(tick)) }
+                text class="middle" x=(x) y=(bottom + 17.0) { (name(&horizontal, tick)) }
             }
             text class="end" x=(right) y=(bottom + 34.0) { (self.x) }
             @for series in &self.series {
@@ -433,6 +460,23 @@ mod tests {
             assert!(svg.contains(ends), "{ends}: {svg}");
         }
         assert!(!Reliability { label: "l", bins: Vec::new() }.draw().file().contains("NaN"));
+    }
+
+    #[test]
+    fn charts_in_a_file_stand_side_by_side_on_white() {
+        let chart = |points: Vec<(f64, f64)>| {
+            let series = vec![Series { name: "a".into(), points, look: LineStyle::Solid(0) }];
+            LineChart { label: "l", x: "x", y: "y", whole: true, holds: Vec::new(), series }
+        };
+        let [one, other] = [vec![(1.0, 2.0)], vec![(-3.0, 1.0), (0.0, 2.0)]].map(chart);
+        let svg = file_of(&[one.draw(), other.draw_powers()]);
+        assert!(svg.contains(r#"viewBox="0 0 856 "#) && svg.contains("translate(14 14)"), "{svg}");
+        assert!(svg.contains("translate(442 14)") && svg.contains("<title>l; l</title>"), "{svg}");
+        assert!(!svg.contains("prefers-color-scheme") && STYLE.contains("prefers-color-scheme"));
+        assert!(!svg.contains("var(") && svg.contains("tone-4 { color: #7a6a00; }"), "{svg}");
+        for exponent in ["1e-3", "1e-2", "1e-1", "1e0"] {
+            assert!(svg.contains(&format!(">{exponent}</text>")), "{exponent}: {svg}");
+        }
     }
 
     #[test]

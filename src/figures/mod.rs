@@ -22,7 +22,7 @@ mod tiles;
 pub(crate) mod words;
 
 pub(crate) use chart::STYLE as CHART_STYLE;
-pub use chart::{Chart, Forest, ForestRow, LineChart, LineStyle, Reliability, ReliabilityBin, Series};
+pub use chart::{Chart, Forest, ForestRow, LineChart, LineStyle, Reliability, ReliabilityBin, Series, file_of};
 pub use filters::{Filters, tap};
 pub use layer::{LayerMaps, Order, Shown};
 pub use scale::{Scale, ScaleBy, Span, bare, largest, over};

@@ -9,9 +9,9 @@ use crate::figures::words::{count, name, percent, plain};
 use crate::figures::{Chart, LineChart, LineStyle, Reliability, ReliabilityBin, Series};
 use crate::stats::standing::Standing;
 use crate::stats::{Calibration, CalibrationBin, ClassCounts, log_loss_of_shares, macro_mean, wilson};
-use crate::train::EpochRecord;
-use crate::train::Which;
+use crate::terminal::counted;
 use crate::train::environment::Environment;
+use crate::train::{ClassWeights, EpochRecord, Extras, OptimizerName, Training, Which};
 
 /// Rejected files that are named.
 const NAMED: usize = 20;
@@ -51,7 +51,8 @@ pub fn summary(report: &Report) -> Markup {
         dl.facts {
             div { dt { "Classes" } dd { @for (number, class) in config.classes.iter().enumerate() { @if number > 0 { ", " } (name(class)) } } }
             div { dt { "Network" } dd { (network(report)) } }
-            div { dt { "Trained" } dd { (report.date) ", " (count(report.metrics.len())) " of " (count(config.training.epochs)) " epochs; best: epoch " (report.best()) } }
+            div { dt { "Trained" } dd { (report.date) ", " (count(report.metrics.len())) " of " (count(config.training.epochs)) " epochs; best: epoch " (report.best()) @if let Some(patience) = report.stopped_early() { "; stopped, as " (counted(patience, "epoch")) " after it brought nothing better" } } }
+            div { dt { "Recipe" } dd { (recipe(&config.training)) } }
             div { dt { "On" } dd { (place) } }
         }
     }
@@ -70,19 +71,46 @@ fn network(report: &Report) -> String {
     )
 }
 
+/// How it was trained, in words.
+fn recipe(training: &Training) -> String {
+    let Extras { label_smoothing, class_weights, clip_grad_norm, ema, .. } = &training.extras;
+    let optimizer = match (training.optimizer, training.momentum) {
+        (OptimizerName::Sgd, Some(momentum)) => format!("SGD with momentum {momentum}"),
+        (OptimizerName::Sgd, None) => "SGD".into(),
+        (OptimizerName::Adam, _) => "Adam".into(),
+    };
+    let decay = training.weight_decay;
+    let more = [
+        (decay > 0.0).then(|| format!("weight decay {decay}")),
+        (*label_smoothing > 0.0).then(|| format!("label smoothing {label_smoothing}")),
+        (*class_weights == ClassWeights::Balanced).then(|| "classes of equal weight".into()),
+        clip_grad_norm.map(|most| format!("gradients of a norm of at most {most}")),
+        ema.map(|decay| format!("averages of the weights with decay {decay}")),
+    ];
+    let first = format!(
+        "{optimizer}, batches of {}, learning rate {} that {}",
+        training.batch,
+        training.lr,
+        training.schedule_in_words()
+    );
+    [first].into_iter().chain(more.into_iter().flatten()).collect::<Vec<_>>().join("; ")
+}
+
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
     html! {
         p {
             "Training loss and accuracy are measured while the weights move" @if report.network.drops() { " and dropout is on" } "; validation "
-            "after each epoch, without that. That is why validation can look better than training at first. The best weights, of epoch "
+            "after each epoch, without that. "
+            @if report.config.training.extras.ema.is_some() { "Validated and saved are averages of the weights over the steps. " }
+            @if report.config.training.extras.has_other_loss() {
+                "Both losses are the plain cross-entropy, without label smoothing and weights of classes, which training has in its own. "
+            }
+            "That is why validation can look better than training at first. The best weights, of epoch "
             (report.best()) ", were chosen by validation accuracy, which flatters that accuracy a little."
         }
         div.figures {
-            (curve(report, "loss", "mean loss", None, |record| (record.train_loss, record.val_loss)))
-            (curve(report, "accuracy", "% right", report.standing().and_then(|standing| standing.baseline()), |record| {
-                (100.0 * record.train_acc, 100.0 * record.val_acc)
-            }))
+            @for (chart, caption) in curves(&report.metrics, guessing(report)).iter().zip(captions(report)) { (figure(chart, &caption)) }
         }
         h3 { "Data problems" }
         (rejected(report))
@@ -98,41 +126,60 @@ pub fn part(report: &Report) -> Markup {
     }
 }
 
-/// `guessing` is the share of validation images that always naming the commonest class gets right, for a curve of accuracy.
+/// The share of validation images that always naming the commonest class gets right, where it is known.
+fn guessing(report: &Report) -> Option<f64> {
+    report.standing().and_then(|standing| standing.baseline())
+}
+
+/// Loss and accuracy by epoch. `guessing` is the share of validation images that always naming the commonest class gets right.
+pub fn curves(metrics: &[EpochRecord], guessing: Option<f64>) -> [Chart; 2] {
+    let loss = curve(metrics, ["loss", "mean loss"], None, |record| [record.train_loss, record.val_loss]);
+    let accuracy =
+        curve(metrics, ["accuracy", "% right"], guessing, |record| [100.0 * record.train_acc, 100.0 * record.val_acc]);
+    [loss, accuracy]
+}
+
 fn curve(
-    report: &Report,
-    what: &str,
-    unit: &str,
+    metrics: &[EpochRecord],
+    [what, unit]: [&str; 2],
     guessing: Option<f64>,
-    pick: fn(&EpochRecord) -> (f64, f64),
-) -> Markup {
-    let points = |side: fn((f64, f64)) -> f64| {
-        report.metrics.iter().map(|record| (record.epoch as f64, side(pick(record)))).collect::<Vec<_>>()
+    pick: fn(&EpochRecord) -> [f64; 2],
+) -> Chart {
+    let line = |name: &str, look, value: &dyn Fn(&EpochRecord) -> f64| Series {
+        name: name.into(),
+        points: metrics.iter().map(|record| (record.epoch as f64, value(record))).collect(),
+        look,
     };
-    let series = |name: &str, points, look| Series { name: name.into(), points, look };
-    let level =
-        |share: f64| report.metrics.iter().map(|record| (record.epoch as f64, 100.0 * share)).collect::<Vec<_>>();
-    let guesses = guessing.map(|share| series("always the commonest class", level(share), LineStyle::Dashed(4)));
+    let guesses = guessing.map(|share| line("always the commonest class", LineStyle::Dashed(4), &|_| 100.0 * share));
     let curves = [
-        series("training", points(|pair| pair.0), LineStyle::Dashed(1)),
-        series("validation", points(|pair| pair.1), LineStyle::Solid(0)),
+        line("training", LineStyle::Dashed(1), &|record| pick(record)[0]),
+        line("validation", LineStyle::Solid(0), &|record| pick(record)[1]),
     ];
-    let chart = LineChart {
+    LineChart {
         label: &format!("{what} by epoch, in training and in validation"),
         x: "epoch",
         y: unit,
         whole: true,
         holds: Vec::new(),
         series: guesses.into_iter().chain(curves).collect(),
-    };
-    let best = report.metrics.iter().find(|record| record.epoch == report.best()).map(|record| pick(record).1);
-    let best = best.map(|best| if what == "loss" { plain(best, 3) } else { percent(best / 100.0) });
-    let caption = html! {
-        (what[..1].to_uppercase()) (what[1..]) " by epoch"
-        @if let Some(best) = best { "; in validation " (best) " at the best epoch" }
-        @if let Some(share) = guessing { ", where always naming the commonest class gets " (percent(share)) } "."
-    };
-    figure(&chart.draw(), &caption)
+    }
+    .draw()
+}
+
+/// What stands below them.
+fn captions(report: &Report) -> [Markup; 2] {
+    let best = report.metrics.iter().find(|record| record.epoch == report.best());
+    [
+        html! {
+            "Loss by epoch"
+            @if let Some(best) = best { "; in validation " (plain(best.val_loss, 3)) " at the best epoch" } "."
+        },
+        html! {
+            "Accuracy by epoch"
+            @if let Some(best) = best { "; in validation " (percent(best.val_acc)) " at the best epoch" }
+            @if let Some(share) = guessing(report) { ", where always naming the commonest class gets " (percent(share)) } "."
+        },
+    ]
 }
 
 fn rejected(report: &Report) -> Markup {
@@ -318,6 +365,13 @@ impl Report {
             a.val_acc.total_cmp(&b.val_acc).then(b.val_loss.total_cmp(&a.val_loss)).then(b.epoch.cmp(&a.epoch))
         };
         self.kept[0].unwrap_or_else(|| self.metrics.iter().max_by(order).map_or(0, |record| record.epoch))
+    }
+
+    /// How many epochs were no better than the best when training stopped for that, if it did.
+    fn stopped_early(&self) -> Option<usize> {
+        let training = &self.config.training;
+        let after = self.metrics.len().checked_sub(self.best())?;
+        training.extras.patience.filter(|patience| *patience == after && self.metrics.len() < training.epochs)
     }
 
     /// Where metrics and weights speak of different epochs, as after a stop between the two.

@@ -84,7 +84,7 @@ pub struct Settings {
 impl Settings {
     /// How the networks are trained, with a seed of their repeat and fold.
     pub fn recipe(&self, seed: u64) -> Recipe {
-        Recipe { schedule: Schedule::Cosine { epochs: self.training.epochs as f64 }, ..self.training.recipe(seed) }
+        Recipe { schedule: Schedule::Cosine { epochs: self.training.epochs as f64 }, ..self.training.recipe(&[], seed) }
     }
 
     /// The networks to compare: first the reference, then the others from the deepest down.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Recipe, Schedule, ScheduleName};
 use crate::data::folder::Choices;
-use crate::nn::{Architecture, Optimizer};
+use crate::nn::{Architecture, Optimizer, StepOptions};
 use crate::reading;
 
 /// What `train` is to do, every choice made: `config.json` of the run.
@@ -119,9 +119,50 @@ pub struct Extras {
     /// What the learning rate is multiplied by at each, of the schedule step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_factor: Option<f64>,
+    /// The share of each target that is spread evenly over all classes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub label_smoothing: f64,
+    /// How much an image of each class counts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub class_weights: ClassWeights,
+    /// The largest norm of the gradient that is left as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_grad_norm: Option<f32>,
+    /// Decay of the averages that are taken for the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Epochs in a row that may be no better than the best before training stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
+}
+
+/// How much an image of each class counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassWeights {
+    /// Every image counts the same
+    #[default]
+    None,
+    /// Every class counts the same, however many training images it has
+    Balanced,
+}
+
+impl ClassWeights {
+    /// The weight of each class, given how many training images each has: `n / (classes * n_of_class)`, as
+    /// scikit-learn's `class_weight="balanced"` has it. A class without images weighs nothing.
+    fn of(self, of_class: &[usize]) -> Option<Vec<f32>> {
+        let (images, classes) = (of_class.iter().sum::<usize>() as f64, of_class.len() as f64);
+        let weight = |&own: &usize| if own == 0 { 0.0 } else { (images / (classes * own as f64)) as f32 };
+        (self == Self::Balanced).then(|| of_class.iter().map(weight).collect())
+    }
 }
 
 impl Extras {
+    /// Whether training makes another loss small than the plain cross-entropy.
+    pub fn has_other_loss(&self) -> bool {
+        self.label_smoothing > 0.0 || self.class_weights != ClassWeights::None
+    }
+
     /// The name of the first field that adds something, if one does.
     pub fn first_field(&self) -> Option<String> {
         let fields = serde_json::to_value(self).expect("settings are always valid JSON");
@@ -134,8 +175,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Training {
-    /// How to train, with a seed that may be another than [`Training::seed`].
-    pub fn recipe(&self, seed: u64) -> Recipe {
+    /// How to train on so many images of each class, with a seed that may be another than [`Training::seed`].
+    pub fn recipe(&self, of_class: &[usize], seed: u64) -> Recipe {
+        let Extras { warmup, label_smoothing, class_weights, clip_grad_norm, ema, .. } = self.extras;
         let weight_decay = self.weight_decay;
         Recipe {
             optimizer: match self.optimizer {
@@ -144,14 +186,16 @@ impl Training {
             },
             lr: self.lr,
             schedule: self.schedule(),
-            warmup: self.extras.warmup,
+            warmup,
+            step: StepOptions { label_smoothing, class_weights: class_weights.of(of_class), clip_grad_norm },
+            ema,
             seed,
             augment: self.augment,
         }
     }
 
     fn schedule(&self) -> Schedule {
-        let Extras { schedule, warmup, step_every, step_factor } = self.extras;
+        let Extras { schedule, warmup, step_every, step_factor, .. } = self.extras;
         match schedule {
             ScheduleName::Constant => Schedule::Constant,
             ScheduleName::Cosine => Schedule::Cosine { epochs: self.epochs as f64 - warmup },
@@ -170,10 +214,16 @@ impl Training {
             Schedule::Constant => "stays the same".into(),
             Schedule::Cosine { .. } => "falls to zero along a cosine".into(),
             Schedule::OneCycle { .. } => "rises and falls in one cycle".into(),
-            Schedule::Step { every, factor } => format!("is multiplied by {factor} every {every} epochs"),
+            Schedule::Step { every, factor } => format!("is multiplied by {factor} every {}", epochs(every)),
         };
-        if warmup > 0.0 { format!("rises for {warmup} epochs, then {then}") } else { then }
+        if warmup > 0.0 { format!("rises for {}, then {then}", epochs(warmup)) } else { then }
     }
+}
+
+/// A number of epochs in words, to a hundredth.
+fn epochs(number: f64) -> String {
+    let shown = (100.0 * number).round() / 100.0;
+    format!("{shown} epoch{}", if shown == 1.0 { "" } else { "s" })
 }
 
 /// Names of the optimisers.
@@ -221,5 +271,27 @@ impl Which {
             Self::Best => "best.safetensors",
             Self::Last => "last.safetensors",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_are_told_in_words() {
+        assert_eq!([1.0, 0.5, 10.0 / 3.0, 2.0].map(epochs), ["1 epoch", "0.5 epochs", "3.33 epochs", "2 epochs"]);
+    }
+
+    #[test]
+    fn balanced_weights_are_those_of_scikit_learn() {
+        // compute_class_weight("balanced", classes=[0, 1, 2], y=[0] * 6 + [1] * 3 + [2]) is 10 / 18, 10 / 9, 10 / 3.
+        let weights = ClassWeights::Balanced.of(&[6, 3, 1]).unwrap();
+        for (got, want) in weights.iter().zip([10.0 / 18.0, 10.0 / 9.0, 10.0f32 / 3.0]) {
+            assert!((got - want).abs() < 1e-6, "{weights:?}");
+        }
+        assert_eq!(ClassWeights::Balanced.of(&[7, 7]), Some(vec![1.0, 1.0]));
+        assert_eq!(ClassWeights::Balanced.of(&[4, 0]), Some(vec![0.5, 0.0]));
+        assert_eq!(ClassWeights::None.of(&[6, 3, 1]), None);
     }
 }

@@ -11,10 +11,11 @@ use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
 use crate::nn::checkpoint::{Checkpoint, Weights};
-use crate::nn::{Metrics, Mode, Model, Network, Optimizer};
+use crate::nn::{Averages, Metrics, Mode, Model, Network, Optimizer, StepOptions};
 
 pub mod environment;
 pub mod evaluation;
+pub mod lr_find;
 pub mod predictions;
 pub mod predictor;
 pub mod run_dir;
@@ -25,7 +26,7 @@ mod ranges;
 mod run;
 mod schedule;
 
-pub use config::{Config, Extras, Folders, Imported, OptimizerName, Source, Training, Which};
+pub use config::{ClassWeights, Config, Extras, Folders, Imported, OptimizerName, Source, Training, Which};
 pub use ranges::{OutOfRange, check_batch, check_recipe, check_val_share};
 pub(crate) use ranges::{check_classes, check_folder, check_folders, check_imported, check_training};
 pub(crate) use run::{CONFIG, REMEDY, VALIDATION, check_weights, digest_of_list};
@@ -38,7 +39,7 @@ use predictions::{Prediction, logits, predict};
 const NONE_READABLE: &str = "none of the images can be read any more: is the --data folder still there?";
 
 /// How a network is trained.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// How the weights move.
     pub optimizer: Optimizer,
@@ -48,6 +49,10 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// Epochs in which it first rises.
     pub warmup: f64,
+    /// What the loss and its gradient are.
+    pub step: StepOptions,
+    /// Decay of the averages of the weights that are taken for the weights between epochs, if they are.
+    pub ema: Option<f64>,
     /// Decides order, flips and dropout masks.
     pub seed: u64,
     /// Whether training images are flipped left to right at random.
@@ -98,6 +103,7 @@ pub struct Trainer<'a> {
     recipe: Recipe,
     training_step: Plan,
     evaluation: Plan,
+    averages: Option<Averages>,
     steps: u32,
     /// What the batch norms had counted before.
     counters: BTreeMap<String, i64>,
@@ -115,13 +121,18 @@ impl<'a> Trainer<'a> {
         recipe: Recipe,
         compiling: impl FnMut(usize, usize),
     ) -> Result<Self> {
-        let training_step = model.training_step(gpu, &recipe.optimizer);
+        let mut training_step = model.training_step_with(gpu, &recipe.optimizer, &recipe.step)?;
+        let averages = recipe.ema.map(|_| Averages::new(gpu, model)).transpose()?;
+        if let (Some(averages), Some(decay)) = (&averages, recipe.ema) {
+            training_step.extend(averages.update(gpu, decay));
+        }
         let mut evaluation = model.forward(gpu, Mode::Eval);
         evaluation.extend(model.loss(gpu));
         model.set_live(gpu, model.batch());
         pollster::block_on(training_step.compile(gpu, compiling))?;
         model.load(gpu, weights);
-        Ok(Self { gpu, model, recipe, training_step, evaluation, steps: 0, counters: weights.counters.clone() })
+        let counters = weights.counters.clone();
+        Ok(Self { gpu, model, recipe, training_step, evaluation, averages, steps: 0, counters })
     }
 
     /// The network.
@@ -132,16 +143,21 @@ impl<'a> Trainer<'a> {
     /// Starts over from other weights, with all kernels as they are. What follows is what a new trainer would do.
     ///
     /// # Panics
-    /// When the optimiser is another one: it is part of the kernels.
+    /// When the optimiser is another one, or what a step does beside: they are part of the kernels.
     pub fn restart(&mut self, weights: &Weights, recipe: Recipe) {
-        assert!(recipe.optimizer == self.recipe.optimizer, "the kernels are made for {:?}", self.recipe.optimizer);
+        let kernels = |recipe: &Recipe| (recipe.optimizer, recipe.step.clone(), recipe.ema);
+        assert!(kernels(&recipe) == kernels(&self.recipe), "the kernels are made for {:?}", self.recipe);
         self.model.load(self.gpu, weights);
+        if let Some(averages) = &mut self.averages {
+            averages.reset();
+        }
         self.recipe = recipe;
         self.steps = 0;
         self.counters.clone_from(&weights.counters);
     }
 
-    /// Trains on all images once, in a new order. Epochs count from 1. Returns the metrics in training mode, and the images that had become
+    /// Trains on all images once, in a new order. Epochs count from 1. With averages, it is these that the model then has, and its own
+    /// weights again in the next epoch. Returns the metrics in training mode, and the images that had become
     /// unreadable.
     ///
     /// # Errors
@@ -152,7 +168,10 @@ impl<'a> Trainer<'a> {
         epoch: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
-        let Recipe { optimizer, lr, schedule, warmup, seed, augment } = self.recipe;
+        let Recipe { optimizer, lr, schedule, warmup, seed, augment, .. } = self.recipe;
+        if let Some(averages) = &mut self.averages {
+            averages.before_epoch(self.gpu)?;
+        }
         let (batch, least) = (self.model.batch(), self.model.network().least_batch());
         let order = shuffled_for_batches(images.len(), seed, epoch as u64, batch, least);
         let flips = augment.then_some(Flips { seed, epoch: epoch as u64 });
@@ -169,6 +188,9 @@ impl<'a> Trainer<'a> {
         };
         let (metrics, rejected) = run(gpu, model, images, &order, flips, &mut submit, progress)?;
         ensure!(metrics.broken == 0, "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr})");
+        if let Some(averages) = &self.averages {
+            averages.after_epoch(self.gpu)?;
+        }
         Ok((metrics, rejected))
     }
 
@@ -241,7 +263,7 @@ impl<'a> Trainer<'a> {
         Ok((predictions, rejected))
     }
 
-    /// The weights as they are now.
+    /// The weights as they are now; with averages, these.
     ///
     /// # Errors
     /// When the device failed or a weight is not finite, which the loss need not show: ReLU may swallow it.

@@ -59,7 +59,7 @@ pub fn check_recipe(training: &Training) -> Result<(), OutOfRange> {
 
 /// Checks what is added to plain training, over so many epochs.
 fn check_extras(extras: &Extras, epochs: usize) -> Result<(), OutOfRange> {
-    let Extras { schedule, warmup, step_every, step_factor } = *extras;
+    let Extras { schedule, warmup, step_every, step_factor, .. } = *extras;
     let before_the_end = warmup >= 0.0 && warmup < epochs as f64;
     check(before_the_end, "warmup", warmup, "at least 0 and less than the number of epochs")?;
     let apart = schedule != ScheduleName::OneCycle || warmup == 0.0;
@@ -77,6 +77,17 @@ fn check_extras(extras: &Extras, epochs: usize) -> Result<(), OutOfRange> {
         let shown = || value.map_or("none".into(), |value| value.to_string());
         check(value.is_some() == falls, field, shown(), "a number with the schedule step, and none with any other")?;
         check(right, field, shown(), expected)?;
+    }
+    let Extras { label_smoothing, clip_grad_norm, ema, patience, .. } = *extras;
+    check((0.0..1.0).contains(&label_smoothing), "label_smoothing", label_smoothing, "at least 0 and less than 1")?;
+    if let Some(most) = clip_grad_norm {
+        check(most.is_finite() && most > 0.0, "clip_grad_norm", most, "a number above 0, such as 1")?;
+    }
+    if let Some(decay) = ema {
+        check(decay > 0.0 && decay < 1.0, "ema", decay, "more than 0 and less than 1, such as 0.99")?;
+    }
+    if let Some(patience) = patience {
+        check((1..=1_000_000).contains(&patience), "patience", patience, "1 to 1000000")?;
     }
     Ok(())
 }

@@ -474,6 +474,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_added_to_training_is_checked() {
+        let (_folder, folder) = run(false);
+        let plain = serde_json::to_value(opened(&folder).config().unwrap()).unwrap();
+        let error = |fields: Value| {
+            let mut config = plain.clone();
+            config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            folder.write_json(CONFIG, &config).unwrap();
+            Run::open(folder.path()).err().map(|error| format!("{error:#}"))
+        };
+        let good = json!({
+            "schedule": "step", "warmup": 0.5, "step_every": 2, "step_factor": 0.3, "label_smoothing": 0.1,
+            "class_weights": "balanced", "clip_grad_norm": 1.0, "ema": 0.99, "patience": 1
+        });
+        assert_eq!(error(good.clone()), None);
+        let kept = opened(&folder).config().unwrap().clone();
+        let again = serde_json::to_value(&kept).unwrap();
+        for (field, value) in good.as_object().unwrap() {
+            assert_eq!(again[field].as_f64(), value.as_f64(), "{field}");
+            assert!(plain.get(field).is_none(), "what is not added is not written: {field}");
+        }
+        for (fields, told) in [
+            (json!({"schedule": "linear"}), "schedule"),
+            (json!({"schedule": "step"}), "step_every none: expected a number with the schedule step"),
+            (json!({"schedule": "step", "step_every": 1}), "step_factor none"),
+            (json!({"step_every": 1}), "step_every 1: expected a number with the schedule step"),
+            (json!({"schedule": "step", "step_every": 0, "step_factor": 0.1}), "step_every 0"),
+            (json!({"schedule": "step", "step_every": 1, "step_factor": 1}), "step_factor 1"),
+            (json!({"warmup": 2}), "warmup 2: expected at least 0 and less than the number of epochs"),
+            (json!({"warmup": -0.5}), "warmup -0.5"),
+            (json!({"warmup": null}), "warmup"),
+            (json!({"schedule": "one-cycle", "warmup": 1}), "warmup 1: expected 0 with the schedule one-cycle"),
+            (json!({"label_smoothing": 1}), "label_smoothing 1"),
+            (json!({"label_smoothing": "x"}), "label_smoothing"),
+            (json!({"class_weights": "auto"}), "class_weights"),
+            (json!({"clip_grad_norm": 0}), "clip_grad_norm 0"),
+            (json!({"clip_grad_norm": 1e308}), "clip_grad_norm inf"),
+            (json!({"ema": 1}), "ema 1"),
+            (json!({"patience": 0}), "patience 0"),
+            (json!({"patience": 0.5}), "patience"),
+        ] {
+            let error = error(fields.clone()).unwrap_or_else(|| panic!("{fields} is accepted"));
+            assert!(error.contains("config.json: cannot be used: ") && error.contains(told), "{fields}: {error}");
+        }
+    }
+
+    #[test]
     fn metrics_are_held_against_the_settings() {
         let (_folder, folder) = run(false);
         let line = |epoch: usize, val_acc: f64| format!("{epoch},0.5,0.5,0.5,{val_acc},10,1,1\n");

@@ -8,7 +8,7 @@ use convscope::data::{Images, Subset};
 use convscope::gpu::Kernels;
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::{Architecture, Network, Strided};
-use convscope::nn::{Keep, Model, Optimizer};
+use convscope::nn::{Keep, Model, Optimizer, StepOptions};
 use convscope::train::{Best, Recipe, Schedule, Trainer};
 use libtest_mimic::Trial;
 
@@ -52,6 +52,8 @@ fn with_trainer(test: impl FnOnce(&mut Trainer)) {
         lr: 0.01,
         schedule: Schedule::Constant,
         warmup: 0.0,
+        step: StepOptions::default(),
+        ema: None,
         seed: 1,
         augment: false,
     };

@@ -483,3 +483,34 @@ fn the_table_of_layers_claims_no_more_than_the_head() {
         assert_eq!(page.contains(disagree), contradicted);
     }
 }
+
+#[test]
+fn a_run_that_was_stopped_early_says_so() {
+    let page = |patience: Option<usize>, epochs: usize| {
+        let mut report = bare(&["cat", "dog"]);
+        report.config.training.extras.patience = patience;
+        report.config.training.epochs = epochs;
+        report.page()
+    };
+    // Of the three epochs the second is the best.
+    assert!(
+        page(Some(1), 5).contains("3 of 5 epochs; best: epoch 2; stopped, as 1 epoch after it brought nothing better")
+    );
+    for (patience, epochs) in [(None, 5), (Some(2), 5), (Some(1), 3)] {
+        assert!(!page(patience, epochs).contains("brought nothing better"), "{patience:?}, {epochs}");
+    }
+}
+
+#[test]
+fn the_page_says_how_the_network_was_trained() {
+    let mut report = bare(&["cat", "dog"]);
+    assert!(report.page().contains("learning rate 0.001 that stays the same</dd>"));
+    assert!(!report.page().contains("averages of the weights"));
+    let training = &mut report.config.training;
+    training.extras.ema = Some(0.99);
+    training.extras.clip_grad_norm = Some(0.5);
+    let page = report.page();
+    assert!(page.contains("; gradients of a norm of at most 0.5; averages of the weights with decay 0.99</dd>"));
+    assert!(page.contains("Validated and saved are averages"), "{page}");
+    assert!(!page.contains("Both losses"));
+}
