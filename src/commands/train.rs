@@ -21,7 +21,7 @@ use crate::report::{FeaturesPage, curves};
 use crate::stats::standing::{self, Standing, commonest_share};
 use crate::terminal::{bar, counted, say, say_apart};
 use crate::train::environment::Environment;
-use crate::train::lr_find::{STEPS, Tried, suggestion};
+use crate::train::lr_find::{STEPS, Suggestion, Tried, suggestion};
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
 use crate::train::{Best, EpochRecord, Extras, Progress, Trainer};
@@ -31,6 +31,9 @@ use crate::train::{Config, Training, Which};
 const CURVES: &str = "curves.svg";
 /// The steps of a range test, and its curve.
 const LR_FIND: [&str; 2] = ["lr_find.csv", "lr_find.svg"];
+
+/// The share of the loss that must have been lost for a suggested rate to mean much.
+const TELLING_FALL: f64 = 0.05;
 
 /// The file that lists the layers of a run's network, where one did.
 const MODEL: &str = "model.toml";
@@ -245,7 +248,7 @@ fn find_rate(trainer: &mut Trainer<'_>, data: &Data, run: &RunDir, config: &Conf
     let suggested = suggestion(&tried);
     let [table, chart] = LR_FIND;
     run.write_table(table, |table| tried.iter().try_for_each(|tried| table.serialize(tried)))?;
-    run.write(chart, file_of(&[rates(&tried, suggested).draw_powers()]).as_bytes())?;
+    run.write(chart, file_of(&[rates(&tried, suggested.map(|found| found.lr)).draw_powers()]).as_bytes())?;
     say_apart(format!("wrote {}", run.path().display()));
     say(format!(
         "  {chart}                  the loss by learning rate: is there a long fall around the suggested one?"
@@ -258,15 +261,21 @@ fn find_rate(trainer: &mut Trainer<'_>, data: &Data, run: &RunDir, config: &Conf
         tried[0].lr,
         two_digits(last)
     ));
-    let Some(rate) = suggested else {
+    let Some(Suggestion { lr, fall }) = suggested else {
         say(
             "         the loss never fell, so no rate is suggested: try a larger --batch, or look at the images with `convscope doctor`",
         );
         return Ok(());
     };
-    let rate = two_digits(rate);
+    let rate = two_digits(lr);
     let training = Training { lr: rate, ..config.training.clone() };
     say(format!("suggest  --lr {rate}  (fastai's rule \"valley\")"));
+    if fall < TELLING_FALL {
+        say(format!(
+            "note: the loss fell by {:.1} % alone, so that the suggested rate means little: look at {chart}, try a larger --batch, or trust the default",
+            100.0 * fall
+        ));
+    }
     say(format!("next     {}", Config { training, ..config.clone() }.command()));
     Ok(())
 }

@@ -97,9 +97,18 @@ fn follow(tried: &mut Vec<Tried>, lr: f64, loss: f64) -> bool {
     tried.len() < STEPS && tried[steps].smoothed_loss <= EXPLODED * least
 }
 
-/// The learning rate that fastai's rule "valley" suggests: of the longest fall of the smoothed loss, the step behind a third and a
-/// sixth. None where the loss never falls.
-pub fn suggestion(tried: &[Tried]) -> Option<f64> {
+/// A learning rate, and how much it stands on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Suggestion {
+    /// The learning rate.
+    pub lr: f64,
+    /// The share of the smoothed loss that was lost from its highest place to the end of the fall.
+    pub fall: f64,
+}
+
+/// What fastai's rule "valley" suggests: of the longest fall of the smoothed loss, the step behind a third and a sixth. None where
+/// the loss never falls.
+pub fn suggestion(tried: &[Tried]) -> Option<Suggestion> {
     let [first, last] = SKIPPED;
     let seen = tried.get(first..tried.len().checked_sub(last)?)?;
     // Steps, not all of them side by side, of which each has a lower loss than the one before, and which end at this one.
@@ -110,7 +119,11 @@ pub fn suggestion(tried: &[Tried]) -> Option<f64> {
     }
     let longest = *falls.iter().max()?;
     let end = falls.iter().position(|&fall| fall == longest)?;
-    (longest > 1).then(|| seen[(end + longest / 3 + longest / 6).saturating_sub(longest)].lr)
+    let highest = seen[..=end].iter().map(|step| step.smoothed_loss).fold(0.0, f64::max);
+    (longest > 1).then(|| Suggestion {
+        lr: seen[(end + longest / 3 + longest / 6).saturating_sub(longest)].lr,
+        fall: 1.0 - seen[end].smoothed_loss / highest,
+    })
 }
 
 #[cfg(test)]
@@ -155,7 +168,10 @@ mod tests {
             assert!((got - smoothed).abs() < 1e-12, "step {step}: {got} is not {smoothed}");
         }
         let suggested = suggestion(&found).unwrap();
-        assert!((suggested / 0.0001584893192461114 - 1.0).abs() < 1e-12, "{suggested}");
+        assert!((suggested.lr / 0.0001584893192461114 - 1.0).abs() < 1e-12, "{suggested:?}");
+        let (from, to) =
+            (found[10..75].iter().map(|tried| tried.smoothed_loss).fold(0.0, f64::max), found[63].smoothed_loss);
+        assert!((suggested.fall - (1.0 - to / from)).abs() < 1e-12 && suggested.fall > 0.05, "{suggested:?}");
     }
 
     #[test]
@@ -167,6 +183,7 @@ mod tests {
         assert_eq!(suggestion(&tried(|step| if step == 0 { 1.0 } else { 1e6 })), None, "it explodes at once");
         assert_eq!(suggestion(&[]), None);
         let falling = tried(|step| 1.0 / (1.0 + step as f64));
-        assert!(suggestion(&falling).is_some_and(|rate| rate > 1e-7 && rate < 10.0));
+        let suggested = suggestion(&falling).unwrap();
+        assert!(suggested.lr > 1e-7 && suggested.lr < 10.0 && suggested.fall > 0.5, "{suggested:?}");
     }
 }
