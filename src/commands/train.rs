@@ -272,7 +272,7 @@ fn find_rate(trainer: &mut Trainer<'_>, data: &Data, run: &RunDir, config: &Conf
     say(format!("suggest  --lr {rate}  (fastai's rule \"valley\")"));
     if fall < TELLING_FALL {
         say(format!(
-            "note: the loss fell by {:.1} % alone, so that the suggested rate means little: look at {chart}, try a larger --batch, or trust the default",
+            "note: the loss fell by only {:.1} %, so the suggested rate means little: look at {chart}, try a larger --batch, or trust the default",
             100.0 * fall
         ));
     }
