@@ -21,7 +21,7 @@ mod typed;
 
 pub use bench::{BenchCommand, ScalingArgs, StepArgs, TimedArgs, Work};
 pub use depth::{DepthArgs, Depths, Share};
-pub use doctor::{DataCommand, DoctorArgs, SynthArgs};
+pub use doctor::{DataCommand, DataSet, DoctorArgs, FetchArgs, SynthArgs};
 pub use model::{ModelArgs, ModelName, SummaryArgs, built};
 pub use train::{Switch, TrainArgs};
 pub use typed::{depth_command, train_command};
@@ -58,7 +58,7 @@ pub enum Command {
     Report(ReportArgs),
     /// Examine a folder of photos before training: broken, equal and nearly equal images, unequal classes, shortcuts
     Doctor(DoctorArgs),
-    /// Make folders of images
+    /// Make folders of images: drawn ones, or photos from the web
     #[command(subcommand)]
     Data(DataCommand),
     /// Make a run's folder of weights that were trained elsewhere: in PyTorch, in a browser, or in another run

@@ -7,6 +7,7 @@ mod evaluate;
 mod explain;
 mod export;
 mod features;
+mod fetch;
 pub mod images;
 mod import;
 mod kernels;
@@ -63,6 +64,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     let done = match cli.command {
         Command::Doctor(arguments) => return doctor::doctor(&arguments),
         Command::Data(DataCommand::Synth(arguments)) => synth::synth(&arguments),
+        Command::Data(DataCommand::Fetch(arguments)) => fetch::fetch(&arguments),
         Command::Train(arguments) => train::train(&arguments),
         Command::Features(arguments) => features::features(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
