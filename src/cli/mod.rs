@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::explain::inspect::Stage;
 use crate::figures::ScaleBy;
@@ -16,6 +17,7 @@ mod bench;
 mod depth;
 mod doctor;
 mod model;
+mod settings;
 mod train;
 mod typed;
 
@@ -23,6 +25,7 @@ pub use bench::{BenchCommand, ScalingArgs, StepArgs, TimedArgs, Work};
 pub use depth::{DepthArgs, Depths, Share};
 pub use doctor::{DataCommand, DataSet, DoctorArgs, FetchArgs, SynthArgs};
 pub use model::{ModelArgs, ModelName, SummaryArgs, built};
+pub use settings::with_settings;
 pub use train::{Switch, TrainArgs};
 pub use typed::{depth_command, train_command};
 
@@ -71,6 +74,12 @@ pub enum Command {
     Serve(ServeArgs),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
+    /// Print a script for your shell that completes commands and options
+    #[command(after_help = "bash: convscope completions bash >~/.local/share/bash-completion/completions/convscope")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
     /// Time the training step by itself: random weights, and images of noise that lie on the device already
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -96,6 +105,7 @@ impl Command {
             | Self::Summary(_)
             | Self::Serve(_)
             | Self::Adapters
+            | Self::Completions { .. }
             | Self::Bench(_) => None,
         }
     }

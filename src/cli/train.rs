@@ -29,6 +29,10 @@ pub enum Switch {
 #[derive(Args, Debug)]
 #[command(allow_negative_numbers = true)]
 pub struct TrainArgs {
+    /// Options from a file: TOML with a line for each, such as lr = 0.01, or the folder of a run, which is then trained again. What is
+    /// typed beside it counts more
+    #[arg(long, value_name = "FILE|RUN")]
+    pub config: Option<PathBuf>,
     /// Folder of your own photos, JPEG or PNG: one folder a class; or files named cat.0.jpg; or train/ and val/ (also
     /// training_set/, seg_train/, valid/, validation/, dev/) laid out like that. Without it, cats and dogs that the program
     /// draws
@@ -97,6 +101,9 @@ pub struct TrainArgs {
     /// Do not write report.html at the end
     #[arg(long)]
     pub no_report: bool,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
     /// On what to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -26,6 +26,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use clap::CommandFactory;
+use clap_complete::Shell;
 use image::RgbImage;
 use pollster::block_on;
 
@@ -41,7 +43,7 @@ use crate::nn::checkpoint::Weights;
 use crate::reading::{no_file, unusable};
 use crate::report::REPORT;
 use crate::stats::standing::{self, Standing};
-use crate::terminal::{bar, counted, one_line, say};
+use crate::terminal::{self, bar, counted, one_line, say};
 use crate::train::Which;
 use crate::train::predictor::Predictor;
 use crate::train::run_dir::{self, RunDir};
@@ -75,6 +77,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Depth(arguments) => depth::depth(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Adapters => list_adapters(),
+        Command::Completions { shell } => print_completions(shell),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Export(arguments) => export::export(&arguments),
         Command::Import(arguments) => import::import(&arguments),
@@ -109,6 +112,13 @@ fn list_adapters() -> Result<()> {
         let driver = format!("{} {}", info.driver, info.driver_info);
         say(format!("{number}  {}  ({:?}, {:?}, {driver})", info.name, info.device_type, info.backend));
     }
+    Ok(())
+}
+
+fn print_completions(shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "convscope", &mut script);
+    terminal::print_file(&script);
     Ok(())
 }
 

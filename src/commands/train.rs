@@ -19,7 +19,7 @@ use crate::nn::{Keep, Model, Network};
 use crate::reading::no_file;
 use crate::report::FeaturesPage;
 use crate::stats::standing::{self, Standing, commonest_share};
-use crate::terminal::{bar, counted, say, say_apart};
+use crate::terminal::{self, bar, counted, say, say_apart};
 use crate::train::environment::Environment;
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
@@ -30,6 +30,9 @@ use crate::train::{Config, Training, Which};
 const MODEL: &str = "model.toml";
 
 pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
+    if arguments.quiet {
+        terminal::quieten();
+    }
     arguments.check()?;
     super::check_out(
         arguments.out.as_deref(),
