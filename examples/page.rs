@@ -11,7 +11,7 @@ use convscope::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use convscope::data::{Images, pixels};
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Tensor};
 use convscope::nn::checkpoint::Weights;
-use convscope::nn::{Architecture, Keep, Mode, Model, Optimizer, Value};
+use convscope::nn::{Architecture, Keep, Mode, Model, Normalize, Optimizer, Value};
 use pollster::block_on;
 use serde::Serialize;
 
@@ -58,7 +58,8 @@ fn main() -> Result<()> {
             if losses.len() == STEPS {
                 break;
             }
-            let batch = Batch::new(&train, indices, BATCH, Some(Flips { seed: SEED, epoch }), Vec::new());
+            let batch =
+                Batch::new(&train, indices, BATCH, Some(Flips { seed: SEED, epoch }), Normalize::HALF, Vec::new());
             model.clear_metrics(&gpu);
             model.set_batch(&gpu, &batch.images, &batch.labels);
             model.set_step(&gpu, &optimizer, LEARNING_RATE, indices.len(), SEED, losses.len() as u32 + 1);

@@ -17,6 +17,7 @@ use convscope::data::loader::with_batches;
 use convscope::data::names::path_text;
 use convscope::data::photos::Photos;
 use convscope::data::{Images, Rejected, pixels, prepare, write_rejected};
+use convscope::nn::Normalize;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba};
 use tempfile::{TempDir, tempdir};
@@ -931,7 +932,7 @@ fn a_photo_that_vanishes_later_is_dropped_from_its_batch_and_recorded() {
     let (photos, _) = Photos::read(files, root.path(), 4, 4 * 4 * 3, &|_| ());
     fs::remove_file(root.path().join("a/0.jpg")).unwrap();
     fs::remove_file(root.path().join("a/1.jpg")).unwrap();
-    let batch = with_batches(&photos, &[3, 1, 0], 3, None, 1, |batches| batches.next().unwrap());
+    let batch = with_batches(&photos, &[3, 1, 0], 3, None, Normalize::HALF, 1, |batches| batches.next().unwrap());
     // Image 0 is still in memory.
     assert_eq!(batch.indices, [3, 0]);
     assert_eq!(batch.labels, [1, 0, 0]);
@@ -1040,7 +1041,7 @@ impl Images for Plain {
 const PLAIN: Plain = Plain { count: 53, broken: None };
 
 fn all(order: &[usize], batch: usize, flips: Option<Flips>, workers: usize) -> Vec<Batch> {
-    with_batches(&PLAIN, order, batch, flips, workers, |batches| batches.collect())
+    with_batches(&PLAIN, order, batch, flips, Normalize::HALF, workers, |batches| batches.collect())
 }
 
 #[test]
@@ -1057,7 +1058,7 @@ fn the_batches_do_not_depend_on_the_number_of_workers() {
 fn batches_in_recycled_memory_are_the_same() {
     let order = shuffled(PLAIN.len(), 3, 1);
     for workers in [1, 3] {
-        let recycled = with_batches(&PLAIN, &order, 4, None, workers, |batches| {
+        let recycled = with_batches(&PLAIN, &order, 4, None, Normalize::HALF, workers, |batches| {
             let mut copies = Vec::new();
             while let Some(mut batch) = batches.next() {
                 copies.push(batch.clone());
@@ -1130,7 +1131,8 @@ fn stopping_early_ends_the_workers() {
     thread::spawn(move || {
         let order: Vec<_> = (0..53).cycle().take(10_000).collect();
         for taken in [0, 1, 5] {
-            let count = with_batches(&PLAIN, &order, 1, None, 3, |batches| batches.take(taken).count());
+            let count =
+                with_batches(&PLAIN, &order, 1, None, Normalize::HALF, 3, |batches| batches.take(taken).count());
             done.send(count).unwrap();
         }
     });
@@ -1144,7 +1146,7 @@ fn stopping_early_ends_the_workers() {
 fn a_worker_that_panics_is_noticed() {
     let images = Plain { count: 20, broken: Some(13) };
     let order: Vec<_> = (0..20).collect();
-    with_batches(&images, &order, 2, None, 2, |batches| batches.count());
+    with_batches(&images, &order, 2, None, Normalize::HALF, 2, |batches| batches.count());
 }
 
 #[cfg(target_os = "linux")]

@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use crate::explain::inspect::Stage;
 use crate::figures::ScaleBy;
 use crate::gpu::{AdapterChoice, Kernels};
+use crate::nn::Normalize;
 use crate::train::Which;
 
 mod bench;
@@ -26,7 +27,7 @@ pub use depth::{DepthArgs, Depths, Share};
 pub use doctor::{DataCommand, DataSet, DoctorArgs, FetchArgs, SynthArgs};
 pub use model::{ModelArgs, ModelName, SummaryArgs, built};
 pub use settings::with_settings;
-pub use train::{Switch, TrainArgs};
+pub use train::{PreparationArgs, Switch, TrainArgs};
 pub use typed::{depth_command, train_command};
 
 /// Train a convolutional network on hand-written WGSL kernels, then see what each layer has learned.
@@ -366,6 +367,14 @@ pub struct ImportArgs {
     /// Zero padding of these convolutions
     #[arg(long)]
     pub padding: Option<usize>,
+    /// How colours, x of 0 to 1, became the numbers that the network learned from, (x - MEAN) / STD, as for `train`; with another one its
+    /// predictions are off. torchvision's own weights need imagenet [default: half]
+    #[arg(long, value_name = "half|imagenet|MEAN,STD")]
+    pub normalize: Option<Normalize>,
+    /// Scale the shorter side of images to N before the middle square of --size is cut out, as torchvision's Resize(N) and CenterCrop
+    /// do: 256 for most of its own weights [default: to --size]
+    #[arg(long, value_name = "N")]
+    pub resize_crop: Option<u32>,
     /// Names of the classes, in the order of the network's outputs
     #[arg(long, value_name = "NAME,NAME,..", value_delimiter = ',')]
     pub classes: Vec<String>,

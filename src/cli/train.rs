@@ -8,10 +8,12 @@ use clap::{Args, ValueEnum};
 use super::model::check_geometry;
 use super::{DeviceArgs, ModelArgs, path_from_root};
 use crate::data::drawn;
+use crate::data::fit::Fit;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
 use crate::figures::ScaleBy;
+use crate::nn::{Normalize, Preparation};
 use crate::train::{Config, Folders, OptimizerName, Training};
-use crate::train::{check_recipe, check_val_share};
+use crate::train::{check_preparation, check_recipe, check_val_share};
 
 /// Images a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
@@ -23,6 +25,26 @@ pub enum Switch {
     On,
     /// No.
     Off,
+}
+
+/// How images are prepared for a network.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct PreparationArgs {
+    /// How colours, x of 0 to 1, become the network's numbers, (x - MEAN) / STD: half (0.5 and 0.5), imagenet (those of torchvision's
+    /// own weights), or numbers, as 0.5,0.25 for all colours or 0.48,0.45,0.4,0.23,0.22,0.22 for three means and three deviations
+    #[arg(long, value_name = "half|imagenet|MEAN,STD", default_value_t)]
+    pub normalize: Normalize,
+    /// Scale the shorter side of photos to N before the middle square of --size is cut out, as torchvision's Resize(N) and
+    /// CenterCrop do, often 256 for a size of 224 [default: to --size]
+    #[arg(long, value_name = "N")]
+    pub resize_crop: Option<u32>,
+}
+
+impl PreparationArgs {
+    /// The same as it is recorded.
+    pub fn preparation(self) -> Preparation {
+        Preparation { normalize: self.normalize, resize_crop: self.resize_crop }
+    }
 }
 
 /// Options of `train`.
@@ -56,6 +78,9 @@ pub struct TrainArgs {
     /// Keep the first N blocks as they are in --init, the statistics of their batch norm too
     #[arg(long, value_name = "N", default_value_t = 0, requires = "init")]
     pub freeze: usize,
+    /// How its images are prepared.
+    #[command(flatten)]
+    pub preparation: PreparationArgs,
     /// Images a training step
     #[arg(long, default_value_t = BATCH)]
     pub batch: usize,
@@ -134,6 +159,11 @@ impl TrainArgs {
                 bail!("--{option} {images}: expected 2 to 10000000");
             }
         }
+        let preparation = self.preparation.preparation();
+        check_preparation(&preparation, self.model.size).map_err(|error| error.typed())?;
+        if preparation.resize_crop.is_some() && self.data.is_none() {
+            bail!("--resize-crop: only photos are scaled; give their folder with --data, or leave the option out");
+        }
         if self.momentum.is_some() && self.optimizer != OptimizerName::Sgd {
             bail!("--momentum: only --optimizer sgd has one");
         }
@@ -149,6 +179,7 @@ impl TrainArgs {
         Training {
             model: self.model.architecture(classes),
             model_file: self.model.file(),
+            preparation: self.preparation.preparation(),
             batch,
             epochs: self.epochs(),
             optimizer,
@@ -182,6 +213,11 @@ impl TrainArgs {
     /// when it is scanned.
     pub fn absolute_data(&self) -> Option<String> {
         self.data.as_deref().map(path_from_root)
+    }
+
+    /// Which square of a photo the network takes.
+    pub fn fit(&self) -> Fit {
+        Fit { size: self.model.size as u32, resize: self.preparation.resize_crop }
     }
 
     /// What is said of the data folder, as it is recorded.
@@ -259,6 +295,11 @@ mod tests {
             ("--optimizer=lion", "possible values: adam, sgd"),
             ("--kernels=fast", "possible values: auto, plain"),
             ("--freeze=1", "--init <FILE>"),
+            ("--normalize=imagnet", "expected half, imagenet, or numbers"),
+            ("--normalize=128,64", "divide those of colours up to 255 by 255"),
+            ("--resize-crop=100", "--resize-crop 100: expected a number of pixels from the side"),
+            ("--resize-crop=20000", "--resize-crop 20000: expected"),
+            ("--resize-crop=146", "--resize-crop: only photos are scaled"),
         ];
         for (argument, message) in cases {
             let error = train(&[argument]).unwrap_err().to_string();

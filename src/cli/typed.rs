@@ -30,6 +30,7 @@ impl Training {
         let mut options = vec![("size", self.model.input()[1].to_string())];
         options.extend(model_options(&self.model, self.model_file.as_deref()));
         options.extend([
+            ("normalize", self.preparation.normalize.to_string()),
             ("batch", self.batch.to_string()),
             ("epochs", self.epochs.to_string()),
             ("lr", self.lr.to_string()),
@@ -38,6 +39,7 @@ impl Training {
             ("augment", if self.augment { "on" } else { "off" }.into()),
             ("seed", self.seed.to_string()),
         ]);
+        options.extend(self.preparation.resize_crop.map(|resize| ("resize-crop", resize.to_string())));
         options.extend(self.momentum.map(|momentum| ("momentum", momentum.to_string())));
         options.extend(self.init.clone().map(|init| ("init", init)));
         options.extend((self.freeze > 0).then(|| ("freeze", self.freeze.to_string())));
@@ -212,6 +214,8 @@ mod tests {
             "--data /photos --val /photos/the/rest --class-level 2",
             "--data photos --val elsewhere",
             "--size 64 --channels 8,16 --head flatten --augment off --seed 7 --lr 0.01",
+            "--normalize imagenet --data photos --resize-crop 146",
+            "--normalize 0.48,0.45,0.4,0.23,0.22,0.22",
             "--init '/runs/one of mine/best.safetensors' --freeze 2",
         ] {
             let made = config(&train(&format!("convscope train {options}")));

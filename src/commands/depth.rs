@@ -384,6 +384,7 @@ impl<'a> Workshop<'a> {
         let meta = Meta {
             architecture: candidate.architecture.clone(),
             classes: self.pool.classes.clone(),
+            preparation: settings.training.preparation,
             epoch: settings.training.epochs,
             drawn: self.pool.drawn,
             made_by: Some(self.study.identity.of_file(&file)),

@@ -32,6 +32,7 @@ use image::RgbImage;
 use pollster::block_on;
 
 use crate::cli::{BenchCommand, Cli, Command, DataCommand, DeviceArgs};
+use crate::data::fit::Fit;
 use crate::data::names::path_text;
 use crate::data::{Images, prepare, spread};
 use crate::disk;
@@ -305,10 +306,10 @@ fn stem(file: &Path) -> String {
 ///
 /// # Errors
 /// The reason why it cannot be used, worded to follow its name.
-fn named_image(file: &Path, size: u32) -> Result<Vec<u8>, String> {
+fn named_image(file: &Path, fit: Fit) -> Result<Vec<u8>, String> {
     match no_file(file) {
         Some(problem) => Err(problem.into()),
-        None => prepare::load(file, size),
+        None => prepare::load(file, fit),
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let classes = found.as_ref().map_or(pets::CLASSES.len(), |found| found.classes.len());
     let training = arguments.training(classes);
     let architecture = training.model.clone();
-    let network = cli::built(&architecture, classes)?;
+    let network = cli::built(&architecture, classes)?.prepared(training.preparation);
     let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
     let known = architecture.known_as().map_or(String::new(), |name| format!("{name}: "));
     say(format!("network  {known}blocks of {} channels, {} weights", channels.join(", "), network.parameter_count()));
@@ -106,6 +106,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let meta = |epoch, val_loss| Meta {
         architecture: architecture.clone(),
         classes: data.classes.clone(),
+        preparation: training.preparation,
         epoch,
         drawn,
         made_by: Some(id.clone()),
@@ -155,6 +156,14 @@ fn start(training: &Training, network: &Network) -> Result<Weights> {
         Error::new(error).context(format!("--init {init}: {problem}"))
     })?;
     say(format!("start    from {init}"));
+    if let Ok(Meta { preparation, .. }) = Meta::from_bytes(&bytes)
+        && preparation != training.preparation
+    {
+        say(format!(
+            "note: these weights have learned from images of {}, and are given such of {} now",
+            preparation, training.preparation
+        ));
+    }
     if anew {
         say(format!("         but for the last layer, which starts anew for these {} classes", network.classes()));
     }

@@ -4,12 +4,13 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 
 use super::{Images, Rejected, pixels, random};
+use crate::nn::Normalize;
 
 /// Images ready for upload. The buffers always have full length, so the GPU's shapes never
 /// change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// (N, size, size, 4), normalised by [`pixels::to_tensor`]; zero beyond the live images.
+    /// (N, size, size, 4), the network's numbers; zero beyond the live images.
     pub images: Vec<f32>,
     /// (N), zero beyond the live images.
     pub labels: Vec<u32>,
@@ -64,8 +65,10 @@ impl Batch {
         indices: &[usize],
         room: usize,
         flips: Option<Flips>,
+        normalize: Normalize,
         mut images: Vec<f32>,
     ) -> Self {
+        let table = pixels::table(normalize);
         let size = source.size() as usize;
         let image = size * size * pixels::CHANNELS;
         images.resize(room * image, 0.0);
@@ -75,7 +78,7 @@ impl Batch {
                 Ok(pixels) => {
                     let place = batch.indices.len();
                     let flip = flips.is_some_and(|flips| flips.flip(index));
-                    pixels::to_tensor(&pixels, flip, &mut batch.images[place * image..][..image]);
+                    pixels::to_numbers(&pixels, flip, &table, &mut batch.images[place * image..][..image]);
                     batch.labels[place] = source.label(index);
                     batch.indices.push(index);
                 }

@@ -5,6 +5,7 @@ use std::thread;
 
 use super::Images;
 use super::batch::{Batch, Flips};
+use crate::nn::Normalize;
 
 /// Threads that load batches, each of which may hold two: more would only fill the memory.
 pub const MAX_LOADERS: usize = 8;
@@ -54,6 +55,7 @@ pub fn with_batches<R>(
     order: &[usize],
     batch: usize,
     flips: Option<Flips>,
+    normalize: Normalize,
     workers: usize,
     body: impl FnOnce(&mut Batches) -> R,
 ) -> R {
@@ -68,7 +70,7 @@ pub fn with_batches<R>(
             scope.spawn(move || {
                 for indices in order.chunks(batch).skip(worker).step_by(workers) {
                     let room = memory.try_recv().unwrap_or_default();
-                    if sender.send(Batch::new(images, indices, batch, flips, room)).is_err() {
+                    if sender.send(Batch::new(images, indices, batch, flips, normalize, room)).is_err() {
                         break;
                     }
                 }

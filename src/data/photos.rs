@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 
 use super::cache::Cache;
+use super::fit::Fit;
 use super::folder::LabelledFile;
 use super::names::path_text;
 use super::split::Digest;
@@ -30,13 +31,13 @@ pub struct Photos {
 struct Store {
     root: PathBuf,
     files: Vec<LabelledFile>,
-    size: u32,
+    fit: Fit,
     cache: Cache,
 }
 
 impl Store {
     fn pixels(&self, file: usize) -> Result<Cow<'_, [u8]>, String> {
-        let load = || prepare::load(&self.root.join(&self.files[file].path), self.size);
+        let load = || prepare::load(&self.root.join(&self.files[file].path), self.fit);
         self.cache.image(file, load)
     }
 }
@@ -51,12 +52,13 @@ impl Photos {
     pub fn read(
         files: Vec<LabelledFile>,
         root: &Path,
-        size: u32,
+        fit: impl Into<Fit>,
         cache_bytes: usize,
         progress: &dyn Fn(usize),
     ) -> (Photos, Vec<Rejected>) {
-        let cache = Cache::new(files.len(), size, cache_bytes);
-        let store = Arc::new(Store { root: root.to_path_buf(), files, size, cache });
+        let fit = fit.into();
+        let cache = Cache::new(files.len(), fit.size, cache_bytes);
+        let store = Arc::new(Store { root: root.to_path_buf(), files, fit, cache });
         let mut photos = Photos { store: store.clone(), chosen: Vec::new(), digests: Vec::new() };
         let mut rejected = Vec::new();
         for (file, outcome) in decode_all(&store, progress).into_iter().enumerate() {
@@ -143,7 +145,7 @@ impl Images for Photos {
     }
 
     fn size(&self) -> u32 {
-        self.store.size
+        self.store.fit.size
     }
 
     fn label(&self, index: usize) -> u32 {

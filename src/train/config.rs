@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Recipe, Schedule};
 use crate::data::folder::Choices;
-use crate::nn::{Architecture, Optimizer};
+use crate::nn::{Architecture, Optimizer, Preparation};
 use crate::reading;
 
 /// What `train` is to do, every choice made: `config.json` of the run.
@@ -55,6 +55,9 @@ pub struct Imported {
     pub classes: Vec<String>,
     /// Whether the network was trained on images that the program drew.
     pub drawn: bool,
+    /// How images are prepared for it.
+    #[serde(default, skip_serializing_if = "Preparation::is_usual")]
+    pub preparation: Preparation,
     /// The network.
     pub model: Architecture,
 }
@@ -77,6 +80,9 @@ pub struct Training {
     /// The file that listed its layers, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_file: Option<String>,
+    /// How images are prepared for it.
+    #[serde(default, skip_serializing_if = "Preparation::is_usual")]
+    pub preparation: Preparation,
     /// Images a training step.
     pub batch: usize,
     /// Passes over the training images.

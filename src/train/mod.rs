@@ -25,7 +25,7 @@ mod ranges;
 mod run;
 
 pub use config::{Config, Folders, Imported, OptimizerName, Source, Training, Which};
-pub use ranges::{OutOfRange, check_batch, check_recipe, check_val_share};
+pub use ranges::{OutOfRange, check_batch, check_preparation, check_recipe, check_val_share};
 pub(crate) use ranges::{check_classes, check_folder, check_folders, check_imported, check_training};
 pub(crate) use run::{CONFIG, REMEDY, VALIDATION, check_weights, digest_of_list};
 pub use run::{Origin, Run, is_run};
@@ -247,7 +247,7 @@ impl<'a> Trainer<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
         let mut done = 0;
-        let (predictions, rejected) = predict(images, self.model.batch(), |batch| {
+        let (predictions, rejected) = predict(images, self.model.batch(), self.network().normalize(), |batch| {
             let said = logits(self.gpu, self.model, &self.evaluation, batch)?;
             done += batch.indices.len();
             progress(Progress { images: done, metrics: None });
@@ -335,7 +335,8 @@ fn run(
     let metrics = || pollster::block_on(model.metrics(gpu));
     let mut rejected = Vec::new();
     let mut submitted = 0;
-    with_batches(images, order, model.batch(), flips, threads().min(MAX_LOADERS), |batches| {
+    let normalize = model.network().normalize();
+    with_batches(images, order, model.batch(), flips, normalize, threads().min(MAX_LOADERS), |batches| {
         let mut in_flight = VecDeque::new();
         let mut last_read = Instant::now();
         while let Some(mut batch) = batches.next() {

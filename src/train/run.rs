@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::ranges::{check_config, check_imported, hexadecimal};
 use super::{Config, EpochRecord, Imported, Which};
 use crate::data::Rejected;
+use crate::data::fit::Fit;
 use crate::data::names::legible;
 use crate::data::split;
 use crate::gpu::Kernels;
@@ -148,6 +149,11 @@ impl Run {
         self.network.input()[1] as u32
     }
 
+    /// Which square of a photo its network takes.
+    pub fn fit(&self) -> Fit {
+        Fit { size: self.size(), resize: self.network.preparation().resize_crop }
+    }
+
     /// The path of a file of its folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -180,6 +186,7 @@ impl Run {
         let mut found = differences_of_networks("model", &meta.architecture, model);
         found.extend(differences("classes", &meta.classes.as_slice(), &self.classes()));
         found.extend(differences("drawn", &meta.drawn, &drawn));
+        found.extend(differences("preparation", &meta.preparation, &self.network.preparation()));
         found.extend(differences("the run's id (made_by)", &meta.made_by.as_deref(), &self.id()));
         ensure!(found.is_empty(), "it belongs to another run than {CONFIG}: {}", found.join("; "));
         self.check_epoch(meta.epoch)?;
@@ -400,7 +407,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::nn::Architecture;
+    use crate::nn::{Architecture, Normalize, Preparation};
     use crate::train::run_dir::RunDir;
 
     const ID: &str = "0123456789abcdef0123456789ABCDEF";
@@ -429,7 +436,15 @@ mod tests {
         let (_folder, folder) = run(false);
         let run = opened(&folder);
         let Config { classes, training, .. } = run.config().unwrap().clone();
-        let meta = Meta { architecture: training.model, classes, epoch: 2, drawn: true, made_by: None, val_loss: None };
+        let meta = Meta {
+            architecture: training.model,
+            classes,
+            preparation: training.preparation,
+            epoch: 2,
+            drawn: true,
+            made_by: None,
+            val_loss: None,
+        };
         let error = |meta: Meta| {
             folder.write_checkpoint(Which::Best.file(), &Checkpoint::initial(meta)).unwrap();
             run.checkpoint(Which::Best).err().map(|error| format!("{error:#}"))
@@ -440,11 +455,13 @@ mod tests {
             unreachable!("it is the default network")
         };
         strided.channels.push(4);
+        let by_imagenet = Preparation { normalize: Normalize::IMAGENET, resize_crop: None };
         let swapped = Meta { classes: vec!["dog".into(), "cat".into()], ..meta.clone() };
         for (other, problem) in [
             (deeper, "model.channels is [4,4,4], not [4,4]"),
             (swapped, r#"classes is ["dog","cat"], not ["cat","dog"]"#),
             (Meta { drawn: false, ..meta.clone() }, "drawn is false, not true"),
+            (Meta { preparation: by_imagenet, ..meta.clone() }, "preparation.normalize is \"imagenet\", not \"half\""),
             (Meta { epoch: 3, ..meta.clone() }, "epoch is 3: expected 1 to 2"),
             (Meta { epoch: 0, ..meta.clone() }, "epoch is 0: expected 1 to 2"),
             (Meta { made_by: Some(ID.into()), ..meta.clone() }, "the run's id (made_by) is \"0123"),
@@ -524,6 +541,7 @@ mod tests {
             let meta = Meta {
                 architecture: training.model,
                 classes,
+                preparation: training.preparation,
                 epoch,
                 drawn: data.is_none(),
                 made_by: config.id.clone(),

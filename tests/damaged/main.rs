@@ -305,7 +305,15 @@ fn imported_settings() {
         let network = architecture.build().unwrap();
         let weights = Weights::initial(&network, 0);
         let classes = ["cat", "dog"].map(String::from).to_vec();
-        let meta = Meta { architecture, classes, epoch: 1, drawn: true, made_by: None, val_loss: None };
+        let meta = Meta {
+            architecture,
+            classes,
+            preparation: Default::default(),
+            epoch: 1,
+            drawn: true,
+            made_by: None,
+            val_loss: None,
+        };
         let bytes = Checkpoint { meta, network, weights }.to_bytes();
         fs::write(folder.path().join("weights.safetensors"), bytes).unwrap();
         succeed(folder.path(), &format!("import weights.safetensors --out {name}"));

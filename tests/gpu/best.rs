@@ -64,7 +64,15 @@ fn always(class: usize) -> Checkpoint {
     *bias = vec![0.0; 2];
     bias[class] = 100.0;
     let classes = vec!["cat".into(), "dog".into()];
-    let meta = Meta { architecture: architecture(), classes, epoch: 1, drawn: true, made_by: None, val_loss: None };
+    let meta = Meta {
+        architecture: architecture(),
+        classes,
+        preparation: Default::default(),
+        epoch: 1,
+        drawn: true,
+        made_by: None,
+        val_loss: None,
+    };
     Checkpoint { meta, network: network(), weights }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::{Data, Pool, judges, list, unfit};
 use crate::cli::TrainArgs;
 use crate::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
+use crate::data::fit::Fit;
 use crate::data::folder::{self, Choices, Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::photos::Photos;
 use crate::data::split::{self, Unfit};
@@ -26,7 +27,7 @@ pub struct Source {
     /// Drawn images to train on and to validate on.
     pub(super) drawn: [usize; 2],
     pub(super) seed: u64,
-    pub(super) size: u32,
+    pub(super) fit: Fit,
     /// Memory for decoded images, in MiB.
     pub(super) cache: usize,
 }
@@ -40,7 +41,7 @@ impl Source {
             val_share: arguments.val_share(),
             drawn: [arguments.train_images, arguments.val_images],
             seed: arguments.seed,
-            size: arguments.model.size as u32,
+            fit: arguments.fit(),
             cache: arguments.cache,
         }
     }
@@ -48,7 +49,7 @@ impl Source {
     /// The photos of a folder that is only examined.
     pub fn of_folder(data: &Path, choices: Choices, size: u32) -> Self {
         let data = Some(data.to_path_buf());
-        Self { data, choices, val_share: VALIDATION_SHARE, drawn: [0; 2], seed: 0, size, cache: 0 }
+        Self { data, choices, val_share: VALIDATION_SHARE, drawn: [0; 2], seed: 0, fit: size.into(), cache: 0 }
     }
 
     /// What the data folder holds, if there is one. Cheap: no photo is read.
@@ -103,7 +104,7 @@ impl Source {
     /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn images.
     pub fn pool(&self, found: Option<Folder>, count: usize) -> Result<Pool> {
         let Some(found) = found else {
-            let pets = Drawn::new(Subject::Pets, self.seed, 0, count, self.size, self.cache_share(1, 1));
+            let pets = Drawn::new(Subject::Pets, self.seed, 0, count, self.fit.size, self.cache_share(1, 1));
             let classes = pets::CLASSES.map(String::from).to_vec();
             return Ok(Pool { classes, images: Box::new(pets), rejected: Vec::new(), drawn: true });
         };
@@ -121,7 +122,7 @@ impl Source {
         let [train, val] = self.drawn;
         let draw = |first, count| -> Box<dyn Images> {
             let cache = self.cache_share(count, train + val);
-            Box::new(Drawn::new(Subject::Pets, self.seed, first, count, self.size, cache))
+            Box::new(Drawn::new(Subject::Pets, self.seed, first, count, self.fit.size, cache))
         };
         Data {
             classes: pets::CLASSES.map(String::from).to_vec(),
@@ -146,7 +147,7 @@ impl Source {
         let photos = lists.map(|files| {
             let cache = self.cache_share(files.len(), total);
             let show = |images: usize| reading.set_position((done + images) as u64);
-            let (photos, mut unusable) = Photos::read(files.clone(), root, self.size, cache, &show);
+            let (photos, mut unusable) = Photos::read(files.clone(), root, self.fit, cache, &show);
             rejected.append(&mut unusable);
             done += files.len();
             photos

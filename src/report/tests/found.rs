@@ -137,7 +137,15 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     let keep = |which: Which, epoch| {
         let architecture = config.training.model.clone();
         let classes = config.classes.clone();
-        let meta = Meta { architecture, classes, epoch, drawn: false, made_by: None, val_loss: None };
+        let meta = Meta {
+            architecture,
+            classes,
+            preparation: Default::default(),
+            epoch,
+            drawn: false,
+            made_by: None,
+            val_loss: None,
+        };
         run_dir.write_checkpoint(which.file(), &Checkpoint::initial(meta)).unwrap();
         read(None).unwrap()
     };
