@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use convscope::data::batch::{Batch, Flips, shuffled_for_batches};
+use convscope::data::augment::Augmentation;
+use convscope::data::batch::{Batch, shuffled_for_batches};
 use convscope::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use convscope::data::{Images, pixels};
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Tensor};
@@ -59,7 +60,7 @@ fn main() -> Result<()> {
                 break;
             }
             let batch =
-                Batch::new(&train, indices, BATCH, Some(Flips { seed: SEED, epoch }), Normalize::HALF, Vec::new());
+                Batch::new(&train, indices, BATCH, Some(Augmentation::flips(SEED, epoch)), Normalize::HALF, Vec::new());
             model.clear_metrics(&gpu);
             model.set_batch(&gpu, &batch.images, &batch.labels);
             model.set_step(&gpu, &optimizer, LEARNING_RATE, indices.len(), SEED, losses.len() as u32 + 1);

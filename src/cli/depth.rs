@@ -17,6 +17,7 @@ use crate::study::{Ladder, Settings};
     mut_arg("val_share", |option| option.hide(true)),
     mut_arg("init", |option| option.hide(true)),
     mut_arg("freeze", |option| option.hide(true)),
+    mut_arg("preview", |option| option.hide(true)),
     mut_arg("val", |option| option.help("Folder of the validation images where it is not in --data: depth puts all images together and locks some away")),
     mut_arg("train_images", |option| option.hide(true)),
     mut_arg("val_images", |option| option.hide(true)),
@@ -113,6 +114,9 @@ impl DepthArgs {
         }
         if self.train.init.is_some() {
             bail!("--init: the networks of a study all start from random weights; leave the option out");
+        }
+        if self.train.preview.is_some() {
+            bail!("--preview: only `train` shows its images; it takes the same options");
         }
         if !(2..=100).contains(&self.folds) {
             bail!("--folds {}: expected 2 to 100", self.folds);

@@ -27,7 +27,7 @@ pub use depth::{DepthArgs, Depths, Share};
 pub use doctor::{DataCommand, DataSet, DoctorArgs, FetchArgs, SynthArgs};
 pub use model::{ModelArgs, ModelName, SummaryArgs, built};
 pub use settings::with_settings;
-pub use train::{PreparationArgs, Switch, TrainArgs};
+pub use train::{Flip, PreparationArgs, TrainArgs};
 pub use typed::{depth_command, train_command};
 
 /// Train a convolutional network on hand-written WGSL kernels, then see what each layer has learned.

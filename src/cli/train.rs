@@ -18,13 +18,22 @@ use crate::train::{check_preparation, check_recipe, check_val_share};
 /// Images a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
 
-/// A choice between on and off.
+/// Whether training images are flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
-    /// Yes.
-    On,
-    /// No.
-    Off,
+pub enum Flip {
+    /// Half of them, anew in each epoch.
+    #[value(name = "flip", alias = "on")]
+    Random,
+    /// None.
+    #[value(name = "off")]
+    Never,
+}
+
+/// Reads so many numbers, parted by commas.
+fn numbers<const N: usize>(text: &str) -> Result<[f32; N], String> {
+    let read: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    let read = read.ok().and_then(|read| read.try_into().ok());
+    read.ok_or_else(|| format!("expected {N} numbers parted by commas"))
 }
 
 /// How images are prepared for a network.
@@ -102,9 +111,23 @@ pub struct TrainArgs {
     /// Decides initial weights, order, flips, dropout, and the drawn images
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Flip training images left to right at random
-    #[arg(long, value_enum, default_value_t = Switch::On)]
-    pub augment: Switch,
+    /// Flip training images left to right at random. The following options change them further; --preview shows what comes out
+    #[arg(long, value_enum, default_value_t = Flip::Random)]
+    pub augment: Flip,
+    /// Cut a random part out of each training image and scale it to --size: a share of its area from MIN to MAX, of a shape from 3:4 to
+    /// 4:3, as torchvision's RandomResizedCrop; photos then take more memory
+    #[arg(long, value_name = "MIN,MAX", value_parser = numbers::<2>)]
+    pub crop_scale: Option<[f32; 2]>,
+    /// Turn training images at random, by up to so many degrees either way; beyond their edges they are mirrored
+    #[arg(long, value_name = "DEGREES", default_value_t = 0.0, hide_default_value = true)]
+    pub rotate: f32,
+    /// Change brightness, contrast and saturation of training images at random, each by a factor of 1 - SHARE to 1 + SHARE, as torchvision's
+    /// ColorJitter; for instance 0.2,0.2,0.2
+    #[arg(long, value_name = "BRIGHTNESS,CONTRAST,SATURATION", value_parser = numbers::<3>)]
+    pub color_jitter: Option<[f32; 3]>,
+    /// Only write FILE, a PNG that shows how some training images are prepared and changed by these options, and stop
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    pub preview: Option<PathBuf>,
     /// Share of each class set aside for validation where --data has no validation folder [default: 0.2]
     #[arg(long, value_name = "SHARE", requires = "data")]
     pub val_share: Option<f64>,
@@ -186,7 +209,10 @@ impl TrainArgs {
             lr,
             momentum: (optimizer == OptimizerName::Sgd).then_some(self.momentum()),
             weight_decay,
-            augment: self.augment == Switch::On,
+            augment: self.augment == Flip::Random,
+            crop_scale: self.crop_scale,
+            rotate: self.rotate,
+            color_jitter: self.color_jitter,
             seed,
             init: self.init.as_deref().map(path_from_root),
             freeze: self.freeze,
@@ -257,6 +283,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
+    use crate::data::augment::Augment;
     use crate::nn::Strided;
 
     fn train(arguments: &[&str]) -> Result<Box<TrainArgs>> {
@@ -271,6 +298,23 @@ mod tests {
         let arguments = train(&[]).unwrap();
         assert_eq!(arguments.model.architecture(2), Strided::dogs_vs_cats(128, 2).into());
         assert_eq!(arguments.epochs(), 8);
+    }
+
+    #[test]
+    fn flips_can_be_asked_for_as_before() {
+        for (options, expected) in [
+            (&[][..], true),
+            (&["--augment", "on"], true),
+            (&["--augment", "flip"], true),
+            (&["--augment", "off"], false),
+        ] {
+            assert_eq!(train(options).unwrap().training(2).augment, expected);
+        }
+        let all = ["--augment=off", "--crop-scale=0.3,1", "--rotate=10", "--color-jitter=0.2,0.3,0"];
+        let augment = train(&all).unwrap().training(2).augmentation();
+        let expected =
+            Augment { flip: false, crop_scale: Some([0.3, 1.0]), rotate: 10.0, color_jitter: Some([0.2, 0.3, 0.0]) };
+        assert_eq!(augment, expected);
     }
 
     #[test]
@@ -295,6 +339,15 @@ mod tests {
             ("--optimizer=lion", "possible values: adam, sgd"),
             ("--kernels=fast", "possible values: auto, plain"),
             ("--freeze=1", "--init <FILE>"),
+            ("--augment=crop", "possible values: flip, off"),
+            ("--crop-scale=0.5", "expected 2 numbers parted by commas"),
+            ("--crop-scale=0.5,0.4", "--crop-scale 0.5,0.4: expected shares of an image's area"),
+            ("--crop-scale=0,1", "--crop-scale 0,1: expected"),
+            ("--crop-scale=0.5,1.5", "--crop-scale 0.5,1.5: expected"),
+            ("--rotate=-1", "--rotate -1: expected 0 to 180 degrees"),
+            ("--rotate=NaN", "--rotate NaN: expected"),
+            ("--color-jitter=0.1,0.1", "expected 3 numbers parted by commas"),
+            ("--color-jitter=0.1,0.1,2", "--color-jitter 0.1,0.1,2: expected three shares from 0 to 1"),
             ("--normalize=imagnet", "expected half, imagenet, or numbers"),
             ("--normalize=128,64", "divide those of colours up to 255 by 255"),
             ("--resize-crop=100", "--resize-crop 100: expected a number of pixels from the side"),

@@ -15,6 +15,7 @@ mod layers;
 mod learned;
 mod named;
 mod predict;
+mod preview;
 mod report;
 mod serve;
 mod summary;

@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Error, Result, bail};
 
+use super::preview::preview;
 use crate::cli::{self, ModelName, TrainArgs, path_from_root};
 use crate::commands::images::{Data, Source};
+use crate::data::augment::Augment;
 use crate::data::{of_class, pets, write_rejected};
 use crate::doctor::Finding;
 use crate::explain::inspect::{self, Stage};
@@ -34,6 +36,9 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         terminal::quieten();
     }
     arguments.check()?;
+    if let Some(file) = &arguments.preview {
+        return preview(arguments, file);
+    }
     super::check_out(
         arguments.out.as_deref(),
         Path::new(RUNS),
@@ -75,6 +80,11 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         }
     };
     tell(&data, arguments.data.is_none(), split);
+    let augment = training.augmentation();
+    let usual = Augment { flip: true, ..Augment::default() };
+    if augment != usual || !training.preparation.is_usual() {
+        say(format!("         prepared by {}; training images {}", training.preparation, augment.told()));
+    }
     let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
     let id = run_dir::new_id();
     let val_of_class = of_class(data.val.as_ref(), classes);

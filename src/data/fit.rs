@@ -31,11 +31,17 @@ pub fn middle_square(rgb: &[u8], [width, height]: [u32; 2], fit: impl Into<Fit>)
     let shorter = width.min(height);
     let (left, shown_width) = shown(width, shorter, fit);
     let (top, shown_height) = shown(height, shorter, fit);
+    scaled(rgb, [width, height], [left, top, shown_width, shown_height], size)
+}
+
+/// Makes a square of a part of an image, given by its left edge, top edge, width and height.
+pub(super) fn scaled(rgb: &[u8], [width, height]: [u32; 2], part: [f64; 4], size: u32) -> Vec<u8> {
+    let [left, top, part_width, part_height] = part;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
         left,
         top,
-        shown_width,
-        shown_height,
+        part_width,
+        part_height,
     );
     let source = ImageRef::new(width, height, rgb, PixelType::U8x3).expect("an RGB image has three bytes a pixel");
     let mut square = Image::new(size, size, PixelType::U8x3);

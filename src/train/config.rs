@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::{Recipe, Schedule};
+use crate::data::augment::Augment;
 use crate::data::folder::Choices;
 use crate::nn::{Architecture, Optimizer, Preparation};
 use crate::reading;
@@ -97,6 +98,15 @@ pub struct Training {
     pub weight_decay: f32,
     /// Whether training images are flipped.
     pub augment: bool,
+    /// The least and the largest share of a training image that is cut out at random, if that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_scale: Option<[f32; 2]>,
+    /// By how many degrees training images are turned at random, at most.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub rotate: f32,
+    /// By what share brightness, contrast and saturation of training images are changed at random, at most, if that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub color_jitter: Option<[f32; 3]>,
     /// Decides all that is random.
     pub seed: u64,
     /// The file of weights that training goes on from, from the root on. None where it starts from random ones.
@@ -111,6 +121,10 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+fn is_none(degrees: &f32) -> bool {
+    *degrees == 0.0
+}
+
 impl Training {
     /// How to train, with a seed that may be another than [`Training::seed`].
     pub fn recipe(&self, schedule: Schedule, seed: u64) -> Recipe {
@@ -123,8 +137,14 @@ impl Training {
             lr: self.lr,
             schedule,
             seed,
-            augment: self.augment,
+            augment: self.augmentation(),
         }
+    }
+
+    /// How training images are changed at random.
+    pub fn augmentation(&self) -> Augment {
+        let Self { augment: flip, crop_scale, rotate, color_jitter, .. } = *self;
+        Augment { flip, crop_scale, rotate, color_jitter }
     }
 }
 

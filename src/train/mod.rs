@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::data::batch::{Batch, Flips, shuffled_for_batches};
+use crate::data::augment::{Augment, Augmentation};
+use crate::data::batch::{Batch, shuffled_for_batches};
 use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
@@ -46,8 +47,8 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// Decides order, flips and dropout masks.
     pub seed: u64,
-    /// Whether training images are flipped left to right at random.
-    pub augment: bool,
+    /// How training images are changed at random.
+    pub augment: Augment,
 }
 
 /// How the learning rate changes.
@@ -174,7 +175,7 @@ impl<'a> Trainer<'a> {
         let Recipe { optimizer, lr, schedule, seed, augment } = self.recipe;
         let (batch, least) = (self.model.batch(), self.model.network().least_batch());
         let order = shuffled_for_batches(images.len(), seed, epoch as u64, batch, least);
-        let flips = augment.then_some(Flips { seed, epoch: epoch as u64 });
+        let augmentation = Some(Augmentation { augment, seed, epoch: epoch as u64 });
         let (gpu, model, plan, steps) = (self.gpu, self.model, &self.training_step, &mut self.steps);
         let steps_an_epoch = order.len().div_ceil(model.batch()) as f64;
         let mut steps_done = 0.0;
@@ -185,7 +186,7 @@ impl<'a> Trainer<'a> {
             model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, *steps);
             plan.submit(gpu)
         };
-        let (metrics, rejected) = run(gpu, model, images, &order, flips, &mut submit, progress)?;
+        let (metrics, rejected) = run(gpu, model, images, &order, augmentation, &mut submit, progress)?;
         ensure!(metrics.broken == 0, "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr})");
         Ok((metrics, rejected))
     }
@@ -327,7 +328,7 @@ fn run(
     model: &Model,
     images: &dyn Images,
     order: &[usize],
-    flips: Option<Flips>,
+    augmentation: Option<Augmentation>,
     submit: &mut dyn FnMut(&Batch) -> Result<wgpu::SubmissionIndex, crate::gpu::GpuError>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Metrics, Vec<Rejected>)> {
@@ -336,7 +337,7 @@ fn run(
     let mut rejected = Vec::new();
     let mut submitted = 0;
     let normalize = model.network().normalize();
-    with_batches(images, order, model.batch(), flips, normalize, threads().min(MAX_LOADERS), |batches| {
+    with_batches(images, order, model.batch(), augmentation, normalize, threads().min(MAX_LOADERS), |batches| {
         let mut in_flight = VecDeque::new();
         let mut last_read = Instant::now();
         while let Some(mut batch) = batches.next() {

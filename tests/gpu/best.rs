@@ -52,7 +52,7 @@ fn with_trainer(test: impl FnOnce(&mut Trainer)) {
         lr: 0.01,
         schedule: Schedule::Constant,
         seed: 1,
-        augment: false,
+        augment: Default::default(),
     };
     test(&mut Trainer::new(gpu, &model, &Weights::initial(&network(), 1), recipe, |_, _| {}).unwrap());
 }

@@ -9,6 +9,7 @@ mod golden;
 mod kernels;
 mod layers;
 mod learned;
+mod prepared;
 mod trust;
 #[path = "../common/vanishing.rs"]
 mod vanishing;
@@ -43,6 +44,7 @@ fn main() {
         explain::tests(),
         layers::tests(),
         learned::tests(),
+        prepared::tests(),
         trust::tests(),
     ];
     common::run(tests.into_iter().flatten().collect(), vec![]).exit();

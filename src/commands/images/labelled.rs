@@ -147,6 +147,7 @@ fn others(
         drawn: [0; 2],
         seed: 0,
         fit: run.fit(),
+        room: None,
         cache,
     };
     let found = source.scan()?.context("a folder was named")?;

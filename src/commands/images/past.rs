@@ -50,6 +50,7 @@ impl<'a> Past<'a> {
             drawn: [config.train_images, config.val_images],
             seed: config.training.seed,
             fit: run.fit(),
+            room: None,
             cache,
         };
         Ok(Self { run: run.folder(), config, option, given, source, validation: run.validation()? })

@@ -223,7 +223,7 @@ fn a_study_with_another_recipe_says_what_differs() {
         ("batch", json!(7), "batch: 7, in the run "),
         ("lr", json!(0.5), "lr: 0.5, in the run "),
         ("weight_decay", json!(0.25), "weight-decay: 0.25, in the run 0"),
-        ("augment", json!(false), "augment: off, in the run on"),
+        ("augment", json!(false), "augment: off, in the run flip"),
         ("optimizer", json!("sgd"), "optimizer: sgd, in the run adam"),
     ] {
         let study = study_of(&config, |study| {

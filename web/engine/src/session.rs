@@ -2,7 +2,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use convscope::data::batch::{Batch, Flips, shuffled, shuffled_for_batches};
+use convscope::data::augment::{Augment, Augmentation};
+use convscope::data::batch::{Batch, shuffled, shuffled_for_batches};
 use convscope::data::{Images, Subset, of_class, pixels};
 use convscope::explain::changes::{Loss, ResetVerdict, can_switch_off, reset, switch_off, with_own_statistics};
 use convscope::explain::filter::{Cell as FilterCell, Filter, affine};
@@ -577,9 +578,11 @@ impl Session {
             place.order = shuffled_for_batches(self.train.len(), seed, place.epoch, batch, least);
             place.seen = 0;
         }
-        let flips = augment.then_some(Flips { seed, epoch: place.epoch });
+        let augment = Augment { flip: augment, ..Augment::default() };
+        let augmentation = Some(Augmentation { augment, seed, epoch: place.epoch });
         let indices = &place.order[place.seen..place.order.len().min(place.seen + batch)];
-        let made = Batch::new(&*self.train, indices, batch, flips, self.model.network().normalize(), self.room.take());
+        let made =
+            Batch::new(&*self.train, indices, batch, augmentation, self.model.network().normalize(), self.room.take());
         place.seen += made.indices.len();
         place.steps += 1;
         (made, place.steps)
