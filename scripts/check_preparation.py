@@ -4,12 +4,14 @@
     cargo build --release --example prepared
     python3 scripts/check_preparation.py target/release/examples/prepared PHOTOS
 
-Takes 100 photos of as many sizes as PHOTOS has, evenly spread, and prepares each by `Resize(N)` and `CenterCrop(SIZE)` of torchvision and by
---resize-crop N --size SIZE of convscope. Photos are decoded by Pillow first and given to both as PNG: JPEG decoders differ by some
-levels among themselves, which is told apart. Ends with status 1 where a pixel is more than one level off.
+Takes 100 photos, evenly spread over PHOTOS, stretches each to a size of its own, from 60 to 900 pixels a side, and prepares it by
+`Resize(N)` and `CenterCrop(SIZE)` of torchvision and by --resize-crop N --size SIZE of convscope. Both get the same PNG files; what
+JPEG files of the same photos come to, whose decoders differ by some levels, is told apart. Ends with status 1 where a pixel of the PNG
+files is more than one level off.
 Needs torchvision, pillow and numpy.
 """
 
+import random
 import subprocess
 import sys
 import tempfile
@@ -24,15 +26,14 @@ COUNT = 100
 CASES = [(224, 256), (224, 224), (64, 73), (128, 146), (299, 342), (32, 33)]
 
 
-def chosen(folder):
-    """Photos of different sizes, evenly spread over the folder."""
-    of_size = {}
-    for file in sorted(folder.rglob("*.jpg")):
-        with Image.open(file) as image:
-            of_size.setdefault(image.size, file)
-    files = sorted(of_size.values())
+def photos(folder):
+    """Photos of different sizes."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
     count = min(COUNT, len(files))
-    return [files[number * len(files) // count] for number in range(count)]
+    sizes = random.Random(0)
+    for number in range(count):
+        image = Image.open(files[number * len(files) // count]).convert("RGB")
+        yield image.resize((sizes.randint(60, 900), sizes.randint(60, 900)), Image.Resampling.LANCZOS)
 
 
 def prepared(program, files, size, resize):
@@ -43,26 +44,27 @@ def prepared(program, files, size, resize):
 
 def main():
     program, folder = sys.argv[1], Path(sys.argv[2])
-    files = chosen(folder)
-    sizes = [Image.open(file).size for file in files]
-    print(f"{len(files)} photos of {len(set(sizes))} sizes, from {min(sizes)} to {max(sizes)}, torchvision {torchvision.__version__}")
     largest = 0
     with tempfile.TemporaryDirectory() as temporary:
-        pngs = [Path(temporary) / f"{number}.png" for number in range(len(files))]
-        for file, png in zip(files, pngs):
-            Image.open(file).convert("RGB").save(png, compress_level=1)
+        pngs, jpegs = [], []
+        for number, image in enumerate(photos(folder)):
+            pngs.append(Path(temporary) / f"{number}.png")
+            image.save(pngs[-1], compress_level=1)
+            jpegs.append(Path(temporary) / f"{number}.jpg")
+            image.save(jpegs[-1], quality=90)
+        print(f"{len(pngs)} photos, torchvision {torchvision.__version__}")
         for size, resize in CASES:
             transform = Compose([Resize(resize), CenterCrop(size)])
-            theirs = numpy.stack([numpy.asarray(transform(Image.open(file).convert("RGB"))) for file in files]).astype(int)
-            for name, given in [("the same pixels", pngs), ("JPEG files", files)]:
-                apart = abs(prepared(program, given, size, resize).astype(int) - theirs)
-                print(f"Resize({resize}), CenterCrop({size}), {name}: largest difference {apart.max()}, mean {apart.mean():.5f}, "
-                      f"{100 * (apart > 0).mean():.2f} % of the values differ")
-                if given is pngs:
+            for name, files in [("PNG", pngs), ("JPEG", jpegs)]:
+                theirs = numpy.stack([numpy.asarray(transform(Image.open(file))) for file in files]).astype(int)
+                apart = abs(prepared(program, files, size, resize).astype(int) - theirs)
+                print(f"Resize({resize}), CenterCrop({size}), {name}: largest difference {apart.max()}, mean {apart.mean():.4f}, "
+                      f"{100 * (apart > 0).mean():.1f} % of the values differ")
+                if files is pngs:
                     largest = max(largest, apart.max())
-            usual = abs(prepared(program, pngs, size, 0).astype(int) - theirs)
-            if size == resize:
-                print(f"  without --resize-crop: largest {usual.max()}, mean {usual.mean():.3f}")
+                    if size == resize:
+                        usual = abs(prepared(program, files, size, 0).astype(int) - theirs)
+                        print(f"  without --resize-crop: largest difference {usual.max()}, mean {usual.mean():.2f}")
     sys.exit(1 if largest > 1 else 0)
 
 

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use convscope::data::augment::{Augment, Augmentation};
+use convscope::data::augment::Augmentation;
 use convscope::data::batch::{Batch, shuffled};
 use convscope::data::folder::{self, Choices, Folder, LabelledFile, Why};
 use convscope::data::loader::with_batches;

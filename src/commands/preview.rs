@@ -8,10 +8,10 @@ use image::{ImageFormat, RgbImage};
 
 use crate::cli::TrainArgs;
 use crate::commands::images::Source;
+use crate::data::Images;
 use crate::data::augment::Augmentation;
 use crate::data::batch::Batch;
 use crate::data::pixels::{CHANNELS, byte};
-use crate::data::{Images, spread};
 use crate::disk;
 use crate::figures::tiles;
 use crate::nn::Normalize;
@@ -29,11 +29,16 @@ pub(super) fn preview(arguments: &TrainArgs, file: &Path) -> Result<()> {
     let shown = file.display();
     ensure!(!file.exists(), "--preview {shown}: exists already; name another file");
     ensure!(file.extension().is_some_and(|ending| ending == "png"), "--preview {shown}: name a file that ends in .png");
-    super::check_apart(file, [&arguments.data, &arguments.val].into_iter().flatten())?;
+    let apart = super::check_apart(file, [&arguments.data, &arguments.val].into_iter().flatten());
+    ensure!(
+        apart.is_ok(),
+        "--preview {shown}: lies in the folder of the images, which is only read; name another place"
+    );
     disk::check_writable(file).with_context(|| format!("--preview {shown}: name a file in a folder that is there"))?;
     let source = Source::of(arguments);
     let (classes, images) = source.some(source.scan()?, IMAGES)?;
-    let order = spread(images.len(), IMAGES);
+    // Drawn cats and dogs take turns.
+    let order: Vec<usize> = (0..images.len().min(IMAGES)).collect();
     let sheet = sheet(images.as_ref(), &order, &arguments.training(classes.len()))?;
     let mut bytes = Cursor::new(Vec::new());
     sheet.write_to(&mut bytes, ImageFormat::Png)?;
@@ -102,7 +107,8 @@ mod tests {
         let order = [2, 0];
         let cell = |sheet: &RgbImage, row: u32, column: u32| -> Vec<u8> {
             let (side, factor) = (24 * 5, 5);
-            let at = |x, y| sheet.get_pixel(column * (side + 4) + x * factor, row * (side + 4) + y * factor).0;
+            let at =
+                |x: u32, y: u32| sheet.get_pixel(column * (side + 4) + x * factor, row * (side + 4) + y * factor).0;
             (0..24).flat_map(|y| (0..24).flat_map(move |x| at(x, y))).collect()
         };
         for normalize in ["half", "imagenet", "0.3,0.7"] {

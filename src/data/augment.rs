@@ -47,15 +47,12 @@ impl Augment {
         let mut told = vec![if self.flip { "flipped at random" } else { "not flipped" }.to_string()];
         told.extend(
             self.crop_scale
-                .map(|[least, most]| format!("cut at random to {} to {} % of their area", 100.0 * least, 100.0 * most)),
+                .map(|[least, most]| format!("cut at random to a share of their area from {least} to {most}")),
         );
         told.extend((self.rotate > 0.0).then(|| format!("turned at random by up to {} degrees", self.rotate)));
         told.extend(self.color_jitter.map(|[brightness, contrast, saturation]| {
             format!(
-                "with brightness, contrast and saturation changed at random by up to {}, {} and {} %",
-                100.0 * brightness,
-                100.0 * contrast,
-                100.0 * saturation
+                "with brightness, contrast and saturation changed at random by shares of up to {brightness}, {contrast} and {saturation}"
             )
         }));
         told.join(", ")

@@ -473,6 +473,49 @@ mod tests {
     }
 
     #[test]
+    fn how_images_are_prepared_and_changed_is_checked() {
+        let (_folder, folder) = run(true);
+        let usual = serde_json::to_value(opened(&folder).config().unwrap()).unwrap();
+        let names = ["preparation", "crop_scale", "rotate", "color_jitter"];
+        assert!(names.iter().all(|name| usual.get(name).is_none()), "as older versions wrote it: {usual}");
+        let read = |name: &str, value: serde_json::Value| {
+            let mut settings = usual.clone();
+            settings[name] = value;
+            folder.write_json(CONFIG, &settings).unwrap();
+            Run::open(folder.path()).map_err(|error| format!("{error:#}"))
+        };
+        let prepared = read("preparation", json!({"normalize": "0.4,0.2", "resize_crop": 28})).unwrap();
+        let (normalize, fit) = (prepared.network().normalize(), prepared.fit());
+        assert_eq!((normalize.to_string(), fit), ("0.4,0.2".into(), Fit { size: 24, resize: Some(28) }));
+        assert_eq!(read("preparation", json!({})).unwrap().network().preparation(), Preparation::default());
+        for (name, value, told) in [
+            ("preparation", json!({"normalize": "none"}), "preparation.normalize: expected half, imagenet, or"),
+            ("preparation", json!({"normalize": 3}), "preparation.normalize"),
+            ("preparation", json!({"resize": 28}), "preparation"),
+            ("preparation", json!({"resize_crop": 23}), "resize_crop 23: expected a number of pixels from the side"),
+            ("preparation", json!({"resize_crop": -1}), "preparation.resize_crop"),
+            ("crop_scale", json!([0.5, 0.2]), "crop_scale 0.5,0.2: expected shares"),
+            ("crop_scale", json!([0.5]), "crop_scale"),
+            ("rotate", json!(181.0), "rotate 181: expected 0 to 180"),
+            ("color_jitter", json!([0.1, 0.1, -0.1]), "color_jitter 0.1,0.1,-0.1: expected three shares"),
+        ] {
+            let error = read(name, value).expect_err(told);
+            assert!(error.contains("config.json: cannot be used: ") && error.contains(told), "{error}");
+        }
+        for (name, value) in
+            [("crop_scale", json!([0.08, 1.0])), ("rotate", json!(5.0)), ("color_jitter", json!([0.1, 0.0, 1.0]))]
+        {
+            read(name, value).unwrap();
+        }
+        let (_drawn, on_drawn) = self::run(false);
+        let mut settings = serde_json::to_value(opened(&on_drawn).config().unwrap()).unwrap();
+        settings["preparation"] = json!({"resize_crop": 28});
+        on_drawn.write_json(CONFIG, &settings).unwrap();
+        let error = format!("{:#}", Run::open(on_drawn.path()).unwrap_err());
+        assert!(error.contains("preparation.resize_crop: expected only with data"), "{error}");
+    }
+
+    #[test]
     fn classes_have_names_that_can_stand_anywhere() {
         let (_folder, folder) = run(true);
         let config = opened(&folder).config().unwrap().clone();

@@ -17,7 +17,7 @@ use anyhow::Result;
 use common::trial;
 use convscope::commands::images;
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
-use convscope::nn::{Architecture, Strided};
+use convscope::nn::{Architecture, Normalize, Preparation, Strided};
 use convscope::report::{DepthStudy, Report};
 use convscope::study::{Study, findings};
 use convscope::train::Run;
@@ -300,7 +300,7 @@ fn of_run(file: &str, damages: Damages, optional: &[&str]) {
 /// Every damage to the settings of weights that were trained elsewhere.
 fn imported_settings() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, size) in [("a", 24), ("b", 32)] {
+    for (name, size, normalize, resize) in [("a", 24, Normalize::IMAGENET, 26), ("b", 32, Normalize::HALF, 40)] {
         let architecture = Architecture::Strided(Strided { channels: vec![4, 4], ..Strided::dogs_vs_cats(size, 2) });
         let network = architecture.build().unwrap();
         let weights = Weights::initial(&network, 0);
@@ -308,7 +308,7 @@ fn imported_settings() {
         let meta = Meta {
             architecture,
             classes,
-            preparation: Default::default(),
+            preparation: Preparation { normalize, resize_crop: Some(resize) },
             epoch: 1,
             drawn: true,
             made_by: None,

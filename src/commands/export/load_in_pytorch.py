@@ -65,8 +65,12 @@ def load():
 
 
 def prepare(image):
-    """An image of Pillow as convscope prepares it: upright, on white, the shorter side scaled to RESIZE, or else to SIZE, the middle
-    square cut out."""
+    """An image of Pillow as convscope prepares it."""
+    return numbers(square(image))
+
+
+def square(image):
+    """Upright, on white, the shorter side scaled to RESIZE, or else to SIZE, the middle square cut out."""
     image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -81,7 +85,11 @@ def prepare(image):
         width, height = (max(SIZE, (2 * side * SIZE + shorter) // (2 * shorter)) for side in (width, height))
         left, top = (width - SIZE) // 2, (height - SIZE) // 2
     image = image.resize((width, height), Image.Resampling.BILINEAR)
-    image = image.crop((left, top, left + SIZE, top + SIZE))
+    return image.crop((left, top, left + SIZE, top + SIZE))
+
+
+def numbers(image):
+    """A square image of SIZE pixels as the network gets it."""
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(SIZE, SIZE, 3)
     mean, std = (torch.tensor(numbers).reshape(3, 1, 1) for numbers in (MEAN, STD))
     return (pixels.permute(2, 0, 1).float() / 255 - mean) / std
@@ -97,7 +105,7 @@ def main():
             print(f"{name}: {CLASSES[best]} ({100 * shares[best]:.1f} %)")
         return
     expected = json.loads((HERE / "expected.json").read_text())
-    images = torch.stack([prepare(Image.open(HERE / name)) for name in expected])
+    images = torch.stack([numbers(Image.open(HERE / name)) for name in expected])
     saved = torch.tensor(list(expected.values()))
     logits = network(images)
     apart = float((logits - saved).abs().max() / saved.abs().max().clamp(min=1))
