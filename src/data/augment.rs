@@ -342,6 +342,6 @@ mod tests {
     fn there_is_room_for_cuts_without_scaling_them_up() {
         let room = |crop_scale| Augment { crop_scale, ..Augment::default() }.room(100);
         assert_eq!(room(None), None);
-        assert_eq!([1.0, 0.64, 0.25, 0.08].map(|least| room(Some([least, 1.0]))), [100, 125, 200, 200].map(Some));
+        assert_eq!([1.0, 0.5625, 0.25, 0.08].map(|least| room(Some([least, 1.0]))), [100, 134, 200, 200].map(Some));
     }
 }

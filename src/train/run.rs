@@ -75,7 +75,7 @@ enum Made {
     /// They were trained in this folder.
     Trained(Box<Config>),
     /// They were trained elsewhere.
-    Imported(Imported),
+    Imported(Box<Imported>),
 }
 
 impl Run {
@@ -92,7 +92,7 @@ impl Run {
             if ["imported", "drawn"].iter().any(has) {
                 let imported: Imported = parsed(&bytes)?;
                 let network = check_imported(&imported)?;
-                return Ok((Made::Imported(imported), network));
+                return Ok((Made::Imported(Box::new(imported)), network));
             }
             let config: Config = parsed(&bytes)?;
             let network = check_config(&config)?;
@@ -114,11 +114,11 @@ impl Run {
     pub fn config(&self) -> Result<&Config> {
         match &self.made {
             Made::Trained(config) => Ok(config),
-            Made::Imported(Imported { imported, .. }) => bail!(
+            Made::Imported(made) => bail!(
                 "the network of {} was imported from {}, so that neither the images that it learned from and was judged by nor its \
                  epochs are known here: predict, evaluate --data, and features and explain of an image do without them",
                 self.folder.display(),
-                imported.file
+                made.imported.file
             ),
         }
     }
