@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import numpy
+import PIL
 import torchvision
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize
@@ -52,7 +53,7 @@ def main():
             image.save(pngs[-1], compress_level=1)
             jpegs.append(Path(temporary) / f"{number}.jpg")
             image.save(jpegs[-1], quality=90)
-        print(f"{len(pngs)} photos, torchvision {torchvision.__version__}")
+        print(f"{len(pngs)} photos, torchvision {torchvision.__version__}, Pillow {PIL.__version__}")
         for size, resize in CASES:
             transform = Compose([Resize(resize), CenterCrop(size)])
             for name, files in [("PNG", pngs), ("JPEG", jpegs)]:

@@ -170,7 +170,7 @@ fn start(training: &Training, network: &Network) -> Result<Weights> {
         && preparation != training.preparation
     {
         say(format!(
-            "note: these weights have learned from images of {}, and are given such of {} now",
+            "note: these weights have learned from images prepared by {}, and now get images prepared by {}",
             preparation, training.preparation
         ));
     }
