@@ -22,8 +22,8 @@ impl From<u32> for Fit {
 ///
 /// Bilinear with antialiasing: a triangle filter as wide as the scale, which is what Pillow calls
 /// BILINEAR. Only the square is computed, from the part of the image that it shows, so an image
-/// of extreme shape takes no more memory. With `resize`, the pixels are those of Pillow up to version 12 to the last bit; without, they may be
-/// some levels off.
+/// of extreme shape takes no more memory. With `resize`, the pixels are those of Pillow 11 to the
+/// last bit; without, they may be a level or two off.
 ///
 /// # Panics
 /// When `rgb` has not three bytes for each pixel.
