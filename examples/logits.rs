@@ -56,7 +56,15 @@ fn main() -> Result<()> {
 fn write_start(folder: &Path, architecture: Architecture, network: &Network) -> Result<Weights> {
     let weights = Weights::initial(network, 0);
     let classes = (0..network.classes()).map(|number| number.to_string()).collect();
-    let meta = Meta { architecture, classes, epoch: 0, drawn: true, made_by: None, val_loss: None };
+    let meta = Meta {
+        architecture,
+        classes,
+        preparation: Default::default(),
+        epoch: 0,
+        drawn: true,
+        made_by: None,
+        val_loss: None,
+    };
     let checkpoint = Checkpoint { meta, network: network.clone(), weights };
     std::fs::write(folder.join("best.safetensors"), checkpoint.to_bytes())?;
     Ok(checkpoint.weights)

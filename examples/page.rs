@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use convscope::data::batch::{Batch, Flips, shuffled_for_batches};
+use convscope::data::augment::Augmentation;
+use convscope::data::batch::{Batch, shuffled_for_batches};
 use convscope::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use convscope::data::{Images, pixels};
 use convscope::gpu::{AdapterChoice, Gpu, GpuError, Tensor};
 use convscope::nn::checkpoint::Weights;
-use convscope::nn::{Architecture, Keep, Mode, Model, Optimizer, Value};
+use convscope::nn::{Architecture, Keep, Mode, Model, Normalize, Optimizer, Value};
 use pollster::block_on;
 use serde::Serialize;
 
@@ -58,7 +59,8 @@ fn main() -> Result<()> {
             if losses.len() == STEPS {
                 break;
             }
-            let batch = Batch::new(&train, indices, BATCH, Some(Flips { seed: SEED, epoch }), Vec::new());
+            let batch =
+                Batch::new(&train, indices, BATCH, Some(Augmentation::flips(SEED, epoch)), Normalize::HALF, Vec::new());
             model.clear_metrics(&gpu);
             model.set_batch(&gpu, &batch.images, &batch.labels);
             model.set_step(&gpu, &optimizer, LEARNING_RATE, indices.len(), SEED, losses.len() as u32 + 1);

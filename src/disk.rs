@@ -3,7 +3,8 @@
 //! Everything that the program writes goes through [`write`] or [`write_new`]; `clippy.toml` forbids the ways around them.
 //! A file is written under another name beside its place, `NAME.PROCESS-NUMBER.unfinished`, and takes its name when all of it is
 //! on the disk. Its writer holds a lock on it. The system lifts the lock when the process ends, however it ends, so that
-//! [`sweep`] can tell what was left behind from what is being written.
+//! [`sweep`] can tell what was left behind from what is being written. What is too large for that, or grows over several runs of
+//! the program, is a [`Part`] or [`Staged`].
 #![allow(clippy::disallowed_methods)] // The one place that may.
 
 use std::fs::{self, File, TryLockError};
@@ -234,6 +235,156 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A file that grows over several runs of the program, until it is whole and can be removed. One process at a time has it.
+pub struct Part {
+    path: PathBuf,
+    /// Holds the lock.
+    file: File,
+    len: u64,
+}
+
+impl Part {
+    /// Opens the file, which need not be there. `None` where another process has it.
+    ///
+    /// # Errors
+    /// When it cannot be opened for writing.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        let open = || -> io::Result<Option<Self>> {
+            let file = File::options().append(true).create(true).open(path)?;
+            // Some file systems know no locks. There is nothing better there.
+            if let Err(TryLockError::WouldBlock) = file.try_lock() {
+                return Ok(None);
+            }
+            // Its holder may have removed it in between.
+            if !is_at(&file, path) {
+                return Ok(None);
+            }
+            let len = file.metadata()?.len();
+            Ok(Some(Self { path: path.to_path_buf(), file, len }))
+        };
+        open().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Adds bytes at its end.
+    ///
+    /// # Errors
+    /// When they cannot be written. What was there stays.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all(bytes);
+        self.len = self.file.metadata().map_or(self.len, |metadata| metadata.len());
+        self.named(written)
+    }
+
+    /// Removes all of its content.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn clear(&mut self) -> Result<()> {
+        self.named(self.file.set_len(0))?;
+        self.len = 0;
+        Ok(())
+    }
+
+    /// Waits until all of it is on the disk.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn sync(&self) -> Result<()> {
+        self.named(self.file.sync_all())
+    }
+
+    /// Removes the file.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
+    }
+
+    fn named(&self, done: io::Result<()>) -> Result<()> {
+        done.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+/// A folder that is filled under another name, and takes its own when all of it is there. Dropping it before removes it.
+pub struct Staged {
+    path: PathBuf,
+}
+
+impl Staged {
+    /// An empty folder of this name; what an earlier process left in it is removed.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(path: &Path) -> Result<Self> {
+        let make = || {
+            match fs::remove_dir_all(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            fs::create_dir(path)
+        };
+        make().with_context(|| format!("cannot make the folder {}", path.display()))?;
+        Ok(Self { path: path.to_path_buf() })
+    }
+
+    /// Its path, while it is being filled.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a folder in it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(&self, relative: &Path) -> Result<()> {
+        let path = self.path.join(relative);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))
+    }
+
+    /// Writes a new file in it, with the folders on its way. Returns its length in bytes.
+    ///
+    /// # Errors
+    /// When there is such a file already, or it cannot be read or written.
+    pub fn write(&self, relative: &Path, content: &mut dyn io::Read) -> Result<u64> {
+        let path = self.path.join(relative);
+        let mut write = || {
+            fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
+            io::copy(content, &mut File::create_new(&path)?)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Gives it its name, which may be that of an empty folder.
+    ///
+    /// # Errors
+    /// When another folder has that name.
+    pub fn rename(self, target: &Path) -> Result<()> {
+        let rename = || {
+            // Elsewhere than on Unix an empty folder would be in the way.
+            match fs::remove_dir(target) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            fs::rename(&self.path, target)?;
+            sync_folder(target)
+        };
+        rename().with_context(|| format!("cannot make the folder {}", target.display()))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // It has gone already where it was renamed.
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 

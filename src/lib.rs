@@ -73,6 +73,8 @@ mod disk;
 #[cfg(feature = "native")]
 pub mod doctor;
 #[cfg(feature = "native")]
+mod fetch;
+#[cfg(feature = "native")]
 pub mod figures;
 #[cfg(feature = "native")]
 mod reading;

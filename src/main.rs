@@ -1,15 +1,23 @@
 //! The program `convscope`.
 #![warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::Parser;
-use convscope::cli::Cli;
+use convscope::cli::{self, Cli};
 use convscope::{commands, terminal};
 
 fn main() -> ExitCode {
     quieten_driver();
-    let cli = match Cli::try_parse() {
+    let words = match cli::with_settings(env::args_os().collect()) {
+        Ok(words) => words,
+        Err(error) => {
+            terminal::fail(&error);
+            return ExitCode::from(2);
+        }
+    };
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => return terminal::tell_usage(&error),
     };
@@ -24,11 +32,11 @@ fn main() -> ExitCode {
 
 /// Mesa's device-select layer looks for a display and, where there is none, prints an error that means nothing here.
 fn quieten_driver() {
-    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+    if cfg!(target_os = "linux") && env::var_os("XDG_RUNTIME_DIR").is_none() {
         // SAFETY: the program has only this one thread yet, so nobody reads the environment meanwhile.
         #[allow(unsafe_code)]
         unsafe {
-            std::env::set_var("NODEVICE_SELECT", "1");
+            env::set_var("NODEVICE_SELECT", "1");
         }
     }
 }

@@ -20,6 +20,9 @@ static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 /// Whether standard output is for results alone.
 static RESULTS_ALONE: AtomicBool = AtomicBool::new(false);
 
+/// Whether nothing is said beside results and errors.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
 /// A word as it is typed in a POSIX shell. A path that begins like an option is told apart from one.
 pub fn quoted(word: &str) -> String {
     if word.starts_with('-') {
@@ -33,14 +36,30 @@ pub fn keep_for_results() {
     RESULTS_ALONE.store(true, Ordering::Relaxed);
 }
 
-/// Prints one line, on standard error after [`keep_for_results`].
+/// From now on nothing is said, and no progress is shown: only results and errors are printed.
+pub fn quieten() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Prints one line, on standard error after [`keep_for_results`], and nowhere after [`quieten`].
 pub fn say(line: impl Display) {
-    if RESULTS_ALONE.load(Ordering::Relaxed) { note(line) } else { print(line) }
+    if RESULTS_ALONE.load(Ordering::Relaxed) {
+        note(line);
+    } else if !QUIET.load(Ordering::Relaxed) {
+        print(line);
+    }
 }
 
 /// Prints one line of the results on standard output. Where that is impossible the work goes on, and [`all_printed`] tells of it.
 pub fn print(line: impl Display) {
     if let Err(error) = writeln!(io::stdout(), "{}", visible(&line.to_string())) {
+        LOST.lock().expect("no thread panics here").get_or_insert(error);
+    }
+}
+
+/// Prints a text of the program's own as it is.
+pub fn print_file(text: &[u8]) {
+    if let Err(error) = io::stdout().write_all(text) {
         LOST.lock().expect("no thread panics here").get_or_insert(error);
     }
 }
@@ -51,8 +70,11 @@ pub fn say_apart(line: impl Display) {
     say(line);
 }
 
-/// Prints one line on standard error, beside results on standard output that another program may read.
+/// Prints one line on standard error, beside results on standard output that another program may read; nothing after [`quieten`].
 pub fn note(line: impl Display) {
+    if QUIET.load(Ordering::Relaxed) {
+        return;
+    }
     // Nothing depends on it, and there is no other place to tell of it.
     let _ = writeln!(io::stderr(), "{}", visible(&line.to_string()));
 }
@@ -131,7 +153,7 @@ pub fn counted(number: usize, thing: &str) -> String {
 /// A progress bar on a terminal; nothing where the output goes elsewhere. Beside the library's own keys, the template knows
 /// `{rate}`, the steps a second.
 pub fn bar(template: &str, len: u64) -> Bar {
-    if !io::stderr().is_terminal() {
+    if QUIET.load(Ordering::Relaxed) || !io::stderr().is_terminal() {
         return Bar(ProgressBar::hidden());
     }
     let style = ProgressStyle::with_template(template)

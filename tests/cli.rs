@@ -52,6 +52,7 @@ fn main() {
         trial("bad_options_name_themselves", bad_options_name_themselves),
         trial("a_folder_is_examined", a_folder_is_examined),
         trial("without_an_adapter_the_remedy_is_told", without_an_adapter_the_remedy_is_told),
+        trial("shells_complete_commands", shells_complete_commands),
         trial("help_that_cannot_be_printed_is_an_error", help_that_cannot_be_printed_is_an_error),
     ];
     common::run(needing_gpu, others).exit();
@@ -167,13 +168,17 @@ fn train_leaves_a_complete_run() {
     assert!(error.contains("--out runs/001: exists already"), "{error}");
 }
 
+/// A run's own settings make it again.
 fn equal_seeds_make_equal_weights() {
     let folder = tempfile::tempdir().unwrap();
-    let weights = |name: &str, seed: &str| {
-        train_tiny(folder.path(), &["--out", name, "--seed", seed, "--dropout", "0.2"]);
+    let weights = |name: &str| {
         Checkpoint::from_bytes(&fs::read(folder.path().join(name).join("last.safetensors")).unwrap()).unwrap()
     };
-    let [first, again, other] = [("a", "7"), ("b", "7"), ("c", "8")].map(|(name, seed)| weights(name, seed));
+    train_tiny(folder.path(), &["--out", "a", "--seed", "7", "--dropout", "0.2"]);
+    let said = succeed(folder.path(), &["train", "--config", "a", "--out", "b", "--quiet"]);
+    assert_eq!(said, "");
+    succeed(folder.path(), &["train", "--config", "a/config.json", "--out", "c", "--seed", "8", "--no-report"]);
+    let [first, again, other] = ["a", "b", "c"].map(weights);
     assert_eq!(again.weights, first.weights);
     assert_eq!(again.meta.val_loss, first.meta.val_loss);
     assert_ne!(other.weights, first.weights);
@@ -1316,6 +1321,20 @@ fn assert_one_output_error(output: &Output) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && error.matches("error: ").count() == 1, "{error}");
     assert!(error.contains("the output could not be written"), "{error}");
+}
+
+fn shells_complete_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = succeed(folder.path(), &["completions", shell]);
+        assert!(script.contains("weight-decay") && script.contains("evaluate"), "{shell}: {script}");
+    }
+    let script = succeed(folder.path(), &["completions", "bash"]);
+    fs::write(folder.path().join("script"), script).unwrap();
+    let ask = "source ./script; COMP_WORDS=(convscope pre); COMP_CWORD=1; _convscope convscope pre convscope; echo ${COMPREPLY[@]}";
+    if let Ok(output) = Command::new("bash").args(["-c", ask]).current_dir(folder.path()).output() {
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "predict\n");
+    }
 }
 
 fn help_that_cannot_be_printed_is_an_error() {

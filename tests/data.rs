@@ -11,12 +11,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use convscope::data::batch::{Batch, Flips, shuffled};
+use convscope::data::augment::Augmentation;
+use convscope::data::batch::{Batch, shuffled};
 use convscope::data::folder::{self, Choices, Folder, LabelledFile, Why};
 use convscope::data::loader::with_batches;
 use convscope::data::names::path_text;
 use convscope::data::photos::Photos;
 use convscope::data::{Images, Rejected, pixels, prepare, write_rejected};
+use convscope::nn::Normalize;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba};
 use tempfile::{TempDir, tempdir};
@@ -896,7 +898,8 @@ fn flawed_folder() -> (TempDir, Vec<LabelledFile>) {
 fn photos_that_cannot_be_decoded_are_left_out_and_recorded() {
     let (root, files) = flawed_folder();
     let progress = RefCell::new(Vec::new());
-    let (photos, rejected) = Photos::read(files, root.path(), 4, usize::MAX, &|done| progress.borrow_mut().push(done));
+    let (photos, rejected) =
+        Photos::read(files, root.path(), 4, None, usize::MAX, &|done| progress.borrow_mut().push(done));
     assert_eq!(*progress.borrow(), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(reasons(&rejected), ["b/1.jpg is a GIF, only JPEG and PNG are read", "d/0.jpg is no JPEG or PNG image"]);
     let left: Vec<_> = (0..photos.len()).map(|i| (photos.name(i), photos.label(i))).collect();
@@ -913,7 +916,7 @@ fn the_bound_on_memory_decides_what_is_read_again_but_not_what_is_read() {
     let (root, files) = flawed_folder();
     let image = 4 * 4 * 3;
     for kept in [0, 3, 100] {
-        let (photos, _) = Photos::read(files.clone(), root.path(), 4, kept * image, &|_| ());
+        let (photos, _) = Photos::read(files.clone(), root.path(), 4, None, kept * image, &|_| ());
         for index in 0..photos.len() {
             let in_memory = matches!(photos.pixels(index), Ok(Cow::Borrowed(_)));
             assert_eq!(in_memory, index < kept);
@@ -928,10 +931,10 @@ fn a_photo_that_vanishes_later_is_dropped_from_its_batch_and_recorded() {
     let names = ["a/0.jpg", "a/1.jpg", "b/0.jpg", "b/1.jpg"];
     let root = folder_with(names);
     let files = label(names, 2);
-    let (photos, _) = Photos::read(files, root.path(), 4, 4 * 4 * 3, &|_| ());
+    let (photos, _) = Photos::read(files, root.path(), 4, None, 4 * 4 * 3, &|_| ());
     fs::remove_file(root.path().join("a/0.jpg")).unwrap();
     fs::remove_file(root.path().join("a/1.jpg")).unwrap();
-    let batch = with_batches(&photos, &[3, 1, 0], 3, None, 1, |batches| batches.next().unwrap());
+    let batch = with_batches(&photos, &[3, 1, 0], 3, None, Normalize::HALF, 1, |batches| batches.next().unwrap());
     // Image 0 is still in memory.
     assert_eq!(batch.indices, [3, 0]);
     assert_eq!(batch.labels, [1, 0, 0]);
@@ -950,7 +953,7 @@ fn a_class_that_loses_every_image_in_decoding_is_an_error() {
     let root = folder_with(["cat/0.jpg", "cat/1.jpg", "dog/0.jpg", "dog/1.jpg"]);
     let check = || {
         let found = scan(&root);
-        let (photos, rejected) = Photos::read(found.train.clone(), root.path(), 4, 0, &|_| ());
+        let (photos, rejected) = Photos::read(found.train.clone(), root.path(), 4, None, 0, &|_| ());
         found.check_decoded("training", &photos, &rejected)
     };
     assert!(check().is_ok());
@@ -977,7 +980,7 @@ fn the_data_folder_is_left_as_it_was() {
     let (root, _) = flawed_folder();
     let before = listing(root.path());
     let found = scan(&root);
-    Photos::read(found.train, root.path(), 4, 0, &|_| ());
+    Photos::read(found.train, root.path(), 4, None, 0, &|_| ());
     assert_eq!(listing(root.path()), before);
 }
 
@@ -1039,14 +1042,14 @@ impl Images for Plain {
 
 const PLAIN: Plain = Plain { count: 53, broken: None };
 
-fn all(order: &[usize], batch: usize, flips: Option<Flips>, workers: usize) -> Vec<Batch> {
-    with_batches(&PLAIN, order, batch, flips, workers, |batches| batches.collect())
+fn all(order: &[usize], batch: usize, flips: Option<Augmentation>, workers: usize) -> Vec<Batch> {
+    with_batches(&PLAIN, order, batch, flips, Normalize::HALF, workers, |batches| batches.collect())
 }
 
 #[test]
 fn the_batches_do_not_depend_on_the_number_of_workers() {
     let order = shuffled(PLAIN.len(), 3, 1);
-    let flips = Some(Flips { seed: 3, epoch: 1 });
+    let flips = Some(Augmentation::flips(3, 1));
     let expected = all(&order, 4, flips, 1);
     for workers in [1, 2, 3, 5, 20] {
         assert_eq!(all(&order, 4, flips, workers), expected, "{workers} workers");
@@ -1057,7 +1060,7 @@ fn the_batches_do_not_depend_on_the_number_of_workers() {
 fn batches_in_recycled_memory_are_the_same() {
     let order = shuffled(PLAIN.len(), 3, 1);
     for workers in [1, 3] {
-        let recycled = with_batches(&PLAIN, &order, 4, None, workers, |batches| {
+        let recycled = with_batches(&PLAIN, &order, 4, None, Normalize::HALF, workers, |batches| {
             let mut copies = Vec::new();
             while let Some(mut batch) = batches.next() {
                 copies.push(batch.clone());
@@ -1092,13 +1095,14 @@ fn batches_follow_the_order_and_keep_their_length() {
 
 #[test]
 fn flips_depend_on_seed_epoch_and_image_alone() {
-    let flipped = |seed, epoch| (0..1000).filter(|&index| Flips { seed, epoch }.flip(index)).collect::<Vec<_>>();
+    let flipped =
+        |seed, epoch| (0..1000).filter(|&index| Augmentation::flips(seed, epoch).flip(index)).collect::<Vec<_>>();
     // 1000 fair coins: 500 with a standard deviation of 16.
     assert!((420..580).contains(&flipped(0, 0).len()));
     assert_ne!(flipped(0, 0), flipped(0, 1));
     assert_ne!(flipped(0, 0), flipped(1, 0));
 
-    let flips = Flips { seed: 4, epoch: 2 };
+    let flips = Augmentation::flips(4, 2);
     let mut seen = BTreeSet::new();
     for order in [(0..53).collect::<Vec<_>>(), shuffled(53, 9, 9)] {
         for batch in all(&order, 8, Some(flips), 2) {
@@ -1130,7 +1134,8 @@ fn stopping_early_ends_the_workers() {
     thread::spawn(move || {
         let order: Vec<_> = (0..53).cycle().take(10_000).collect();
         for taken in [0, 1, 5] {
-            let count = with_batches(&PLAIN, &order, 1, None, 3, |batches| batches.take(taken).count());
+            let count =
+                with_batches(&PLAIN, &order, 1, None, Normalize::HALF, 3, |batches| batches.take(taken).count());
             done.send(count).unwrap();
         }
     });
@@ -1144,7 +1149,7 @@ fn stopping_early_ends_the_workers() {
 fn a_worker_that_panics_is_noticed() {
     let images = Plain { count: 20, broken: Some(13) };
     let order: Vec<_> = (0..20).collect();
-    with_batches(&images, &order, 2, None, 2, |batches| batches.count());
+    with_batches(&images, &order, 2, None, Normalize::HALF, 2, |batches| batches.count());
 }
 
 #[cfg(target_os = "linux")]

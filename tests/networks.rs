@@ -626,6 +626,7 @@ fn weights_are_read_from_a_state_dict_alone() {
         let meta = Meta {
             architecture,
             classes: ["a", "b", "c"].map(String::from).into(),
+            preparation: Default::default(),
             epoch: 1,
             drawn: false,
             made_by: None,

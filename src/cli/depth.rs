@@ -27,6 +27,7 @@ use crate::study::{Ladder, Settings};
     mut_arg("ema", |option| option.hide(true)),
     mut_arg("patience", |option| option.hide(true)),
     mut_arg("lr_find", |option| option.hide(true)),
+    mut_arg("preview", |option| option.hide(true)),
     mut_arg("val", |option| option.help("Folder of the validation images where it is not in --data: depth puts all images together and locks some away")),
     mut_arg("train_images", |option| option.hide(true)),
     mut_arg("val_images", |option| option.hide(true)),
@@ -130,6 +131,9 @@ impl DepthArgs {
         if let Some(field) = self.train.training(2).extras.first_field() {
             let option = field.replace('_', "-");
             bail!("--{option}: the networks of a study are trained by a recipe of its own; leave the option out");
+        }
+        if self.train.preview.is_some() {
+            bail!("--preview: only `train` shows its images; it takes the same options");
         }
         if !(2..=100).contains(&self.folds) {
             bail!("--folds {}: expected 2 to 100", self.folds);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::data::drawn::{self, Subject};
 use crate::data::folder::Choices;
@@ -51,6 +51,34 @@ impl DoctorArgs {
 pub enum DataCommand {
     /// Write the images that the program draws as PNG files, a folder a class, in train/ and val/
     Synth(SynthArgs),
+    /// Download photos to train on, check them and unpack them; what was cut off goes on where it was
+    Fetch(FetchArgs),
+}
+
+/// Options of `data fetch`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "dogs-vs-cats: 25,000 photos of cats and dogs (787 MiB), the Kaggle Cats and Dogs Dataset of Microsoft and \
+                        Petfinder, from https://www.microsoft.com/en-us/download/details.aspx?id=54765. Its terms are in the archive: \
+                        CDLA-Permissive-2.0.pdf, the Community Data License Agreement (Permissive, version 2.0)."
+)]
+pub struct FetchArgs {
+    /// Which photos
+    #[arg(value_enum)]
+    pub data: DataSet,
+    /// Folder to unpack into; must be new or empty [default: its name, in this folder]
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Another address of the same archive
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+}
+
+/// Photos that can be downloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DataSet {
+    /// 25,000 photos of cats and dogs
+    DogsVsCats,
 }
 
 /// Options of `data synth`.

@@ -6,10 +6,12 @@ use std::sync::LazyLock;
 
 use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::explain::inspect::Stage;
 use crate::figures::ScaleBy;
 use crate::gpu::{AdapterChoice, Kernels};
+use crate::nn::Normalize;
 use crate::train::Which;
 
 mod bench;
@@ -17,15 +19,17 @@ mod depth;
 mod doctor;
 mod extras;
 mod model;
+mod settings;
 mod train;
 mod typed;
 
 pub use bench::{BenchCommand, ScalingArgs, StepArgs, TimedArgs, Work};
 pub use depth::{DepthArgs, Depths, Share};
-pub use doctor::{DataCommand, DoctorArgs, SynthArgs};
+pub use doctor::{DataCommand, DataSet, DoctorArgs, FetchArgs, SynthArgs};
 pub use extras::ExtrasArgs;
 pub use model::{ModelArgs, ModelName, SummaryArgs, built};
-pub use train::{Switch, TrainArgs};
+pub use settings::with_settings;
+pub use train::{Flip, PreparationArgs, TrainArgs};
 pub use typed::{depth_command, train_command};
 
 /// Train a convolutional network on hand-written WGSL kernels, then see what each layer has learned.
@@ -60,7 +64,7 @@ pub enum Command {
     Report(ReportArgs),
     /// Examine a folder of photos before training: broken, equal and nearly equal images, unequal classes, shortcuts
     Doctor(DoctorArgs),
-    /// Make folders of images
+    /// Make folders of images: drawn ones, or photos from the web
     #[command(subcommand)]
     Data(DataCommand),
     /// Make a run's folder of weights that were trained elsewhere: in PyTorch, in a browser, or in another run
@@ -73,6 +77,12 @@ pub enum Command {
     Serve(ServeArgs),
     /// List the adapters (GPUs and software drivers) that can be used
     Adapters,
+    /// Print a script for your shell that completes commands and options
+    #[command(after_help = "bash: convscope completions bash >~/.local/share/bash-completion/completions/convscope")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
     /// Time the training step by itself: random weights, and images of noise that lie on the device already
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -98,6 +108,7 @@ impl Command {
             | Self::Summary(_)
             | Self::Serve(_)
             | Self::Adapters
+            | Self::Completions { .. }
             | Self::Bench(_) => None,
         }
     }
@@ -358,6 +369,14 @@ pub struct ImportArgs {
     /// Zero padding of these convolutions
     #[arg(long)]
     pub padding: Option<usize>,
+    /// How colours, x of 0 to 1, became the numbers that the network learned from, (x - MEAN) / STD, as for `train`; with another one its
+    /// predictions are off. torchvision's own weights need imagenet [default: half]
+    #[arg(long, value_name = "half|imagenet|MEAN,STD")]
+    pub normalize: Option<Normalize>,
+    /// Scale the shorter side of images to N before the middle square of --size is cut out, as torchvision's Resize(N) and CenterCrop
+    /// do: 256 for most of its own weights [default: to --size]
+    #[arg(long, value_name = "N")]
+    pub resize_crop: Option<u32>,
     /// Names of the classes, in the order of the network's outputs
     #[arg(long, value_name = "NAME,NAME,..", value_delimiter = ',')]
     pub classes: Vec<String>,

@@ -305,7 +305,15 @@ mod tests {
         networks.push(Strided::dogs_vs_cats(64, 3).into());
         for architecture in networks {
             let classes = ["a", "b", "c"].map(String::from).to_vec();
-            let meta = Meta { architecture, classes, epoch: 1, drawn: false, made_by: None, val_loss: None };
+            let meta = Meta {
+                architecture,
+                classes,
+                preparation: Default::default(),
+                epoch: 1,
+                drawn: false,
+                made_by: None,
+                val_loss: None,
+            };
             let file = folder.path().join("weights.safetensors");
             fs::write(&file, Checkpoint::initial(meta.clone()).to_bytes()).unwrap();
             let ModelName::File { text, layers, .. } = file.to_str().unwrap().parse().unwrap() else {

@@ -8,27 +8,62 @@ use clap::{Args, ValueEnum};
 use super::model::check_geometry;
 use super::{DeviceArgs, ExtrasArgs, ModelArgs, path_from_root};
 use crate::data::drawn;
+use crate::data::fit::Fit;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
 use crate::figures::ScaleBy;
+use crate::nn::{Normalize, Preparation};
 use crate::train::{Config, Folders, OptimizerName, Training};
-use crate::train::{check_recipe, check_val_share};
+use crate::train::{check_preparation, check_recipe, check_val_share};
 
 /// Images a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
 
-/// A choice between on and off.
+/// Whether training images are flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
-    /// Yes.
-    On,
-    /// No.
-    Off,
+pub enum Flip {
+    /// Half of them, anew in each epoch.
+    #[value(name = "flip", alias = "on")]
+    Random,
+    /// None.
+    #[value(name = "off")]
+    Never,
+}
+
+/// Reads so many numbers, parted by commas.
+fn numbers<const N: usize>(text: &str) -> Result<[f32; N], String> {
+    let read: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    let read = read.ok().and_then(|read| read.try_into().ok());
+    read.ok_or_else(|| format!("expected {N} numbers parted by commas"))
+}
+
+/// How images are prepared for a network.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct PreparationArgs {
+    /// How colours, x of 0 to 1, become the network's numbers, (x - MEAN) / STD: half (0.5 and 0.5), imagenet (those of torchvision's
+    /// own weights), or numbers, as 0.5,0.25 for all colours or 0.48,0.45,0.4,0.23,0.22,0.22 for three means and three deviations
+    #[arg(long, value_name = "half|imagenet|MEAN,STD", default_value_t)]
+    pub normalize: Normalize,
+    /// Scale the shorter side of photos to N before the middle square of --size is cut out, as torchvision's Resize(N) and
+    /// CenterCrop do, often 256 for a size of 224 [default: to --size]
+    #[arg(long, value_name = "N")]
+    pub resize_crop: Option<u32>,
+}
+
+impl PreparationArgs {
+    /// The same as it is recorded.
+    pub fn preparation(self) -> Preparation {
+        Preparation { normalize: self.normalize, resize_crop: self.resize_crop }
+    }
 }
 
 /// Options of `train`.
 #[derive(Args, Debug)]
 #[command(allow_negative_numbers = true)]
 pub struct TrainArgs {
+    /// Options from a file: TOML with a line for each, such as lr = 0.01, or the folder of a run, which is then trained again. What is
+    /// typed beside it counts more
+    #[arg(long, value_name = "FILE|RUN")]
+    pub config: Option<PathBuf>,
     /// Folder of your own photos, JPEG or PNG: one folder a class; or files named cat.0.jpg; or train/ and val/ (also
     /// training_set/, seg_train/, valid/, validation/, dev/) laid out like that. Without it, cats and dogs that the program
     /// draws
@@ -52,6 +87,9 @@ pub struct TrainArgs {
     /// Keep the first N blocks as they are in --init, the statistics of their batch norm too
     #[arg(long, value_name = "N", default_value_t = 0, requires = "init")]
     pub freeze: usize,
+    /// How its images are prepared.
+    #[command(flatten)]
+    pub preparation: PreparationArgs,
     /// Images a training step
     #[arg(long, default_value_t = BATCH)]
     pub batch: usize,
@@ -79,9 +117,23 @@ pub struct TrainArgs {
     /// Decides initial weights, order, flips, dropout, and the drawn images
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Flip training images left to right at random
-    #[arg(long, value_enum, default_value_t = Switch::On)]
-    pub augment: Switch,
+    /// Flip training images left to right at random. The following options change them further; --preview shows what comes out
+    #[arg(long, value_enum, default_value_t = Flip::Random)]
+    pub augment: Flip,
+    /// Cut a random part out of each training image and scale it to --size: a share of its area from MIN to MAX, of a shape from 3:4 to
+    /// 4:3, as torchvision's RandomResizedCrop; photos then take more memory
+    #[arg(long, value_name = "MIN,MAX", value_parser = numbers::<2>)]
+    pub crop_scale: Option<[f32; 2]>,
+    /// Turn training images at random, by up to so many degrees either way; beyond their edges they are mirrored
+    #[arg(long, value_name = "DEGREES", default_value_t = 0.0, hide_default_value = true)]
+    pub rotate: f32,
+    /// Change brightness, contrast and saturation of training images at random, each by a factor of 1 - SHARE to 1 + SHARE, as torchvision's
+    /// ColorJitter; for instance 0.2,0.2,0.2
+    #[arg(long, value_name = "BRIGHTNESS,CONTRAST,SATURATION", value_parser = numbers::<3>)]
+    pub color_jitter: Option<[f32; 3]>,
+    /// Only write FILE, a PNG that shows how some training images are prepared and changed by these options, and stop
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    pub preview: Option<PathBuf>,
     /// Share of each class set aside for validation where --data has no validation folder [default: 0.2]
     #[arg(long, value_name = "SHARE", requires = "data")]
     pub val_share: Option<f64>,
@@ -103,6 +155,9 @@ pub struct TrainArgs {
     /// Do not write report.html at the end
     #[arg(long)]
     pub no_report: bool,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
     /// On what to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -134,6 +189,11 @@ impl TrainArgs {
                 bail!("--{option} {images}: expected 2 to 10000000");
             }
         }
+        let preparation = self.preparation.preparation();
+        check_preparation(&preparation, self.model.size).map_err(|error| error.typed())?;
+        if preparation.resize_crop.is_some() && self.data.is_none() {
+            bail!("--resize-crop: only photos are scaled; give their folder with --data, or leave the option out");
+        }
         if self.momentum.is_some() && self.optimizer != OptimizerName::Sgd {
             bail!("--momentum: only --optimizer sgd has one");
         }
@@ -149,13 +209,17 @@ impl TrainArgs {
         Training {
             model: self.model.architecture(classes),
             model_file: self.model.file(),
+            preparation: self.preparation.preparation(),
             batch,
             epochs: self.epochs(),
             optimizer,
             lr,
             momentum: (optimizer == OptimizerName::Sgd).then_some(self.momentum()),
             weight_decay,
-            augment: self.augment == Switch::On,
+            augment: self.augment == Flip::Random,
+            crop_scale: self.crop_scale,
+            rotate: self.rotate,
+            color_jitter: self.color_jitter,
             seed,
             init: self.init.as_deref().map(path_from_root),
             freeze: self.freeze,
@@ -183,6 +247,11 @@ impl TrainArgs {
     /// when it is scanned.
     pub fn absolute_data(&self) -> Option<String> {
         self.data.as_deref().map(path_from_root)
+    }
+
+    /// Which square of a photo the network takes.
+    pub fn fit(&self) -> Fit {
+        Fit { size: self.model.size as u32, resize: self.preparation.resize_crop }
     }
 
     /// What is said of the data folder, as it is recorded.
@@ -222,6 +291,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
+    use crate::data::augment::Augment;
     use crate::nn::Strided;
 
     fn train(arguments: &[&str]) -> Result<Box<TrainArgs>> {
@@ -236,6 +306,23 @@ mod tests {
         let arguments = train(&[]).unwrap();
         assert_eq!(arguments.model.architecture(2), Strided::dogs_vs_cats(128, 2).into());
         assert_eq!(arguments.epochs(), 8);
+    }
+
+    #[test]
+    fn flips_can_be_asked_for_as_before() {
+        for (options, expected) in [
+            (&[][..], true),
+            (&["--augment", "on"], true),
+            (&["--augment", "flip"], true),
+            (&["--augment", "off"], false),
+        ] {
+            assert_eq!(train(options).unwrap().training(2).augment, expected);
+        }
+        let all = ["--augment=off", "--crop-scale=0.3,1", "--rotate=10", "--color-jitter=0.2,0.3,0"];
+        let augment = train(&all).unwrap().training(2).augmentation();
+        let expected =
+            Augment { flip: false, crop_scale: Some([0.3, 1.0]), rotate: 10.0, color_jitter: Some([0.2, 0.3, 0.0]) };
+        assert_eq!(augment, expected);
     }
 
     #[test]
@@ -274,6 +361,20 @@ mod tests {
             ("--ema=0", "--ema 0"),
             ("--patience=0", "--patience 0"),
             ("--schedule=linear", "possible values: constant, cosine, one-cycle, step"),
+            ("--augment=crop", "possible values: flip, off"),
+            ("--crop-scale=0.5", "expected 2 numbers parted by commas"),
+            ("--crop-scale=0.5,0.4", "--crop-scale 0.5,0.4: expected shares of an image's area"),
+            ("--crop-scale=0,1", "--crop-scale 0,1: expected"),
+            ("--crop-scale=0.5,1.5", "--crop-scale 0.5,1.5: expected"),
+            ("--rotate=-1", "--rotate -1: expected 0 to 180 degrees"),
+            ("--rotate=NaN", "--rotate NaN: expected"),
+            ("--color-jitter=0.1,0.1", "expected 3 numbers parted by commas"),
+            ("--color-jitter=0.1,0.1,2", "--color-jitter 0.1,0.1,2: expected three shares from 0 to 1"),
+            ("--normalize=imagnet", "expected half, imagenet, or numbers"),
+            ("--normalize=128,64", "divide those of colours up to 255 by 255"),
+            ("--resize-crop=100", "--resize-crop 100: expected a number of pixels from the side"),
+            ("--resize-crop=20000", "--resize-crop 20000: expected"),
+            ("--resize-crop=146", "--resize-crop: only photos are scaled"),
         ];
         for (argument, message) in cases {
             let error = train(&[argument]).unwrap_err().to_string();

@@ -30,14 +30,20 @@ impl Training {
         let mut options = vec![("size", self.model.input()[1].to_string())];
         options.extend(model_options(&self.model, self.model_file.as_deref()));
         options.extend([
+            ("normalize", self.preparation.normalize.to_string()),
             ("batch", self.batch.to_string()),
             ("epochs", self.epochs.to_string()),
             ("lr", self.lr.to_string()),
             ("optimizer", named(&self.optimizer)),
             ("weight-decay", self.weight_decay.to_string()),
-            ("augment", if self.augment { "on" } else { "off" }.into()),
+            ("augment", if self.augment { "flip" } else { "off" }.into()),
             ("seed", self.seed.to_string()),
         ]);
+        let listed = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+        options.extend(self.crop_scale.map(|scale| ("crop-scale", listed(&scale))));
+        options.extend((self.rotate > 0.0).then(|| ("rotate", self.rotate.to_string())));
+        options.extend(self.color_jitter.map(|shares| ("color-jitter", listed(&shares))));
+        options.extend(self.preparation.resize_crop.map(|resize| ("resize-crop", resize.to_string())));
         options.extend(self.momentum.map(|momentum| ("momentum", momentum.to_string())));
         options.extend(self.init.clone().map(|init| ("init", init)));
         options.extend((self.freeze > 0).then(|| ("freeze", self.freeze.to_string())));
@@ -233,6 +239,9 @@ mod tests {
             "--data /photos --val /photos/the/rest --class-level 2",
             "--data photos --val elsewhere",
             "--size 64 --channels 8,16 --head flatten --augment off --seed 7 --lr 0.01",
+            "--crop-scale 0.08,1 --rotate 12.5 --color-jitter 0.2,0.1,0",
+            "--normalize imagenet --data photos --resize-crop 146",
+            "--normalize 0.48,0.45,0.4,0.23,0.22,0.22",
             "--init '/runs/one of mine/best.safetensors' --freeze 2",
             "--schedule cosine --warmup 0.5",
             "--schedule one-cycle",

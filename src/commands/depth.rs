@@ -23,7 +23,7 @@ use crate::study::test_look::{REFITS, TEST_FILE, TestLook, TestedNetwork};
 use crate::study::unit::{self, UNITS, Unit};
 use crate::study::{Candidate, Identity, PROGRAM, Study};
 use crate::terminal::quoted;
-use crate::terminal::{Bar, bar, counted, say, say_apart};
+use crate::terminal::{self, Bar, bar, counted, say, say_apart};
 use crate::train::Trainer;
 use crate::train::run_dir::{self, RUNS, RunDir};
 
@@ -35,6 +35,9 @@ const NOTHING_TO_CONFIRM: &str = "The test set is not looked at: there is nothin
 const TIMED_BATCHES: usize = 3;
 
 pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
+    if arguments.train.quiet {
+        terminal::quieten();
+    }
     let out = arguments.train.out.clone().unwrap_or_else(|| PathBuf::from(RUNS).join("depth"));
     let folder = RunDir::at(out);
     if arguments.collect {
@@ -381,6 +384,7 @@ impl<'a> Workshop<'a> {
         let meta = Meta {
             architecture: candidate.architecture.clone(),
             classes: self.pool.classes.clone(),
+            preparation: settings.training.preparation,
             epoch: settings.training.epochs,
             drawn: self.pool.drawn,
             made_by: Some(self.study.identity.of_file(&file)),

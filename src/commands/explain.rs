@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::named::named;
 use crate::cli::ExplainArgs;
 use crate::data::Images;
+use crate::data::fit::Fit;
 use crate::data::names::{class_key, path_text};
 use crate::explain::learned::BlockSurvey;
 use crate::explain::ledger::Ledger;
@@ -40,7 +41,7 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     let mut subjects = Vec::new();
     let mut failed = Vec::new();
     for named in named(&arguments.images)? {
-        match Subject::read(&named.file, run.size()) {
+        match Subject::read(&named.file, run.fit()) {
             Ok(subject) => subjects.push(subject),
             Err(reason) => failed.push(format!("{}: {reason}", named.told())),
         }
@@ -172,8 +173,8 @@ struct Subject {
 }
 
 impl Subject {
-    fn read(file: &Path, size: u32) -> Result<Self, String> {
-        let pixels = super::named_image(file, size)?;
+    fn read(file: &Path, fit: Fit) -> Result<Self, String> {
+        let pixels = super::named_image(file, fit)?;
         Ok(Self { name: path_text(file), stem: super::stem(file), pixels, truth: None })
     }
 

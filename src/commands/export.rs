@@ -10,7 +10,7 @@ use crate::data::Images;
 use crate::data::drawn::{Drawn, Subject};
 use crate::disk;
 use crate::nn::checkpoint::{Checkpoint, Weights};
-use crate::nn::{Network, Node, Op, onnx};
+use crate::nn::{Network, Node, Op, Preparation, onnx};
 use crate::terminal::say;
 use crate::train::Run;
 use crate::train::predictions::Prediction;
@@ -20,8 +20,6 @@ use crate::train::run_dir::{self, RunDir};
 const EXAMPLES: usize = 4;
 /// The most bytes of a message of Protocol Buffers, which an ONNX file is.
 const MOST: usize = i32::MAX as usize;
-/// How a network gets its images, in words.
-const NORMALISATION: &str = "(x / 255 - 0.5) / 0.5";
 
 pub(super) fn export(arguments: &ExportArgs) -> Result<()> {
     let run = Run::open(&arguments.run)?;
@@ -48,11 +46,15 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<()> {
     }
     if let Some(file) = &arguments.onnx {
         let Checkpoint { meta, network, weights } = &checkpoint;
-        let metadata = [
+        let normalize = network.normalize();
+        let mut metadata = vec![
             ("classes", serde_json::to_string(&meta.classes)?),
             ("size", run.size().to_string()),
-            ("normalisation", NORMALISATION.into()),
+            ("normalisation", normalize.formula()),
+            ("mean", serde_json::to_string(&normalize.mean())?),
+            ("std", serde_json::to_string(&normalize.std())?),
         ];
+        metadata.extend(meta.preparation.resize_crop.map(|resize| ("resize_crop", resize.to_string())));
         let bytes = onnx(network, weights, &metadata);
         ensure!(
             bytes.len() <= MOST,
@@ -60,7 +62,11 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<()> {
             file.display()
         );
         disk::write(file, &bytes)?;
-        say(format!("wrote {}: from \"images\", N x 3 x H x W as {NORMALISATION}, to \"logits\"", file.display()));
+        say(format!(
+            "wrote {}: from \"images\", N x 3 x H x W as {}, to \"logits\"",
+            file.display(),
+            normalize.formula()
+        ));
     }
     Ok(())
 }
@@ -116,8 +122,12 @@ fn script(network: &Network, classes: &[String]) -> Result<String> {
     let layers: Vec<String> = network.nodes().iter().map(line).collect();
     // A text of JSON, written as JSON once more, is a text of Python.
     let classes = serde_json::to_string(&serde_json::to_string(classes)?)?;
+    let Preparation { normalize, resize_crop } = network.preparation();
     Ok(include_str!("export/load_in_pytorch.py")
         .replace("@SIZE@", &network.input()[1].to_string())
+        .replace("@RESIZE@", &resize_crop.map_or("None".into(), |resize| resize.to_string()))
+        .replace("@MEAN@", &format!("{:?}", normalize.mean()))
+        .replace("@STD@", &format!("{:?}", normalize.std()))
         .replace("@LAYERS@", &layers.join("\n"))
         .replace("@CLASSES@", &classes))
 }
@@ -148,7 +158,7 @@ fn line(node: &Node) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Strided;
+    use crate::nn::{Normalize, Strided};
 
     #[test]
     fn the_script_lists_every_layer() {
@@ -159,10 +169,18 @@ mod tests {
             "    (\"6\", lambda: nn.BatchNorm2d(6), [6]),\n",
             "    (\"12\", lambda: nn.Linear(64, 2), [12]),\n]",
             "SIZE = 24\n",
+            "RESIZE = None\n",
+            "MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]\n",
             r#"CLASSES = json.loads("[\"cat \\\"tabby\\\"\",\"狗\\\\\"]")"#,
         ] {
             assert!(script.contains(line), "{line}\n{script}");
         }
+        let preparation = Preparation { normalize: Normalize::IMAGENET, resize_crop: Some(27) };
+        let prepared = super::script(&network.prepared(preparation), &["a".into(), "b".into()]).unwrap();
+        assert!(
+            prepared.contains("RESIZE = 27\nMEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]\n"),
+            "{prepared}"
+        );
         assert!(!script.contains('@') || script.matches('@').count() == 1, "only the decorator is left");
     }
 

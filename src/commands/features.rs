@@ -18,7 +18,7 @@ pub(super) fn features(arguments: &FeaturesArgs) -> Result<()> {
     super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, None))?;
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let shown = path_text(&arguments.image);
-    let pixels = super::named_image(&arguments.image, run.size()).map_err(|reason| anyhow!("{shown}: {reason}"))?;
+    let pixels = super::named_image(&arguments.image, run.fit()).map_err(|reason| anyhow!("{shown}: {reason}"))?;
 
     let validation = super::to_be_counted(&run, None);
     let said = super::say_standing(&run, arguments.weights, meta.epoch, validation.as_deref());

@@ -11,17 +11,17 @@ use sha2::{Digest, Sha256};
 use crate::cli::{ImportArgs, built};
 use crate::data::names::path_text;
 use crate::data::split::hexadecimal;
-use crate::nn::StateDict;
 use crate::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
+use crate::nn::{Preparation, StateDict};
 use crate::reading::{no_file, unusable};
 use crate::terminal::{counted, say};
 use crate::train::run_dir::{self, RunDir};
-use crate::train::{CONFIG, Imported, Source, Which, check_classes, check_imported};
+use crate::train::{CONFIG, Imported, Source, Which, check_classes, check_imported, check_preparation};
 
-/// What must be said of weights that do not say how their images were prepared.
-const PREPARED: &str = "images are given to this network as convscope prepares them, (x / 255 - 0.5) / 0.5 of each colour, which is all \
-                        that is supported so far; if it was trained on images that were prepared otherwise, such as by ImageNet's mean \
-                        and standard deviation, its predictions are off";
+/// What must be said where nothing says how the images were prepared that weights learned from.
+const PREPARED: &str = "neither the weights nor --normalize say how the images were prepared that they learned from, so images are given \
+                        to this network by --normalize half, (x / 255 - 0.5) / 0.5 of each colour; if it learned from others its \
+                        predictions are off: torchvision's own weights need --normalize imagenet, and most of them --resize-crop 256";
 
 pub(super) fn import(arguments: &ImportArgs) -> Result<()> {
     let shown = path_text(&arguments.file);
@@ -34,7 +34,7 @@ pub(super) fn import(arguments: &ImportArgs) -> Result<()> {
         Err(CheckpointError::NoMeta | CheckpointError::Unreadable(_)) => None,
         meta => Some(meta.with_context(|| unusable(&arguments.file))?),
     };
-    let described = own.is_some();
+    let said = own.is_some() || arguments.normalize.is_some();
     let made = match own {
         Some(_) => own_weights(arguments, &bytes),
         None => other_weights(arguments, &bytes),
@@ -44,8 +44,8 @@ pub(super) fn import(arguments: &ImportArgs) -> Result<()> {
     let id = run_dir::new_id();
     let name = Path::new(arguments.file.file_name().unwrap_or_default());
     let imported = Source { file: path_text(name), sha256: hexadecimal(&Sha256::digest(&bytes).into()) };
-    let Meta { architecture: model, classes, drawn, .. } = meta.clone();
-    let config = Imported { id: id.clone(), imported, classes, drawn, model };
+    let Meta { architecture: model, classes, drawn, preparation, .. } = meta.clone();
+    let config = Imported { id: id.clone(), imported, classes, drawn, preparation, model };
     check_imported(&config).with_context(|| unusable(&arguments.file))?;
     // Who trained them, and how they did there, is of no use in this folder.
     (meta.made_by, meta.val_loss) = (Some(id), None);
@@ -56,7 +56,7 @@ pub(super) fn import(arguments: &ImportArgs) -> Result<()> {
     let kind = config.model.known_as().map_or(String::new(), |name| format!("{name}, "));
     let (blocks, [_, height, width]) = (counted(network.blocks().len(), "block"), network.input());
     say(format!("network  {kind}{blocks}, images of {width} x {height} pixels, classes {}", config.classes.join(", ")));
-    if !described {
+    if !said {
         say(format!("note: {PREPARED}"));
     }
     let folder = run.path().display();
@@ -66,11 +66,13 @@ pub(super) fn import(arguments: &ImportArgs) -> Result<()> {
 
 /// Weights that say themselves what network they are of.
 fn own_weights(arguments: &ImportArgs, bytes: &[u8]) -> Result<Checkpoint> {
-    let ImportArgs { file, model, size, stride, padding, classes, .. } = arguments;
-    let said = model.is_some() || [size, stride, padding].iter().any(|option| option.is_some()) || !classes.is_empty();
+    let ImportArgs { file, model, size, stride, padding, normalize, resize_crop, classes, .. } = arguments;
+    let numbers = [size, stride, padding].iter().any(|option| option.is_some());
+    let said = model.is_some() || numbers || normalize.is_some() || resize_crop.is_some() || !classes.is_empty();
     ensure!(
         !said,
-        "{}: the file says itself what network and what classes it is of; leave out --model, --size, --stride, --padding and --classes",
+        "{}: the file says itself what network and what classes it is of and how images are prepared; leave out --model, --size, \
+         --stride, --padding, --normalize, --resize-crop and --classes",
         file.display()
     );
     Checkpoint::from_bytes(bytes).with_context(|| unusable(file))
@@ -78,11 +80,13 @@ fn own_weights(arguments: &ImportArgs, bytes: &[u8]) -> Result<Checkpoint> {
 
 /// Weights of PyTorch, which only have names and shapes.
 fn other_weights(arguments: &ImportArgs, bytes: &[u8]) -> Result<Checkpoint> {
-    let ImportArgs { file, classes, .. } = arguments;
+    let &ImportArgs { ref file, ref classes, normalize, resize_crop, .. } = arguments;
     let state = StateDict::from_bytes(bytes).with_context(|| unusable(file))?;
     let architecture =
         recognise::architecture(&state.shapes(), arguments).with_context(|| file.display().to_string())?;
     let network = built(&architecture, architecture.classes())?;
+    let preparation = Preparation { normalize: normalize.unwrap_or_default(), resize_crop };
+    check_preparation(&preparation, network.input()[1]).map_err(|error| error.typed())?;
     let weights = Weights::from_state_dict(&state.to_safetensors(), &network).with_context(|| unusable(file))?;
     let outputs = network.classes();
     ensure!(
@@ -91,7 +95,16 @@ fn other_weights(arguments: &ImportArgs, bytes: &[u8]) -> Result<Checkpoint> {
          --classes cat,dog"
     );
     check_classes(classes, outputs).map_err(|error| anyhow!("--{error}"))?;
-    let meta = Meta { architecture, classes: classes.clone(), epoch: 0, drawn: false, made_by: None, val_loss: None };
+    let network = network.prepared(preparation);
+    let meta = Meta {
+        architecture,
+        classes: classes.clone(),
+        preparation,
+        epoch: 0,
+        drawn: false,
+        made_by: None,
+        val_loss: None,
+    };
     Ok(Checkpoint { meta, network, weights })
 }
 
@@ -101,7 +114,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::nn::{Architecture, Head, Known, Name, Network, Strided};
+    use crate::nn::{Architecture, Head, Known, Name, Network, Normalize, Strided};
     use crate::stats::standing::Standing;
     use crate::train::Run;
 
@@ -126,7 +139,15 @@ mod tests {
         let weights = Weights::initial(network, 5);
         let classes: Vec<String> = (0..network.classes()).map(|class| class.to_string()).collect();
         let spec = Architecture::Strided(Strided::dogs_vs_cats(64, classes.len()));
-        let meta = Meta { architecture: spec, classes, epoch: 1, drawn: false, made_by: None, val_loss: None };
+        let meta = Meta {
+            architecture: spec,
+            classes,
+            preparation: Default::default(),
+            epoch: 1,
+            drawn: false,
+            made_by: None,
+            val_loss: None,
+        };
         let bytes = Checkpoint { meta, network: network.clone(), weights: weights.clone() }.to_bytes();
         (weights, StateDict::from_bytes(&bytes).unwrap().to_safetensors())
     }
@@ -140,6 +161,7 @@ mod tests {
             let meta = Meta {
                 architecture: architecture.clone(),
                 classes: classes.clone(),
+                preparation: Default::default(),
                 epoch: 7,
                 drawn,
                 made_by,
@@ -180,6 +202,29 @@ mod tests {
         fs::copy(other.folder().join("best.safetensors"), run.folder().join("best.safetensors")).unwrap();
         let told = format!("{:#}", run.checkpoint(Which::Best).unwrap_err());
         assert!(told.contains("it belongs to another run than config.json"), "{told}");
+    }
+
+    #[test]
+    fn images_are_prepared_as_was_said_or_as_usual() {
+        let (weights, bytes) = state_dict(&Strided::dogs_vs_cats(64, 2).build().unwrap());
+        let network = ["--size", "64", "--stride", "2", "--padding", "0", "--classes", "a,b"];
+        let with = |options: &[&str]| imported(&bytes, &[&network[..], options].concat());
+        let imagenet = Preparation { normalize: Normalize::IMAGENET, resize_crop: Some(73) };
+        for (options, expected) in
+            [(&[][..], Preparation::default()), (&["--normalize", "imagenet", "--resize-crop", "73"], imagenet)]
+        {
+            let (_folder, run) = with(options).unwrap();
+            let found = run.checkpoint(Which::Best).unwrap();
+            assert_eq!((found.weights, found.meta.preparation), (weights.clone(), expected));
+            assert_eq!(run.network().preparation(), expected);
+            assert_eq!(run.fit().resize, expected.resize_crop);
+            // What a file of convscope says is taken over, and not said again.
+            let own = fs::read(run.folder().join("best.safetensors")).unwrap();
+            assert_eq!(imported(&own, &[]).unwrap().1.network().preparation(), expected);
+            assert!(error(&own, &["--normalize", "half"]).contains("leave out --model"));
+        }
+        let told = format!("{:#}", with(&["--resize-crop", "60"]).unwrap_err());
+        assert!(told.starts_with("--resize-crop 60: expected a number of pixels from the side"), "{told}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod evaluate;
 mod explain;
 mod export;
 mod features;
+mod fetch;
 pub mod images;
 mod import;
 mod kernels;
@@ -14,6 +15,7 @@ mod layers;
 mod learned;
 mod named;
 mod predict;
+mod preview;
 mod report;
 mod serve;
 mod summary;
@@ -25,10 +27,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use clap::CommandFactory;
+use clap_complete::Shell;
 use image::RgbImage;
 use pollster::block_on;
 
 use crate::cli::{BenchCommand, Cli, Command, DataCommand, DeviceArgs};
+use crate::data::fit::Fit;
 use crate::data::names::path_text;
 use crate::data::{Images, prepare, spread};
 use crate::disk;
@@ -40,7 +45,7 @@ use crate::nn::checkpoint::Weights;
 use crate::reading::{no_file, unusable};
 use crate::report::REPORT;
 use crate::stats::standing::{self, Standing};
-use crate::terminal::{bar, counted, one_line, say};
+use crate::terminal::{self, bar, counted, one_line, say};
 use crate::train::Which;
 use crate::train::predictor::Predictor;
 use crate::train::run_dir::{self, RunDir};
@@ -63,6 +68,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     let done = match cli.command {
         Command::Doctor(arguments) => return doctor::doctor(&arguments),
         Command::Data(DataCommand::Synth(arguments)) => synth::synth(&arguments),
+        Command::Data(DataCommand::Fetch(arguments)) => fetch::fetch(&arguments),
         Command::Train(arguments) => train::train(&arguments),
         Command::Features(arguments) => features::features(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
@@ -73,6 +79,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Depth(arguments) => depth::depth(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Adapters => list_adapters(),
+        Command::Completions { shell } => print_completions(shell),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Export(arguments) => export::export(&arguments),
         Command::Import(arguments) => import::import(&arguments),
@@ -107,6 +114,13 @@ fn list_adapters() -> Result<()> {
         let driver = format!("{} {}", info.driver, info.driver_info);
         say(format!("{number}  {}  ({:?}, {:?}, {driver})", info.name, info.device_type, info.backend));
     }
+    Ok(())
+}
+
+fn print_completions(shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "convscope", &mut script);
+    terminal::print_file(&script);
     Ok(())
 }
 
@@ -293,10 +307,10 @@ fn stem(file: &Path) -> String {
 ///
 /// # Errors
 /// The reason why it cannot be used, worded to follow its name.
-fn named_image(file: &Path, size: u32) -> Result<Vec<u8>, String> {
+fn named_image(file: &Path, fit: Fit) -> Result<Vec<u8>, String> {
     match no_file(file) {
         Some(problem) => Err(problem.into()),
-        None => prepare::load(file, size),
+        None => prepare::load(file, fit),
     }
 }
 

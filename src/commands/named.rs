@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::data::fit::Fit;
 use crate::data::names::path_text;
 use crate::data::{Images, folder};
 use crate::reading::no_file;
@@ -36,8 +37,8 @@ impl Named {
 /// Named images as a set. Their class is not known: each has the label 0.
 pub(super) struct NamedImages {
     pub(super) named: Vec<Named>,
-    /// Side of the square that the network sees.
-    pub(super) size: u32,
+    /// Which square of them the network sees.
+    pub(super) fit: Fit,
 }
 
 impl Images for NamedImages {
@@ -46,7 +47,7 @@ impl Images for NamedImages {
     }
 
     fn size(&self) -> u32 {
-        self.size
+        self.fit.size
     }
 
     fn label(&self, _: usize) -> u32 {
@@ -58,7 +59,7 @@ impl Images for NamedImages {
     }
 
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
-        super::named_image(&self.named[index].file, self.size).map(Cow::Owned)
+        super::named_image(&self.named[index].file, self.fit).map(Cow::Owned)
     }
 }
 
@@ -161,7 +162,7 @@ mod tests {
         fs::write(&list, format!("\n{}\n\n{}\n{}\n", image.display(), missing.display(), folder.path().display()))
             .unwrap();
         let problems = |arguments: &[PathBuf]| -> Vec<String> {
-            let images = NamedImages { named: named(arguments).unwrap(), size: 8 };
+            let images = NamedImages { named: named(arguments).unwrap(), fit: 8.into() };
             let told = |index| Some(format!("{}: {}", images.name(index), images.pixels(index).err()?));
             (0..images.len()).filter_map(told).collect()
         };

@@ -50,7 +50,7 @@ pub(super) fn predict(arguments: &PredictArgs) -> Result<()> {
     } else {
         Form::table(&named, &meta.classes)
     };
-    let images = NamedImages { named, size: run.size() };
+    let images = NamedImages { named, fit: run.fit() };
     if let Some(heading) = form.heading(&meta.classes) {
         print(heading);
     }

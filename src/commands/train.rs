@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Error, Result, bail};
 
+use super::preview::preview;
 use crate::cli::{self, ModelName, TrainArgs, path_from_root};
 use crate::commands::images::{Data, Source};
+use crate::data::augment::Augment;
 use crate::data::{of_class, pets, write_rejected};
 use crate::doctor::Finding;
 use crate::explain::inspect::{self, Stage};
@@ -19,7 +21,7 @@ use crate::nn::{Keep, Model, Network};
 use crate::reading::no_file;
 use crate::report::{FeaturesPage, curves};
 use crate::stats::standing::{self, Standing, commonest_share};
-use crate::terminal::{bar, counted, say, say_apart};
+use crate::terminal::{self, bar, counted, say, say_apart};
 use crate::train::environment::Environment;
 use crate::train::lr_find::{STEPS, Suggestion, Tried, suggestion};
 use crate::train::predictions::{self, PREDICTIONS};
@@ -39,7 +41,13 @@ const TELLING_FALL: f64 = 0.05;
 const MODEL: &str = "model.toml";
 
 pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
+    if arguments.quiet {
+        terminal::quieten();
+    }
     arguments.check()?;
+    if let Some(file) = &arguments.preview {
+        return preview(arguments, file);
+    }
     super::check_out(
         arguments.out.as_deref(),
         Path::new(RUNS),
@@ -64,7 +72,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let classes = found.as_ref().map_or(pets::CLASSES.len(), |found| found.classes.len());
     let training = arguments.training(classes);
     let architecture = training.model.clone();
-    let network = cli::built(&architecture, classes)?;
+    let network = cli::built(&architecture, classes)?.prepared(training.preparation);
     let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
     let known = architecture.known_as().map_or(String::new(), |name| format!("{name}: "));
     say(format!("network  {known}blocks of {} channels, {} weights", channels.join(", "), network.parameter_count()));
@@ -81,6 +89,11 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         }
     };
     tell(&data, arguments.data.is_none(), split);
+    let augment = training.augmentation();
+    let usual = Augment { flip: true, ..Augment::default() };
+    if augment != usual || !training.preparation.is_usual() {
+        say(format!("         prepared by {}; training images {}", training.preparation, augment.told()));
+    }
     let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
     let id = run_dir::new_id();
     let val_of_class = of_class(data.val.as_ref(), classes);
@@ -129,6 +142,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let meta = |epoch, val_loss| Meta {
         architecture: architecture.clone(),
         classes: data.classes.clone(),
+        preparation: training.preparation,
         epoch,
         drawn,
         made_by: Some(id.clone()),
@@ -179,6 +193,14 @@ fn start(training: &Training, network: &Network) -> Result<Weights> {
         Error::new(error).context(format!("--init {init}: {problem}"))
     })?;
     say(format!("start    from {init}"));
+    if let Ok(Meta { preparation, .. }) = Meta::from_bytes(&bytes)
+        && preparation != training.preparation
+    {
+        say(format!(
+            "note: these weights have learned from images prepared by {}, and now get images prepared by {}",
+            preparation, training.preparation
+        ));
+    }
     if anew {
         say(format!("         but for the last layer, which starts anew for these {} classes", network.classes()));
     }

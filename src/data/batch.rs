@@ -1,15 +1,16 @@
 //! Batches in the GPU's layout.
 
-use rand::Rng;
 use rand::seq::SliceRandom;
 
+use super::augment::Augmentation;
 use super::{Images, Rejected, pixels, random};
+use crate::nn::Normalize;
 
 /// Images ready for upload. The buffers always have full length, so the GPU's shapes never
 /// change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// (N, size, size, 4), normalised by [`pixels::to_tensor`]; zero beyond the live images.
+    /// (N, size, size, 4), the network's numbers; zero beyond the live images.
     pub images: Vec<f32>,
     /// (N), zero beyond the live images.
     pub labels: Vec<u32>,
@@ -18,25 +19,6 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// Images that should have been here but whose files could no longer be read.
     pub rejected: Vec<Rejected>,
-}
-
-/// Says which images are flipped left to right: each with probability 1/2, anew every epoch.
-#[derive(Clone, Copy, Debug)]
-pub struct Flips {
-    /// The run's seed.
-    pub seed: u64,
-    /// The epoch's number.
-    pub epoch: u64,
-}
-
-impl Flips {
-    /// Whether to flip the image at `index`; depends on nothing but the seed, the epoch and the
-    /// index.
-    pub fn flip(self, index: usize) -> bool {
-        let mut rng = random("flip", self.seed, self.epoch);
-        rng.set_stream(index as u64);
-        rng.next_u32() & 1 == 1
-    }
 }
 
 /// The order in which an epoch visits the images `0..len`.
@@ -63,19 +45,28 @@ impl Batch {
         source: &dyn Images,
         indices: &[usize],
         room: usize,
-        flips: Option<Flips>,
+        augmentation: Option<Augmentation>,
+        normalize: Normalize,
         mut images: Vec<f32>,
     ) -> Self {
+        let table = pixels::table(normalize);
         let size = source.size() as usize;
         let image = size * size * pixels::CHANNELS;
         images.resize(room * image, 0.0);
         let mut batch = Self { images, labels: vec![0; room], indices: Vec::with_capacity(room), rejected: Vec::new() };
         for &index in indices {
-            match source.pixels(index) {
-                Ok(pixels) => {
+            let pixels = match &augmentation {
+                Some(changes) if changes.augment.crop_scale.is_some() => source.to_cut(index),
+                _ => source.pixels(index),
+            };
+            match pixels {
+                Ok(mut pixels) => {
                     let place = batch.indices.len();
-                    let flip = flips.is_some_and(|flips| flips.flip(index));
-                    pixels::to_tensor(&pixels, flip, &mut batch.images[place * image..][..image]);
+                    let flip = augmentation.is_some_and(|changes| changes.flip(index));
+                    if let Some(changes) = &augmentation {
+                        pixels = changes.image(index, pixels, source.size());
+                    }
+                    pixels::to_numbers(&pixels, flip, &table, &mut batch.images[place * image..][..image]);
                     batch.labels[place] = source.label(index);
                     batch.indices.push(index);
                 }

@@ -4,7 +4,9 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::Images;
-use super::batch::{Batch, Flips};
+use super::augment::Augmentation;
+use super::batch::Batch;
+use crate::nn::Normalize;
 
 /// Threads that load batches, each of which may hold two: more would only fill the memory.
 pub const MAX_LOADERS: usize = 8;
@@ -53,7 +55,8 @@ pub fn with_batches<R>(
     images: &dyn Images,
     order: &[usize],
     batch: usize,
-    flips: Option<Flips>,
+    augmentation: Option<Augmentation>,
+    normalize: Normalize,
     workers: usize,
     body: impl FnOnce(&mut Batches) -> R,
 ) -> R {
@@ -68,7 +71,7 @@ pub fn with_batches<R>(
             scope.spawn(move || {
                 for indices in order.chunks(batch).skip(worker).step_by(workers) {
                     let room = memory.try_recv().unwrap_or_default();
-                    if sender.send(Batch::new(images, indices, batch, flips, room)).is_err() {
+                    if sender.send(Batch::new(images, indices, batch, augmentation, normalize, room)).is_err() {
                         break;
                     }
                 }
@@ -81,4 +84,43 @@ pub fn with_batches<R>(
         let mut batches = Batches { workers: (0..workers).map(start).collect(), next: 0, count };
         body(&mut batches)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::augment::Augment;
+    use crate::data::batch::shuffled;
+    use crate::data::drawn::{Drawn, Subject};
+
+    #[test]
+    fn changed_images_are_the_same_for_any_number_of_workers() {
+        let images = Drawn::new(Subject::Pets, 0, 0, 20, 16, 1 << 20);
+        let augment =
+            Augment { flip: true, crop_scale: Some([0.3, 1.0]), rotate: 15.0, color_jitter: Some([0.3, 0.3, 0.3]) };
+        let made = |augmentation, epoch, batch, workers| {
+            let order = shuffled(images.len(), 7, epoch);
+            with_batches(&images, &order, batch, augmentation, Normalize::IMAGENET, workers, |batches| {
+                let image = |batch: Batch| {
+                    let each = batch.images.len() / batch.labels.len();
+                    let images: Vec<_> = batch.images.chunks(each).map(<[f32]>::to_vec).collect();
+                    batch.indices.into_iter().zip(images).collect::<Vec<_>>()
+                };
+                let mut all: Vec<_> = batches.flat_map(image).collect();
+                all.sort_by_key(|(index, _)| *index);
+                all
+            })
+        };
+        let changes = |epoch| Some(Augmentation { augment, seed: 7, epoch });
+        let expected = made(changes(1), 1, 4, 1);
+        for (batch, workers) in [(4, 2), (3, 5), (20, 1), (1, 8)] {
+            assert!(made(changes(1), 1, batch, workers) == expected, "batches of {batch}, {workers} workers");
+        }
+        let other = made(changes(2), 2, 4, 2);
+        let plain = made(None, 1, 4, 2);
+        assert!(plain == made(None, 2, 5, 1), "without changes no epoch differs");
+        for ((changed, later), plain) in expected.iter().zip(&other).zip(&plain) {
+            assert!(changed != later && changed != plain, "image {}", changed.0);
+        }
+    }
 }

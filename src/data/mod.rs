@@ -2,16 +2,17 @@
 //!
 //! The way of an image: [`folder::scan`] finds the files and their classes; [`prepare::load`] turns one file into a small
 //! square of RGB bytes; [`photos::Photos`] does so for all files and keeps the results; [`split`] decides which of them are
-//! learned from and which are judged by; [`batch::shuffled`] orders them anew for each epoch; [`loader::with_batches`] flips
-//! and normalises them into [`batch::Batch`]es ahead of need. Without photos, [`drawn::Drawn`] takes the place of
+//! learned from and which are judged by; [`batch::shuffled`] orders them anew for each epoch; [`loader::with_batches`] changes
+//! them at random ([`augment`]) and normalises them into [`batch::Batch`]es ahead of need. Without photos, [`drawn::Drawn`] takes the place of
 //! [`photos::Photos`].
 //!
 //! Everything random here is keyed by a seed and by what it decides (the split of a class, the
-//! order of an epoch, the flip of one image), never by which thread comes first, so equal
+//! order of an epoch, the changes of one image), never by which thread comes first, so equal
 //! arguments give equal bytes on any machine.
 //!
 //! What needs no files and no threads is there for a browser too.
 
+pub mod augment;
 pub mod batch;
 mod cache;
 mod canvas;
@@ -86,6 +87,14 @@ pub trait Images: Sync {
     /// The reason, when the image has to be read again and its file has gone or is no longer
     /// usable.
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String>;
+
+    /// A square of its own side, in the same form, from which parts of an image are cut at random.
+    ///
+    /// # Errors
+    /// As [`Images::pixels`].
+    fn to_cut(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
+        self.pixels(index)
+    }
 }
 
 /// A file that is not used, and why.

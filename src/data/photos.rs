@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 
 use super::cache::Cache;
+use super::fit::Fit;
 use super::folder::LabelledFile;
 use super::names::path_text;
 use super::split::Digest;
@@ -30,14 +31,23 @@ pub struct Photos {
 struct Store {
     root: PathBuf,
     files: Vec<LabelledFile>,
-    size: u32,
+    fit: Fit,
     cache: Cache,
+    /// Side of the squares that parts are cut from.
+    room: Option<u32>,
+    /// Such squares, made when first asked for.
+    to_cut: Cache,
 }
 
 impl Store {
     fn pixels(&self, file: usize) -> Result<Cow<'_, [u8]>, String> {
-        let load = || prepare::load(&self.root.join(&self.files[file].path), self.size);
+        let load = || prepare::load(&self.root.join(&self.files[file].path), self.fit);
         self.cache.image(file, load)
+    }
+
+    fn to_cut(&self, file: usize) -> Result<Cow<'_, [u8]>, String> {
+        let Some(room) = self.room else { return self.pixels(file) };
+        self.to_cut.image(file, || prepare::load(&self.root.join(&self.files[file].path), room))
     }
 }
 
@@ -46,17 +56,25 @@ impl Photos {
     /// returned with the reason, in the order of `files`.
     ///
     /// Up to `cache_bytes` bytes of pixels are kept in memory; the photos beyond that are decoded
-    /// again each time they are needed. `progress` is called on this thread with the number of
+    /// again each time they are needed. With `room`, parts are cut from squares of so many pixels a side, which are kept beside
+    /// those that the network sees. `progress` is called on this thread with the number of
     /// files done so far.
     pub fn read(
         files: Vec<LabelledFile>,
         root: &Path,
-        size: u32,
+        fit: impl Into<Fit>,
+        room: Option<u32>,
         cache_bytes: usize,
         progress: &dyn Fn(usize),
     ) -> (Photos, Vec<Rejected>) {
-        let cache = Cache::new(files.len(), size, cache_bytes);
-        let store = Arc::new(Store { root: root.to_path_buf(), files, size, cache });
+        let fit = fit.into();
+        // So that as many are kept of the one as of the other.
+        let area = |side: u32| u128::from(side).pow(2);
+        let for_cuts = room.map_or(0, area);
+        let own = (cache_bytes as u128 * area(fit.size) / (area(fit.size) + for_cuts).max(1)) as usize;
+        let cache = Cache::new(files.len(), fit.size, own);
+        let to_cut = Cache::new(files.len(), room.unwrap_or(0), cache_bytes - own);
+        let store = Arc::new(Store { root: root.to_path_buf(), files, fit, cache, room, to_cut });
         let mut photos = Photos { store: store.clone(), chosen: Vec::new(), digests: Vec::new() };
         let mut rejected = Vec::new();
         for (file, outcome) in decode_all(&store, progress).into_iter().enumerate() {
@@ -143,7 +161,7 @@ impl Images for Photos {
     }
 
     fn size(&self) -> u32 {
-        self.store.size
+        self.store.fit.size
     }
 
     fn label(&self, index: usize) -> u32 {
@@ -156,5 +174,51 @@ impl Images for Photos {
 
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
         self.store.pixels(self.chosen[index])
+    }
+
+    fn to_cut(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
+        self.store.to_cut(self.chosen[index])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+    use crate::data::augment::{Augment, Augmentation};
+    use crate::data::batch::Batch;
+    use crate::nn::Normalize;
+
+    /// Parts are cut from a larger square of the photo itself, whether it is kept or not; what the network sees otherwise, and what tells
+    /// photos apart, is the same as without.
+    #[test]
+    fn parts_are_cut_from_larger_squares() {
+        let folder = tempfile::tempdir().unwrap();
+        let photo =
+            RgbImage::from_fn(90, 60, |x, y| Rgb([(x * 37 % 256) as u8, (y * 53 % 256) as u8, (x * y % 256) as u8]));
+        photo.save(folder.path().join("a.png")).unwrap();
+        let files = vec![LabelledFile { path: "a.png".into(), class: 0 }];
+        let read = |room, bytes| Photos::read(files.clone(), folder.path(), 16, room, bytes, &|_| ()).0;
+        let plain = read(None, usize::MAX);
+        assert_eq!(plain.to_cut(0), plain.pixels(0));
+        let augment = Augment { crop_scale: Some([0.25, 0.5]), ..Augment::default() };
+        let room = augment.room(16);
+        assert_eq!(room, Some(32));
+        let batch = |photos: &Photos, augmentation| {
+            Batch::new(photos, &[0], 1, augmentation, Normalize::HALF, Vec::new()).images
+        };
+        let changes = Some(Augmentation { augment, seed: 0, epoch: 1 });
+        for bytes in [0, 3 * (16 * 16 + 32 * 32), usize::MAX] {
+            let photos = read(room, bytes);
+            assert_eq!(*photos.to_cut(0).unwrap(), prepare::load(&folder.path().join("a.png"), 32).unwrap());
+            assert_eq!((photos.pixels(0), photos.digests()), (plain.pixels(0), plain.digests()));
+            assert_eq!(batch(&photos, None), batch(&plain, None));
+            assert_ne!(batch(&photos, changes), batch(&plain, changes), "it has more detail");
+            let kept = bytes > 0;
+            std::fs::rename(folder.path().join("a.png"), folder.path().join("b.png")).unwrap();
+            assert_eq!([photos.pixels(0).is_ok(), photos.to_cut(0).is_ok()], [kept; 2], "{bytes}");
+            std::fs::rename(folder.path().join("b.png"), folder.path().join("a.png")).unwrap();
+        }
     }
 }

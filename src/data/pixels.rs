@@ -1,12 +1,21 @@
-//! One image's bytes to the network's input.
+//! One image's bytes to numbers.
+//!
+//! Numbers of an image that are not said to be a network's own run from -1, black, over 0, grey, to 1, white. What a network is given
+//! is made of these by its [`Normalize`].
 
-/// Mean of the normalisation, the same for each colour.
-pub const MEAN: f32 = 0.5;
-/// Standard deviation of the normalisation, the same for each colour.
-pub const STD: f32 = 0.5;
+use crate::nn::Normalize;
+
 /// Values a pixel has in a tensor: red, green, blue and a zero, so that the GPU reads a pixel as
 /// one vector of four.
 pub const CHANNELS: usize = 4;
+
+/// The number of each byte of each colour.
+pub type Table = [[f32; 256]; 3];
+
+/// The numbers that a network is given for each byte.
+pub fn table(normalize: Normalize) -> Table {
+    normalize.table(&SIGNED)
+}
 
 /// Writes a square RGB image as (size, size, 4) values `(x / 255 - 0.5) / 0.5`, flipped left to
 /// right if `flip`.
@@ -14,6 +23,14 @@ pub const CHANNELS: usize = 4;
 /// # Panics
 /// If `pixels` is no square RGB image, or if `out` has not [`CHANNELS`] values for each pixel.
 pub fn to_tensor(pixels: &[u8], flip: bool, out: &mut [f32]) {
+    to_numbers(pixels, flip, &[SIGNED; 3], out);
+}
+
+/// The same by a table.
+///
+/// # Panics
+/// As [`to_tensor`].
+pub fn to_numbers(pixels: &[u8], flip: bool, [reds, greens, blues]: &Table, out: &mut [f32]) {
     let (pixels, rest) = pixels.as_chunks::<3>();
     let (out, out_rest) = out.as_chunks_mut::<CHANNELS>();
     let size = pixels.len().isqrt();
@@ -21,9 +38,9 @@ pub fn to_tensor(pixels: &[u8], flip: bool, out: &mut [f32]) {
     assert!(out_rest.is_empty() && out.len() == pixels.len(), "to_tensor writes {CHANNELS} values a pixel");
     for (row, out_row) in pixels.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
         for (x, pixel) in row.iter().enumerate() {
-            let [red, green, blue] = pixel.map(|byte| NORMALISED[usize::from(byte)]);
+            let [red, green, blue] = pixel.map(usize::from);
             let place = if flip { size - 1 - x } else { x };
-            out_row[place] = [red, green, blue, 0.0];
+            out_row[place] = [reds[red], greens[green], blues[blue], 0.0];
         }
     }
 }
@@ -38,18 +55,23 @@ pub fn mirror(images: &mut [f32], size: usize) {
     pixels.chunks_exact_mut(size).for_each(<[_]>::reverse);
 }
 
-/// The normalised value of each byte.
-const NORMALISED: [f32; 256] = {
+/// Each byte from -1, black, to 1, white.
+const SIGNED: [f32; 256] = {
     let mut table = [0.0; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = (byte as f32 / 255.0 - MEAN) / STD;
+        table[byte] = (byte as f32 / 255.0 - 0.5) / 0.5;
         byte += 1;
     }
     table
 };
 
-/// One image of RGB bytes as the network gets it, [`to_tensor`] without a flip.
+/// The byte of a number from -1, black, to 1, white.
+pub fn byte(signed: f32) -> u8 {
+    ((signed * 0.5 + 0.5) * 255.0).round() as u8
+}
+
+/// One image of RGB bytes, [`to_tensor`] without a flip.
 ///
 /// # Panics
 /// As [`to_tensor`].
@@ -74,9 +96,32 @@ mod tests {
     }
 
     #[test]
+    fn a_table_has_the_numbers_that_a_network_is_given() {
+        let normalize: Normalize = "0.48,0.45,0.4,0.23,0.22,0.25".parse().unwrap();
+        let (by, usual) = (table(normalize), table(Normalize::HALF));
+        for value in 0..=255u8 {
+            assert_eq!(byte(SIGNED[usize::from(value)]), value, "and back");
+            let pixel = [value, 255 - value, value / 2];
+            let (mut made, mut later) = ([9.0; 4], [9.0; 4]);
+            to_numbers(&pixel, false, &by, &mut made);
+            to_tensor(&pixel, false, &mut later);
+            let mut numbers = [9.0; 4];
+            to_numbers(&pixel, false, &usual, &mut numbers);
+            assert_eq!(numbers, later);
+            normalize.apply(&mut later);
+            assert_eq!(made, later, "at once or later, to the last bit");
+            for colour in 0..3 {
+                let [mean, std] = [normalize.mean(), normalize.std()].map(|of| f64::from(of[colour]));
+                let expected = (f64::from(pixel[colour]) / 255.0 - mean) / std;
+                assert!((f64::from(made[colour]) - expected).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
     fn a_tensor_is_padded_to_four_channels_and_flips_left_to_right() {
         let pixels: Vec<u8> = (0..12).map(|i| i * 20).collect();
-        let n = |i: usize| NORMALISED[i * 20];
+        let n = |i: usize| SIGNED[i * 20];
         let pixel = |i: usize| [n(3 * i), n(3 * i + 1), n(3 * i + 2), 0.0];
         let mut out = [9.0; 16];
         to_tensor(&pixels, false, &mut out);

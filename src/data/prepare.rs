@@ -1,6 +1,6 @@
 //! One file to one small square image.
 //!
-//! Training, validation and prediction all go through [`load`] and [`to_tensor`](super::pixels::to_tensor), so the network
+//! Training, validation and prediction all go through [`load`] and the same [`Preparation`](crate::nn::Preparation), so the network
 //! meets a photo in the same shape everywhere.
 
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 
-use super::fit::middle_square;
+use super::fit::{Fit, middle_square};
 use super::jpeg::{self, ScanLayout};
 
 /// Longest side of an image that is read, in pixels.
@@ -21,19 +21,18 @@ const MAX_BYTES: u64 = 256 << 20;
 /// bytes can claim more.
 const MAX_MEMORY: u64 = 512 << 20;
 
-/// Reads a JPEG or PNG image as `size * size` pixels: RGB bytes, row-major.
+/// Reads a JPEG or PNG image as a square: RGB bytes, row-major.
 ///
 /// The file's content decides what it is, not its name. The image is turned upright as its EXIF
-/// orientation asks, scaled so that its shorter side has `size` pixels, and its middle square is
-/// cut out. Grey, palette, 16-bit and CMYK images become 8-bit RGB. What is transparent becomes
+/// orientation asks and scaled, and its middle square is cut out. Grey, palette, 16-bit and CMYK images become 8-bit RGB. What is transparent becomes
 /// white, as most viewers show it: the colours stored under transparent pixels are arbitrary, and
 /// the network must not learn from them.
 ///
 /// # Errors
 /// The reason why the file cannot be used, worded to follow its name: "is a GIF, only JPEG and PNG
 /// are read".
-pub fn load(path: &Path, size: u32) -> Result<Vec<u8>, String> {
-    Ok(open(path)?.square(size))
+pub fn load(path: &Path, fit: impl Into<Fit>) -> Result<Vec<u8>, String> {
+    Ok(open(path)?.square(fit))
 }
 
 /// A photo before it is made small.
@@ -46,8 +45,8 @@ pub struct Opened {
 
 impl Opened {
     /// The image as [`load`] makes it.
-    pub fn square(&self, size: u32) -> Vec<u8> {
-        middle_square(self.image.as_raw(), self.image.dimensions().into(), size)
+    pub fn square(&self, fit: impl Into<Fit>) -> Vec<u8> {
+        middle_square(self.image.as_raw(), self.image.dimensions().into(), fit)
     }
 }
 

@@ -37,4 +37,8 @@ impl Images for Subset<'_> {
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
         self.images.pixels(self.indices[index])
     }
+
+    fn to_cut(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
+        self.images.to_cut(self.indices[index])
+    }
 }

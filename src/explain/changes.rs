@@ -160,6 +160,7 @@ pub async fn with_own_statistics(
         for (index, place) in batch_images.chunks_mut(lens.image_len()).enumerate() {
             fill((number - 1) as usize * batch + index, place);
         }
+        lens.network().normalize().apply(&mut batch_images);
         model.images().write(gpu, &batch_images);
         model.set_step(gpu, &still, 0.0, batch, seed, number);
         plan.submit(gpu)?;

@@ -34,7 +34,7 @@ pub struct Options {
 pub struct Explanation {
     /// The image as the network saw it.
     pub input: RgbImage,
-    /// The same as the network's numbers, (H, W, padded C).
+    /// The same as the lens takes it, (H, W, padded C).
     pub image: Vec<f32>,
     /// What is explained.
     pub question: Question,

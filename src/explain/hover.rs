@@ -58,7 +58,9 @@ impl Hover {
     pub fn new(lens: &Lens, weights: &Weights, explanation: &Explanation) -> Self {
         let network = lens.network();
         let [colours, height, width] = network.input();
-        let mut before = unpack_images(&explanation.image, 1, colours, height * width);
+        let mut image = explanation.image.clone();
+        network.normalize().apply(&mut image);
+        let mut before = unpack_images(&image, 1, colours, height * width);
 
         let mut blocks = Vec::new();
         for (number, (inside, geometry)) in explanation.inside.blocks.iter().zip(lens.blocks()).enumerate() {

@@ -129,6 +129,7 @@ pub fn check_predictor(predictor: &Predictor) -> Result<()> {
     let mut image = vec![0.0; height * width * padded(channels)];
     for probe in 0..PROBES {
         fill_probe(probe, channels, &mut image);
+        predictor.model().network().normalize().apply(&mut image);
         predictor.forward(&image)?;
         check_finite(predictor.gpu(), predictor.model(), 1)?;
     }
@@ -143,7 +144,9 @@ pub fn check_predictor(predictor: &Predictor) -> Result<()> {
 /// # Panics
 /// When the stage is one that the model does not keep ([`Keep`](crate::nn::Keep)).
 pub fn look(gpu: &Gpu, model: &Model, pixels: &[u8], stage: Stage) -> Result<Inspection> {
-    model.set_batch(gpu, &pixels::tensor(pixels), &[0]);
+    let mut image = pixels::tensor(pixels);
+    model.network().normalize().apply(&mut image);
+    model.set_batch(gpu, &image, &[0]);
     model.set_live(gpu, 1);
     model.forward(gpu, Mode::Eval).submit(gpu)?;
     check_finite(gpu, model, 1)?;

@@ -7,6 +7,7 @@ use pollster::block_on;
 
 use super::{Lens, Question};
 use crate::data::Images;
+use crate::nn::Normalize;
 use crate::stats;
 use crate::train::predictions::{self, Prediction};
 
@@ -62,7 +63,7 @@ pub fn judge(lens: &Lens, images: &dyn Images) -> Result<Vec<Judged>> {
 /// When the device failed.
 pub fn predict(lens: &Lens, images: &dyn Images) -> Result<Vec<Prediction>> {
     let each = lens.image_len();
-    let (predictions, _) = predictions::predict(images, lens.batch(), |batch| {
+    let (predictions, _) = predictions::predict(images, lens.batch(), Normalize::HALF, |batch| {
         let make = |at: usize, place: &mut [f32]| place.copy_from_slice(&batch.images[each * at..each * (at + 1)]);
         Ok(block_on(lens.logits(batch.indices.len(), make))?)
     })?;

@@ -12,7 +12,9 @@ use crate::ops::relu::Rule;
 
 /// A network in evaluation mode that keeps every layer's values, for batches of images.
 ///
-/// Images are (H, W, padded C) as [`pixels::to_tensor`](crate::data::pixels::to_tensor) makes them, flattened.
+/// Images are (H, W, padded C) as [`pixels::to_tensor`](crate::data::pixels::to_tensor) makes them, flattened: from -1, black, over
+/// 0, grey, to 1, white, whatever numbers the network itself is given. So are derivatives by images. The network gets its own numbers,
+/// and nobody else need know of them.
 pub struct Lens<'a> {
     gpu: &'a Gpu,
     model: Model,
@@ -124,6 +126,7 @@ impl<'a> Lens<'a> {
             for (i, image) in range.clone().zip(images.chunks_mut(each)) {
                 make(i, image);
             }
+            self.network().normalize().apply(&mut images[..each * range.len()]);
             self.model.images().write(self.gpu, &images[..each * range.len()]);
             self.forward.submit(self.gpu)?;
             look(range).await?;
@@ -161,7 +164,8 @@ impl<'a> Lens<'a> {
         let each = self.image_len();
         self.forward(count, make, async |range| {
             self.backward(question, rule)?;
-            let gradients = self.read(self.model.gradient(Mode::Eval, 0), each * range.len()).await?;
+            let mut gradients = self.read(self.model.gradient(Mode::Eval, 0), each * range.len()).await?;
+            self.network().normalize().apply_to_gradient(&mut gradients);
             range.zip(gradients.chunks(each)).for_each(|(i, gradient)| look(i, gradient));
             Ok(())
         })

@@ -36,7 +36,7 @@ const MIN_SPAN: f64 = 0.4;
 /// The least span as a share of the decision: of what blurring leaves, the tests say nothing.
 const MIN_SHARE: f64 = 0.5;
 
-/// An image without its details, as the network's numbers: what takes the place of pixels that are removed.
+/// An image without its details, as a lens takes it: what takes the place of pixels that are removed.
 pub fn blurred(image: &RgbImage) -> Vec<f32> {
     pixels::tensor(image::imageops::fast_blur(image, image.width().min(image.height()) as f32 / 12.0).as_raw())
 }

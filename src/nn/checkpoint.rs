@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{Architecture, Network, Parameter, Start};
+use crate::nn::{Architecture, Network, Parameter, Preparation, Start};
 
 /// A trained network with what is needed to use it.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,9 @@ pub struct Meta {
     pub architecture: Architecture,
     /// Names of the classes, in the order of the logits.
     pub classes: Vec<String>,
+    /// How images are prepared for it.
+    #[serde(default, skip_serializing_if = "Preparation::is_usual")]
+    pub preparation: Preparation,
     /// Passes over the training images so far.
     pub epoch: usize,
     /// Whether it was trained on images that the program drew: such a network has never seen a photo.
@@ -193,7 +196,7 @@ impl Meta {
             let problem = format!("{} class names for {} classes", self.classes.len(), network.classes());
             return Err(CheckpointError::BadMeta(problem));
         }
-        Ok(network)
+        Ok(network.prepared(self.preparation))
     }
 }
 
@@ -281,7 +284,7 @@ fn view(dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) -> TensorView<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Strided;
+    use crate::nn::{Normalize, Strided};
 
     fn checkpoint() -> Checkpoint {
         let architecture = Architecture::Strided(Strided { channels: vec![5, 6], ..Strided::dogs_vs_cats(20, 2) });
@@ -292,7 +295,8 @@ mod tests {
         let weights = Weights { counters, ..Weights::initial(&network, 3) };
         let classes = vec!["cat".into(), "dog".into()];
         let (made_by, val_loss) = (Some("3f".into()), Some(0.1 + 0.2));
-        let meta = Meta { architecture, classes, epoch: 2, drawn: true, made_by, val_loss };
+        let preparation = Preparation::default();
+        let meta = Meta { architecture, classes, preparation, epoch: 2, drawn: true, made_by, val_loss };
         Checkpoint { meta, network, weights }
     }
 
@@ -305,8 +309,21 @@ mod tests {
         // As older versions wrote it.
         let older = Checkpoint { meta: Meta { made_by: None, val_loss: None, ..checkpoint.meta }, ..checkpoint };
         let bytes = older.to_bytes();
-        assert!(!String::from_utf8_lossy(&bytes).contains("made_by"));
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("made_by") && !text.contains("preparation"));
         assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), older);
+    }
+
+    #[test]
+    fn a_checkpoint_says_how_its_images_are_prepared() {
+        let usual = checkpoint();
+        let preparation = Preparation { normalize: Normalize::IMAGENET, resize_crop: Some(24) };
+        let meta = Meta { preparation, ..usual.meta.clone() };
+        let read = Checkpoint::from_bytes(&Checkpoint { meta, ..usual.clone() }.to_bytes()).unwrap();
+        assert_eq!((read.meta.preparation, read.network.preparation()), (preparation, preparation));
+        assert_eq!(read.network.seen_by(0).preparation(), preparation);
+        assert_eq!(read.weights, usual.weights);
+        assert_eq!(Checkpoint::from_bytes(&usual.to_bytes()).unwrap().network.normalize(), Normalize::HALF);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod onnx;
 mod optimizer;
 #[cfg(feature = "native")]
 mod pickle;
+mod preparation;
 mod spec;
 #[cfg(feature = "native")]
 mod state_dict;
@@ -29,6 +30,7 @@ pub use network::{Block, Field, Network, Node, Parameter, Start, Value};
 #[cfg(feature = "native")]
 pub use onnx::onnx;
 pub use optimizer::Optimizer;
+pub use preparation::{Normalize, Preparation};
 pub use spec::{Layer, Named, Op, Spec, SpecError};
 #[cfg(feature = "native")]
 pub use state_dict::StateDict;

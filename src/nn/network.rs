@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::preparation::{Normalize, Preparation};
 use super::spec::{Layer, Named, Op, Spec, SpecError};
 use crate::nn::layout::{Layout, padded};
 
@@ -13,6 +14,7 @@ pub type Value = usize;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     input: [usize; 3],
+    preparation: Preparation,
     nodes: Vec<Node>,
     blocks: Vec<Block>,
 }
@@ -246,7 +248,7 @@ struct Builder {
 
 impl Builder {
     fn new(input: [usize; 3]) -> Self {
-        let network = Network { input, nodes: Vec::new(), blocks: Vec::new() };
+        let network = Network { input, preparation: Preparation::default(), nodes: Vec::new(), blocks: Vec::new() };
         Self { network, starts: BTreeSet::new(), begun: 0, vectors: BTreeSet::new() }
     }
 
@@ -423,7 +425,7 @@ impl Builder {
     }
 
     fn finish(self) -> Result<Network, SpecError> {
-        let Self { network: Network { input, mut nodes, .. }, starts, begun, .. } = self;
+        let Self { network: Network { input, preparation, mut nodes, .. }, starts, begun, .. } = self;
         let problem = |place: &str, problem: &str| SpecError::Layer { place: place.into(), problem: problem.into() };
         if starts.is_empty() {
             return Err(problem("the network", "it has no convolution"));
@@ -475,7 +477,7 @@ impl Builder {
                 .ok_or_else(|| problem(&format!("block {}", number + 1), "it has no convolution"))?;
             blocks.push(block);
         }
-        Ok(Network { input, nodes, blocks })
+        Ok(Network { input, preparation, nodes, blocks })
     }
 }
 
@@ -639,6 +641,21 @@ impl Network {
         self.input
     }
 
+    /// The same for images that are prepared like this.
+    pub fn prepared(self, preparation: Preparation) -> Self {
+        Self { preparation, ..self }
+    }
+
+    /// How its images are prepared.
+    pub fn preparation(&self) -> Preparation {
+        self.preparation
+    }
+
+    /// How the colours of its images become numbers.
+    pub fn normalize(&self) -> Normalize {
+        self.preparation.normalize
+    }
+
     /// Its operations, in an order in which each follows what it needs.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
@@ -712,7 +729,7 @@ impl Network {
         let blocks = self.blocks[..=number].iter();
         let blocks =
             blocks.map(|block| Block::of(&nodes, block.nodes.clone()).expect("it has a convolution")).collect();
-        Self { input, nodes, blocks }
+        Self { input, preparation: self.preparation, nodes, blocks }
     }
 
     /// The fewest images that batch norm can learn from: with one image, a map of one value is its own mean.

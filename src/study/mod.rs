@@ -172,7 +172,7 @@ impl Settings {
         let (option, size) = (self.ladder.option(), self.training.model.input()[1]);
         let impossible = || format!("{option}: {} is impossible at --size {size}", described(left_out, blocks));
         let architecture = architecture.with_context(impossible)?;
-        let network = architecture.build().with_context(impossible)?;
+        let network = architecture.build().with_context(impossible)?.prepared(self.training.preparation);
         Ok(Candidate { name, left_out, architecture, network })
     }
 }
@@ -368,6 +368,7 @@ mod tests {
             training: Training {
                 model: Strided::dogs_vs_cats(128, 2).into(),
                 model_file: None,
+                preparation: Default::default(),
                 batch: 32,
                 epochs: 10,
                 optimizer: OptimizerName::Adam,
@@ -375,6 +376,9 @@ mod tests {
                 momentum: None,
                 weight_decay: 0.0,
                 augment: true,
+                crop_scale: None,
+                rotate: 0.0,
+                color_jitter: None,
                 seed: 0,
                 init: None,
                 freeze: 0,
@@ -477,6 +481,7 @@ mod tests {
         let meta = |made_by: Option<String>| Meta {
             architecture: Strided { channels: vec![4], ..Strided::dogs_vs_cats(24, 2) }.into(),
             classes: vec!["cat".into(), "dog".into()],
+            preparation: Default::default(),
             epoch: 10,
             drawn: true,
             made_by,

@@ -252,10 +252,10 @@ fn recipe(settings: &Settings) -> String {
         Architecture::Strided(strided) => format!(", dropout {}", strided.dropout),
         Architecture::Known(_) | Architecture::Listed(_) => String::new(),
     };
-    let flipped = if training.augment { "flipped at random" } else { "not flipped" };
+    let changed = training.augmentation().told();
     format!(
         "Every network was trained for {} in batches of {} by {optimizer}, with a learning rate that falls from {} to zero along \
-         a cosine, weight decay {}{dropout}, and images {flipped}; {} and {}.",
+         a cosine, weight decay {}{dropout}, and images {changed}; {} and {}.",
         counted(training.epochs, "epoch"),
         training.batch,
         training.lr,

@@ -6,8 +6,9 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::{Recipe, Schedule, ScheduleName};
+use crate::data::augment::Augment;
 use crate::data::folder::Choices;
-use crate::nn::{Architecture, Optimizer, StepOptions};
+use crate::nn::{Architecture, Optimizer, Preparation, StepOptions};
 use crate::reading;
 
 /// What `train` is to do, every choice made: `config.json` of the run.
@@ -55,6 +56,9 @@ pub struct Imported {
     pub classes: Vec<String>,
     /// Whether the network was trained on images that the program drew.
     pub drawn: bool,
+    /// How images are prepared for it.
+    #[serde(default, skip_serializing_if = "Preparation::is_usual")]
+    pub preparation: Preparation,
     /// The network.
     pub model: Architecture,
 }
@@ -77,6 +81,9 @@ pub struct Training {
     /// The file that listed its layers, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_file: Option<String>,
+    /// How images are prepared for it.
+    #[serde(default, skip_serializing_if = "Preparation::is_usual")]
+    pub preparation: Preparation,
     /// Images a training step.
     pub batch: usize,
     /// Passes over the training images.
@@ -91,6 +98,15 @@ pub struct Training {
     pub weight_decay: f32,
     /// Whether training images are flipped.
     pub augment: bool,
+    /// The least and the largest share of a training image that is cut out at random, if that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop_scale: Option<[f32; 2]>,
+    /// By how many degrees training images are turned at random, at most.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub rotate: f32,
+    /// By what share brightness, contrast and saturation of training images are changed at random, at most, if that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub color_jitter: Option<[f32; 3]>,
     /// Decides all that is random.
     pub seed: u64,
     /// The file of weights that training goes on from, from the root on. None where it starts from random ones.
@@ -174,6 +190,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+fn is_none(degrees: &f32) -> bool {
+    *degrees == 0.0
+}
+
 impl Training {
     /// How to train on so many images of each class, with a seed that may be another than [`Training::seed`].
     pub fn recipe(&self, of_class: &[usize], seed: u64) -> Recipe {
@@ -190,8 +210,14 @@ impl Training {
             step: StepOptions { label_smoothing, class_weights: class_weights.of(of_class), clip_grad_norm },
             ema,
             seed,
-            augment: self.augment,
+            augment: self.augmentation(),
         }
+    }
+
+    /// How training images are changed at random.
+    pub fn augmentation(&self) -> Augment {
+        let Self { augment: flip, crop_scale, rotate, color_jitter, .. } = *self;
+        Augment { flip, crop_scale, rotate, color_jitter }
     }
 
     fn schedule(&self) -> Schedule {

@@ -7,7 +7,8 @@ use pollster::block_on;
 use serde::Serialize;
 
 use super::{NONE_READABLE, Trainer};
-use crate::data::batch::{Flips, shuffled_for_batches};
+use crate::data::augment::Augmentation;
+use crate::data::batch::shuffled_for_batches;
 use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, threads};
 
@@ -45,9 +46,11 @@ impl Trainer<'_> {
         let mut tried: Vec<Tried> = Vec::with_capacity(STEPS);
         for epoch in 1.. {
             let order = shuffled_for_batches(images.len(), seed, epoch, model.batch(), model.network().least_batch());
-            let flips = self.recipe.augment.then_some(Flips { seed, epoch });
+            let augmentation = Some(Augmentation { augment: self.recipe.augment, seed, epoch });
+            let normalize = model.network().normalize();
             let before = tried.len();
-            let over = with_batches(images, &order, model.batch(), flips, threads().min(MAX_LOADERS), |batches| {
+            let workers = threads().min(MAX_LOADERS);
+            let over = with_batches(images, &order, model.batch(), augmentation, normalize, workers, |batches| {
                 while let Some(batch) = batches.next() {
                     if batch.indices.is_empty() {
                         continue;

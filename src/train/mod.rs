@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::data::batch::{Batch, Flips, shuffled_for_batches};
+use crate::data::augment::{Augment, Augmentation};
+use crate::data::batch::{Batch, shuffled_for_batches};
 use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
@@ -27,7 +28,7 @@ mod run;
 mod schedule;
 
 pub use config::{ClassWeights, Config, Extras, Folders, Imported, OptimizerName, Source, Training, Which};
-pub use ranges::{OutOfRange, check_batch, check_recipe, check_val_share};
+pub use ranges::{OutOfRange, check_batch, check_preparation, check_recipe, check_val_share};
 pub(crate) use ranges::{check_classes, check_folder, check_folders, check_imported, check_training};
 pub(crate) use run::{CONFIG, REMEDY, VALIDATION, check_weights, digest_of_list};
 pub use run::{Origin, Run, is_run};
@@ -55,8 +56,8 @@ pub struct Recipe {
     pub ema: Option<f64>,
     /// Decides order, flips and dropout masks.
     pub seed: u64,
-    /// Whether training images are flipped left to right at random.
-    pub augment: bool,
+    /// How training images are changed at random.
+    pub augment: Augment,
 }
 
 /// One epoch's line in `metrics.jsonl` and `metrics.csv`.
@@ -174,7 +175,7 @@ impl<'a> Trainer<'a> {
         }
         let (batch, least) = (self.model.batch(), self.model.network().least_batch());
         let order = shuffled_for_batches(images.len(), seed, epoch as u64, batch, least);
-        let flips = augment.then_some(Flips { seed, epoch: epoch as u64 });
+        let augmentation = Some(Augmentation { augment, seed, epoch: epoch as u64 });
         let (gpu, model, plan, steps) = (self.gpu, self.model, &self.training_step, &mut self.steps);
         let steps_an_epoch = order.len().div_ceil(model.batch()) as f64;
         let mut steps_done = 0.0;
@@ -186,7 +187,7 @@ impl<'a> Trainer<'a> {
             model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, *steps);
             plan.submit(gpu)
         };
-        let (metrics, rejected) = run(gpu, model, images, &order, flips, &mut submit, progress)?;
+        let (metrics, rejected) = run(gpu, model, images, &order, augmentation, &mut submit, progress)?;
         ensure!(metrics.broken == 0, "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr})");
         if let Some(averages) = &self.averages {
             averages.after_epoch(self.gpu)?;
@@ -251,7 +252,7 @@ impl<'a> Trainer<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
         let mut done = 0;
-        let (predictions, rejected) = predict(images, self.model.batch(), |batch| {
+        let (predictions, rejected) = predict(images, self.model.batch(), self.network().normalize(), |batch| {
             let said = logits(self.gpu, self.model, &self.evaluation, batch)?;
             done += batch.indices.len();
             progress(Progress { images: done, metrics: None });
@@ -331,7 +332,7 @@ fn run(
     model: &Model,
     images: &dyn Images,
     order: &[usize],
-    flips: Option<Flips>,
+    augmentation: Option<Augmentation>,
     submit: &mut dyn FnMut(&Batch) -> Result<wgpu::SubmissionIndex, crate::gpu::GpuError>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Metrics, Vec<Rejected>)> {
@@ -339,7 +340,8 @@ fn run(
     let metrics = || pollster::block_on(model.metrics(gpu));
     let mut rejected = Vec::new();
     let mut submitted = 0;
-    with_batches(images, order, model.batch(), flips, threads().min(MAX_LOADERS), |batches| {
+    let normalize = model.network().normalize();
+    with_batches(images, order, model.batch(), augmentation, normalize, threads().min(MAX_LOADERS), |batches| {
         let mut in_flight = VecDeque::new();
         let mut last_read = Instant::now();
         while let Some(mut batch) = batches.next() {

@@ -7,8 +7,8 @@ use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::pixels::{self, CHANNELS};
 use crate::data::{Images, Rejected, threads};
 use crate::gpu::{Gpu, Plan};
-use crate::nn::Model;
 use crate::nn::layout::padded;
+use crate::nn::{Model, Normalize};
 use crate::stats;
 use crate::train::run_dir::RunDir;
 
@@ -46,10 +46,11 @@ impl Prediction {
 pub fn predict(
     images: &dyn Images,
     batch: usize,
+    normalize: Normalize,
     logits: impl FnMut(&mut Batch) -> Result<Vec<Vec<f32>>>,
 ) -> Result<(Vec<Prediction>, Vec<Rejected>)> {
     let (mut predictions, mut rejected) = (Vec::with_capacity(images.len()), Vec::new());
-    predict_each(images, batch, logits, |said, lost| {
+    predict_each(images, batch, normalize, logits, |said, lost| {
         predictions.extend(said);
         rejected.extend(lost);
     })?;
@@ -64,11 +65,12 @@ pub fn predict(
 pub fn predict_each(
     images: &dyn Images,
     batch: usize,
+    normalize: Normalize,
     mut logits: impl FnMut(&mut Batch) -> Result<Vec<Vec<f32>>>,
     mut told: impl FnMut(Vec<Prediction>, Vec<Rejected>),
 ) -> Result<()> {
     let order: Vec<usize> = (0..images.len()).collect();
-    with_batches(images, &order, batch, None, threads().min(MAX_LOADERS), |batches| {
+    with_batches(images, &order, batch, None, normalize, threads().min(MAX_LOADERS), |batches| {
         while let Some(mut batch) = batches.next() {
             let rejected = std::mem::take(&mut batch.rejected);
             let logits = if batch.indices.is_empty() { Vec::new() } else { logits(&mut batch)? };
@@ -231,7 +233,7 @@ mod tests {
                 let each = batch.images.len() / batch.labels.len();
                 Ok((0..batch.indices.len()).map(|at| vec![batch.images[each * at], 0.0]).collect())
             };
-            let (predictions, rejected) = predict(&images, batch, said).unwrap();
+            let (predictions, rejected) = predict(&images, batch, Normalize::HALF, said).unwrap();
             let indices: Vec<usize> = predictions.iter().map(|prediction| prediction.index).collect();
             assert_eq!(indices, [1, 2, 4, 5, 7, 8, 10], "batches of {batch}");
             assert_eq!(rejected.len(), 4);
@@ -273,7 +275,7 @@ mod tests {
         };
         let order: Vec<usize> = (0..images.len()).collect();
         let made = |flip: bool| {
-            let mut batch = Batch::new(&images, &order, 7, None, Vec::new());
+            let mut batch = Batch::new(&images, &order, 7, None, Normalize::HALF, Vec::new());
             if flip {
                 pixels::mirror(&mut batch.images, 8);
             }

@@ -52,7 +52,7 @@ impl<'a> Predictor<'a> {
         self.gpu
     }
 
-    /// Runs images forward, up to a batch of them, as [`pixels::to_tensor`](crate::data::pixels::to_tensor) makes them.
+    /// Runs images forward, up to a batch of them, as the network's numbers.
     ///
     /// # Errors
     /// When the device failed.
@@ -78,6 +78,6 @@ impl<'a> Predictor<'a> {
             Ok(said)
         };
         let said = |batch: &mut Batch| if mirrored { with_mirrored(batch, said) } else { said(batch) };
-        predict_each(images, self.model.batch(), said, told)
+        predict_each(images, self.model.batch(), self.model.network().normalize(), said, told)
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use crate::data::{digits, pets};
-use crate::nn::{Architecture, Network};
+use crate::nn::{Architecture, Network, Preparation};
 use crate::reading::{MAX_IMAGES, equal, within};
 use crate::terminal::is_obeyed;
 use crate::train::{Config, Extras, Folders, Imported, OptimizerName, ScheduleName, Source, Training};
@@ -53,6 +53,22 @@ pub fn check_recipe(training: &Training) -> Result<(), OutOfRange> {
     check((0.0..1.0).contains(&momentum), "momentum", momentum, "at least 0 and less than 1")?;
     check(weight_decay.is_finite() && weight_decay >= 0.0, "weight_decay", weight_decay, "a number of at least 0")?;
     check((1..=1_000_000).contains(&epochs), "epochs", epochs, "1 to 1000000")?;
+    if let Some([least, most]) = training.crop_scale {
+        let good = least >= 0.01 && least <= most && most <= 1.0;
+        let expected = "shares of an image's area, the least and the largest, from 0.01 to 1, as 0.5,1";
+        check(good, "crop_scale", format!("{least},{most}"), expected)?;
+    }
+    check((0.0..=180.0).contains(&training.rotate), "rotate", training.rotate, "0 to 180 degrees")?;
+    if let Some(shares) = training.color_jitter {
+        let listed = shares.map(|share| share.to_string()).join(",");
+        let good = shares.iter().all(|share| (0.0..=1.0).contains(share));
+        check(
+            good,
+            "color_jitter",
+            listed,
+            "three shares from 0 to 1, of brightness, contrast and saturation, as 0.2,0.2,0.2",
+        )?;
+    }
     check_batch(batch)?;
     check_extras(&training.extras, epochs)
 }
@@ -92,6 +108,19 @@ fn check_extras(extras: &Extras, epochs: usize) -> Result<(), OutOfRange> {
     Ok(())
 }
 
+/// The most pixels that a photo's shorter side is scaled to.
+const MAX_RESIZE: u32 = 16_384;
+
+/// Checks how images of this side are prepared.
+///
+/// # Errors
+/// When a number is out of its range.
+pub fn check_preparation(preparation: &Preparation, size: usize) -> Result<(), OutOfRange> {
+    let Some(resize) = preparation.resize_crop else { return Ok(()) };
+    let expected = "a number of pixels from the side of the network's images (--size) to 16384";
+    check(resize as usize >= size && resize <= MAX_RESIZE, "resize_crop", resize, expected)
+}
+
 /// Checks the share of each class set aside for validation.
 ///
 /// # Errors
@@ -105,7 +134,7 @@ pub(crate) fn check_training(training: &Training) -> Result<Network> {
     check_recipe(training)?;
     let sgd = training.optimizer == OptimizerName::Sgd;
     ensure!(sgd == training.momentum.is_some(), "momentum: expected with the optimizer sgd, and with no other");
-    let network = check_network(&training.model).context("model")?;
+    let network = check_network(&training.model, training.preparation)?;
     let least = network.least_batch();
     ensure!(training.batch >= least, "batch {}: expected at least {least} for a map of 1 x 1", training.batch);
     let init = training.init.as_ref().is_none_or(|init| !init.is_empty() && !init.contains('\0'));
@@ -115,12 +144,17 @@ pub(crate) fn check_training(training: &Training) -> Result<Network> {
     Ok(network)
 }
 
-/// Checks a network for square colour images.
-fn check_network(architecture: &Architecture) -> Result<Network> {
-    let [channels, height, width] = architecture.input();
-    let fits = channels == 3 && height == width;
-    ensure!(fits, "input is {channels}, {height}, {width}: expected 3 and twice the side of the images");
-    Ok(architecture.build()?)
+/// Checks a network for square colour images that are prepared like this.
+fn check_network(architecture: &Architecture, preparation: Preparation) -> Result<Network> {
+    let build = || -> Result<Network> {
+        let [channels, height, width] = architecture.input();
+        let fits = channels == 3 && height == width;
+        ensure!(fits, "input is {channels}, {height}, {width}: expected 3 and twice the side of the images");
+        Ok(architecture.build()?)
+    };
+    let network = build().context("model")?;
+    check_preparation(&preparation, network.input()[1]).context("preparation")?;
+    Ok(network.prepared(preparation))
 }
 
 /// Checks the names of so many classes.
@@ -159,6 +193,8 @@ pub(super) fn check_config(config: &Config) -> Result<Network> {
     within("val_images", *val_images, 1..=MAX_IMAGES)?;
     check_folder("data", data.as_deref(), classes)?;
     ensure!(data.is_some() || val_share.is_none(), "val_share: expected only with data");
+    let resized = training.preparation.resize_crop.is_some();
+    ensure!(data.is_some() || !resized, "preparation.resize_crop: expected only with data");
     // Runs of older versions do not say how many validation images each class had.
     if !val_of_class.is_empty() {
         equal("the number of val_of_class", val_of_class.len(), classes.len())?;
@@ -177,12 +213,12 @@ pub(super) fn check_config(config: &Config) -> Result<Network> {
 
 /// Checks `config.json` of weights that come from elsewhere.
 pub(crate) fn check_imported(config: &Imported) -> Result<Network> {
-    let Imported { id, imported: Source { file, sha256 }, classes, drawn, model } = config;
+    let Imported { id, imported: Source { file, sha256 }, classes, drawn, preparation, model } = config;
     hexadecimal("id", id, 32)?;
     let named = !file.is_empty() && !file.chars().any(is_obeyed);
     ensure!(named, "imported.file is {file:?}: expected the name of a file");
     hexadecimal("imported.sha256", sha256, 64)?;
-    let network = check_network(model).context("model")?;
+    let network = check_network(model, *preparation)?;
     check_classes(classes, network.classes())?;
     let known = *classes == pets::CLASSES || *classes == digits::CLASSES;
     ensure!(!drawn || known, "drawn is true: expected false, as none of these classes is drawn");

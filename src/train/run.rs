@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::ranges::{check_config, check_imported, hexadecimal};
 use super::{Config, EpochRecord, Imported, Which};
 use crate::data::Rejected;
+use crate::data::fit::Fit;
 use crate::data::names::legible;
 use crate::data::split;
 use crate::gpu::Kernels;
@@ -74,7 +75,7 @@ enum Made {
     /// They were trained in this folder.
     Trained(Box<Config>),
     /// They were trained elsewhere.
-    Imported(Imported),
+    Imported(Box<Imported>),
 }
 
 impl Run {
@@ -91,7 +92,7 @@ impl Run {
             if ["imported", "drawn"].iter().any(has) {
                 let imported: Imported = parsed(&bytes)?;
                 let network = check_imported(&imported)?;
-                return Ok((Made::Imported(imported), network));
+                return Ok((Made::Imported(Box::new(imported)), network));
             }
             let config: Config = parsed(&bytes)?;
             let network = check_config(&config)?;
@@ -113,11 +114,11 @@ impl Run {
     pub fn config(&self) -> Result<&Config> {
         match &self.made {
             Made::Trained(config) => Ok(config),
-            Made::Imported(Imported { imported, .. }) => bail!(
+            Made::Imported(made) => bail!(
                 "the network of {} was imported from {}, so that neither the images that it learned from and was judged by nor its \
                  epochs are known here: predict, evaluate --data, and features and explain of an image do without them",
                 self.folder.display(),
-                imported.file
+                made.imported.file
             ),
         }
     }
@@ -146,6 +147,11 @@ impl Run {
     /// The side of the images that its network takes.
     pub fn size(&self) -> u32 {
         self.network.input()[1] as u32
+    }
+
+    /// Which square of a photo its network takes.
+    pub fn fit(&self) -> Fit {
+        Fit { size: self.size(), resize: self.network.preparation().resize_crop }
     }
 
     /// The path of a file of its folder.
@@ -180,6 +186,7 @@ impl Run {
         let mut found = differences_of_networks("model", &meta.architecture, model);
         found.extend(differences("classes", &meta.classes.as_slice(), &self.classes()));
         found.extend(differences("drawn", &meta.drawn, &drawn));
+        found.extend(differences("preparation", &meta.preparation, &self.network.preparation()));
         found.extend(differences("the run's id (made_by)", &meta.made_by.as_deref(), &self.id()));
         ensure!(found.is_empty(), "it belongs to another run than {CONFIG}: {}", found.join("; "));
         self.check_epoch(meta.epoch)?;
@@ -400,7 +407,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::nn::Architecture;
+    use crate::nn::{Architecture, Normalize, Preparation};
     use crate::train::run_dir::RunDir;
 
     const ID: &str = "0123456789abcdef0123456789ABCDEF";
@@ -429,7 +436,15 @@ mod tests {
         let (_folder, folder) = run(false);
         let run = opened(&folder);
         let Config { classes, training, .. } = run.config().unwrap().clone();
-        let meta = Meta { architecture: training.model, classes, epoch: 2, drawn: true, made_by: None, val_loss: None };
+        let meta = Meta {
+            architecture: training.model,
+            classes,
+            preparation: training.preparation,
+            epoch: 2,
+            drawn: true,
+            made_by: None,
+            val_loss: None,
+        };
         let error = |meta: Meta| {
             folder.write_checkpoint(Which::Best.file(), &Checkpoint::initial(meta)).unwrap();
             run.checkpoint(Which::Best).err().map(|error| format!("{error:#}"))
@@ -440,11 +455,13 @@ mod tests {
             unreachable!("it is the default network")
         };
         strided.channels.push(4);
+        let by_imagenet = Preparation { normalize: Normalize::IMAGENET, resize_crop: None };
         let swapped = Meta { classes: vec!["dog".into(), "cat".into()], ..meta.clone() };
         for (other, problem) in [
             (deeper, "model.channels is [4,4,4], not [4,4]"),
             (swapped, r#"classes is ["dog","cat"], not ["cat","dog"]"#),
             (Meta { drawn: false, ..meta.clone() }, "drawn is false, not true"),
+            (Meta { preparation: by_imagenet, ..meta.clone() }, "preparation.normalize is \"imagenet\", not \"half\""),
             (Meta { epoch: 3, ..meta.clone() }, "epoch is 3: expected 1 to 2"),
             (Meta { epoch: 0, ..meta.clone() }, "epoch is 0: expected 1 to 2"),
             (Meta { made_by: Some(ID.into()), ..meta.clone() }, "the run's id (made_by) is \"0123"),
@@ -453,6 +470,49 @@ mod tests {
             let error = error(other).expect("it is another network");
             assert!(error.contains("best.safetensors: cannot be used: ") && error.contains(problem), "{error}");
         }
+    }
+
+    #[test]
+    fn how_images_are_prepared_and_changed_is_checked() {
+        let (_folder, folder) = run(true);
+        let usual = serde_json::to_value(opened(&folder).config().unwrap()).unwrap();
+        let names = ["preparation", "crop_scale", "rotate", "color_jitter"];
+        assert!(names.iter().all(|name| usual.get(name).is_none()), "as older versions wrote it: {usual}");
+        let read = |name: &str, value: serde_json::Value| {
+            let mut settings = usual.clone();
+            settings[name] = value;
+            folder.write_json(CONFIG, &settings).unwrap();
+            Run::open(folder.path()).map_err(|error| format!("{error:#}"))
+        };
+        let prepared = read("preparation", json!({"normalize": "0.4,0.2", "resize_crop": 28})).unwrap();
+        let (normalize, fit) = (prepared.network().normalize(), prepared.fit());
+        assert_eq!((normalize.to_string(), fit), ("0.4,0.2".into(), Fit { size: 24, resize: Some(28) }));
+        assert_eq!(read("preparation", json!({})).unwrap().network().preparation(), Preparation::default());
+        for (name, value, told) in [
+            ("preparation", json!({"normalize": "none"}), "preparation.normalize: expected half, imagenet, or"),
+            ("preparation", json!({"normalize": 3}), "preparation.normalize"),
+            ("preparation", json!({"resize": 28}), "preparation"),
+            ("preparation", json!({"resize_crop": 23}), "resize_crop 23: expected a number of pixels from the side"),
+            ("preparation", json!({"resize_crop": -1}), "preparation.resize_crop"),
+            ("crop_scale", json!([0.5, 0.2]), "crop_scale 0.5,0.2: expected shares"),
+            ("crop_scale", json!([0.5]), "crop_scale"),
+            ("rotate", json!(181.0), "rotate 181: expected 0 to 180"),
+            ("color_jitter", json!([0.1, 0.1, -0.1]), "color_jitter 0.1,0.1,-0.1: expected three shares"),
+        ] {
+            let error = read(name, value).expect_err(told);
+            assert!(error.contains("config.json: cannot be used: ") && error.contains(told), "{error}");
+        }
+        for (name, value) in
+            [("crop_scale", json!([0.08, 1.0])), ("rotate", json!(5.0)), ("color_jitter", json!([0.1, 0.0, 1.0]))]
+        {
+            read(name, value).unwrap();
+        }
+        let (_drawn, on_drawn) = self::run(false);
+        let mut settings = serde_json::to_value(opened(&on_drawn).config().unwrap()).unwrap();
+        settings["preparation"] = json!({"resize_crop": 28});
+        on_drawn.write_json(CONFIG, &settings).unwrap();
+        let error = format!("{:#}", Run::open(on_drawn.path()).unwrap_err());
+        assert!(error.contains("preparation.resize_crop: expected only with data"), "{error}");
     }
 
     #[test]
@@ -570,6 +630,7 @@ mod tests {
             let meta = Meta {
                 architecture: training.model,
                 classes,
+                preparation: training.preparation,
                 epoch,
                 drawn: data.is_none(),
                 made_by: config.id.clone(),

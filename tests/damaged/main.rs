@@ -17,7 +17,7 @@ use anyhow::Result;
 use common::trial;
 use convscope::commands::images;
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
-use convscope::nn::{Architecture, Strided};
+use convscope::nn::{Architecture, Normalize, Preparation, Strided};
 use convscope::report::{DepthStudy, Report};
 use convscope::study::{Study, findings};
 use convscope::train::Run;
@@ -300,12 +300,20 @@ fn of_run(file: &str, damages: Damages, optional: &[&str]) {
 /// Every damage to the settings of weights that were trained elsewhere.
 fn imported_settings() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, size) in [("a", 24), ("b", 32)] {
+    for (name, size, normalize, resize) in [("a", 24, Normalize::IMAGENET, 26), ("b", 32, Normalize::HALF, 40)] {
         let architecture = Architecture::Strided(Strided { channels: vec![4, 4], ..Strided::dogs_vs_cats(size, 2) });
         let network = architecture.build().unwrap();
         let weights = Weights::initial(&network, 0);
         let classes = ["cat", "dog"].map(String::from).to_vec();
-        let meta = Meta { architecture, classes, epoch: 1, drawn: true, made_by: None, val_loss: None };
+        let meta = Meta {
+            architecture,
+            classes,
+            preparation: Preparation { normalize, resize_crop: Some(resize) },
+            epoch: 1,
+            drawn: true,
+            made_by: None,
+            val_loss: None,
+        };
         let bytes = Checkpoint { meta, network, weights }.to_bytes();
         fs::write(folder.path().join("weights.safetensors"), bytes).unwrap();
         succeed(folder.path(), &format!("import weights.safetensors --out {name}"));

@@ -55,7 +55,7 @@ fn with_trainer(test: impl FnOnce(&mut Trainer)) {
         step: StepOptions::default(),
         ema: None,
         seed: 1,
-        augment: false,
+        augment: Default::default(),
     };
     test(&mut Trainer::new(gpu, &model, &Weights::initial(&network(), 1), recipe, |_, _| {}).unwrap());
 }
@@ -67,7 +67,15 @@ fn always(class: usize) -> Checkpoint {
     *bias = vec![0.0; 2];
     bias[class] = 100.0;
     let classes = vec!["cat".into(), "dog".into()];
-    let meta = Meta { architecture: architecture(), classes, epoch: 1, drawn: true, made_by: None, val_loss: None };
+    let meta = Meta {
+        architecture: architecture(),
+        classes,
+        preparation: Default::default(),
+        epoch: 1,
+        drawn: true,
+        made_by: None,
+        val_loss: None,
+    };
     Checkpoint { meta, network: network(), weights }
 }
 

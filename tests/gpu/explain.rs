@@ -12,7 +12,7 @@ use convscope::explain::{Explanation, Hover, Inside, Lens, Options, Question};
 use convscope::gpu::Gpu;
 use convscope::nn::checkpoint::Weights;
 use convscope::nn::layout::{padded, unpack_images};
-use convscope::nn::{Head, Network, Strided};
+use convscope::nn::{Head, Network, Normalize, Preparation, Strided};
 use convscope::nn::{Keep, Model, Optimizer};
 use convscope::ops::relu::Rule;
 use convscope::stats::standing;
@@ -336,7 +336,13 @@ fn smooth_gradient() {
 
 /// Every value that `hover.json` takes apart is the sum of its products, normalised and cut off at zero.
 fn single_values() {
+    single_values_by(Normalize::HALF);
+    single_values_by(Normalize::IMAGENET);
+}
+
+fn single_values_by(normalize: Normalize) {
     let network = Strided { channels: vec![5, 6, 7], padding: 1, ..Strided::dogs_vs_cats(24, 2) }.build().unwrap();
+    let network = network.prepared(Preparation { normalize, resize_crop: None });
     let mut weights = Weights::initial(&network, 0);
     for (key, values) in &mut weights.tensors {
         if key.ends_with("running_mean") {

@@ -9,6 +9,7 @@ mod golden;
 mod kernels;
 mod layers;
 mod learned;
+mod prepared;
 mod training;
 mod trust;
 #[path = "../common/vanishing.rs"]
@@ -44,6 +45,7 @@ fn main() {
         explain::tests(),
         layers::tests(),
         learned::tests(),
+        prepared::tests(),
         training::tests(),
         trust::tests(),
     ];

@@ -18,6 +18,8 @@ from torch import nn
 
 HERE = Path(__file__).resolve().parent
 SIZE = @SIZE@
+RESIZE = @RESIZE@
+MEAN, STD = @MEAN@, @STD@
 CLASSES = json.loads(@CLASSES@)
 
 # Key in the state_dict, module, and what it gets: 0 are the images, 1 is what the first module makes, and so on.
@@ -63,7 +65,12 @@ def load():
 
 
 def prepare(image):
-    """An image of Pillow as convscope prepares it: upright, on white, the shorter side scaled to SIZE, the middle square cut out."""
+    """An image of Pillow as convscope prepares it."""
+    return numbers(square(image))
+
+
+def square(image):
+    """Upright, on white, the shorter side scaled to RESIZE, or else to SIZE, the middle square cut out."""
     image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -71,12 +78,21 @@ def prepare(image):
     image = image.convert("RGB")
     width, height = image.size
     shorter = min(width, height)
-    width, height = (max(SIZE, (2 * side * SIZE + shorter) // (2 * shorter)) for side in (width, height))
+    if RESIZE:
+        width, height = (side * RESIZE // shorter for side in (width, height))
+        left, top = (round((side - SIZE) / 2) for side in (width, height))
+    else:
+        width, height = (max(SIZE, (2 * side * SIZE + shorter) // (2 * shorter)) for side in (width, height))
+        left, top = (width - SIZE) // 2, (height - SIZE) // 2
     image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - SIZE) // 2, (height - SIZE) // 2
-    image = image.crop((left, top, left + SIZE, top + SIZE))
+    return image.crop((left, top, left + SIZE, top + SIZE))
+
+
+def numbers(image):
+    """A square image of SIZE pixels as the network gets it."""
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(SIZE, SIZE, 3)
-    return (pixels.permute(2, 0, 1).float() / 255 - 0.5) / 0.5
+    mean, std = (torch.tensor(numbers).reshape(3, 1, 1) for numbers in (MEAN, STD))
+    return (pixels.permute(2, 0, 1).float() / 255 - mean) / std
 
 
 @torch.no_grad()
@@ -89,7 +105,7 @@ def main():
             print(f"{name}: {CLASSES[best]} ({100 * shares[best]:.1f} %)")
         return
     expected = json.loads((HERE / "expected.json").read_text())
-    images = torch.stack([prepare(Image.open(HERE / name)) for name in expected])
+    images = torch.stack([numbers(Image.open(HERE / name)) for name in expected])
     saved = torch.tensor(list(expected.values()))
     logits = network(images)
     apart = float((logits - saved).abs().max() / saved.abs().max().clamp(min=1))

@@ -146,7 +146,8 @@ fn others(
         val_share: VALIDATION_SHARE,
         drawn: [0; 2],
         seed: 0,
-        size: run.size(),
+        fit: run.fit(),
+        room: None,
         cache,
     };
     let found = source.scan()?.context("a folder was named")?;

@@ -90,9 +90,9 @@ pub fn validation_of(run: &Run, data: Option<&Path>, cache: usize) -> Result<Box
 pub fn held_out_of(run: &Run, data: Option<&Path>, count: usize, cache: usize) -> Result<Data> {
     let past = Past::read(run, DATA, data, cache)?;
     let mut all = past.all(past.scan()?)?;
-    if let Source { data: None, drawn: [_, judged], seed, size, .. } = past.source {
+    if let Source { data: None, drawn: [_, judged], seed, fit, .. } = past.source {
         let first = FIRST_VAL_IMAGE + judged as u64;
-        all.val = Box::new(Drawn::new(Subject::Pets, seed, first, count, size, cache << 20));
+        all.val = Box::new(Drawn::new(Subject::Pets, seed, first, count, fit.size, cache << 20));
     }
     Ok(all)
 }

@@ -49,7 +49,8 @@ impl<'a> Past<'a> {
             val_share: config.val_share.unwrap_or(VALIDATION_SHARE),
             drawn: [config.train_images, config.val_images],
             seed: config.training.seed,
-            size: run.size(),
+            fit: run.fit(),
+            room: None,
             cache,
         };
         Ok(Self { run: run.folder(), config, option, given, source, validation: run.validation()? })

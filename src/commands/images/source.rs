@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Data, Pool, judges, list, unfit};
 use crate::cli::TrainArgs;
 use crate::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
+use crate::data::fit::Fit;
 use crate::data::folder::{self, Choices, Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::photos::Photos;
 use crate::data::split::{self, Unfit};
-use crate::data::{Images, Rejected, pets};
+use crate::data::{Images, Rejected, pets, spread};
 use crate::terminal::bar;
 use crate::train::is_run;
 
@@ -26,7 +27,9 @@ pub struct Source {
     /// Drawn images to train on and to validate on.
     pub(super) drawn: [usize; 2],
     pub(super) seed: u64,
-    pub(super) size: u32,
+    pub(super) fit: Fit,
+    /// Side of the squares that parts of photos are cut from, where they are.
+    pub(super) room: Option<u32>,
     /// Memory for decoded images, in MiB.
     pub(super) cache: usize,
 }
@@ -40,7 +43,8 @@ impl Source {
             val_share: arguments.val_share(),
             drawn: [arguments.train_images, arguments.val_images],
             seed: arguments.seed,
-            size: arguments.model.size as u32,
+            fit: arguments.fit(),
+            room: arguments.training(2).augmentation().room(arguments.model.size as u32),
             cache: arguments.cache,
         }
     }
@@ -48,7 +52,16 @@ impl Source {
     /// The photos of a folder that is only examined.
     pub fn of_folder(data: &Path, choices: Choices, size: u32) -> Self {
         let data = Some(data.to_path_buf());
-        Self { data, choices, val_share: VALIDATION_SHARE, drawn: [0; 2], seed: 0, size, cache: 0 }
+        Self {
+            data,
+            choices,
+            val_share: VALIDATION_SHARE,
+            drawn: [0; 2],
+            seed: 0,
+            fit: size.into(),
+            room: None,
+            cache: 0,
+        }
     }
 
     /// What the data folder holds, if there is one. Cheap: no photo is read.
@@ -100,10 +113,27 @@ impl Source {
         Ok(Data { list, ..Data::of_photos(found, train, val, rejected)? })
     }
 
+    /// Up to `count` images that a run may learn from, evenly spread over what the scan found, or else drawn; nothing else is decoded.
+    ///
+    /// # Errors
+    /// When none can be read.
+    pub fn some(&self, found: Option<Folder>, count: usize) -> Result<(Vec<String>, Box<dyn Images>)> {
+        let Some(found) = found else {
+            let Data { classes, train, .. } = self.draw_pets();
+            return Ok((classes, train));
+        };
+        let mut files = found.train;
+        files.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
+        let chosen = spread(files.len(), count).into_iter().map(|index| files[index].clone()).collect();
+        let [photos] = self.decode(&found.root, [&chosen], &mut Vec::new());
+        ensure!(!photos.is_empty(), "--data {}: none of {count} photos of it can be read", found.root.display());
+        Ok((found.classes, Box::new(photos)))
+    }
+
     /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn images.
     pub fn pool(&self, found: Option<Folder>, count: usize) -> Result<Pool> {
         let Some(found) = found else {
-            let pets = Drawn::new(Subject::Pets, self.seed, 0, count, self.size, self.cache_share(1, 1));
+            let pets = Drawn::new(Subject::Pets, self.seed, 0, count, self.fit.size, self.cache_share(1, 1));
             let classes = pets::CLASSES.map(String::from).to_vec();
             return Ok(Pool { classes, images: Box::new(pets), rejected: Vec::new(), drawn: true });
         };
@@ -121,7 +151,7 @@ impl Source {
         let [train, val] = self.drawn;
         let draw = |first, count| -> Box<dyn Images> {
             let cache = self.cache_share(count, train + val);
-            Box::new(Drawn::new(Subject::Pets, self.seed, first, count, self.size, cache))
+            Box::new(Drawn::new(Subject::Pets, self.seed, first, count, self.fit.size, cache))
         };
         Data {
             classes: pets::CLASSES.map(String::from).to_vec(),
@@ -146,7 +176,7 @@ impl Source {
         let photos = lists.map(|files| {
             let cache = self.cache_share(files.len(), total);
             let show = |images: usize| reading.set_position((done + images) as u64);
-            let (photos, mut unusable) = Photos::read(files.clone(), root, self.size, cache, &show);
+            let (photos, mut unusable) = Photos::read(files.clone(), root, self.fit, self.room, cache, &show);
             rejected.append(&mut unusable);
             done += files.len();
             photos

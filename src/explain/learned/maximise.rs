@@ -4,7 +4,7 @@ use image::RgbImage;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::data::pixels::{CHANNELS, MEAN, STD};
+use crate::data::pixels::{CHANNELS, byte};
 use crate::explain::Lens;
 use crate::gpu::{GpuError, Plan, Tensor};
 use crate::nn::layout::padded;
@@ -54,7 +54,6 @@ impl Maximised {
     /// It as bytes of RGB.
     pub fn image(&self) -> RgbImage {
         let side = (self.image.len() / CHANNELS).isqrt() as u32;
-        let byte = |value: f32| ((value * STD + MEAN) * 255.0).round() as u8;
         let (pixels, _) = self.image.as_chunks::<CHANNELS>();
         let bytes = pixels.iter().flat_map(|[red, green, blue, _]| [red, green, blue].map(|value| byte(*value)));
         RgbImage::from_raw(side, side, bytes.collect()).expect("as many bytes as pixels")
@@ -148,7 +147,8 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
             self.write(&padded_images, corner);
             self.forward.submit(self.lens.gpu())?;
             self.backward.submit(self.lens.gpu())?;
-            let gradients = self.read(&self.model.gradient(Mode::Eval, 0).first(each * channels.len()))?;
+            let mut gradients = self.read(&self.model.gradient(Mode::Eval, 0).first(each * channels.len()))?;
+            self.lens.network().normalize().apply_to_gradient(&mut gradients);
             let left = (ascent.steps - step + 1) as f32 / ascent.steps as f32;
             let blurs = (room.min(BLURS) as f32 * left).ceil() as usize;
             let rate = ascent.rate * left;
@@ -204,8 +204,9 @@ impl<'l, 'gpu> Climb<'l, 'gpu> {
     }
 
     fn write(&self, padded_images: &[PaddedImage], corner: [usize; 2]) {
-        let windows: Vec<f32> =
+        let mut windows: Vec<f32> =
             padded_images.iter().flat_map(|padded_image| padded_image.window(self.side, corner)).collect();
+        self.lens.network().normalize().apply(&mut windows);
         self.model.images().write(self.lens.gpu(), &windows);
     }
 

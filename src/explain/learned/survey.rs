@@ -10,8 +10,8 @@ use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
 use crate::explain::Lens;
 use crate::gpu::GpuError;
-use crate::nn::Block;
 use crate::nn::layout::padded;
+use crate::nn::{Block, Normalize};
 
 /// Share of the images below which a channel that fires at all is called quiet.
 const QUIET: f64 = 0.01;
@@ -108,7 +108,7 @@ pub fn survey(
     let mut rejected = Vec::new();
     let mut seen = 0;
     let loaders = threads().min(MAX_LOADERS);
-    with_batches(images, order, lens.batch(), None, loaders, |batches| -> Result<(), GpuError> {
+    with_batches(images, order, lens.batch(), None, Normalize::HALF, loaders, |batches| -> Result<(), GpuError> {
         while let Some(mut batch) = batches.next() {
             rejected.append(&mut batch.rejected);
             let make = |i: usize, place: &mut [f32]| place.copy_from_slice(&batch.images[i * each..][..each]);

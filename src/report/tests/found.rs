@@ -138,7 +138,15 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     let keep = |which: Which, epoch| {
         let architecture = config.training.model.clone();
         let classes = config.classes.clone();
-        let meta = Meta { architecture, classes, epoch, drawn: false, made_by: None, val_loss: None };
+        let meta = Meta {
+            architecture,
+            classes,
+            preparation: Default::default(),
+            epoch,
+            drawn: false,
+            made_by: None,
+            val_loss: None,
+        };
         run_dir.write_checkpoint(which.file(), &Checkpoint::initial(meta)).unwrap();
         read(None).unwrap()
     };
@@ -228,7 +236,7 @@ fn a_study_with_another_recipe_says_what_differs() {
         ("batch", json!(7), "batch: 7, in the run "),
         ("lr", json!(0.5), "lr: 0.5, in the run "),
         ("weight_decay", json!(0.25), "weight-decay: 0.25, in the run 0"),
-        ("augment", json!(false), "augment: off, in the run on"),
+        ("augment", json!(false), "augment: off, in the run flip"),
         ("optimizer", json!("sgd"), "optimizer: sgd, in the run adam"),
     ] {
         let study = study_of(&config, |study| {

@@ -2,7 +2,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use convscope::data::batch::{Batch, Flips, shuffled, shuffled_for_batches};
+use convscope::data::augment::{Augment, Augmentation};
+use convscope::data::batch::{Batch, shuffled, shuffled_for_batches};
 use convscope::data::{Images, Subset, of_class, pixels};
 use convscope::explain::changes::{Loss, ResetVerdict, can_switch_off, reset, switch_off, with_own_statistics};
 use convscope::explain::filter::{Cell as FilterCell, Filter, affine};
@@ -155,7 +156,7 @@ impl Session {
     ) -> Result<Self, JsError> {
         let settings: Settings = serde_json::from_str(&settings).map_err(say)?;
         let architecture = parse(&architecture)?;
-        let network = architecture.build().map_err(say)?;
+        let mut network = architecture.build().map_err(say)?;
         let classes = train.classes();
         if network.classes() != classes.len() {
             return Err(say(format!(
@@ -179,7 +180,9 @@ impl Session {
             Some(file) => {
                 let start = Weights::to_go_on_from(&file, &network, &initial).map_err(say)?.0;
                 // PyTorch's own files do not say.
-                (start, Meta::from_bytes(&file).map_or(0, |meta| meta.epoch))
+                let meta = Meta::from_bytes(&file).ok();
+                network = network.prepared(meta.as_ref().map(|meta| meta.preparation).unwrap_or_default());
+                (start, meta.map_or(0, |meta| meta.epoch))
             }
             None => (initial.clone(), 0),
         };
@@ -335,7 +338,8 @@ impl Session {
     /// When the device failed, or the image has another size.
     pub async fn look(&self, rgb: &[u8], label: u32) -> Result<String, JsError> {
         let (gpu, lens) = (self.gpu, &self.lens);
-        let image = self.tensor_of(rgb)?;
+        let mut image = self.tensor_of(rgb)?;
+        self.model.network().normalize().apply(&mut image);
         self.read_weights().await?;
         lens.looked.replace(lens.weights.borrow().clone());
         lens.model.set_batch(gpu, &image, &[label]);
@@ -553,6 +557,7 @@ impl Session {
         let meta = Meta {
             architecture: self.architecture.clone(),
             classes: self.classes.clone(),
+            preparation: self.model.network().preparation(),
             epoch: self.epochs_before + epoch as usize,
             drawn: self.drawn,
             made_by: None,
@@ -573,9 +578,11 @@ impl Session {
             place.order = shuffled_for_batches(self.train.len(), seed, place.epoch, batch, least);
             place.seen = 0;
         }
-        let flips = augment.then_some(Flips { seed, epoch: place.epoch });
+        let augment = Augment { flip: augment, ..Augment::default() };
+        let augmentation = Some(Augmentation { augment, seed, epoch: place.epoch });
         let indices = &place.order[place.seen..place.order.len().min(place.seen + batch)];
-        let made = Batch::new(&*self.train, indices, batch, flips, self.room.take());
+        let made =
+            Batch::new(&*self.train, indices, batch, augmentation, self.model.network().normalize(), self.room.take());
         place.seen += made.indices.len();
         place.steps += 1;
         (made, place.steps)
@@ -624,7 +631,7 @@ impl Session {
         with_own_statistics(lens, weights, fill, self.settings.seed).await.map_err(say)
     }
 
-    /// Fills in an image as the network gets it.
+    /// Fills in an image as a lens takes it.
     fn fill(&self, images: &dyn Images, index: usize, place: &mut [f32]) {
         let pixels = images.pixels(index).expect("images of a page are in memory");
         pixels::to_tensor(&pixels, false, place);
@@ -681,7 +688,8 @@ impl Session {
 
     /// Runs validation images through the network in evaluation mode: at most a batch of them.
     fn judge(&self, indices: &[usize]) -> Result<(), JsError> {
-        let batch = Batch::new(&*self.val, indices, self.settings.batch, None, self.room.take());
+        let normalize = self.model.network().normalize();
+        let batch = Batch::new(&*self.val, indices, self.settings.batch, None, normalize, self.room.take());
         self.model.set_batch(self.gpu, &batch.images, &batch.labels);
         self.model.set_live(self.gpu, indices.len());
         self.room.set(batch.images);

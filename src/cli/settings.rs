@@ -1,0 +1,187 @@
+//! Options of `train` and `depth` from a file: `--config`.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::CommandFactory;
+use toml::{Table, Value};
+
+use super::Cli;
+use crate::reading::unusable;
+use crate::train::{Run, is_run};
+
+/// The option that names the file.
+const CONFIG: &str = "config";
+
+/// The words of a command line, with the options of the file that `--config` names before those that were typed. Where one
+/// was typed too, that of the file is left out.
+///
+/// # Errors
+/// When the file cannot be used, with its name.
+pub fn with_settings(words: Vec<OsString>) -> Result<Vec<OsString>> {
+    let [program, command, rest @ ..] = &words[..] else { return Ok(words) };
+    let Some(command_name) = ["train", "depth"].into_iter().find(|name| command == name) else { return Ok(words) };
+    let Some(file) = named(rest) else { return Ok(words) };
+    let options = read(Path::new(&file), command_name)?;
+    let typed: Vec<&str> = rest.iter().filter_map(|word| option_and_value(word)).map(|(option, _)| option).collect();
+    let added = options.iter().filter(|word| option_and_value(word).is_none_or(|(option, _)| !typed.contains(&option)));
+    Ok([program, command].into_iter().chain(added).chain(rest).cloned().collect())
+}
+
+/// The file that `--config` names.
+fn named(words: &[OsString]) -> Option<OsString> {
+    let at = words.iter().position(|word| option_and_value(word).is_some_and(|(option, _)| option == CONFIG))?;
+    match option_and_value(&words[at])? {
+        (_, Some(value)) => Some(value.into()),
+        (_, None) => words.get(at + 1).cloned(),
+    }
+}
+
+/// The name of a long option, and its value where that is part of the word: `--lr=0.1`.
+fn option_and_value(word: &OsStr) -> Option<(&str, Option<&str>)> {
+    let option = word.to_str()?.strip_prefix("--")?;
+    Some(option.split_once('=').map_or((option, None), |(option, value)| (option, Some(value))))
+}
+
+/// The options of a command that a file tells, each as one word.
+fn read(path: &Path, command: &str) -> Result<Vec<OsString>> {
+    let folder = if path.is_dir() { Some(path) } else { path.parent().filter(|_| path.ends_with("config.json")) };
+    if let Some(folder) = folder {
+        ensure!(is_run(folder) || !path.is_dir(), "--{CONFIG} {}: is not the folder of a run", path.display());
+        let run = Run::open(folder)?;
+        let typed = if command == "train" { run.config()?.command() } else { run.config()?.depth_command() };
+        let words = shell_words::split(&typed).context("a command can be split into its words")?;
+        return Ok(joined(words.into_iter().skip(2)));
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("--{CONFIG} {}: cannot be read", path.display()))?;
+    options(&text, command).with_context(|| unusable(path))
+}
+
+/// Options and their values as one word each.
+fn joined(words: impl Iterator<Item = String>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    for word in words {
+        match joined.last_mut().filter(|_| !word.starts_with("--")) {
+            Some(option) => {
+                option.push("=");
+                option.push(word);
+            }
+            None => joined.push(word.into()),
+        }
+    }
+    joined
+}
+
+/// The options of a TOML file: a key for each, named as when it is typed.
+fn options(text: &str, command: &str) -> Result<Vec<OsString>> {
+    let table: Table = text.parse()?;
+    let cli = Cli::command();
+    let known = cli.find_subcommand(command).expect("there is such a command");
+    let mut options = Vec::new();
+    for (key, value) in table {
+        let name = key.replace('_', "-");
+        let argument = known.get_arguments().find(|argument| argument.get_long() == Some(&name) && name != CONFIG);
+        let argument = argument.ok_or_else(|| anyhow!("{key}: `{command}` has no option --{name}"))?;
+        match (argument.get_action().takes_values(), value) {
+            (false, Value::Boolean(true)) => options.push(format!("--{name}").into()),
+            (false, Value::Boolean(false)) => {}
+            (false, _) => bail!("{key}: expected true or false"),
+            (true, value) => {
+                let value = typed(&value).ok_or_else(|| anyhow!("{key}: expected one value, or a list of them"))?;
+                options.push(format!("--{name}={value}").into());
+            }
+        }
+    }
+    Ok(options)
+}
+
+/// A value as it is typed.
+fn typed(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Boolean(on) => Some(if *on { "on" } else { "off" }.into()),
+        Value::Array(values) => values.iter().map(typed).collect::<Option<Vec<_>>>().map(|values| values.join(",")),
+        Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Command, TrainArgs};
+
+    fn train(words: &[&str]) -> Result<TrainArgs> {
+        let words = ["convscope", "train"].iter().chain(words).map(OsString::from).collect();
+        let Command::Train(arguments) = Cli::try_parse_from(with_settings(words)?)?.command else {
+            panic!("it is train")
+        };
+        Ok(*arguments)
+    }
+
+    fn written(text: &str) -> (tempfile::TempDir, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("my run.toml");
+        fs::write(&file, text).unwrap();
+        (folder, file.to_str().unwrap().into())
+    }
+
+    #[test]
+    fn a_file_has_the_options_as_they_are_typed() {
+        let (_folder, file) = written(
+            "lr = 0.01\nepochs = 3\nchannels = [8, 16]\nweight_decay = 1e-4\nval-share = 0.5\nno-report = true\n\
+             augment = false\nhead = 'flatten'\ndata = 'my photos'\n",
+        );
+        let typed = "--lr 0.01 --epochs 3 --channels 8,16 --weight-decay 1e-4 --val-share 0.5 --no-report --augment off --head flatten";
+        let typed: Vec<&str> = typed.split(' ').chain(["--data", "my photos"]).collect();
+        for named in [vec!["--config", &file], vec![&format!("--config={file}")]] {
+            let settings = |arguments: TrainArgs| (arguments.training(2), arguments.data.clone(), arguments.no_report);
+            assert_eq!(settings(train(&named).unwrap()), settings(train(&typed).unwrap()));
+        }
+    }
+
+    #[test]
+    fn what_is_typed_counts() {
+        let (_folder, file) = written("lr = 0.01\nepochs = 3\nchannels = [8, 16]\n");
+        for words in [
+            vec!["--config", &file, "--lr", "0.5", "--channels=4"],
+            vec!["--lr=0.5", "--channels", "4", &format!("--config={file}")],
+        ] {
+            let training = train(&words).unwrap().training(2);
+            assert_eq!((training.lr, training.epochs), (0.5, 3));
+            assert_eq!(training.model, train(&["--channels=4"]).unwrap().training(2).model);
+        }
+        let plain = train(&["--lr=0.5"]).unwrap().training(2);
+        assert_eq!(plain.epochs, 8, "without a file nothing changes");
+    }
+
+    #[test]
+    fn a_bad_file_is_named() {
+        for (text, message) in [
+            ("learning_rate = 1", "`train` has no option --learning-rate"),
+            ("config = 'other.toml'", "has no option --config"),
+            ("help = true", "has no option --help"),
+            ("lr =", "line 1, column 5"),
+            ("[train]\nlr = 1", "has no option --train"),
+            ("lr = { a = 1 }", "lr: expected one value"),
+            ("no-report = 'yes'", "no-report: expected true or false"),
+            ("lr = 1979-05-27", "lr: expected one value"),
+        ] {
+            let (_folder, file) = written(text);
+            let error = format!("{:#}", train(&["--config", &file]).unwrap_err());
+            assert!(error.contains(&file) && error.contains(message), "{text}: {error}");
+        }
+        let (_folder, file) = written("lr = 'much'");
+        let error = train(&["--config", &file]).unwrap_err().to_string();
+        assert!(error.contains("--lr"), "{error}");
+        let error = train(&["--config", "missing.toml"]).unwrap_err().to_string();
+        assert_eq!(error, "--config missing.toml: cannot be read");
+        assert!(train(&["--config"]).is_err());
+        assert!(format!("{:#}", train(&["--config", "src"]).unwrap_err()).contains("not the folder of a run"));
+    }
+}
