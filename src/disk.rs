@@ -8,7 +8,7 @@
 #![allow(clippy::disallowed_methods)] // The one place that may.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -238,7 +238,7 @@ impl Drop for Claim {
     }
 }
 
-/// A file that grows over several runs of the program, until it is whole and can be removed. One process at a time has it.
+/// A file that grows at its end, perhaps over several runs of the program. One process at a time has it.
 pub struct Part {
     path: PathBuf,
     /// Holds the lock.
@@ -253,7 +253,7 @@ impl Part {
     /// When it cannot be opened for writing.
     pub fn open(path: &Path) -> Result<Option<Self>> {
         let open = || -> io::Result<Option<Self>> {
-            let file = File::options().append(true).create(true).open(path)?;
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
             // Some file systems know no locks. There is nothing better there.
             if let Err(TryLockError::WouldBlock) = file.try_lock() {
                 return Ok(None);
@@ -268,6 +268,15 @@ impl Part {
         open().with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// A new file.
+    ///
+    /// # Errors
+    /// When there is such a file already, or it cannot be opened for writing.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::create_new(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path: path.to_path_buf(), file, len: 0 })
+    }
+
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
         self.len
@@ -278,7 +287,7 @@ impl Part {
     /// # Errors
     /// When they cannot be written. What was there stays.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.file.write_all(bytes);
+        let written = self.file.seek(SeekFrom::Start(self.len)).and_then(|_| self.file.write_all(bytes));
         self.len = self.file.metadata().map_or(self.len, |metadata| metadata.len());
         self.named(written)
     }
@@ -291,6 +300,19 @@ impl Part {
         self.named(self.file.set_len(0))?;
         self.len = 0;
         Ok(())
+    }
+
+    /// Its content from the beginning, read through the handle that holds the lock: on some systems no other can read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn content(&self) -> Result<File> {
+        let content = || {
+            let mut file = self.file.try_clone()?;
+            file.rewind()?;
+            io::Result::Ok(file)
+        };
+        content().with_context(|| format!("cannot read {}", self.path.display()))
     }
 
     /// Waits until all of it is on the disk.
@@ -363,17 +385,12 @@ impl Staged {
         write().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Gives it its name, which may be that of an empty folder.
+    /// Gives it its name.
     ///
     /// # Errors
     /// When another folder has that name.
     pub fn rename(self, target: &Path) -> Result<()> {
         let rename = || {
-            // Elsewhere than on Unix an empty folder would be in the way.
-            match fs::remove_dir(target) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
             fs::rename(&self.path, target)?;
             sync_folder(target)
         };

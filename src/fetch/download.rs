@@ -83,17 +83,16 @@ fn attempt(agent: &Agent, archive: &Archive, part: &mut Part, progress: &mut dyn
     let Archive { url, size, .. } = archive;
     let request = agent.get(url).header(RANGE, format!("bytes={}-", part.len()));
     let response = request.call().map_err(|error| match error {
-        ureq::Error::BadUri(_) => Failure::Final(anyhow!("{url}: is no address of a file on the web")),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+            Failure::Final(anyhow!("{url}: is no address of a file on the web"))
+        }
         error => Failure::Passing(anyhow!("the server cannot be reached ({error})")),
     })?;
-    let offered = match response.status() {
+    let (start, offered) = match response.status() {
         // The server sends the whole file, whatever was asked for.
-        StatusCode::OK => {
-            part.clear().map_err(Failure::Final)?;
-            number(&response, CONTENT_LENGTH.as_str())
-        }
+        StatusCode::OK => (0, number(&response, CONTENT_LENGTH.as_str())),
         StatusCode::PARTIAL_CONTENT => match content_range(&response) {
-            Some((start, all)) if start == part.len() => Some(all),
+            Some((start, all)) if start == part.len() => (start, Some(all)),
             _ => return Err(Failure::Passing(anyhow!("the server sent another part than was asked for"))),
         },
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
@@ -103,11 +102,15 @@ fn attempt(agent: &Agent, archive: &Archive, part: &mut Part, progress: &mut dyn
             return Err(Failure::Final(anyhow!("{url}: the server answered {status}; is the address still right?")));
         }
     };
-    if let Some(offered) = offered.filter(|offered| offered != size) {
+    if offered != Some(*size) {
+        let offered = offered.map_or("an unknown number of".into(), |offered| offered.to_string());
         return Err(Failure::Final(anyhow!(
-            "{url} has {offered} bytes where {size} are expected: the archive has changed, and this version of convscope does not know \
-             it"
+            "{url} has {offered} bytes where {size} are expected: either something on the way answered, such as a page to log in, or the \
+             archive has changed and this version of convscope does not know it"
         )));
+    }
+    if start == 0 {
+        part.clear().map_err(Failure::Final)?;
     }
 
     let mut body = response.into_body().into_reader();

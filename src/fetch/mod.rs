@@ -1,7 +1,7 @@
 //! Data sets from the web: an archive is downloaded, checked and unpacked.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -85,10 +85,15 @@ pub fn fetch(
     if dir.join(&archive.folder).is_dir() {
         return Ok(Fetched::Before);
     }
-    ensure!(
-        !dir.exists() || fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none()),
-        "{shown}: exists already and is not an empty folder; name a new one"
-    );
+    let addressed = ["http://", "https://"].iter().any(|scheme| archive.url.starts_with(scheme));
+    ensure!(addressed, "{}: is no address of a file on the web; it begins with http:// or https://", archive.url);
+    // Its place is taken by another folder in the end. What cannot be removed is not empty, a link, or a file system of its own.
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            bail!("{shown}: exists already and is not an empty folder; name a new one")
+        }
+        _ => {}
+    }
     let name = dir.file_name().with_context(|| format!("{shown}: is no name of a new folder; name one"))?;
     let beside = |ending: &str| -> PathBuf {
         let mut name = name.to_os_string();
@@ -104,7 +109,7 @@ pub fn fetch(
         bail!("{}: another process is filling it; wait until it has ended", path.display());
     };
     download::download(archive, &mut part, patience, &mut |done| progress(Stage::Download, done, archive.size))?;
-    let sha256 = digest(&path, &mut |done| progress(Stage::Check, done, archive.size))
+    let sha256 = digest(part.content()?, &mut |done| progress(Stage::Check, done, archive.size))
         .with_context(|| format!("cannot read {}", path.display()))?;
     if sha256 != archive.sha256 {
         part.remove()?;
@@ -116,8 +121,8 @@ pub fn fetch(
         );
     }
 
-    let staged = disk::Staged::new(&beside(".unpacking"))?;
-    unpack::unpack(&path, archive, &staged, &mut |done, all| progress(Stage::Unpack, done, all))
+    let staged = disk::Staged::new(&beside(".unfinished"))?;
+    unpack::unpack(part.content()?, archive, &staged, &mut |done, all| progress(Stage::Unpack, done, all))
         .with_context(|| format!("cannot unpack {}", path.display()))?;
     staged.rename(dir)?;
     part.remove()?;
@@ -125,8 +130,7 @@ pub fn fetch(
 }
 
 /// SHA-256 of a file's content.
-fn digest(path: &Path, progress: &mut dyn FnMut(u64)) -> io::Result<String> {
-    let mut file = File::open(path)?;
+fn digest(mut file: File, progress: &mut dyn FnMut(u64)) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut done = 0;

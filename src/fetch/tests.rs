@@ -22,6 +22,8 @@ enum Answer {
     Cut(usize),
     /// Sends the whole file, whatever part is asked for.
     Whole,
+    /// Sends a page instead, with its length or without.
+    Page(bool),
     /// Sends the part that begins one byte later.
     Beside,
     /// Sends nothing for a while.
@@ -84,6 +86,10 @@ fn send(mut stream: TcpStream, file: &[u8], first: usize, answer: Answer) -> io:
         Answer::Right => part("206 Partial Content", first..all, all),
         Answer::Cut(sent) => part("206 Partial Content", first..all, sent),
         Answer::Whole => part("200 OK", 0..all, all),
+        Answer::Page(told) => {
+            let length = if told { "Content-Length: 8\r\n" } else { "" };
+            write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n{length}\r\nlog in!!")
+        }
         Answer::Beside => part("206 Partial Content", (first + 1).min(all)..all, all),
         Answer::Silent => {
             thread::sleep(Duration::from_secs(2));
@@ -237,10 +243,27 @@ fn what_is_of_no_use_is_not_tried_again() {
     let error = format!("{:#}", fetched(&other, &dir).unwrap_err());
     assert!(error.contains(&content.len().to_string()) && error.contains("has changed"), "{error}");
     assert_eq!(server.asked(), [0, 0]);
-    let nowhere = archive("no address", &content);
-    let error = format!("{:#}", fetched(&nowhere, &dir).unwrap_err());
-    assert!(error.contains("no address"), "{error}");
+    for nowhere in ["no address", "file:///tmp/archive.zip", "http://", "https://a b/"] {
+        let error = format!("{:#}", fetched(&archive(nowhere, &content), &dir).unwrap_err());
+        assert!(error.contains(nowhere) && error.contains("is no address"), "{error}");
+    }
     assert!(!dir.exists());
+}
+
+/// What answers in the server's place, such as the login page of a hotel, costs nothing of what is kept.
+#[test]
+fn a_page_instead_of_the_archive_changes_nothing() {
+    let (files, content) = sample();
+    for told in [true, false] {
+        let server = Server::new(content.clone(), &[Answer::Cut(9_000), Answer::Page(told)]);
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("pets");
+        let error = format!("{:#}", fetched(&archive(&server.url, &content), &dir).unwrap_err());
+        assert!(error.contains("such as a page to log in"), "{error}");
+        fetched(&archive(&server.url, &content), &dir).unwrap();
+        assert_eq!(server.asked(), [0, 9_000, 9_000]);
+        assert_complete(&root, &files);
+    }
 }
 
 #[test]

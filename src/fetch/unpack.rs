@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use zip::ZipArchive;
@@ -18,13 +18,8 @@ const LONGEST_NAME: usize = 255;
 /// # Errors
 /// When it is no ZIP archive or a broken one, when it grows beyond what is expected of it, or when it holds anything but files and
 /// folders with plain names.
-pub(super) fn unpack(
-    path: &Path,
-    archive: &Archive,
-    folder: &Staged,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<()> {
-    let mut zip = ZipArchive::new(BufReader::new(File::open(path)?))?;
+pub(super) fn unpack(file: File, archive: &Archive, folder: &Staged, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    let mut zip = ZipArchive::new(BufReader::new(file))?;
     let entries = zip.len();
     ensure!(entries <= archive.entries, "it has {entries} entries, more than the {} that it may have", archive.entries);
     let mut room = archive.unpacked;
@@ -55,7 +50,7 @@ fn is_file(mode: Option<u32>) -> bool {
     mode.is_none_or(|mode| [0, FILE].contains(&(mode & KIND)))
 }
 
-/// The path below a folder that a name in an archive means, if it can mean no other place on any system.
+/// The path below a folder that a name in an archive means, if it can mean no place outside.
 fn plain(name: &str) -> Option<PathBuf> {
     let parts: Vec<&str> = name.strip_suffix('/').unwrap_or(name).split('/').collect();
     let is_plain = |part: &&str| {
