@@ -10,8 +10,8 @@ use convscope::{commands, terminal};
 
 fn main() -> ExitCode {
     quieten_driver();
-    let words = match cli::with_settings(env::args_os().collect()) {
-        Ok(words) => words,
+    let (words, settings) = match cli::with_settings(env::args_os().collect()) {
+        Ok(found) => found,
         Err(error) => {
             terminal::fail(&error);
             return ExitCode::from(2);
@@ -19,7 +19,13 @@ fn main() -> ExitCode {
     };
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
-        Err(error) => return terminal::tell_usage(&error),
+        Err(error) => {
+            let code = terminal::tell_usage(&error);
+            if let Some(settings) = settings.filter(|_| error.use_stderr()) {
+                terminal::note(format!("note: some options are from --config {}", settings.display()));
+            }
+            return code;
+        }
     };
     match commands::run(cli).and_then(|code| terminal::all_printed().map(|()| code)) {
         Ok(code) => code,

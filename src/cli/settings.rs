@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::CommandFactory;
+use clap::{Arg, Command, CommandFactory};
 use toml::{Table, Value};
 
 use super::Cli;
@@ -15,19 +15,46 @@ use crate::train::{Run, is_run};
 /// The option that names the file.
 const CONFIG: &str = "config";
 
-/// The words of a command line, with the options of the file that `--config` names before those that were typed. Where one
-/// was typed too, that of the file is left out.
+/// Options of one that say more of its value, and mean nothing beside another value.
+const OF_ANOTHER: [(&str, &[&str]); 2] = [("optimizer", &["momentum"]), ("schedule", &["step-every", "step-factor"])];
+
+/// The words of a command line, with the options of the file that `--config` names before those that were typed; and that file. Where an
+/// option was typed too, or one that excludes it, that of the file is left out.
 ///
 /// # Errors
 /// When the file cannot be used, with its name.
-pub fn with_settings(words: Vec<OsString>) -> Result<Vec<OsString>> {
-    let [program, command, rest @ ..] = &words[..] else { return Ok(words) };
-    let Some(command_name) = ["train", "depth"].into_iter().find(|name| command == name) else { return Ok(words) };
-    let Some(file) = named(rest) else { return Ok(words) };
-    let options = read(Path::new(&file), command_name)?;
-    let typed: Vec<&str> = rest.iter().filter_map(|word| option_and_value(word)).map(|(option, _)| option).collect();
-    let added = options.iter().filter(|word| option_and_value(word).is_none_or(|(option, _)| !typed.contains(&option)));
-    Ok([program, command].into_iter().chain(added).chain(rest).cloned().collect())
+pub fn with_settings(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<OsString>)> {
+    let [program, command, rest @ ..] = &words[..] else { return Ok((words, None)) };
+    let Some(command_name) = ["train", "depth"].into_iter().find(|name| command == name) else {
+        return Ok((words, None));
+    };
+    let Some(file) = named(rest) else { return Ok((words, None)) };
+    let cli = Cli::command();
+    let known = cli.find_subcommand(command_name).expect("there is such a command");
+    let options = read(Path::new(&file), known)?;
+    let typed: Vec<&Arg> = rest.iter().filter_map(|word| argument(known, word)).collect();
+    let counts = |word: &&OsString| {
+        let Some(own) = argument(known, word) else { return true };
+        typed.iter().all(|typed| {
+            let of_another = OF_ANOTHER.iter().filter(|(option, _)| typed.get_long() == Some(option));
+            let mut of_another = of_another.flat_map(|(_, options)| options.iter());
+            typed.get_id() != own.get_id()
+                && !known.get_arg_conflicts_with(typed).iter().any(|other| other.get_id() == own.get_id())
+                && !of_another.any(|option| own.get_long() == Some(option))
+        })
+    };
+    let words = [program, command].into_iter().chain(options.iter().filter(counts)).chain(rest).cloned().collect();
+    Ok((words, Some(file)))
+}
+
+/// The option that a word begins with, long or short.
+fn argument<'a>(command: &'a Command, word: &OsStr) -> Option<&'a Arg> {
+    let short = || word.to_str()?.strip_prefix('-')?.chars().next();
+    let long = option_and_value(word).map(|(option, _)| option);
+    command.get_arguments().find(|known| match long {
+        Some(long) => known.get_long() == Some(long),
+        None => known.get_short().is_some() && known.get_short() == short(),
+    })
 }
 
 /// The file that `--config` names.
@@ -46,12 +73,13 @@ fn option_and_value(word: &OsStr) -> Option<(&str, Option<&str>)> {
 }
 
 /// The options of a command that a file tells, each as one word.
-fn read(path: &Path, command: &str) -> Result<Vec<OsString>> {
-    let folder = if path.is_dir() { Some(path) } else { path.parent().filter(|_| path.ends_with("config.json")) };
+fn read(path: &Path, command: &Command) -> Result<Vec<OsString>> {
+    let parent = || path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    let folder = if path.is_dir() { Some(path) } else { parent().filter(|_| path.ends_with("config.json")) };
     if let Some(folder) = folder {
         ensure!(is_run(folder) || !path.is_dir(), "--{CONFIG} {}: is not the folder of a run", path.display());
         let run = Run::open(folder)?;
-        let typed = if command == "train" { run.config()?.command() } else { run.config()?.depth_command() };
+        let typed = if command.get_name() == "train" { run.config()?.command() } else { run.config()?.depth_command() };
         let words = shell_words::split(&typed).context("a command can be split into its words")?;
         return Ok(joined(words.into_iter().skip(2)));
     }
@@ -75,15 +103,13 @@ fn joined(words: impl Iterator<Item = String>) -> Vec<OsString> {
 }
 
 /// The options of a TOML file: a key for each, named as when it is typed.
-fn options(text: &str, command: &str) -> Result<Vec<OsString>> {
+fn options(text: &str, command: &Command) -> Result<Vec<OsString>> {
     let table: Table = text.parse()?;
-    let cli = Cli::command();
-    let known = cli.find_subcommand(command).expect("there is such a command");
     let mut options = Vec::new();
     for (key, value) in table {
         let name = key.replace('_', "-");
-        let argument = known.get_arguments().find(|argument| argument.get_long() == Some(&name) && name != CONFIG);
-        let argument = argument.ok_or_else(|| anyhow!("{key}: `{command}` has no option --{name}"))?;
+        let argument = command.get_arguments().find(|argument| argument.get_long() == Some(&name) && name != CONFIG);
+        let argument = argument.ok_or_else(|| anyhow!("{key}: `{}` has no option --{name}", command.get_name()))?;
         match (argument.get_action().takes_values(), value) {
             (false, Value::Boolean(true)) => options.push(format!("--{name}").into()),
             (false, Value::Boolean(false)) => {}
@@ -114,11 +140,11 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Command, TrainArgs};
+    use crate::cli::{self, TrainArgs};
 
     fn train(words: &[&str]) -> Result<TrainArgs> {
         let words = ["convscope", "train"].iter().chain(words).map(OsString::from).collect();
-        let Command::Train(arguments) = Cli::try_parse_from(with_settings(words)?)?.command else {
+        let cli::Command::Train(arguments) = Cli::try_parse_from(with_settings(words)?.0)?.command else {
             panic!("it is train")
         };
         Ok(*arguments)
@@ -158,6 +184,23 @@ mod tests {
         }
         let plain = train(&["--lr=0.5"]).unwrap().training(2);
         assert_eq!(plain.epochs, 8, "without a file nothing changes");
+    }
+
+    #[test]
+    fn what_is_typed_takes_the_place_of_what_it_excludes() {
+        let (_folder, file) = written(
+            "optimizer = 'sgd'\nmomentum = 0.5\nchannels = [8, 16]\nquiet = true\nschedule = 'step'\nstep_every = 2\n",
+        );
+        for words in [
+            &["--optimizer", "adam"][..],
+            &["--optimizer=adam", "--schedule=cosine", "-q"],
+            &["--model", "lenet5", "--size=32", "--quiet"],
+        ] {
+            let arguments = train(&[&["--config", &file], words].concat()).unwrap();
+            arguments.check().unwrap();
+            assert!(arguments.quiet);
+            assert_eq!(arguments.momentum.is_some(), words[0] == "--model", "{words:?}");
+        }
     }
 
     #[test]
