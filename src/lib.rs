@@ -73,9 +73,13 @@ mod disk;
 #[cfg(feature = "native")]
 pub mod doctor;
 #[cfg(feature = "native")]
+mod events;
+#[cfg(feature = "native")]
 mod fetch;
 #[cfg(feature = "native")]
 pub mod figures;
+#[cfg(feature = "native")]
+mod protobuf;
 #[cfg(feature = "native")]
 mod reading;
 #[cfg(feature = "native")]

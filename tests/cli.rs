@@ -175,14 +175,40 @@ fn equal_seeds_make_equal_weights() {
         Checkpoint::from_bytes(&fs::read(folder.path().join(name).join("last.safetensors")).unwrap()).unwrap()
     };
     train_tiny(folder.path(), &["--out", "a", "--seed", "7", "--dropout", "0.2"]);
-    let said = succeed(folder.path(), &["train", "--config", "a", "--out", "b", "--quiet"]);
+    let said = succeed(folder.path(), &["train", "--config", "a", "--out", "b", "--quiet", "--tensorboard"]);
     assert_eq!(said, "");
-    succeed(folder.path(), &["train", "--config", "a/config.json", "--out", "c", "--seed", "8", "--no-report"]);
+    assert!(fs::read_dir(folder.path().join("b/tensorboard")).unwrap().count() == 1);
+    let told = succeed(
+        folder.path(),
+        &["train", "--config", "a/config.json", "--out", "c", "--seed", "8", "--no-report", "--json"],
+    );
+    assert_told(&told, &folder.path().join("c"));
     let [first, again, other] = ["a", "b", "c"].map(weights);
     assert_eq!(again.weights, first.weights);
     assert_eq!(again.meta.val_loss, first.meta.val_loss);
     assert_ne!(other.weights, first.weights);
     assert_ne!(again.meta.made_by, first.meta.made_by, "it is another run all the same");
+}
+
+/// What another program is told of a run: one object a line, the epochs as in its metrics.
+fn assert_told(told: &str, run: &Path) {
+    let events: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
+    let [start, end] = ["start", "end"].map(|name| of(name)[0]);
+    assert_eq!((start["run"].as_str(), start["val_images"].as_u64()), (Some("c"), Some(10)));
+    assert_eq!((&events[0], &events[events.len() - 1]), (start, end));
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let epochs = of("epoch");
+    assert_eq!(epochs.len(), lines.len());
+    for (event, line) in epochs.iter().zip(&lines) {
+        for (field, value) in line.as_object().unwrap() {
+            assert_eq!(&event[field], value, "{field}");
+        }
+        assert!(event["lr"].as_f64().unwrap() > 0.0);
+    }
+    let best = epochs.iter().rfind(|event| event["best"] == true).unwrap();
+    assert_eq!(end["best_epoch"], best["epoch"]);
 }
 
 /// Three classes of photos that differ in colour.

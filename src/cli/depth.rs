@@ -28,6 +28,8 @@ use crate::study::{Ladder, Settings};
     mut_arg("patience", |option| option.hide(true)),
     mut_arg("lr_find", |option| option.hide(true)),
     mut_arg("preview", |option| option.hide(true)),
+    mut_arg("json", |option| option.hide(true)),
+    mut_arg("tensorboard", |option| option.hide(true)),
     mut_arg("val", |option| option.help("Folder of the validation images where it is not in --data: depth puts all images together and locks some away")),
     mut_arg("train_images", |option| option.hide(true)),
     mut_arg("val_images", |option| option.hide(true)),
@@ -131,6 +133,11 @@ impl DepthArgs {
         if let Some(field) = self.train.training(2).extras.first_field() {
             let option = field.replace('_', "-");
             bail!("--{option}: the networks of a study are trained by a recipe of its own; leave the option out");
+        }
+        for (option, given) in [("json", self.train.json), ("tensorboard", self.train.tensorboard)] {
+            if given {
+                bail!("--{option}: only `train` has it; leave the option out");
+            }
         }
         if self.train.preview.is_some() {
             bail!("--preview: only `train` shows its images; it takes the same options");

@@ -61,7 +61,7 @@ impl PreparationArgs {
 #[command(allow_negative_numbers = true)]
 pub struct TrainArgs {
     /// Options from a file: TOML with a line for each, such as lr = 0.01, or the folder of a run, which is then trained again. What is
-    /// typed beside it counts more
+    /// typed beside it counts more; paths in it count from the current folder
     #[arg(long, value_name = "FILE|RUN")]
     pub config: Option<PathBuf>,
     /// Folder of your own photos, JPEG or PNG: one folder a class; or files named cat.0.jpg; or train/ and val/ (also
@@ -158,6 +158,12 @@ pub struct TrainArgs {
     /// Print nothing but errors
     #[arg(long, short)]
     pub quiet: bool,
+    /// Print a JSON object for the start, about once a second, for each epoch, and for the end, one a line; all else goes to standard error
+    #[arg(long)]
+    pub json: bool,
+    /// Also record each epoch for TensorBoard, in the run's folder: curves, weights, gradients, and feature maps of a validation image
+    #[arg(long)]
+    pub tensorboard: bool,
     /// On what to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

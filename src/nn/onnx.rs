@@ -1,10 +1,11 @@
 //! A network as an ONNX file: the graph that evaluates images, with its weights.
 //!
 //! ONNX is a message of Protocol Buffers; the few of its fields that are needed are written here, under the numbers that onnx.proto
-//! gives them. A field is its number and kind, then a number of variable length, four bytes, or so many bytes.
+//! gives them.
 
 use super::checkpoint::Weights;
 use super::{Network, Node, Op};
+use crate::protobuf::Message;
 
 /// Version of the operators.
 const OPSET: u64 = 17;
@@ -12,47 +13,6 @@ const OPSET: u64 = 17;
 const IR_VERSION: u64 = 8;
 /// `TensorProto.DataType.FLOAT`.
 const FLOAT: u64 = 1;
-
-/// A message in the making.
-#[derive(Clone, Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
-    }
-
-    fn number(mut self, field: u64, number: u64) -> Self {
-        self.varint(field << 3);
-        self.varint(number);
-        self
-    }
-
-    fn float(mut self, field: u64, number: f32) -> Self {
-        self.varint(field << 3 | 5);
-        self.0.extend(number.to_le_bytes());
-        self
-    }
-
-    fn bytes(mut self, field: u64, bytes: &[u8]) -> Self {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend(bytes);
-        self
-    }
-
-    fn text(self, field: u64, text: &str) -> Self {
-        self.bytes(field, text.as_bytes())
-    }
-
-    fn message(self, field: u64, message: &Self) -> Self {
-        self.bytes(field, &message.0)
-    }
-}
 
 /// A `GraphProto` in the making.
 #[derive(Default)]
@@ -139,7 +99,7 @@ pub fn onnx(network: &Network, weights: &Weights, metadata: &[(&str, String)]) -
     let file = Message::default().number(1, IR_VERSION).text(2, "convscope").text(3, env!("CARGO_PKG_VERSION"));
     let file = file.message(7, &parts).message(8, &Message::default().text(1, "").number(2, OPSET));
     let entry = |(name, value): &(&str, String)| Message::default().text(1, name).text(2, value);
-    metadata.iter().map(entry).fold(file, |file, entry| file.message(14, &entry)).0
+    metadata.iter().map(entry).fold(file, |file, entry| file.message(14, &entry)).into_bytes()
 }
 
 /// Adds what a node does. Returns whether it does anything.
@@ -212,43 +172,7 @@ fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::nn::{Architecture, Known, Name, Strided};
-
-    /// The fields of a message: number, and what stands there.
-    fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8], u64)> {
-        fn varint(bytes: &mut &[u8]) -> u64 {
-            let mut number = 0;
-            for shift in (0..).step_by(7) {
-                let byte = bytes[0];
-                *bytes = &bytes[1..];
-                number |= u64::from(byte & 0x7f) << shift;
-                if byte < 0x80 {
-                    break;
-                }
-            }
-            number
-        }
-        let mut found = Vec::new();
-        while !bytes.is_empty() {
-            let tag = varint(&mut bytes);
-            let (content, number) = match tag & 7 {
-                0 => (&bytes[..0], varint(&mut bytes)),
-                5 => {
-                    let (content, rest) = bytes.split_at(4);
-                    bytes = rest;
-                    (content, 0)
-                }
-                2 => {
-                    let length = varint(&mut bytes) as usize;
-                    let (content, rest) = bytes.split_at(length);
-                    bytes = rest;
-                    (content, 0)
-                }
-                kind => panic!("there is no kind {kind}"),
-            };
-            found.push((tag >> 3, content, number));
-        }
-        found
-    }
+    use crate::protobuf::fields;
 
     fn all(message: &[u8], field: u64) -> Vec<&[u8]> {
         fields(message).into_iter().filter(|(number, ..)| *number == field).map(|(_, content, _)| content).collect()

@@ -58,6 +58,7 @@ pub use found::FoundExplanations;
 pub use layers::charts as layer_charts;
 pub use learned::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
 pub use looked::{BlockLook, ChannelLook, Gallery, Looked, Shot};
+pub use maps::plain_sheet;
 pub use training::{calibration_in_words, curves};
 
 /// The page's file in the run's folder.

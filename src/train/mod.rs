@@ -106,6 +106,8 @@ pub struct Trainer<'a> {
     evaluation: Plan,
     averages: Option<Averages>,
     steps: u32,
+    /// Learning rate of the last step.
+    last_lr: f64,
     /// What the batch norms had counted before.
     counters: BTreeMap<String, i64>,
 }
@@ -133,12 +135,17 @@ impl<'a> Trainer<'a> {
         pollster::block_on(training_step.compile(gpu, compiling))?;
         model.load(gpu, weights);
         let counters = weights.counters.clone();
-        Ok(Self { gpu, model, recipe, training_step, evaluation, averages, steps: 0, counters })
+        Ok(Self { gpu, model, recipe, training_step, evaluation, averages, steps: 0, last_lr: 0.0, counters })
     }
 
     /// The network.
     pub fn network(&self) -> &Network {
         self.model.network()
+    }
+
+    /// Learning rate of the last step; 0 before the first.
+    pub fn last_lr(&self) -> f64 {
+        self.last_lr
     }
 
     /// Starts over from other weights, with all kernels as they are. What follows is what a new trainer would do.
@@ -154,6 +161,7 @@ impl<'a> Trainer<'a> {
         }
         self.recipe = recipe;
         self.steps = 0;
+        self.last_lr = 0.0;
         self.counters.clone_from(&weights.counters);
     }
 
@@ -176,15 +184,16 @@ impl<'a> Trainer<'a> {
         let (batch, least) = (self.model.batch(), self.model.network().least_batch());
         let order = shuffled_for_batches(images.len(), seed, epoch as u64, batch, least);
         let augmentation = Some(Augmentation { augment, seed, epoch: epoch as u64 });
-        let (gpu, model, plan, steps) = (self.gpu, self.model, &self.training_step, &mut self.steps);
+        let (gpu, model, plan) = (self.gpu, self.model, &self.training_step);
+        let (steps, last_lr) = (&mut self.steps, &mut self.last_lr);
         let steps_an_epoch = order.len().div_ceil(model.batch()) as f64;
         let mut steps_done = 0.0;
         let mut submit = |batch: &Batch| {
             *steps += 1;
             let epochs_done = (epoch - 1) as f64 + steps_done / steps_an_epoch;
-            let lr = lr * schedule.factor(warmup, epochs_done, steps_an_epoch);
+            *last_lr = lr * schedule.factor(warmup, epochs_done, steps_an_epoch);
             steps_done += 1.0;
-            model.set_step(gpu, &optimizer, lr, batch.indices.len(), seed, *steps);
+            model.set_step(gpu, &optimizer, *last_lr, batch.indices.len(), seed, *steps);
             plan.submit(gpu)
         };
         let (metrics, rejected) = run(gpu, model, images, &order, augmentation, &mut submit, progress)?;

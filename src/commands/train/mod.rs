@@ -1,48 +1,51 @@
 //! `train`: from images to a run's folder.
 
-use std::collections::BTreeSet;
+mod learn;
+mod lr_find;
+mod tensorboard;
+mod told;
+
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, bail};
 
+use self::learn::{learn, note_of_averages};
+use self::lr_find::find_rate;
+use self::tensorboard::{Board, TENSORBOARD};
+use self::told::Event;
 use super::preview::preview;
 use crate::cli::{self, ModelName, TrainArgs, path_from_root};
 use crate::commands::images::{Data, Source};
 use crate::data::augment::Augment;
-use crate::data::{of_class, pets, write_rejected};
+use crate::data::{Images, of_class, pets, write_rejected};
 use crate::doctor::Finding;
 use crate::explain::inspect::{self, Stage};
-use crate::figures::{LineChart, LineStyle, ScaleBy, Series, file_of};
+use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
-use crate::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
+use crate::nn::checkpoint::{CheckpointError, Meta, Weights};
 use crate::nn::{Keep, Model, Network};
 use crate::reading::no_file;
-use crate::report::{FeaturesPage, curves};
-use crate::stats::standing::{self, Standing, commonest_share};
-use crate::terminal::{self, bar, counted, say, say_apart};
+use crate::report::FeaturesPage;
+use crate::stats::standing::{self, Standing};
+use crate::terminal::{self, bar, counted, quoted, say, say_apart};
 use crate::train::environment::Environment;
-use crate::train::lr_find::{STEPS, Suggestion, Tried, suggestion};
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
-use crate::train::{Best, EpochRecord, Extras, Progress, Trainer};
-use crate::train::{Config, Training, Which};
+use crate::train::{Config, Trainer, Training, Which};
 
 /// Loss and accuracy by epoch.
 const CURVES: &str = "curves.svg";
-/// The steps of a range test, and its curve.
-const LR_FIND: [&str; 2] = ["lr_find.csv", "lr_find.svg"];
-
-/// The share of the loss that must have been lost for a suggested rate to mean much.
-const TELLING_FALL: f64 = 0.05;
-
 /// The file that lists the layers of a run's network, where one did.
 const MODEL: &str = "model.toml";
 
 pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     if arguments.quiet {
         terminal::quieten();
+    }
+    if arguments.json {
+        terminal::keep_for_results();
     }
     arguments.check()?;
     if let Some(file) = &arguments.preview {
@@ -148,7 +151,19 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         made_by: Some(id.clone()),
         val_loss: Some(val_loss),
     };
-    let (best, epochs) = learn(arguments, &data, &run, &mut trainer, meta)?;
+    if arguments.json {
+        let (train_images, val_images) = (data.train.len(), data.val.len());
+        let (run, parameters) = (run.path().display().to_string(), network.parameter_count());
+        Event::Start { run, classes: &data.classes, train_images, val_images, epochs: arguments.epochs(), parameters }
+            .print();
+    }
+    let board = if arguments.tensorboard {
+        let (_, image) = first_readable(data.val.as_ref())?;
+        Some(Board::new(&gpu, &model, &run, image, arguments.scale)?)
+    } else {
+        None
+    };
+    let (best, epochs) = learn(arguments, &data, &run, &mut trainer, board, meta)?;
     model.load(&gpu, &best.weights);
     let caution = tell_standing(&data, &run, &trainer, epochs, best.meta.epoch)?;
     let reported = if arguments.no_report {
@@ -174,6 +189,13 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     say(format!("  {PREDICTIONS}              what these weights say of every validation image"));
     say(format!("  {CURVES}                   loss and accuracy by epoch"));
     say("  metrics.csv, metrics.jsonl   one line an epoch; config.json and environment.json say how it was made");
+    if arguments.tensorboard {
+        let shown = run.file(TENSORBOARD).display().to_string();
+        say(format!("  {TENSORBOARD}/                 for `tensorboard --logdir {}`", quoted(&shown)));
+    }
+    if arguments.json {
+        Event::End { run: run.path().display().to_string(), best_epoch: epoch }.print();
+    }
     Ok(())
 }
 
@@ -262,214 +284,10 @@ fn best_lines(best: usize, standing: Option<Standing>, caution: Option<&str>) ->
     }
 }
 
-/// Tries rising learning rates, writes what became of them, and suggests one.
-fn find_rate(trainer: &mut Trainer<'_>, data: &Data, run: &RunDir, config: &Config) -> Result<()> {
-    let bar = bar("{msg} [{bar:30}] {elapsed}", STEPS as u64).with_message("rising learning rates");
-    let tried = trainer.find_rate(data.train.as_ref(), &mut |steps| bar.set_position(steps as u64))?;
-    bar.finish_and_clear();
-    let suggested = suggestion(&tried);
-    let [table, chart] = LR_FIND;
-    run.write_table(table, |table| tried.iter().try_for_each(|tried| table.serialize(tried)))?;
-    run.write(chart, file_of(&[rates(&tried, suggested.map(|found| found.lr)).draw_powers()]).as_bytes())?;
-    say_apart(format!("wrote {}", run.path().display()));
-    say(format!(
-        "  {chart}                  the loss by learning rate: is there a long fall around the suggested one?"
-    ));
-    say(format!("  {table}                  the same as a table"));
-    let last = tried[tried.len() - 1].lr;
-    say_apart(format!(
-        "tried    {} steps at learning rates from {:e} to {}",
-        tried.len(),
-        tried[0].lr,
-        two_digits(last)
-    ));
-    let Some(Suggestion { lr, fall }) = suggested else {
-        say(
-            "         the loss never fell, so no rate is suggested: try a larger --batch, or look at the images with `convscope doctor`",
-        );
-        return Ok(());
-    };
-    let rate = two_digits(lr);
-    let training = Training { lr: rate, ..config.training.clone() };
-    say(format!("suggest  --lr {rate}  (fastai's rule \"valley\")"));
-    if fall < TELLING_FALL {
-        say(format!(
-            "note: the loss fell by only {:.1} %, so the suggested rate means little: look at {chart}, try a larger --batch, or trust the default",
-            100.0 * fall
-        ));
-    }
-    say(format!("next     {}", Config { training, ..config.clone() }.command()));
-    Ok(())
-}
-
-/// A learning rate rounded: more digits would say more than the test knows.
-fn two_digits(rate: f64) -> f64 {
-    format!("{rate:.1e}").parse().expect("it was written as a number")
-}
-
-/// The smoothed loss by the power of ten of the learning rate. Where it explodes it is drawn only so far that its fall can still be
-/// seen.
-fn rates(tried: &[Tried], suggested: Option<f64>) -> LineChart<'static> {
-    let mut points: Vec<_> = tried.iter().map(|tried| (tried.lr.log10(), tried.smoothed_loss)).collect();
-    let losses = || tried.iter().map(|tried| tried.smoothed_loss);
-    let least = losses().fold(f64::INFINITY, f64::min);
-    let bottom = losses().position(|loss| loss == least).unwrap_or(0);
-    let most = losses().take(bottom + 1).fold(least, f64::max);
-    let most = most + ((most - least) / 2.0).max(0.05 * most);
-    if let Some(over) = (bottom..points.len()).find(|&step| points[step].1 > most) {
-        let [(x, y), (next_x, next_y)] = [points[over - 1], points[over]];
-        points.truncate(over);
-        points.push((x + (next_x - x) * (most - y) / (next_y - y), most));
-    }
-    let mark = suggested.map(|rate| Series {
-        name: format!("suggested: {}", two_digits(rate)),
-        points: [least, most].map(|loss| (rate.log10(), loss)).to_vec(),
-        look: LineStyle::Dashed(1),
-    });
-    let loss = Series { name: "smoothed loss".into(), points, look: LineStyle::Solid(0) };
-    LineChart {
-        label: "training loss by learning rate",
-        x: "learning rate",
-        y: "mean loss",
-        whole: true,
-        holds: Vec::new(),
-        series: mark.into_iter().chain([loss]).collect(),
-    }
-}
-
-/// A caution where after so many steps much of the averages is still what training began with.
-fn note_of_averages(extras: &Extras, steps: usize) -> Option<String> {
-    let decay = extras.ema?;
-    let left = decay.powf(steps as f64);
-    // With this decay one part in a thousand is left.
-    let lower = (-7.0 / steps as f64).exp();
-    (left > 0.05).then(|| {
-        format!(
-            "note: after all {steps} steps {:.0} % of the averages will still be the first weights: lower --ema to {} or less",
-            100.0 * left,
-            (1000.0 * lower).floor() / 1000.0
-        )
-    })
-}
-
-/// Trains for all epochs, or until no more patience is left, and returns the checkpoint with the highest validation accuracy, and how many
-/// epochs there were.
-fn learn(
-    arguments: &TrainArgs,
-    data: &Data,
-    run: &RunDir,
-    trainer: &mut Trainer<'_>,
-    meta: impl Fn(usize, f64) -> Meta,
-) -> Result<(Checkpoint, usize)> {
-    let epochs = arguments.epochs();
-    let mut rejected = data.rejected.clone();
-    let mut records = Vec::with_capacity(epochs);
-    let mut best: Option<Best> = None;
-    let images = (data.train.len() + data.val.len()) as u64;
-    let guessing =
-        [&data.train, &data.val].map(|images| commonest_share(&of_class(images.as_ref(), data.classes.len())));
-    say("         in brackets: what always naming the commonest class would get right");
-    let bar = bar("{msg} [{bar:30}] {percent} %  {rate} images/s  ETA {eta}", images * epochs as u64);
-    for epoch in 1..=epochs {
-        let before = images * (epoch as u64 - 1);
-        let mut show = |progress: Progress| {
-            bar.set_position(before + progress.images as u64);
-            if let Some(metrics) = progress.metrics {
-                let loss = metrics.loss();
-                let accuracy = beside(metrics.accuracy(), guessing[0]);
-                bar.set_message(format!("epoch {epoch}/{epochs}  loss {loss:.4}  acc {accuracy}"));
-            }
-        };
-        bar.set_message(format!("epoch {epoch}/{epochs}"));
-        let started = Instant::now();
-        let (train, vanished) = trainer.train(data.train.as_ref(), epoch, &mut show)?;
-        let train_seconds = started.elapsed().as_secs_f64();
-
-        let started = Instant::now();
-        let before = before + data.train.len() as u64;
-        let mut show = |progress: Progress| bar.set_position(before + progress.images as u64);
-        let (val, lost) = trainer.evaluate(data.val.as_ref(), &mut show)?;
-        let known = rejected.len();
-        rejected.extend(vanished.into_iter().chain(lost.iter().cloned()));
-        rejected.sort();
-        rejected.dedup();
-        if rejected.len() > known {
-            write_rejected(&run.file("rejected.csv"), &rejected)?;
-            let lost = [rejected.len() - known, lost.len(), data.val.len()];
-            bar.suspend(|| say(line_of_lost(lost)));
-        }
-
-        let checkpoint = Checkpoint {
-            meta: meta(epoch, val.loss()),
-            network: trainer.network().clone(),
-            weights: trainer.weights()?,
-        };
-        let record = EpochRecord {
-            epoch,
-            train_loss: train.loss(),
-            train_acc: train.accuracy(),
-            val_loss: val.loss(),
-            val_acc: val.accuracy(),
-            images_per_s: f64::from(train.seen) / train_seconds,
-            train_seconds,
-            val_seconds: started.elapsed().as_secs_f64(),
-            val_images: Some(val.seen as usize),
-        };
-        let lost: BTreeSet<String> = lost.into_iter().map(|lost| lost.file).collect();
-        let better = match &mut best {
-            Some(best) => best.is_beaten_by(&val, &lost, trainer, data.val.as_ref())?,
-            None => true,
-        };
-        // The weights first, so that after a stop no line speaks of weights that are not there.
-        run.write_checkpoint(Which::Last.file(), &checkpoint)?;
-        if better {
-            run.write_checkpoint(Which::Best.file(), &checkpoint)?;
-            best = Some(Best { val, lost, checkpoint });
-        }
-        bar.suspend(|| say(line(&record, epochs, guessing, better)));
-        records.push(record);
-        run.write_metrics(&records)?;
-        run.write(CURVES, file_of(&curves(&records, Some(guessing[1]))).as_bytes())?;
-        let since = best.as_ref().map_or(0, |best| epoch - best.checkpoint.meta.epoch);
-        if epoch < epochs && arguments.extras.patience == Some(since) {
-            let last = counted(since, "epoch");
-            bar.suspend(|| {
-                say(format!("stop     {last} after epoch {} brought nothing better (--patience)", epoch - since))
-            });
-            break;
-        }
-    }
-    bar.finish_and_clear();
-    Ok((best.expect("there is at least one epoch").checkpoint, records.len()))
-}
-
-/// Tells of images that can no longer be read: how many more than before, and how many of the validation images are missing.
-fn line_of_lost([more, lost, val]: [usize; 3]) -> String {
-    let judged = if lost > 0 {
-        format!("; this epoch is judged by {} of {val} validation images", val - lost)
-    } else {
-        String::new()
-    };
-    format!("note: images that can no longer be read: {more} more, named in rejected.csv{judged}")
-}
-
-/// `guessing` is the share that always naming the commonest class gets right, of the images to train on and to validate on.
-fn line(record: &EpochRecord, epochs: usize, guessing: [f64; 2], better: bool) -> String {
-    format!(
-        "epoch {:2}/{epochs}  train loss {:.4}  acc {}   val loss {:.4}  acc {}   {:.0} images/s{}",
-        record.epoch,
-        record.train_loss,
-        beside(record.train_acc, guessing[0]),
-        record.val_loss,
-        beside(record.val_acc, guessing[1]),
-        record.images_per_s,
-        if better { "  best so far" } else { "" }
-    )
-}
-
-/// An accuracy with that of guessing: " 98.2 % (50.0)".
-fn beside(accuracy: f64, guessing: f64) -> String {
-    format!("{:5.1} % ({:.1})", 100.0 * accuracy, 100.0 * guessing)
+/// The first image that can still be read: its number, and its pixels.
+fn first_readable(images: &dyn Images) -> Result<(usize, Vec<u8>)> {
+    let readable = (0..images.len()).find_map(|index| Some((index, images.pixels(index).ok()?.into_owned())));
+    readable.context("none of the validation images can be read any more")
 }
 
 /// Shows the feature maps of the first validation image that can still be read. Needs memory of its own, so it takes
@@ -483,8 +301,7 @@ fn draw_features(
     caution: Option<String>,
     by: ScaleBy,
 ) -> Result<()> {
-    let readable = (0..data.val.len()).find_map(|index| Some((index, data.val.pixels(index).ok()?.into_owned())));
-    let (index, pixels) = readable.context("none of the validation images can be read any more")?;
+    let (index, pixels) = first_readable(data.val.as_ref())?;
     let (image, truth, size) = (data.val.name(index), data.val.label(index) as usize, data.val.size());
     let classes = data.classes.clone();
     drop(data);
@@ -509,41 +326,6 @@ fn draw_features(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_explosion_does_not_hide_the_fall() {
-        let tried = |losses: &[f64]| -> Vec<Tried> {
-            let step = |(step, &loss): (usize, &f64)| Tried {
-                step: step + 1,
-                lr: 10f64.powi(step as i32 - 5),
-                loss,
-                smoothed_loss: loss,
-            };
-            losses.iter().enumerate().map(step).collect()
-        };
-        let drawn = |losses: &[f64]| -> Vec<(f64, f64)> { rates(&tried(losses), None).series[0].points.clone() };
-        let points = drawn(&[0.7, 0.8, 0.6, 0.65, 1.65, 40.0]);
-        assert_eq!(points[..4], [(-5.0, 0.7), (-4.0, 0.8), (-3.0, 0.6), (-2.0, 0.65)]);
-        // Half the fall above its highest place, on the way to the next step.
-        let (x, y) = points[4];
-        assert!(points.len() == 5 && (y - 0.9).abs() < 1e-9 && (x + 1.75).abs() < 1e-9, "{points:?}");
-        assert_eq!(drawn(&[0.7, 0.5]).len(), 2, "where nothing explodes all is drawn");
-        for losses in [&[1.0][..], &[1.0, 1e6], &[1.0, 1.0, 1.0]] {
-            assert!(drawn(losses).iter().all(|(x, y)| x.is_finite() && y.is_finite()), "{losses:?}");
-        }
-        let marked = rates(&tried(&[0.7, 0.5]), Some(0.001_234));
-        assert_eq!(marked.series[0].name, "suggested: 0.0012");
-    }
-
-    #[test]
-    fn averages_that_keep_the_first_weights_are_told() {
-        let note = |ema, steps| note_of_averages(&Extras { ema, ..Extras::default() }, steps);
-        assert_eq!(note(None, 10), None);
-        assert_eq!(note(Some(0.99), 1000), None);
-        let told = note(Some(0.999), 150).unwrap();
-        assert!(told.contains("after all 150 steps 86 % of the averages") && told.contains("--ema to 0.954"), "{told}");
-        assert_eq!(note(Some(0.954), 150), None, "what is advised helps");
-    }
 
     #[test]
     fn the_figures_of_the_best_epoch_are_said_once() {
