@@ -210,9 +210,13 @@ fn constants_that_the_host_counts_with_agree() {
         assert_eq!(constant(&kernel.source.parse(), "EACH").map(u64::from), Some(value), "{}", kernel.source.file);
     }
     for kernel in KERNELS {
-        // The host decides how large a workgroup of the subgroup kernels is: a subgroup.
-        let size = if kernel.op == "conv2d_subgroup" { 8 } else { WORKGROUP as u32 };
-        for entry in kernel.source.parse().entry_points {
+        // The host decides how large a workgroup of the subgroup kernels is: a subgroup. And it decides that of the wide kernels.
+        let size = match (kernel.op, kernel.entry) {
+            ("conv2d_subgroup", _) => 8,
+            ("conv2d_wide", "forward" | "backward_input") => 128,
+            _ => WORKGROUP as u32,
+        };
+        for entry in kernel.source.parse().entry_points.into_iter().filter(|entry| entry.name == kernel.entry) {
             // The kernels fold two dimensions of workgroups into one; a single invocation needs no folding.
             assert!(
                 [[size, 1, 1], [1, 1, 1]].contains(&entry.workgroup_size),
@@ -246,6 +250,8 @@ fn constants_that_the_host_sets_are_in_the_wgsl() {
         ),
         (ops::conv2d::tiled::Forward::DECLARATION, ops::conv2d::tiled::Tile::forward(&shape).constants()),
         (ops::conv2d::tiled::BackwardWeight::DECLARATION, ops::conv2d::tiled::WeightTile::choose(&shape).constants()),
+        (ops::conv2d::wide::Forward::DECLARATION, ops::conv2d::wide::Tile::SMALL.constants()),
+        (ops::conv2d::wide::BackwardWeight::DECLARATION, ops::conv2d::wide::WeightTile::SMALL.constants()),
     ];
     for (kernel, constants) in tiles {
         let module = kernel.source.parse();
@@ -278,19 +284,26 @@ fn workgroup_bytes(kernel: &Declaration, constants: &Constants) -> u32 {
 #[test]
 fn every_adapter_has_the_workgroup_memory_of_the_tiled_kernels() {
     use ops::conv2d::tiled::{BackwardInput, BackwardWeight, Forward, Tile, WeightTile};
+    use ops::conv2d::wide;
+
+    let check = |kernel: Declaration, constants: Constants| {
+        let bytes = workgroup_bytes(&kernel, &constants);
+        assert!((1..=16_384).contains(&bytes), "{}: {bytes} bytes with {constants:?}", kernel.entry);
+    };
+    for tile in [wide::Tile::LARGE, wide::Tile::SMALL] {
+        check(wide::Forward::DECLARATION, tile.constants());
+        check(wide::BackwardInput::DECLARATION, tile.constants());
+    }
+    for tile in [wide::WeightTile::LARGE, wide::WeightTile::SMALL] {
+        check(wide::BackwardWeight::DECLARATION, tile.constants());
+    }
     let channels = [1, 8, 13, 16, 32, 100, 256];
     for (cin, cout) in channels.into_iter().flat_map(|cin| channels.map(|cout| (cin, cout))) {
         for size in [3, 129] {
             let shape = ops::conv2d::Shape::new(32, [cin, size, size], cout, [3, 3], 2, 1);
-            let kernels = [
-                (Forward::DECLARATION, Tile::forward(&shape).constants()),
-                (BackwardInput::DECLARATION, Tile::backward_input(&shape).constants()),
-                (BackwardWeight::DECLARATION, WeightTile::choose(&shape).constants()),
-            ];
-            for (kernel, constants) in kernels {
-                let bytes = workgroup_bytes(&kernel, &constants);
-                assert!((1..=16_384).contains(&bytes), "{}: {bytes} bytes with {constants:?}", kernel.entry);
-            }
+            check(Forward::DECLARATION, Tile::forward(&shape).constants());
+            check(BackwardInput::DECLARATION, Tile::backward_input(&shape).constants());
+            check(BackwardWeight::DECLARATION, WeightTile::choose(&shape).constants());
         }
     }
 }

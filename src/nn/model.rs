@@ -143,7 +143,7 @@ impl Model {
         // One piece of memory serves all reductions, another all transposed weights: none outlives the kernel after it.
         let most = |len: fn(&dyn Layer) -> usize| stages.iter().filter_map(Stage::layer).map(len).max().unwrap_or(0);
         let (partials, transposed) = (most(|layer| layer.partial_len()), most(|layer| layer.transposed_len()));
-        Tensor::check(gpu, "the weights' partial gradients", partials)?;
+        Tensor::check(gpu, "the partial sums", partials)?;
 
         // Each part of a value's gradient: what each stage that gets it passes back.
         let mut parts = vec![Vec::new(); network.nodes().len() + 1];

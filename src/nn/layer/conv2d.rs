@@ -19,18 +19,19 @@ impl Layer for Conv2d {
     }
 
     fn forward(&self, b: &mut Build<'_>, x: &Tensor, y: &Tensor) {
-        self.conv.forward(b.gpu, b.plan, b.place, x, &b.trained[0].value, y);
+        let partials = b.scratch.partials.first(self.conv.partial_len());
+        self.conv.forward(b.gpu, b.plan, b.place, x, &b.trained[0].value, &partials, y);
     }
 
     fn backward(&self, b: &mut Build<'_>, x: &Tensor, dy: &Tensor, dx: Option<&Tensor>) {
         let weight = &b.trained[0];
+        let partials = b.scratch.partials.first(self.conv.partial_len());
         if b.learns() {
-            let partials = b.scratch.partials.first(self.conv.partial_len());
             self.conv.backward_weight(b.gpu, b.plan, b.place, b.step, x, dy, &partials, &weight.gradient);
         }
         if let Some(dx) = dx {
             let transposed = b.scratch.transposed.first(self.conv.weight_len());
-            self.conv.backward_input(b.gpu, b.plan, b.place, &weight.value, &transposed, dy, dx);
+            self.conv.backward_input(b.gpu, b.plan, b.place, &weight.value, &transposed, dy, &partials, dx);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Conv2d without bias.
 //!
-//! Three sets of kernels compute the same: [`plain`] runs everywhere, [`tiled`] is made for GPUs, [`subgroup`] for software
-//! drivers. [`Conv2d`] puts them behind one interface.
+//! Three sets of kernels compute the same: [`plain`] runs everywhere, [`tiled`] and [`wide`] are made for small and large convolutions on
+//! GPUs, [`subgroup`] for software drivers. [`Conv2d`] puts them behind one interface.
 
 pub mod plain;
 pub mod subgroup;
 pub mod tiled;
+pub mod wide;
 
 use super::{Step, vectors};
 use crate::gpu::kernel::{WORKGROUP, kernel, uniform};
@@ -41,7 +42,7 @@ uniform! {
         /// Output channels, without the padding of the last vector.
         pub outputs: u32,
         /// What one chunk of the weight's gradient adds up: tiles of output pixels in the subgroup kernels, output pixels in
-        /// the others.
+        /// the others. In the wide kernels of the output and of the input's gradient, the steps of one part.
         pub chunk: u32,
     }
 }
@@ -72,6 +73,16 @@ impl Shape {
         u64::from(self.n) * u64::from(self.oh) * u64::from(self.ow)
     }
 
+    /// Vectors of the input.
+    fn input_vectors(&self) -> u64 {
+        u64::from(self.n) * u64::from(self.h) * u64::from(self.w) * u64::from(self.cin)
+    }
+
+    /// Vectors of the output.
+    fn output_vectors(&self) -> u64 {
+        self.output_pixels() * u64::from(self.cout)
+    }
+
     fn rows(&self) -> u64 {
         u64::from(self.kernel_h * self.kernel_w * self.cin)
     }
@@ -79,6 +90,14 @@ impl Shape {
     /// Vectors of the weight.
     fn weight_vectors(&self) -> u64 {
         self.rows() * 4 * u64::from(self.cout)
+    }
+
+    /// So many workgroups of the input's gradient, less those that are done early: where phases have unequal numbers of taps, those of
+    /// phases with fewer.
+    fn busy(&self, workgroups: u64) -> u64 {
+        let all = u64::from(self.kernel_h * self.kernel_w);
+        let most = self.kernel_h.div_ceil(self.stride) * self.kernel_w.div_ceil(self.stride);
+        workgroups * all / u64::from(most * self.stride * self.stride)
     }
 
     /// Two for each multiply-add of the formula.
@@ -99,8 +118,31 @@ pub struct Conv2d {
 #[derive(Clone, Debug)]
 enum Tiles {
     Plain(plain::Tile),
-    Tiled { forward: tiled::Tile, input: tiled::Tile, weight: tiled::WeightTile },
+    Tiled { forward: Product, input: Product, weight: WeightTile },
     Subgroup { forward: subgroup::ForwardTile, input: subgroup::InputTile, weight: subgroup::WeightTile },
+}
+
+/// How a GPU makes the output, or the input's gradient.
+#[derive(Clone, Debug)]
+enum Product {
+    Tiled(tiled::Tile),
+    Wide(wide::Product),
+}
+
+/// How a GPU makes the weight's gradient.
+#[derive(Clone, Debug)]
+enum WeightTile {
+    Tiled(tiled::WeightTile),
+    Wide(wide::WeightTile),
+}
+
+impl Product {
+    fn parts(&self) -> u64 {
+        match self {
+            Self::Tiled(_) => 1,
+            Self::Wide(product) => product.parts.into(),
+        }
+    }
 }
 
 impl Conv2d {
@@ -112,9 +154,16 @@ impl Conv2d {
                 (Tiles::Plain(tile), plain::chunk(&shape), shape.output_pixels())
             }
             Kernels::Tiled => {
-                let weight = tiled::WeightTile::choose(&shape);
-                let chunk = tiled::chunk(&shape, &weight);
-                let (forward, input) = (tiled::Tile::forward(&shape), tiled::Tile::backward_input(&shape));
+                let forward = wide::Product::forward(&shape)
+                    .map_or_else(|| Product::Tiled(tiled::Tile::forward(&shape)), Product::Wide);
+                let input = wide::Product::backward_input(&shape)
+                    .map_or_else(|| Product::Tiled(tiled::Tile::backward_input(&shape)), Product::Wide);
+                let weight = wide::WeightTile::choose(&shape)
+                    .map_or_else(|| WeightTile::Tiled(tiled::WeightTile::choose(&shape)), WeightTile::Wide);
+                let chunk = match &weight {
+                    WeightTile::Tiled(tile) => tiled::chunk(&shape, tile),
+                    WeightTile::Wide(tile) => tile.chunk(&shape),
+                };
                 (Tiles::Tiled { forward, input, weight }, chunk, shape.output_pixels())
             }
             Kernels::Subgroup => {
@@ -141,7 +190,18 @@ impl Conv2d {
     /// With other tiles, where these are tiled kernels.
     pub fn with_tiled_tiles(mut self, tile: tiled::Tile, weight_tile: tiled::WeightTile) -> Self {
         if let Tiles::Tiled { forward, input, weight } = &mut self.tiles {
-            (*forward, *input, *weight) = (tile, tile, weight_tile);
+            (*forward, *input) = (Product::Tiled(tile), Product::Tiled(tile));
+            *weight = WeightTile::Tiled(weight_tile);
+        }
+        self
+    }
+
+    /// With wide tiles, in at most so many parts, where these are tiled kernels.
+    pub fn with_wide_tiles(mut self, tile: wide::Tile, parts: u32, weight_tile: wide::WeightTile) -> Self {
+        if let Tiles::Tiled { forward, input, weight } = &mut self.tiles {
+            *forward = Product::Wide(wide::Product::forward_in_parts(tile, &self.shape, parts));
+            *input = Product::Wide(wide::Product::backward_input_in_parts(tile, &self.shape, parts));
+            *weight = WeightTile::Wide(weight_tile);
         }
         self
     }
@@ -156,9 +216,22 @@ impl Conv2d {
         self.chunks
     }
 
-    /// 32-bit numbers that [`Conv2d::backward_weight`] needs for its partial sums: none, where one chunk is all.
+    /// 32-bit numbers that all its kernels need for partial sums, one after the other.
     pub fn partial_len(&self) -> usize {
-        if self.chunks == 1 { 0 } else { (self.chunks * self.shape.weight_vectors() * 4) as usize }
+        self.partial_lens().into_iter().max().unwrap_or(0)
+    }
+
+    /// 32-bit numbers that [`Conv2d::forward`], [`Conv2d::backward_input`] and [`Conv2d::backward_weight`] need for partial sums: none,
+    /// where one part is all.
+    pub fn partial_lens(&self) -> [usize; 3] {
+        let [forward, input] = match &self.tiles {
+            Tiles::Tiled { forward, input, .. } => [forward.parts(), input.parts()],
+            _ => [1, 1],
+        };
+        let shape = &self.shape;
+        let vectors = [shape.output_vectors(), shape.input_vectors(), shape.weight_vectors()];
+        let parts = [forward, input, self.chunks];
+        std::array::from_fn(|i| if parts[i] == 1 { 0 } else { (4 * parts[i] * vectors[i]) as usize })
     }
 
     /// 32-bit numbers of the weight, and of the transposed weight that [`Conv2d::backward_input`] works with.
@@ -166,13 +239,30 @@ impl Conv2d {
         (self.shape.weight_vectors() * 4) as usize
     }
 
-    /// Adds `y = x (*) weight`.
-    pub fn forward(&self, gpu: &Gpu, plan: &mut Plan, place: &str, x: &Tensor, weight: &Tensor, y: &Tensor) {
+    /// Adds `y = x (*) weight`. `partials` is room for the numbers of [`Conv2d::partial_lens`].
+    #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
+    pub fn forward(
+        &self,
+        gpu: &Gpu,
+        plan: &mut Plan,
+        place: &str,
+        x: &Tensor,
+        weight: &Tensor,
+        partials: &Tensor,
+        y: &Tensor,
+    ) {
         let shape = self.shape;
         match &self.tiles {
             Tiles::Plain(tile) => plan.add(gpu, place, &plain::Forward { shape, tile: *tile, x, weight, y }),
-            Tiles::Tiled { forward, .. } => {
-                plan.add(gpu, place, &tiled::Forward { shape, tile: *forward, x, weight, y });
+            Tiles::Tiled { forward: Product::Tiled(tile), .. } => {
+                plan.add(gpu, place, &tiled::Forward { shape, tile: *tile, x, weight, y });
+            }
+            Tiles::Tiled { forward: Product::Wide(wide::Product { tile, chunk, parts }), .. } => {
+                let shape = Shape { chunk: *chunk, ..shape };
+                let [parts, vectors] = [u64::from(*parts), shape.output_vectors()];
+                let y_parts = if parts == 1 { y } else { partials };
+                plan.add(gpu, place, &wide::Forward { shape, tile: *tile, x, weight, y: y_parts });
+                sum_parts(gpu, plan, place, Parts::new(vectors, parts), partials, y);
             }
             Tiles::Subgroup { forward, .. } => {
                 plan.add(gpu, place, &subgroup::Forward { shape, tile: *forward, x, weight, y });
@@ -180,7 +270,8 @@ impl Conv2d {
         }
     }
 
-    /// Adds `dx =` gradient of the input. `transposed` is room for [`Conv2d::weight_len`] numbers.
+    /// Adds `dx =` gradient of the input. `transposed` is room for [`Conv2d::weight_len`] numbers, `partials` for
+    /// those of [`Conv2d::partial_lens`].
     #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
     pub fn backward_input(
         &self,
@@ -190,6 +281,7 @@ impl Conv2d {
         weight: &Tensor,
         transposed: &Tensor,
         dy: &Tensor,
+        partials: &Tensor,
         dx: &Tensor,
     ) {
         let shape = self.shape;
@@ -198,8 +290,15 @@ impl Conv2d {
             Tiles::Plain(tile) => {
                 plan.add(gpu, place, &plain::BackwardInput { shape, tile: *tile, transposed, dy, dx });
             }
-            Tiles::Tiled { input, .. } => {
-                plan.add(gpu, place, &tiled::BackwardInput { shape, tile: *input, transposed, dy, dx });
+            Tiles::Tiled { input: Product::Tiled(tile), .. } => {
+                plan.add(gpu, place, &tiled::BackwardInput { shape, tile: *tile, transposed, dy, dx });
+            }
+            Tiles::Tiled { input: Product::Wide(wide::Product { tile, chunk, parts }), .. } => {
+                let shape = Shape { chunk: *chunk, ..shape };
+                let [parts, vectors] = [u64::from(*parts), shape.input_vectors()];
+                let dx_parts = if parts == 1 { dx } else { partials };
+                plan.add(gpu, place, &wide::BackwardInput { shape, tile: *tile, transposed, dy, dx: dx_parts });
+                sum_parts(gpu, plan, place, Parts::new(vectors, parts), partials, dx);
             }
             Tiles::Subgroup { input, .. } => {
                 plan.add(gpu, place, &subgroup::BackwardInput { shape, tile: *input, transposed, dy, dx });
@@ -227,18 +326,24 @@ impl Conv2d {
             Tiles::Plain(tile) => {
                 plan.add(gpu, place, &plain::BackwardWeight { shape, tile: *tile, step, x, dy, partial });
             }
-            Tiles::Tiled { weight, .. } => {
-                plan.add(gpu, place, &tiled::BackwardWeight { shape, tile: *weight, step, x, dy, partial });
+            Tiles::Tiled { weight: WeightTile::Tiled(tile), .. } => {
+                plan.add(gpu, place, &tiled::BackwardWeight { shape, tile: *tile, step, x, dy, partial });
+            }
+            Tiles::Tiled { weight: WeightTile::Wide(tile), .. } => {
+                plan.add(gpu, place, &wide::BackwardWeight { shape, tile: *tile, step, x, dy, partial });
             }
             Tiles::Subgroup { weight, .. } => {
                 plan.add(gpu, place, &subgroup::BackwardWeight { shape, tile: *weight, step, x, dy, partial });
             }
         }
-        if self.chunks == 1 {
-            return;
-        }
-        let shape = Parts::new(shape.weight_vectors(), self.chunks);
-        plan.add(gpu, place, &SumWeight { shape, partials, dweight });
+        sum_parts(gpu, plan, place, Parts::new(shape.weight_vectors(), self.chunks), partials, dweight);
+    }
+}
+
+/// Adds up what was made in parts, if there are several.
+fn sum_parts(gpu: &Gpu, plan: &mut Plan, place: &str, shape: Parts, partials: &Tensor, whole: &Tensor) {
+    if shape.chunks > 1 {
+        plan.add(gpu, place, &SumWeight { shape, partials, dweight: whole });
     }
 }
 

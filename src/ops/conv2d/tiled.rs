@@ -1,4 +1,4 @@
-//! Products of matrices through workgroup memory: `shaders/conv2d_tiled.wgsl`.
+//! Products of matrices through workgroup memory: `shaders/conv2d_tiled.wgsl`. For large convolutions, see [`wide`](super::wide).
 //!
 //! An invocation keeps at most 32 sums in registers and a workgroup some 6 KiB in its memory, so that a GPU has room for
 //! several workgroups at once: while one loads, others multiply. These limits, and how many workgroups are enough, are what
@@ -58,11 +58,7 @@ impl Tile {
 
     /// For [`BackwardInput`].
     pub fn backward_input(shape: &Shape) -> Self {
-        // Where phases have unequal numbers of taps, the workgroups of those with fewer are done early.
-        let all = u64::from(shape.kernel_h * shape.kernel_w);
-        let most = shape.kernel_h.div_ceil(shape.stride) * shape.kernel_w.div_ceil(shape.stride);
-        let most_in_all = u64::from(most * shape.stride * shape.stride);
-        Self::choose(shape.cout, shape.cin, |tile| tile.input_workgroups(shape) * all / most_in_all)
+        Self::choose(shape.cout, shape.cin, |tile| shape.busy(tile.input_workgroups(shape)))
     }
 
     /// The largest tile that leaves enough workgroups, or the one that makes most of them.

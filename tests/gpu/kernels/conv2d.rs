@@ -1,6 +1,7 @@
 use convscope::gpu::Kernels;
 use convscope::gpu::Plan;
 use convscope::nn::layout::{Layout, pack_images};
+use convscope::ops::conv2d::wide::{Tile, WeightTile};
 use convscope::ops::conv2d::{Conv2d, Parts, Shape, SumWeight, TransposeWeight, plain, tiled};
 use convscope::reference::{Summed, conv2d as reference};
 use libtest_mimic::Trial;
@@ -93,11 +94,20 @@ const SUBGROUP_SHAPES: [[usize; 10]; 13] = [
     [2, 3, 43, 61, 5, 3, 3, 1, 1, 1],
 ];
 
+/// As [`SHAPES`], for the tiled kernels: convolutions whose output or input's gradient is by itself made by a wide kernel, in parts.
+const WIDE_SHAPES: [[usize; 10]; 3] = [
+    [3, 130, 5, 5, 72, 3, 3, 1, 1, 2],
+    // Phases of four, two and one taps: those of fewer have parts without any.
+    [2, 64, 9, 8, 256, 3, 3, 2, 1, 2],
+    // A linear layer.
+    [33, 1100, 1, 1, 132, 1, 1, 1, 0, 20],
+];
+
 /// Gives a convolution other tiles.
 type WithTiles = fn(Conv2d) -> Conv2d;
 
 /// The sets of kernels, and what tiles they get.
-const KERNELS: [(&str, Kernels, WithTiles); 7] = [
+const KERNELS: [(&str, Kernels, WithTiles); 9] = [
     ("plain_software", Kernels::Plain, |conv| conv.with_plain_tile(plain::Tile::SOFTWARE)),
     ("plain_gpu", Kernels::Plain, |conv| conv.with_plain_tile(plain::Tile::GPU)),
     ("plain_odd", Kernels::Plain, |conv| conv.with_plain_tile(plain::Tile { pixels: 3, vectors: 1, rows: 2 })),
@@ -116,6 +126,8 @@ const KERNELS: [(&str, Kernels, WithTiles); 7] = [
             tiled::WeightTile { channel_lanes: 2, vectors: 3, row_lanes: 2, rows: 3, run: 16 },
         )
     }),
+    ("wide", Kernels::Tiled, |conv| conv.with_wide_tiles(Tile::LARGE, 1, WeightTile::LARGE)),
+    ("wide_small", Kernels::Tiled, |conv| conv.with_wide_tiles(Tile::SMALL, 3, WeightTile::SMALL)),
     ("subgroup", Kernels::Subgroup, |conv| conv),
 ];
 
@@ -137,8 +149,12 @@ pub fn tests() -> Vec<Trial> {
 
 /// Every shape, with random numbers and with integers.
 fn each_shape(kernels: usize, entry: &str, test: fn(&Conv)) {
-    let shapes = if KERNELS[kernels].1 == Kernels::Subgroup { SUBGROUP_SHAPES.as_slice() } else { SHAPES.as_slice() };
-    for (seed, &shape) in (0..).zip(shapes) {
+    let shapes = match KERNELS[kernels] {
+        (_, Kernels::Subgroup, _) => SUBGROUP_SHAPES.to_vec(),
+        (_, Kernels::Tiled, _) => [SHAPES.as_slice(), &WIDE_SHAPES].concat(),
+        _ => SHAPES.to_vec(),
+    };
+    for (seed, shape) in (0..).zip(shapes) {
         for integers in [false, true] {
             test(&Conv::new(kernels, entry, shape, seed, integers));
         }
@@ -226,9 +242,10 @@ fn forward(conv: &Conv) {
     let x = case.input(&conv.packed_x());
     let weight = case.input(&conv.layout.pack(&conv.weight));
     let y = case.output(conv.packed_dy().len());
+    let partial = case.output(conv.conv.partial_lens()[0]);
     let mut plan = Plan::new();
-    conv.conv.forward(case.gpu, &mut plan, "test", &x, &weight, &y.tensor);
-    let [got] = case.run_plan(&plan, [&y]);
+    conv.conv.forward(case.gpu, &mut plan, "test", &x, &weight, &partial.tensor, &y.tensor);
+    let [got, _] = case.run_plan(&plan, [&y, &partial]);
     let want = reference::forward(conv.reference, &wide(&conv.x), &wide(&conv.weight));
     conv.compare("y", &case.unpack(&got, conv.output_dims()), want);
 }
@@ -238,10 +255,12 @@ fn backward_input(conv: &Conv) {
     let weight = case.input(&conv.layout.pack(&conv.weight));
     let transposed = case.output(conv.conv.weight_len());
     let dy = case.input(&conv.packed_dy());
+    let partial = case.output(conv.conv.partial_lens()[1]);
     let dx = case.output(conv.packed_x().len());
     let mut plan = Plan::new();
-    conv.conv.backward_input(case.gpu, &mut plan, "test", &weight, &transposed.tensor, &dy, &dx.tensor);
-    let [got, _] = case.run_plan(&plan, [&dx, &transposed]);
+    let (gpu, partials) = (case.gpu, &partial.tensor);
+    conv.conv.backward_input(gpu, &mut plan, "test", &weight, &transposed.tensor, &dy, partials, &dx.tensor);
+    let [got, ..] = case.run_plan(&plan, [&dx, &transposed, &partial]);
     let want = reference::backward_input(conv.reference, &wide(&conv.weight), &wide(&conv.dy));
     conv.compare("dx", &case.unpack(&got, conv.input_dims()), want);
 }
@@ -250,7 +269,7 @@ fn backward_weight(conv: &Conv) {
     let case = &conv.case;
     let [x, dy] = [conv.packed_x(), conv.packed_dy()].map(|values| case.input(&values));
     let step = case.live(conv.live);
-    let partial = case.output(conv.conv.partial_len());
+    let partial = case.output(conv.conv.partial_lens()[2]);
     let dweight = case.output(conv.layout.packed_len());
     let mut plan = Plan::new();
     let (gpu, partials) = (case.gpu, &partial.tensor);
