@@ -385,6 +385,6 @@ kernel! {
         read weight,
         write transposed,
     }
-    threads |shape| shape.rows() * u64::from(shape.cout);
+    workgroups |shape| u64::from(shape.kernel_h * shape.kernel_w * shape.cin.div_ceil(8) * shape.cout.div_ceil(8));
     flops |_shape| 0;
 }
