@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use convscope::bench::{Bench, Milliseconds, Repeats, Setting};
+use convscope::bench::{Bench, Milliseconds, Repeats, Setting, WARM_UP};
 use convscope::cli::TimedArgs;
 use convscope::commands;
 use convscope::gpu::{Gpu, Plan, Tensor, Timing};
@@ -240,6 +240,8 @@ fn part(name: &str) -> &'static str {
         _ if name.contains(" alone") => "other operations",
         _ if !name.contains(" block ") => "head and loss",
         _ if !name.starts_with("conv2d") => "batch norm and activations",
+        // Any of the three may be made in parts.
+        _ if name.contains("sum") => "sums of convolutions' parts",
         _ if name.contains("forward") => "forward convolutions",
         // The weight is transposed for the gradient of the input only.
         _ if name.contains("input") || name.contains("transpose") => "input gradients",
@@ -248,7 +250,7 @@ fn part(name: &str) -> &'static str {
 }
 
 fn time_steps(gpu: &Gpu, network: &Network, step: &TimedArgs) -> Result<StepReport> {
-    let repeats = Repeats { warm_up: 3, timed: step.steps, within: Duration::MAX };
+    let repeats = Repeats { warm_up: WARM_UP, timed: step.steps, within: Duration::MAX };
     let mut bench = Bench::new(gpu, network, step.batch, Keep::Needed)?;
     let ms = Milliseconds::of(bench.time_steps(&repeats)?);
     let images_per_s = ms.images_per_s(step.batch);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::bench::{Bench, Milliseconds, Repeats, Setting};
+use crate::bench::{Bench, Milliseconds, Repeats, Setting, WARM_UP};
 use crate::cli::{DeviceArgs, ScalingArgs, StepArgs, TimedArgs, Work};
 use crate::gpu::GpuError;
 use crate::nn::{Keep, Strided};
@@ -45,7 +45,7 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
         super::say_adapter(&gpu);
     }
     let mut bench = Bench::new(&gpu, &timed.network()?, batch, Keep::Needed)?;
-    let repeats = Repeats { warm_up: 3, timed: steps, within: Duration::MAX };
+    let repeats = Repeats { warm_up: WARM_UP, timed: steps, within: Duration::MAX };
     let step_ms = Milliseconds::of(bench.time_steps(&repeats)?);
     let queued_s = bench.time_queued(steps)?;
     let evaluation_ms = Milliseconds::of(bench.time_evaluation(&repeats)?);
