@@ -19,18 +19,21 @@ impl Layer for Conv2d {
     }
 
     fn forward(&self, b: &mut Build<'_>, x: &Tensor, y: &Tensor) {
-        let partials = b.scratch.partials.first(self.conv.partial_len());
+        let [len, ..] = self.conv.partial_lens();
+        let partials = b.scratch.partials.first(len);
         self.conv.forward(b.gpu, b.plan, b.place, x, &b.trained[0].value, &partials, y);
     }
 
     fn backward(&self, b: &mut Build<'_>, x: &Tensor, dy: &Tensor, dx: Option<&Tensor>) {
         let weight = &b.trained[0];
-        let partials = b.scratch.partials.first(self.conv.partial_len());
+        let [_, input_len, weight_len] = self.conv.partial_lens();
         if b.learns() {
+            let partials = b.scratch.partials.first(weight_len);
             self.conv.backward_weight(b.gpu, b.plan, b.place, b.step, x, dy, &partials, &weight.gradient);
         }
         if let Some(dx) = dx {
             let transposed = b.scratch.transposed.first(self.conv.weight_len());
+            let partials = b.scratch.partials.first(input_len);
             self.conv.backward_input(b.gpu, b.plan, b.place, &weight.value, &transposed, dy, &partials, dx);
         }
     }

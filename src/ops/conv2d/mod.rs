@@ -306,8 +306,8 @@ impl Conv2d {
         }
     }
 
-    /// Adds `dweight =` gradient of the weight over the live images. `partials` is room for
-    /// [`Conv2d::partial_len`] numbers.
+    /// Adds `dweight =` gradient of the weight over the live images. `partials` is room for the numbers
+    /// of [`Conv2d::partial_lens`].
     #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
     pub fn backward_weight(
         &self,
