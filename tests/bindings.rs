@@ -209,6 +209,17 @@ fn constants_that_the_host_counts_with_agree() {
     for (kernel, value) in each {
         assert_eq!(constant(&kernel.source.parse(), "EACH").map(u64::from), Some(value), "{}", kernel.source.file);
     }
+    use ops::conv2d::wide;
+    let wide_constants = [
+        ("TILE_VECTORS", wide::TILE_VECTORS),
+        ("DEPTH", wide::DEPTH),
+        ("RUN", wide::RUN as u32),
+        ("ROWS", 2),
+        ("VECTORS", 2),
+    ];
+    for (name, value) in wide_constants {
+        assert_eq!(constant(&wide::Forward::DECLARATION.source.parse(), name), Some(value), "{name}");
+    }
     for kernel in KERNELS {
         // The host decides how large a workgroup of the subgroup kernels is: a subgroup. And it decides that of the wide kernels.
         let size = match (kernel.op, kernel.entry) {

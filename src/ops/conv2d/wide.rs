@@ -26,9 +26,9 @@ tile! {
 }
 
 /// Vectors of channels of a [`Tile`].
-const TILE_VECTORS: u32 = 16;
+pub const TILE_VECTORS: u32 = 16;
 /// Vectors that a step reads for each pixel.
-const DEPTH: u32 = 4;
+pub const DEPTH: u32 = 4;
 
 /// Workgroups that keep a large GPU busy with the large tile: about one for each of its processors.
 const ENOUGH_LARGE: u64 = 128;
@@ -147,7 +147,7 @@ const ENOUGH_INVOCATIONS: u64 = 67_584;
 const MOST_WORKGROUPS: u64 = 1152;
 
 /// Output pixels that a step of [`BackwardWeight`] reads.
-const RUN: u64 = 16;
+pub const RUN: u64 = 16;
 
 impl WeightTile {
     /// 128 x 128 sums, 256 invocations, 16 KiB of workgroup memory: all that every adapter has.
