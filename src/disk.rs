@@ -385,12 +385,17 @@ impl Staged {
         write().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Gives it its name.
+    /// Gives it its name, which may be that of an empty folder.
     ///
     /// # Errors
-    /// When another folder has that name.
+    /// When a folder with something in it has that name.
     pub fn rename(self, target: &Path) -> Result<()> {
         let rename = || {
+            // Elsewhere than on Unix an empty folder would be in the way.
+            match fs::remove_dir(target) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             fs::rename(&self.path, target)?;
             sync_folder(target)
         };

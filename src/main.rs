@@ -2,6 +2,7 @@
 #![warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 
 use std::env;
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -21,9 +22,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let code = terminal::tell_usage(&error);
-            if let Some(settings) = settings.filter(|_| error.use_stderr()) {
-                terminal::note(format!("note: some options are from --config {}", settings.display()));
-            }
+            note_settings(settings.as_deref().filter(|_| error.use_stderr()));
             return code;
         }
     };
@@ -31,8 +30,16 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             terminal::fail(&error);
+            note_settings(settings.as_deref());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Says where options are from that nobody typed.
+fn note_settings(settings: Option<&OsStr>) {
+    if let Some(settings) = settings {
+        terminal::note(format!("note: some options are from --config {}", settings.display()));
     }
 }
 

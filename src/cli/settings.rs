@@ -16,7 +16,8 @@ use crate::train::{Run, is_run};
 const CONFIG: &str = "config";
 
 /// Options of one that say more of its value, and mean nothing beside another value.
-const OF_ANOTHER: [(&str, &[&str]); 2] = [("optimizer", &["momentum"]), ("schedule", &["step-every", "step-factor"])];
+const OF_ANOTHER: [(&str, &[&str]); 2] =
+    [("optimizer", &["momentum"]), ("schedule", &["warmup", "step-every", "step-factor"])];
 
 /// The words of a command line, with the options of the file that `--config` names before those that were typed; and that file. Where an
 /// option was typed too, or one that excludes it, that of the file is left out.
@@ -33,13 +34,17 @@ pub fn with_settings(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<OsSt
     let known = cli.find_subcommand(command_name).expect("there is such a command");
     let options = read(Path::new(&file), known)?;
     let typed: Vec<&Arg> = rest.iter().filter_map(|word| argument(known, word)).collect();
+    let excludes = |one: &Arg, other: &Arg| {
+        known.get_arg_conflicts_with(one).iter().any(|excluded| excluded.get_id() == other.get_id())
+    };
     let counts = |word: &&OsString| {
         let Some(own) = argument(known, word) else { return true };
         typed.iter().all(|typed| {
             let of_another = OF_ANOTHER.iter().filter(|(option, _)| typed.get_long() == Some(option));
             let mut of_another = of_another.flat_map(|(_, options)| options.iter());
             typed.get_id() != own.get_id()
-                && !known.get_arg_conflicts_with(typed).iter().any(|other| other.get_id() == own.get_id())
+                && !excludes(typed, own)
+                && !excludes(own, typed)
                 && !of_another.any(|option| own.get_long() == Some(option))
         })
     };
@@ -200,6 +205,16 @@ mod tests {
             arguments.check().unwrap();
             assert!(arguments.quiet);
             assert_eq!(arguments.momentum.is_some(), words[0] == "--model", "{words:?}");
+        }
+        for (text, words) in [
+            ("train-images = 40\nval_images = 20\n", &["--data", "photos"][..]),
+            ("model = 'lenet5'\nsize = 32\n", &["--channels", "8", "--size", "40"]),
+            ("lr-find = true\n", &["--lr", "0.1"]),
+            ("lr = 0.1\n", &["--lr-find"]),
+            ("warmup = 1\n", &["--schedule", "one-cycle"]),
+        ] {
+            let (_folder, file) = written(text);
+            train(&[&["--config", &file], words].concat()).unwrap().check().unwrap();
         }
     }
 

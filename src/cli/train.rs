@@ -100,7 +100,7 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 1e-3)]
     pub lr: f64,
     /// Find a learning rate: try rising ones for up to 100 steps, draw the loss, suggest one, and train nothing further
-    #[arg(long, conflicts_with = "lr")]
+    #[arg(long, conflicts_with_all = ["lr", "tensorboard"])]
     pub lr_find: bool,
     /// How the weights move
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
@@ -132,7 +132,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "BRIGHTNESS,CONTRAST,SATURATION", value_parser = numbers::<3>)]
     pub color_jitter: Option<[f32; 3]>,
     /// Only write FILE, a PNG that shows how some training images are prepared and changed by these options, and stop
-    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "lr_find", "json", "tensorboard"])]
     pub preview: Option<PathBuf>,
     /// Share of each class set aside for validation where --data has no validation folder [default: 0.2]
     #[arg(long, value_name = "SHARE", requires = "data")]

@@ -1,7 +1,7 @@
 //! Data sets from the web: an archive is downloaded, checked and unpacked.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -87,14 +87,14 @@ pub fn fetch(
     }
     let addressed = ["http://", "https://"].iter().any(|scheme| archive.url.starts_with(scheme));
     ensure!(addressed, "{}: is no address of a file on the web; it begins with http:// or https://", archive.url);
-    // Its place is taken by another folder in the end. What cannot be removed is not empty, a link, or a file system of its own.
-    match fs::remove_dir(dir) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            bail!("{shown}: exists already and is not an empty folder; name a new one")
-        }
-        _ => {}
-    }
-    let name = dir.file_name().with_context(|| format!("{shown}: is no name of a new folder; name one"))?;
+    let name = dir
+        .file_name()
+        .with_context(|| format!("{shown}: another folder is to take its place; give it by its name"))?;
+    let is_empty_folder = !dir.is_symlink() && fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    ensure!(
+        is_empty_folder || !dir.exists() && !dir.is_symlink(),
+        "{shown}: exists already and is not an empty folder; name a new one"
+    );
     let beside = |ending: &str| -> PathBuf {
         let mut name = name.to_os_string();
         name.push(ending);

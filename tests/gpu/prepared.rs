@@ -9,7 +9,7 @@ use convscope::explain::learned::{Ascent, maximise, survey};
 use convscope::explain::saliency::Completeness;
 use convscope::explain::{Explanation, Lens, Options, methods};
 use convscope::nn::checkpoint::Weights;
-use convscope::nn::{Keep, Model, Network, Optimizer, Preparation, Strided};
+use convscope::nn::{Keep, Model, Network, Optimizer, Preparation, StepOptions, Strided};
 use convscope::stats::standing;
 use convscope::train::predictor::Predictor;
 use convscope::train::{Recipe, Schedule, Trainer};
@@ -157,7 +157,8 @@ fn changes_are_for_learning() {
     let [still, changed] = [Augment::default(), all].map(|augment| {
         let model = Model::new(gpu(), &plain(), 8, Keep::Needed).unwrap();
         let optimizer = Optimizer::Adam { weight_decay: 0.0 };
-        let recipe = Recipe { optimizer, lr: 1e-3, schedule: Schedule::Constant, seed: 1, augment };
+        let (schedule, step) = (Schedule::Constant, StepOptions::default());
+        let recipe = Recipe { optimizer, lr: 1e-3, schedule, warmup: 0.0, step, ema: None, seed: 1, augment };
         let mut trainer = Trainer::new(gpu(), &model, &weights, recipe, |_, _| ()).unwrap();
         let before = trainer.logits(&images, &mut |_| ()).unwrap();
         let judged = trainer.evaluate(&images, &mut |_| ()).unwrap().0.loss();

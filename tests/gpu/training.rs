@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use convscope::data::Subset;
+use convscope::data::augment::Augment;
 use convscope::data::drawn::{Drawn, Subject};
 use convscope::gpu::Kernels;
 use convscope::nn::checkpoint::Weights;
@@ -41,7 +42,7 @@ fn recipe(ema: Option<f64>) -> Recipe {
         step: StepOptions::default(),
         ema,
         seed: 1,
-        augment: true,
+        augment: Augment { flip: true, ..Augment::default() },
     }
 }
 

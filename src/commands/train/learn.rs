@@ -24,12 +24,13 @@ pub(super) fn note_of_averages(extras: &Extras, steps: usize) -> Option<String> 
     let decay = extras.ema?;
     let left = decay.powf(steps as f64);
     // With this decay one part in a thousand is left.
-    let lower = (-7.0 / steps as f64).exp();
+    let lower = (1000.0 * (-7.0 / steps as f64).exp()).floor() / 1000.0;
+    let remedy = if lower > 0.0 { format!("lower --ema to {lower} or less") } else { "leave --ema out".into() };
     (left > 0.05).then(|| {
         format!(
-            "note: after all {steps} steps {:.0} % of the averages will still be the first weights: lower --ema to {} or less",
-            100.0 * left,
-            (1000.0 * lower).floor() / 1000.0
+            "note: after all {} {:.0} % of the averages will still be the first weights: {remedy}",
+            counted(steps, "step"),
+            100.0 * left
         )
     })
 }
@@ -177,5 +178,6 @@ mod tests {
         let told = note(Some(0.999), 150).unwrap();
         assert!(told.contains("after all 150 steps 86 % of the averages") && told.contains("--ema to 0.954"), "{told}");
         assert_eq!(note(Some(0.954), 150), None, "what is advised helps");
+        assert!(note(Some(0.5), 1).unwrap().ends_with("leave --ema out"));
     }
 }

@@ -16,7 +16,12 @@ const LR_FIND: [&str; 2] = ["lr_find.csv", "lr_find.svg"];
 const TELLING_FALL: f64 = 0.05;
 
 /// Tries rising learning rates, writes what became of them, and suggests one.
-pub(super) fn find_rate(trainer: &mut Trainer<'_>, data: &Data, run: &RunDir, config: &Config) -> Result<()> {
+pub(super) fn find_rate(
+    trainer: &mut Trainer<'_>,
+    data: &Data,
+    run: &RunDir,
+    config: &Config,
+) -> Result<Option<Suggestion>> {
     let bar = bar("{msg} [{bar:30}] {elapsed}", STEPS as u64).with_message("rising learning rates");
     let tried = trainer.find_rate(data.train.as_ref(), &mut |steps| bar.set_position(steps as u64))?;
     bar.finish_and_clear();
@@ -38,9 +43,10 @@ pub(super) fn find_rate(trainer: &mut Trainer<'_>, data: &Data, run: &RunDir, co
     ));
     let Some(Suggestion { lr, fall }) = suggested else {
         say(
-            "         the loss never fell, so no rate is suggested: try a larger --batch, or look at the images with `convscope doctor`",
+            "         the loss did not fall before it exploded, so no rate is suggested: try a larger --batch, or look at the images with \
+             `convscope doctor`",
         );
-        return Ok(());
+        return Ok(None);
     };
     let rate = two_digits(lr);
     let training = Training { lr: rate, ..config.training.clone() };
@@ -52,7 +58,7 @@ pub(super) fn find_rate(trainer: &mut Trainer<'_>, data: &Data, run: &RunDir, co
         ));
     }
     say(format!("next     {}", Config { training, ..config.clone() }.command()));
-    Ok(())
+    Ok(suggested)
 }
 
 /// A learning rate rounded: more digits would say more than the test knows.

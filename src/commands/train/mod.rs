@@ -133,7 +133,12 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     compiling.finish_and_clear();
     say(format!("         ready after {:.1} s", started.elapsed().as_secs_f64()));
     if arguments.lr_find {
-        return find_rate(&mut trainer, &data, &run, &config);
+        let suggested = find_rate(&mut trainer, &data, &run, &config)?;
+        if arguments.json {
+            let (lr, fall) = (suggested.map(|found| found.lr), suggested.map(|found| found.fall));
+            Event::LrFound { run: run.path().display().to_string(), lr, fall }.print();
+        }
+        return Ok(());
     }
     if let Some(note) =
         note_of_averages(&training.extras, arguments.epochs() * data.train.len().div_ceil(arguments.batch))

@@ -45,6 +45,15 @@ pub(super) enum Event<'a> {
         /// Whether its weights are the best so far.
         best: bool,
     },
+    /// Learning rates were tried, and nothing was trained.
+    LrFound {
+        /// Folder of their losses.
+        run: String,
+        /// The suggested one.
+        lr: Option<f64>,
+        /// The share of the loss that was lost on the way to it.
+        fall: Option<f64>,
+    },
     /// All is written.
     End {
         /// Folder of the run.
