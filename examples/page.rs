@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use convscope::data::augment::Augmentation;
+use convscope::data::augment::EpochChanges;
 use convscope::data::batch::{Batch, shuffled_for_batches};
 use convscope::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use convscope::data::{Images, pixels};
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
                 break;
             }
             let batch =
-                Batch::new(&train, indices, BATCH, Some(Augmentation::flips(SEED, epoch)), Normalize::HALF, Vec::new());
+                Batch::new(&train, indices, BATCH, Some(EpochChanges::flips(SEED, epoch)), Normalize::HALF, Vec::new());
             model.clear_metrics(&gpu);
             model.set_batch(&gpu, &batch.images, &batch.labels);
             model.set_step(&gpu, &optimizer, LEARNING_RATE, indices.len(), SEED, losses.len() as u32 + 1);

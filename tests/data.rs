@@ -11,8 +11,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use convscope::data::augment::Augmentation;
+use convscope::data::augment::EpochChanges;
 use convscope::data::batch::{Batch, shuffled};
+use convscope::data::fit::Fit;
 use convscope::data::folder::{self, Choices, Folder, LabelledFile, Why};
 use convscope::data::loader::with_batches;
 use convscope::data::names::path_text;
@@ -668,7 +669,7 @@ fn a_data_folder_that_is_none_is_named() {
 fn load(name: &str, bytes: &[u8], size: u32) -> Result<RgbImage, String> {
     let root = tempdir().unwrap();
     write(root.path(), name, bytes);
-    prepare::load(&root.path().join(name), size).map(|pixels| RgbImage::from_raw(size, size, pixels).unwrap())
+    prepare::load(&root.path().join(name), Fit::to(size)).map(|pixels| RgbImage::from_raw(size, size, pixels).unwrap())
 }
 
 #[track_caller]
@@ -697,8 +698,8 @@ fn the_content_decides_not_the_name() {
 #[test]
 fn a_file_that_is_not_there_or_is_a_folder_gives_a_reason() {
     let root = tempdir().unwrap();
-    assert_eq!(prepare::load(root.path(), 8).unwrap_err(), "is not a regular file");
-    let missing = prepare::load(&root.path().join("missing.jpg"), 8).unwrap_err();
+    assert_eq!(prepare::load(root.path(), Fit::to(8)).unwrap_err(), "is not a regular file");
+    let missing = prepare::load(&root.path().join("missing.jpg"), Fit::to(8)).unwrap_err();
     assert!(missing.starts_with("cannot be read: "), "{missing}");
 }
 
@@ -855,7 +856,7 @@ fn random_jpegs_look_as_pillow_shows_them_or_are_refused() {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let [right, refused] = outcomes.entry(name.rsplit_once('-').unwrap().0.to_string()).or_default();
         let expected = image::open(path.with_extension("png")).unwrap().into_rgb8();
-        match prepare::load(&path, expected.width()) {
+        match prepare::load(&path, Fit::to(expected.width())) {
             Ok(pixels) => {
                 let difference = |(a, b): (&u8, &u8)| f64::from(a.abs_diff(*b));
                 let sum: f64 = pixels.iter().zip(expected.as_raw()).map(difference).sum();
@@ -899,14 +900,14 @@ fn photos_that_cannot_be_decoded_are_left_out_and_recorded() {
     let (root, files) = flawed_folder();
     let progress = RefCell::new(Vec::new());
     let (photos, rejected) =
-        Photos::read(files, root.path(), 4, None, usize::MAX, &|done| progress.borrow_mut().push(done));
+        Photos::read(files, root.path(), Fit::to(4), usize::MAX, &|done| progress.borrow_mut().push(done));
     assert_eq!(*progress.borrow(), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(reasons(&rejected), ["b/1.jpg is a GIF, only JPEG and PNG are read", "d/0.jpg is no JPEG or PNG image"]);
     let left: Vec<_> = (0..photos.len()).map(|i| (photos.name(i), photos.label(i))).collect();
     let expected = [("a/0.jpg", 0), ("a/1.jpg", 0), ("b/0.jpg", 1), ("c/0.jpg", 2), ("c/1.jpg", 2), ("d/1.jpg", 3)];
     assert_eq!(left, expected.map(|(name, class)| (name.to_owned(), class)));
     for index in 0..photos.len() {
-        let alone = prepare::load(&root.path().join(photos.name(index)), 4).unwrap();
+        let alone = prepare::load(&root.path().join(photos.name(index)), Fit::to(4)).unwrap();
         assert_eq!(*photos.pixels(index).unwrap(), alone);
     }
 }
@@ -916,11 +917,11 @@ fn the_bound_on_memory_decides_what_is_read_again_but_not_what_is_read() {
     let (root, files) = flawed_folder();
     let image = 4 * 4 * 3;
     for kept in [0, 3, 100] {
-        let (photos, _) = Photos::read(files.clone(), root.path(), 4, None, kept * image, &|_| ());
+        let (photos, _) = Photos::read(files.clone(), root.path(), Fit::to(4), kept * image, &|_| ());
         for index in 0..photos.len() {
             let in_memory = matches!(photos.pixels(index), Ok(Cow::Borrowed(_)));
             assert_eq!(in_memory, index < kept);
-            let alone = prepare::load(&root.path().join(photos.name(index)), 4).unwrap();
+            let alone = prepare::load(&root.path().join(photos.name(index)), Fit::to(4)).unwrap();
             assert_eq!(*photos.pixels(index).unwrap(), alone);
         }
     }
@@ -931,7 +932,7 @@ fn a_photo_that_vanishes_later_is_dropped_from_its_batch_and_recorded() {
     let names = ["a/0.jpg", "a/1.jpg", "b/0.jpg", "b/1.jpg"];
     let root = folder_with(names);
     let files = label(names, 2);
-    let (photos, _) = Photos::read(files, root.path(), 4, None, 4 * 4 * 3, &|_| ());
+    let (photos, _) = Photos::read(files, root.path(), Fit::to(4), 4 * 4 * 3, &|_| ());
     fs::remove_file(root.path().join("a/0.jpg")).unwrap();
     fs::remove_file(root.path().join("a/1.jpg")).unwrap();
     let batch = with_batches(&photos, &[3, 1, 0], 3, None, Normalize::HALF, 1, |batches| batches.next().unwrap());
@@ -953,7 +954,7 @@ fn a_class_that_loses_every_image_in_decoding_is_an_error() {
     let root = folder_with(["cat/0.jpg", "cat/1.jpg", "dog/0.jpg", "dog/1.jpg"]);
     let check = || {
         let found = scan(&root);
-        let (photos, rejected) = Photos::read(found.train.clone(), root.path(), 4, None, 0, &|_| ());
+        let (photos, rejected) = Photos::read(found.train.clone(), root.path(), Fit::to(4), 0, &|_| ());
         found.check_decoded("training", &photos, &rejected)
     };
     assert!(check().is_ok());
@@ -980,7 +981,7 @@ fn the_data_folder_is_left_as_it_was() {
     let (root, _) = flawed_folder();
     let before = listing(root.path());
     let found = scan(&root);
-    Photos::read(found.train, root.path(), 4, None, 0, &|_| ());
+    Photos::read(found.train, root.path(), Fit::to(4), 0, &|_| ());
     assert_eq!(listing(root.path()), before);
 }
 
@@ -1042,14 +1043,14 @@ impl Images for Plain {
 
 const PLAIN: Plain = Plain { count: 53, broken: None };
 
-fn all(order: &[usize], batch: usize, flips: Option<Augmentation>, workers: usize) -> Vec<Batch> {
+fn all(order: &[usize], batch: usize, flips: Option<EpochChanges>, workers: usize) -> Vec<Batch> {
     with_batches(&PLAIN, order, batch, flips, Normalize::HALF, workers, |batches| batches.collect())
 }
 
 #[test]
 fn the_batches_do_not_depend_on_the_number_of_workers() {
     let order = shuffled(PLAIN.len(), 3, 1);
-    let flips = Some(Augmentation::flips(3, 1));
+    let flips = Some(EpochChanges::flips(3, 1));
     let expected = all(&order, 4, flips, 1);
     for workers in [1, 2, 3, 5, 20] {
         assert_eq!(all(&order, 4, flips, workers), expected, "{workers} workers");
@@ -1096,13 +1097,13 @@ fn batches_follow_the_order_and_keep_their_length() {
 #[test]
 fn flips_depend_on_seed_epoch_and_image_alone() {
     let flipped =
-        |seed, epoch| (0..1000).filter(|&index| Augmentation::flips(seed, epoch).flip(index)).collect::<Vec<_>>();
+        |seed, epoch| (0..1000).filter(|&index| EpochChanges::flips(seed, epoch).flip(index)).collect::<Vec<_>>();
     // 1000 fair coins: 500 with a standard deviation of 16.
     assert!((420..580).contains(&flipped(0, 0).len()));
     assert_ne!(flipped(0, 0), flipped(0, 1));
     assert_ne!(flipped(0, 0), flipped(1, 0));
 
-    let flips = Augmentation::flips(4, 2);
+    let flips = EpochChanges::flips(4, 2);
     let mut seen = BTreeSet::new();
     for order in [(0..53).collect::<Vec<_>>(), shuffled(53, 9, 9)] {
         for batch in all(&order, 8, Some(flips), 2) {

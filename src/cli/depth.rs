@@ -33,7 +33,7 @@ use crate::study::{Ladder, Settings};
     mut_arg("val", |option| option.help("Folder of the validation images where it is not in --data: depth puts all images together and locks some away")),
     mut_arg("train_images", |option| option.hide(true)),
     mut_arg("val_images", |option| option.hide(true)),
-    mut_arg("seed", |option| option.help("Decides the split, initial weights, order, flips, dropout, and the drawn images")),
+    mut_arg("seed", |option| option.help("Decides the split, initial weights, order, flips, cuts, turns, colours, dropout, and the drawn images")),
     mut_arg("out", |option| option.help("Folder of the study; one that was stopped goes on from there [default: runs/depth]"))
 )]
 pub struct DepthArgs {

@@ -8,7 +8,6 @@ use clap::{Args, ValueEnum};
 use super::model::check_geometry;
 use super::{DeviceArgs, ExtrasArgs, ModelArgs, path_from_root};
 use crate::data::drawn;
-use crate::data::fit::Fit;
 use crate::data::folder::{Choices, VALIDATION_SHARE};
 use crate::figures::ScaleBy;
 use crate::nn::{Normalize, Preparation};
@@ -31,8 +30,7 @@ pub enum Flip {
 
 /// Reads so many numbers, parted by commas.
 fn numbers<const N: usize>(text: &str) -> Result<[f32; N], String> {
-    let read: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
-    let read = read.ok().and_then(|read| read.try_into().ok());
+    let read = crate::nn::numbers(text).and_then(|read| read.try_into().ok());
     read.ok_or_else(|| format!("expected {N} numbers parted by commas"))
 }
 
@@ -41,8 +39,9 @@ fn numbers<const N: usize>(text: &str) -> Result<[f32; N], String> {
 pub struct PreparationArgs {
     /// How colours, x of 0 to 1, become the network's numbers, (x - MEAN) / STD: half (0.5 and 0.5), imagenet (those of torchvision's
     /// own weights), or numbers, as 0.5,0.25 for all colours or 0.48,0.45,0.4,0.23,0.22,0.22 for three means and three deviations
-    #[arg(long, value_name = "half|imagenet|MEAN,STD", default_value_t)]
-    pub normalize: Normalize,
+    /// [default: half]
+    #[arg(long, value_name = "half|imagenet|MEAN,STD")]
+    pub normalize: Option<Normalize>,
     /// Scale the shorter side of photos to N before the middle square of --size is cut out, as torchvision's Resize(N) and
     /// CenterCrop do, often 256 for a size of 224 [default: to --size]
     #[arg(long, value_name = "N")]
@@ -52,7 +51,7 @@ pub struct PreparationArgs {
 impl PreparationArgs {
     /// The same as it is recorded.
     pub fn preparation(self) -> Preparation {
-        Preparation { normalize: self.normalize, resize_crop: self.resize_crop }
+        Preparation { normalize: self.normalize.unwrap_or_default(), resize_crop: self.resize_crop }
     }
 }
 
@@ -81,7 +80,8 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Go on from these weights instead of random ones: those of a run, or the state_dict of the same network in PyTorch, as a
-    /// .safetensors file. A last layer for another number of classes starts anew
+    /// .safetensors file. A last layer for another number of classes starts anew. Images are prepared as for these weights, unless --normalize
+    /// or --resize-crop say otherwise
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
     /// Keep the first N blocks as they are in --init, the statistics of their batch norm too
@@ -114,7 +114,7 @@ pub struct TrainArgs {
     /// What is added to plain training.
     #[command(flatten)]
     pub extras: ExtrasArgs,
-    /// Decides initial weights, order, flips, dropout, and the drawn images
+    /// Decides initial weights, order, flips, cuts, turns, colours, dropout, and the drawn images
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Flip training images left to right at random. The following options change them further; --preview shows what comes out
@@ -255,11 +255,6 @@ impl TrainArgs {
         self.data.as_deref().map(path_from_root)
     }
 
-    /// Which square of a photo the network takes.
-    pub fn fit(&self) -> Fit {
-        Fit { size: self.model.size as u32, resize: self.preparation.resize_crop }
-    }
-
     /// What is said of the data folder, as it is recorded.
     pub fn folders(&self) -> Folders {
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
@@ -297,7 +292,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::data::augment::Augment;
+    use crate::data::augment::AugmentOptions;
     use crate::nn::Strided;
 
     fn train(arguments: &[&str]) -> Result<Box<TrainArgs>> {
@@ -326,8 +321,12 @@ mod tests {
         }
         let all = ["--augment=off", "--crop-scale=0.3,1", "--rotate=10", "--color-jitter=0.2,0.3,0"];
         let augment = train(&all).unwrap().training(2).augmentation();
-        let expected =
-            Augment { flip: false, crop_scale: Some([0.3, 1.0]), rotate: 10.0, color_jitter: Some([0.2, 0.3, 0.0]) };
+        let expected = AugmentOptions {
+            flip: false,
+            crop_scale: Some([0.3, 1.0]),
+            rotate: 10.0,
+            color_jitter: Some([0.2, 0.3, 0.0]),
+        };
         assert_eq!(augment, expected);
     }
 

@@ -6,7 +6,7 @@ use clap::{Parser, ValueEnum};
 
 use super::{Cli, Command};
 use crate::gpu::Kernels;
-use crate::nn::{Architecture, Known, Strided};
+use crate::nn::{Architecture, Known, Strided, listed};
 use crate::study::{Ladder, Settings, Study};
 use crate::terminal::quoted;
 use crate::train::{ClassWeights, Config, Extras, Folders, ScheduleName, Training};
@@ -39,7 +39,6 @@ impl Training {
             ("augment", if self.augment { "flip" } else { "off" }.into()),
             ("seed", self.seed.to_string()),
         ]);
-        let listed = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
         options.extend(self.crop_scale.map(|scale| ("crop-scale", listed(&scale))));
         options.extend((self.rotate > 0.0).then(|| ("rotate", self.rotate.to_string())));
         options.extend(self.color_jitter.map(|shares| ("color-jitter", listed(&shares))));
@@ -188,7 +187,9 @@ fn plain(command: &str, photos: bool) -> Command {
 /// A command as it is typed, without the options that are among the standard ones.
 fn typed(command: &str, data: Option<&str>, options: &[(&str, String)], standard: &[(&'static str, String)]) -> String {
     let data = data.map(|data| format!(" --data {}", quoted(data))).unwrap_or_default();
-    let special = options.iter().filter(|option| !standard.contains(option));
+    // Without --normalize images would be prepared as the file of --init says.
+    let init = options.iter().any(|(option, _)| *option == "init");
+    let special = options.iter().filter(|option| !standard.contains(option) || (init && option.0 == "normalize"));
     let special: String = special.map(|(option, value)| format!(" --{option} {}", quoted(value))).collect();
     format!("convscope {command}{data}{special}")
 }
@@ -196,11 +197,6 @@ fn typed(command: &str, data: Option<&str>, options: &[(&str, String)], standard
 /// A choice as it is typed.
 fn named(value: &impl ValueEnum) -> String {
     value.to_possible_value().map_or(String::new(), |value| value.get_name().to_string())
-}
-
-/// Numbers as they are typed.
-fn listed(numbers: &[usize]) -> String {
-    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -253,6 +249,8 @@ mod tests {
             assert_eq!(config(&train(&made.command())), made, "{}", made.command());
         }
         assert_eq!(config(&train("convscope train")).command(), "convscope train");
+        let going_on = config(&train("convscope train --init best.safetensors")).command();
+        assert!(going_on.contains(" --normalize half"), "whatever the file says: {going_on}");
         assert_eq!(["runs/001", "a b", "$(x)"].map(quoted), ["runs/001", "'a b'", "'$(x)'"]);
         let strange = Config { data: Some("-x --help".into()), ..config(&train("convscope train --data photos")) };
         for command in [strange.command(), strange.depth_command()] {

@@ -19,7 +19,7 @@ use crate::train::run_dir::{self, RunDir};
 use crate::train::{CONFIG, Imported, Source, Which, check_classes, check_imported, check_preparation};
 
 /// What must be said where nothing says how the images were prepared that weights learned from.
-const PREPARED: &str = "neither the weights nor --normalize say how the images were prepared that they learned from, so images are given \
+pub(super) const PREPARED: &str = "neither the weights nor --normalize say how the images were prepared that they learned from, so images are given \
                         to this network by --normalize half, (x / 255 - 0.5) / 0.5 of each colour; if it learned from others its \
                         predictions are off: torchvision's own weights need --normalize imagenet, and most of them --resize-crop 256";
 

@@ -69,7 +69,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Doctor(arguments) => return doctor::doctor(&arguments),
         Command::Data(DataCommand::Synth(arguments)) => synth::synth(&arguments),
         Command::Data(DataCommand::Fetch(arguments)) => fetch::fetch(&arguments),
-        Command::Train(arguments) => train::train(&arguments),
+        Command::Train(arguments) => train::train(*arguments),
         Command::Features(arguments) => features::features(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Predict(arguments) => predict::predict(&arguments),

@@ -162,7 +162,7 @@ mod tests {
         fs::write(&list, format!("\n{}\n\n{}\n{}\n", image.display(), missing.display(), folder.path().display()))
             .unwrap();
         let problems = |arguments: &[PathBuf]| -> Vec<String> {
-            let images = NamedImages { named: named(arguments).unwrap(), fit: 8.into() };
+            let images = NamedImages { named: named(arguments).unwrap(), fit: Fit::to(8) };
             let told = |index| Some(format!("{}: {}", images.name(index), images.pixels(index).err()?));
             (0..images.len()).filter_map(told).collect()
         };

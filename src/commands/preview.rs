@@ -7,11 +7,11 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::{ImageFormat, RgbImage};
 
 use crate::cli::TrainArgs;
-use crate::commands::images::Source;
-use crate::data::Images;
-use crate::data::augment::Augmentation;
+use crate::commands::images::{Data, Source};
+use crate::data::augment::EpochChanges;
 use crate::data::batch::Batch;
 use crate::data::pixels::{CHANNELS, byte};
+use crate::data::{Images, spread};
 use crate::disk;
 use crate::figures::tiles;
 use crate::nn::Normalize;
@@ -28,17 +28,20 @@ const LEGIBLE: u32 = 128;
 pub(super) fn preview(arguments: &TrainArgs, file: &Path) -> Result<()> {
     let shown = file.display();
     ensure!(!file.exists(), "--preview {shown}: exists already; name another file");
-    ensure!(file.extension().is_some_and(|ending| ending == "png"), "--preview {shown}: name a file that ends in .png");
+    ensure!(
+        file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png")),
+        "--preview {shown}: name a file that ends in .png"
+    );
     let apart = super::check_apart(file, [&arguments.data, &arguments.val].into_iter().flatten());
     ensure!(
         apart.is_ok(),
         "--preview {shown}: lies in the folder of the images, which is only read; name another place"
     );
     disk::check_writable(file).with_context(|| format!("--preview {shown}: name a file in a folder that is there"))?;
+    // What becomes of an image depends on its number among all that are learned from.
     let source = Source::of(arguments);
-    let (classes, images) = source.some(source.scan()?, IMAGES)?;
-    // Drawn cats and dogs take turns.
-    let order: Vec<usize> = (0..images.len().min(IMAGES)).collect();
+    let Data { classes, train: images, rejected, .. } = source.divide(source.scan()?)?;
+    let order = rows(images.as_ref());
     let sheet = sheet(images.as_ref(), &order, &arguments.training(classes.len()))?;
     let mut bytes = Cursor::new(Vec::new());
     sheet.write_to(&mut bytes, ImageFormat::Png)?;
@@ -47,6 +50,9 @@ pub(super) fn preview(arguments: &TrainArgs, file: &Path) -> Result<()> {
     let training = arguments.training(classes.len());
     say(format!("wrote {shown}: a row for each image, first as it is prepared by {},", training.preparation));
     say(format!("then as {CHANGED} epochs get it: training images are {}", training.augmentation().told()));
+    if let Some(first) = rejected.first() {
+        say(format!("files that are not used: {}, such as {}, which {}", rejected.len(), first.file, first.reason));
+    }
     for (row, &index) in (1..).zip(&order) {
         let class = &classes[images.label(index) as usize];
         say(format!("  row {row}  {class}: {}", images.name(index)));
@@ -54,11 +60,18 @@ pub(super) fn preview(arguments: &TrainArgs, file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The images that are shown, by their numbers: of each class as many as it has among all, spread evenly.
+fn rows(images: &dyn Images) -> Vec<usize> {
+    let mut by_class: Vec<usize> = (0..images.len()).collect();
+    by_class.sort_by_key(|&index| images.label(index));
+    spread(by_class.len(), IMAGES).into_iter().map(|place| by_class[place]).collect()
+}
+
 /// A row for each of these images: as it is prepared, then as epochs get it, each on the way to the network's numbers and back.
 fn sheet(images: &dyn Images, order: &[usize], training: &Training) -> Result<RgbImage> {
     let normalize = training.preparation.normalize;
     let augment = training.augmentation();
-    let changes = (1..=CHANGED).map(|epoch| Some(Augmentation { augment, seed: training.seed, epoch }));
+    let changes = (1..=CHANGED).map(|epoch| Some(EpochChanges { augment, seed: training.seed, epoch }));
     let mut columns = Vec::new();
     for augmentation in std::iter::once(None).chain(changes) {
         let batch = Batch::new(images, order, order.len(), augmentation, normalize, Vec::new());
@@ -91,13 +104,78 @@ mod tests {
     use crate::cli::{Cli, Command};
     use crate::data::drawn::{Drawn, Subject};
 
-    fn training(options: &[&str]) -> Training {
+    fn arguments(options: &[&str]) -> Box<TrainArgs> {
         let typed = ["convscope", "train", "--size", "24", "--channels", "4,4"].iter().chain(options);
         let Command::Train(arguments) = Cli::try_parse_from(typed).unwrap().command else {
             unreachable!("it is train")
         };
         arguments.check().unwrap();
-        arguments.training(2)
+        arguments
+    }
+
+    fn training(options: &[&str]) -> Training {
+        arguments(options).training(2)
+    }
+
+    /// The pixels of a sheet's cell.
+    fn cell(sheet: &RgbImage, row: u32, column: u32) -> Vec<u8> {
+        let (side, factor) = (24 * 5, 5);
+        let at = |x: u32, y: u32| sheet.get_pixel(column * (side + 4) + x * factor, row * (side + 4) + y * factor).0;
+        (0..24).flat_map(|y| (0..24).flat_map(move |x| at(x, y))).collect()
+    }
+
+    /// Each row shows what training makes of that photo, in each epoch, and a broken one has no row.
+    #[test]
+    fn rows_are_what_training_gets() {
+        let folder = tempfile::tempdir().unwrap();
+        for (class, shade) in [("cat", 0), ("dog", 120)] {
+            std::fs::create_dir(folder.path().join(class)).unwrap();
+            for number in 0..9u8 {
+                let photo =
+                    RgbImage::from_fn(40, 30, |x, y| image::Rgb([6 * x as u8, 8 * y as u8, shade + 10 * number]));
+                photo.save(folder.path().join(class).join(format!("{number}.png"))).unwrap();
+            }
+            std::fs::write(folder.path().join(class).join("4.png"), "no image").unwrap();
+        }
+        let data = folder.path().to_str().unwrap();
+        let options = [
+            "--data",
+            data,
+            "--rotate",
+            "40",
+            "--crop-scale",
+            "0.3,0.6",
+            "--color-jitter",
+            "0.3,0.3,0.3",
+            "--seed",
+            "3",
+        ];
+        let arguments = arguments(&options);
+        let training = arguments.training(2);
+        let file = folder.path().with_extension("PNG");
+        preview(&arguments, &file).unwrap();
+        let found = image::open(&file).unwrap().into_rgb8();
+        std::fs::remove_file(&file).unwrap();
+
+        // As `train` has them.
+        let source = Source::of(&arguments);
+        let images = source.divide(source.scan().unwrap()).unwrap().train;
+        let order = rows(images.as_ref());
+        assert_eq!(order.len(), IMAGES);
+        assert!(order.iter().any(|&index| index >= IMAGES), "not the first alone: {order:?}");
+        for (row, &index) in (0..).zip(&order) {
+            for epoch in 1..=CHANGED {
+                let changes = EpochChanges { augment: training.augmentation(), seed: 3, epoch };
+                let batch = Batch::new(images.as_ref(), &[index], 1, Some(changes), Normalize::HALF, Vec::new());
+                let expected = seen(&batch, 24, Normalize::HALF).unwrap().remove(0);
+                assert_eq!(
+                    cell(&found, row, epoch as u32),
+                    expected.into_raw(),
+                    "{}, epoch {epoch}",
+                    images.name(index)
+                );
+            }
+        }
     }
 
     /// Column 0 shows the images as they are, whatever the normalisation; the others change only where that is asked for.
@@ -105,12 +183,6 @@ mod tests {
     fn a_sheet_shows_what_the_network_gets() {
         let images = Drawn::new(Subject::Pets, 0, 0, 3, 24, 1 << 20);
         let order = [2, 0];
-        let cell = |sheet: &RgbImage, row: u32, column: u32| -> Vec<u8> {
-            let (side, factor) = (24 * 5, 5);
-            let at =
-                |x: u32, y: u32| sheet.get_pixel(column * (side + 4) + x * factor, row * (side + 4) + y * factor).0;
-            (0..24).flat_map(|y| (0..24).flat_map(move |x| at(x, y))).collect()
-        };
         for normalize in ["half", "imagenet", "0.3,0.7"] {
             let still = sheet(&images, &order, &training(&["--augment", "off", "--normalize", normalize])).unwrap();
             let changing = ["--normalize", normalize, "--rotate", "20", "--crop-scale", "0.3,0.6"];

@@ -44,6 +44,7 @@ pub(super) fn synth(arguments: &SynthArgs) -> Result<()> {
 mod tests {
     use super::*;
     use crate::data::drawn::Subject;
+    use crate::data::fit::Fit;
     use crate::data::folder::{Choices, scan};
     use crate::data::prepare;
 
@@ -69,7 +70,7 @@ mod tests {
                     let name = file.path.file_stem().unwrap().to_str().unwrap();
                     let index: u64 = name.rsplit_once('-').unwrap().1.parse().unwrap();
                     assert_eq!(file.class, subject.class(first + index));
-                    let pixels = prepare::load(&dir.join(&file.path), size).unwrap();
+                    let pixels = prepare::load(&dir.join(&file.path), Fit::to(size)).unwrap();
                     assert_eq!(pixels, subject.draw(3, first + index, size), "{name}");
                 }
             }

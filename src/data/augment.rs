@@ -21,7 +21,7 @@ const MOST_ROOM: f64 = 2.0;
 
 /// What may be changed about training images.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Augment {
+pub struct AugmentOptions {
     /// Whether half of them are flipped left to right.
     pub flip: bool,
     /// The least and the largest share of an image's area that is cut out, as `RandomResizedCrop(scale)`.
@@ -33,7 +33,7 @@ pub struct Augment {
     pub color_jitter: Option<[f32; 3]>,
 }
 
-impl Augment {
+impl AugmentOptions {
     /// Side of the square that photos are cut from: so large that a cut is never scaled up, but not more than twice that of
     /// what the network gets, `size`. None where nothing is cut.
     pub fn room(&self, size: u32) -> Option<u32> {
@@ -42,64 +42,74 @@ impl Augment {
         Some((f64::from(size) * factor).ceil() as u32)
     }
 
-    /// What becomes of training images, worded to follow "images".
+    /// What becomes of training images, worded to follow "images": "changed at random: flipped, turned by up to 10 degrees".
     pub fn told(&self) -> String {
-        let mut told = vec![if self.flip { "flipped at random" } else { "not flipped" }.to_string()];
-        told.extend(
+        let percent = |share: f32| (1000.0 * share).round() / 10.0;
+        let changes = [
+            self.flip.then(|| "flipped".into()),
             self.crop_scale
-                .map(|[least, most]| format!("cut at random to a share of their area from {least} to {most}")),
-        );
-        told.extend((self.rotate > 0.0).then(|| format!("turned at random by up to {} degrees", self.rotate)));
-        told.extend(self.color_jitter.map(|[brightness, contrast, saturation]| {
-            format!(
-                "with brightness, contrast and saturation changed at random by shares of up to {brightness}, {contrast} and {saturation}"
-            )
-        }));
-        told.join(", ")
+                .map(|[least, most]| format!("cut to {} to {} % of their area", percent(least), percent(most))),
+            (self.rotate > 0.0).then(|| format!("turned by up to {} degrees", self.rotate)),
+            self.color_jitter.map(|shares| {
+                let [brightness, contrast, saturation] = shares.map(percent);
+                format!(
+                    "brightness, contrast and saturation changed by up to {brightness}, {contrast} and {saturation} %"
+                )
+            }),
+        ];
+        let changes: Vec<String> = changes.into_iter().flatten().collect();
+        if changes.is_empty() {
+            "left as they are".into()
+        } else {
+            format!("changed at random: {}", changes.join(", "))
+        }
     }
 }
 
 /// The changes of one epoch.
 #[derive(Clone, Copy, Debug)]
-pub struct Augmentation {
+pub struct EpochChanges {
     /// What may be changed.
-    pub augment: Augment,
+    pub augment: AugmentOptions,
     /// The run's seed.
     pub seed: u64,
     /// The epoch's number.
     pub epoch: u64,
 }
 
-impl Augmentation {
+impl EpochChanges {
     /// Flips alone.
     pub fn flips(seed: u64, epoch: u64) -> Self {
-        Self { augment: Augment { flip: true, ..Augment::default() }, seed, epoch }
+        Self { augment: AugmentOptions { flip: true, ..AugmentOptions::default() }, seed, epoch }
     }
 
     /// Whether to flip the image at `index`: each with probability 1/2.
     pub fn flip(&self, index: usize) -> bool {
-        let mut rng = random("flip", self.seed, self.epoch);
-        rng.set_stream(index as u64);
-        self.augment.flip && rng.next_u32() & 1 == 1
+        self.augment.flip && self.stream("flip", index).next_u32() & 1 == 1
+    }
+
+    /// What decides one change of the image at `index`: a stream for each, so that none depends on which others there are.
+    fn stream(&self, change: &str, index: usize) -> ChaCha8Rng {
+        let mut stream = random(change, self.seed, self.epoch);
+        stream.set_stream(index as u64);
+        stream
     }
 
     /// The image at `index` with all changes but the flip: a square of `size` pixels, RGB. `pixels` is a square from which it may be cut.
     pub fn image<'a>(&self, index: usize, mut pixels: Cow<'a, [u8]>, size: u32) -> Cow<'a, [u8]> {
-        let Augment { crop_scale, rotate, color_jitter, .. } = self.augment;
-        let mut rng = random("augment", self.seed, self.epoch);
-        rng.set_stream(index as u64);
+        let AugmentOptions { crop_scale, rotate, color_jitter, .. } = self.augment;
         if let Some(scale) = crop_scale {
             let side = (pixels.len() / 3).isqrt() as u32;
-            let [left, top, width, height] = random_cut(side, scale, &mut rng);
+            let [left, top, width, height] = random_cut(side, scale, &mut self.stream("crop", index));
             let rows = (top..top + height).map(|row| ((row * side + left) * 3) as usize);
             let cut: Vec<u8> = rows.flat_map(|start| &pixels[start..][..3 * width as usize]).copied().collect();
             pixels = scaled(&cut, [width, height], [0.0, 0.0, width.into(), height.into()], size).into();
         }
         if rotate > 0.0 {
-            pixels = rotated(&pixels, rng.random_range(-rotate..=rotate)).into();
+            pixels = rotated(&pixels, self.stream("turn", index).random_range(-rotate..=rotate)).into();
         }
         if let Some(strengths) = color_jitter {
-            pixels = jittered(&pixels, strengths, &mut rng).into();
+            pixels = jittered(&pixels, strengths, &mut self.stream("colours", index)).into();
         }
         pixels
     }
@@ -317,10 +327,14 @@ mod tests {
     #[test]
     fn an_image_depends_on_seed_epoch_and_index_alone() {
         let pixels: Vec<u8> = (0..24 * 24 * 3).map(|i| (i * 37 % 256) as u8).collect();
-        let augment =
-            Augment { flip: true, crop_scale: Some([0.3, 0.9]), rotate: 20.0, color_jitter: Some([0.4, 0.4, 0.4]) };
+        let augment = AugmentOptions {
+            flip: true,
+            crop_scale: Some([0.3, 0.9]),
+            rotate: 20.0,
+            color_jitter: Some([0.4, 0.4, 0.4]),
+        };
         let of = |augment, seed, epoch, index| {
-            Augmentation { augment, seed, epoch }.image(index, Cow::Borrowed(&pixels), 16).into_owned()
+            EpochChanges { augment, seed, epoch }.image(index, Cow::Borrowed(&pixels), 16).into_owned()
         };
         let image = of(augment, 1, 2, 3);
         assert_eq!(image.len(), 16 * 16 * 3);
@@ -329,18 +343,69 @@ mod tests {
             assert_ne!(image, other);
         }
         // Nothing is changed that may not be.
-        let plain = Augment { flip: true, ..Augment::default() };
+        let plain = AugmentOptions { flip: true, ..AugmentOptions::default() };
         assert_eq!(of(plain, 1, 2, 3), pixels);
-        let still = Augment { color_jitter: Some([0.0; 3]), ..Augment::default() };
+        let still = AugmentOptions { color_jitter: Some([0.0; 3]), ..AugmentOptions::default() };
         assert_eq!(of(still, 1, 2, 3), pixels);
-        let whole = Augment { crop_scale: Some([1.0, 1.0]), ..Augment::default() };
-        let fitted = super::super::fit::middle_square(&pixels, [24; 2], 16);
+        let whole = AugmentOptions { crop_scale: Some([1.0, 1.0]), ..AugmentOptions::default() };
+        let fitted = super::super::fit::middle_square(&pixels, [24; 2], super::super::fit::Fit::to(16));
         assert!((0..100).all(|index| of(whole, 1, 2, index) == fitted), "no other shape has its area");
+    }
+
+    /// Adding an option leaves what the others draw as it is, so that all at once are the same as one after the other.
+    #[test]
+    fn each_change_depends_on_its_own_option_alone() {
+        let pixels: Vec<u8> = (0..24 * 24 * 3).map(|i| (i * 37 % 256) as u8).collect();
+        let cut = AugmentOptions { crop_scale: Some([0.3, 0.9]), ..AugmentOptions::default() };
+        let turn = AugmentOptions { rotate: 20.0, ..AugmentOptions::default() };
+        let colours = AugmentOptions { color_jitter: Some([0.4, 0.2, 0.3]), ..AugmentOptions::default() };
+        let of = |augment, index, pixels: &[u8]| {
+            let changes = EpochChanges { augment, seed: 5, epoch: 3 };
+            (changes.image(index, Cow::Borrowed(pixels), 16).into_owned(), changes.flip(index))
+        };
+        for index in 0..20 {
+            for (both, one, other) in [
+                (AugmentOptions { rotate: turn.rotate, ..cut }, cut, turn),
+                (AugmentOptions { color_jitter: colours.color_jitter, ..cut }, cut, colours),
+                (AugmentOptions { color_jitter: colours.color_jitter, ..turn }, turn, colours),
+            ] {
+                let (between, _) = of(one, index, &pixels);
+                assert_eq!(of(both, index, &pixels), of(other, index, &between), "{both:?}, image {index}");
+            }
+            let all = AugmentOptions { rotate: turn.rotate, color_jitter: colours.color_jitter, flip: true, ..cut };
+            let (between, _) = of(turn, index, &of(cut, index, &pixels).0);
+            let (_, flips) = of(AugmentOptions { flip: true, ..AugmentOptions::default() }, index, &pixels);
+            assert_eq!(of(all, index, &pixels), (of(colours, index, &between).0, flips), "image {index}");
+        }
+    }
+
+    #[test]
+    fn changes_are_told_in_words() {
+        for (augment, told) in [
+            (AugmentOptions::default(), "left as they are"),
+            (AugmentOptions { flip: true, ..AugmentOptions::default() }, "changed at random: flipped"),
+            (
+                AugmentOptions { rotate: 10.0, ..AugmentOptions::default() },
+                "changed at random: turned by up to 10 degrees",
+            ),
+            (
+                AugmentOptions {
+                    flip: true,
+                    crop_scale: Some([0.08, 1.0]),
+                    rotate: 2.5,
+                    color_jitter: Some([0.2, 0.125, 0.0]),
+                },
+                "changed at random: flipped, cut to 8 to 100 % of their area, turned by up to 2.5 degrees, brightness, contrast and \
+                 saturation changed by up to 20, 12.5 and 0 %",
+            ),
+        ] {
+            assert_eq!(augment.told(), told);
+        }
     }
 
     #[test]
     fn there_is_room_for_cuts_without_scaling_them_up() {
-        let room = |crop_scale| Augment { crop_scale, ..Augment::default() }.room(100);
+        let room = |crop_scale| AugmentOptions { crop_scale, ..AugmentOptions::default() }.room(100);
         assert_eq!(room(None), None);
         assert_eq!([1.0, 0.5625, 0.25, 0.08].map(|least| room(Some([least, 1.0]))), [100, 134, 200, 200].map(Some));
     }

@@ -2,7 +2,7 @@
 
 use rand::seq::SliceRandom;
 
-use super::augment::Augmentation;
+use super::augment::EpochChanges;
 use super::{Images, Rejected, pixels, random};
 use crate::nn::Normalize;
 
@@ -45,7 +45,7 @@ impl Batch {
         source: &dyn Images,
         indices: &[usize],
         room: usize,
-        augmentation: Option<Augmentation>,
+        augmentation: Option<EpochChanges>,
         normalize: Normalize,
         mut images: Vec<f32>,
     ) -> Self {

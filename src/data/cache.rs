@@ -1,24 +1,49 @@
 //! Images kept in memory up to a bound.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Keeps the first images of a set once they have been made, as many as fit the bound.
 ///
 /// Which images are kept depends on their index alone, so there is nothing to lock, to count or
 /// to evict.
 pub(super) struct Cache {
-    kept: Vec<OnceLock<Box<[u8]>>>,
+    /// The places of the first images, of those that have one.
+    places: Vec<Option<Place>>,
+    /// Bytes of an image.
+    image: usize,
 }
+
+type Place = Arc<OnceLock<Box<[u8]>>>;
 
 impl Cache {
     /// An empty cache for `count` images of `size * size` RGB pixels, which will hold at most
     /// `bytes` bytes of pixels.
     pub(super) fn new(count: usize, size: u32, bytes: usize) -> Cache {
         let image = size as usize * size as usize * 3;
-        let room = bytes.checked_div(image).unwrap_or(0);
-        let kept = (0..count.min(room)).map(|_| OnceLock::new()).collect();
-        Cache { kept }
+        let places = count.min(bytes.checked_div(image).unwrap_or(0));
+        Cache { places: (0..places).map(|_| Some(Place::default())).collect(), image }
+    }
+
+    /// The same without the places of its last images, which would take more than `bytes` bytes.
+    pub(super) fn within(mut self, bytes: usize) -> Cache {
+        let places = bytes.checked_div(self.image).unwrap_or(0);
+        self.places.iter_mut().filter(|place| place.is_some()).skip(places).for_each(|place| *place = None);
+        self
+    }
+
+    /// A cache of some of the images, in the order given. What is kept is shared, and stays for as long as one of the caches has it.
+    pub(super) fn only(&self, indices: &[usize]) -> Cache {
+        Cache { places: indices.iter().map(|&index| self.place(index).cloned()).collect(), image: self.image }
+    }
+
+    fn place(&self, index: usize) -> Option<&Place> {
+        self.places.get(index)?.as_ref()
+    }
+
+    /// Bytes that it takes when it is full.
+    pub(super) fn bytes(&self) -> usize {
+        self.places.iter().flatten().count() * self.image
     }
 
     /// The image at `index`, made with `make` unless it is already there.
@@ -27,7 +52,7 @@ impl Cache {
         index: usize,
         make: impl FnOnce() -> Result<Vec<u8>, String>,
     ) -> Result<Cow<'_, [u8]>, String> {
-        match self.kept.get(index) {
+        match self.place(index) {
             None => make().map(Cow::Owned),
             Some(cell) => match cell.get() {
                 Some(pixels) => Ok(Cow::Borrowed(pixels)),
@@ -55,6 +80,28 @@ mod tests {
         assert_eq!(*again(0).unwrap(), [0; 12]);
         assert_eq!(*again(1).unwrap(), [1; 12]);
         assert_eq!(again(2).unwrap_err(), "made again");
+    }
+
+    /// What only one of two caches needs goes with it.
+    #[test]
+    fn a_part_keeps_what_it_has_and_no_more() {
+        let whole = Cache::new(4, 2, 3 * 12);
+        for index in 0..4 {
+            whole.image(index, || Ok(vec![index as u8; 12])).unwrap();
+        }
+        let places: Vec<_> = whole.places.iter().map(|place| place.as_ref().map(Arc::downgrade)).collect();
+        let part = whole.only(&[3, 1, 2]);
+        assert_eq!((whole.bytes(), part.bytes()), (36, 24));
+        assert_eq!(*part.image(1, || Err("made again".into())).unwrap(), [1; 12]);
+        drop(whole);
+        let kept: Vec<_> =
+            places.iter().map(|place| place.as_ref().is_some_and(|place| place.strong_count() > 0)).collect();
+        assert_eq!(kept, [false, true, true]);
+        let less = part.within(12);
+        assert_eq!(less.bytes(), 12);
+        assert_eq!(*less.image(1, || Err("made again".into())).unwrap(), [1; 12]);
+        assert!(less.image(2, || Err("made again".into())).is_err());
+        assert_eq!(less.within(0).bytes(), 0);
     }
 
     #[test]

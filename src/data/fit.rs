@@ -3,6 +3,8 @@
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
+use crate::nn::Preparation;
+
 /// Which square becomes of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fit {
@@ -12,9 +14,15 @@ pub struct Fit {
     pub resize: Option<u32>,
 }
 
-impl From<u32> for Fit {
-    fn from(size: u32) -> Self {
+impl Fit {
+    /// The whole middle square of an image, scaled to this side.
+    pub fn to(size: u32) -> Self {
         Self { size, resize: None }
+    }
+
+    /// The square that a network gets whose images have this side and are prepared like this.
+    pub fn of(preparation: Preparation, size: u32) -> Self {
+        Self { size, resize: preparation.resize_crop }
     }
 }
 
@@ -27,15 +35,14 @@ impl From<u32> for Fit {
 ///
 /// # Panics
 /// When `rgb` has not three bytes for each pixel.
-pub fn middle_square(rgb: &[u8], [width, height]: [u32; 2], fit: impl Into<Fit>) -> Vec<u8> {
-    let fit @ Fit { size, .. } = fit.into();
+pub fn middle_square(rgb: &[u8], [width, height]: [u32; 2], fit: Fit) -> Vec<u8> {
     let shorter = width.min(height);
     if fit.resize.is_some() {
         return pillow_square(rgb, [width, height], fit);
     }
     let (left, shown_width) = shown(width, shorter, fit);
     let (top, shown_height) = shown(height, shorter, fit);
-    scaled(rgb, [width, height], [left, top, shown_width, shown_height], size)
+    scaled(rgb, [width, height], [left, top, shown_width, shown_height], fit.size)
 }
 
 /// Makes a square of a part of an image, given by its left edge, top edge, width and height.
@@ -166,7 +173,7 @@ mod tests {
             let (left, top) = ((scaled_width - size) / 2, (scaled_height - size) / 2);
             let expected = image::imageops::crop_imm(&scaled, left, top, size, size).to_image();
             assert_eq!(
-                middle_square(image.as_raw(), [width, height], size),
+                middle_square(image.as_raw(), [width, height], Fit::to(size)),
                 expected.into_raw(),
                 "{width} x {height} to {size}"
             );
@@ -176,7 +183,7 @@ mod tests {
     #[test]
     fn an_image_of_the_right_size_is_left_as_it_is() {
         let image = pattern(24, 24);
-        assert_eq!(middle_square(image.as_raw(), [24; 2], 24), image.into_raw());
+        assert_eq!(middle_square(image.as_raw(), [24; 2], Fit::to(24)), image.into_raw());
     }
 
     /// The shown part must never stick out of the image, not even by a rounding error.
@@ -186,7 +193,7 @@ mod tests {
             for longer in [shorter, shorter + 1, 2 * shorter - 1, 3 * shorter + 2, 16_384] {
                 for size in [1, 2, 31, 32, 128, 224] {
                     for side in [shorter, longer] {
-                        let (start, length) = shown(side, shorter, size.into());
+                        let (start, length) = shown(side, shorter, Fit::to(size));
                         assert!(start >= 0.0 && length > 0.0);
                         assert!(start + length <= f64::from(side), "{side} {shorter} {size}");
                         for resize in [size, size + 1, size * 8 / 7, 3 * size] {
@@ -275,7 +282,7 @@ mod tests {
     fn both_ways_to_scale_agree() {
         for (side, size) in [(40, 20), (53, 17), (20, 33), (211, 8), (31, 31)] {
             let image = pattern(side, side);
-            let usual = middle_square(image.as_raw(), [side; 2], size);
+            let usual = middle_square(image.as_raw(), [side; 2], Fit::to(size));
             let exact = middle_square(image.as_raw(), [side; 2], Fit { size, resize: Some(size) });
             assert!(usual.iter().zip(&exact).all(|(one, other)| one.abs_diff(*other) <= 2), "{side} to {size}");
             let cut_out = middle_square(image.as_raw(), [side; 2], Fit { size: 4, resize: Some(size) });

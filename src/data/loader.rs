@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::Images;
-use super::augment::Augmentation;
+use super::augment::EpochChanges;
 use super::batch::Batch;
 use crate::nn::Normalize;
 
@@ -55,7 +55,7 @@ pub fn with_batches<R>(
     images: &dyn Images,
     order: &[usize],
     batch: usize,
-    augmentation: Option<Augmentation>,
+    augmentation: Option<EpochChanges>,
     normalize: Normalize,
     workers: usize,
     body: impl FnOnce(&mut Batches) -> R,
@@ -89,15 +89,19 @@ pub fn with_batches<R>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::augment::Augment;
+    use crate::data::augment::AugmentOptions;
     use crate::data::batch::shuffled;
     use crate::data::drawn::{Drawn, Subject};
 
     #[test]
     fn changed_images_are_the_same_for_any_number_of_workers() {
         let images = Drawn::new(Subject::Pets, 0, 0, 20, 16, 1 << 20);
-        let augment =
-            Augment { flip: true, crop_scale: Some([0.3, 1.0]), rotate: 15.0, color_jitter: Some([0.3, 0.3, 0.3]) };
+        let augment = AugmentOptions {
+            flip: true,
+            crop_scale: Some([0.3, 1.0]),
+            rotate: 15.0,
+            color_jitter: Some([0.3, 0.3, 0.3]),
+        };
         let made = |augmentation, epoch, batch, workers| {
             let order = shuffled(images.len(), 7, epoch);
             with_batches(&images, &order, batch, augmentation, Normalize::IMAGENET, workers, |batches| {
@@ -111,7 +115,7 @@ mod tests {
                 all
             })
         };
-        let changes = |epoch| Some(Augmentation { augment, seed: 7, epoch });
+        let changes = |epoch| Some(EpochChanges { augment, seed: 7, epoch });
         let expected = made(changes(1), 1, 4, 1);
         for (batch, workers) in [(4, 2), (3, 5), (20, 1), (1, 8)] {
             assert!(made(changes(1), 1, batch, workers) == expected, "batches of {batch}, {workers} workers");

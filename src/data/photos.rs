@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -20,35 +20,21 @@ use super::{Images, Rejected, in_parallel, prepare, threads};
 /// Photos from files, each decoded once up front, so that a file that cannot be used is known
 /// before training starts.
 pub struct Photos {
-    store: Arc<Store>,
-    /// Indices into the store's files of the photos of this set.
-    chosen: Vec<usize>,
-    /// SHA-256 of the pixels of each of them.
-    digests: Vec<Digest>,
-}
-
-/// The files of one or more sets of photos, and the pixels of some.
-struct Store {
     root: PathBuf,
     files: Vec<LabelledFile>,
+    /// SHA-256 of the pixels of each of them.
+    digests: Vec<Digest>,
     fit: Fit,
-    cache: Cache,
-    /// Side of the squares that parts are cut from.
-    room: Option<u32>,
-    /// Such squares, made when first asked for.
-    to_cut: Cache,
+    /// What the network sees.
+    squares: Cache,
+    /// The squares that parts are cut from where these are others, made when first asked for.
+    to_cut: Option<ToCut>,
 }
 
-impl Store {
-    fn pixels(&self, file: usize) -> Result<Cow<'_, [u8]>, String> {
-        let load = || prepare::load(&self.root.join(&self.files[file].path), self.fit);
-        self.cache.image(file, load)
-    }
-
-    fn to_cut(&self, file: usize) -> Result<Cow<'_, [u8]>, String> {
-        let Some(room) = self.room else { return self.pixels(file) };
-        self.to_cut.image(file, || prepare::load(&self.root.join(&self.files[file].path), room))
-    }
+struct ToCut {
+    /// Their side.
+    room: u32,
+    squares: Cache,
 }
 
 impl Photos {
@@ -56,37 +42,39 @@ impl Photos {
     /// returned with the reason, in the order of `files`.
     ///
     /// Up to `cache_bytes` bytes of pixels are kept in memory; the photos beyond that are decoded
-    /// again each time they are needed. With `room`, parts are cut from squares of so many pixels a side, which are kept beside
-    /// those that the network sees. `progress` is called on this thread with the number of
+    /// again each time they are needed. `progress` is called on this thread with the number of
     /// files done so far.
     pub fn read(
         files: Vec<LabelledFile>,
         root: &Path,
-        fit: impl Into<Fit>,
-        room: Option<u32>,
+        fit: Fit,
         cache_bytes: usize,
         progress: &dyn Fn(usize),
     ) -> (Photos, Vec<Rejected>) {
-        let fit = fit.into();
-        // So that as many are kept of the one as of the other.
-        let area = |side: u32| u128::from(side).pow(2);
-        let for_cuts = room.map_or(0, area);
-        let own = (cache_bytes as u128 * area(fit.size) / (area(fit.size) + for_cuts).max(1)) as usize;
-        let cache = Cache::new(files.len(), fit.size, own);
-        let to_cut = Cache::new(files.len(), room.unwrap_or(0), cache_bytes - own);
-        let store = Arc::new(Store { root: root.to_path_buf(), files, fit, cache, room, to_cut });
-        let mut photos = Photos { store: store.clone(), chosen: Vec::new(), digests: Vec::new() };
-        let mut rejected = Vec::new();
-        for (file, outcome) in decode_all(&store, progress).into_iter().enumerate() {
+        let squares = Cache::new(files.len(), fit.size, cache_bytes);
+        let mut all = Photos { root: root.to_path_buf(), files, digests: Vec::new(), fit, squares, to_cut: None };
+        let (mut usable, mut rejected) = (Vec::new(), Vec::new());
+        for (file, outcome) in decode_all(&all, progress).into_iter().enumerate() {
+            // Of a file that cannot be used nobody asks for it.
+            all.digests.push(outcome.as_ref().copied().unwrap_or_default());
             match outcome {
-                Ok(digest) => {
-                    photos.chosen.push(file);
-                    photos.digests.push(digest);
-                }
-                Err(reason) => rejected.push(Rejected { file: path_text(&store.files[file].path), reason }),
+                Ok(_) => usable.push(file),
+                Err(reason) => rejected.push(Rejected { file: all.name(file), reason }),
             }
         }
-        (photos, rejected)
+        (all.only(&usable), rejected)
+    }
+
+    /// The same photos, whose parts are cut from squares of `room` pixels a side. At most `own` bytes are kept of what the network sees
+    /// without that, and `to_cut` bytes of these squares.
+    pub fn with_room(self, room: u32, own: usize, to_cut: usize) -> Photos {
+        let squares = Cache::new(self.files.len(), room, to_cut);
+        Photos { squares: self.squares.within(own), to_cut: Some(ToCut { room, squares }), ..self }
+    }
+
+    /// Bytes of memory that may be taken by what the network sees of them.
+    pub fn kept_bytes(&self) -> usize {
+        self.squares.bytes()
     }
 
     /// SHA-256 of the pixels of each photo, as they were when the set was read.
@@ -96,9 +84,15 @@ impl Photos {
 
     /// Some of the photos as a set of their own, in the order given; what is kept in memory is shared.
     pub fn only(&self, indices: &[usize]) -> Photos {
-        let chosen = indices.iter().map(|&index| self.chosen[index]).collect();
-        let digests = indices.iter().map(|&index| self.digests[index]).collect();
-        Photos { store: self.store.clone(), chosen, digests }
+        let to_cut = self.to_cut.as_ref();
+        Photos {
+            root: self.root.clone(),
+            files: indices.iter().map(|&index| self.files[index].clone()).collect(),
+            digests: indices.iter().map(|&index| self.digests[index]).collect(),
+            fit: self.fit,
+            squares: self.squares.only(indices),
+            to_cut: to_cut.map(|ToCut { room, squares }| ToCut { room: *room, squares: squares.only(indices) }),
+        }
     }
 
     /// SHA-256 of the bytes of each photo's file.
@@ -106,11 +100,11 @@ impl Photos {
     /// # Errors
     /// When a file cannot be read any more.
     pub fn file_digests(&self) -> Result<Vec<Digest>> {
-        in_parallel(self.chosen.len(), |index| file_digest(&self.store.root.join(&self.file(index).path)))
+        in_parallel(self.files.len(), |index| file_digest(&self.path(index)))
     }
 
-    fn file(&self, index: usize) -> &LabelledFile {
-        &self.store.files[self.chosen[index]]
+    fn path(&self, index: usize) -> PathBuf {
+        self.root.join(&self.files[index].path)
     }
 }
 
@@ -124,14 +118,14 @@ pub fn file_digest(path: &Path) -> Result<Digest> {
 }
 
 /// Decodes every file in parallel: the digest of its pixels, or why it failed.
-fn decode_all(store: &Store, progress: &dyn Fn(usize)) -> Vec<Result<Digest, String>> {
+fn decode_all(photos: &Photos, progress: &dyn Fn(usize)) -> Vec<Result<Digest, String>> {
     let next = AtomicUsize::new(0);
     let (sender, outcomes) = mpsc::channel();
-    let decode = |file: usize| -> Result<Digest, String> { Ok(Sha256::digest(&store.pixels(file)?).into()) };
+    let decode = |file: usize| -> Result<Digest, String> { Ok(Sha256::digest(&photos.pixels(file)?).into()) };
     let work = |sender: mpsc::Sender<_>| {
         loop {
             let file = next.fetch_add(1, Ordering::Relaxed);
-            if file >= store.files.len() || sender.send((file, decode(file))).is_err() {
+            if file >= photos.len() || sender.send((file, decode(file))).is_err() {
                 break;
             }
         }
@@ -144,7 +138,7 @@ fn decode_all(store: &Store, progress: &dyn Fn(usize)) -> Vec<Result<Digest, Str
         // The workers' clones alone now keep the channel open, so it closes when the last of
         // them is done.
         drop(sender);
-        let mut all: Vec<(usize, _)> = Vec::with_capacity(store.files.len());
+        let mut all: Vec<(usize, _)> = Vec::with_capacity(photos.len());
         for (done, outcome) in (1..).zip(outcomes) {
             progress(done);
             all.push(outcome);
@@ -157,27 +151,30 @@ fn decode_all(store: &Store, progress: &dyn Fn(usize)) -> Vec<Result<Digest, Str
 
 impl Images for Photos {
     fn len(&self) -> usize {
-        self.chosen.len()
+        self.files.len()
     }
 
     fn size(&self) -> u32 {
-        self.store.fit.size
+        self.fit.size
     }
 
     fn label(&self, index: usize) -> u32 {
-        self.file(index).class
+        self.files[index].class
     }
 
     fn name(&self, index: usize) -> String {
-        path_text(&self.file(index).path)
+        path_text(&self.files[index].path)
     }
 
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
-        self.store.pixels(self.chosen[index])
+        self.squares.image(index, || prepare::load(&self.path(index), self.fit))
     }
 
     fn to_cut(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
-        self.store.to_cut(self.chosen[index])
+        match &self.to_cut {
+            None => self.pixels(index),
+            Some(ToCut { room, squares }) => squares.image(index, || prepare::load(&self.path(index), Fit::to(*room))),
+        }
     }
 }
 
@@ -186,7 +183,7 @@ mod tests {
     use image::{Rgb, RgbImage};
 
     use super::*;
-    use crate::data::augment::{Augment, Augmentation};
+    use crate::data::augment::{AugmentOptions, EpochChanges};
     use crate::data::batch::Batch;
     use crate::nn::Normalize;
 
@@ -199,25 +196,30 @@ mod tests {
             RgbImage::from_fn(90, 60, |x, y| Rgb([(x * 37 % 256) as u8, (y * 53 % 256) as u8, (x * y % 256) as u8]));
         photo.save(folder.path().join("a.png")).unwrap();
         let files = vec![LabelledFile { path: "a.png".into(), class: 0 }];
-        let read = |room, bytes| Photos::read(files.clone(), folder.path(), 16, room, bytes, &|_| ()).0;
-        let plain = read(None, usize::MAX);
+        let read = |bytes| Photos::read(files.clone(), folder.path(), Fit::to(16), bytes, &|_| ()).0;
+        let plain = read(usize::MAX);
         assert_eq!(plain.to_cut(0), plain.pixels(0));
-        let augment = Augment { crop_scale: Some([0.25, 0.5]), ..Augment::default() };
+        let augment = AugmentOptions { crop_scale: Some([0.25, 0.5]), ..AugmentOptions::default() };
         let room = augment.room(16);
         assert_eq!(room, Some(32));
+        let [small, large] = [3 * 16 * 16, 3 * 32 * 32];
         let batch = |photos: &Photos, augmentation| {
             Batch::new(photos, &[0], 1, augmentation, Normalize::HALF, Vec::new()).images
         };
-        let changes = Some(Augmentation { augment, seed: 0, epoch: 1 });
-        for bytes in [0, 3 * (16 * 16 + 32 * 32), usize::MAX] {
-            let photos = read(room, bytes);
-            assert_eq!(*photos.to_cut(0).unwrap(), prepare::load(&folder.path().join("a.png"), 32).unwrap());
+        let changes = Some(EpochChanges { augment, seed: 0, epoch: 1 });
+        for [own, to_cut] in [[0, 0], [small, large], [0, large], [small, 0], [usize::MAX; 2]] {
+            let photos = read(usize::MAX).with_room(32, own, to_cut);
+            assert_eq!(photos.kept_bytes(), own.min(small));
+            let square = prepare::load(&folder.path().join("a.png"), Fit::to(32)).unwrap();
+            assert_eq!(*photos.to_cut(0).unwrap(), square);
             assert_eq!((photos.pixels(0), photos.digests()), (plain.pixels(0), plain.digests()));
             assert_eq!(batch(&photos, None), batch(&plain, None));
             assert_ne!(batch(&photos, changes), batch(&plain, changes), "it has more detail");
-            let kept = bytes > 0;
             std::fs::rename(folder.path().join("a.png"), folder.path().join("b.png")).unwrap();
-            assert_eq!([photos.pixels(0).is_ok(), photos.to_cut(0).is_ok()], [kept; 2], "{bytes}");
+            let kept = [photos.pixels(0).is_ok(), photos.to_cut(0).is_ok()];
+            assert_eq!(kept, [own > 0, to_cut > 0], "{own} {to_cut}");
+            let same = photos.only(&[0]);
+            assert_eq!(kept, [same.pixels(0).is_ok(), same.to_cut(0).is_ok()], "also of a part");
             std::fs::rename(folder.path().join("b.png"), folder.path().join("a.png")).unwrap();
         }
     }

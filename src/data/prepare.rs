@@ -31,7 +31,7 @@ const MAX_MEMORY: u64 = 512 << 20;
 /// # Errors
 /// The reason why the file cannot be used, worded to follow its name: "is a GIF, only JPEG and PNG
 /// are read".
-pub fn load(path: &Path, fit: impl Into<Fit>) -> Result<Vec<u8>, String> {
+pub fn load(path: &Path, fit: Fit) -> Result<Vec<u8>, String> {
     Ok(open(path)?.square(fit))
 }
 
@@ -45,7 +45,7 @@ pub struct Opened {
 
 impl Opened {
     /// The image as [`load`] makes it.
-    pub fn square(&self, fit: impl Into<Fit>) -> Vec<u8> {
+    pub fn square(&self, fit: Fit) -> Vec<u8> {
         middle_square(self.image.as_raw(), self.image.dimensions().into(), fit)
     }
 }

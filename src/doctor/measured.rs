@@ -8,6 +8,7 @@ use image::ImageFormat;
 use sha2::{Digest as _, Sha256};
 
 use super::near::Look;
+use crate::data::fit::Fit;
 use crate::data::folder::{Folder, LabelledFile};
 use crate::data::names::path_text;
 use crate::data::split::Digest;
@@ -98,7 +99,7 @@ pub(super) fn measure(
 
 fn one(root: &Path, file: &LabelledFile, part: Part, size: u32) -> Result<Measured, String> {
     let opened = prepare::open(&root.join(&file.path))?;
-    let square = opened.square(size);
+    let square = opened.square(Fit::to(size));
     let (pixels, _) = square.as_chunks::<3>();
     let mut sums = [[0u64; 2]; 3];
     for pixel in pixels {

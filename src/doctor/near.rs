@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::measured::Measured;
-use crate::data::fit::middle_square;
+use crate::data::fit::{Fit, middle_square};
 use crate::data::in_parallel;
 use crate::data::prepare::Opened;
 
@@ -46,8 +46,8 @@ pub struct Look {
 impl Look {
     /// That of an image's middle square.
     pub(super) fn of(opened: &Opened) -> Self {
-        let square = opened.square(SQUARE);
-        let small = middle_square(&square, [SQUARE; 2], SMALL).into_boxed_slice();
+        let square = opened.square(Fit::to(SQUARE));
+        let small = middle_square(&square, [SQUARE; 2], Fit::to(SMALL)).into_boxed_slice();
         let pixels = small.as_chunks::<3>().0;
         let mean =
             |colour: usize| pixels.iter().map(|pixel| f32::from(pixel[colour])).sum::<f32>() / pixels.len() as f32;

@@ -31,6 +31,8 @@ pub use network::{Block, Field, Network, Node, Parameter, Start, Value};
 pub use onnx::onnx;
 pub use optimizer::Optimizer;
 pub use preparation::{Normalize, Preparation};
+#[cfg(feature = "native")]
+pub(crate) use preparation::{listed, numbers};
 pub use spec::{Layer, Named, Op, Spec, SpecError};
 #[cfg(feature = "native")]
 pub use state_dict::StateDict;

@@ -35,6 +35,16 @@ impl fmt::Display for Preparation {
     }
 }
 
+/// Numbers as options and files have them, parted by commas.
+pub(crate) fn listed(numbers: &[impl ToString]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The numbers of such a list.
+pub(crate) fn numbers(text: &str) -> Option<Vec<f32>> {
+    text.split(',').map(|number| number.trim().parse().ok()).collect()
+}
+
 /// What is subtracted from each colour, which runs from 0 to 1, and what the rest is divided by: torchvision's `Normalize`.
 ///
 /// It is written `half`, `imagenet`, or as numbers: `MEAN,STD` for all colours, or three means and three deviations.
@@ -119,7 +129,6 @@ impl Default for Normalize {
 
 impl fmt::Display for Normalize {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let listed = |numbers: &[f32]| numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
         match self {
             &Self::HALF => formatter.write_str("half"),
             &Self::IMAGENET => formatter.write_str("imagenet"),
@@ -141,10 +150,9 @@ impl FromStr for Normalize {
             "imagenet" => return Ok(Self::IMAGENET),
             _ => (),
         }
-        let numbers: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
-        let (mean, std) = match numbers.as_deref() {
-            Ok([mean, std]) => ([*mean; 3], [*std; 3]),
-            Ok([red, green, blue, std @ ..]) if std.len() == 3 => ([*red, *green, *blue], [std[0], std[1], std[2]]),
+        let (mean, std) = match numbers(text).as_deref() {
+            Some([mean, std]) => ([*mean; 3], [*std; 3]),
+            Some([red, green, blue, std @ ..]) if std.len() == 3 => ([*red, *green, *blue], [std[0], std[1], std[2]]),
             _ => {
                 return Err(
                     "expected half, imagenet, or numbers: MEAN,STD as 0.5,0.25, or three means and three deviations"

@@ -5,6 +5,7 @@ use image::RgbImage;
 use maud::{Markup, html};
 
 use super::{EmbeddedImage, Head, document, img};
+use crate::data::fit::Fit;
 use crate::data::prepare;
 use crate::doctor::{Checkup, Finding, IMAGENET, MAX_BITS, MAX_DIFFERENCE, Pair};
 use crate::figures::words::{count, name, plain};
@@ -117,7 +118,8 @@ impl DoctorPage<'_> {
         let images = of.each_ref().map(|(name, _, path)| -> Result<Markup> {
             // A file may have gone since it was examined.
             let square =
-                prepare::load(&self.checkup.root.join(path), SIDE).unwrap_or(vec![255; (SIDE * SIDE * 3) as usize]);
+                prepare::load(&self.checkup.root.join(path), Fit::to(SIDE))
+                    .unwrap_or(vec![255; (SIDE * SIDE * 3) as usize]);
             let image = RgbImage::from_raw(SIDE, SIDE, square).expect("three bytes a pixel");
             Ok(img(&EmbeddedImage::photo(&image)?, name))
         });

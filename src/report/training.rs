@@ -93,7 +93,10 @@ fn recipe(training: &Training) -> String {
         training.lr,
         training.schedule_in_words()
     );
-    [first].into_iter().chain(more.into_iter().flatten()).collect::<Vec<_>>().join("; ")
+    let prepared = format!("images prepared by {}", training.preparation);
+    let changed = format!("training images {}", training.augmentation().told());
+    let all = [first].into_iter().chain(more.into_iter().flatten()).chain([prepared, changed]);
+    all.collect::<Vec<_>>().join("; ")
 }
 
 /// The part of the page.

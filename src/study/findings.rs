@@ -866,6 +866,8 @@ mod tests {
                     details.contains("in batches of 32 by Adam") && details.contains("along a cosine"),
                     "{details}"
                 );
+                let images = "images prepared by --normalize half, training images changed at random: flipped;";
+                assert!(details.contains(images), "{details}");
                 assert_eq!(findings.words, format!("{headline} {details}"));
             }
         }

@@ -255,11 +255,12 @@ fn recipe(settings: &Settings) -> String {
     let changed = training.augmentation().told();
     format!(
         "Every network was trained for {} in batches of {} by {optimizer}, with a learning rate that falls from {} to zero along \
-         a cosine, weight decay {}{dropout}, and images {changed}; {} and {}.",
+         a cosine, weight decay {}{dropout}, images prepared by {}, training images {changed}; {} and {}.",
         counted(training.epochs, "epoch"),
         training.batch,
         training.lr,
         training.weight_decay,
+        training.preparation,
         counted(settings.folds, "fold"),
         counted(settings.repeats, "repeat")
     )

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::{Recipe, Schedule, ScheduleName};
-use crate::data::augment::Augment;
+use crate::data::augment::AugmentOptions;
 use crate::data::folder::Choices;
 use crate::nn::{Architecture, Optimizer, Preparation, StepOptions};
 use crate::reading;
@@ -102,7 +102,7 @@ pub struct Training {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop_scale: Option<[f32; 2]>,
     /// By how many degrees training images are turned at random, at most.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub rotate: f32,
     /// By what share brightness, contrast and saturation of training images are changed at random, at most, if that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -190,7 +190,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-fn is_none(degrees: &f32) -> bool {
+fn is_zero(degrees: &f32) -> bool {
     *degrees == 0.0
 }
 
@@ -215,9 +215,9 @@ impl Training {
     }
 
     /// How training images are changed at random.
-    pub fn augmentation(&self) -> Augment {
+    pub fn augmentation(&self) -> AugmentOptions {
         let Self { augment: flip, crop_scale, rotate, color_jitter, .. } = *self;
-        Augment { flip, crop_scale, rotate, color_jitter }
+        AugmentOptions { flip, crop_scale, rotate, color_jitter }
     }
 
     fn schedule(&self) -> Schedule {

@@ -7,7 +7,7 @@ use pollster::block_on;
 use serde::Serialize;
 
 use super::{NONE_READABLE, Trainer};
-use crate::data::augment::Augmentation;
+use crate::data::augment::EpochChanges;
 use crate::data::batch::shuffled_for_batches;
 use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, threads};
@@ -46,7 +46,7 @@ impl Trainer<'_> {
         let mut tried: Vec<Tried> = Vec::with_capacity(STEPS);
         for epoch in 1.. {
             let order = shuffled_for_batches(images.len(), seed, epoch, model.batch(), model.network().least_batch());
-            let augmentation = Some(Augmentation { augment: self.recipe.augment, seed, epoch });
+            let augmentation = Some(EpochChanges { augment: self.recipe.augment, seed, epoch });
             let normalize = model.network().normalize();
             let before = tried.len();
             let workers = threads().min(MAX_LOADERS);

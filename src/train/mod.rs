@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::data::augment::{Augment, Augmentation};
+use crate::data::augment::{AugmentOptions, EpochChanges};
 use crate::data::batch::{Batch, shuffled_for_batches};
 use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
@@ -57,7 +57,7 @@ pub struct Recipe {
     /// Decides order, flips and dropout masks.
     pub seed: u64,
     /// How training images are changed at random.
-    pub augment: Augment,
+    pub augment: AugmentOptions,
 }
 
 /// One epoch's line in `metrics.jsonl` and `metrics.csv`.
@@ -183,7 +183,7 @@ impl<'a> Trainer<'a> {
         }
         let (batch, least) = (self.model.batch(), self.model.network().least_batch());
         let order = shuffled_for_batches(images.len(), seed, epoch as u64, batch, least);
-        let augmentation = Some(Augmentation { augment, seed, epoch: epoch as u64 });
+        let augmentation = Some(EpochChanges { augment, seed, epoch: epoch as u64 });
         let (gpu, model, plan) = (self.gpu, self.model, &self.training_step);
         let (steps, last_lr) = (&mut self.steps, &mut self.last_lr);
         let steps_an_epoch = order.len().div_ceil(model.batch()) as f64;
@@ -341,7 +341,7 @@ fn run(
     model: &Model,
     images: &dyn Images,
     order: &[usize],
-    augmentation: Option<Augmentation>,
+    augmentation: Option<EpochChanges>,
     submit: &mut dyn FnMut(&Batch) -> Result<wgpu::SubmissionIndex, crate::gpu::GpuError>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Metrics, Vec<Rejected>)> {

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
 use crate::data::{digits, pets};
-use crate::nn::{Architecture, Network, Preparation};
+use crate::nn::{Architecture, Network, Preparation, listed};
 use crate::reading::{MAX_IMAGES, equal, within};
 use crate::terminal::is_obeyed;
 use crate::train::{Config, Extras, Folders, Imported, OptimizerName, ScheduleName, Source, Training};
@@ -53,19 +53,18 @@ pub fn check_recipe(training: &Training) -> Result<(), OutOfRange> {
     check((0.0..1.0).contains(&momentum), "momentum", momentum, "at least 0 and less than 1")?;
     check(weight_decay.is_finite() && weight_decay >= 0.0, "weight_decay", weight_decay, "a number of at least 0")?;
     check((1..=1_000_000).contains(&epochs), "epochs", epochs, "1 to 1000000")?;
-    if let Some([least, most]) = training.crop_scale {
+    if let Some(scale @ [least, most]) = training.crop_scale {
         let good = least >= 0.01 && least <= most && most <= 1.0;
         let expected = "shares of an image's area, the least and the largest, from 0.01 to 1, as 0.5,1";
-        check(good, "crop_scale", format!("{least},{most}"), expected)?;
+        check(good, "crop_scale", listed(&scale), expected)?;
     }
     check((0.0..=180.0).contains(&training.rotate), "rotate", training.rotate, "0 to 180 degrees")?;
     if let Some(shares) = training.color_jitter {
-        let listed = shares.map(|share| share.to_string()).join(",");
         let good = shares.iter().all(|share| (0.0..=1.0).contains(share));
         check(
             good,
             "color_jitter",
-            listed,
+            listed(&shares),
             "three shares from 0 to 1, of brightness, contrast and saturation, as 0.2,0.2,0.2",
         )?;
     }

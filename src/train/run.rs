@@ -151,7 +151,7 @@ impl Run {
 
     /// Which square of a photo its network takes.
     pub fn fit(&self) -> Fit {
-        Fit { size: self.size(), resize: self.network.preparation().resize_crop }
+        Fit::of(self.network.preparation(), self.size())
     }
 
     /// The path of a file of its folder.

@@ -1,6 +1,6 @@
 //! Networks that are given other numbers than those from -1 to 1, and training images that are changed at random.
 
-use convscope::data::augment::Augment;
+use convscope::data::augment::AugmentOptions;
 use convscope::data::drawn::{Drawn, Subject};
 use convscope::data::{Images, pixels};
 use convscope::explain::changes::with_own_statistics;
@@ -153,8 +153,8 @@ fn same_whatever_the_numbers() {
 fn changes_are_for_learning() {
     let weights = Weights::initial(&plain(), 0);
     let images = Drawn::new(Subject::Pets, 0, 0, 24, SIZE as u32, 1 << 20);
-    let all = Augment { flip: true, crop_scale: Some([0.3, 0.8]), rotate: 30.0, color_jitter: Some([0.4; 3]) };
-    let [still, changed] = [Augment::default(), all].map(|augment| {
+    let all = AugmentOptions { flip: true, crop_scale: Some([0.3, 0.8]), rotate: 30.0, color_jitter: Some([0.4; 3]) };
+    let [still, changed] = [AugmentOptions::default(), all].map(|augment| {
         let model = Model::new(gpu(), &plain(), 8, Keep::Needed).unwrap();
         let optimizer = Optimizer::Adam { weight_decay: 0.0 };
         let (schedule, step) = (Schedule::Constant, StepOptions::default());

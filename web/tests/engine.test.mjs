@@ -71,6 +71,36 @@ function difference(found, expected) {
   return most === 0 ? 0 : most / largest;
 }
 
+/** How images are prepared by what weights say that were opened: saved at once, and after a step. */
+function goOn(architecture) {
+  return (async () => {
+    const engine = await import("/pkg/convscope_web.js");
+    await engine.default({ module_or_path: "/dist/engine.wasm" });
+    const device = await engine.Engine.open();
+    const size = architecture.input[1];
+    const [train, val] = [false, true].map((last) => engine.ImageSet.drawn("digits", 3, 20, size, last));
+    const settings = JSON.stringify({ batch: 8, seed: 3, augment: false, optimizer: { name: "adam", weight_decay: 0 } });
+    const create = (file) => engine.Session.create(device, JSON.stringify(architecture), settings, train, val, file, () => {});
+    const read = (file) => {
+      const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
+      const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
+      return { header, about: JSON.parse(header.__metadata__.convscope), tensors: file.subarray(8 + length) };
+    };
+    const { header, about, tensors } = read(await (await create(undefined)).save());
+    about.preparation = { normalize: "imagenet", resize_crop: size + 4 };
+    header.__metadata__.convscope = JSON.stringify(about);
+    const text = new TextEncoder().encode(JSON.stringify(header));
+    const file = new Uint8Array(8 + text.length + tensors.length);
+    new DataView(file.buffer).setBigUint64(0, BigInt(text.length), true);
+    file.set(text, 8);
+    file.set(tensors, 8 + text.length);
+    const session = await create(file);
+    const opened = read(await session.save()).about.preparation;
+    await session.train(0.01, 1, 1e9, false);
+    return { opened, trained: read(await session.save()).about.preparation };
+  })();
+}
+
 const conv = (out_channels, others) => ({ type: "Conv2d", out_channels, kernel_size: 3, ...others });
 const NETWORKS = {
   "digits, with and without batch norm, max pooling and dropout": [
@@ -290,4 +320,11 @@ test("a decision is explained", async () => {
   assert.ok(sum(maps.integrated_gradients.map) !== 0);
   assert.deepEqual(found.again, logits);
   assert.match(found.refused, /magic/);
+});
+
+test("weights that learned here do not say that photos were scaled as torchvision does it", async () => {
+  const layers = [conv(4, { stride: 4 }), { type: "Flatten" }, { type: "Linear", out_features: 10 }];
+  const { opened, trained } = await page.evaluate(goOn, { input: [3, 28, 28], layers });
+  assert.deepEqual(opened, { normalize: "imagenet", resize_crop: 32 });
+  assert.deepEqual(trained, { normalize: "imagenet" });
 });

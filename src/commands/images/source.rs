@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use super::{Data, Pool, judges, list, unfit};
 use crate::cli::TrainArgs;
@@ -12,7 +12,7 @@ use crate::data::fit::Fit;
 use crate::data::folder::{self, Choices, Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::photos::Photos;
 use crate::data::split::{self, Unfit};
-use crate::data::{Images, Rejected, pets, spread};
+use crate::data::{Images, Rejected, pets};
 use crate::terminal::bar;
 use crate::train::is_run;
 
@@ -28,7 +28,7 @@ pub struct Source {
     pub(super) drawn: [usize; 2],
     pub(super) seed: u64,
     pub(super) fit: Fit,
-    /// Side of the squares that parts of photos are cut from, where they are.
+    /// Side of the squares that parts of training photos are cut from, where they are.
     pub(super) room: Option<u32>,
     /// Memory for decoded images, in MiB.
     pub(super) cache: usize,
@@ -43,7 +43,7 @@ impl Source {
             val_share: arguments.val_share(),
             drawn: [arguments.train_images, arguments.val_images],
             seed: arguments.seed,
-            fit: arguments.fit(),
+            fit: Fit::of(arguments.preparation.preparation(), arguments.model.size as u32),
             room: arguments.training(2).augmentation().room(arguments.model.size as u32),
             cache: arguments.cache,
         }
@@ -58,7 +58,7 @@ impl Source {
             val_share: VALIDATION_SHARE,
             drawn: [0; 2],
             seed: 0,
-            fit: size.into(),
+            fit: Fit::to(size),
             room: None,
             cache: 0,
         }
@@ -109,25 +109,13 @@ impl Source {
                 (train, val)
             }
         };
+        let train = match self.room {
+            // What the network would see of the whole of them, nobody asks for after this.
+            Some(room) => train.with_room(room, 0, self.cache_bytes() - val.kept_bytes()),
+            None => train,
+        };
         let list = list(&val)?;
         Ok(Data { list, ..Data::of_photos(found, train, val, rejected)? })
-    }
-
-    /// Up to `count` images that a run may learn from, evenly spread over what the scan found, or else drawn; nothing else is decoded.
-    ///
-    /// # Errors
-    /// When none can be read.
-    pub fn some(&self, found: Option<Folder>, count: usize) -> Result<(Vec<String>, Box<dyn Images>)> {
-        let Some(found) = found else {
-            let Data { classes, train, .. } = self.draw_pets();
-            return Ok((classes, train));
-        };
-        let mut files = found.train;
-        files.sort_by(|a, b| (a.class, &a.path).cmp(&(b.class, &b.path)));
-        let chosen = spread(files.len(), count).into_iter().map(|index| files[index].clone()).collect();
-        let [photos] = self.decode(&found.root, [&chosen], &mut Vec::new());
-        ensure!(!photos.is_empty(), "--data {}: none of {count} photos of it can be read", found.root.display());
-        Ok((found.classes, Box::new(photos)))
     }
 
     /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn images.
@@ -143,6 +131,15 @@ impl Source {
         let mut rejected = found.rejected.clone();
         let [photos] = self.decode(&found.root, [&files], &mut rejected);
         found.check_decoded("given", &photos, &rejected)?;
+        // Each is learned from as well as judged by, so as many are kept of the one form as of the other.
+        let photos = match self.room {
+            Some(room) => {
+                let [own, cut_from] = [self.fit.size, room].map(|side| u128::from(side).pow(2));
+                let own = (self.cache_bytes() as u128 * own / (own + cut_from)) as usize;
+                photos.with_room(room, own, self.cache_bytes() - own)
+            }
+            None => photos,
+        };
         rejected.sort();
         Ok(Pool { classes: found.classes, images: Box::new(photos), rejected, drawn: false })
     }
@@ -176,7 +173,7 @@ impl Source {
         let photos = lists.map(|files| {
             let cache = self.cache_share(files.len(), total);
             let show = |images: usize| reading.set_position((done + images) as u64);
-            let (photos, mut unusable) = Photos::read(files.clone(), root, self.fit, self.room, cache, &show);
+            let (photos, mut unusable) = Photos::read(files.clone(), root, self.fit, cache, &show);
             rejected.append(&mut unusable);
             done += files.len();
             photos
@@ -188,7 +185,12 @@ impl Source {
     /// Bytes of memory for `count` of `total` images: in proportion, so that training and validation images are kept
     /// to the same degree.
     fn cache_share(&self, count: usize, total: usize) -> usize {
-        (((self.cache as u128) << 20) * count as u128 / total.max(1) as u128) as usize
+        (self.cache_bytes() as u128 * count as u128 / total.max(1) as u128) as usize
+    }
+
+    /// Bytes of memory for decoded images.
+    fn cache_bytes(&self) -> usize {
+        self.cache << 20
     }
 }
 

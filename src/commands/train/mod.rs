@@ -1,16 +1,17 @@
 //! `train`: from images to a run's folder.
 
+mod init;
 mod learn;
 mod lr_find;
 mod tensorboard;
 mod told;
 
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Result, bail};
 
+use self::init::Init;
 use self::learn::{learn, note_of_averages};
 use self::lr_find::find_rate;
 use self::tensorboard::{Board, TENSORBOARD};
@@ -18,29 +19,28 @@ use self::told::Event;
 use super::preview::preview;
 use crate::cli::{self, ModelName, TrainArgs, path_from_root};
 use crate::commands::images::{Data, Source};
-use crate::data::augment::Augment;
+use crate::data::augment::AugmentOptions;
 use crate::data::{Images, of_class, pets, write_rejected};
 use crate::doctor::Finding;
 use crate::explain::inspect::{self, Stage};
 use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
-use crate::nn::checkpoint::{CheckpointError, Meta, Weights};
-use crate::nn::{Keep, Model, Network};
-use crate::reading::no_file;
+use crate::nn::checkpoint::{Meta, Weights};
+use crate::nn::{Keep, Model};
 use crate::report::FeaturesPage;
 use crate::stats::standing::{self, Standing};
 use crate::terminal::{self, bar, counted, quoted, say, say_apart};
 use crate::train::environment::Environment;
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
-use crate::train::{Config, Trainer, Training, Which};
+use crate::train::{Config, Trainer, Which};
 
 /// Loss and accuracy by epoch.
 const CURVES: &str = "curves.svg";
 /// The file that lists the layers of a run's network, where one did.
 const MODEL: &str = "model.toml";
 
-pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
+pub(super) fn train(mut arguments: TrainArgs) -> Result<()> {
     if arguments.quiet {
         terminal::quieten();
     }
@@ -48,6 +48,10 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         terminal::keep_for_results();
     }
     arguments.check()?;
+    let said = arguments.preparation.normalize.is_some();
+    let init = arguments.init.as_deref().map(Init::read).transpose()?;
+    init.as_ref().map_or(Ok(()), |init| init.prepare(&mut arguments))?;
+    let arguments = &arguments;
     if let Some(file) = &arguments.preview {
         return preview(arguments, file);
     }
@@ -79,7 +83,16 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
     let known = architecture.known_as().map_or(String::new(), |name| format!("{name}: "));
     say(format!("network  {known}blocks of {} channels, {} weights", channels.join(", "), network.parameter_count()));
-    let weights = start(&training, &network)?;
+    let random = Weights::initial(&network, training.seed);
+    let weights = match init {
+        Some(init) => {
+            let told = init.told(training.preparation, said);
+            let weights = init.weights(&training, &network, &random)?;
+            told.iter().for_each(say);
+            weights
+        }
+        None => random,
+    };
     let model = Model::new(&gpu, &network, arguments.batch, Keep::Needed)?.with_frozen(training.freeze);
 
     let run = RunDir::create(arguments.out.as_deref())?;
@@ -93,7 +106,7 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
     };
     tell(&data, arguments.data.is_none(), split);
     let augment = training.augmentation();
-    let usual = Augment { flip: true, ..Augment::default() };
+    let usual = AugmentOptions { flip: true, ..AugmentOptions::default() };
     if augment != usual || !training.preparation.is_usual() {
         say(format!("         prepared by {}; training images {}", training.preparation, augment.told()));
     }
@@ -202,41 +215,6 @@ pub(super) fn train(arguments: &TrainArgs) -> Result<()> {
         Event::End { run: run.path().display().to_string(), best_epoch: epoch }.print();
     }
     Ok(())
-}
-
-/// The weights that training starts from. Says where they come from, unless they are random.
-fn start(training: &Training, network: &Network) -> Result<Weights> {
-    let random = Weights::initial(network, training.seed);
-    let Some(init) = &training.init else { return Ok(random) };
-    if let Some(problem) = no_file(Path::new(init)) {
-        bail!("--init {init}: {problem}");
-    }
-    let bytes = fs::read(init).with_context(|| format!("--init {init}: cannot be read"))?;
-    let (weights, anew) = Weights::to_go_on_from(&bytes, network, &random).map_err(|error| {
-        let problem = match error {
-            CheckpointError::Unreadable(_) => "name a .safetensors file, such as best.safetensors of a run",
-            _ => "its weights are not those of this network: choose theirs by --model or --channels",
-        };
-        Error::new(error).context(format!("--init {init}: {problem}"))
-    })?;
-    say(format!("start    from {init}"));
-    if let Ok(Meta { preparation, .. }) = Meta::from_bytes(&bytes)
-        && preparation != training.preparation
-    {
-        say(format!(
-            "note: these weights have learned from images prepared by {}, and now get images prepared by {}",
-            preparation, training.preparation
-        ));
-    }
-    if anew {
-        say(format!("         but for the last layer, which starts anew for these {} classes", network.classes()));
-    }
-    if training.freeze > 0 {
-        let blocks =
-            if training.freeze == 1 { "block 1 stays".into() } else { format!("blocks 1 to {} stay", training.freeze) };
-        say(format!("         {blocks} as in that file"));
-    }
-    Ok(weights)
 }
 
 /// Says what there is to learn from.

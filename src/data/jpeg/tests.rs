@@ -3,6 +3,7 @@
 use std::f64::consts::PI;
 
 use super::*;
+use crate::data::fit::Fit;
 use crate::data::prepare;
 
 /// Side of the images, which leaves the last blocks of every layout half filled.
@@ -231,7 +232,7 @@ fn forms() -> Vec<Form> {
 fn load(bytes: &[u8], size: usize) -> Result<Vec<u8>, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
-    prepare::load(file.path(), size as u32)
+    prepare::load(file.path(), Fit::to(size as u32))
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::explain::verdict::{self, Dependence, Ranking, Verdict};
 use crate::figures::{Kind, LayerMaps, Order, Scale, ScaleBy, Shown, Span};
 use crate::gpu::Kernels;
 use crate::nn::checkpoint::{Checkpoint, Meta};
-use crate::nn::{Architecture, Strided};
+use crate::nn::{Architecture, Normalize, Preparation, Strided};
 use crate::stats::Calibration;
 use crate::study::Settings;
 use crate::train::Training;

@@ -504,13 +504,18 @@ fn a_run_that_was_stopped_early_says_so() {
 #[test]
 fn the_page_says_how_the_network_was_trained() {
     let mut report = bare(&["cat", "dog"]);
-    assert!(report.page().contains("learning rate 0.001 that stays the same</dd>"));
+    let plain = "learning rate 0.001 that stays the same; images prepared by --normalize half; training images changed at random: flipped</dd>";
+    assert!(report.page().contains(plain), "{}", report.page());
     assert!(!report.page().contains("averages of the weights"));
     let training = &mut report.config.training;
     training.extras.ema = Some(0.99);
     training.extras.clip_grad_norm = Some(0.5);
+    training.preparation = Preparation { normalize: Normalize::IMAGENET, resize_crop: Some(30) };
+    (training.augment, training.rotate) = (false, 10.0);
     let page = report.page();
-    assert!(page.contains("; gradients of a norm of at most 0.5; averages of the weights with decay 0.99</dd>"));
+    let recipe = "; gradients of a norm of at most 0.5; averages of the weights with decay 0.99; images prepared by --normalize imagenet \
+                  --resize-crop 30; training images changed at random: turned by up to 10 degrees</dd>";
+    assert!(page.contains(recipe), "{page}");
     assert!(page.contains("Validated and saved are averages"), "{page}");
     assert!(!page.contains("Both losses"));
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use convscope::data::Images;
 use convscope::data::batch::shuffled;
 use convscope::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
-use convscope::data::fit::middle_square;
+use convscope::data::fit::{Fit, middle_square};
 use wasm_bindgen::prelude::*;
 
 use crate::say;
@@ -110,7 +110,7 @@ impl OwnImages {
             })
         };
         let rgb: Vec<u8> = rgba.as_chunks::<4>().0.iter().flat_map(|&pixel| over_white(pixel)).collect();
-        Ok(middle_square(&rgb, [width, height], self.size))
+        Ok(middle_square(&rgb, [width, height], Fit::to(self.size)))
     }
 
     /// Takes a square that [`OwnImages::square`] made. Returns false where an equal one is in the set already, under whatever

@@ -2,7 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use convscope::data::augment::{Augment, Augmentation};
+use convscope::data::augment::{AugmentOptions, EpochChanges};
 use convscope::data::batch::{Batch, shuffled, shuffled_for_batches};
 use convscope::data::{Images, Subset, of_class, pixels};
 use convscope::explain::changes::{Loss, ResetVerdict, can_switch_off, reset, switch_off, with_own_statistics};
@@ -13,7 +13,7 @@ use convscope::explain::{self, Question};
 use convscope::gpu::{Gpu, Plan};
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::layout::padded;
-use convscope::nn::{Architecture, Keep, Mode, Model, Network, Node, Optimizer, Value};
+use convscope::nn::{Architecture, Keep, Mode, Model, Network, Node, Optimizer, Preparation, Value};
 use convscope::stats::standing::{Standing, Verdict};
 use convscope::stats::{argmax, probabilities};
 use js_sys::Function;
@@ -554,16 +554,20 @@ impl Session {
         for (name, count) in &mut weights.counters {
             *count += self.counters.get(name).copied().unwrap_or_default();
         }
+        let preparation = self.model.network().preparation();
+        // What has learned here has learned from whole middle squares.
+        let resize_crop = preparation.resize_crop.filter(|_| steps == 0);
+        let preparation = Preparation { resize_crop, ..preparation };
         let meta = Meta {
             architecture: self.architecture.clone(),
             classes: self.classes.clone(),
-            preparation: self.model.network().preparation(),
+            preparation,
             epoch: self.epochs_before + epoch as usize,
             drawn: self.drawn,
             made_by: None,
             val_loss: None,
         };
-        Ok(Checkpoint { meta, network: self.model.network().clone(), weights }.to_bytes())
+        Ok(Checkpoint { meta, network: self.model.network().clone().prepared(preparation), weights }.to_bytes())
     }
 }
 
@@ -578,8 +582,8 @@ impl Session {
             place.order = shuffled_for_batches(self.train.len(), seed, place.epoch, batch, least);
             place.seen = 0;
         }
-        let augment = Augment { flip: augment, ..Augment::default() };
-        let augmentation = Some(Augmentation { augment, seed, epoch: place.epoch });
+        let augment = AugmentOptions { flip: augment, ..AugmentOptions::default() };
+        let augmentation = Some(EpochChanges { augment, seed, epoch: place.epoch });
         let indices = &place.order[place.seen..place.order.len().min(place.seen + batch)];
         let made =
             Batch::new(&*self.train, indices, batch, augmentation, self.model.network().normalize(), self.room.take());

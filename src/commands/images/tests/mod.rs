@@ -1,6 +1,7 @@
 mod again;
 mod apart;
 mod judged;
+mod kept;
 
 use std::collections::BTreeSet;
 use std::fs;
