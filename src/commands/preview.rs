@@ -60,7 +60,7 @@ pub(super) fn preview(arguments: &TrainArgs, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The images that are shown, by their numbers: of each class as many as it has among all, spread evenly.
+/// The numbers of the images that are shown: spread evenly over all, class by class.
 fn rows(images: &dyn Images) -> Vec<usize> {
     let mut by_class: Vec<usize> = (0..images.len()).collect();
     by_class.sort_by_key(|&index| images.label(index));

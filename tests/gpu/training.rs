@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use convscope::data::Subset;
-use convscope::data::augment::Augment;
+use convscope::data::augment::AugmentOptions;
 use convscope::data::drawn::{Drawn, Subject};
 use convscope::gpu::Kernels;
 use convscope::nn::checkpoint::Weights;
@@ -42,7 +42,7 @@ fn recipe(ema: Option<f64>) -> Recipe {
         step: StepOptions::default(),
         ema,
         seed: 1,
-        augment: Augment { flip: true, ..Augment::default() },
+        augment: AugmentOptions { flip: true, ..AugmentOptions::default() },
     }
 }
 

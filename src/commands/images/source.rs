@@ -110,7 +110,7 @@ impl Source {
             }
         };
         let train = match self.room {
-            // What the network would see of the whole of them, nobody asks for after this.
+            // From now on only parts of them are read, cut from larger squares.
             Some(room) => train.with_room(room, 0, self.cache_bytes() - val.kept_bytes()),
             None => train,
         };
