@@ -49,7 +49,7 @@ pub(super) fn preview(arguments: &TrainArgs, file: &Path) -> Result<()> {
 
     let training = arguments.training(classes.len());
     say(format!("wrote {shown}: a row for each image, first as it is prepared by {},", training.preparation));
-    say(format!("then as {CHANGED} epochs get it: training images are {}", training.augmentation().told()));
+    say(format!("then as {CHANGED} epochs get training images, {}", training.augmentation().told()));
     if let Some(first) = rejected.first() {
         say(format!("files that are not used: {}, such as {}, which {}", rejected.len(), first.file, first.reason));
     }
