@@ -53,7 +53,7 @@ impl AugmentOptions {
             self.color_jitter.map(|shares| {
                 let [brightness, contrast, saturation] = shares.map(percent);
                 format!(
-                    "brightness, contrast and saturation changed by up to {brightness}, {contrast} and {saturation} %"
+                    "with brightness, contrast and saturation changed by up to {brightness}, {contrast} and {saturation} %"
                 )
             }),
         ];
@@ -395,7 +395,7 @@ mod tests {
                     rotate: 2.5,
                     color_jitter: Some([0.2, 0.125, 0.0]),
                 },
-                "changed at random: flipped, cut to 8 to 100 % of their area, turned by up to 2.5 degrees, brightness, contrast and \
+                "changed at random: flipped, cut to 8 to 100 % of their area, turned by up to 2.5 degrees, with brightness, contrast and \
                  saturation changed by up to 20, 12.5 and 0 %",
             ),
         ] {

@@ -10,8 +10,6 @@ use std::sync::{Arc, OnceLock};
 pub(super) struct Cache {
     /// The places of the first images, of those that have one.
     places: Vec<Option<Place>>,
-    /// Bytes of an image.
-    image: usize,
 }
 
 type Place = Arc<OnceLock<Box<[u8]>>>;
@@ -20,30 +18,8 @@ impl Cache {
     /// An empty cache for `count` images of `size * size` RGB pixels, which will hold at most
     /// `bytes` bytes of pixels.
     pub(super) fn new(count: usize, size: u32, bytes: usize) -> Cache {
-        let image = size as usize * size as usize * 3;
-        let places = count.min(bytes.checked_div(image).unwrap_or(0));
-        Cache { places: (0..places).map(|_| Some(Place::default())).collect(), image }
-    }
-
-    /// The same without the places of its last images, which would take more than `bytes` bytes.
-    pub(super) fn within(mut self, bytes: usize) -> Cache {
-        let places = bytes.checked_div(self.image).unwrap_or(0);
-        self.places.iter_mut().filter(|place| place.is_some()).skip(places).for_each(|place| *place = None);
-        self
-    }
-
-    /// A cache of some of the images, in the order given. What is kept is shared, and stays for as long as one of the caches has it.
-    pub(super) fn only(&self, indices: &[usize]) -> Cache {
-        Cache { places: indices.iter().map(|&index| self.place(index).cloned()).collect(), image: self.image }
-    }
-
-    fn place(&self, index: usize) -> Option<&Place> {
-        self.places.get(index)?.as_ref()
-    }
-
-    /// Bytes that it takes when it is full.
-    pub(super) fn bytes(&self) -> usize {
-        self.places.iter().flatten().count() * self.image
+        let places = count.min(bytes.checked_div(image_bytes(size)).unwrap_or(0));
+        Cache { places: (0..places).map(|_| Some(Place::default())).collect() }
     }
 
     /// The image at `index`, made with `make` unless it is already there.
@@ -52,7 +28,7 @@ impl Cache {
         index: usize,
         make: impl FnOnce() -> Result<Vec<u8>, String>,
     ) -> Result<Cow<'_, [u8]>, String> {
-        match self.place(index) {
+        match self.places.get(index).and_then(Option::as_ref) {
             None => make().map(Cow::Owned),
             Some(cell) => match cell.get() {
                 Some(pixels) => Ok(Cow::Borrowed(pixels)),
@@ -63,6 +39,32 @@ impl Cache {
             },
         }
     }
+}
+
+/// What photos that are divided into sets need besides.
+#[cfg(feature = "native")]
+impl Cache {
+    /// The same without the places of its last images of `size * size` pixels, which would take more than `bytes` bytes.
+    pub(super) fn within(mut self, size: u32, bytes: usize) -> Cache {
+        let places = bytes.checked_div(image_bytes(size)).unwrap_or(0);
+        self.places.iter_mut().filter(|place| place.is_some()).skip(places).for_each(|place| *place = None);
+        self
+    }
+
+    /// A cache of some of the images, in the order given. What is kept is shared, and stays for as long as one of the caches has it.
+    pub(super) fn only(&self, indices: &[usize]) -> Cache {
+        Cache { places: indices.iter().map(|&index| self.places.get(index).cloned().flatten()).collect() }
+    }
+
+    /// Bytes that it takes when it is full of images of `size * size` pixels.
+    pub(super) fn bytes(&self, size: u32) -> usize {
+        self.places.iter().flatten().count() * image_bytes(size)
+    }
+}
+
+/// Bytes of an image of `size * size` RGB pixels.
+fn image_bytes(size: u32) -> usize {
+    size as usize * size as usize * 3
 }
 
 #[cfg(test)]
@@ -91,17 +93,17 @@ mod tests {
         }
         let places: Vec<_> = whole.places.iter().map(|place| place.as_ref().map(Arc::downgrade)).collect();
         let part = whole.only(&[3, 1, 2]);
-        assert_eq!((whole.bytes(), part.bytes()), (36, 24));
+        assert_eq!((whole.bytes(2), part.bytes(2)), (36, 24));
         assert_eq!(*part.image(1, || Err("made again".into())).unwrap(), [1; 12]);
         drop(whole);
         let kept: Vec<_> =
             places.iter().map(|place| place.as_ref().is_some_and(|place| place.strong_count() > 0)).collect();
         assert_eq!(kept, [false, true, true]);
-        let less = part.within(12);
-        assert_eq!(less.bytes(), 12);
+        let less = part.within(2, 12);
+        assert_eq!(less.bytes(2), 12);
         assert_eq!(*less.image(1, || Err("made again".into())).unwrap(), [1; 12]);
         assert!(less.image(2, || Err("made again".into())).is_err());
-        assert_eq!(less.within(0).bytes(), 0);
+        assert_eq!(less.within(2, 0).bytes(2), 0);
     }
 
     #[test]

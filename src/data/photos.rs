@@ -69,12 +69,12 @@ impl Photos {
     /// without that, and `to_cut` bytes of these squares.
     pub fn with_room(self, room: u32, own: usize, to_cut: usize) -> Photos {
         let squares = Cache::new(self.files.len(), room, to_cut);
-        Photos { squares: self.squares.within(own), to_cut: Some(ToCut { room, squares }), ..self }
+        Photos { squares: self.squares.within(self.fit.size, own), to_cut: Some(ToCut { room, squares }), ..self }
     }
 
     /// Bytes of memory that may be taken by what the network sees of them.
     pub fn kept_bytes(&self) -> usize {
-        self.squares.bytes()
+        self.squares.bytes(self.fit.size)
     }
 
     /// SHA-256 of the pixels of each photo, as they were when the set was read.
