@@ -44,7 +44,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/archive.zip", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let mut answers = answers.to_vec().into_iter();
+        let answers: Vec<Answer> = answers.into();
+        let mut answers = answers.into_iter();
         let log = Arc::clone(&asked);
         thread::spawn(move || {
             for stream in listener.incoming() {
