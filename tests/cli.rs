@@ -33,6 +33,7 @@ fn main() {
         trial("a_network_that_knows_is_told_so", a_network_that_knows_is_told_so),
         trial("images_are_predicted_as_validation_was", images_are_predicted_as_validation_was),
         trial("a_network_is_judged_by_labelled_images", a_network_is_judged_by_labelled_images),
+        trial("weights_go_out_and_come_back", weights_go_out_and_come_back),
         trial("names_in_every_script_are_legible", names_in_every_script_are_legible),
         trial("adapters_are_listed", adapters_are_listed),
         trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
@@ -893,6 +894,48 @@ fn a_network_is_judged_by_labelled_images() {
 }
 
 /// Class and file names from all over the world, on the pages of all commands.
+/// What is exported and imported again says of every image what the run says, and tells what it does not know.
+fn weights_go_out_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    train_tiny(folder, &["--out", "run", "--normalize", "imagenet"]);
+    succeed(folder, &["data", "synth", "drawn", "--size", "40", "--train-images", "12", "--val-images", "6"]);
+    let error = fail(folder, &["export", "--run", "run", "--safetensors", "same", "--onnx", "./same"]);
+    assert!(error.contains("name the same place") && !folder.join("same").exists(), "{error}");
+    succeed(
+        folder,
+        &["export", "--run", "run", "--safetensors", "w.safetensors", "--onnx", "w.onnx", "--torch", "torch"],
+    );
+    assert!(fs::metadata(folder.join("w.onnx")).unwrap().len() > 1000);
+    let error = fail(folder, &["export", "--run", "run", "--onnx", "w.onnx"]);
+    assert!(error.contains("w.onnx"), "{error}");
+
+    let predict = |run: &str| succeed(folder, &["predict", "drawn", "--run", run, "--csv"]);
+    let of_run = predict("run");
+    assert_eq!(of_run.lines().count(), 1 + 18);
+    succeed(folder, &["import", "w.safetensors", "--out", "back"]);
+    assert_eq!(predict("back"), of_run);
+    // The names and shapes of PyTorch's weights tell the network; how it is used must be said.
+    let bytes = fs::read(folder.join("w.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors();
+    fs::write(folder.join("torch.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+    let error = fail(folder, &["import", "torch.safetensors", "--out", "torch-back"]);
+    assert!(error.contains("--size") && !folder.join("torch-back").exists(), "{error}");
+    let said = ["--size", "40", "--stride", "2", "--padding", "0", "--classes", "cat,dog", "--normalize", "imagenet"];
+    let imported = [&["import", "torch.safetensors", "--out", "torch-back"], &said[..]].concat();
+    succeed(folder, &imported);
+    assert_eq!(predict("torch-back"), of_run);
+    let judged = |run: &str| succeed(folder, &["evaluate", "--run", run, "--data", "drawn", "--json", "-"]);
+    let accuracy = |run: &str| serde_json::from_str::<Value>(&judged(run)).unwrap()["accuracy"].clone();
+    assert_eq!(accuracy("back"), accuracy("torch-back"));
+    for command in [&["learned", "--run", "back"][..], &["layers", "--run", "back"], &["report", "back"]] {
+        let error = fail(folder, command);
+        assert!(error.contains("was imported from w.safetensors"), "{error}");
+    }
+    let error = fail(folder, &["import", "w.onnx", "--out", "other"]);
+    assert!(error.contains("w.onnx") && !folder.join("other").exists(), "{error}");
+}
+
 fn names_in_every_script_are_legible() {
     // As they are named on disk, and as they stand in HTML.
     let classes = [

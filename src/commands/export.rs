@@ -1,6 +1,7 @@
 //! `export`: a run's network for other programs.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
@@ -29,6 +30,9 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<()> {
     for (option, file) in files.iter().filter_map(|(option, file)| Some((option, file.as_deref()?))) {
         check_new(option, file)?;
     }
+    let of_paths = arguments.safetensors.iter().chain(&arguments.onnx).chain(&arguments.torch);
+    let places: BTreeSet<PathBuf> = of_paths.clone().filter_map(|path| std::path::absolute(path).ok()).collect();
+    ensure!(places.len() == of_paths.count(), "--safetensors, --torch and --onnx: two of them name the same place");
     if let Some(folder) = &arguments.torch {
         let shown = folder.display();
         let free = !folder.exists() || disk::is_empty(folder).unwrap_or(false);
