@@ -135,12 +135,16 @@ impl Drop for Unfinished {
     }
 }
 
+/// The folder that a path names something in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes sure that a new name in the folder of `path` outlasts a power failure.
 fn sync_folder(path: &Path) -> io::Result<()> {
     // Elsewhere a folder cannot be opened.
     if cfg!(unix) {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        match File::open(folder)?.sync_all() {
+        match File::open(folder_of(path))?.sync_all() {
             // Some file systems cannot do this for a folder.
             Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {}
             result => result?,
@@ -190,6 +194,11 @@ pub fn is_empty(folder: &Path) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// Whether a folder can be filled: there is none yet, or nothing is in it but what was left half written.
+pub fn is_free(folder: &Path) -> bool {
+    !folder.exists() || is_empty(folder).unwrap_or(false)
 }
 
 /// The right to fill an empty folder. It ends when this is dropped; by then the folder should no longer be empty.

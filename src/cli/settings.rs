@@ -9,6 +9,7 @@ use clap::{Arg, Command, CommandFactory};
 use toml::{Table, Value};
 
 use super::Cli;
+use crate::disk::folder_of;
 use crate::reading::unusable;
 use crate::train::{Run, is_run};
 
@@ -79,8 +80,7 @@ fn option_and_value(word: &OsStr) -> Option<(&str, Option<&str>)> {
 
 /// The options of a command that a file tells, each as one word.
 fn read(path: &Path, command: &Command) -> Result<Vec<OsString>> {
-    let parent = || path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
-    let folder = if path.is_dir() { Some(path) } else { parent().filter(|_| path.ends_with("config.json")) };
+    let folder = if path.is_dir() { Some(path) } else { path.ends_with("config.json").then(|| folder_of(path)) };
     if let Some(folder) = folder {
         ensure!(is_run(folder) || !path.is_dir(), "--{CONFIG} {}: is not the folder of a run", path.display());
         let run = Run::open(folder)?;

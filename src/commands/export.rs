@@ -1,12 +1,12 @@
 //! `export`: a run's network for other programs.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
 
-use crate::cli::ExportArgs;
+use crate::cli::{ExportArgs, path_from_root};
 use crate::data::Images;
 use crate::data::drawn::{Drawn, Subject};
 use crate::disk;
@@ -30,13 +30,12 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<()> {
     for (option, file) in files.iter().filter_map(|(option, file)| Some((option, file.as_deref()?))) {
         check_new(option, file)?;
     }
-    let of_paths = arguments.safetensors.iter().chain(&arguments.onnx).chain(&arguments.torch);
-    let places: BTreeSet<PathBuf> = of_paths.clone().filter_map(|path| std::path::absolute(path).ok()).collect();
-    ensure!(places.len() == of_paths.count(), "--safetensors, --torch and --onnx: two of them name the same place");
+    let asked = arguments.safetensors.iter().chain(&arguments.onnx).chain(&arguments.torch);
+    let places: BTreeSet<String> = asked.clone().map(|path| path_from_root(path)).collect();
+    ensure!(places.len() == asked.count(), "--safetensors, --torch and --onnx: two of them name the same place");
     if let Some(folder) = &arguments.torch {
         let shown = folder.display();
-        let free = !folder.exists() || disk::is_empty(folder).unwrap_or(false);
-        ensure!(free, "--torch {shown}: exists already; name a new folder");
+        ensure!(disk::is_free(folder), "--torch {shown}: exists already; name a new folder");
         run_dir::check_place(folder).with_context(|| format!("--torch {shown}: cannot be made; name another place"))?;
     }
     if let Some(folder) = &arguments.torch {

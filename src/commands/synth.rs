@@ -15,10 +15,7 @@ pub(super) fn synth(arguments: &SynthArgs) -> Result<()> {
     arguments.check()?;
     let SynthArgs { dir, subject, train_images, val_images, size, seed } = arguments;
     let shown = dir.display();
-    ensure!(
-        !dir.exists() || disk::is_empty(dir).unwrap_or(false),
-        "{shown}: exists already and is not an empty folder; name a new one"
-    );
+    ensure!(disk::is_free(dir), "{shown}: exists already and is not an empty folder; name a new one");
     run_dir::check_place(dir).with_context(|| format!("{shown}: cannot be made; name another place"))?;
     let folder = RunDir::create(Some(dir))?;
     for (part, first, images) in [("train", 0, *train_images), ("val", FIRST_VAL_IMAGE, *val_images)] {

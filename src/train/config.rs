@@ -102,7 +102,7 @@ pub struct Training {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop_scale: Option<[f32; 2]>,
     /// By how many degrees training images are turned at random, at most.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub rotate: f32,
     /// By what share brightness, contrast and saturation of training images are changed at random, at most, if that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,10 +188,6 @@ impl Extras {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-fn is_zero(degrees: &f32) -> bool {
-    *degrees == 0.0
 }
 
 impl Training {

@@ -197,10 +197,7 @@ pub fn new_id() -> String {
 pub fn check_free(out: Option<&Path>) -> Result<()> {
     let Some(out) = out else { return Ok(()) };
     let shown = out.display();
-    ensure!(
-        !out.exists() || disk::is_empty(out).unwrap_or(false),
-        "--out {shown}: exists already; name a new folder, an older run is never overwritten"
-    );
+    ensure!(disk::is_free(out), "--out {shown}: exists already; name a new folder, an older run is never overwritten");
     check_place(out).with_context(|| format!("--out {shown}: cannot be made; name another place"))
 }
 
