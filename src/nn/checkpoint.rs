@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::nn::{Architecture, Network, Parameter, Preparation, Start};
 
@@ -66,6 +67,9 @@ pub enum CheckpointError {
         "the file does not describe its network (no \"convscope\" entry in its metadata): use a checkpoint written by `convscope train`"
     )]
     NoMeta,
+    /// The file was written by this program, but not as it is now.
+    #[error("{0}")]
+    Changed(&'static str),
     /// The description of the network cannot be understood.
     #[error("the file's description of its network cannot be used: {0}")]
     BadMeta(String),
@@ -80,6 +84,9 @@ pub enum CheckpointError {
 }
 
 const META_KEY: &str = "convscope";
+/// What the description of a file ends with, behind which come the SHA-256 of all else that the file says, and [`SEAL_END`].
+const SEAL: &str = ",\"sha256\":\"";
+const SEAL_END: &str = "\"}";
 /// How the names of the running variances end.
 const VARIANCE: &str = ".running_var";
 
@@ -108,12 +115,12 @@ impl Weights {
     }
 
     /// Reads the tensors of a safetensors file that holds the `state_dict` of this network in PyTorch, which may lack the
-    /// counters of batch norm. What the file says of itself is not looked at.
+    /// counters of batch norm. How the file describes its network is not looked at.
     ///
     /// # Errors
-    /// When the file is broken, or its tensors are not those of the network.
+    /// When the file is broken, this program wrote it and it has been changed since, or its tensors are not those of the network.
     pub fn from_state_dict(bytes: &[u8], network: &Network) -> Result<Self, CheckpointError> {
-        let file = SafeTensors::deserialize(bytes)?;
+        let (file, _) = unsealed(bytes)?;
         Self::read(&file, network, &[], &Self::default())
     }
 
@@ -123,7 +130,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::from_state_dict`].
     pub fn to_go_on_from(bytes: &[u8], network: &Network, initial: &Self) -> Result<(Self, bool), CheckpointError> {
-        let file = SafeTensors::deserialize(bytes)?;
+        let (file, _) = unsealed(bytes)?;
         let classifier = network.nodes().last().expect("a network has a last layer").parameters();
         // Of a weight (classes, inputs) and a bias (classes), the classes alone may differ.
         let other = |parameter: &Parameter| {
@@ -175,11 +182,14 @@ impl Meta {
     /// Reads what a safetensors file says of itself, without its tensors.
     ///
     /// # Errors
-    /// When the file is broken or does not describe its network.
+    /// When the file is broken, has been changed, or does not describe its network.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let meta = header.metadata().as_ref().and_then(|entries| entries.get(META_KEY));
-        let mut text = serde_json::Deserializer::from_str(meta.ok_or(CheckpointError::NoMeta)?);
+        let (_, meta) = unsealed(bytes)?;
+        Self::from_text(&meta.ok_or(CheckpointError::NoMeta)?)
+    }
+
+    fn from_text(text: &str) -> Result<Self, CheckpointError> {
+        let mut text = serde_json::Deserializer::from_str(text);
         let meta: Meta = serde_path_to_error::deserialize(&mut text)
             .map_err(|error| CheckpointError::BadMeta(field_problem(&error)))?;
         text.end().map_err(|error| CheckpointError::BadMeta(error.to_string()))?;
@@ -212,34 +222,80 @@ impl Checkpoint {
     pub fn to_bytes(&self) -> Vec<u8> {
         let shapes: BTreeMap<String, Vec<usize>> =
             stored(&self.network).map(|parameter| (parameter.name, parameter.shape)).collect();
-        let counters = self.weights.counters.iter().map(|(name, count)| (name, count.to_le_bytes()));
-        let counters: Vec<(&String, [u8; 8])> = counters.collect();
-        let bytes: Vec<(String, Vec<u8>)> = self
-            .weights
-            .tensors
-            .iter()
-            .map(|(name, values)| (name.clone(), values.iter().flat_map(|value| value.to_le_bytes()).collect()))
-            .collect();
-
-        let mut views: Vec<(String, TensorView<'_>)> =
-            bytes.iter().map(|(name, bytes)| (name.clone(), view(Dtype::F32, shapes[name].clone(), bytes))).collect();
-        views.extend(counters.iter().map(|(name, count)| ((*name).clone(), view(Dtype::I64, vec![], count))));
+        let tensors = self.weights.tensors.iter();
+        let tensors: Vec<_> = tensors.map(|(name, values)| (name.clone(), shapes[name].clone(), &values[..])).collect();
+        let counters: Vec<_> = self.weights.counters.iter().map(|(name, count)| (name.clone(), *count)).collect();
         let meta = serde_json::to_string(&self.meta).expect("a description is always valid JSON");
-        // One entry only: a map of several would be written in a random order.
-        let meta = HashMap::from([(META_KEY.to_string(), meta)]);
-        safetensors::serialize(views, Some(meta)).expect("views agree with their bytes")
+        sealed(&meta, &tensors, &counters)
     }
 
-    /// Reads the bytes of a safetensors file that [`Checkpoint::to_bytes`] made, or PyTorch with the same metadata.
+    /// Reads the bytes of a safetensors file that [`Checkpoint::to_bytes`] made.
     ///
     /// # Errors
-    /// When the file is broken, does not describe its network, or its tensors do not fit that description.
+    /// When the file is broken, has been changed, does not describe its network, or its tensors do not fit that description.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let meta = Meta::from_bytes(bytes)?;
+        let (file, meta) = unsealed(bytes)?;
+        let meta = Meta::from_text(&meta.ok_or(CheckpointError::NoMeta)?)?;
         let network = meta.network()?;
-        let weights = Weights::from_state_dict(bytes, &network)?;
+        let weights = Weights::read(&file, &network, &[], &Weights::default())?;
         Ok(Self { weights, network, meta })
     }
+}
+
+/// The bytes of a safetensors file with these tensors, by name, shape and numbers, and counters, which says `about`, a JSON object, of
+/// itself, and the SHA-256 of all that.
+pub(crate) fn sealed(about: &str, tensors: &[(String, Vec<usize>, &[f32])], counters: &[(String, i64)]) -> Vec<u8> {
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let tensors: Vec<_> = tensors.iter().map(|(name, shape, values)| (name, shape, bytes(values))).collect();
+    let counters: Vec<_> = counters.iter().map(|(name, count)| (name, count.to_le_bytes())).collect();
+    let mut views: Vec<(String, TensorView<'_>)> =
+        tensors.iter().map(|(name, shape, bytes)| ((*name).clone(), view(Dtype::F32, shape.to_vec(), bytes))).collect();
+    views.extend(counters.iter().map(|(name, count)| ((*name).clone(), view(Dtype::I64, vec![], count))));
+    let seal = digest(about, &mut views);
+    let about = about.strip_suffix('}').expect("it is a JSON object");
+    // One entry only: a map of several would be written in a random order.
+    let about = HashMap::from([(META_KEY.to_string(), format!("{about}{SEAL}{seal}{SEAL_END}"))]);
+    safetensors::serialize(views, Some(about)).expect("views agree with their bytes")
+}
+
+/// The tensors of a safetensors file and, where this program wrote it, what it says of itself. Such a file is refused where a bit
+/// of it is another than was written; those of PyTorch have nothing that would tell.
+pub(crate) fn unsealed(bytes: &[u8]) -> Result<(SafeTensors<'_>, Option<String>), CheckpointError> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    let Some(text) = header.metadata().as_ref().and_then(|entries| entries.get(META_KEY)) else {
+        return Ok((file, None));
+    };
+    let parts = text.strip_suffix(SEAL_END).and_then(|text| text.rsplit_once(SEAL));
+    let Some((meta, seal)) = parts else {
+        let problem =
+            "the file has no SHA-256 of its content: it was changed, or is of a version of convscope that wrote none";
+        return Err(CheckpointError::Changed(problem));
+    };
+    let meta = format!("{meta}}}");
+    if digest(&meta, &mut file.tensors()) != seal {
+        let problem = "the file is damaged or was changed: its content is not that of its SHA-256";
+        return Err(CheckpointError::Changed(problem));
+    }
+    Ok((file, Some(meta)))
+}
+
+/// SHA-256, in hexadecimal, of a description and of tensors, which are put in the order of their names: of each text, and of the name,
+/// type and shape (as `F32 [2, 3]`) and numbers of each tensor, its length in bytes as 8 bytes, then itself.
+fn digest(meta: &str, tensors: &mut [(String, TensorView<'_>)]) -> String {
+    tensors.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut digest = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        digest.update((bytes.len() as u64).to_le_bytes());
+        digest.update(bytes);
+    };
+    part(meta.as_bytes());
+    for (name, tensor) in tensors {
+        part(name.as_bytes());
+        part(format!("{:?} {:?}", tensor.dtype(), tensor.shape()).as_bytes());
+        part(tensor.data());
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is wrong with which field of a JSON text.
@@ -252,7 +308,11 @@ fn problem(name: &str, problem: impl Into<String>) -> CheckpointError {
     CheckpointError::Tensor { name: name.into(), problem: problem.into() }
 }
 
-fn read_tensor(file: &SafeTensors<'_>, Parameter { name, shape, .. }: &Parameter) -> Result<Vec<f32>, CheckpointError> {
+/// The numbers of a tensor, which must be finite, and of variances not negative.
+pub(crate) fn read_tensor(
+    file: &SafeTensors<'_>,
+    Parameter { name, shape, .. }: &Parameter,
+) -> Result<Vec<f32>, CheckpointError> {
     let tensor = file.tensor(name).map_err(|_| problem(name, "is missing"))?;
     if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
         let found = format!("is {:?} of shape {:?}, expected F32 of shape {shape:?}", tensor.dtype(), tensor.shape());
@@ -270,7 +330,7 @@ fn read_tensor(file: &SafeTensors<'_>, Parameter { name, shape, .. }: &Parameter
 }
 
 /// Files that were not written by PyTorch or this program may lack the counters; nothing depends on them.
-fn read_counter(file: &SafeTensors<'_>, name: &str) -> Result<i64, CheckpointError> {
+pub(crate) fn read_counter(file: &SafeTensors<'_>, name: &str) -> Result<i64, CheckpointError> {
     let Ok(tensor) = file.tensor(name) else { return Ok(0) };
     let count = tensor.data().try_into().ok().map(i64::from_le_bytes).filter(|&count| count >= 0);
     let count = count.filter(|_| tensor.dtype() == Dtype::I64);
@@ -364,6 +424,60 @@ mod tests {
             let error = Checkpoint::from_bytes(&counted.to_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(&format!("tensor \"{name}\": is no count of batches")), "{error}");
         }
+    }
+
+    /// Every single bit of a file counts: the header's, the description's, the numbers'.
+    #[test]
+    fn a_file_in_which_one_bit_is_another_is_refused() {
+        let architecture = Architecture::Strided(Strided { channels: vec![2], ..Strided::dogs_vs_cats(4, 2) });
+        let meta = Meta { architecture, ..checkpoint().meta };
+        let network = meta.network().unwrap();
+        let weights = Weights::initial(&network, 3);
+        let mut bytes = Checkpoint { meta, network: network.clone(), weights: weights.clone() }.to_bytes();
+        for bit in 0..8 * bytes.len() {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Checkpoint::from_bytes(&bytes).is_err(), "bit {} of byte {}", bit % 8, bit / 8);
+            // What no longer says that it is of this program is read as a file of PyTorch, and has the right numbers.
+            if bit % 5 == 0 {
+                let read = Weights::from_state_dict(&bytes, &network);
+                assert!(read.is_err() || read.is_ok_and(|read| read == weights), "bit {} of byte {}", bit % 8, bit / 8);
+            }
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert!(Checkpoint::from_bytes(&bytes).is_ok());
+    }
+
+    #[test]
+    fn a_file_of_convscope_without_its_sum_is_refused_and_one_of_pytorch_is_not() {
+        let checkpoint = checkpoint();
+        let bytes = checkpoint.to_bytes();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let meta = serde_json::to_string(&checkpoint.meta).unwrap();
+        let with = |meta: Option<&str>| {
+            let meta = meta.map(|meta| HashMap::from([(META_KEY.to_string(), meta.to_string())]));
+            safetensors::serialize(file.tensors(), meta).unwrap()
+        };
+        for (meta, told) in [
+            (&meta[..], "the file has no SHA-256 of its content: "),
+            ("", "the file has no SHA-256 of its content: "),
+            ("{}", "the file has no SHA-256 of its content: "),
+            (
+                &format!("{}{SEAL}{}{SEAL_END}", &meta[..meta.len() - 1], "0".repeat(64)),
+                "the file is damaged or was changed",
+            ),
+        ] {
+            let bytes = with(Some(meta));
+            let network = &checkpoint.network;
+            for error in [
+                Checkpoint::from_bytes(&bytes).unwrap_err(),
+                Weights::from_state_dict(&bytes, network).unwrap_err(),
+                Weights::to_go_on_from(&bytes, network, &checkpoint.weights).unwrap_err(),
+            ] {
+                assert!(error.to_string().starts_with(told), "{meta}: {error}");
+            }
+        }
+        let of_pytorch = Weights::from_state_dict(&with(None), &checkpoint.network).unwrap();
+        assert_eq!(of_pytorch, checkpoint.weights);
     }
 
     #[test]

@@ -245,7 +245,7 @@ impl Run {
         Ok(records)
     }
 
-    fn check_metrics(&self, records: &[EpochRecord]) -> Result<()> {
+    pub(super) fn check_metrics(&self, records: &[EpochRecord]) -> Result<()> {
         ensure!(!records.is_empty(), "it has no line of an epoch");
         let epochs = self.config()?.training.epochs;
         ensure!(records.len() <= epochs, "it has {} lines, but {CONFIG} says {epochs} epochs", records.len());

@@ -1,6 +1,7 @@
 //! Ways to damage a file, found by walking through what it holds.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// One damaged version of a file.
 pub struct Damage {
@@ -204,35 +205,81 @@ pub fn csv(bytes: &[u8], other: &[u8]) -> Vec<Damage> {
     damages
 }
 
-/// Damages to a file of weights: its header, the description of the network in it, and its numbers.
+/// What a file of weights has in its header, beside its tensors.
+const META: [&str; 2] = ["__metadata__", "convscope"];
+
+/// Damages to a file of weights: its header, the description of the network in it, and its numbers. All but flipped bits have the
+/// SHA-256 of what the file then says, so that they are for the checks behind that one to find.
 pub fn weights(bytes: &[u8], other: &[u8]) -> Vec<Damage> {
-    const META: [&str; 2] = ["__metadata__", "convscope"];
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
     let data = &bytes[8 + length..];
-    let whole = |header: &Value, data: &[u8]| {
-        let header = header.to_string().into_bytes();
-        [&(header.len() as u64).to_le_bytes(), &header[..], data].concat()
-    };
     let mut damages = to_the_whole(bytes, other);
     for length in [0, u64::MAX, data.len() as u64] {
         let bytes = [&length.to_le_bytes(), &bytes[8..]].concat();
         damages.push(Damage { what: format!("a header of {length} bytes"), field: None, senseless: true, bytes });
     }
+    // Some in the header, some in the numbers.
+    for place in (8..bytes.len()).step_by(bytes.len() / 100 + 1) {
+        let mut bytes = bytes.to_vec();
+        bytes[place] ^= 1;
+        damages.push(Damage { what: format!("a bit of byte {place}"), field: None, senseless: true, bytes });
+    }
     for (what, _, senseless, changed) in to_json(&header) {
         // The offsets are counted in bytes, so that no field is to blame but the file.
         damages.push(Damage { what, field: None, senseless, bytes: whole(&changed, data) });
     }
-    let meta: Value = serde_json::from_str(header[META[0]][META[1]].as_str().unwrap()).unwrap();
+    let text = header[META[0]][META[1]].as_str().unwrap();
+    let meta = described_by(text).unwrap();
+    let bytes = put_together(&described(&header, &meta), data);
+    damages.push(Damage { what: "no SHA-256".into(), field: None, senseless: true, bytes });
+    let meta: Value = serde_json::from_str(&meta).unwrap();
     for (what, field, senseless, changed) in to_json(&meta) {
-        let mut header = header.clone();
-        header[META[0]][META[1]] = json!(changed.to_string());
+        let header = described(&header, &changed.to_string());
         damages.push(Damage { what, field: Some(field), senseless, bytes: whole(&header, data) });
     }
     for (name, tensor) in header.as_object().unwrap().iter().filter(|(name, _)| *name != META[0]) {
         damages.extend(to_numbers(name, tensor, data, &|data| whole(&header, data)));
     }
     damages
+}
+
+fn put_together(header: &Value, data: &[u8]) -> Vec<u8> {
+    let header = header.to_string().into_bytes();
+    [&(header.len() as u64).to_le_bytes(), &header[..], data].concat()
+}
+
+fn described(header: &Value, meta: &str) -> Value {
+    let mut header = header.clone();
+    header[META[0]][META[1]] = json!(meta);
+    header
+}
+
+/// What a file says of itself, without the SHA-256 at its end, if it has one.
+fn described_by(text: &str) -> Option<String> {
+    let text = text.strip_suffix('}')?;
+    let meta = text.split(",\"sha256\":\"").next()?;
+    Some(format!("{meta}}}"))
+}
+
+/// A file that has the SHA-256 of what it says, where that makes sense.
+fn whole(header: &Value, data: &[u8]) -> Vec<u8> {
+    let Some(meta) = header[META[0]][META[1]].as_str().and_then(described_by) else {
+        return put_together(header, data);
+    };
+    let mut digest = Sha256::new();
+    let mut part = |bytes: &[u8]| digest.update([&(bytes.len() as u64).to_le_bytes(), bytes].concat());
+    part(meta.as_bytes());
+    // In the order of their names, as a map of serde_json has them.
+    for (name, tensor) in header.as_object().unwrap().iter().filter(|(name, _)| *name != META[0]) {
+        let shape = tensor["shape"].to_string().replace(',', ", ");
+        let [start, end] = [0, 1].map(|at| tensor["data_offsets"][at].as_u64().unwrap_or_default() as usize);
+        part(name.as_bytes());
+        part(format!("{} {shape}", tensor["dtype"].as_str().unwrap_or_default()).as_bytes());
+        part(data.get(start..end).unwrap_or_default());
+    }
+    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    put_together(&described(header, &format!("{},\"sha256\":\"{digest}\"}}", &meta[..meta.len() - 1])), data)
 }
 
 /// The first number of a tensor, and all of them, replaced.

@@ -86,9 +86,23 @@ function goOn(architecture) {
       const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
       return { header, about: JSON.parse(header.__metadata__.convscope), tensors: file.subarray(8 + length) };
     };
+    // What is said of weights, with the SHA-256 of that and of the tensors.
+    const sealed = async ({ sha256, ...about }, header, tensors) => {
+      const encoder = new TextEncoder();
+      const text = JSON.stringify(about);
+      const parts = [encoder.encode(text)];
+      for (const key of Object.keys(header).filter((key) => key !== "__metadata__").sort()) {
+        const { dtype, shape, data_offsets } = header[key];
+        parts.push(encoder.encode(key), encoder.encode(`${dtype} [${shape.join(", ")}]`), tensors.subarray(...data_offsets));
+      }
+      const sized = parts.flatMap((part) => [new Uint8Array(new BigUint64Array([BigInt(part.length)]).buffer), part]);
+      const bytes = await new Blob(sized).arrayBuffer();
+      const digest = [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))];
+      return `${text.slice(0, -1)},"sha256":"${digest.map((byte) => byte.toString(16).padStart(2, "0")).join("")}"}`;
+    };
     const { header, about, tensors } = read(await (await create(undefined)).save());
     about.preparation = { normalize: "imagenet", resize_crop: size + 4 };
-    header.__metadata__.convscope = JSON.stringify(about);
+    header.__metadata__.convscope = await sealed(about, header, tensors);
     const text = new TextEncoder().encode(JSON.stringify(header));
     const file = new Uint8Array(8 + text.length + tensors.length);
     new DataView(file.buffer).setBigUint64(0, BigInt(text.length), true);

@@ -1,6 +1,7 @@
 // Looking inside one map, and from logits to probabilities: what is shown must add up.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
 import { launch, open, reached, serve } from "./browser.mjs";
 
@@ -115,19 +116,34 @@ async function addsUp() {
   return found;
 }
 
-/** A safetensors file with numbers from 0.5 to 1.5. */
+/** A safetensors file with numbers from 0.5 to 1.5, and with the SHA-256 of what it says. */
 function weights(meta, tensors) {
-  const header = { __metadata__: { convscope: JSON.stringify(meta) } };
+  const header = {};
   const numbers = [];
   for (const [key, shape] of tensors) {
     const from = numbers.length * 4;
     numbers.push(...Array.from({ length: shape.reduce((all, side) => all * side) }, (_, at) => 1 + 0.5 * Math.sin(at * at + from)));
     header[key] = { dtype: "F32", shape, data_offsets: [from, numbers.length * 4] };
   }
+  const data = Buffer.from(Float32Array.from(numbers).buffer);
+  const size = (bytes) => {
+    const size = Buffer.alloc(8);
+    size.writeBigUInt64LE(BigInt(bytes.length));
+    return size;
+  };
+  const about = JSON.stringify(meta);
+  const parts = [Buffer.from(about)];
+  for (const key of Object.keys(header).sort()) {
+    const { dtype, shape, data_offsets } = header[key];
+    parts.push(Buffer.from(key), Buffer.from(`${dtype} [${shape.join(", ")}]`), data.subarray(...data_offsets));
+  }
+  const digest = createHash("sha256");
+  for (const part of parts) {
+    digest.update(size(part)).update(part);
+  }
+  header.__metadata__ = { convscope: `${about.slice(0, -1)},"sha256":"${digest.digest("hex")}"}` };
   const text = Buffer.from(JSON.stringify(header));
-  const size = Buffer.alloc(8);
-  size.writeBigUInt64LE(BigInt(text.length));
-  return Buffer.concat([size, text, Buffer.from(Float32Array.from(numbers).buffer)]);
+  return Buffer.concat([size(text), text, data]);
 }
 
 const spans = (words) => words.match(/\d+/g).map(Number);

@@ -61,6 +61,7 @@ impl Init {
         let Self { shown, bytes, .. } = self;
         let (weights, anew) = Weights::to_go_on_from(bytes, network, random).map_err(|error| {
             let problem = match error {
+                CheckpointError::Changed(_) => "cannot be used",
                 CheckpointError::Unreadable(_) => "name a .safetensors file, such as best.safetensors of a run",
                 _ => "its weights are not those of this network: choose theirs by --model or --channels",
             };
