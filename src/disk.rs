@@ -3,7 +3,8 @@
 //! Everything that the program writes goes through [`write`] or [`write_new`]; `clippy.toml` forbids the ways around them.
 //! A file is written under another name beside its place, `NAME.PROCESS-NUMBER.unfinished`, and takes its name when all of it is
 //! on the disk. Its writer holds a lock on it. The system lifts the lock when the process ends, however it ends, so that
-//! [`sweep`] can tell what was left behind from what is being written. What is too large for that, or grows over several runs of
+//! [`sweep`] can tell what was left behind from what is being written. That it is on the disk means that it outlasts a power failure: its
+//! content is synced before it takes its name, and the folder afterwards. What is too large for that, or grows over several runs of
 //! the program, is a [`Part`] or [`Staged`].
 #![allow(clippy::disallowed_methods)] // The one place that may.
 
@@ -140,6 +141,15 @@ pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Makes a folder whose name outlasts a power failure.
+///
+/// # Errors
+/// When it cannot be made: there is one already, or none that it could lie in.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)?;
+    sync_folder(path)
+}
+
 /// Makes sure that a new name in the folder of `path` outlasts a power failure.
 fn sync_folder(path: &Path) -> io::Result<()> {
     // Elsewhere a folder cannot be opened.
@@ -151,6 +161,19 @@ fn sync_folder(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes sure that all files in a folder, and below it, outlast a power failure.
+fn sync_below(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_below(&entry.path())?;
+        } else {
+            File::options().write(true).open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_folder(&folder.join("any"))
 }
 
 /// Removes what processes that were stopped have left half written, in a folder and all below it. What another process is
@@ -173,7 +196,7 @@ pub fn sweep(folder: &Path) {
 }
 
 /// Whether a file of this name is on its way to its place, or was.
-fn is_unfinished(name: &str) -> bool {
+pub fn is_unfinished(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let numbered = |name: &str| {
         let (_, numbers) = name.strip_suffix(UNFINISHED)?.rsplit_once('.')?;
@@ -201,7 +224,7 @@ pub fn is_free(folder: &Path) -> bool {
     !folder.exists() || is_empty(folder).unwrap_or(false)
 }
 
-/// The right to fill an empty folder. It ends when this is dropped; by then the folder should no longer be empty.
+/// The right to write into a folder. It ends when this is dropped; a folder that was empty should no longer be so by then.
 pub struct Claim {
     path: PathBuf,
     /// Holds the lock.
@@ -209,12 +232,21 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims a folder that is there. `None` if it is not empty or another process has claimed it; of several that try at once,
-    /// one succeeds.
+    /// Claims an empty folder that is there. `None` if it is not empty or another process has claimed it; of several that try at
+    /// once, one succeeds.
     ///
     /// # Errors
     /// When the folder cannot be read or written.
     pub fn of(folder: &Path) -> io::Result<Option<Self>> {
+        let claim = Self::of_any(folder)?;
+        Ok(if is_empty(folder)? { claim } else { None })
+    }
+
+    /// The same of a folder that may hold anything.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn of_any(folder: &Path) -> io::Result<Option<Self>> {
         let path = folder.join(CLAIM);
         loop {
             let (file, is_new) = match File::create_new(&path) {
@@ -235,8 +267,7 @@ impl Claim {
                 Err(TryLockError::Error(_)) if is_new => {}
                 Err(TryLockError::Error(_)) => return Ok(None),
             }
-            let claim = Self { path, _file: file };
-            return Ok(is_empty(folder)?.then_some(claim));
+            return Ok(Some(Self { path, _file: file }));
         }
     }
 }
@@ -405,6 +436,7 @@ impl Staged {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
+            sync_below(&self.path)?;
             fs::rename(&self.path, target)?;
             sync_folder(target)
         };

@@ -15,6 +15,10 @@ use crate::protobuf::Message;
 /// Of what a histogram counts, in so many parts of equal width.
 const BUCKETS: usize = 64;
 
+/// What the name of an event file begins and ends with: between lies the time of its making, in seconds.
+const PREFIX: &str = "events.out.tfevents.";
+const SUFFIX: &str = ".convscope";
+
 /// An event file that is being written. What is recorded is on the disk at once, so that TensorBoard can show it.
 pub struct Events {
     file: Part,
@@ -26,8 +30,12 @@ impl Events {
     /// # Errors
     /// When it cannot be written.
     pub fn create(folder: &Path) -> Result<Self> {
-        let name = format!("events.out.tfevents.{}.convscope", now() as u64);
-        let mut file = Part::create(&folder.join(name))?;
+        // Behind those that are there, whose time is part of their name too: a clock may have been put back since.
+        let newest = std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| {
+            entry.file_name().to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse::<u64>().ok()
+        });
+        let time = newest.max().map_or(0, |newest| newest + 1).max(now() as u64);
+        let mut file = Part::create(&folder.join(format!("{PREFIX}{time}{SUFFIX}")))?;
         file.append(&record(&event().text(3, "brain.Event:2").into_bytes()))?;
         Ok(Self { file })
     }
@@ -38,7 +46,8 @@ impl Events {
     /// When it cannot be written.
     pub fn record(&mut self, step: u64, summary: Summary) -> Result<()> {
         let event = event().number(2, step).message(5, &summary.0);
-        self.file.append(&record(&event.into_bytes()))
+        self.file.append(&record(&event.into_bytes()))?;
+        self.file.sync()
     }
 }
 

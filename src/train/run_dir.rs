@@ -44,7 +44,7 @@ impl RunDir {
         };
         let cannot = || format!("--out {}: cannot be made", out.display());
         fs::create_dir_all(out.parent().unwrap_or(out)).with_context(cannot)?;
-        let made = match fs::create_dir(out) {
+        let made = match disk::make_folder(out) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
             result => result.map(|()| true).with_context(cannot)?,
         };
@@ -67,7 +67,7 @@ impl RunDir {
             let path = parent.join(name(number));
             let cannot = || format!("cannot make the folder {}", path.display());
             number += 1;
-            match fs::create_dir(&path) {
+            match disk::make_folder(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 result => result.with_context(cannot)?,
             }
@@ -92,6 +92,18 @@ impl RunDir {
     /// A folder that is there already.
     pub fn at(path: PathBuf) -> Self {
         Self { path, claim: None, made: false }
+    }
+
+    /// The folder of a run whose training is to be gone on with. No other process can write there meanwhile.
+    ///
+    /// # Errors
+    /// When another process is writing there, or the folder cannot be written.
+    pub fn reopen(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let claim = Claim::of_any(path).with_context(|| format!("{shown}: cannot be written"))?;
+        ensure!(claim.is_some(), "{shown}: another process is writing there; wait until it has ended");
+        disk::sweep(path);
+        Ok(Self { path: path.to_path_buf(), claim, made: false })
     }
 
     /// Gives a folder up into which nothing was written: if it was not there before, it is removed.
