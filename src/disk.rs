@@ -196,7 +196,7 @@ pub fn sweep(folder: &Path) {
 }
 
 /// Whether a file of this name is on its way to its place, or was.
-pub fn is_unfinished(name: &str) -> bool {
+fn is_unfinished(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let numbered = |name: &str| {
         let (_, numbers) = name.strip_suffix(UNFINISHED)?.rsplit_once('.')?;
@@ -609,6 +609,12 @@ mod tests {
         drop(Claim::of(folder.path()).unwrap().expect("nobody holds it"));
         fs::write(folder.path().join("config.json"), "{}").unwrap();
         assert!(Claim::of(folder.path()).unwrap().is_none());
+        assert_eq!(names(folder.path()), ["config.json"]);
+        // But by whoever goes on with what is in it, one at a time.
+        let claim = Claim::of_any(folder.path()).unwrap().expect("nobody holds it");
+        assert!(Claim::of_any(folder.path()).unwrap().is_none());
+        drop(claim);
+        assert!(Claim::of_any(folder.path()).unwrap().is_some());
         assert_eq!(names(folder.path()), ["config.json"]);
     }
 }

@@ -139,6 +139,18 @@ mod tests {
     use super::*;
     use crate::protobuf::fields;
 
+    #[test]
+    fn a_file_comes_behind_those_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let later = now() as u64 + 1000;
+        let name = |time: u64| folder.path().join(format!("{PREFIX}{time}{SUFFIX}"));
+        Part::create(&name(later)).unwrap();
+        for number in 1..=2 {
+            Events::create(folder.path()).unwrap();
+            assert!(name(later + number).is_file());
+        }
+    }
+
     /// The messages of a file, whose checksums are right.
     fn messages(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut found = Vec::new();

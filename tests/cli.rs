@@ -20,6 +20,8 @@ fn main() {
         trial("train_leaves_a_complete_run", train_leaves_a_complete_run),
         trial("equal_seeds_make_equal_weights", equal_seeds_make_equal_weights),
         trial("training_goes_on_from_weights", training_goes_on_from_weights),
+        #[cfg(unix)]
+        trial("a_training_that_is_stopped_goes_on_to_the_same_end", a_training_that_is_stopped_goes_on_to_the_same_end),
         trial("train_on_photos_of_three_classes", train_on_photos_of_three_classes),
         trial("what_is_added_to_training_is_recorded", what_is_added_to_training_is_recorded),
         trial("a_learning_rate_is_suggested", a_learning_rate_is_suggested),
@@ -167,6 +169,85 @@ fn train_leaves_a_complete_run() {
     assert!(folder.path().join("runs/002/best.safetensors").exists());
     let error = fail(folder.path(), &["train", "--out", "runs/001"]);
     assert!(error.contains("--out runs/001: exists already"), "{error}");
+}
+
+/// By a signal, by `kill -9`, and at last by nothing.
+#[cfg(unix)]
+fn a_training_that_is_stopped_goes_on_to_the_same_end() {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let recipe = "train --size 40 --batch 4 --channels 4,6 --train-images 38 --val-images 10 --epochs 4 --kernels plain --no-report \
+                  --schedule step --ema 0.8 --optimizer sgd --rotate 10 --seed 3";
+    let recipe: Vec<&str> = recipe.split_whitespace().collect();
+    succeed(folder, &[&recipe[..], &["--out", "whole"]].concat());
+    // Stopped as soon as so many steps are written down.
+    let stopped = |arguments: &[&str], steps: usize, signal: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
+        command.args(arguments).args(["--save-every", "0"]).current_dir(folder);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let there = || {
+            let names = fs::read_dir(folder.join("run/checkpoints")).into_iter().flatten().flatten();
+            let of = |name: String| name.strip_prefix("step-")?.get(..8)?.parse::<usize>().ok();
+            names.filter_map(|entry| of(entry.file_name().into_string().ok()?)).max().unwrap_or(0)
+        };
+        let started = Instant::now();
+        while there() < steps && started.elapsed() < Duration::from_secs(60) {
+            thread::sleep(Duration::from_millis(2));
+        }
+        Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status, String::from_utf8(output.stdout).unwrap())
+    };
+    let (status, said) = stopped(&[&recipe[..], &["--out", "run"]].concat(), 3, "-TERM");
+    assert_eq!(status.code(), Some(143), "{said}");
+    assert!(said.contains("go on with: convscope train --resume run"), "{said}");
+
+    let before = fs::read_dir(folder.join("run/checkpoints")).unwrap().count();
+    for (arguments, told) in [
+        (&["--lr", "0.5"][..], "--lr is 0.5, but 0.001 in the run"),
+        (
+            &["--train-images", "30", "--seed=4"],
+            "--train-images is 30, but 38 in the run; --seed is 4, but 3 in the run",
+        ),
+        (&["--kernels", "tiled"], "kernels is \"tiled\", not \"plain\""),
+        (&["--lr-find"], "cannot be used with"),
+    ] {
+        let error = fail(folder, &[&["train", "--resume", "run"], arguments].concat());
+        assert!(error.contains(told), "{error}");
+    }
+    assert_eq!(fs::read_dir(folder.join("run/checkpoints")).unwrap().count(), before);
+
+    let (status, _) = stopped(&["train", "--resume", "run"], 14, "-KILL");
+    assert_eq!(status.code(), None);
+    let said = succeed(folder, &["train", "--resume", "run", "--json"]);
+    let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&events[0]["event"], &events[0]["epochs_before"]), (&"start".into(), &1.into()), "{said}");
+    assert_eq!(events.last().unwrap()["event"], "end");
+
+    let end = |run: &str| {
+        let run = folder.join(run);
+        let weights = ["best", "last"].map(|name| {
+            let bytes = fs::read(run.join(format!("{name}.safetensors"))).unwrap();
+            let Checkpoint { meta, weights, .. } = Checkpoint::from_bytes(&bytes).unwrap();
+            (meta.epoch, meta.val_loss, weights)
+        });
+        let table = fs::read_to_string(run.join("metrics.csv")).unwrap();
+        let untimed = |line: &str| {
+            let cells: Vec<String> = line.split(',').map(String::from).collect();
+            [&cells[..5], &cells[8..]].concat()
+        };
+        let names = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        let metrics: Vec<_> = table.lines().map(untimed).collect();
+        (weights, metrics, fs::read_to_string(run.join("predictions.csv")).unwrap(), names)
+    };
+    assert!(end("whole") == end("run"));
+    let error = fail(folder, &["train", "--resume", "run"]);
+    assert!(error.contains("run: is finished"), "{error}");
 }
 
 /// A run's own settings make it again.

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::TrainArgs;
+use super::train::SAVE_EVERY;
 use crate::data::drawn;
 use crate::gpu::Kernels;
 use crate::study::{Ladder, Settings};
@@ -27,6 +28,8 @@ use crate::study::{Ladder, Settings};
     mut_arg("ema", |option| option.hide(true)),
     mut_arg("patience", |option| option.hide(true)),
     mut_arg("lr_find", |option| option.hide(true)),
+    mut_arg("resume", |option| option.hide(true)),
+    mut_arg("save_every", |option| option.hide(true)),
     mut_arg("preview", |option| option.hide(true)),
     mut_arg("json", |option| option.hide(true)),
     mut_arg("tensorboard", |option| option.hide(true)),
@@ -139,6 +142,11 @@ impl DepthArgs {
                 bail!("--{option}: only `train` has it; leave the option out");
             }
         }
+        if self.train.resume.is_some() || self.train.save_every != SAVE_EVERY {
+            bail!(
+                "--resume, --save-every: only `train` has them; a study that was stopped goes on when its command is typed again"
+            );
+        }
         if self.train.preview.is_some() {
             bail!("--preview: only `train` shows its images; it takes the same options");
         }
@@ -208,10 +216,16 @@ mod tests {
             let (name, _) = option.split_once('=').unwrap();
             assert!(error.starts_with(&format!("{name}: the networks of a study")), "{error}");
         }
-        let Command::Depth(arguments) = Cli::try_parse_from(["convscope", "depth", "--lr-find"]).unwrap().command
-        else {
-            unreachable!("the command is depth")
-        };
-        assert!(arguments.check().unwrap_err().to_string().starts_with("--lr-find: only `train` has it"));
+        for (option, told) in [
+            ("--lr-find", "--lr-find: only `train` has it"),
+            ("--resume=runs/001", "--resume, --save-every: only `train` has them"),
+            ("--save-every=1", "--resume, --save-every: only `train` has them"),
+        ] {
+            let Command::Depth(arguments) = Cli::try_parse_from(["convscope", "depth", option]).unwrap().command else {
+                unreachable!("the command is depth")
+            };
+            let error = arguments.check().unwrap_err().to_string();
+            assert!(error.starts_with(told), "{error}");
+        }
     }
 }

@@ -8,13 +8,15 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Arg, Command, CommandFactory};
 use toml::{Table, Value};
 
-use super::Cli;
+use super::{Cli, path_from_root};
 use crate::disk::folder_of;
 use crate::reading::unusable;
-use crate::train::{Run, is_run};
+use crate::train::{MODEL, Run, is_run};
 
 /// The option that names the file.
 const CONFIG: &str = "config";
+/// The option that names a run whose training is gone on with, with its settings.
+const RESUME: &str = "resume";
 
 /// Options of one that say more of its value, and mean nothing beside another value.
 const OF_ANOTHER: [(&str, &[&str]); 2] =
@@ -30,10 +32,14 @@ pub fn with_settings(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<OsSt
     let Some(command_name) = ["train", "depth"].into_iter().find(|name| command == name) else {
         return Ok((words, None));
     };
-    let Some(file) = named(rest) else { return Ok((words, None)) };
     let cli = Cli::command();
     let known = cli.find_subcommand(command_name).expect("there is such a command");
-    let options = read(Path::new(&file), known)?;
+    let (options, file) = match (named(rest, RESUME).filter(|_| command_name == "train"), named(rest, CONFIG)) {
+        // Both together are refused like any two options that exclude one another.
+        (Some(_), Some(_)) | (None, None) => return Ok((words, None)),
+        (Some(run), None) => (of_run(Path::new(&run))?, None),
+        (None, Some(file)) => (read(Path::new(&file), known)?, Some(file)),
+    };
     let typed: Vec<&Arg> = rest.iter().filter_map(|word| argument(known, word)).collect();
     let excludes = |one: &Arg, other: &Arg| {
         known.get_arg_conflicts_with(one).iter().any(|excluded| excluded.get_id() == other.get_id())
@@ -50,7 +56,23 @@ pub fn with_settings(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<OsSt
         })
     };
     let words = [program, command].into_iter().chain(options.iter().filter(counts)).chain(rest).cloned().collect();
-    Ok((words, Some(file)))
+    Ok((words, file))
+}
+
+/// The options of a run whose training is gone on with.
+fn of_run(folder: &Path) -> Result<Vec<OsString>> {
+    let run = Run::open(folder).with_context(|| format!("--{RESUME} {}", folder.display()))?;
+    let mut config = run.config()?.clone();
+    // The run may have been moved since.
+    if config.training.model_file.is_some() {
+        config.training.model_file = Some(path_from_root(&folder.join(MODEL)));
+    }
+    words_of(&config.command())
+}
+
+fn words_of(command: &str) -> Result<Vec<OsString>> {
+    let words = shell_words::split(command).context("a command can be split into its words")?;
+    Ok(joined(words.into_iter().skip(2)))
 }
 
 /// The option that a word begins with, long or short.
@@ -63,9 +85,9 @@ fn argument<'a>(command: &'a Command, word: &OsStr) -> Option<&'a Arg> {
     })
 }
 
-/// The file that `--config` names.
-fn named(words: &[OsString]) -> Option<OsString> {
-    let at = words.iter().position(|word| option_and_value(word).is_some_and(|(option, _)| option == CONFIG))?;
+/// What `--config`, or another such option, names.
+fn named(words: &[OsString], name: &str) -> Option<OsString> {
+    let at = words.iter().position(|word| option_and_value(word).is_some_and(|(option, _)| option == name))?;
     match option_and_value(&words[at])? {
         (_, Some(value)) => Some(value.into()),
         (_, None) => words.get(at + 1).cloned(),
@@ -85,8 +107,7 @@ fn read(path: &Path, command: &Command) -> Result<Vec<OsString>> {
         ensure!(is_run(folder) || !path.is_dir(), "--{CONFIG} {}: is not the folder of a run", path.display());
         let run = Run::open(folder)?;
         let typed = if command.get_name() == "train" { run.config()?.command() } else { run.config()?.depth_command() };
-        let words = shell_words::split(&typed).context("a command can be split into its words")?;
-        return Ok(joined(words.into_iter().skip(2)));
+        return words_of(&typed);
     }
     let text = fs::read_to_string(path).with_context(|| format!("--{CONFIG} {}: cannot be read", path.display()))?;
     options(&text, command).with_context(|| unusable(path))
@@ -113,7 +134,9 @@ fn options(text: &str, command: &Command) -> Result<Vec<OsString>> {
     let mut options = Vec::new();
     for (key, value) in table {
         let name = key.replace('_', "-");
-        let argument = command.get_arguments().find(|argument| argument.get_long() == Some(&name) && name != CONFIG);
+        let argument = command
+            .get_arguments()
+            .find(|argument| argument.get_long() == Some(&name) && ![CONFIG, RESUME].contains(&&name[..]));
         let argument = argument.ok_or_else(|| anyhow!("{key}: `{}` has no option --{name}", command.get_name()))?;
         match (argument.get_action().takes_values(), value) {
             (false, Value::Boolean(true)) => options.push(format!("--{name}").into()),
@@ -146,6 +169,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{self, TrainArgs};
+    use crate::train::Config;
 
     fn train(words: &[&str]) -> Result<TrainArgs> {
         let words = ["convscope", "train"].iter().chain(words).map(OsString::from).collect();
@@ -189,6 +213,33 @@ mod tests {
         }
         let plain = train(&["--lr=0.5"]).unwrap().training(2);
         assert_eq!(plain.epochs, 8, "without a file nothing changes");
+    }
+
+    #[test]
+    fn what_is_gone_on_with_has_the_options_of_its_run() {
+        let typed = "--epochs 6 --lr 0.02 --schedule step --optimizer sgd --train-images 40 --size 40";
+        let first = train(&typed.split(' ').collect::<Vec<_>>()).unwrap();
+        let config = first.config(&["cat", "dog"].map(String::from), [40, 500], false);
+        let (_folder, file) = written(&serde_json::to_string(&config).unwrap());
+        let run = Path::new(&file).with_file_name("run");
+        fs::create_dir(&run).unwrap();
+        fs::rename(&file, run.join("config.json")).unwrap();
+        let resume = format!("--resume={}", run.display());
+        let again = |words: &[&str]| -> Result<Config> {
+            let again = train(&[&[&resume[..]], words].concat())?;
+            Ok(again.config(&config.classes, [again.train_images, 500], false))
+        };
+        assert_eq!(again(&["--json", "--save-every", "0"]).unwrap(), config);
+        let other = again(&["--lr", "0.5", "--train-images=30"]).unwrap();
+        let names: Vec<_> = other.differences(&config).into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(names, ["train-images", "lr"]);
+        let error = again(&["--config", "a.toml"]).unwrap_err().to_string();
+        assert!(error.contains("cannot be used with"), "{error}");
+        let error = format!("{:#}", train(&["--resume", "nowhere"]).unwrap_err());
+        assert!(error.starts_with("--resume nowhere: ") && error.contains("no such folder"), "{error}");
+        let (_folder, file) = written("resume = 'runs/001'");
+        let error = format!("{:#}", train(&["--config", &file]).unwrap_err());
+        assert!(error.contains("`train` has no option --resume"), "{error}");
     }
 
     #[test]

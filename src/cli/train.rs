@@ -16,6 +16,8 @@ use crate::train::{check_preparation, check_recipe, check_val_share};
 
 /// Images a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
+/// Minutes after which it is written down where a training stands.
+pub(super) const SAVE_EVERY: f64 = 5.0;
 
 /// Whether training images are flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,6 +65,12 @@ pub struct TrainArgs {
     /// typed beside it counts more; paths in it count from the current folder
     #[arg(long, value_name = "FILE|RUN")]
     pub config: Option<PathBuf>,
+    /// Go on with the training of this run where it stopped, with its own settings, to the very end that it would have come to
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "out", "lr_find", "preview"])]
+    pub resume: Option<PathBuf>,
+    /// Minutes after which it is written down within an epoch where the training stands, as it is after each epoch; 0 is after each step
+    #[arg(long, value_name = "MINUTES", default_value_t = SAVE_EVERY)]
+    pub save_every: f64,
     /// Folder of your own photos, JPEG or PNG: one folder a class; or files named cat.0.jpg; or train/ and val/ (also
     /// training_set/, seg_train/, valid/, validation/, dev/) laid out like that. Without it, cats and dogs that the program
     /// draws
@@ -203,6 +211,9 @@ impl TrainArgs {
         if self.momentum.is_some() && self.optimizer != OptimizerName::Sgd {
             bail!("--momentum: only --optimizer sgd has one");
         }
+        if !(0.0..=1e6).contains(&self.save_every) {
+            bail!("--save-every {}: expected 0 to 1000000 minutes", self.save_every);
+        }
         if self.cache > 1 << 24 {
             bail!("--cache {}: expected at most 16777216 MiB", self.cache);
         }
@@ -340,6 +351,9 @@ mod tests {
             ("--momentum=1", "--momentum 1"),
             ("--momentum=0.5", "only --optimizer sgd"),
             ("--cache=99999999", "--cache 99999999"),
+            ("--save-every=-1", "--save-every -1: expected 0 to"),
+            ("--save-every=NaN", "--save-every NaN"),
+            ("--save-every=inf", "--save-every inf"),
             ("--weight-decay=-1", "--weight-decay -1"),
             ("--size=16", "block 4"),
             ("--size=0", "--size 0"),
@@ -391,6 +405,10 @@ mod tests {
             (&["--schedule=step", "--step-every=inf"], "--step-every inf"),
             (&["--schedule=step", "--step-factor=1"], "--step-factor 1"),
             (&["--lr-find", "--lr=0.1"], "cannot be used with"),
+            (&["--resume=runs/001", "--lr-find"], "cannot be used with"),
+            (&["--resume=runs/001", "--out=new"], "cannot be used with"),
+            (&["--resume=runs/001", "--preview=a.png"], "cannot be used with"),
+            (&["--resume=runs/001", "--config=a.toml"], "cannot be used with"),
         ] {
             let error = train(arguments).unwrap_err().to_string();
             assert!(error.contains(message), "{arguments:?}: {error}");

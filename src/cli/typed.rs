@@ -14,15 +14,9 @@ use crate::train::{ClassWeights, Config, Extras, Folders, ScheduleName, Training
 impl Training {
     /// What it does otherwise than `other`, without the seed: an option, its own value and the other's, "none" where there is none.
     pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
-        let (own, others) = (self.options(), other.options());
-        let value = |options: &[(&str, String)], name: &str| {
-            let found = options.iter().find(|(option, _)| *option == name);
-            found.map_or("none".into(), |(_, value)| value.clone())
-        };
-        let added = others.iter().filter(|(name, _)| own.iter().all(|(option, _)| option != name));
-        let names = own.iter().chain(added).map(|(name, _)| *name).filter(|name| *name != "seed");
-        let values = names.map(|name| (name, value(&own, name), value(&others, name)));
-        values.filter(|(_, own, other)| own != other).collect()
+        let mut found = differing(&self.options(), &other.options());
+        found.retain(|(name, ..)| *name != "seed");
+        found
     }
 
     /// The options that say so, and their values.
@@ -100,7 +94,35 @@ impl Folders {
     }
 }
 
+/// The options that differ, with their values here and there, "none" where there is none.
+fn differing(own: &[(&'static str, String)], others: &[(&'static str, String)]) -> Vec<(&'static str, String, String)> {
+    let value = |options: &[(&str, String)], name: &str| {
+        let found = options.iter().find(|(option, _)| *option == name);
+        found.map_or("none".into(), |(_, value)| value.clone())
+    };
+    let added = others.iter().filter(|(name, _)| own.iter().all(|(option, _)| option != name));
+    let names = own.iter().chain(added).map(|(name, _)| *name);
+    let values = names.map(|name| (name, value(own, name), value(others, name)));
+    values.filter(|(_, own, other)| own != other).collect()
+}
+
 impl Config {
+    /// What it is told otherwise than `other`: an option, its own value and the other's. A folder of photos may be another one.
+    pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
+        let kind = |config: &Self| if config.data.is_some() { "photos" } else { "none" }.to_string();
+        let options = |config: &Self| [vec![("data", kind(config))], config.options()].concat();
+        // Where the photos lie decides no other option.
+        let here = Self { data: other.data.clone().filter(|_| self.data.is_some()), ..self.clone() };
+        let mut found = differing(&options(&here), &options(other));
+        let listed = [self, other].map(|config| matches!(config.training.model, Architecture::Listed(_)));
+        if listed == [true; 2] && self.training.model != other.training.model {
+            let file = |config: &Self| config.training.model_file.clone().unwrap_or_default();
+            found.retain(|(name, ..)| *name != "model");
+            found.push(("model", file(self), file(other)));
+        }
+        found
+    }
+
     /// The command that trains like this again, as it is typed in a shell; options that have their default are left out.
     pub fn command(&self) -> String {
         let Command::Train(plain) = plain("train", self.data.is_some()) else { unreachable!("the command is train") };
@@ -225,6 +247,28 @@ mod tests {
     fn config(arguments: &TrainArgs) -> Config {
         let counts = [arguments.train_images, arguments.val_images];
         arguments.config(&CLASSES.map(String::from), counts, arguments.data.is_some())
+    }
+
+    #[test]
+    fn what_is_typed_otherwise_is_named() {
+        let folders = ["--data photos --val photos/val", "--data /moved --val /moved/val"];
+        for (one, other, expected) in [
+            ("", "--seed 3", &[("seed", "0", "3")][..]),
+            ("--lr 0.1 --ema 0.9", "", &[("lr", "0.1", "0.001"), ("ema", "0.9", "none")]),
+            ("", "--train-images 30", &[("train-images", "2000", "30")]),
+            ("--model resnet18", "--model resnet18 --width 0.5", &[("width", "1", "0.5")]),
+            ("--optimizer sgd", "--optimizer sgd --momentum 0.5", &[("momentum", "0.9", "0.5")]),
+            (folders[0], folders[1], &[]),
+            ("--cache 5 --json --save-every 0 --scale global --no-report", "--tensorboard --kernels plain", &[]),
+        ] {
+            let [one, other] = [one, other].map(|typed| config(&train(&format!("convscope train {typed}"))));
+            let found = one.differences(&other);
+            let found: Vec<_> = found.iter().map(|(name, own, other)| (*name, &own[..], &other[..])).collect();
+            assert_eq!(found, expected);
+        }
+        let [photos, drawn] = ["--data photos", ""].map(|typed| config(&train(&format!("convscope train {typed}"))));
+        assert_eq!(drawn.differences(&photos)[0], ("data", "none".into(), "photos".into()));
+        assert_eq!(photos.differences(&drawn)[0], ("data", "photos".into(), "none".into()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use indicatif::HumanDuration;
 use crate::bench::Setting;
 use crate::cli::{DepthArgs, Share};
 use crate::commands::images::{Pool, Source};
+use crate::commands::stop::say_when_stopped;
 use crate::data::split::{Distinct, Split, refit_seed};
 use crate::data::{Images, Subset, write_rejected};
 use crate::disk;
@@ -112,6 +113,8 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
         write_rejected(&folder.file("rejected.csv"), &pool.rejected)?;
     }
     make_folder(&folder, UNITS)?;
+    let shown = folder.path().display();
+    say_when_stopped(format!("what is trained is kept in {shown}; the same command goes on from there"))?;
     workshop.work(&folder, to_do)?;
     if arguments.unit.is_some() {
         say("this share is done; when all are, `convscope depth --collect --out DIR` puts them together");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::cli::{DataSet, FetchArgs};
+use crate::commands::stop::say_when_stopped;
 use crate::fetch::{self, Archive, Fetched, Patience, Stage};
 use crate::terminal::{bar, quoted, say};
 
@@ -19,6 +20,7 @@ pub(super) fn fetch(arguments: &FetchArgs) -> Result<()> {
         archive.url.clone_from(url);
     }
     let dir = dir.clone().unwrap_or_else(|| PathBuf::from(name));
+    say_when_stopped("what is downloaded is kept; the same command goes on from there".into())?;
     let bar = bar("{msg} {bar:30} {pos}/{len}", 0);
     let fetched = fetch::fetch(&archive, &dir, Patience::default(), &mut |stage, done, all| {
         let (message, unit) = match stage {

@@ -18,6 +18,7 @@ mod predict;
 mod preview;
 mod report;
 mod serve;
+mod stop;
 mod summary;
 mod synth;
 mod train;
@@ -69,7 +70,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Doctor(arguments) => return doctor::doctor(&arguments),
         Command::Data(DataCommand::Synth(arguments)) => synth::synth(&arguments),
         Command::Data(DataCommand::Fetch(arguments)) => fetch::fetch(&arguments),
-        Command::Train(arguments) => train::train(*arguments),
+        Command::Train(arguments) => return train::train(*arguments).map_err(with_options),
         Command::Features(arguments) => features::features(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Predict(arguments) => predict::predict(&arguments),

@@ -8,8 +8,10 @@ use crate::ops::average;
 /// The first is what the model holds before its first epoch. Between epochs they stand in the model, in the place of its own numbers.
 pub struct Averages {
     parts: Vec<Part>,
-    /// Whether the model's own numbers are kept aside.
+    /// Whether there are any yet: not before the first epoch.
     begun: bool,
+    /// Whether they stand in the model, whose own numbers are kept aside.
+    stand: bool,
 }
 
 /// The weights, or the statistics.
@@ -33,7 +35,7 @@ impl Averages {
         };
         // A network without batch norm has no statistics.
         let parts = model.numbers().into_iter().filter(|own| !own.is_empty()).cloned().map(part);
-        Ok(Self { parts: parts.collect::<Result<_, _>>()?, begun: false })
+        Ok(Self { parts: parts.collect::<Result<_, _>>()?, begun: false, stand: false })
     }
 
     /// What follows each step.
@@ -49,6 +51,30 @@ impl Averages {
     /// To be called when the model has got other weights, which the averages will then begin with.
     pub fn reset(&mut self) {
         self.begun = false;
+        self.stand = false;
+    }
+
+    /// Whether there are any yet.
+    pub fn begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether they stand in the model.
+    pub fn stand(&self) -> bool {
+        self.stand
+    }
+
+    /// To be called when the model has got the averages of a training that is to go on, and next gets that training's own numbers.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn take_over(&mut self, gpu: &Gpu) -> Result<(), GpuError> {
+        for Part { own, average, .. } in &self.parts {
+            average.copy_from(gpu, own)?;
+        }
+        self.begun = true;
+        self.stand = false;
+        Ok(())
     }
 
     /// To be called before an epoch: the model goes on from its own numbers.
@@ -57,13 +83,14 @@ impl Averages {
     /// When the device failed.
     pub fn before_epoch(&mut self, gpu: &Gpu) -> Result<(), GpuError> {
         for Part { own, average, kept } in &self.parts {
-            if self.begun {
-                own.copy_from(gpu, kept)?;
-            } else {
+            if !self.begun {
                 average.copy_from(gpu, own)?;
+            } else if self.stand {
+                own.copy_from(gpu, kept)?;
             }
         }
         self.begun = true;
+        self.stand = false;
         Ok(())
     }
 
@@ -71,11 +98,12 @@ impl Averages {
     ///
     /// # Errors
     /// When the device failed.
-    pub fn after_epoch(&self, gpu: &Gpu) -> Result<(), GpuError> {
+    pub fn after_epoch(&mut self, gpu: &Gpu) -> Result<(), GpuError> {
         for Part { own, average, kept } in &self.parts {
             kept.copy_from(gpu, own)?;
             own.copy_from(gpu, average)?;
         }
+        self.stand = true;
         Ok(())
     }
 }

@@ -1,5 +1,9 @@
 //! The network on the device: forward a line a stage, backward its mirror.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use super::fuse::{Kind, Stage, stages};
 use super::layer::{Build, Layer, Scratch, Statistics, Trained};
 use super::network::{Network, Node, Parameter, Value};
@@ -40,7 +44,8 @@ pub struct StepOptions {
 }
 
 /// Loss and accuracy summed up on the device since they were last cleared.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Metrics {
     /// Sum of the losses.
     pub loss_sum: f64,
@@ -558,8 +563,13 @@ impl Model {
 
     /// Clears the metrics.
     pub fn clear_metrics(&self, gpu: &Gpu) {
-        self.loss_sum.write(gpu, &[0.0f32]);
-        self.counts.write(gpu, &[0u32; 3]);
+        self.set_metrics(gpu, &Metrics::default());
+    }
+
+    /// Has the metrics go on from those that were read before.
+    pub fn set_metrics(&self, gpu: &Gpu, Metrics { loss_sum, correct, seen, broken }: &Metrics) {
+        self.loss_sum.write(gpu, &[*loss_sum as f32]);
+        self.counts.write(gpu, &[*correct, *seen, *broken]);
     }
 
     /// Reads the metrics, after everything submitted so far.
@@ -612,15 +622,44 @@ impl Model {
             |(number, node): (usize, &Node)| Some((node.counter()?, if number < self.frozen { 0 } else { batches }));
         let counters = self.network.nodes().iter().enumerate().filter_map(counted).collect();
         let mut weights = Weights { counters, ..Weights::default() };
-        let values = self.all_values.read::<f32>(gpu).await?;
-        for (parameter, trained) in self.parameters.iter().zip(&self.trained) {
-            weights.tensors.insert(parameter.name.clone(), parameter.layout.unpack(trained.value.within(&values)));
-        }
+        weights.tensors = self.unpacked(&self.all_values.read::<f32>(gpu).await?);
         let statistics = self.all_statistics.read::<f32>(gpu).await?;
         for (statistic, tensor) in self.statistics() {
             weights.tensors.insert(statistic.name, statistic.layout.unpack(tensor.within(&statistics)));
         }
         Ok(weights)
+    }
+
+    /// The optimiser's memory by PyTorch's names, in PyTorch's layout: Adam's first and second moments; SGD's velocity, and zeros.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn moments(&self, gpu: &Gpu) -> Result<[BTreeMap<String, Vec<f32>>; 2], GpuError> {
+        let [first, second] = &self.moments;
+        Ok([self.unpacked(&first.read::<f32>(gpu).await?), self.unpacked(&second.read::<f32>(gpu).await?)])
+    }
+
+    /// Uploads what [`Model::moments`] read.
+    ///
+    /// # Panics
+    /// When those of a weight are missing or of another length.
+    pub fn set_moments(&self, gpu: &Gpu, moments: &[BTreeMap<String, Vec<f32>>; 2]) {
+        for (tensor, moments) in self.moments.iter().zip(moments) {
+            let mut all = vec![0.0f32; tensor.len()];
+            for (parameter, trained) in self.parameters.iter().zip(&self.trained) {
+                let packed = parameter.layout.pack(&moments[&parameter.name]);
+                all[trained.value.start()..][..packed.len()].copy_from_slice(&packed);
+            }
+            tensor.write(gpu, &all);
+        }
+    }
+
+    /// What lies in an arena as the weights lie in theirs, by PyTorch's names, in PyTorch's layout.
+    fn unpacked(&self, arena: &[f32]) -> BTreeMap<String, Vec<f32>> {
+        let trained = self.parameters.iter().zip(&self.trained);
+        trained
+            .map(|(parameter, trained)| (parameter.name.clone(), parameter.layout.unpack(trained.value.within(arena))))
+            .collect()
     }
 
     /// The gradients of the last backward pass by PyTorch's names, in PyTorch's layout.

@@ -34,11 +34,10 @@ use crate::reading::{differences, differences_of_networks, flattened};
 use crate::train::run_dir::RunDir;
 use crate::train::{Folders, Recipe, Schedule, Training};
 
+pub use crate::train::PROGRAM;
+
 /// Name of the file that says what a study is.
 pub const STUDY_FILE: &str = "study.json";
-
-/// The program and a hash of its sources: results are only put together where it is the same.
-pub const PROGRAM: &str = concat!(env!("CARGO_PKG_VERSION"), " ", env!("CONVSCOPE_SOURCES"));
 
 /// What the smaller networks leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -1,6 +1,7 @@
 //! Training: the step, the epoch, the evaluation.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -10,10 +11,11 @@ use crate::data::augment::{AugmentOptions, EpochChanges};
 use crate::data::batch::{Batch, shuffled_for_batches};
 use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
-use crate::gpu::{Gpu, Plan};
+use crate::gpu::{Gpu, GpuError, Plan};
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::nn::{Averages, Metrics, Mode, Model, Network, Optimizer, StepOptions};
 
+pub mod checkpoints;
 pub mod environment;
 pub mod evaluation;
 pub mod lr_find;
@@ -21,6 +23,7 @@ pub mod predictions;
 pub mod predictor;
 pub mod run_dir;
 pub mod standing;
+pub mod state;
 
 mod config;
 mod ranges;
@@ -35,6 +38,13 @@ pub use run::{Origin, Run, is_run};
 pub use schedule::{Schedule, ScheduleName};
 
 use predictions::{Prediction, logits, predict};
+use state::{Begun, Memory};
+
+/// The program and a hash of its sources: what one began, another goes on with only where it is the same.
+pub const PROGRAM: &str = concat!(env!("CARGO_PKG_VERSION"), " ", env!("CONVSCOPE_SOURCES"));
+
+/// The file that lists the layers of a run's network, where one did.
+pub const MODEL: &str = "model.toml";
 
 /// What is said where images have vanished while they were needed.
 const NONE_READABLE: &str = "none of the images can be read any more: is the --data folder still there?";
@@ -112,6 +122,31 @@ pub struct Trainer<'a> {
     counters: BTreeMap<String, i64>,
 }
 
+/// Who writes down where a training stands, while it goes on.
+pub trait Keeper {
+    /// Whether that is to be done now. Asked after each step that others of its epoch follow.
+    fn is_due(&mut self) -> bool;
+
+    /// Does it, and says whether the epoch is to go on.
+    ///
+    /// # Errors
+    /// When that failed, which ends the training.
+    fn keep(&mut self, trainer: &mut Trainer<'_>, begun: &Begun) -> Result<ControlFlow<()>>;
+}
+
+/// Of a training that is not written down.
+struct Nobody;
+
+impl Keeper for Nobody {
+    fn is_due(&mut self) -> bool {
+        false
+    }
+
+    fn keep(&mut self, _: &mut Trainer<'_>, _: &Begun) -> Result<ControlFlow<()>> {
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
 impl<'a> Trainer<'a> {
     /// Prepares to train `model` from `weights`. Kernels are compiled first; `compiling(done, all)` is told of it.
     ///
@@ -165,6 +200,63 @@ impl<'a> Trainer<'a> {
         self.counters.clone_from(&weights.counters);
     }
 
+    /// All that the next step depends on, beside the images and the recipe.
+    ///
+    /// # Errors
+    /// As [`Trainer::weights`].
+    pub fn memory(&mut self) -> Result<Memory> {
+        let (gpu, model) = (self.gpu, self.model);
+        let stand = self.averages.as_ref().is_some_and(Averages::stand);
+        if let Some(averages) = self.averages.as_mut().filter(|_| stand) {
+            averages.before_epoch(gpu)?;
+        }
+        let mut own = pollster::block_on(model.weights(gpu, 0))?;
+        own.counters.clone_from(&self.counters);
+        self.check_finite(&own.tensors)?;
+        let averages = match self.averages.as_mut().filter(|averages| averages.begun()) {
+            Some(averages) => {
+                averages.after_epoch(gpu)?;
+                let read = pollster::block_on(model.weights(gpu, 0))?;
+                if !stand {
+                    averages.before_epoch(gpu)?;
+                }
+                Some(read.tensors)
+            }
+            None => None,
+        };
+        let moments = pollster::block_on(model.moments(gpu))?;
+        for tensors in &moments {
+            self.check_finite(tensors)?;
+        }
+        Ok(Memory { steps: self.steps, last_lr: self.last_lr, own, averages, moments })
+    }
+
+    /// Goes on from what [`Trainer::memory`] was of a trainer of the same network and recipe, within an epoch or between two.
+    ///
+    /// # Errors
+    /// When the device failed.
+    ///
+    /// # Panics
+    /// When a tensor is missing or has another length than the network's.
+    pub fn recall(&mut self, memory: &Memory, within: bool) -> Result<()> {
+        let (gpu, model) = (self.gpu, self.model);
+        if let Some(averages) = &mut self.averages {
+            averages.reset();
+        }
+        if let (Some(averages), Some(tensors)) = (&mut self.averages, &memory.averages) {
+            model.exchange(gpu, &Weights { tensors: tensors.clone(), ..Weights::default() });
+            averages.take_over(gpu)?;
+        }
+        model.exchange(gpu, &memory.own);
+        if let Some(averages) = self.averages.as_mut().filter(|averages| averages.begun() && !within) {
+            averages.after_epoch(gpu)?;
+        }
+        model.set_moments(gpu, &memory.moments);
+        (self.steps, self.last_lr) = (memory.steps, memory.last_lr);
+        self.counters.clone_from(&memory.own.counters);
+        Ok(())
+    }
+
     /// Trains on all images once, in a new order. Epochs count from 1. With averages, it is these that the model then has, and its own
     /// weights again in the next epoch. Returns the metrics in training mode, and the images that had become
     /// unreadable.
@@ -177,31 +269,47 @@ impl<'a> Trainer<'a> {
         epoch: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
-        let Recipe { optimizer, lr, schedule, warmup, seed, augment, .. } = self.recipe;
+        let done = self.train_on(images, Begun::new(epoch), progress, &mut Nobody)?;
+        let Begun { metrics, rejected, .. } = done.expect("nobody stops it");
+        Ok((metrics, rejected))
+    }
+
+    /// The same of what is left of an epoch that has begun, perhaps in another process. `keeper` may stop it after a step that is not
+    /// its last. Returns what has come of the whole epoch, or none where it was stopped.
+    ///
+    /// # Errors
+    /// As [`Trainer::train`], and when `keeper` failed.
+    pub fn train_on(
+        &mut self,
+        images: &dyn Images,
+        begun: Begun,
+        progress: &mut dyn FnMut(Progress),
+        keeper: &mut dyn Keeper,
+    ) -> Result<Option<Begun>> {
         if let Some(averages) = &mut self.averages {
             averages.before_epoch(self.gpu)?;
         }
+        let Recipe { seed, augment, .. } = self.recipe;
         let (batch, least) = (self.model.batch(), self.model.network().least_batch());
-        let order = shuffled_for_batches(images.len(), seed, epoch as u64, batch, least);
-        let augmentation = Some(EpochChanges { augment, seed, epoch: epoch as u64 });
-        let (gpu, model, plan) = (self.gpu, self.model, &self.training_step);
-        let (steps, last_lr) = (&mut self.steps, &mut self.last_lr);
-        let steps_an_epoch = order.len().div_ceil(model.batch()) as f64;
-        let mut steps_done = 0.0;
-        let mut submit = |batch: &Batch| {
-            *steps += 1;
-            let epochs_done = (epoch - 1) as f64 + steps_done / steps_an_epoch;
-            *last_lr = lr * schedule.factor(warmup, epochs_done, steps_an_epoch);
-            steps_done += 1.0;
-            model.set_step(gpu, &optimizer, *last_lr, batch.indices.len(), seed, *steps);
-            plan.submit(gpu)
-        };
-        let (metrics, rejected) = run(gpu, model, images, &order, augmentation, &mut submit, progress)?;
-        ensure!(metrics.broken == 0, "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr})");
-        if let Some(averages) = &self.averages {
-            averages.after_epoch(self.gpu)?;
+        let epoch = begun.epoch as u64;
+        let order = shuffled_for_batches(images.len(), seed, epoch, batch, least);
+        let augmentation = Some(EpochChanges { augment, seed, epoch });
+        let batches = order.len().div_ceil(batch);
+        let mut learning = Learning { trainer: self, keeper, batches };
+        let done = run(&mut learning, images, &order, augmentation, begun, progress)?;
+        if let Some(done) = &done {
+            self.check_loss(done)?;
+            if let Some(averages) = &mut self.averages {
+                averages.after_epoch(self.gpu)?;
+            }
         }
-        Ok((metrics, rejected))
+        Ok(done)
+    }
+
+    fn check_loss(&self, Begun { epoch, metrics, .. }: &Begun) -> Result<()> {
+        let lr = self.recipe.lr;
+        ensure!(metrics.broken == 0, "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr})");
+        Ok(())
     }
 
     /// Judges the model on all images, in evaluation mode. Returns the images that had become unreadable as well.
@@ -214,11 +322,8 @@ impl<'a> Trainer<'a> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
         let order: Vec<usize> = (0..images.len()).collect();
-        let mut submit = |batch: &Batch| {
-            self.model.set_live(self.gpu, batch.indices.len());
-            self.evaluation.submit(self.gpu)
-        };
-        let (metrics, rejected) = run(self.gpu, self.model, images, &order, None, &mut submit, progress)?;
+        let done = run(&mut Judging(self), images, &order, None, Begun::new(1), progress)?;
+        let Begun { metrics, rejected, .. } = done.expect("nobody stops it");
         ensure!(metrics.broken == 0, "the validation loss is not a finite number: lower --lr (now {})", self.recipe.lr);
         Ok((metrics, rejected))
     }
@@ -282,11 +387,16 @@ impl<'a> Trainer<'a> {
         for (name, count) in &mut weights.counters {
             *count += self.counters.get(name).copied().unwrap_or_default();
         }
-        for (name, values) in &weights.tensors {
+        self.check_finite(&weights.tensors)?;
+        Ok(weights)
+    }
+
+    fn check_finite(&self, tensors: &BTreeMap<String, Vec<f32>>) -> Result<()> {
+        for (name, values) in tensors {
             let finite = values.iter().all(|value| value.is_finite());
             ensure!(finite, "the weights {name} are no longer finite numbers: lower --lr (now {})", self.recipe.lr);
         }
-        Ok(weights)
+        Ok(())
     }
 }
 
@@ -335,44 +445,118 @@ pub fn check_all_read(rejected: &[Rejected]) -> Result<()> {
     Ok(())
 }
 
-/// Feeds the images to the device in batches, `STEPS_AHEAD` of what it has finished.
+/// What is done with each batch of a pass over a set of images.
+trait Pass {
+    fn device(&self) -> (&Gpu, &Model);
+
+    /// Submits it. The model has the batch.
+    fn submit(&mut self, batch: &Batch, begun: &Begun) -> Result<wgpu::SubmissionIndex, GpuError>;
+
+    /// Whether the pass is to go on. `begun` has no new metrics.
+    fn goes_on(&mut self, _begun: &mut Begun) -> Result<bool> {
+        Ok(true)
+    }
+}
+
+/// Learning from them.
+struct Learning<'p, 'a> {
+    trainer: &'p mut Trainer<'a>,
+    keeper: &'p mut dyn Keeper,
+    /// Of the epoch.
+    batches: usize,
+}
+
+impl Pass for Learning<'_, '_> {
+    fn device(&self) -> (&Gpu, &Model) {
+        (self.trainer.gpu, self.trainer.model)
+    }
+
+    fn submit(&mut self, batch: &Batch, begun: &Begun) -> Result<wgpu::SubmissionIndex, GpuError> {
+        let Trainer { gpu, model, recipe, training_step, steps, last_lr, .. } = &mut *self.trainer;
+        let steps_an_epoch = self.batches as f64;
+        let epochs_done = (begun.epoch - 1) as f64 + begun.steps as f64 / steps_an_epoch;
+        *steps += 1;
+        *last_lr = recipe.lr * recipe.schedule.factor(recipe.warmup, epochs_done, steps_an_epoch);
+        model.set_step(gpu, &recipe.optimizer, *last_lr, batch.indices.len(), recipe.seed, *steps);
+        training_step.submit(gpu)
+    }
+
+    fn goes_on(&mut self, begun: &mut Begun) -> Result<bool> {
+        // After the last step the epoch is judged, and then written down as a whole.
+        if begun.batches == self.batches || !self.keeper.is_due() {
+            return Ok(true);
+        }
+        begun.metrics = metrics(self)?;
+        self.trainer.check_loss(begun)?;
+        Ok(self.keeper.keep(self.trainer, begun)?.is_continue())
+    }
+}
+
+/// Judging them.
+struct Judging<'p, 'a>(&'p Trainer<'a>);
+
+impl Pass for Judging<'_, '_> {
+    fn device(&self) -> (&Gpu, &Model) {
+        (self.0.gpu, self.0.model)
+    }
+
+    fn submit(&mut self, batch: &Batch, _begun: &Begun) -> Result<wgpu::SubmissionIndex, GpuError> {
+        self.0.model.set_live(self.0.gpu, batch.indices.len());
+        self.0.evaluation.submit(self.0.gpu)
+    }
+}
+
+/// Feeds the images that are left of a pass to the device in batches, `STEPS_AHEAD` of what it has finished. Returns what has come of
+/// the whole pass, or none where it was stopped.
 fn run(
-    gpu: &Gpu,
-    model: &Model,
+    pass: &mut dyn Pass,
     images: &dyn Images,
     order: &[usize],
     augmentation: Option<EpochChanges>,
-    submit: &mut dyn FnMut(&Batch) -> Result<wgpu::SubmissionIndex, crate::gpu::GpuError>,
+    mut begun: Begun,
     progress: &mut dyn FnMut(Progress),
-) -> Result<(Metrics, Vec<Rejected>)> {
-    model.clear_metrics(gpu);
-    let metrics = || pollster::block_on(model.metrics(gpu));
-    let mut rejected = Vec::new();
-    let mut submitted = 0;
-    let normalize = model.network().normalize();
-    with_batches(images, order, model.batch(), augmentation, normalize, threads().min(MAX_LOADERS), |batches| {
+) -> Result<Option<Begun>> {
+    let (gpu, model) = pass.device();
+    let (batch, normalize) = (model.batch(), model.network().normalize());
+    model.set_metrics(gpu, &begun.metrics);
+    let rest = order.get(begun.batches * batch..).unwrap_or_default();
+    let mut submitted = begun.metrics.seen as usize;
+    let whole = with_batches(images, rest, batch, augmentation, normalize, threads().min(MAX_LOADERS), |batches| {
         let mut in_flight = VecDeque::new();
         let mut last_read = Instant::now();
         while let Some(mut batch) = batches.next() {
-            rejected.append(&mut batch.rejected);
+            begun.batches += 1;
+            begun.rejected.append(&mut batch.rejected);
             if batch.indices.is_empty() {
                 continue;
             }
+            let (gpu, model) = pass.device();
             if in_flight.len() == STEPS_AHEAD {
                 gpu.wait(in_flight.pop_front())?;
             }
             model.set_batch(gpu, &batch.images, &batch.labels);
-            in_flight.push_back(submit(&batch)?);
+            in_flight.push_back(pass.submit(&batch, &begun)?);
+            begun.steps += 1;
             submitted += batch.indices.len();
             batches.recycle(batch);
             let due = last_read.elapsed() >= METRICS_EVERY;
-            progress(Progress { images: submitted, metrics: if due { Some(metrics()?) } else { None } });
+            let metrics = if due { Some(metrics(pass)?) } else { None };
+            progress(Progress { images: submitted, metrics });
             if due {
                 last_read = Instant::now();
             }
+            if !pass.goes_on(&mut begun)? {
+                return Ok(false);
+            }
         }
-        anyhow::Ok(())
+        anyhow::Ok(true)
     })?;
     ensure!(submitted > 0, NONE_READABLE);
-    Ok((metrics()?, rejected))
+    begun.metrics = metrics(pass)?;
+    Ok(whole.then_some(begun))
+}
+
+fn metrics(pass: &dyn Pass) -> Result<Metrics> {
+    let (gpu, model) = pass.device();
+    Ok(pollster::block_on(model.metrics(gpu))?)
 }

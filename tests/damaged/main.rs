@@ -22,6 +22,7 @@ use convscope::report::{DepthStudy, Report};
 use convscope::study::{Study, findings};
 use convscope::train::Run;
 use convscope::train::Which;
+use convscope::train::checkpoints::Checkpoints;
 use convscope::train::run_dir::RunDir;
 use damage::{Damage, Damages};
 use image::{Rgb, RgbImage};
@@ -40,6 +41,7 @@ fn main() {
         trial("validation_photos", || of_run("validation.csv", damage::csv, &["sha256"])),
         trial("best_weights", || of_run("best.safetensors", damage::weights, &[])),
         trial("last_weights", last_weights),
+        trial("states_of_training", states_of_training),
         trial("layer_tables", || of_run("layers/layers.json", damage::json, &["gain", "missed", "enough"])),
         trial("explanations", || of_run("explain/00/explained.json", damage::json, &OPTIONAL_IN_EXPLANATIONS)),
         trial("what_was_learned", || of_run("learned/learned.json", damage::json, &[])),
@@ -332,6 +334,40 @@ fn last_weights() {
         damage::weights(bytes, other).into_iter().step_by(10).collect()
     }
     of_run("last.safetensors", some, &[]);
+}
+
+/// Every damage to the newest state of a training that was killed: the one before it is used.
+fn states_of_training() {
+    let folder = tempfile::tempdir().unwrap();
+    make_photos(&folder.path().join("photos"), ["blue", "red"], 24);
+    fs::write(folder.path().join("photos/blue/broken.jpg"), b"no image").unwrap();
+    let recipe = "train --data photos --kernels plain --size 24 --batch 8 --channels 4 --epochs 1000 --save-every 0 --ema 0.9 --out run";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
+    command.args(recipe.split(' ')).arg("--quiet").current_dir(folder.path());
+    let mut child = command.spawn().unwrap();
+    let run = folder.path().join("run");
+    let states = || {
+        let names = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+        let names = names.map(|entry| entry.file_name().into_string().unwrap());
+        let mut names: Vec<String> =
+            names.filter(|name| name.starts_with("step-") && name.ends_with(".safetensors")).collect();
+        names.sort();
+        names
+    };
+    let started = Instant::now();
+    // Five steps an epoch.
+    while states().last().is_none_or(|name| name.as_str() < "step-00000007") && started.elapsed() < 6 * MOST {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let name = format!("checkpoints/{}", states().last().unwrap());
+    let damages =
+        damage::weights(&fs::read(run.join(&name)).unwrap(), &fs::read(made().join("b/best.safetensors")).unwrap());
+    survive(&run, &name, damages, &[], |folder| {
+        let found = Checkpoints::find(&Run::open(folder)?)?;
+        Ok(Answer { told: found.damaged.join("\n"), page: String::new() })
+    });
 }
 
 /// Every damage to a file of a study.

@@ -10,6 +10,7 @@ mod kernels;
 mod layers;
 mod learned;
 mod prepared;
+mod resume;
 mod training;
 mod trust;
 #[path = "../common/vanishing.rs"]
@@ -46,6 +47,7 @@ fn main() {
         layers::tests(),
         learned::tests(),
         prepared::tests(),
+        resume::tests(),
         training::tests(),
         trust::tests(),
     ];

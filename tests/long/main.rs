@@ -4,6 +4,8 @@
 //! cargo test --locked --test long -- [PART]...
 //! ```
 
+mod folders;
+mod kills;
 mod threads;
 
 use std::any::Any;
@@ -34,7 +36,11 @@ impl Tally {
 /// Name, what it shows, and the work.
 type Part = (&'static str, &'static str, fn(&mut Tally));
 
-const PARTS: &[Part] = &[("threads", "equal seeds make equal weights with any number of threads", threads::run)];
+const PARTS: &[Part] = &[
+    ("folders", "nothing is overwritten in folders that are shared, read-only, moved or from the future", folders::run),
+    ("kills", "a training that is killed and gone on with comes to the same end", kills::run),
+    ("threads", "equal seeds make equal weights with any number of threads", threads::run),
+];
 
 fn main() -> ExitCode {
     // Flags are for cargo's own harness.

@@ -42,6 +42,9 @@ pub struct Data {
     pub rejected: Vec<Rejected>,
     /// What is recorded of the validation photos of a new run.
     list: Vec<ValidationPhoto>,
+    /// Of a new run, a line for each photo: the SHA-256 of its pixels, its class, what it is for, and its name. None of drawn images, which
+    /// the settings decide.
+    pub content: String,
 }
 
 /// All images of a study.
@@ -144,6 +147,18 @@ fn list(val: &Photos) -> Result<Vec<ValidationPhoto>> {
     Ok(digests.map(photo).collect())
 }
 
+/// What tells the photos of a run from all others, a line each.
+fn content(train: &Photos, val: &Photos) -> String {
+    let mut lines = String::new();
+    for (what, photos) in [("train", train), ("val", val)] {
+        for (index, digest) in photos.digests().iter().enumerate() {
+            let (class, name) = (photos.label(index), photos.name(index));
+            lines.push_str(&format!("{} {class} {what} {name}\n", hexadecimal(digest)));
+        }
+    }
+    lines
+}
+
 impl Data {
     /// The photos of a folder.
     fn of_photos(found: Folder, train: Photos, val: Photos, mut rejected: Vec<Rejected>) -> Result<Self> {
@@ -157,6 +172,7 @@ impl Data {
             train: Box::new(train),
             val: Box::new(val),
             list: Vec::new(),
+            content: String::new(),
             rejected,
         })
     }

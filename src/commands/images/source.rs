@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Data, Pool, judges, list, unfit};
+use super::{Data, Pool, content, judges, list, unfit};
 use crate::cli::TrainArgs;
 use crate::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use crate::data::fit::Fit;
@@ -114,8 +114,8 @@ impl Source {
             Some(room) => train.with_room(room, 0, self.cache_bytes() - val.kept_bytes()),
             None => train,
         };
-        let list = list(&val)?;
-        Ok(Data { list, ..Data::of_photos(found, train, val, rejected)? })
+        let (list, content) = (list(&val)?, content(&train, &val));
+        Ok(Data { list, content, ..Data::of_photos(found, train, val, rejected)? })
     }
 
     /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn images.
@@ -155,6 +155,7 @@ impl Source {
             train: draw(0, train),
             val: draw(FIRST_VAL_IMAGE, val),
             list: Vec::new(),
+            content: String::new(),
             contradictory: Vec::new(),
             rejected: Vec::new(),
         }

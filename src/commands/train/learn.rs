@@ -1,23 +1,27 @@
 //! The epochs of `train`.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use anyhow::Result;
 
-use super::CURVES;
 use super::tensorboard::Board;
 use super::told::Event;
+use super::{CURVES, REJECTED};
 use crate::cli::TrainArgs;
 use crate::commands::images::Data;
+use crate::commands::stop::Stop;
 use crate::data::{of_class, write_rejected};
 use crate::figures::file_of;
 use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::report::curves;
 use crate::stats::standing::commonest_share;
-use crate::terminal::{bar, counted, say};
+use crate::terminal::{bar, counted, quoted, say};
+use crate::train::checkpoints::Checkpoints;
 use crate::train::run_dir::RunDir;
-use crate::train::{Best, EpochRecord, Extras, Progress, Trainer, Which};
+use crate::train::state::{Begun, BestEpoch, Course, State};
+use crate::train::{Best, EpochRecord, Extras, Keeper, Progress, Trainer, Which};
 
 /// A caution where after so many steps much of the averages is still what training began with.
 pub(super) fn note_of_averages(extras: &Extras, steps: usize) -> Option<String> {
@@ -35,106 +39,231 @@ pub(super) fn note_of_averages(extras: &Extras, steps: usize) -> Option<String> 
     })
 }
 
-/// Trains for all epochs, or until no more patience is left, and returns the checkpoint with the highest validation accuracy, and how many
-/// epochs there were.
-pub(super) fn learn(
-    arguments: &TrainArgs,
-    data: &Data,
-    run: &RunDir,
-    trainer: &mut Trainer<'_>,
-    mut board: Option<Board<'_>>,
-    meta: impl Fn(usize, f64) -> Meta,
-) -> Result<(Checkpoint, usize)> {
-    let epochs = arguments.epochs();
-    let mut rejected = data.rejected.clone();
-    let mut records = Vec::with_capacity(epochs);
-    let mut best: Option<Best> = None;
-    let images = (data.train.len() + data.val.len()) as u64;
-    let guessing =
-        [&data.train, &data.val].map(|images| commonest_share(&of_class(images.as_ref(), data.classes.len())));
-    say("         in brackets: what always naming the commonest class would get right");
-    let bar = bar("{msg} [{bar:30}] {percent} %  {rate} images/s  ETA {eta}", images * epochs as u64);
-    for epoch in 1..=epochs {
-        let before = images * (epoch as u64 - 1);
-        let mut show = |progress: Progress| {
-            bar.set_position(before + progress.images as u64);
-            if let Some(metrics) = progress.metrics {
-                let loss = metrics.loss();
-                let accuracy = beside(metrics.accuracy(), guessing[0]);
-                bar.set_message(format!("epoch {epoch}/{epochs}  loss {loss:.4}  acc {accuracy}"));
-                if arguments.json {
-                    let (images, train_acc) = (progress.images, metrics.accuracy());
-                    Event::Progress { epoch, images, train_loss: loss, train_acc }.print();
+/// A training with all that is kept of it, so that it can be gone on with.
+pub(super) struct Training<'a> {
+    pub(super) arguments: &'a TrainArgs,
+    pub(super) data: &'a Data,
+    pub(super) run: &'a RunDir,
+    pub(super) checkpoints: Checkpoints,
+    /// What it has come to.
+    pub(super) course: Course,
+    /// The weights of its best epoch.
+    pub(super) best: Option<Checkpoint>,
+    pub(super) stop: &'a Stop,
+    /// What the weights of an epoch say of themselves, given their validation loss.
+    pub(super) meta: &'a dyn Fn(usize, f64) -> Meta,
+}
+
+impl Training<'_> {
+    /// Trains for all epochs that are left, or until no more patience is. Returns the checkpoint with the highest validation accuracy, or
+    /// none where the user stopped it.
+    pub(super) fn learn(
+        &mut self,
+        trainer: &mut Trainer<'_>,
+        mut board: Option<Board<'_>>,
+    ) -> Result<Option<Checkpoint>> {
+        let Self { arguments, data, run, .. } = *self;
+        let epochs = arguments.epochs();
+        let best = self.course.best.clone().zip(self.best.take());
+        let mut best = best.map(|(BestEpoch { val, lost, .. }, checkpoint)| Best { val, lost, checkpoint });
+        let images = (data.train.len() + data.val.len()) as u64;
+        let guessing =
+            [&data.train, &data.val].map(|images| commonest_share(&of_class(images.as_ref(), data.classes.len())));
+        self.bring_up_to_date(trainer, best.as_ref(), guessing[1])?;
+        say("         in brackets: what always naming the commonest class would get right");
+        let bar = bar("{msg} [{bar:30}] {percent} %  {rate} images/s  ETA {eta}", images * epochs as u64);
+        let mut saved = Instant::now();
+        while !self.is_over() {
+            let epoch = self.course.begun.epoch;
+            let before = images * (epoch as u64 - 1);
+            let mut show = |progress: Progress| {
+                bar.set_position(before + progress.images as u64);
+                if let Some(metrics) = progress.metrics {
+                    let loss = metrics.loss();
+                    let accuracy = beside(metrics.accuracy(), guessing[0]);
+                    bar.set_message(format!("epoch {epoch}/{epochs}  loss {loss:.4}  acc {accuracy}"));
+                    if arguments.json {
+                        let (images, train_acc) = (progress.images, metrics.accuracy());
+                        Event::Progress { epoch, images, train_loss: loss, train_acc }.print();
+                    }
                 }
+            };
+            bar.set_message(format!("epoch {epoch}/{epochs}"));
+            let begun = self.course.begun.clone();
+            let mut keeper = Saver { training: self, started: Instant::now(), saved: &mut saved };
+            let done = trainer.train_on(data.train.as_ref(), begun, &mut show, &mut keeper)?;
+            let train_seconds = keeper.seconds();
+            let Some(Begun { metrics: train, rejected: vanished, .. }) = done else {
+                bar.finish_and_clear();
+                return Ok(None);
+            };
+
+            let started = Instant::now();
+            let before = before + data.train.len() as u64;
+            let mut show = |progress: Progress| bar.set_position(before + progress.images as u64);
+            let (val, lost) = trainer.evaluate(data.val.as_ref(), &mut show)?;
+            let rejected = &mut self.course.rejected;
+            let known = rejected.len();
+            rejected.extend(vanished.into_iter().chain(lost.iter().cloned()));
+            rejected.sort();
+            rejected.dedup();
+            if rejected.len() > known {
+                write_rejected(&run.file(REJECTED), rejected)?;
+                let lost = [rejected.len() - known, lost.len(), data.val.len()];
+                bar.suspend(|| say(line_of_lost(lost)));
             }
-        };
-        bar.set_message(format!("epoch {epoch}/{epochs}"));
-        let started = Instant::now();
-        let (train, vanished) = trainer.train(data.train.as_ref(), epoch, &mut show)?;
-        let train_seconds = started.elapsed().as_secs_f64();
 
-        let started = Instant::now();
-        let before = before + data.train.len() as u64;
-        let mut show = |progress: Progress| bar.set_position(before + progress.images as u64);
-        let (val, lost) = trainer.evaluate(data.val.as_ref(), &mut show)?;
-        let known = rejected.len();
-        rejected.extend(vanished.into_iter().chain(lost.iter().cloned()));
-        rejected.sort();
-        rejected.dedup();
-        if rejected.len() > known {
-            write_rejected(&run.file("rejected.csv"), &rejected)?;
-            let lost = [rejected.len() - known, lost.len(), data.val.len()];
-            bar.suspend(|| say(line_of_lost(lost)));
-        }
-
-        let checkpoint = Checkpoint {
-            meta: meta(epoch, val.loss()),
-            network: trainer.network().clone(),
-            weights: trainer.weights()?,
-        };
-        let record = EpochRecord {
-            epoch,
-            train_loss: train.loss(),
-            train_acc: train.accuracy(),
-            val_loss: val.loss(),
-            val_acc: val.accuracy(),
-            images_per_s: f64::from(train.seen) / train_seconds,
-            train_seconds,
-            val_seconds: started.elapsed().as_secs_f64(),
-            val_images: Some(val.seen as usize),
-        };
-        if let Some(board) = &mut board {
-            board.record(&record, trainer.last_lr(), &checkpoint.weights)?;
-        }
-        let lost: BTreeSet<String> = lost.into_iter().map(|lost| lost.file).collect();
-        let better = match &mut best {
-            Some(best) => best.is_beaten_by(&val, &lost, trainer, data.val.as_ref())?,
-            None => true,
-        };
-        // The weights first, so that after a stop no line speaks of weights that are not there.
-        run.write_checkpoint(Which::Last.file(), &checkpoint)?;
-        if better {
-            run.write_checkpoint(Which::Best.file(), &checkpoint)?;
-            best = Some(Best { val, lost, checkpoint });
-        }
-        bar.suspend(|| say(line(&record, epochs, guessing, better)));
-        if arguments.json {
-            Event::Epoch { record: &record, lr: trainer.last_lr(), best: better }.print();
-        }
-        records.push(record);
-        run.write_metrics(&records)?;
-        run.write(CURVES, file_of(&curves(&records, Some(guessing[1]))).as_bytes())?;
-        let since = best.as_ref().map_or(0, |best| epoch - best.checkpoint.meta.epoch);
-        if epoch < epochs && arguments.extras.patience == Some(since) {
-            let last = counted(since, "epoch");
-            bar.suspend(|| {
-                say(format!("stop     {last} after epoch {} brought nothing better (--patience)", epoch - since))
+            let checkpoint = self.checkpoint(trainer, epoch, val.loss())?;
+            let record = EpochRecord {
+                epoch,
+                train_loss: train.loss(),
+                train_acc: train.accuracy(),
+                val_loss: val.loss(),
+                val_acc: val.accuracy(),
+                images_per_s: f64::from(train.seen) / train_seconds,
+                train_seconds,
+                val_seconds: started.elapsed().as_secs_f64(),
+                val_images: Some(val.seen as usize),
+            };
+            if let Some(board) = &mut board {
+                board.record(&record, trainer.last_lr(), &checkpoint.weights)?;
+            }
+            let lost: BTreeSet<String> = lost.into_iter().map(|lost| lost.file).collect();
+            let better = match &mut best {
+                Some(best) => best.is_beaten_by(&val, &lost, trainer, data.val.as_ref())?,
+                None => true,
+            };
+            if better {
+                self.checkpoints.save_best(&checkpoint)?;
+                best = Some(Best { val, lost, checkpoint: checkpoint.clone() });
+            }
+            self.course.best = best.as_ref().map(|Best { val, lost, checkpoint }| BestEpoch {
+                epoch: checkpoint.meta.epoch,
+                val: *val,
+                lost: lost.clone(),
             });
-            break;
+            self.course.records.push(record.clone());
+            self.course.begun = Begun::new(epoch + 1);
+            self.course.seconds = 0.0;
+            self.checkpoints
+                .save(&State { course: self.course.clone(), memory: trainer.memory()? }, trainer.network())?;
+            saved = Instant::now();
+            // The weights first, so that after a stop no line speaks of weights that are not there.
+            run.write_checkpoint(Which::Last.file(), &checkpoint)?;
+            if better {
+                run.write_checkpoint(Which::Best.file(), &checkpoint)?;
+            }
+            bar.suspend(|| say(line(&record, epochs, guessing, better)));
+            if arguments.json {
+                Event::Epoch { record: &record, lr: trainer.last_lr(), best: better }.print();
+            }
+            self.write_records(guessing[1])?;
+            if self.stop.is_asked() {
+                bar.finish_and_clear();
+                return Ok(None);
+            }
         }
+        bar.finish_and_clear();
+        if self.course.records.len() < epochs {
+            let since = self.epochs_since_best();
+            let (last, epoch) = (counted(since, "epoch"), self.course.records.len() - since);
+            say(format!("stop     {last} after epoch {epoch} brought nothing better (--patience)"));
+        }
+        Ok(Some(best.expect("there is at least one epoch").checkpoint))
     }
-    bar.finish_and_clear();
-    Ok((best.expect("there is at least one epoch").checkpoint, records.len()))
+
+    /// Says how to go on with a training that the user stopped.
+    pub(super) fn tell_stopped(&self) {
+        let Course { begun, .. } = &self.course;
+        let run = self.run.path().display().to_string();
+        if self.arguments.json {
+            Event::Stopped { run: run.clone(), epoch: begun.epoch, steps: begun.steps }.print();
+        }
+        let within = match begun.steps {
+            0 => format!("before epoch {}", begun.epoch),
+            steps => format!("after {} of epoch {}", counted(steps, "step"), begun.epoch),
+        };
+        say(format!("stopped  {within}; go on with: convscope train --resume {}", quoted(&run)));
+    }
+
+    /// Whether there is nothing left to train.
+    fn is_over(&self) -> bool {
+        let Course { records, .. } = &self.course;
+        let patience = self.arguments.extras.patience;
+        records.len() == self.arguments.epochs() || (!records.is_empty() && patience == Some(self.epochs_since_best()))
+    }
+
+    fn epochs_since_best(&self) -> usize {
+        let Course { records, best, .. } = &self.course;
+        records.len() - best.as_ref().map_or(0, |best| best.epoch)
+    }
+
+    /// Writes what a stop may have kept from being written for whoever looks into the folder, or the first state.
+    fn bring_up_to_date(&mut self, trainer: &mut Trainer<'_>, best: Option<&Best>, guessing: f64) -> Result<()> {
+        let Some(last) = self.course.records.last() else {
+            if self.course.begun.batches == 0 {
+                let state = State { course: self.course.clone(), memory: trainer.memory()? };
+                self.checkpoints.save(&state, trainer.network())?;
+            }
+            return Ok(());
+        };
+        if self.course.begun.batches == 0 {
+            let checkpoint = self.checkpoint(trainer, last.epoch, last.val_loss)?;
+            self.run.write_checkpoint(Which::Last.file(), &checkpoint)?;
+        }
+        if let Some(best) = best {
+            self.run.write_checkpoint(Which::Best.file(), &best.checkpoint)?;
+        }
+        if self.arguments.data.is_some() {
+            write_rejected(&self.run.file(REJECTED), &self.course.rejected)?;
+        }
+        self.write_records(guessing)
+    }
+
+    fn write_records(&self, guessing: f64) -> Result<()> {
+        self.run.write_metrics(&self.course.records)?;
+        self.run.write(CURVES, file_of(&curves(&self.course.records, Some(guessing))).as_bytes())
+    }
+
+    /// The weights after an epoch.
+    fn checkpoint(&self, trainer: &Trainer<'_>, epoch: usize, val_loss: f64) -> Result<Checkpoint> {
+        let (network, weights) = (trainer.network().clone(), trainer.weights()?);
+        Ok(Checkpoint { meta: (self.meta)(epoch, val_loss), network, weights })
+    }
+}
+
+/// Writes within an epoch where the training stands.
+struct Saver<'t, 'a> {
+    training: &'t mut Training<'a>,
+    /// When this process began with the epoch.
+    started: Instant,
+    /// When that was written last.
+    saved: &'t mut Instant,
+}
+
+impl Saver<'_, '_> {
+    /// Seconds for the epoch's training so far, those of processes before this one too.
+    fn seconds(&self) -> f64 {
+        self.training.course.seconds + self.started.elapsed().as_secs_f64()
+    }
+}
+
+impl Keeper for Saver<'_, '_> {
+    fn is_due(&mut self) -> bool {
+        let minutes = self.saved.elapsed().as_secs_f64() / 60.0;
+        self.training.stop.is_asked() || minutes >= self.training.arguments.save_every
+    }
+
+    fn keep(&mut self, trainer: &mut Trainer<'_>, begun: &Begun) -> Result<ControlFlow<()>> {
+        let course = Course { begun: begun.clone(), seconds: self.seconds(), ..self.training.course.clone() };
+        self.training.checkpoints.save(&State { course, memory: trainer.memory()? }, trainer.network())?;
+        *self.saved = Instant::now();
+        if !self.training.stop.is_asked() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.training.course.begun = begun.clone();
+        Ok(ControlFlow::Break(()))
+    }
 }
 
 /// Tells of images that can no longer be read: how many more than before, and how many of the validation images are missing.

@@ -3,22 +3,26 @@
 mod init;
 mod learn;
 mod lr_find;
+mod resume;
 mod tensorboard;
 mod told;
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use self::init::Init;
-use self::learn::{learn, note_of_averages};
+use self::learn::{Training, note_of_averages};
 use self::lr_find::find_rate;
+use self::resume::Resumed;
 use self::tensorboard::{Board, TENSORBOARD};
 use self::told::Event;
 use super::preview::preview;
 use crate::cli::{self, ModelName, TrainArgs, path_from_root};
 use crate::commands::images::{Data, Source};
+use crate::commands::stop::Stop;
 use crate::data::augment::AugmentOptions;
 use crate::data::{Images, of_class, pets, write_rejected};
 use crate::doctor::Finding;
@@ -30,17 +34,19 @@ use crate::nn::{Keep, Model};
 use crate::report::FeaturesPage;
 use crate::stats::standing::{self, Standing};
 use crate::terminal::{self, bar, counted, quoted, say, say_apart};
+use crate::train::checkpoints::{Checkpoints, Found, digest_of};
 use crate::train::environment::Environment;
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
-use crate::train::{Config, Trainer, Which};
+use crate::train::state::{Course, State};
+use crate::train::{Config, MODEL, Trainer, Which};
 
 /// Loss and accuracy by epoch.
 const CURVES: &str = "curves.svg";
-/// The file that lists the layers of a run's network, where one did.
-const MODEL: &str = "model.toml";
+/// The files that are not used, and why.
+const REJECTED: &str = "rejected.csv";
 
-pub(super) fn train(mut arguments: TrainArgs) -> Result<()> {
+pub(super) fn train(mut arguments: TrainArgs) -> Result<ExitCode> {
     if arguments.quiet {
         terminal::quieten();
     }
@@ -49,19 +55,30 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<()> {
     }
     arguments.check()?;
     let said = arguments.preparation.normalize.is_some();
-    let init = arguments.init.as_deref().map(Init::read).transpose()?;
+    let resumed = arguments.resume.as_deref().map(|run| Resumed::open(run, &arguments)).transpose()?;
+    if let Some(resumed) = &resumed {
+        resumed.use_kernels(&mut arguments.device);
+    }
+    // What was begun has the weights that it goes on from.
+    let init = arguments.init.as_deref().filter(|_| resumed.is_none()).map(Init::read).transpose()?;
     init.as_ref().map_or(Ok(()), |init| init.prepare(&mut arguments))?;
     let arguments = &arguments;
     if let Some(file) = &arguments.preview {
-        return preview(arguments, file);
+        return preview(arguments, file).map(|()| ExitCode::SUCCESS);
     }
-    super::check_out(
-        arguments.out.as_deref(),
-        Path::new(RUNS),
-        [&arguments.data, &arguments.val].into_iter().flatten(),
-    )?;
+    if resumed.is_none() {
+        super::check_out(
+            arguments.out.as_deref(),
+            Path::new(RUNS),
+            [&arguments.data, &arguments.val].into_iter().flatten(),
+        )?;
+    }
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
+    if let Some(resumed) = &resumed {
+        resumed.check_device(&gpu)?;
+        resumed.tell();
+    }
 
     // What costs little and may be refused comes first; reading all photos comes last.
     let source = Source::of(arguments);
@@ -95,13 +112,22 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<()> {
     };
     let model = Model::new(&gpu, &network, arguments.batch, Keep::Needed)?.with_frozen(training.freeze);
 
-    let run = RunDir::create(arguments.out.as_deref())?;
     let split = found.as_ref().is_some_and(|found| found.val.is_none());
-    let data = match source.divide(found) {
-        Ok(data) => data,
-        Err(error) => {
-            run.give_up();
-            return Err(error);
+    let (run, data, begun) = match resumed {
+        Some(resumed) => {
+            let data = source.divide(found)?;
+            resumed.check_images(&data)?;
+            (resumed.dir, data, Some((resumed.config, resumed.found)))
+        }
+        None => {
+            let run = RunDir::create(arguments.out.as_deref())?;
+            match source.divide(found) {
+                Ok(data) => (run, data, None),
+                Err(error) => {
+                    run.give_up();
+                    return Err(error);
+                }
+            }
         }
     };
     tell(&data, arguments.data.is_none(), split);
@@ -110,26 +136,11 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<()> {
     if augment != usual || !training.preparation.is_usual() {
         say(format!("         prepared by {}; training images {}", training.preparation, augment.told()));
     }
-    let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
-    let id = run_dir::new_id();
-    let val_of_class = of_class(data.val.as_ref(), classes);
-    let mut config = Config { id: Some(id.clone()), val_of_class, val_list: data.val_list(), ..config };
-    if let Some(ModelName::File { text, .. }) = &arguments.model.model {
-        // The file that was named may change; the command that trains like this again names the run's own.
-        run.write(MODEL, text.as_bytes())?;
-        config.training.model_file = Some(path_from_root(&run.file(MODEL)));
-    }
-    if arguments.data.is_some() {
-        write_rejected(&run.file("rejected.csv"), &data.rejected)?;
-    }
-    // What only looks for a learning rate is no run.
-    if !arguments.lr_find {
-        run.write_json("config.json", &config)?;
-        run.write_json("environment.json", &Environment::of(&gpu, arguments.seed, &id))?;
-        if arguments.data.is_some() {
-            data.record_validation(&run)?;
-        }
-    }
+    let (config, begun) = match begun {
+        Some((config, found)) => (config, Some(found)),
+        None => (begin(arguments, &data, &run, split, &gpu)?, None),
+    };
+    let id = config.id.clone().expect("a run of this version has an id");
 
     say("kernels  compiling: the first time this takes a while");
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
@@ -151,7 +162,7 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<()> {
             let (lr, fall) = (suggested.map(|found| found.lr), suggested.map(|found| found.fall));
             Event::LrFound { run: run.path().display().to_string(), lr, fall }.print();
         }
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     if let Some(note) =
         note_of_averages(&training.extras, arguments.epochs() * data.train.len().div_ceil(arguments.batch))
@@ -169,10 +180,21 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<()> {
         made_by: Some(id.clone()),
         val_loss: Some(val_loss),
     };
+    let (checkpoints, course, best) = match begun {
+        Some(Found { checkpoints, state: State { course, memory }, best, .. }) => {
+            trainer.recall(&memory, course.begun.batches > 0)?;
+            (checkpoints, course, best)
+        }
+        None => {
+            let course = Course::new(id.clone(), digest_of(&data.content), data.rejected.clone());
+            (Checkpoints::create(&run, &data.content)?, course, None)
+        }
+    };
     if arguments.json {
         let (train_images, val_images) = (data.train.len(), data.val.len());
         let (run, parameters) = (run.path().display().to_string(), network.parameter_count());
-        Event::Start { run, classes: &data.classes, train_images, val_images, epochs: arguments.epochs(), parameters }
+        let (epochs, epochs_before) = (arguments.epochs(), course.records.len());
+        Event::Start { run, classes: &data.classes, train_images, val_images, epochs, epochs_before, parameters }
             .print();
     }
     let board = if arguments.tensorboard {
@@ -181,7 +203,18 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<()> {
     } else {
         None
     };
-    let (best, epochs) = learn(arguments, &data, &run, &mut trainer, board, meta)?;
+    let stop = Stop::listen()?;
+    let (data_of, run_of) = (&data, &run);
+    let mut training =
+        Training { arguments, data: data_of, run: run_of, checkpoints, course, best, stop: &stop, meta: &meta };
+    let Some(best) = training.learn(&mut trainer, board)? else {
+        training.tell_stopped();
+        return Ok(ExitCode::from(stop.status()));
+    };
+    // What follows is done again where it is stopped.
+    stop.ignore();
+    let Training { checkpoints, course, .. } = training;
+    let epochs = course.records.len();
     model.load(&gpu, &best.weights);
     let caution = tell_standing(&data, &run, &trainer, epochs, best.meta.epoch)?;
     let reported = if arguments.no_report {
@@ -191,6 +224,7 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<()> {
     };
     draw_features(&gpu, &model, data, &run, best.meta.epoch, caution, arguments.scale)?;
     reported?;
+    checkpoints.remove();
 
     if let Some(peak) = super::peak_rss_mb() {
         say(format!("memory   {peak:.0} MB at most"));
@@ -214,7 +248,32 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<()> {
     if arguments.json {
         Event::End { run: run.path().display().to_string(), best_epoch: epoch }.print();
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes what a new run is before it is trained, and returns its settings.
+fn begin(arguments: &TrainArgs, data: &Data, run: &RunDir, split: bool, gpu: &Gpu) -> Result<Config> {
+    let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
+    let id = run_dir::new_id();
+    let val_of_class = of_class(data.val.as_ref(), data.classes.len());
+    let mut config = Config { id: Some(id.clone()), val_of_class, val_list: data.val_list(), ..config };
+    if let Some(ModelName::File { text, .. }) = &arguments.model.model {
+        // The file that was named may change; the command that trains like this again names the run's own.
+        run.write(MODEL, text.as_bytes())?;
+        config.training.model_file = Some(path_from_root(&run.file(MODEL)));
+    }
+    if arguments.data.is_some() {
+        write_rejected(&run.file(REJECTED), &data.rejected)?;
+    }
+    // What only looks for a learning rate is no run.
+    if !arguments.lr_find {
+        run.write_json("config.json", &config)?;
+        run.write_json("environment.json", &Environment::of(gpu, arguments.seed, &id))?;
+        if arguments.data.is_some() {
+            data.record_validation(run)?;
+        }
+    }
+    Ok(config)
 }
 
 /// Says what there is to learn from.
@@ -301,7 +360,9 @@ fn draw_features(
         by,
     };
     let (text, sheets) = (page.page()?, page.sheets()?);
-    let folder = RunDir::below(run.path(), "features")?;
+    // A process that was stopped may have begun with it.
+    let folder = run.file("features");
+    let folder = if folder.is_dir() { RunDir::at(folder) } else { RunDir::below(run.path(), "features")? };
     super::write_images(&folder, &sheets)?;
     folder.write(super::INDEX, text.as_bytes())
 }

@@ -32,7 +32,10 @@ impl<'a> Board<'a> {
     /// # Errors
     /// When its file cannot be written.
     pub(super) fn new(gpu: &'a Gpu, model: &'a Model, run: &RunDir, image: Vec<u8>, by: ScaleBy) -> Result<Self> {
-        let events = Events::create(RunDir::below(run.path(), TENSORBOARD)?.path())?;
+        // A training that is gone on with has it already, with the epochs before.
+        let folder = run.file(TENSORBOARD);
+        let folder = if folder.is_dir() { RunDir::at(folder) } else { RunDir::below(run.path(), TENSORBOARD)? };
+        let events = Events::create(folder.path())?;
         Ok(Self { gpu, model, image, by, events })
     }
 

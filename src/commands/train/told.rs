@@ -9,7 +9,7 @@ use crate::train::EpochRecord;
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event<'a> {
-    /// Training begins.
+    /// Training begins, or is gone on with.
     Start {
         /// Folder of the run.
         run: String,
@@ -21,6 +21,8 @@ pub(super) enum Event<'a> {
         val_images: usize,
         /// The most epochs that there will be.
         epochs: usize,
+        /// Those that are over.
+        epochs_before: usize,
         /// Weights of the network.
         parameters: usize,
     },
@@ -44,6 +46,15 @@ pub(super) enum Event<'a> {
         lr: f64,
         /// Whether its weights are the best so far.
         best: bool,
+    },
+    /// Training was stopped by a signal, and can be gone on with.
+    Stopped {
+        /// Folder of the run.
+        run: String,
+        /// The epoch that it is in, or will be next.
+        epoch: usize,
+        /// Steps of it that are done.
+        steps: usize,
     },
     /// Learning rates were tried, and nothing was trained.
     LrFound {

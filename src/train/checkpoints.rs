@@ -1,0 +1,410 @@
+//! The states of a run's training that are kept while it goes on, so that it can be gone on with: `RUN/checkpoints`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use super::Run;
+use super::predictions::PREDICTIONS;
+use super::run_dir::RunDir;
+use super::state::State;
+use crate::data::split::hexadecimal;
+use crate::disk;
+use crate::nn::Network;
+use crate::nn::checkpoint::Checkpoint;
+use crate::reading::{equal, unusable};
+use crate::terminal::one_line;
+
+/// Their folder, in that of the run. It is there as long as the run is not finished.
+pub const CHECKPOINTS: &str = "checkpoints";
+/// The images of the run, a line each.
+const IMAGES: &str = "images.txt";
+/// States that are kept: where the newest is damaged, there is another.
+const KEPT: usize = 2;
+
+/// The states of a run.
+pub struct Checkpoints {
+    folder: RunDir,
+    /// The newest of them, the last in time last.
+    kept: Vec<Kept>,
+}
+
+struct Kept {
+    steps: u32,
+    /// The epoch of the best weights of that time.
+    best: Option<usize>,
+}
+
+/// Where a run's training stands, as its newest state that is whole has it.
+pub struct Found {
+    /// The states, to go on writing them.
+    pub checkpoints: Checkpoints,
+    /// The newest that is whole.
+    pub state: State,
+    /// The weights of its best epoch.
+    pub best: Option<Checkpoint>,
+    /// Why newer ones cannot be used.
+    pub damaged: Vec<String>,
+}
+
+impl Checkpoints {
+    /// Makes the folder, for a training on these images.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(run: &RunDir, images: &str) -> Result<Self> {
+        let folder = run.file(CHECKPOINTS);
+        disk::make_folder(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let folder = RunDir::at(folder);
+        folder.write(IMAGES, images.as_bytes())?;
+        Ok(Self { folder, kept: Vec::new() })
+    }
+
+    /// Writes where the training stands, and removes what is then of no use. The best weights of that time are to have been written.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&mut self, state: &State, network: &Network) -> Result<()> {
+        let steps = state.memory.steps;
+        self.folder.write(&state_file(steps), &state.to_bytes(network))?;
+        self.kept.retain(|kept| kept.steps != steps);
+        self.kept.push(Kept { steps, best: state.course.best.as_ref().map(|best| best.epoch) });
+        let older = self.kept.len().saturating_sub(KEPT);
+        self.kept.drain(..older);
+        let states = self.kept.iter().map(|kept| state_file(kept.steps));
+        let best = self.kept.iter().filter_map(|kept| kept.best).map(best_file);
+        let needed: BTreeSet<String> = states.chain(best).collect();
+        for name in own_names(self.folder.path()).into_iter().filter(|name| !needed.contains(name)) {
+            // What cannot be removed harms nobody.
+            let _ = fs::remove_file(self.folder.file(&name));
+        }
+        Ok(())
+    }
+
+    /// Writes the weights of an epoch that is the best so far.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_best(&self, best: &Checkpoint) -> Result<()> {
+        self.folder.write_checkpoint(&best_file(best.meta.epoch), best)
+    }
+
+    /// Finds where the training of a run stands.
+    ///
+    /// # Errors
+    /// When the run is finished, or there is no state that can be used.
+    pub fn find(run: &Run) -> Result<Found> {
+        let path = run.folder().join(CHECKPOINTS);
+        let shown = run.folder().display();
+        ensure!(path.is_dir(), "{shown}: {}", without_states(run.folder()));
+        let mut numbers: Vec<u32> = own_names(&path).iter().filter_map(|name| steps_of(name)).collect();
+        numbers.sort_unstable();
+        let mut damaged = Vec::new();
+        for steps in numbers.into_iter().rev() {
+            let path = path.join(state_file(steps));
+            match read(run, &path, steps) {
+                Ok((state, best)) => {
+                    let kept = Kept { steps, best: best.as_ref().map(|best| best.meta.epoch) };
+                    let folder = RunDir::at(run.folder().join(CHECKPOINTS));
+                    let checkpoints = Self { folder, kept: vec![kept] };
+                    return Ok(Found { checkpoints, state, best, damaged });
+                }
+                Err(error) => damaged.push(one_line(&error)),
+            }
+        }
+        match damaged.first() {
+            Some(first) => bail!("{first}\nno other checkpoint of {shown} is whole: train it anew"),
+            None => bail!("{shown}: {}", without_states(run.folder())),
+        }
+    }
+
+    /// Checks that the images are those that the training began with.
+    ///
+    /// # Errors
+    /// When they are not, with the first that differs.
+    pub fn check_images(&self, digest: &str, images: &str) -> Result<()> {
+        if digest == digest_of(images) {
+            return Ok(());
+        }
+        let then = fs::read_to_string(self.folder.file(IMAGES)).unwrap_or_default();
+        let problem = "the images are not those that the training began with";
+        ensure!(digest == digest_of(&then), "{problem}, by their SHA-256");
+        let [then, now] = [&then[..], images].map(|text| text.lines().collect::<BTreeSet<_>>());
+        let [gone, new] =
+            [then.difference(&now), now.difference(&then)].map(|lines| lines.copied().collect::<Vec<_>>());
+        let of = |lines: &[&str], what: &str| match lines {
+            [] => None,
+            [first, ..] => Some(format!(
+                "{} {what}, such as {}",
+                lines.len(),
+                first.rsplit_once(' ').map_or(*first, |(file, _)| file)
+            )),
+        };
+        let found: Vec<String> =
+            [of(&gone, "gone or changed"), of(&new, "new or changed")].into_iter().flatten().collect();
+        // The same images may be in another order.
+        let found = if found.is_empty() { "they are in another order".into() } else { found.join("; ") };
+        bail!("{problem}: {found}; bring them back as they were, or train anew")
+    }
+
+    /// Removes all of them: the run is finished.
+    pub fn remove(self) {
+        // Where that is stopped, the newest state is left with all that belongs to it, or none is.
+        let mut names = own_names(self.folder.path());
+        names.sort_by_key(|name| (steps_of(name).is_none(), steps_of(name)));
+        names.push(IMAGES.into());
+        for name in names {
+            // Whoever goes on from what cannot be removed comes to the same end.
+            let _ = fs::remove_file(self.folder.file(&name));
+        }
+        let _ = fs::remove_dir(self.folder.path());
+    }
+}
+
+/// What tells a list of images from every other.
+pub fn digest_of(images: &str) -> String {
+    hexadecimal(&Sha256::digest(images).into())
+}
+
+/// Why a run has no states.
+fn without_states(run: &Path) -> &'static str {
+    if run.join(PREDICTIONS).is_file() {
+        "is finished, so that there is nothing to go on with"
+    } else {
+        "its training was stopped before it began, or an older version trained it: train it anew"
+    }
+}
+
+fn read(run: &Run, path: &Path, steps: u32) -> Result<(State, Option<Checkpoint>)> {
+    let read = || -> Result<State> {
+        let state = State::from_bytes(&fs::read(path)?, run)?;
+        equal("steps", state.memory.steps, steps).context("by the file's name")?;
+        Ok(state)
+    };
+    let state = read().with_context(|| unusable(path))?;
+    let best = |epoch| read_best(run, path, epoch).with_context(|| format!("{}: best, epoch {epoch}", unusable(path)));
+    let best = state.course.best.as_ref().map(|found| best(found.epoch)).transpose()?;
+    Ok((state, best))
+}
+
+/// The best weights of an epoch, beside a state.
+fn read_best(run: &Run, state: &Path, epoch: usize) -> Result<Checkpoint> {
+    let path = state.with_file_name(best_file(epoch));
+    let read = || -> Result<Checkpoint> {
+        let bytes = fs::read(&path)?;
+        equal("epoch", run.meta(&bytes)?.epoch, epoch).context("by the file's name")?;
+        Ok(Checkpoint::from_bytes(&bytes)?)
+    };
+    read().with_context(|| unusable(&path))
+}
+
+/// The names of the files of states and best weights in a folder.
+fn own_names(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| steps_of(name).is_some() || is_best_file(name)).collect()
+}
+
+fn state_file(steps: u32) -> String {
+    format!("step-{steps:08}.safetensors")
+}
+
+fn steps_of(name: &str) -> Option<u32> {
+    let steps = name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()?;
+    (state_file(steps) == name).then_some(steps)
+}
+
+fn is_best_file(name: &str) -> bool {
+    let epoch = || name.strip_prefix("best-")?.strip_suffix(".safetensors")?.parse().ok();
+    epoch().is_some_and(|epoch| best_file(epoch) == name)
+}
+
+fn best_file(epoch: usize) -> String {
+    format!("best-{epoch:04}.safetensors")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::data::Rejected;
+    use crate::nn::Metrics;
+    use crate::nn::checkpoint::{Meta, Weights};
+    use crate::train::state::{Begun, BestEpoch, Course, Memory};
+    use crate::train::{CONFIG, Config, EpochRecord};
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+    /// Steps an epoch, of four images each.
+    const AN_EPOCH: usize = 5;
+
+    /// The folder of a run of three epochs that has just begun.
+    fn begun() -> (TempDir, RunDir, Run, Checkpoints) {
+        let options = "convscope train --size 24 --channels 4,4 --epochs 3 --batch 4 --train-images 20 --val-images 8";
+        let Command::Train(arguments) = Cli::try_parse_from(options.split(' ')).unwrap().command else {
+            unreachable!("the command is train")
+        };
+        let config = arguments.config(&["cat", "dog"].map(String::from), [20, 8], false);
+        let folder = tempfile::tempdir().unwrap();
+        let dir = RunDir::at(folder.path().to_path_buf());
+        dir.write_json(CONFIG, &Config { id: Some(ID.into()), val_of_class: vec![4, 4], ..config }).unwrap();
+        let checkpoints = Checkpoints::create(&dir, "").unwrap();
+        let run = Run::open(dir.path()).unwrap();
+        (folder, dir, run, checkpoints)
+    }
+
+    fn metrics(seen: u32) -> Metrics {
+        Metrics { loss_sum: 0.1 + f64::from(seen), correct: seen / 2, seen, broken: 0 }
+    }
+
+    /// Where such a training may stand after so many steps, every number another one.
+    fn state(run: &Run, steps: usize) -> State {
+        let network = run.network();
+        let (epochs, batches) = (steps / AN_EPOCH, steps % AN_EPOCH);
+        let record = |epoch| EpochRecord {
+            epoch,
+            train_loss: 0.7,
+            train_acc: 0.5,
+            val_loss: 0.5,
+            val_acc: 0.5,
+            images_per_s: 1.5,
+            train_seconds: 0.1 + 0.2,
+            val_seconds: 1.0,
+            val_images: Some(8),
+        };
+        let weights = |seed| Weights::initial(network, seed);
+        let trained = |seed| {
+            let mut tensors = weights(seed).tensors;
+            tensors.retain(|name, _| network.parameters().iter().any(|parameter| parameter.name == *name));
+            tensors
+        };
+        let begun = Begun { batches, steps: batches, metrics: metrics(4 * batches as u32), ..Begun::new(epochs + 1) };
+        let lost = ["cat 3".to_string()].into();
+        let course = Course {
+            begun,
+            seconds: 2.5,
+            records: (1..=epochs).map(record).collect(),
+            rejected: vec![Rejected { file: "a.png".into(), reason: "is empty".into() }],
+            best: (epochs > 0).then_some(BestEpoch { epoch: epochs.div_ceil(2), val: metrics(8), lost }),
+            ..Course::new(ID.into(), digest_of(""), Vec::new())
+        };
+        let seed = steps as u64;
+        let mut own = weights(seed);
+        own.counters.values_mut().for_each(|count| *count = 7);
+        let averages = (steps % 2 == 1).then(|| weights(seed + 100).tensors);
+        let moments = [trained(seed + 200), trained(seed + 300)];
+        State { course, memory: Memory { steps: steps as u32, last_lr: 0.1 + 0.2, own, averages, moments } }
+    }
+
+    fn best(run: &Run, epoch: usize) -> Checkpoint {
+        let config = run.config().unwrap();
+        Checkpoint::initial(Meta {
+            architecture: config.training.model.clone(),
+            classes: config.classes.clone(),
+            preparation: config.training.preparation,
+            epoch,
+            drawn: true,
+            made_by: Some(ID.into()),
+            val_loss: Some(0.5),
+        })
+    }
+
+    fn save(checkpoints: &mut Checkpoints, run: &Run, steps: usize) -> State {
+        let state = state(run, steps);
+        if let Some(epoch) = state.course.best.as_ref().map(|best| best.epoch) {
+            checkpoints.save_best(&best(run, epoch)).unwrap();
+        }
+        checkpoints.save(&state, run.network()).unwrap();
+        state
+    }
+
+    fn files(dir: &RunDir) -> Vec<String> {
+        let mut names = own_names(&dir.file(CHECKPOINTS));
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_newest_state_is_found_as_it_was_written() {
+        let (_folder, dir, run, mut checkpoints) = begun();
+        for steps in 0..=15 {
+            let state = save(&mut checkpoints, &run, steps);
+            let found = Checkpoints::find(&run).unwrap();
+            assert!(found.state == state, "{steps} steps");
+            assert_eq!(found.best.map(|best| best.meta.epoch), state.course.best.map(|best| best.epoch));
+            assert!(found.damaged.is_empty());
+        }
+        let kept = ["best-0001.safetensors", "best-0002.safetensors"];
+        assert_eq!(files(&dir), [&kept[..], &["step-00000014.safetensors", "step-00000015.safetensors"]].concat());
+        checkpoints.remove();
+        assert!(!dir.file(CHECKPOINTS).exists());
+    }
+
+    #[test]
+    fn of_a_damaged_state_the_one_before_is_used() {
+        let (_folder, dir, run, mut checkpoints) = begun();
+        let [before, _] = [9, 12].map(|steps| save(&mut checkpoints, &run, steps));
+        let file = |name: &str| dir.file(CHECKPOINTS).join(name);
+        let newest = file("step-00000012.safetensors");
+        let whole = fs::read(&newest).unwrap();
+        for place in [9, 300, whole.len() / 2, whole.len() - 1] {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 4;
+            dir.write("checkpoints/step-00000012.safetensors", &bytes).unwrap();
+            let found = Checkpoints::find(&run).unwrap();
+            assert!(found.state == before && found.damaged.len() == 1, "{:?}", found.damaged);
+            assert!(found.damaged[0].contains("step-00000012.safetensors: cannot be used"), "{:?}", found.damaged);
+        }
+        // Both have the same best weights.
+        dir.write("checkpoints/step-00000012.safetensors", &whole).unwrap();
+        assert!(Checkpoints::find(&run).unwrap().damaged.is_empty());
+        dir.write("checkpoints/best-0001.safetensors", b"cut off").unwrap();
+        let error = format!("{:#}", Checkpoints::find(&run).err().unwrap());
+        assert!(error.contains("best-0001.safetensors: cannot be used"), "{error}");
+        assert!(error.contains("no other checkpoint") && error.contains("train it anew"), "{error}");
+        // What is gone on with is written over what is damaged.
+        checkpoints.save_best(&best(&run, 1)).unwrap();
+        dir.write("checkpoints/step-00000012.safetensors", &whole[..100]).unwrap();
+        let mut found = Checkpoints::find(&run).unwrap();
+        save(&mut found.checkpoints, &run, 10);
+        assert_eq!(files(&dir), ["best-0001.safetensors", "step-00000009.safetensors", "step-00000010.safetensors"]);
+    }
+
+    #[test]
+    fn what_cannot_be_gone_on_with_says_why() {
+        let (_folder, dir, run, mut checkpoints) = begun();
+        let error = || format!("{:#}", Checkpoints::find(&run).err().unwrap());
+        assert!(error().contains("stopped before it began"), "{}", error());
+        save(&mut checkpoints, &run, 15);
+        dir.write(PREDICTIONS, b"").unwrap();
+        assert!(Checkpoints::find(&run).is_ok(), "it is not finished before the states are removed");
+        checkpoints.remove();
+        assert!(error().contains("is finished"), "{}", error());
+    }
+
+    #[test]
+    fn other_images_are_named() {
+        let (_folder, dir, ..) = begun();
+        fs::remove_dir_all(dir.file(CHECKPOINTS)).unwrap();
+        let then = "0a 0 train cat/a b.png\n0b 1 train dog/c.png\n0c 0 val cat/d.png\n";
+        let checkpoints = Checkpoints::create(&dir, then).unwrap();
+        let check = |now: &str| checkpoints.check_images(&digest_of(then), now).map_err(|error| error.to_string());
+        assert_eq!(check(then), Ok(()));
+        for (now, told) in [
+            ("0b 1 train dog/c.png\n0c 0 val cat/d.png\n", "1 gone or changed, such as cat/a b.png; bring"),
+            (&then.replace("0c", "0d"), "1 gone or changed, such as cat/d.png; 1 new or changed, such as cat/d.png"),
+            (&format!("{then}0e 1 val dog/e.png\n"), ": 1 new or changed, such as dog/e.png"),
+            ("0b 1 train dog/c.png\n0a 0 train cat/a b.png\n0c 0 val cat/d.png\n", "in another order"),
+        ] {
+            let error = check(now).unwrap_err();
+            assert!(error.contains(told), "{error}");
+        }
+        dir.write("checkpoints/images.txt", b"").unwrap();
+        assert!(check("").unwrap_err().ends_with("by their SHA-256"));
+    }
+}
