@@ -2,6 +2,12 @@
 //! then the operations that this step does not have, and the whole step. `cargo bench --bench kernels`, with
 //! `-- --kernels plain` for another set of kernels, `-- --model resnet18 --batch 128` for another network or batch.
 //! `target/bench-kernels.json` holds the same numbers.
+//!
+//! With `-- --case 'conv2d_wide forward n=32 ci=64 h=32 w=32 co=64 kh=3 kw=3 s=1 p=1 live=32 integers=0 seed=1'`, the kernels of one case
+//! of the tests, as often as it is given, and nothing else.
+
+#[path = "../tests/cases/mod.rs"]
+mod cases;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +18,7 @@ use clap::Parser;
 use convscope::bench::{Bench, Milliseconds, Repeats, Setting, WARM_UP};
 use convscope::cli::TimedArgs;
 use convscope::commands;
-use convscope::gpu::{Gpu, Plan, Tensor, Timing};
+use convscope::gpu::{Changes, Gpu, Plan, Tensor, Timing};
 use convscope::nn::layout::padded;
 use convscope::nn::{Keep, Mode, Network};
 use convscope::ops::depthwise::{self, Depthwise};
@@ -29,6 +35,9 @@ struct Arguments {
     /// Which network, how many images, how many steps, on what.
     #[command(flatten)]
     step: TimedArgs,
+    /// A case of the tests (`tests/cases`), to be timed in the place of everything else.
+    #[arg(long, value_name = "LINE")]
+    case: Vec<String>,
     /// Cargo passes it to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -84,9 +93,12 @@ struct StepReport {
 }
 
 fn main() -> Result<()> {
-    let Arguments { step, .. } = Arguments::parse();
+    let Arguments { step, case, .. } = Arguments::parse();
     step.check()?;
     let network = step.network()?;
+    if !case.is_empty() {
+        return time_cases(&case);
+    }
     let gpu = commands::open(&step.device)?;
     let setting = Setting::of(&gpu);
     println!("{} ({:?}, {}), {} kernels", setting.adapter, gpu.info().backend, setting.driver, setting.kernels);
@@ -107,6 +119,23 @@ fn main() -> Result<()> {
         .and_then(|()| fs::write(JSON, serde_json::to_string_pretty(&report)?))
         .with_context(|| format!("cannot write {JSON}"))?;
     println!("\nwrote {JSON}");
+    Ok(())
+}
+
+/// Times the kernels of cases, each on the kernels for convolutions that it is for, and checks what they make.
+fn time_cases(lines: &[String]) -> Result<()> {
+    let operations = cases::operations();
+    for line in lines {
+        let line = cases::Line::parse(line, &operations).map_err(anyhow::Error::msg)?;
+        let device = cases::Device::open(line.operation.kernels, Changes::default());
+        let (gpu, case) = (&device.gpu, line.case(&device.gpu));
+        case.check(&device).map_err(anyhow::Error::msg)?;
+        anyhow::ensure!(gpu.has_timestamps(), "this adapter has no timestamps");
+        println!("{line}");
+        let mut plan = Plan::new();
+        case.record(gpu, &mut plan);
+        time_plan(gpu, &plan, &measure_peaks(gpu)?)?;
+    }
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 //   first = beta1 * first + (1 - beta1) * g,   second = beta2 * second + (1 - beta2) * g * g
 //   parameter -= step_size * first / (sqrt(second) / bias_correction + eps)
 // with step_size = lr / (1 - beta1^t) and bias_correction = sqrt(1 - beta2^t) made by the host for step t.
-// All tensors hold `len` vectors of four. One invocation: one vector.
+// All tensors hold `len` vectors of four. One invocation: one vector. Once a loss has not been finite (counts[2], of
+// cross_entropy.wgsl), all stays as it is, so that it can be seen where that came from.
 
 struct Shape {
     len: u32,
@@ -24,11 +25,12 @@ struct Shape {
 @group(0) @binding(3) var<storage, read_write> parameter: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> first: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> second: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> counts: array<u32>;
 
 @compute @workgroup_size(64)
 fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = id.x + id.y * groups.x * 64u;
-    if i >= shape.len { return; }
+    if i >= shape.len || counts[2] > 0u { return; }
     let g = gradient[i] + shape.weight_decay * parameter[i];
     let m = shape.beta1 * first[i] + shape.rest1 * g;
     let v = shape.beta2 * second[i] + shape.rest2 * g * g;

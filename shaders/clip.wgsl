@@ -20,14 +20,19 @@ struct Shape {
 
 // partials = sums of squares of values. `parts` workgroups, each invocation every (64 * parts)-th vector.
 @compute @workgroup_size(64)
-fn squares(@builtin(local_invocation_index) local: u32, @builtin(workgroup_id) group: vec3<u32>) {
+fn squares(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let own = group.x + group.y * groups.x;
     var part = vec4<f32>();
-    for (var i = group.x * 64u + local; i < shape.len; i += 64u * shape.parts) {
+    for (var i = own * 64u + local; i < shape.len; i += 64u * shape.parts) {
         part += values[i] * values[i];
     }
     let sum = add_rows(local, 1u, part);
-    if local > 0u { return; }
-    partials[group.x] = (sum.x + sum.y) + (sum.z + sum.w);
+    if local > 0u || own >= shape.parts { return; }
+    partials[own] = (sum.x + sum.y) + (sum.z + sum.w);
 }
 
 // gradient *= what keeps its norm at most at `most`. One invocation: one vector. Each workgroup adds up the parts for itself, in the same order.

@@ -117,7 +117,8 @@ fn backward_weighted(
     }
 }
 
-// loss_sum += the live images' losses; counts += correct images, images, images whose loss is not finite.
+// loss_sum += the live images' losses; counts += correct images, images, images whose loss is not finite; counts[3] = the first step
+// with such an image.
 // Only the bits tell what is not finite: a shader may assume that all its numbers are. One workgroup, each invocation every 64th image.
 @compute @workgroup_size(64)
 fn accumulate(@builtin(local_invocation_index) local: u32) {
@@ -132,5 +133,8 @@ fn accumulate(@builtin(local_invocation_index) local: u32) {
     loss_sum[0] += sums.x;
     counts[0] += u32(sums.y);
     counts[1] += step.live;
+    if counts[2] == 0u && sums.z > 0.0 {
+        counts[3] = step.number;
+    }
     counts[2] += u32(sums.z);
 }

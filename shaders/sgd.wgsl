@@ -1,6 +1,7 @@
 // Stochastic gradient descent with momentum as PyTorch's torch.optim.SGD (no dampening, no Nesterov):
 //   g = gradient + weight_decay * parameter,   velocity = momentum * velocity + g,   parameter -= step_size * velocity
-// with step_size = lr. All tensors hold `len` vectors of four. One invocation: one vector.
+// with step_size = lr. All tensors hold `len` vectors of four. One invocation: one vector. Once a loss has not been finite (counts[2],
+// of cross_entropy.wgsl), all stays as it is, so that it can be seen where that came from.
 
 struct Shape {
     len: u32,
@@ -15,11 +16,12 @@ struct Shape {
 @group(0) @binding(2) var<storage, read> gradient: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> parameter: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> velocity: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> counts: array<u32>;
 
 @compute @workgroup_size(64)
 fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = id.x + id.y * groups.x * 64u;
-    if i >= shape.len { return; }
+    if i >= shape.len || counts[2] > 0u { return; }
     let g = gradient[i] + shape.weight_decay * parameter[i];
     let v = shape.momentum * velocity[i] + g;
     velocity[i] = v;

@@ -1148,7 +1148,9 @@ fn divergence_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let diverge = ["train", "--optimizer", "sgd", "--lr", "1e30"];
     let error = fail(folder.path(), &[&diverge, &TINY[..]].concat());
-    assert!(error.contains("lower --lr"), "{error}");
+    // The second step's loss is the first that the weights of the first have moved.
+    assert!(error.contains("from step 2 on, in epoch 1; the first that is not finite is "), "{error}");
+    assert!(error.contains("Conv2d 1 of block 1: lower --lr (now 1e30)"), "{error}");
     // One step only: its loss is made before the weights move, and is finite.
     let one_step = [
         "--size",

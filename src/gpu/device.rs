@@ -148,6 +148,17 @@ impl std::fmt::Display for Kernels {
     }
 }
 
+/// What tests change of how kernels are made and started.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// A file of `shaders/`, and the module that takes its place.
+    pub module: Option<(&'static str, String)>,
+    /// Workgroups begin with what others left in their memory, not with zeros.
+    pub keep_workgroup_memory: bool,
+    /// So many workgroups are the most in one dimension of a dispatch, fewer than there can be.
+    pub most_workgroups: Option<u32>,
+}
+
 /// An open device with its queue and the pipelines compiled so far.
 pub struct Gpu {
     info: wgpu::AdapterInfo,
@@ -157,6 +168,7 @@ pub struct Gpu {
     timestamps: bool,
     subgroups: bool,
     kernels: Kernels,
+    changes: Changes,
     failure: Arc<OnceLock<String>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     /// The last pipelines that were begun.
@@ -267,6 +279,7 @@ impl Gpu {
             timestamps,
             subgroups,
             kernels: Kernels::Plain,
+            changes: Changes::default(),
             failure,
             pipelines: Mutex::default(),
             making: Mutex::default(),
@@ -288,6 +301,16 @@ impl Gpu {
             return Err(GpuError::NoSubgroups { adapter: self.info.name });
         }
         Ok(Self { kernels, ..self })
+    }
+
+    /// The same device, with no kernel compiled yet, and with these changes from now on. For tests.
+    pub fn with_changes(self, changes: Changes) -> Self {
+        Self { changes, pipelines: Mutex::default(), ..self }
+    }
+
+    /// Workgroups that one dimension of a dispatch holds.
+    pub(super) fn most_workgroups(&self) -> u64 {
+        self.changes.most_workgroups.unwrap_or(65_535).into()
     }
 
     /// The kernels of the convolutions: those that suit the adapter, unless [`Gpu::with_kernels`] said otherwise.
@@ -457,15 +480,23 @@ impl Gpu {
         });
         let device = self.device.clone();
         let (source, entry, constants) = (&declaration.source, declaration.entry, constants.to_vec());
+        let text = match &self.changes.module {
+            Some((file, text)) if *file == source.file => text.clone(),
+            _ => source.module(),
+        };
+        let compilation_options = wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: !self.changes.keep_workgroup_memory,
+            ..Default::default()
+        };
         let compiled = Compiled::start(move || {
-            let text = super::unroll::unroll(&source.module(), entry, &constants);
+            let text = super::unroll::unroll(&text, entry, &constants);
             let module = super::shader::module(&device, source.file, text);
             device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&label),
                 layout: Some(&pipeline_layout),
                 module: &module,
                 entry_point: Some(entry),
-                compilation_options: Default::default(),
+                compilation_options,
                 cache: None,
             })
         });

@@ -9,6 +9,6 @@ mod shader;
 mod tensor;
 mod unroll;
 
-pub use device::{AdapterChoice, Gpu, GpuError, Kernels, adapters};
+pub use device::{AdapterChoice, Changes, Gpu, GpuError, Kernels, adapters};
 pub use plan::{Plan, Timing};
 pub use tensor::Tensor;

@@ -74,7 +74,7 @@ impl Plan {
             entries: &entries,
         });
         self.dispatches.push(Dispatch {
-            workgroups: folded(&name, kernel.workgroups()),
+            workgroups: folded(&name, kernel.workgroups(), gpu.most_workgroups()),
             flops: kernel.flops(),
             bytes: tensors.iter().map(|(_, tensor, _)| tensor.bytes()).sum(),
             name,
@@ -96,6 +96,11 @@ impl Plan {
     /// Whether it holds no kernel.
     pub fn is_empty(&self) -> bool {
         self.dispatches.is_empty()
+    }
+
+    /// Operation, entry point and place of each kernel, such as `"relu.forward block 1"`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.dispatches.iter().map(|dispatch| dispatch.name.as_str())
     }
 
     /// Bytes that its kernels read and write, where each takes each of its arguments once.
@@ -254,13 +259,12 @@ fn refuse_overlap(name: &str, tensors: &[(u32, &Tensor, Access)]) {
     }
 }
 
-/// So many workgroups, folded into two dimensions where one does not hold them.
-fn folded(name: &str, workgroups: u64) -> [u32; 2] {
-    const MOST: u64 = 65_535;
+/// So many workgroups, folded into two dimensions where one does not hold them, but `most`.
+fn folded(name: &str, workgroups: u64, most: u64) -> [u32; 2] {
     let groups = workgroups.max(1);
-    let rows = groups.div_ceil(MOST);
+    let rows = groups.div_ceil(most);
     assert!(
-        rows <= MOST && groups * WORKGROUP <= u64::from(u32::MAX),
+        rows <= 65_535 && groups * WORKGROUP <= u64::from(u32::MAX),
         "{name}: {groups} workgroups are too many for one dispatch"
     );
     [groups.div_ceil(rows) as u32, rows as u32]

@@ -53,7 +53,7 @@ pub struct Metrics {
     pub correct: u32,
     /// Images.
     pub seen: u32,
-    /// Images whose loss was not finite.
+    /// Images whose loss was not finite. From the first on, no step has moved a weight.
     pub broken: u32,
 }
 
@@ -221,7 +221,7 @@ impl Model {
             losses: Tensor::new(gpu, "losses", batch)?,
             correct: Tensor::new(gpu, "correct", batch)?,
             loss_sum: Tensor::new(gpu, "loss sum", 1)?,
-            counts: Tensor::new(gpu, "counts", 3)?,
+            counts: Tensor::new(gpu, "counts", 4)?,
             network: network.clone(),
             batch,
             stages,
@@ -492,16 +492,16 @@ impl Model {
         let start = self.first_trained();
         let [gradient, parameter, first, second] =
             &[&self.all_gradients, &self.all_values, &self.moments[0], &self.moments[1]].map(|all| all.from(start));
-        let step = &self.step;
+        let Self { step, counts, .. } = self;
         let len = parameter.len() / 4;
         match *optimizer {
             Optimizer::Adam { weight_decay } => {
                 let shape = adam::Shape::new(len, weight_decay);
-                plan.add(gpu, "update", &adam::Update { shape, step, gradient, parameter, first, second });
+                plan.add(gpu, "update", &adam::Update { shape, step, gradient, counts, parameter, first, second });
             }
             Optimizer::Sgd { momentum, weight_decay } => {
                 let shape = sgd::Shape { len: len as u32, momentum, weight_decay };
-                plan.add(gpu, "update", &sgd::Update { shape, step, gradient, parameter, velocity: first });
+                plan.add(gpu, "update", &sgd::Update { shape, step, gradient, counts, parameter, velocity: first });
             }
         }
         plan
@@ -569,7 +569,7 @@ impl Model {
     /// Has the metrics go on from those that were read before.
     pub fn set_metrics(&self, gpu: &Gpu, Metrics { loss_sum, correct, seen, broken }: &Metrics) {
         self.loss_sum.write(gpu, &[*loss_sum as f32]);
-        self.counts.write(gpu, &[*correct, *seen, *broken]);
+        self.counts.write(gpu, &[*correct, *seen, *broken, 0]);
     }
 
     /// Reads the metrics, after everything submitted so far.
@@ -660,6 +660,36 @@ impl Model {
         trained
             .map(|(parameter, trained)| (parameter.name.clone(), parameter.layout.unpack(trained.value.within(arena))))
             .collect()
+    }
+
+    /// The first step since the metrics were last set with an image whose loss was not finite; 0 if there was none.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn first_broken_step(&self, gpu: &Gpu) -> Result<u32, GpuError> {
+        Ok(self.counts.read::<u32>(gpu).await?[3])
+    }
+
+    /// What comes first in the network of all that is not finite: weights, or what a layer makes in training of the batch that was set
+    /// last. In words, such as `"the output of Conv2d 5 of block 2"`. Nothing, if all is finite.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub async fn first_not_finite(&self, gpu: &Gpu) -> Result<Option<String>, GpuError> {
+        self.forward(gpu, Mode::Train).submit(gpu)?;
+        let weights = self.weights(gpu, 0).await?;
+        for (value, node) in (1..).zip(self.network.nodes()) {
+            let broken = |parameter: &Parameter| !weights.get(&parameter.name).iter().all(|value| value.is_finite());
+            if let Some(parameter) = node.parameters().iter().find(|parameter| broken(parameter)) {
+                return Ok(Some(format!("the weights {} of {}", parameter.name, node.place())));
+            }
+            if let Some(tensor) = self.kept(Mode::Train, value)
+                && !tensor.read::<f32>(gpu).await?.iter().all(|value| value.is_finite())
+            {
+                return Ok(Some(format!("the output of {}", node.place())));
+            }
+        }
+        Ok(None)
     }
 
     /// The gradients of the last backward pass by PyTorch's names, in PyTorch's layout.

@@ -49,6 +49,7 @@ kernel! {
         constant shape: Shape,
         uniform step: Step,
         read gradient,
+        read counts,
         write parameter,
         write first,
         write second,

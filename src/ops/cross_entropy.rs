@@ -91,7 +91,7 @@ kernel! {
 }
 
 kernel! {
-    /// `loss_sum +=` losses; `counts +=` correct images, images, images whose loss is not finite
+    /// `loss_sum +=` losses; `counts +=` correct images, images, images whose loss is not finite; then the first step with such an image
     Accumulate("cross_entropy", accumulate) {
         constant shape: Shape,
         uniform step: Step,

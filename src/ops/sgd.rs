@@ -21,6 +21,7 @@ kernel! {
         constant shape: Shape,
         uniform step: Step,
         read gradient,
+        read counts,
         write parameter,
         write velocity,
     }

@@ -307,9 +307,19 @@ impl<'a> Trainer<'a> {
     }
 
     fn check_loss(&self, Begun { epoch, metrics, .. }: &Begun) -> Result<()> {
-        let lr = self.recipe.lr;
-        ensure!(metrics.broken == 0, "the loss is no longer a finite number in epoch {epoch}: lower --lr (now {lr})");
-        Ok(())
+        if metrics.broken == 0 {
+            return Ok(());
+        }
+        let (gpu, lr) = (self.gpu, self.recipe.lr);
+        let step = pollster::block_on(self.model.first_broken_step(gpu))?;
+        // No weight has moved since, but the batch is another one.
+        let first = match pollster::block_on(self.model.first_not_finite(gpu))? {
+            Some(first) => format!("the first that is not finite is {first}"),
+            None => "with other images it is finite".into(),
+        };
+        bail!(
+            "the loss is no longer a finite number from step {step} on, in epoch {epoch}; {first}: lower --lr (now {lr})"
+        );
     }
 
     /// Judges the model on all images, in evaluation mode. Returns the images that had become unreadable as well.
@@ -539,11 +549,13 @@ fn run(
             begun.steps += 1;
             submitted += batch.indices.len();
             batches.recycle(batch);
-            let due = last_read.elapsed() >= METRICS_EVERY;
-            let metrics = if due { Some(metrics(pass)?) } else { None };
-            progress(Progress { images: submitted, metrics });
-            if due {
+            let read = if last_read.elapsed() >= METRICS_EVERY { Some(metrics(pass)?) } else { None };
+            progress(Progress { images: submitted, metrics: read });
+            if let Some(read) = read {
                 last_read = Instant::now();
+                if read.broken > 0 {
+                    break;
+                }
             }
             if !pass.goes_on(&mut begun)? {
                 return Ok(false);

@@ -1,6 +1,8 @@
 //! The kernels and the network on a real device.
 
 mod best;
+#[path = "../cases/mod.rs"]
+mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 mod engine;

@@ -1,0 +1,124 @@
+//! Every kernel on the device against its CPU reference, element by element: `tests/cases` says what and how.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use convscope::gpu::{Changes, Kernels, Plan};
+use convscope::ops;
+use libtest_mimic::Trial;
+
+use crate::cases::identities::{self, GRADIENTS};
+use crate::cases::{Device, Line, Operation, operations};
+use crate::common::trial;
+
+/// A line that a failure printed, to be run again: `CONVSCOPE_CASE='..' cargo test --test gpu replay`.
+const CASE: &str = "CONVSCOPE_CASE";
+
+/// Seeds of the cases that are drawn for each operation, behind those of its table. The long suite draws more, from 0 on.
+const DRAWN: std::ops::Range<u64> = 1_000_000..1_000_006;
+
+pub fn tests() -> Vec<Trial> {
+    let mut tests = vec![
+        trial("kernels::each_is_in_a_case", each_is_in_a_case),
+        trial("kernels::a_line_is_its_case", a_line_is_its_case),
+        trial("kernels::more_workgroups_than_one_dimension_holds", more_workgroups_than_one_dimension_holds),
+        trial("kernels::replay", replay).with_ignored_flag(std::env::var_os(CASE).is_none()),
+    ];
+    for group in identities::groups() {
+        let kernels = all().iter().find(|operation| operation.group == group).expect("it is one of them").kernels;
+        // They are compiled for every shape anew, which is for the long suite.
+        if kernels != Kernels::Subgroup {
+            tests.push(trial(format!("kernels::identities::{group}"), move || identities_hold(kernels, group)));
+        }
+    }
+    tests.push(trial("kernels::gradients_are_those_of_finite_differences", gradients));
+    for (number, operation) in all().iter().enumerate() {
+        let name = format!("kernels::{}::{}", operation.group, operation.entry);
+        tests.push(trial(name, move || table_and_drawn(&all()[number])));
+    }
+    tests
+}
+
+fn all() -> &'static [Operation] {
+    static OPERATIONS: OnceLock<Vec<Operation>> = OnceLock::new();
+    OPERATIONS.get_or_init(operations)
+}
+
+/// The device that all cases of a set of kernels share. A dispatch is folded into two dimensions early.
+fn device(kernels: Kernels) -> &'static Device {
+    static DEVICES: [OnceLock<Device>; crate::KERNELS.len()] = [const { OnceLock::new() }; crate::KERNELS.len()];
+    DEVICES[kernels as usize]
+        .get_or_init(|| Device::open(kernels, Changes { most_workgroups: Some(5), ..Changes::default() }))
+}
+
+fn check(line: &Line<'_>) {
+    let device = device(line.operation.kernels);
+    if let Err(error) = line.case(&device.gpu).check(device) {
+        panic!("{error}\nagain: {CASE}='{line}' cargo test --test gpu replay");
+    }
+}
+
+fn table_and_drawn(operation: &Operation) {
+    let drawn = if operation.compiles { DRAWN.start..DRAWN.start + 2 } else { DRAWN };
+    operation.tabled().chain(drawn.map(|seed| operation.drawn(seed))).for_each(|line| check(&line));
+}
+
+fn identities_hold(kernels: Kernels, group: &str) {
+    for seed in 0..2 {
+        identities::check(device(kernels), all(), group, seed).unwrap();
+    }
+}
+
+fn gradients() {
+    for gradient in GRADIENTS {
+        for seed in 0..3 {
+            gradient.check(device(Kernels::Plain), all(), seed).unwrap();
+        }
+    }
+}
+
+fn replay() {
+    let line = std::env::var(CASE).expect("the test is ignored without it");
+    check(&Line::parse(&line, all()).unwrap());
+}
+
+/// What the cases of the tables dispatch is every kernel of `ops::KERNELS`, and nothing else.
+fn each_is_in_a_case() {
+    let mut found = BTreeSet::new();
+    for operation in all() {
+        let device = device(operation.kernels);
+        for line in operation.tabled().take(1) {
+            let mut plan = Plan::new();
+            line.case(&device.gpu).record(&device.gpu, &mut plan);
+            found.extend(plan.names().map(|name| name.trim_end().to_string()));
+        }
+    }
+    let declared: BTreeSet<_> = ops::KERNELS.iter().map(|kernel| format!("{}.{}", kernel.op, kernel.entry)).collect();
+    assert_eq!(found, declared);
+}
+
+fn a_line_is_its_case() {
+    for operation in all() {
+        for seed in 0..20 {
+            let line = operation.drawn(seed).to_string();
+            assert_eq!(Line::parse(&line, all()).unwrap().to_string(), line);
+        }
+        assert!(operation.tabled().all(|line| line.sizes.len() == operation.sizes.len()), "{}", operation.group);
+    }
+    for (line, error) in [
+        ("", "there is no operation"),
+        ("relu sideways len=3", "there is no operation relu sideways"),
+        ("relu forward integers=0 seed=1", "has no len"),
+        ("relu forward len=x integers=0 seed=1", "len is no number"),
+    ] {
+        let found = Line::parse(line, all()).err().unwrap();
+        assert!(found.contains(error), "{found:?} does not say {error:?}");
+    }
+}
+
+/// In one dimension as many as there can be. All other cases fold their dispatches much earlier.
+fn more_workgroups_than_one_dimension_holds() {
+    let device = Device::open(Kernels::Plain, Changes::default());
+    let line = "batch_norm backward_combine n=1 c=262201 hw=1 live=1 spread=0 integers=0 seed=1";
+    Line::parse(line, all()).unwrap().case(&device.gpu).check(&device).unwrap();
+}
