@@ -49,14 +49,17 @@ impl Activation {
         let p = DROPS[p];
         let mut norm = Norm::new(gpu, sizes, numbers);
         let &[n, c, hw, live, _] = sizes else { panic!("{sizes:?}") };
-        // ReLU has a kink at zero, where a rounding decides: no element lies there, nor does one at the mean.
-        for beta in &mut norm.beta {
+        // ReLU has a kink at zero, where a rounding decides: no element lies there, nor does one at the mean. But where there is no
+        // offset, what lies at the mean is exactly zero, and has no gradient.
+        for beta in &mut norm.beta[1..] {
             *beta = f64::from(*beta as f32 + 0.1_f32.copysign(*beta as f32));
         }
+        norm.beta[0] = 0.0;
         let z = before_relu(&norm);
         for (i, x) in norm.x.iter_mut().enumerate() {
-            if z.value[i].abs() <= 2.0 * z.bound(i) {
-                *x = norm.mean[i / hw % c];
+            let channel = i / hw % c;
+            if z.value[i].abs() <= 2.0 * z.bound(i) || (channel == 0 && i % 5 == 0) {
+                *x = norm.mean[channel];
             }
         }
         let mut random = numbers.random("dropout");

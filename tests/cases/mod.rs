@@ -149,8 +149,8 @@ const SLACK: usize = 1024;
 /// What lies past the end of the inputs.
 const GARBAGE: f32 = 1e30;
 
-/// What outputs hold before the two runs: a NaN, and a large number.
-const POISONS: [u32; 2] = [0x7fc0_dead, 0x7149_f2ca];
+/// What outputs hold before the two runs: a NaN, and a large number, which is not [`GARBAGE`].
+const POISONS: [u32; 2] = [0x7fc0_dead, 0xf113_6c1e];
 
 /// The tensors of a case by name.
 pub struct Tensors(BTreeMap<&'static str, Tensor>);

@@ -22,6 +22,10 @@ pub fn tests() -> Vec<Trial> {
         trial("kernels::each_is_in_a_case", each_is_in_a_case),
         trial("kernels::a_line_is_its_case", a_line_is_its_case),
         trial("kernels::more_workgroups_than_one_dimension_holds", more_workgroups_than_one_dimension_holds),
+        trial(
+            "kernels::memory_that_is_read_before_it_is_written_is_told",
+            memory_that_is_read_before_it_is_written_is_told,
+        ),
         trial("kernels::replay", replay).with_ignored_flag(std::env::var_os(CASE).is_none()),
     ];
     for group in identities::groups() {
@@ -114,6 +118,19 @@ fn a_line_is_its_case() {
         let found = Line::parse(line, all()).err().unwrap();
         assert!(found.contains(error), "{found:?} does not say {error:?}");
     }
+}
+
+/// A kernel that reads memory of its workgroup which it has not written finds what was left there. A GPU may leave anything.
+fn memory_that_is_read_before_it_is_written_is_told() {
+    const LINE: &str = "relu forward len=64 integers=0 seed=1";
+    let line = Line::parse(LINE, all()).unwrap();
+    let relu = &ops::relu::Forward::DECLARATION.source;
+    let reading = relu.module().replace("max(x[i], vec4<f32>())", "max(x[i], vec4<f32>()) + left[i % 64u]");
+    assert_ne!(reading, relu.module(), "the replaced formula is there");
+    let module = format!("{reading}\nvar<workgroup> left: array<vec4<f32>, 64>;\n");
+    let device = Device::open(Kernels::Plain, Changes { module: Some((relu.file, module)), ..Changes::default() });
+    let found = line.case(&device.gpu).check(&device);
+    assert!(found.is_err() || !device.gpu.is_software(), "nothing was noticed");
 }
 
 /// In one dimension as many as there can be. All other cases fold their dispatches much earlier.

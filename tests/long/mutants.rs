@@ -26,7 +26,7 @@ const FOUND: f64 = 0.95;
 
 /// Files that others use, and one of those.
 const COMMON: [(&str, &str); 3] =
-    [("common/mask", "dropout"), ("common/sums", "linear"), ("common/places", "batch_norm")];
+    [("common/mask", "dropout"), ("common/sums", "batch_norm"), ("common/places", "batch_norm")];
 
 /// The cases of an operation, made once.
 struct Cases<'a> {
