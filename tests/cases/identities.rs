@@ -380,7 +380,7 @@ impl Gradient {
             let y = values(&case(by), self.y);
             y.iter().zip(upstream(y.len())).map(|(y, dy)| y * dy).sum::<f64>()
         };
-        const STEP: f64 = 1e-5;
+        const STEP: f64 = 1e-6;
         let (up, down) = (loss(STEP), loss(-STEP));
         let differences = (up - down) / (2.0 * STEP);
         // Where the numbers lie on the device, by how much each was moved: exact in f32, as it is 0 or the number itself.

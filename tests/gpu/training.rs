@@ -11,6 +11,7 @@ use convscope::nn::{Keep, Model, Network, Optimizer, StepOptions, Strided};
 use convscope::train::lr_find::STEPS;
 use convscope::train::{Recipe, Schedule, Trainer};
 use libtest_mimic::Trial;
+use pollster::block_on;
 
 use crate::common::trial;
 use crate::gpu_with;
@@ -18,6 +19,8 @@ use crate::gpu_with;
 pub fn tests() -> Vec<Trial> {
     vec![
         trial("training::averages_are_those_of_the_weights", averages_are_those_of_the_weights),
+        trial("training::what_is_not_finite_first_is_named", what_is_not_finite_first_is_named),
+        trial("training::a_loss_that_is_not_finite_moves_no_weight", a_loss_that_is_not_finite_moves_no_weight),
         trial("training::rates_are_tried_until_the_loss_explodes", rates_are_tried_until_the_loss_explodes),
     ]
 }
@@ -94,6 +97,87 @@ fn averages_are_those_of_the_weights() {
             averaged.restart(&first, recipe(Some(DECAY)));
         }
         assert!(runs[..4] == runs[4..], "it starts over as a new one would, bit for bit");
+    }
+}
+
+/// A network with a batch in it, on each set of kernels.
+fn with_a_batch(kernels: Kernels, weights: &Weights) -> Model {
+    let gpu = gpu_with(kernels);
+    let model = Model::new(gpu, &network(), BATCH, Keep::Needed).unwrap();
+    model.load(gpu, weights);
+    let images: Vec<f32> =
+        (0..BATCH * SIDE * SIDE * 4).map(|i| if i % 4 == 3 { 0.0 } else { (i % 7) as f32 - 3.0 }).collect();
+    model.set_batch(gpu, &images, &[0, 1, 1, 0, 1, 0]);
+    model
+}
+
+fn what_is_not_finite_first_is_named() {
+    let good = Weights::initial(&network(), 1);
+    for kernels in crate::KERNELS {
+        let gpu = gpu_with(kernels);
+        let model = with_a_batch(kernels, &good);
+        let first = |name: &str, value: f32| {
+            let mut weights = good.clone();
+            let values = weights.tensors.get_mut(name).unwrap();
+            let last = values.len() - 1;
+            values[last] = value;
+            model.load(gpu, &weights);
+            block_on(model.first_not_finite(gpu)).unwrap()
+        };
+        let place = |name: &str| {
+            let node =
+                network().nodes().iter().find(|node| name.starts_with(&format!("{}.", node.key))).unwrap().place();
+            format!("the weights {name} of {node}")
+        };
+        for parameter in network().parameters() {
+            let name = parameter.name;
+            assert_eq!(first(&name, 0.25), None, "{name}");
+            for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                assert_eq!(first(&name, broken), Some(place(&name)), "{kernels}");
+            }
+        }
+        // Weights that are finite, and yet too large.
+        let network = network();
+        let conv = &network.nodes()[network.blocks()[1].conv - 1];
+        let found = first(&format!("{}.weight", conv.key), f32::MAX).unwrap();
+        assert_eq!(found, format!("the output of {}", conv.place()), "{kernels}");
+    }
+}
+
+/// Neither in its step nor in the next ones, whose numbers are not kept.
+fn a_loss_that_is_not_finite_moves_no_weight() {
+    let first = Weights::initial(&network(), 1);
+    for optimizer in [Optimizer::Adam { weight_decay: 0.1 }, Optimizer::Sgd { momentum: 0.9, weight_decay: 0.1 }] {
+        let gpu = gpu_with(Kernels::Plain);
+        let model = with_a_batch(Kernels::Plain, &first);
+        let step = model.training_step(gpu, &optimizer);
+        let run = |number| {
+            model.set_step(gpu, &optimizer, 0.01, BATCH, 0, number);
+            step.submit(gpu).unwrap();
+            let weights = block_on(model.weights(gpu, 0)).unwrap().tensors;
+            network().parameters().into_iter().map(|one| weights[&one.name].clone()).collect::<Vec<_>>()
+        };
+        run(1);
+        assert_eq!(block_on(model.first_broken_step(gpu)).unwrap(), 0);
+        // Logits that overflow.
+        let mut broken = first.clone();
+        let [.., _, hidden_bias, last_weight, _] = &network().parameters()[..] else {
+            panic!("there are linear layers")
+        };
+        broken.tensors.get_mut(&hidden_bias.name).unwrap().fill(10.0);
+        broken.tensors.get_mut(&last_weight.name).unwrap().fill(f32::MAX);
+        model.exchange(gpu, &broken);
+        for number in 2..5 {
+            let stayed = network().parameters().iter().map(|one| broken.tensors[&one.name].clone()).collect::<Vec<_>>();
+            assert_eq!(run(number), stayed, "step {number}");
+            assert_eq!(block_on(model.first_broken_step(gpu)).unwrap(), 2);
+            assert_eq!(block_on(model.metrics(gpu)).unwrap().broken as usize, BATCH * (number as usize - 1));
+        }
+        // Once the metrics are cleared, weights move again.
+        model.clear_metrics(gpu);
+        model.exchange(gpu, &first);
+        let start = network().parameters().iter().map(|one| first.tensors[&one.name].clone()).collect::<Vec<_>>();
+        assert_ne!(run(5), start);
     }
 }
 
