@@ -9,12 +9,12 @@
 
 use super::{Case, Device, Line, Numbers, Operation, Random, Want, wide};
 
-/// How an operation's forward pass reads its numbers.
+/// A group of operations whose forward pass is linear in what it reads, or nearly: ReLU and MaxPool2d keep a part of it.
 struct Linear {
     group: &'static str,
     /// Inputs in which it is linear, each with the entry and the output that hold the gradient by it.
     by: &'static [(&'static str, &'static str, &'static str)],
-    /// The other name of its result, where it has one.
+    /// Its result.
     y: &'static str,
     /// Draws sizes for which it is exact in integers.
     sizes: fn(&Operation, &mut Random) -> Vec<usize>,
@@ -37,7 +37,7 @@ fn even_windows(_: &Operation, random: &mut Random) -> Vec<usize> {
     vec![random.size(4), random.size(30), h, w, k, random.between(1, 4), random.below(k / 2 + 1)]
 }
 
-/// The same.
+/// Maps that are divided into such windows.
 fn even_parts(_: &Operation, random: &mut Random) -> Vec<usize> {
     let [oh, ow] = [random.size(6), random.size(6)];
     vec![random.size(4), random.size(30), oh << random.below(3), ow << random.below(3), oh, ow]

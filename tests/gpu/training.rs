@@ -139,7 +139,10 @@ fn what_is_not_finite_first_is_named() {
         // Weights that are finite, and yet too large.
         let network = network();
         let conv = &network.nodes()[network.blocks()[1].conv - 1];
-        let found = first(&format!("{}.weight", conv.key), f32::MAX).unwrap();
+        let mut weights = good.clone();
+        weights.tensors.get_mut(&format!("{}.weight", conv.key)).unwrap().fill(f32::MAX);
+        model.load(gpu, &weights);
+        let found = block_on(model.first_not_finite(gpu)).unwrap().unwrap();
         assert_eq!(found, format!("the output of {}", conv.place()), "{kernels}");
     }
 }
