@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_on_with_has_the_options_of_its_run() {
-        let typed = "--epochs 6 --lr 0.02 --schedule step --optimizer sgd --train-images 40 --size 40";
+        let typed = "--epochs 6 --lr 0.02 --schedule step --optimizer sgd --train-images 40 --size 64";
         let first = train(&typed.split(' ').collect::<Vec<_>>()).unwrap();
         let config = first.config(&["cat", "dog"].map(String::from), [40, 500], false);
         let (_folder, file) = written(&serde_json::to_string(&config).unwrap());

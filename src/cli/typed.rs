@@ -112,7 +112,8 @@ impl Config {
         let kind = |config: &Self| if config.data.is_some() { "photos" } else { "none" }.to_string();
         let options = |config: &Self| [vec![("data", kind(config))], config.options()].concat();
         // Where the photos lie decides no other option.
-        let here = Self { data: other.data.clone().filter(|_| self.data.is_some()), ..self.clone() };
+        let data = self.data.as_ref().and(other.data.clone()).or(self.data.clone());
+        let here = Self { data, ..self.clone() };
         let mut found = differing(&options(&here), &options(other));
         let listed = [self, other].map(|config| matches!(config.training.model, Architecture::Listed(_)));
         if listed == [true; 2] && self.training.model != other.training.model {

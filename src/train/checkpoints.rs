@@ -137,11 +137,10 @@ impl Checkpoints {
             [then.difference(&now), now.difference(&then)].map(|lines| lines.copied().collect::<Vec<_>>());
         let of = |lines: &[&str], what: &str| match lines {
             [] => None,
-            [first, ..] => Some(format!(
-                "{} {what}, such as {}",
-                lines.len(),
-                first.rsplit_once(' ').map_or(*first, |(file, _)| file)
-            )),
+            [first, ..] => {
+                let name = first.splitn(4, ' ').nth(3).unwrap_or(first);
+                Some(format!("{} {what}, such as {name}", lines.len()))
+            }
         };
         let found: Vec<String> =
             [of(&gone, "gone or changed"), of(&new, "new or changed")].into_iter().flatten().collect();

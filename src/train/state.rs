@@ -166,7 +166,7 @@ impl State {
         };
         let counters: BTreeMap<_, _> = network.counters().map(counter).collect::<Result<_>>()?;
         let expected = own.len() + counters.len() + 2 * trained.len() + averages.as_ref().map_or(0, BTreeMap::len);
-        equal("the number of tensors", file.names().len(), expected)?;
+        equal("the number of tensors", file.names().len(), expected).context("by averages")?;
         let memory = Memory { steps, last_lr, own: Weights { tensors: own, counters }, averages, moments };
         Ok(Self { course, memory })
     }
@@ -220,6 +220,6 @@ impl Course {
 fn check_metrics(Metrics { loss_sum, correct, seen, broken }: &Metrics, most: usize) -> Result<()> {
     amount("loss_sum", *loss_sum)?;
     within("seen", *seen as usize, 0..=most)?;
-    within("correct", correct, &0..=seen)?;
+    within("correct", correct, &0..=seen).context("by seen")?;
     equal("broken", *broken, 0)
 }

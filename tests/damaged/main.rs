@@ -336,7 +336,8 @@ fn last_weights() {
     of_run("last.safetensors", some, &[]);
 }
 
-/// Every damage to the newest state of a training that was killed: the one before it is used.
+/// Damages to the newest state of a training that was killed, of which the one before is used. Its tensors are read as weights are, so
+/// that every fifth will do.
 fn states_of_training() {
     let folder = tempfile::tempdir().unwrap();
     make_photos(&folder.path().join("photos"), ["blue", "red"], 24);
@@ -364,7 +365,9 @@ fn states_of_training() {
     let name = format!("checkpoints/{}", states().last().unwrap());
     let damages =
         damage::weights(&fs::read(run.join(&name)).unwrap(), &fs::read(made().join("b/best.safetensors")).unwrap());
-    survive(&run, &name, damages, &[], |folder| {
+    // There may be no files that are not used.
+    let damages = damages.into_iter().step_by(5).collect();
+    survive(&run, &name, damages, &["rejected"], |folder| {
         let found = Checkpoints::find(&Run::open(folder)?)?;
         Ok(Answer { told: found.damaged.join("\n"), page: String::new() })
     });

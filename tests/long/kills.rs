@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use convscope::nn::checkpoint::Checkpoint;
 use image::{Rgb, RgbImage};
@@ -16,11 +16,17 @@ use crate::Tally;
 /// Kills, where the variable CONVSCOPE_KILLS says no other number.
 const KILLS: usize = 200;
 const TINY: &str = "train --size 40 --batch 8 --channels 4,6 --kernels plain --no-report";
-/// Of each training what is special.
-const TRAININGS: [&str; 3] = [
-    "--train-images 76 --val-images 10 --epochs 6 --save-every 0",
-    "--train-images 76 --val-images 10 --epochs 6 --save-every 0.001 --optimizer sgd --lr 0.05 --ema 0.9 --schedule cosine",
-    "--data photos --epochs 8 --save-every 0.002 --rotate 10 --color-jitter 0.2,0.2,0.2 --crop-scale 0.5,1 --patience 5",
+/// Of each training what is special, and how often it is written down.
+const TRAININGS: [[&str; 2]; 3] = [
+    ["--train-images 76 --val-images 10 --epochs 6", "--save-every 0"],
+    [
+        "--train-images 76 --val-images 10 --epochs 6 --optimizer sgd --lr 0.05 --ema 0.9 --schedule cosine",
+        "--save-every 0.001",
+    ],
+    [
+        "--data photos --epochs 8 --rotate 10 --color-jitter 0.2,0.2,0.2 --crop-scale 0.5,1 --patience 5",
+        "--save-every 0.002 --tensorboard",
+    ],
 ];
 
 /// Kills each training in turn at a random moment, and goes on with it, until it comes to its end, which must be that of the training that
@@ -31,20 +37,21 @@ pub fn run(tally: &mut Tally) {
     make_photos(&folder.path().join("photos"));
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let mut wholes = Vec::new();
-    for special in TRAININGS {
+    for [special, every] in TRAININGS {
         let out = format!("whole-{}", wholes.len());
         let started = Instant::now();
-        let output = start(folder.path(), &format!("{TINY} {special} --out {out}")).wait_with_output().unwrap();
+        let output = start(folder.path(), &format!("{TINY} {special} {every} --out {out}")).wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         wholes.push((End::of(&folder.path().join(out)), started.elapsed()));
     }
     let (mut killed, mut number) = (0, 0);
     while killed < kills {
-        let (special, (whole, took)) = (TRAININGS[number % TRAININGS.len()], &wholes[number % TRAININGS.len()]);
+        let ([special, every], (whole, took)) =
+            (TRAININGS[number % TRAININGS.len()], &wholes[number % TRAININGS.len()]);
         let out = format!("killed-{number}");
         number += 1;
         let run = folder.path().join(&out);
-        let mut command = format!("{TINY} {special} --out {out}");
+        let mut command = format!("{TINY} {special} {every} --out {out}");
         loop {
             let mut child = start(folder.path(), &command);
             thread::sleep(took.mul_f64(random.random_range(0.0..1.1)));
@@ -64,12 +71,12 @@ pub fn run(tally: &mut Tally) {
             if !has_state(&run) {
                 // Nothing was written of it yet, or it was through but for its last words.
                 let output = start(folder.path(), &format!("train --resume {out}")).wait_with_output().unwrap();
-                let refused = output.status.code() == Some(1) && told(&output).matches("error: ").count() >= 1;
+                let refused = matches!(output.status.code(), Some(1 | 2)) && told(&output).contains("error: ");
                 tally.count(refused.then_some(()).ok_or_else(|| format!("{out}: no clear error: {}", told(&output))));
                 break;
             }
             tally.count(Ok(()));
-            command = format!("train --resume {out}");
+            command = format!("train --resume {out} {every} --no-report");
         }
         fs::remove_dir_all(&run).ok();
     }
