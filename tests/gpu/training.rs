@@ -108,6 +108,7 @@ fn with_a_batch(kernels: Kernels, weights: &Weights) -> Model {
     let images: Vec<f32> =
         (0..BATCH * SIDE * SIDE * 4).map(|i| if i % 4 == 3 { 0.0 } else { (i % 7) as f32 - 3.0 }).collect();
     model.set_batch(gpu, &images, &[0, 1, 1, 0, 1, 0]);
+    model.set_live(gpu, BATCH);
     model
 }
 
