@@ -5,7 +5,7 @@ use convscope::reference::cross_entropy as reference;
 use super::{Case, Numbers, Operation, Want, narrow, sums};
 
 /// Images, classes, live images. One invocation takes one image.
-const SHAPES: [[usize; 3]; 22] = [
+const SHAPES: [[usize; 3]; 23] = [
     [1, 1, 1],
     [1, 2, 1],
     [2, 2, 1],
@@ -28,6 +28,8 @@ const SHAPES: [[usize; 3]; 22] = [
     [129, 1, 129],
     [131, 6, 130],
     [1031, 2, 1000],
+    // Workgroups that fill all rows of a folded dispatch.
+    [1280, 2, 1279],
 ];
 
 /// Sizes of the logits. The last are integers, among which many are equal.

@@ -14,7 +14,7 @@ use super::{Case, Numbers, Operation, Random, Tensors, Want, narrow};
 const LENGTHS: [usize; 22] = [1, 2, 3, 4, 5, 7, 8, 9, 17, 31, 63, 64, 65, 127, 251, 252, 253, 255, 256, 257, 260, 4099];
 
 /// Images, channels, pixels. An invocation takes up to four vectors of channels, and invocations come in groups of 64.
-const DROPOUT_SHAPES: [[usize; 3]; 21] = [
+const DROPOUT_SHAPES: [[usize; 3]; 22] = [
     [1, 1, 1],
     [1, 3, 1],
     [2, 1, 1],
@@ -36,6 +36,8 @@ const DROPOUT_SHAPES: [[usize; 3]; 21] = [
     [1, 4, 257],
     [2, 7, 65],
     [3, 11, 401],
+    // Workgroups that fill all rows of a folded dispatch.
+    [20, 1, 1024],
 ];
 
 /// Probabilities to drop.
