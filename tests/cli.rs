@@ -1009,12 +1009,50 @@ fn weights_go_out_and_come_back() {
     let judged = |run: &str| succeed(folder, &["evaluate", "--run", run, "--data", "drawn", "--json", "-"]);
     let accuracy = |run: &str| serde_json::from_str::<Value>(&judged(run)).unwrap()["accuracy"].clone();
     assert_eq!(accuracy("back"), accuracy("torch-back"));
-    for command in [&["learned", "--run", "back"][..], &["layers", "--run", "back"], &["report", "back"]] {
-        let error = fail(folder, command);
-        assert!(error.contains("was imported from w.safetensors"), "{error}");
-    }
+    look_into_an_import(folder);
     let error = fail(folder, &["import", "w.onnx", "--out", "other"]);
     assert!(error.contains("w.onnx") && !folder.join("other").exists(), "{error}");
+}
+
+/// Labelled images that are given judge a network of which nothing else is known, and every command and page says what that is worth.
+fn look_into_an_import(folder: &Path) {
+    let unknown = "it is not known what it learned from: these images may be among it";
+    let commands = [&["learned", "--run", "back"][..], &["layers", "--run", "back"], &["report", "back"]];
+    for command in commands.into_iter().chain([&["evaluate", "--run", "back"][..], &["explain", "--run", "back"]]) {
+        let error = fail(folder, command);
+        assert!(
+            error.contains("was imported from w.safetensors") && error.contains("given with --data DIR"),
+            "{error}"
+        );
+    }
+    succeed(folder, &["data", "synth", "given", "--size", "40", "--train-images", "44", "--val-images", "4"]);
+    for command in commands {
+        let said = succeed(folder, &[command, &["--data", "given"]].concat());
+        assert!(said.contains(unknown), "{command:?}: {said}");
+    }
+    let image = "given/train/cat/cat-000000.png";
+    let said = succeed(folder, &["explain", image, "--run", "back", "--data", "given", "--images-only"]);
+    assert!(said.contains(unknown) && !said.contains("without channel ablation"), "{said}");
+    let text = |file: &str| fs::read_to_string(folder.join("back").join(file)).unwrap();
+    let table: Value = serde_json::from_str(&text("layers/layers.json")).unwrap();
+    // Half of the images stand for those that it learned from.
+    assert_eq!((table["images"].as_u64(), table["weights"].as_str()), (Some(24), Some("best.safetensors")));
+    let page = text("report.html");
+    let patches = "Patches: what activates a channel most in the given images";
+    for shown in ["Trained elsewhere. Judged by 48 images", unknown, "This network was trained elsewhere.", patches] {
+        assert!(page.contains(shown), "{shown}");
+    }
+    for untrue in ["Trained on", "alidation images", "by epoch", "convscope train", "convscope depth"] {
+        assert!(!page.contains(untrue), "{untrue}");
+    }
+    assert!(text("learned/index.html").contains(unknown) && text("explain/cat-000000/index.html").contains(unknown));
+    let error = fail(folder, &["report", "back", "--data", "given", "--depth", "drawn"]);
+    assert!(error.contains("--depth") && error.contains("leave the option out"), "{error}");
+    // Photos of the same names in another folder are other photos.
+    fs::rename(folder.join("given"), folder.join("moved")).unwrap();
+    succeed(folder, &["report", "back", "--data", "moved"]);
+    let page = text("report.html");
+    assert!(!page.contains(patches) && page.contains("run `convscope learned` on these"), "patches of other images");
 }
 
 fn names_in_every_script_are_legible() {

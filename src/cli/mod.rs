@@ -186,7 +186,7 @@ pub struct ExplainArgs {
     /// Images at once on the device
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: u16,
-    /// Where the photos of the run are now [default: where they were]
+    /// Where the photos of the run are now [default: where they were]; for an imported network, labelled images
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Folder for the results, one folder an image; must be new or empty [default: RUN/explain]
@@ -276,7 +276,7 @@ pub struct LearnedArgs {
     /// Which of the run's weights to use
     #[arg(long, value_enum, default_value_t = Which::Best)]
     pub weights: Which,
-    /// Where the photos of the run are now [default: where they were]
+    /// Where the photos of the run are now [default: where they were]; for an imported network, labelled images
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Images at once on the device
@@ -296,17 +296,17 @@ pub struct LayersArgs {
     /// Folder of the run whose network to look into
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
-    /// Which of the run's weights to use. The validation images chose the best ones, so that figures from these images would flatter
-    /// them; for networks of drawn images, new images are drawn
-    #[arg(long, value_enum, default_value_t = Which::Last)]
-    pub weights: Which,
+    /// Which of the run's weights to use [default: last, but best where there are no others]. The validation images chose the best ones,
+    /// so that figures from these images would flatter them; for networks of drawn images, new images are drawn
+    #[arg(long, value_enum)]
+    pub weights: Option<Which>,
     /// The most images to use
     #[arg(long, alias = "pictures", default_value_t = 2000)]
     pub images: usize,
     /// Decides folds, resamples, noise and fresh weights
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Where the photos of the run are now [default: where they were]
+    /// Where the photos of the run are now [default: where they were]; for an imported network, labelled images
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Images at once on the device; also those whose statistics batch norm takes together after a reset
@@ -332,7 +332,7 @@ pub struct ReportArgs {
     /// Folder of a depth study to answer the third question [default: a fitting one named depth in RUN or beside it]
     #[arg(long, value_name = "DIR")]
     pub depth: Option<PathBuf>,
-    /// Where the photos of the run are now [default: where they were]
+    /// Where the photos of the run are now [default: where they were]; for an imported network, labelled images
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// What the colours of feature maps span

@@ -51,11 +51,13 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     }
 
     let validation = super::images::validation_of(&run, arguments.data.as_deref(), super::CACHE);
-    let at_hand = validation.as_ref().ok().map(AsRef::as_ref);
-    let said = super::say_standing(&run, arguments.weights, meta.epoch, at_hand);
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
+    let said = match &validation {
+        Ok(images) => super::say_standing_on(&run, arguments.weights, meta.epoch, &lens, images.as_ref())?,
+        Err(_) => super::say_standing(&run, arguments.weights, meta.epoch, None),
+    };
     if meta.drawn && !subjects.is_empty() {
         say(format!("note: {}", crate::report::DRAWN));
     }

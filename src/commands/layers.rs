@@ -12,45 +12,51 @@ use crate::figures::words::{plain, signed};
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::report::layer_charts;
 use crate::stats::standing::{self, Standing, Verdict};
-use crate::study::layers::{self, Ablation, CONTRADICTED, LayerRow, Layers, Subjects, WENT_ON};
+use crate::study::layers::{self, Ablation, CONTRADICTED, FROM_ELSEWHERE, LayerRow, Layers, Subjects, WENT_ON};
 use crate::terminal::{bar, say};
 use crate::train::Run;
 use crate::train::Which;
 use crate::train::run_dir::RunDir;
 
 pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
-    let file = arguments.weights.file();
     let run = Run::open(&arguments.run)?;
-    let config = run.config()?;
+    let which = arguments.weights.unwrap_or(if run.imported().is_some() { Which::Best } else { Which::Last });
     super::check_out(arguments.out.as_deref(), run.folder(), super::image_folders(&run, arguments.data.as_deref()))?;
-    let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
+    let Checkpoint { meta, network, weights } = run.checkpoint(which)?;
     let data = super::images::held_out_of(&run, arguments.data.as_deref(), arguments.images, super::CACHE)?;
 
-    let validation = super::to_be_counted(&run, arguments.data.as_deref());
-    let said = super::say_standing(&run, arguments.weights, meta.epoch, validation.as_deref());
+    let (held_out, unlabelled) = (data.val.as_ref(), data.train.as_ref());
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let started = Instant::now();
-    let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
-    let initial = Weights::initial(&network, config.training.seed);
+    let lens = super::lens(&gpu, &run, which, &weights, arguments.batch)?;
+    let said = if run.imported().is_some() {
+        super::say_standing_on(&run, which, meta.epoch, &lens, held_out)?
+    } else {
+        let validation = super::to_be_counted(&run, arguments.data.as_deref());
+        super::say_standing(&run, which, meta.epoch, validation.as_deref())
+    };
+    // The start of a network from elsewhere is not known, and any random one stands for it.
+    let seed = run.config().map_or(arguments.seed, |config| config.training.seed);
+    let initial = Weights::initial(&network, seed);
     // Photos that chose the best epoch judge it too; drawn images are new.
-    let chosen = arguments.weights == Which::Best && config.data.is_some();
+    let chosen = which == Which::Best && run.config().is_ok_and(|config| config.data.is_some());
     let epochs = if chosen { run.metrics()?.len() } else { 1 };
-    let (held_out, unlabelled) = (data.val.as_ref(), data.train.as_ref());
     let subjects = Subjects { held_out, unlabelled, classes: &meta.classes, most: arguments.images, epochs };
     let doing = bar("{msg}  {elapsed}", 0);
-    let made = layers::study(&lens, (file, &weights), &initial, &subjects, arguments.seed, |next| {
+    let made = layers::study(&lens, (which.file(), &weights), &initial, &subjects, arguments.seed, |next| {
         doing.suspend(|| say(format!("study    {next}")));
         doing.set_message(next);
         doing.tick();
     });
     let (table, standing) = made.with_context(|| format!("--run {}", arguments.run.display()))?;
     doing.finish_and_clear();
-    let limits = match config.training.init {
-        Some(_) => format!("{WENT_ON} {}", table.limits),
-        None => table.limits,
+    let first = match run.config() {
+        Ok(config) => config.training.init.as_ref().map(|_| WENT_ON),
+        Err(_) => Some(FROM_ELSEWHERE),
     };
-    let table = Layers { run: config.id.clone(), limits, ..table };
+    let limits = first.into_iter().chain([&table.limits[..]]).collect::<Vec<_>>().join(" ");
+    let table = Layers { run: run.id().map(String::from), limits, ..table };
 
     let folder = match &arguments.out {
         Some(out) => RunDir::create(Some(out))?,

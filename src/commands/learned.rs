@@ -11,8 +11,7 @@ use crate::data::Images;
 use crate::disk;
 use crate::explain::Lens;
 use crate::explain::inspect::first_filters;
-use crate::explain::learned::LEARNED;
-use crate::explain::learned::{Ascent, ChannelSurvey, Maximised, Place, Survey, crop, maximise};
+use crate::explain::learned::{Ascent, ChannelSurvey, LEARNED, LearnedFrom, Maximised, Place, Survey, crop, maximise};
 use crate::nn::Block;
 use crate::nn::checkpoint::Checkpoint;
 use crate::report::{LearnedBlock, LearnedChannel, LearnedPage, SQUARE};
@@ -29,13 +28,13 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let images = super::images::validation_of(&run, arguments.data.as_deref(), super::CACHE)?;
 
-    let said = super::say_standing(&run, arguments.weights, meta.epoch, Some(images.as_ref()));
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
+    let said = super::say_standing_on(&run, arguments.weights, meta.epoch, &lens, images.as_ref())?;
     let started = Instant::now();
     let survey = super::surveyed(&lens, images.as_ref(), usize::MAX, PATCHES)?;
-    say(format!("images   {} for validation, {:.1} s", survey.images, started.elapsed().as_secs_f64()));
+    say(format!("images   {} {}, {:.1} s", survey.images, run.judges(), started.elapsed().as_secs_f64()));
 
     let shown = super::weights_shown(&arguments.run, arguments.weights, meta.epoch);
     let looked = Learned { lens: &lens, survey: &survey, images: images.as_ref() };
@@ -44,6 +43,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
         weights: &shown,
         notes: &said.notes,
         images: survey.images,
+        judges: run.judges(),
         filters: &first_filters(&network, &weights).shown()?,
         blocks: &blocks,
     };
@@ -58,7 +58,8 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     write_channels(&folder, &survey)?;
     folder.write(super::INDEX, text.as_bytes())?;
     // Last: the report takes for finished what has it.
-    folder.write_json(LEARNED, &Origin::new(&run, arguments.weights, meta.epoch))?;
+    let data = super::given_folder(&run, arguments.data.as_deref())?;
+    folder.write_json(LEARNED, &LearnedFrom { origin: Origin::new(&run, arguments.weights, meta.epoch), data })?;
     say(format!("wrote {}", folder.path().display()));
     say("  index.html                   open this first: filters, and of each channel what activates it most");
     say("  filters.png, block-N-*.png   the same without text; patches.csv names the images of the patches");

@@ -35,12 +35,13 @@ use pollster::block_on;
 
 use crate::cli::{BenchCommand, Cli, Command, DataCommand, DeviceArgs};
 use crate::data::fit::Fit;
+use crate::data::folder::recordable;
 use crate::data::names::path_text;
 use crate::data::{Images, prepare, spread};
 use crate::disk;
-use crate::explain::Lens;
 use crate::explain::inspect::check_predictor;
 use crate::explain::learned::{Survey, survey};
+use crate::explain::{Lens, predict};
 use crate::gpu::{Gpu, GpuError, adapters};
 use crate::nn::checkpoint::Weights;
 use crate::reading::{no_file, unusable};
@@ -48,6 +49,7 @@ use crate::report::REPORT;
 use crate::stats::standing::{self, Standing};
 use crate::terminal::{self, bar, counted, one_line, say};
 use crate::train::Which;
+use crate::train::predictions;
 use crate::train::predictor::Predictor;
 use crate::train::run_dir::{self, RunDir};
 use crate::train::{REMEDY, Run};
@@ -213,6 +215,23 @@ fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn I
     Said { verdict: standing::verdict(standing), notes }
 }
 
+/// The same where the network and labelled images are at hand. How one from elsewhere does is counted on these, and said with what is
+/// not known of them.
+///
+/// # Errors
+/// When the device failed.
+fn say_standing_on(run: &Run, which: Which, epoch: usize, lens: &Lens, images: &dyn Images) -> Result<Said> {
+    let Some(imported) = run.imported() else { return Ok(say_standing(run, which, epoch, Some(images))) };
+    let confusion = predictions::confusion(&predict(lens, images)?, run.classes().len());
+    let standing = Standing::of_confusion(&confusion, 1);
+    print_standing(which, standing.as_ref());
+    let unknown = imported.caution();
+    say(format!("note: {unknown}"));
+    let drawn = imported.drawn.then(|| format!("Note: {}.", crate::report::DRAWN));
+    let notes = standing::caution(standing.as_ref()).into_iter().chain([unknown]).chain(drawn).collect();
+    Ok(Said { verdict: standing::verdict(standing.as_ref()), notes })
+}
+
 /// The validation images of a run of an older version, which does not say how many of them each class has, if they are at hand.
 /// For other runs they are not read.
 fn to_be_counted(run: &Run, data: Option<&Path>) -> Option<Box<dyn Images>> {
@@ -287,6 +306,11 @@ fn check_page(page: &Path) -> Result<()> {
         ensure!(is_page, "--out {shown}: exists already and is no page; name another file");
     }
     disk::check_writable(page).with_context(|| format!("--out {shown}: name a file in a folder that is there"))
+}
+
+/// The folder of images that was given for a network from elsewhere, as it is recorded.
+fn given_folder(run: &Run, data: Option<&Path>) -> Result<Option<String>> {
+    data.filter(|_| run.imported().is_some()).map(|data| recordable("--data", data)).transpose()
 }
 
 /// The folders of a run's photos: `data`, or else the one that the run names, and that of the validation photos if it was named.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use pollster::block_on;
 
 use super::explain::CONTROL_SEED;
@@ -17,13 +17,13 @@ use crate::explain::{Explanation, Lens, Options, judge, predict, telling};
 use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
 use crate::nn::checkpoint::{Checkpoint, Weights};
-use crate::report::{Explained, Looked, REPORT, Report, Unlooked, reported};
+use crate::report::{Explained, Looked, Made, REPORT, Report, Unlooked, reported};
 use crate::stats::standing::{self, Standing};
 use crate::terminal::{one_line, quoted, say};
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::RunDir;
 use crate::train::standing::counted;
-use crate::train::{Origin, Run, Which};
+use crate::train::{Config, Origin, Run, Which};
 
 /// Explanations that are shown.
 const MAX_EXPLAINED: usize = 8;
@@ -33,22 +33,34 @@ const BATCH: u16 = 32;
 pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     let ReportArgs { out, .. } = arguments;
     let run = &Run::open(&whole(&arguments.run))?;
-    let photos = run.config()?.data.is_some() || arguments.data.is_none();
-    ensure!(photos, "--data: the run {} was trained on drawn images; leave the option out", run.folder().display());
+    match (run.config(), &arguments.data) {
+        (Ok(Config { data: None, .. }), Some(_)) => {
+            bail!("--data: the run {} was trained on drawn images; leave the option out", run.folder().display())
+        }
+        (Err(unknown), None) => return Err(unknown),
+        _ => {}
+    }
     let page = out.clone().unwrap_or_else(|| run.folder().join(REPORT));
     check_apart(&page, image_folders(run, arguments.data.as_deref()))?;
     check_page(&page)?;
     let started = Instant::now();
     let mut report = Report::read(run, arguments.depth.as_deref(), run.explained(MAX_EXPLAINED))?;
-    if let Some(data) = &arguments.data {
-        // The commands of the page are to find the photos where they are now.
-        report.config.data = Some(recordable("--data", data)?);
+    let data = arguments.data.as_ref().map(|data| recordable("--data", data)).transpose()?;
+    // The commands of the page are to find the photos where they are now.
+    match &mut report.made {
+        Made::Trained(trained) => trained.config.data = data.or(trained.config.data.take()),
+        Made::Imported(given) => given.data = data,
     }
     let network = run.checkpoint(Which::Best);
     let images = validation(run, arguments.data.as_deref());
-    report.config = counted(&report.config, images.as_deref().ok());
+    if let Made::Trained(trained) = &mut report.made {
+        trained.config = counted(&trained.config, images.as_deref().ok());
+    }
     let recorded = report.standing();
-    super::print_standing(Which::Best, recorded.as_ref());
+    // How a network from elsewhere does is only known once it was asked.
+    if run.imported().is_none() {
+        super::print_standing(Which::Best, recorded.as_ref());
+    }
     tell_problems(&report);
 
     // Without an adapter or the images, a page with less on it is better than none.
@@ -56,8 +68,11 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<()> {
     check_replaceable(&page, &looked)?;
     add(&mut report, looked);
     // Images may have come or gone since it was trained.
-    if report.standing() != recorded {
+    if report.standing() != recorded || run.imported().is_some() {
         super::print_standing(Which::Best, report.standing().as_ref());
+    }
+    if let Some(imported) = run.imported() {
+        say(format!("note: {}", imported.caution()));
     }
     disk::write(&page, report.page().as_bytes())?;
     say(format!("wrote {}; {:.1} s", page.display(), started.elapsed().as_secs_f64()));
@@ -83,7 +98,9 @@ fn add(report: &mut Report, looked: Result<Looked, Unlooked>) {
 /// The run's validation images, or why they are not to be had.
 fn validation(run: &Run, data: Option<&Path>) -> Result<Box<dyn Images>, Unlooked> {
     // Where their list is damaged, no other folder helps.
-    run.validation().map_err(|error| Unlooked::Damaged(reason(&error)))?;
+    if run.imported().is_none() {
+        run.validation().map_err(|error| Unlooked::Damaged(reason(&error)))?;
+    }
     super::images::validation_of(run, data, super::CACHE).map_err(|error| Unlooked::NoImages(reason(&error)))
 }
 
@@ -105,7 +122,12 @@ fn look(
         let own = network.explain(run, images.as_ref()).map_err(not_computed)?;
         explained.splice(..0, own);
     }
-    network.look(run, images.as_ref(), arguments.scale)
+    network.look(
+        run,
+        images.as_ref(),
+        arguments.scale,
+        super::given_folder(run, arguments.data.as_deref()).map_err(not_computed)?.as_deref(),
+    )
 }
 
 fn not_computed(error: anyhow::Error) -> Unlooked {
@@ -114,8 +136,8 @@ fn not_computed(error: anyhow::Error) -> Unlooked {
 
 /// Says which study the page takes for an answer about the run, and how it differs.
 fn tell_study(report: &Report) {
-    if let Some(study) = &report.depth {
-        say(format!("depth    study in {}. {}", study.folder.display(), study.note(&report.config)));
+    if let (Some(study), Made::Trained(trained)) = (&report.depth, &report.made) {
+        say(format!("depth    study in {}. {}", study.folder.display(), study.note(&trained.config)));
     }
 }
 
@@ -162,7 +184,11 @@ pub fn afterwards(gpu: &Gpu, run: &Path, images: Option<&dyn Images>, data: Opti
         let mut report = Report::read(run, None, run.explained(MAX_EXPLAINED))?;
         tell_problems(&report);
         let network = BestNetwork::new(gpu, run, run.checkpoint(Which::Best)?, BATCH);
-        let looked = network.and_then(|network| network.look(run, images, by));
+        let given = super::given_folder(run, data)?;
+        let looked = network.and_then(|network| network.look(run, images, by, given.as_deref()));
+        if let Made::Imported(made) = &mut report.made {
+            made.data = given;
+        }
         check_replaceable(&run.folder().join(REPORT), &looked)?;
         add(&mut report, looked);
         Ok(report)
@@ -174,10 +200,14 @@ pub fn afterwards(gpu: &Gpu, run: &Path, images: Option<&dyn Images>, data: Opti
             disk::write(&page, report.page().as_bytes())?;
             say(format!("report   {}, {:.1} s", page.display(), started.elapsed().as_secs_f64()));
             tell_study(&report);
-            if report.explained.is_empty() || report.depth.is_none() {
-                say(format!(
+            match &report.made {
+                Made::Trained(_) if report.explained.is_empty() || report.depth.is_none() => say(format!(
                     "         `convscope report {typed}` adds explanations, with --depth DIR a study of depth"
-                ));
+                )),
+                Made::Imported(_) if report.explained.is_empty() => {
+                    say(format!("         `convscope report {}` adds explanations", report.judged()));
+                }
+                Made::Trained(_) | Made::Imported(_) => {}
             }
         }
         Err(error) => say(format!("note: no report: {}; `convscope report {typed}` tries again", one_line(&error))),
@@ -211,17 +241,18 @@ impl<'a> BestNetwork<'a> {
 
     /// What the weights make of the validation images; the table of that is written where the run has none, as when it was
     /// stopped. `by` says what the colours of feature maps span.
-    fn look(&self, run: &Run, images: &dyn Images, by: ScaleBy) -> Result<Looked, Unlooked> {
+    fn look(&self, run: &Run, images: &dyn Images, by: ScaleBy, given: Option<&str>) -> Result<Looked, Unlooked> {
         self.lens.load(&self.weights);
         let predictions = predict(&self.lens, images).map_err(not_computed)?;
         let folder = RunDir::at(run.folder().to_path_buf());
-        if !folder.file(PREDICTIONS).exists()
+        if run.imported().is_none()
+            && !folder.file(PREDICTIONS).exists()
             && let Err(error) = predictions::write(&folder, &predictions, images, &self.classes)
         {
             // The page can do without.
             say(format!("note: {}", one_line(&error)));
         }
-        Looked::new(run, &self.lens, &self.weights, images, &predictions, by).map_err(not_computed)
+        Looked::new(run, &self.lens, &self.weights, images, &predictions, by, given).map_err(not_computed)
     }
 
     /// Explains a mistake, a close call and a hit.

@@ -70,7 +70,7 @@ fn feature_maps(report: &Report) -> Markup {
             "channel, not what it is there for."
         }
         @if report.explained.is_empty() {
-            (missing("How far saliency maps of this network can be trusted is not measured yet.", &format!("convscope explain --run {}", report.typed())))
+            (missing("How far saliency maps of this network can be trusted is not measured yet.", &format!("convscope explain --run {}", report.judged())))
         } @else {
             p {
                 "Other maps are to be believed only as far as they pass tests: the network must do better than guessing, the map must differ "
@@ -145,7 +145,7 @@ fn passed(report: &Report) -> Vec<(String, String)> {
 fn last_layers(report: &Report) -> Markup {
     const QUESTION: &str = "Are the noisy last layers useless?";
     let Some(table) = report.layers() else {
-        let text = missing("Not measured yet.", &format!("convscope layers --run {}", report.typed()));
+        let text = missing("Not measured yet.", &format!("convscope layers --run {}", report.judged()));
         return answer(QUESTION, "Not answered yet.", &[], &text);
     };
     let (Some(last), Some(short)) = (table.layers.last(), table.answer()) else { return html! {} };

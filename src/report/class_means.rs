@@ -55,14 +55,14 @@ pub fn part(report: &Report) -> Markup {
     };
     html! {
         p {
-            "The mean of the maps over the validation images of each class: where the network finds its evidence on average, for the class "
+            "The mean of the maps over the " (report.judges()) " of each class: where the network finds its evidence on average, for the class "
             "against the strongest other. A spot in one corner or a stripe along one side is something that the images of a class share there: "
             "a watermark, a border or a date stamp, say. A broad patch around the middle is where the subject mostly lies. What is in another "
             "place in every image averages out, so a map without a spot does not rule out such a cue."
         }
         div.gallery {
             @for means in &looked.class_means {
-                (figure(means, &report.config.classes[means.class]))
+                (figure(means, &report.classes()[means.class]))
             }
         }
         p.note {

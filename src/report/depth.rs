@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use maud::{Markup, html};
 
 use super::answers::answer;
-use super::{Report, document, figure, missing, usable};
+use super::{Made, Report, document, figure, missing, usable};
 use crate::cli::train_command;
 use crate::figures::words::{count, p_value, plain, signed};
 use crate::figures::{Chart, Forest, ForestRow, LineChart, LineStyle, Series};
@@ -26,6 +26,9 @@ const QUESTION: &str = "How many layers are enough?";
 
 /// The options that say how a run's learning rate changes.
 const OF_SCHEDULE: [&str; 4] = ["schedule", "warmup", "step-every", "step-factor"];
+
+/// What is said of a network that was trained elsewhere.
+const NO_RECIPE: &str = "How this network was trained is not known, so no study can train smaller ones as it was.";
 
 /// What is said of a network that nothing can be left out of.
 const ONE_BLOCK: &str = "There is one block, and nothing to leave out.";
@@ -52,6 +55,15 @@ impl DepthStudy {
     /// The study in `folder`, or else one in the run's folder or beside it that is about the run's network and classes. Of these,
     /// the damaged ones are named.
     pub(super) fn find(run: &Run, folder: Option<&Path>, damaged: &mut Vec<String>) -> Result<Option<Self>> {
+        let config = match run.config() {
+            Ok(config) => config,
+            Err(_) if folder.is_none() => return Ok(None),
+            Err(error) => {
+                return Err(
+                    error.context("--depth: a study is held against how the run was trained; leave the option out")
+                );
+            }
+        };
         if let Some(folder) = folder {
             let study = Self::read(folder).with_context(|| {
                 format!("--depth {}: expected the folder of a finished study of `convscope depth`", folder.display())
@@ -63,7 +75,6 @@ impl DepthStudy {
         let places = std::iter::once(run.folder().to_path_buf()).chain(beside);
         let found = places.filter_map(|place| newest(&place, "depth", DEPTH_FILE));
         let mut undamaged = found.filter_map(|folder| usable(Self::read(&folder), damaged));
-        let config = run.config()?;
         Ok(undamaged.find(|study| study.fits(config)))
     }
 
@@ -383,11 +394,14 @@ fn difference(candidate: &Row) -> Option<Difference> {
 /// The answer to how many blocks are enough.
 pub fn depth_answer(report: &Report) -> Markup {
     match &report.depth {
-        Some(study) => study.answer(Some(&report.config)),
+        Some(study) => study.answer(report.config()),
         None if report.network.blocks().len() == 1 => answer(QUESTION, ONE_BLOCK, &[], &html! {}),
         None => {
             let why = "No figure of this one network can tell: smaller ones must be trained and compared.";
-            answer(QUESTION, "Not answered yet.", &[], &missing(why, &report.depth_commands()))
+            match report.depth_commands() {
+                Some(commands) => answer(QUESTION, "Not answered yet.", &[], &missing(why, &commands)),
+                None => answer(QUESTION, "Not answered.", &[], &html! { p { (why) " " (NO_RECIPE) } }),
+            }
         }
     }
 }
@@ -397,10 +411,31 @@ pub fn part(report: &Report) -> Markup {
     match &report.depth {
         None if report.network.blocks().len() == 1 => html! { p { (ONE_BLOCK) } },
         Some(study) => study.part(),
-        None => missing(
-            "Whether fewer blocks would do as well is not known: that takes networks trained anew, cross-validated.",
-            &report.depth_commands(),
-        ),
+        None => {
+            let why = "Whether fewer blocks would do as well is not known: that takes networks trained anew, cross-validated.";
+            match report.depth_commands() {
+                Some(commands) => missing(why, &commands),
+                None => html! { p { (why) " " (NO_RECIPE) } },
+            }
+        }
+    }
+}
+
+impl Report {
+    /// How the run was trained; none of a network that was trained elsewhere.
+    fn config(&self) -> Option<&Config> {
+        match &self.made {
+            Made::Trained(trained) => Some(&trained.config),
+            Made::Imported(_) => None,
+        }
+    }
+
+    /// The commands that put a study of the run's network on its page: one in the run's folder is found unasked. None where it is
+    /// not known how to train such a network.
+    fn depth_commands(&self) -> Option<String> {
+        let folder = quoted(&self.run.join("depth").display().to_string());
+        let command = self.config()?.depth_command();
+        Some(format!("{command} --out {folder} && convscope report {}", self.typed()))
     }
 }
 

@@ -13,14 +13,14 @@ pub fn part(report: &Report) -> Markup {
     };
     html! {
         p {
-            "Validation images, each with its evidence laid over it: what every place of the last maps adds to the predicted class against the "
+            "Some of the " (report.judges()) ", each with its evidence laid over it: what every place of the last maps adds to the predicted class against the "
             "runner-up. " span.warm { "Red" } " speaks for the prediction, " span.cold { "blue" }
             " against it; where there is no colour, nothing speaks for either. Each map has its own scale."
         }
         @for gallery in &looked.galleries {
             h3 { (gallery.title) }
             p.note { (gallery.note) @if gallery.shots.is_empty() { " There is none." } }
-            div.gallery { @for shot in &gallery.shots { (card(shot, &report.config.classes)) } }
+            div.gallery { @for shot in &gallery.shots { (card(shot, report.classes())) } }
         }
     }
 }

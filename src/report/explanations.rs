@@ -15,7 +15,7 @@ pub const DRAWN: &str = "this network was trained on drawn images only: what it 
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
-    let command = format!("convscope explain --run {}", report.typed());
+    let command = format!("convscope explain --run {}", report.judged());
     if report.explained.is_empty() {
         return missing("No decision has been explained yet.", &command);
     }
@@ -55,7 +55,7 @@ fn decision(report: &Report, explained: &Explained) -> Markup {
         article.decision {
             h3 { (question(explained)) }
             p.note { (name(&explained.name)) ": the network says " (decided(explained)) "." }
-            @if report.config.data.is_none() && explained.truth.is_none() { p.note { "Note: " (DRAWN) "." } }
+            @if report.drawn() && explained.truth.is_none() { p.note { "Note: " (DRAWN) "." } }
             @if !report.is_about(explained) {
                 p.note { "With the weights in " code { (weights) } " of epoch " (epoch) ", which are not those of the head of this page." }
             }

@@ -117,8 +117,8 @@ pub fn part(report: &Report) -> Markup {
     let table = table.as_deref();
     html! {
         @match table {
-            Some(table) => (figures(table, report.config.classes.len())),
-            None => (missing("What each layer is good for is not measured yet.", &format!("convscope layers --run {}", report.typed()))),
+            Some(table) => (figures(table, report.classes().len())),
+            None => (missing("What each layer is good for is not measured yet.", &format!("convscope layers --run {}", report.judged()))),
         }
         @match &report.looked {
             Ok(looked) => (blocks(report, looked, table)),
@@ -227,11 +227,11 @@ fn blocks(report: &Report, looked: &Looked, table: Option<&Layers>) -> Markup {
         }
         @if learned {
             p {
-                "Patches: what activates a channel most in the validation images, each cut to exactly what the channel sees there, for the channels "
+                "Patches: what activates a channel most in the " (report.judges()) ", each cut to exactly what the channel sees there, for the channels "
                 "with the largest mean; below, on how many of the images the channel fires."
             }
         } @else {
-            (missing("What activates each channel most has not been looked for yet.", &format!("convscope learned --run {}", report.typed())))
+            (missing("What activates each channel most has not been looked for yet.", &format!("convscope learned --run {}", report.judged())))
         }
         @for (number, (block, geometry)) in (1..).zip(looked.blocks.iter().zip(report.network.blocks())) {
             @let layer = table.and_then(|table| table.layers.iter().find(|layer| layer.block == number));

@@ -26,8 +26,10 @@ pub struct LearnedPage<'a> {
     pub weights: &'a str,
     /// What a reader must know first.
     pub notes: &'a [String],
-    /// Validation images that were looked at.
+    /// Images that were looked at.
     pub images: usize,
+    /// What these images are called.
+    pub judges: &'a str,
     /// The filters of the first block with their limits, as [`Filters::shown`](crate::figures::Filters::shown) has them.
     pub filters: &'a [(Option<RgbImage>, f32)],
     /// The blocks, first to last.
@@ -128,7 +130,7 @@ impl LearnedPage<'_> {
             notes: self.notes,
             facts: vec![
                 ("Weights", name(self.weights)),
-                ("Looked at", html! { (count(self.images)) " validation images" }),
+                ("Looked at", html! { (count(self.images)) " " (self.judges) }),
                 ("Blocks", html! { (self.blocks.len()) }),
             ],
         };
@@ -143,7 +145,7 @@ impl LearnedPage<'_> {
                     "Left: the images that activate a channel most, the strongest first, each cut to exactly what its strongest value sees; "
                     "hatched where it fires on fewer than nine images. Right: activation maximisation, an image made from noise so that one value of the channel is as high as it goes. Such an "
                     "image shows what a channel adds up, not what it is for, and nothing that exists. Below: the channel, and on how many of "
-                    "the validation images it fires. Dead channels never fire, quiet ones on less than 1 %."
+                    "the " (self.judges) " it fires. Dead channels never fire, quiet ones on less than 1 %."
                 }
                 @for block in blocks { (block) }
             }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::Report;
+use super::{DRAWN, Made, Report};
 use crate::figures::words::with_code;
 use crate::study::layers::Layers;
 use crate::terminal::quoted;
@@ -14,7 +14,13 @@ pub fn part(report: &Report) -> Markup {
     html! {
         ul {
             li { "One network from one seed. Another seed gives other weights, other channels and other mistakes." }
-            li { "The validation images chose the epoch, so the accuracy in the head is a little too good." }
+            @match &report.made {
+                Made::Trained(_) => li { "The validation images chose the epoch, so the accuracy in the head is a little too good." },
+                Made::Imported(given) => {
+                    li { (given.imported.caution()) }
+                    @if given.imported.drawn { li { "Note: " (DRAWN) "." } }
+                }
+            }
             @if report.looked.is_ok() { li { "The galleries show extremes, not the rule." } }
             li { "Evidence tells how much each place and channel of the last maps counts, not what in the image they answer to." }
             @if !report.explained.is_empty() {
@@ -22,31 +28,49 @@ pub fn part(report: &Report) -> Markup {
             }
             @if let Some((_, table)) = &report.layers { li { (with_code(&table.limits)) } }
             @if let Some(study) = &report.depth { li { (study.limits()) } }
-            @if report.config.data.is_none() { li { "The images were drawn by the program: what is found here says little of photos." } }
+            @if let Made::Trained(trained) = &report.made {
+                @if trained.config.data.is_none() {
+                    li { "The images were drawn by the program: what is found here says little of photos." }
+                }
+            }
         }
         h3 { "The commands" }
         pre { code { (commands(report).join("\n")) } }
-        p.note {
-            "The same seed on the same adapter, driver and version gives the same weights, bit for bit. "
-            @match &report.environment {
-                Some(Environment { convscope, adapter, driver, driver_info, kernels, .. }) => {
-                    "This run: convscope " (convscope) ", " (adapter) ", " (driver) " " (driver_info) ", " (kernels) " kernels."
+        @if let Made::Trained(trained) = &report.made {
+            p.note {
+                "The same seed on the same adapter, driver and version gives the same weights, bit for bit. "
+                @match &trained.environment {
+                    Some(Environment { convscope, adapter, driver, driver_info, kernels, .. }) => {
+                        "This run: convscope " (convscope) ", " (adapter) ", " (driver) " " (driver_info) ", " (kernels) " kernels."
+                    }
+                    None => "Where this run was made is not known.",
                 }
-                None => "Where this run was made is not known.",
             }
         }
     }
 }
 
-/// In the order in which they are to be run, for a run beside the one that there is.
+/// In the order in which they are to be run, for a run beside the one that there is; of a network that was trained elsewhere, for it.
 fn commands(report: &Report) -> Vec<String> {
+    let layers = report.layers.as_ref().map_or_else(String::new, |(_, table)| options(table));
+    let trained = match &report.made {
+        Made::Trained(trained) => trained,
+        Made::Imported(_) => {
+            let run = report.judged();
+            return vec![
+                format!("convscope layers --run {run}{layers}"),
+                format!("convscope learned --run {run}"),
+                format!("convscope explain --run {run}"),
+                format!("convscope report {run}"),
+            ];
+        }
+    };
     let run = quoted(&format!("{}-again", report.run.display()));
-    let environment = report.environment.as_ref();
+    let environment = trained.environment.as_ref();
     let kernels =
         environment.map_or(String::new(), |environment| format!(" --kernels {}", quoted(&environment.kernels)));
-    let layers = report.layers.as_ref().map_or_else(String::new, |(_, table)| options(table));
     let mut commands = vec![
-        format!("{}{kernels} --out {run}", report.config.command()),
+        format!("{}{kernels} --out {run}", trained.config.command()),
         format!("convscope layers --run {run}{layers}"),
         format!("convscope learned --run {run}"),
         format!("convscope explain --run {run}"),

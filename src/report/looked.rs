@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use image::RgbImage;
 use pollster::block_on;
 
@@ -101,7 +101,7 @@ pub struct ChannelLook {
 
 impl Looked {
     /// Looks at what the network of `weights`, which the lens takes, said of the run's validation images. `by` says what the
-    /// colours of feature maps span.
+    /// colours of feature maps span. `data` is the folder of the images where these were given for a network from elsewhere.
     ///
     /// # Errors
     /// When the device failed, no image can be read, or a value is not finite.
@@ -112,6 +112,7 @@ impl Looked {
         images: &dyn Images,
         predictions: &[Prediction],
         by: ScaleBy,
+        data: Option<&str>,
     ) -> Result<Self> {
         lens.load(weights);
         let judged: Vec<Judged> = predictions.iter().map(Judged::new).collect();
@@ -137,7 +138,16 @@ impl Looked {
             Some(example) => maps(lens, &pixels::tensor(&pixels(images, example.index)?), by)?,
             None => (by.span(&[]), Vec::new()),
         };
-        let learned = run.learned();
+        let learned = run.learned().and_then(|learned| match learned {
+            // Photos of another folder may have the same names.
+            Some(Learned { data: of, .. }) if of.as_deref() != data => {
+                bail!(
+                    "what activates each channel was looked for in {}; run `convscope learned` on these",
+                    of.unwrap_or_default()
+                )
+            }
+            learned => Ok(learned),
+        });
         let damaged = learned.as_ref().err().map(|error| format!("{error:#}"));
         if let Ok(Some(learned)) = learned {
             for (number, block) in (1..).zip(&mut blocks) {

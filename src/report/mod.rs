@@ -19,11 +19,11 @@ use crate::data::Rejected;
 use crate::explain;
 use crate::figures::{CHART_STYLE, Chart, words};
 use crate::nn::Network;
-use crate::stats::standing::{self, Standing, Verdict};
+use crate::stats::standing::{self, Verdict};
 use crate::study::layers::Layers;
 use crate::terminal::quoted;
 use crate::train::environment::Environment;
-use crate::train::{Config, EpochRecord, Origin, Run, Which};
+use crate::train::{Config, EpochRecord, GIVEN, Imported, Origin, Run, VALIDATING, Which};
 
 mod answers;
 mod class_means;
@@ -73,19 +73,9 @@ pub struct Report {
     /// The run's folder.
     pub run: PathBuf,
     /// How it was made.
-    pub config: Config,
+    pub made: Made,
     /// Its network.
     pub network: Network,
-    /// Where it was made, if that is known.
-    pub environment: Option<Environment>,
-    /// The day on which it was trained, in UTC; empty where the system does not tell.
-    pub date: String,
-    /// A line an epoch.
-    pub metrics: Vec<EpochRecord>,
-    /// Epochs of the best and of the last weights, as their files say; `None` where a file cannot be used.
-    pub kept: [Option<usize>; 2],
-    /// Files that could not be used, if that is known.
-    pub rejected: Option<Vec<Rejected>>,
     /// What its best weights make of the validation images, or why that is not known.
     pub looked: Result<Looked, Unlooked>,
     /// The table of its layers, with its folder.
@@ -98,6 +88,40 @@ pub struct Report {
     pub more_explained: usize,
     /// The study of how many blocks are enough.
     pub depth: Option<DepthStudy>,
+}
+
+/// How a network was made, as far as that is known.
+pub enum Made {
+    /// It was trained in the run's folder.
+    Trained(Box<Trained>),
+    /// It was trained elsewhere, and is judged by images that were given.
+    Imported(Box<Given>),
+}
+
+/// What is known of a network that was trained in the run's folder.
+pub struct Trained {
+    /// How it was made.
+    pub config: Config,
+    /// Where it was made, if that is known.
+    pub environment: Option<Environment>,
+    /// The day on which it was trained, in UTC; empty where the system does not tell.
+    pub date: String,
+    /// A line an epoch.
+    pub metrics: Vec<EpochRecord>,
+    /// Epochs of the best and of the last weights, as their files say; `None` where a file cannot be used.
+    pub kept: [Option<usize>; 2],
+    /// Files that could not be used, if that is known.
+    pub rejected: Option<Vec<Rejected>>,
+}
+
+/// What is known of a network that was trained elsewhere.
+pub struct Given {
+    /// Where its weights come from.
+    pub imported: Imported,
+    /// The epoch that its weights tell; 0 where they do not.
+    pub epoch: usize,
+    /// The folder of the images that judge it, from the root on, where these were given.
+    pub data: Option<String>,
 }
 
 /// Why it is not known what the network makes of the validation images.
@@ -125,23 +149,32 @@ impl Report {
     /// the same network and classes. What is damaged, but for the metrics, is named on the page instead.
     ///
     /// # Errors
-    /// When the metrics, or the study in `depth`, cannot be used.
+    /// When the metrics, or the study in `depth`, cannot be used, or a study is named for a network that was trained elsewhere.
     pub fn read(run: &Run, depth: Option<&Path>, explained: FoundExplanations) -> Result<Self> {
-        let metrics = run.metrics()?;
         let FoundExplanations { usable: explained, more: more_explained, mut damaged } = explained;
         let study = DepthStudy::find(run, depth, &mut damaged)?;
+        let kept = |which| Some(run.checkpoint(which).ok()?.meta.epoch);
+        let made = match run.imported() {
+            Some(imported) => {
+                let epoch = kept(Which::Best).unwrap_or_default();
+                Made::Imported(Box::new(Given { imported: imported.clone(), epoch, data: None }))
+            }
+            None => Made::Trained(Box::new(Trained {
+                metrics: run.metrics()?,
+                date: day_of(&run.folder().join("metrics.csv")).unwrap_or_default(),
+                environment: usable(run.environment(), &mut damaged),
+                rejected: usable(run.rejected(), &mut damaged),
+                config: run.config()?.clone(),
+                kept: [Which::Best, Which::Last].map(kept),
+            })),
+        };
         Ok(Self {
+            made,
             network: run.network().clone(),
-            date: day_of(&run.folder().join("metrics.csv")).unwrap_or_default(),
-            environment: usable(run.environment(), &mut damaged),
-            rejected: usable(run.rejected(), &mut damaged),
             layers: usable(run.layers(), &mut damaged).flatten(),
             depth: study,
             run: run.folder().to_path_buf(),
-            config: run.config()?.clone(),
             damaged,
-            kept: [Which::Best, Which::Last].map(|which| Some(run.checkpoint(which).ok()?.meta.epoch)),
-            metrics,
             looked: Err(Unlooked::NotComputed("the network was not asked".into())),
             explained,
             more_explained,
@@ -158,7 +191,7 @@ impl Report {
     fn unlooked(&self, what: &str, why: &Unlooked) -> Markup {
         let told = format!("{what}: {}.", why.reason());
         match why {
-            Unlooked::NotComputed(_) => missing(&told, &format!("convscope report {}", self.typed())),
+            Unlooked::NotComputed(_) => missing(&told, &format!("convscope report {}", self.judged())),
             Unlooked::NoImages(_) => missing(&told, &format!("convscope report {} --data DIR", self.typed())),
             Unlooked::Damaged(_) => html! { p.missing { (told) } },
         }
@@ -184,8 +217,7 @@ impl Report {
         let standing = if self.is_about(explained) {
             self.standing()
         } else {
-            let which = explained.origin.which();
-            which.and_then(|which| Standing::recorded(&self.config, &self.metrics, explained.origin.epoch, which))
+            self.recorded(explained.origin.epoch, explained.origin.which())
         };
         explain::verdict::Verdict { standing: standing::verdict(standing.as_ref()), ..map.verdict }
     }
@@ -208,6 +240,7 @@ impl Report {
                 h1 { (title) }
                 @if let Some(caution) = standing::caution(self.standing().as_ref()) { p.caution { strong { (caution) } } }
                 (training::summary(self))
+                @if let Made::Imported(given) = &self.made { p.missing { (given.imported.caution()) } }
                 @for problem in &self.damaged { p.missing { "Not on this page: " (problem) } }
                 @for problem in &self.disagreements() { p.missing { (problem) } }
             }
@@ -222,10 +255,39 @@ impl Report {
         document(&title, &body)
     }
 
-    /// The commands that put a study of the run's network on its page: one in the run's folder is found unasked.
-    fn depth_commands(&self) -> String {
-        let folder = quoted(&self.run.join("depth").display().to_string());
-        format!("{} --out {folder} && convscope report {}", self.config.depth_command(), self.typed())
+    /// Names of the classes, in the order of the logits.
+    fn classes(&self) -> &[String] {
+        match &self.made {
+            Made::Trained(trained) => &trained.config.classes,
+            Made::Imported(given) => &given.imported.classes,
+        }
+    }
+
+    /// Whether the program drew the images that the network learned from.
+    fn drawn(&self) -> bool {
+        match &self.made {
+            Made::Trained(trained) => trained.config.data.is_none(),
+            Made::Imported(given) => given.imported.drawn,
+        }
+    }
+
+    /// What the images are called that judge it.
+    fn judges(&self) -> &'static str {
+        match &self.made {
+            Made::Trained(_) => VALIDATING,
+            Made::Imported(_) => GIVEN,
+        }
+    }
+
+    /// The run's folder as it is typed in a command that needs its images, with where these are if only the user can say.
+    pub fn judged(&self) -> String {
+        match &self.made {
+            Made::Trained(_) => self.typed(),
+            Made::Imported(given) => {
+                let data = given.data.as_ref().map_or("DIR".into(), |data| quoted(data));
+                format!("{} --data {data}", self.typed())
+            }
+        }
     }
 
     /// The run's folder as it is typed in a command.
@@ -236,7 +298,7 @@ impl Report {
     fn title(&self) -> String {
         let blocks = self.network.blocks().len();
         let network = format!("{blocks} block{}", if blocks == 1 { "" } else { "s" });
-        let told = match self.config.classes.as_slice() {
+        let told = match self.classes() {
             [one, other] => format!("{one} from {other}"),
             classes => format!("{} classes apart", classes.len()),
         };

@@ -4,14 +4,15 @@ use std::cmp::Reverse;
 
 use maud::{Markup, html};
 
-use super::{LEVEL, Report, figure};
+use super::{Given, LEVEL, Made, Report, Trained, figure};
 use crate::figures::words::{count, name, percent, plain};
 use crate::figures::{Chart, LineChart, LineStyle, Reliability, ReliabilityBin, Series};
+use crate::nn::Architecture;
 use crate::stats::standing::Standing;
 use crate::stats::{Calibration, CalibrationBin, ClassCounts, log_loss_of_shares, macro_mean, wilson};
 use crate::terminal::counted;
 use crate::train::environment::Environment;
-use crate::train::{ClassWeights, EpochRecord, Extras, OptimizerName, Training, Which};
+use crate::train::{ClassWeights, EpochRecord, Extras, Imported, OptimizerName, Source, Training, Which};
 
 /// Rejected files that are named.
 const NAMED: usize = 20;
@@ -24,12 +25,16 @@ const CONFUSIONS: usize = 20;
 
 /// What stands in the head of the page.
 pub fn summary(report: &Report) -> Markup {
-    let config = &report.config;
+    let trained = match &report.made {
+        Made::Trained(trained) => trained,
+        Made::Imported(given) => return summary_of_import(report, given),
+    };
+    let config = &trained.config;
     let what = match &config.data {
         Some(folder) => format!("photos in {folder}"),
         None => "images that the program drew".into(),
     };
-    let place = match &report.environment {
+    let place = match &trained.environment {
         Some(Environment { adapter, backend, kernels, .. }) => format!("{adapter} ({backend}), {kernels} kernels"),
         None => "not known".into(),
     };
@@ -37,32 +42,64 @@ pub fn summary(report: &Report) -> Markup {
         p.lead {
             "Trained on " (count(config.train_images)) " " (what) ", then judged by "
             @match report.standing() {
-                Some(standing) => {
-                    (count(standing.images)) " that it did not learn from: " strong { (percent(standing.accuracy())) " right" }
-                    " (" (standing.interval_in_words()) "). Always naming the commonest class "
-                    @match standing.baseline() {
-                        Some(baseline) => { "would get " strong { (percent(baseline)) } " right." }
-                        None => "may do as well: how many it would get right is not known.",
-                    }
-                }
+                Some(standing) => { (count(standing.images)) " that it did not learn from: " (right(&standing)) }
                 None => { "others; how many of them it gets right is not known." }
             }
         }
         dl.facts {
-            div { dt { "Classes" } dd { @for (number, class) in config.classes.iter().enumerate() { @if number > 0 { ", " } (name(class)) } } }
-            div { dt { "Network" } dd { (network(report)) } }
-            div { dt { "Trained" } dd { (report.date) ", " (count(report.metrics.len())) " of " (count(config.training.epochs)) " epochs; best: epoch " (report.best()) @if let Some(patience) = report.stopped_early() { "; stopped, as " (counted(patience, "epoch")) " after it brought nothing better" } } }
+            (classes_and_network(report, &config.training.model))
+            div { dt { "Trained" } dd { (trained.date) ", " (count(trained.metrics.len())) " of " (count(config.training.epochs)) " epochs; best: epoch " (report.best()) @if let Some(patience) = trained.stopped_early(report.best()) { "; stopped, as " (counted(patience, "epoch")) " after it brought nothing better" } } }
             div { dt { "Recipe" } dd { (recipe(&config.training)) } }
             div { dt { "On" } dd { (place) } }
         }
     }
 }
 
-fn network(report: &Report) -> String {
+/// The same of a network that was trained elsewhere.
+fn summary_of_import(report: &Report, Given { imported, data, .. }: &Given) -> Markup {
+    let Imported { imported: Source { file, sha256 }, model, preparation, .. } = imported;
+    html! {
+        p.lead {
+            "Trained elsewhere. "
+            @match report.standing() {
+                Some(standing) => {
+                    "Judged by " (counted(standing.images, "image")) @if let Some(data) = data { " of " (data) } ": " (right(&standing))
+                }
+                None => { "How many images it gets right is not known." }
+            }
+        }
+        dl.facts {
+            (classes_and_network(report, model))
+            div { dt { "From" } dd { (name(file)) ", SHA-256 " code { (sha256) } } }
+            div { dt { "Images" } dd { "prepared by " (preparation) } }
+        }
+    }
+}
+
+/// How many images it gets right, and how many always naming the commonest class would.
+fn right(standing: &Standing) -> Markup {
+    html! {
+        strong { (percent(standing.accuracy())) " right" }
+        " (" (standing.interval_in_words()) "). Always naming the commonest class "
+        @match standing.baseline() {
+            Some(baseline) => { "would get " strong { (percent(baseline)) } " right." }
+            None => "may do as well: how many it would get right is not known.",
+        }
+    }
+}
+
+fn classes_and_network(report: &Report, model: &Architecture) -> Markup {
+    html! {
+        div { dt { "Classes" } dd { @for (number, class) in report.classes().iter().enumerate() { @if number > 0 { ", " } (name(class)) } } }
+        div { dt { "Network" } dd { (network(report, model)) } }
+    }
+}
+
+fn network(report: &Report, model: &Architecture) -> String {
     let network = &report.network;
     let channels: Vec<String> = network.blocks().iter().map(|block| block.output[0].to_string()).collect();
     let [_, height, width] = network.input();
-    let known = report.config.training.model.known_as().map_or(String::new(), |name| format!("{name}: "));
+    let known = model.known_as().map_or(String::new(), |name| format!("{name}: "));
     format!(
         "{known}{} blocks of {} channels, {} weights, {height} × {width} px",
         channels.len(),
@@ -102,30 +139,41 @@ fn recipe(training: &Training) -> String {
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
     html! {
+        @match &report.made {
+            Made::Trained(trained) => (epochs(report, trained)),
+            Made::Imported(_) => p.note { "How it was trained, on what and for how long, is not known." },
+        }
+        h3 { "Which class was taken for which" }
+        @match &report.looked {
+            Ok(looked) => {
+                (confusion(report.classes(), &looked.confusion))
+                h3 { "Whether its probabilities mean what they say" }
+                (calibration(&looked.calibration, looked.log_loss, log_loss_of_shares(&of_class(&looked.confusion))))
+            }
+            Err(why) => (report.unlooked("Not known", why)),
+        }
+    }
+}
+
+/// What became of the epochs, and of the files.
+fn epochs(report: &Report, trained: &Trained) -> Markup {
+    let extras = &trained.config.training.extras;
+    html! {
         p {
             "Training loss and accuracy are measured while the weights move" @if report.network.drops() { " and dropout is on" } "; validation "
             "after each epoch, without that. "
-            @if report.config.training.extras.ema.is_some() { "Validated and saved are averages of the weights over the steps. " }
-            @if report.config.training.extras.has_other_loss() {
+            @if extras.ema.is_some() { "Validated and saved are averages of the weights over the steps. " }
+            @if extras.has_other_loss() {
                 "Both losses are the plain cross-entropy, without label smoothing and weights of classes, which training has in its own. "
             }
             "That is why validation can look better than training at first. The best weights, of epoch "
             (report.best()) ", were chosen by validation accuracy, which flatters that accuracy a little."
         }
         div.figures {
-            @for (chart, caption) in curves(&report.metrics, guessing(report)).iter().zip(captions(report)) { (figure(chart, &caption)) }
+            @for (chart, caption) in curves(&trained.metrics, guessing(report)).iter().zip(captions(report, trained)) { (figure(chart, &caption)) }
         }
         h3 { "Data problems" }
-        (rejected(report))
-        h3 { "Which class was taken for which" }
-        @match &report.looked {
-            Ok(looked) => {
-                (confusion(&report.config.classes, &looked.confusion))
-                h3 { "Whether its probabilities mean what they say" }
-                (calibration(&looked.calibration, looked.log_loss, log_loss_of_shares(&of_class(&looked.confusion))))
-            }
-            Err(why) => (report.unlooked("Not known", why)),
-        }
+        (rejected(trained))
     }
 }
 
@@ -170,8 +218,8 @@ fn curve(
 }
 
 /// What stands below them.
-fn captions(report: &Report) -> [Markup; 2] {
-    let best = report.metrics.iter().find(|record| record.epoch == report.best());
+fn captions(report: &Report, trained: &Trained) -> [Markup; 2] {
+    let best = trained.metrics.iter().find(|record| record.epoch == report.best());
     [
         html! {
             "Loss by epoch"
@@ -185,12 +233,12 @@ fn captions(report: &Report) -> [Markup; 2] {
     ]
 }
 
-fn rejected(report: &Report) -> Markup {
-    let Some(rejected) = &report.rejected else {
+fn rejected(trained: &Trained) -> Markup {
+    let Some(rejected) = &trained.rejected else {
         return html! { p.missing { "Not known: the list of files that could not be used is damaged." } };
     };
     html! {
-        @if report.config.data.is_none() {
+        @if trained.config.data.is_none() {
             p { "None: the images were drawn by the program." }
         } @else if rejected.is_empty() {
             p { "None: every file could be read." }
@@ -360,10 +408,10 @@ fn most_frequent(classes: &[String], confusion: &[Vec<usize>]) -> Markup {
     }
 }
 
-impl Report {
+impl Trained {
     /// The epoch of the best weights, as their file says. Where there is none, the epoch of the highest validation accuracy, and of
     /// equal ones the lowest loss.
-    pub(super) fn best(&self) -> usize {
+    fn best(&self) -> usize {
         let order = |a: &&EpochRecord, b: &&EpochRecord| {
             a.val_acc.total_cmp(&b.val_acc).then(b.val_loss.total_cmp(&a.val_loss)).then(b.epoch.cmp(&a.epoch))
         };
@@ -371,14 +419,14 @@ impl Report {
     }
 
     /// How many epochs were no better than the best when training stopped for that, if it did.
-    fn stopped_early(&self) -> Option<usize> {
+    fn stopped_early(&self, best: usize) -> Option<usize> {
         let training = &self.config.training;
-        let after = self.metrics.len().checked_sub(self.best())?;
+        let after = self.metrics.len().checked_sub(best)?;
         training.extras.patience.filter(|patience| *patience == after && self.metrics.len() < training.epochs)
     }
 
     /// Where metrics and weights speak of different epochs, as after a stop between the two.
-    pub fn disagreements(&self) -> Vec<String> {
+    fn disagreements(&self) -> Vec<String> {
         let last_line = self.metrics.iter().map(|record| record.epoch).max().unwrap_or(0);
         let mut problems = Vec::new();
         if let Some(best) = self.kept[0]
@@ -399,12 +447,43 @@ impl Report {
         }
         problems
     }
+}
+
+impl Report {
+    /// The epoch of the best weights; 0 where a network from elsewhere does not tell it.
+    pub(super) fn best(&self) -> usize {
+        match &self.made {
+            Made::Trained(trained) => trained.best(),
+            Made::Imported(given) => given.epoch,
+        }
+    }
+
+    /// Where metrics and weights speak of different epochs, as after a stop between the two.
+    pub fn disagreements(&self) -> Vec<String> {
+        match &self.made {
+            Made::Trained(trained) => trained.disagreements(),
+            Made::Imported(_) => Vec::new(),
+        }
+    }
 
     /// How the best weights do beside guessing: counted now, or else as training recorded.
     pub fn standing(&self) -> Option<Standing> {
+        // Images that were given did not choose among epochs.
+        let epochs = match &self.made {
+            Made::Trained(trained) => trained.metrics.len(),
+            Made::Imported(_) => 1,
+        };
         match &self.looked {
-            Ok(looked) => Standing::of_confusion(&looked.confusion, self.metrics.len()),
-            Err(_) => Standing::recorded(&self.config, &self.metrics, self.best(), Which::Best),
+            Ok(looked) => Standing::of_confusion(&looked.confusion, epochs),
+            Err(_) => self.recorded(self.best(), Some(Which::Best)),
+        }
+    }
+
+    /// How weights of an epoch did in training, where that is on record.
+    pub(super) fn recorded(&self, epoch: usize, which: Option<Which>) -> Option<Standing> {
+        match &self.made {
+            Made::Trained(trained) => Standing::recorded(&trained.config, &trained.metrics, epoch, which?),
+            Made::Imported(_) => None,
         }
     }
 }

@@ -63,6 +63,17 @@ pub struct Imported {
     pub model: Architecture,
 }
 
+impl Imported {
+    /// What must be said of all that labelled images show of such a network.
+    pub fn caution(&self) -> String {
+        format!(
+            "This network was imported from {}, and it is not known what it learned from: these images may be among it, so that what it \
+             gets right of them may be too good.",
+            self.imported.file
+        )
+    }
+}
+
 /// A file of weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

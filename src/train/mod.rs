@@ -34,6 +34,7 @@ pub use config::{ClassWeights, Config, Extras, Folders, Imported, OptimizerName,
 pub use ranges::{OutOfRange, check_batch, check_preparation, check_recipe, check_val_share};
 pub(crate) use ranges::{check_classes, check_folder, check_folders, check_imported, check_training};
 pub(crate) use run::{CONFIG, REMEDY, VALIDATION, check_weights, digest_of_list};
+pub(crate) use run::{GIVEN, VALIDATING};
 pub use run::{Origin, Run, is_run};
 pub use schedule::{Schedule, ScheduleName};
 

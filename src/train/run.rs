@@ -30,6 +30,10 @@ pub(crate) const VALIDATION: &str = "validation.csv";
 pub(crate) const CONFIG: &str = "config.json";
 /// Epochs that weights from elsewhere may say that they have learned.
 const MOST_EPOCHS: usize = 1_000_000;
+/// What the images are called that judge a network, where they judged it in training too.
+pub(crate) const VALIDATING: &str = "validation images";
+/// What they are called where the network was trained elsewhere.
+pub(crate) const GIVEN: &str = "given images";
 /// What helps where a file cannot be used that cannot be made again.
 pub(crate) const REMEDY: &str = "put the file back from a copy of the run, or train it anew";
 
@@ -116,11 +120,25 @@ impl Run {
             Made::Trained(config) => Ok(config),
             Made::Imported(made) => bail!(
                 "the network of {} was imported from {}, so that neither the images that it learned from and was judged by nor its \
-                 epochs are known here: predict, evaluate --data, and features and explain of an image do without them",
+                 epochs are known here: predict, and features and explain of an image, do without them; evaluate, learned, layers, \
+                 report and explain judge it by labelled images that are given with --data DIR",
                 self.folder.display(),
                 made.imported.file
             ),
         }
+    }
+
+    /// Where its weights come from, if they were trained elsewhere.
+    pub fn imported(&self) -> Option<&Imported> {
+        match &self.made {
+            Made::Trained(_) => None,
+            Made::Imported(imported) => Some(imported),
+        }
+    }
+
+    /// What the labelled images are called that judge it.
+    pub fn judges(&self) -> &'static str {
+        if self.imported().is_some() { GIVEN } else { VALIDATING }
     }
 
     /// The name that its weights and results repeat; none in runs of older versions.

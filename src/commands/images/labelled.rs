@@ -13,7 +13,7 @@ use crate::data::photos::Photos;
 use crate::data::split::{self, Digest, Unfit};
 use crate::data::{Images, Rejected};
 use crate::terminal::{counted, one_line, say};
-use crate::train::{Config, Run};
+use crate::train::{Config, Imported, Run};
 
 /// The option that says where the photos of a run are, of a command whose `--data` says what to judge it by.
 const TRAINED_ON: &str = "--trained-on";
@@ -68,6 +68,10 @@ pub fn labelled(
     };
     let mut notes = Vec::new();
     let seen = match seen(run, own) {
+        Err(_) if own.is_none() && run.imported().is_some() => {
+            notes.extend(run.imported().map(Imported::caution));
+            None
+        }
         Err(error) if own.is_none() => {
             let reason = one_line(&error);
             notes.push(format!("It is not known how many of these images the network learned from: {reason}."));
@@ -83,13 +87,42 @@ pub fn labelled(
             learned.len()
         ));
     }
-    let (photos, rejected, of_unknown_class) = others(run, data, choices, cache, &mut notes)?;
     let known = seen.is_some();
     let [learned, validated] = seen.unwrap_or_default();
-    let (fit, others) = split::fit_to_judge(&learned, &photos, photos.digests());
+    let (photos, left_out) = fit(run, data, choices, cache, known.then_some(&learned[..]), &mut notes)?;
+    let judged_by: BTreeSet<_> = validated.iter().collect();
+    let validated = photos.digests().iter().filter(|digest| judged_by.contains(digest)).count();
+    if validated > 0 {
+        notes.push(format!("Validation images of the run, which chose its best epoch: {validated} of these."));
+    }
+    Ok(Labelled { images: Box::new(photos), validated: known.then_some(validated), left_out, notes })
+}
+
+/// The labelled photos of a folder for a network from elsewhere, each content once. What a reader must know of them is said.
+///
+/// # Errors
+/// When the folder cannot be read, or holds no image of a class that the network knows.
+pub(super) fn given(run: &Run, data: &Path, cache: usize) -> Result<Photos> {
+    let mut notes = Vec::new();
+    let (photos, _) = fit(run, data, Choices::default(), cache, None, &mut notes)?;
+    notes.iter().for_each(|note| say(format!("note: {note}")));
+    Ok(photos)
+}
+
+/// The photos of a folder that can judge a network, which has `learned` from these, where that is known.
+fn fit(
+    run: &Run,
+    data: &Path,
+    choices: Choices,
+    cache: usize,
+    learned: Option<&[Digest]>,
+    notes: &mut Vec<String>,
+) -> Result<(Photos, LeftOut)> {
+    let (photos, rejected, of_unknown_class) = others(run, data, choices, cache, notes)?;
+    let (fit, others) = split::fit_to_judge(learned.unwrap_or_default(), &photos, photos.digests());
     let count = |of: fn(&Unfit) -> bool| others.iter().filter(|(_, why)| of(why)).count();
     let left_out = LeftOut {
-        learned: known.then(|| count(|why| matches!(why, Unfit::Learned(_)))),
+        learned: learned.map(|_| count(|why| matches!(why, Unfit::Learned(_)))),
         doubles: count(|why| matches!(why, Unfit::Double(_))),
         contradictory: count(|why| matches!(why, Unfit::Contradiction(_))),
         of_unknown_class,
@@ -103,11 +136,6 @@ pub fn labelled(
     if !told.is_empty() {
         notes.push(format!("These are left out: {told}{first}."));
     }
-    let judged_by: BTreeSet<_> = validated.iter().collect();
-    let validated = photos.digests().iter().filter(|digest| judged_by.contains(digest)).count();
-    if validated > 0 {
-        notes.push(format!("Validation images of the run, which chose its best epoch: {validated} of these."));
-    }
     let missing: Vec<&str> =
         (0..).zip(run.classes()).filter(|(class, _)| !has_class(&photos, *class)).map(|(_, name)| &name[..]).collect();
     if !missing.is_empty() {
@@ -116,7 +144,7 @@ pub fn labelled(
             missing.join(", ")
         ));
     }
-    Ok(Labelled { images: Box::new(photos), validated: known.then_some(validated), left_out, notes })
+    Ok((photos, left_out))
 }
 
 fn has_class(images: &dyn Images, class: u32) -> bool {

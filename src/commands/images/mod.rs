@@ -21,6 +21,7 @@ use crate::terminal::say;
 use crate::train::run_dir::RunDir;
 use crate::train::{Run, VALIDATION, digest_of_list};
 
+use labelled::given;
 pub(super) use labelled::{Labelled, LeftOut, labelled};
 use past::Past;
 pub(super) use source::Source;
@@ -76,21 +77,40 @@ pub fn of_run(run: &Run, data: Option<&Path>, cache: usize) -> Result<Data> {
     past.all(past.scan()?)
 }
 
-/// The validation images alone, as [`of_run`] makes them; photos to train on are left unread.
+/// The validation images alone, as [`of_run`] makes them; photos to train on are left unread. A network from elsewhere is judged by
+/// the labelled photos in `data`.
 ///
 /// # Errors
 /// As [`of_run`].
 pub fn validation_of(run: &Run, data: Option<&Path>, cache: usize) -> Result<Box<dyn Images>> {
+    if let (Some(_), Some(data)) = (run.imported(), data) {
+        return Ok(Box::new(given(run, data, cache)?));
+    }
     let past = Past::read(run, DATA, data, cache)?;
     past.validation(past.scan()?)
 }
 
 /// The images that a run was trained on, and up to `count` labelled ones that it was not: those it was judged by, or for
-/// a run on drawn images as many new ones.
+/// a run on drawn images as many new ones. Of the photos that are given for a network from elsewhere every other one judges, and
+/// the rest stand where those are that it was trained on.
 ///
 /// # Errors
 /// As [`of_run`].
 pub fn held_out_of(run: &Run, data: Option<&Path>, count: usize, cache: usize) -> Result<Data> {
+    if let (Some(_), Some(data)) = (run.imported(), data) {
+        let photos = given(run, data, cache)?;
+        // They lie class by class, so each half has its share of every class.
+        let half = |first| Box::new(photos.only(&(first..photos.len()).step_by(2).collect::<Vec<_>>()));
+        return Ok(Data {
+            classes: run.classes().to_vec(),
+            train: half(1),
+            val: half(0),
+            contradictory: Vec::new(),
+            rejected: Vec::new(),
+            content: String::new(),
+            list: Vec::new(),
+        });
+    }
     let past = Past::read(run, DATA, data, cache)?;
     let mut all = past.all(past.scan()?)?;
     if let Source { data: None, drawn: [_, judged], seed, fit, .. } = past.source {

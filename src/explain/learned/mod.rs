@@ -9,6 +9,6 @@ mod reading;
 mod survey;
 
 pub use maximise::{Ascent, Maximised, maximise};
-pub(crate) use reading::LEARNED;
 pub use reading::{ChannelRow, Learned, PatchRow};
+pub(crate) use reading::{LEARNED, LearnedFrom};
 pub use survey::{BlockSurvey, ChannelSurvey, Place, Survey, crop, survey};

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::nn::Network;
 use crate::reading::{amount, equal, json, newest, share, table, unusable, within};
@@ -17,6 +17,17 @@ pub(crate) const LEARNED: &str = "learned.json";
 /// The table of the channels.
 pub(super) const CHANNELS: &str = "channels.csv";
 
+/// `learned.json`: what the tables are about.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LearnedFrom {
+    /// The weights.
+    #[serde(flatten)]
+    pub(crate) origin: Origin,
+    /// The folder of the images, from the root on, where these were given for a network from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<String>,
+}
+
 /// What activates a network's channels most.
 #[derive(Clone, Debug)]
 pub struct Learned {
@@ -24,6 +35,8 @@ pub struct Learned {
     pub channels: Vec<ChannelRow>,
     /// The strongest patches of each.
     pub patches: Vec<PatchRow>,
+    /// As `learned.json` has it.
+    pub(crate) data: Option<String>,
 }
 
 /// A row of `channels.csv`.
@@ -79,6 +92,7 @@ impl Learned {
                 ["image", "picture"],
                 &["block", "channel", "rank", "top", "left", "bottom", "right"],
             )?,
+            data: None,
         };
         learned.check_channels(network).with_context(|| unusable(&channels))?;
         learned.check_patches(network).with_context(|| unusable(&patches))?;
@@ -146,13 +160,18 @@ impl Run {
         let last = if self.id().is_some() { LEARNED } else { CHANNELS };
         let Some(folder) = newest(self.folder(), "learned", last) else { return Ok(None) };
         let path = folder.join(LEARNED);
+        let mut data = None;
         if path.exists() {
-            self.check_learned(&json(&path)?).with_context(|| unusable(&path))?;
+            let from: LearnedFrom = json(&path)?;
+            self.check_learned(&from).with_context(|| unusable(&path))?;
+            data = from.data;
         }
-        Learned::read(&folder, self.network()).map(Some)
+        Ok(Some(Learned { data, ..Learned::read(&folder, self.network())? }))
     }
 
-    fn check_learned(&self, origin: &Origin) -> Result<()> {
+    fn check_learned(&self, LearnedFrom { origin, data }: &LearnedFrom) -> Result<()> {
+        let given = self.imported().is_some();
+        ensure!(data.is_some() == given, "data: expected for a network that was imported, and nowhere else");
         self.check_origin(origin).context("run `convscope learned` again")?;
         let (best, Origin { weights, epoch, .. }) = (Which::Best.file(), origin);
         let own = fs::read(self.file(best)).ok().and_then(|bytes| self.meta(&bytes).ok());

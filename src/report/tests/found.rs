@@ -55,9 +55,9 @@ fn explanations_that_cannot_be_used_are_named() {
     assert_eq!(run.explained(5).usable, [sound.clone(), sound.clone()]);
     let newest = run.explained(1);
     assert_eq!((newest.usable.len(), newest.more), (1, 1));
-    let bare_report = bare(&["cat", "dog"]);
-    let drawn = Config { data: None, ..bare_report.config.clone() };
-    let page = Report { more_explained: newest.more, explained: newest.usable, config: drawn, ..bare_report }.page();
+    let mut drawn = bare(&["cat", "dog"]);
+    drawn.trained().config.data = None;
+    let page = Report { more_explained: newest.more, explained: newest.usable, ..drawn }.page();
     assert!(page.contains("not shown here: 1 more image"), "what is left out is said");
     assert!(page.contains("means little"), "the image is none of those that the program drew");
     assert!(!page.contains("that pass all tests of trust"), "nor does it count for the network");
@@ -129,9 +129,10 @@ fn the_newest_table_and_a_fitting_study_are_found() {
     let opened = || Run::open(&run).unwrap();
     let read = |depth: Option<&Path>| Report::read(&opened(), depth, Default::default());
 
-    let report = read(None).unwrap();
+    let mut report = read(None).unwrap();
     assert!(report.layers.is_none() && report.depth.is_none());
-    assert_eq!((report.metrics.len(), report.best(), report.date.len()), (3, 2, 10));
+    assert_eq!(report.best(), 2);
+    assert_eq!((report.trained().metrics.len(), report.trained().date.len()), (3, 10));
     assert!(report.disagreements().is_empty(), "there are no weights that could disagree");
 
     // The weights that were kept decide what is best, not the table.

@@ -64,12 +64,14 @@ fn bare(classes: &[&str]) -> Report {
         more_explained: 0,
         run: "runs/<i>'\"".into(),
         network: config(classes).training.model.build().unwrap(),
-        config: config(classes),
-        environment: Some(Environment { adapter: NASTY.into(), kernels: "plain".into(), ..Default::default() }),
-        date: "2026-01-31".into(),
-        metrics: metrics(),
-        kept: [None; 2],
-        rejected: Some(Vec::new()),
+        made: Made::Trained(Box::new(Trained {
+            config: config(classes),
+            environment: Some(Environment { adapter: NASTY.into(), kernels: "plain".into(), ..Default::default() }),
+            date: "2026-01-31".into(),
+            metrics: metrics(),
+            kept: [None; 2],
+            rejected: Some(Vec::new()),
+        })),
         looked: Err(Unlooked::NotComputed("there is no adapter".into())),
         layers: None,
         damaged: Vec::new(),
@@ -138,8 +140,9 @@ fn complete() -> Report {
     let classes = [NASTY, "dog"];
     let study = depth_json(&config(&classes));
     let folder = tempfile::tempdir().unwrap();
+    let mut bare = bare(&classes);
+    bare.trained().rejected = Some((0..30).map(|_| Rejected { file: NASTY.into(), reason: NASTY.into() }).collect());
     Report {
-        rejected: Some((0..30).map(|_| Rejected { file: NASTY.into(), reason: NASTY.into() }).collect()),
         looked: Ok(Looked {
             confusion: vec![vec![8, 2], vec![1, 9]],
             log_loss: 0.4,
@@ -156,7 +159,16 @@ fn complete() -> Report {
         layers: Some(("runs/001/layers".into(), serde_json::from_value(layers_json()).unwrap())),
         explained: vec![explained],
         depth: Some(DepthStudy::read(&write_study(folder.path(), "<i>&", &study)).unwrap()),
-        ..bare(&classes)
+        ..bare
+    }
+}
+
+impl Report {
+    fn trained(&mut self) -> &mut Trained {
+        match &mut self.made {
+            Made::Trained(trained) => trained,
+            Made::Imported(_) => unreachable!("it was trained"),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the pages say, and that nothing on them does harm.
 
 use super::*;
+use crate::train::Source;
 use crate::train::evaluation::Evaluation;
 use crate::train::predictions::Prediction;
 
@@ -80,9 +81,18 @@ fn features(image: &str, class: &str, notes: &[String], by: ScaleBy) -> String {
 fn names_in_every_script_are_text_on_every_page() {
     for script in SCRIPTS {
         let shown = format!("<bdi>{}</bdi>", html! { (script) }.into_string());
-        let learned = LearnedPage { weights: script, notes: &[], images: 3, filters: &[], blocks: &[] }.page().unwrap();
+        let learned = LearnedPage {
+            weights: script,
+            notes: &[],
+            images: 3,
+            judges: "validation images",
+            filters: &[],
+            blocks: &[],
+        }
+        .page()
+        .unwrap();
         let mut report = complete();
-        report.config.classes[0] = script.into();
+        report.trained().config.classes[0] = script.into();
         report.explained[0].target = script.into();
         let report = report.page();
         for page in [&features(script, script, &[script.into()], ScaleBy::default()), &learned, &report] {
@@ -99,10 +109,13 @@ const OBEYED: &str = "a\u{1b}[2J\u{7}\n\u{85}\u{202e}gpj";
 
 #[test]
 fn what_a_browser_would_obey_is_visible_on_every_page() {
-    let learned = LearnedPage { weights: OBEYED, notes: &[], images: 3, filters: &[], blocks: &[] }.page().unwrap();
+    let learned =
+        LearnedPage { weights: OBEYED, notes: &[], images: 3, judges: "validation images", filters: &[], blocks: &[] }
+            .page()
+            .unwrap();
     let mut report = complete();
     report.run = OBEYED.into();
-    report.config.classes = [OBEYED, "dog"].map(String::from).into();
+    report.trained().config.classes = [OBEYED, "dog"].map(String::from).into();
     report.explained[0].name = OBEYED.into();
     report.explained[0].target = OBEYED.into();
     let alone = report.depth.as_ref().unwrap().page();
@@ -112,6 +125,41 @@ fn what_a_browser_would_obey_is_visible_on_every_page() {
         assert_eq!(page.chars().find(|&c| c != '\n' && crate::terminal::is_obeyed(c)), None);
     }
     assert!(!alone.contains("\\u"), "nothing is escaped where there is nothing to escape");
+}
+
+/// The page of a network from elsewhere says what is not known of it, and nothing of training, for any verdict.
+#[test]
+fn a_network_from_elsewhere_is_told_without_its_past() {
+    let caution = "it is not known what it learned from: these images may be among it";
+    for (right, drawn) in [(90, false), (50, true)] {
+        let mut report = complete();
+        let Config { training, classes, .. } = config(&[NASTY, "dog"]);
+        let imported = Imported {
+            id: String::new(),
+            imported: Source { file: NASTY.into(), sha256: "0".repeat(64) },
+            classes,
+            drawn,
+            preparation: Preparation::default(),
+            model: training.model,
+        };
+        report.made = Made::Imported(Box::new(Given { imported, epoch: 2, data: Some("/a b".into()) }));
+        report.depth = None;
+        let confusion = vec![vec![right, 100 - right], vec![100 - right, right]];
+        report.looked = report.looked.map(|looked| Looked { confusion, ..looked });
+        let page = report.page();
+        assert_harmless(&page);
+        assert_eq!(page.matches(caution).count(), 2, "in the head and among the limits");
+        assert_eq!(page.contains("What a network of 2 blocks learned to tell"), right == 90);
+        assert_eq!(page.contains(DRAWN), drawn);
+        assert!(page.contains("Some of the given images") && !page.contains("alidation images"), "{page}");
+        assert!(page.contains("convscope learned --run 'runs/&lt;i&gt;'\\''&quot;' --data '/a b'"), "{page}");
+        for untrue in ["convscope train", "convscope depth", "by epoch", "Trained on", "chose the epoch"] {
+            assert!(!page.contains(untrue), "{untrue}");
+        }
+        report.looked = Err(Unlooked::NotComputed("there is no adapter".into()));
+        let page = report.page();
+        assert!(page.contains("It is not known whether this network does better") && page.contains(caution));
+    }
 }
 
 #[test]
@@ -183,7 +231,14 @@ fn a_page_of_what_was_learned_shows_every_channel() {
     let geometry = network.last_block().clone();
     let block = LearnedBlock { geometry, dead: 1, quiet: 1, channels: (0..100).map(channel).collect() };
     let filters = [(Some(RgbImage::new(3, 3)), 0.5), (None, 0.0)];
-    let learned = LearnedPage { weights: "best", notes: &[], images: 1234, filters: &filters, blocks: &[block] };
+    let learned = LearnedPage {
+        weights: "best",
+        notes: &[],
+        images: 1234,
+        judges: "validation images",
+        filters: &filters,
+        blocks: &[block],
+    };
     let page = learned.page().unwrap();
     assert_harmless(&page);
     let text = page.replace("<span class=\"limits\">", " ");
@@ -413,10 +468,11 @@ fn maps_are_judged_by_the_standing_of_their_weights() {
                 let mut report = complete();
                 report.looked = report.looked.map(|looked| Looked { confusion: confusion(right), ..looked });
                 // Of 200 images: the last weights do well, those of the first epoch no better than guessing.
-                report.config = Config { val_images: 200, val_of_class: vec![100, 100], ..report.config };
-                report.metrics[0].val_acc = 0.5;
-                report.metrics[2].val_acc = 0.95;
-                report.kept = [Some(2), Some(3)];
+                let trained = report.trained();
+                (trained.config.val_images, trained.config.val_of_class) = (200, vec![100, 100]);
+                trained.metrics[0].val_acc = 0.5;
+                trained.metrics[2].val_acc = 0.95;
+                trained.kept = [Some(2), Some(3)];
                 report.explained[0].origin = origin;
                 report.explained[0].maps[0].verdict.standing = known_then;
                 report.page()
@@ -488,8 +544,8 @@ fn the_table_of_layers_claims_no_more_than_the_head() {
 fn a_run_that_was_stopped_early_says_so() {
     let page = |patience: Option<usize>, epochs: usize| {
         let mut report = bare(&["cat", "dog"]);
-        report.config.training.extras.patience = patience;
-        report.config.training.epochs = epochs;
+        report.trained().config.training.extras.patience = patience;
+        report.trained().config.training.epochs = epochs;
         report.page()
     };
     // Of the three epochs the second is the best.
@@ -507,7 +563,7 @@ fn the_page_says_how_the_network_was_trained() {
     let plain = "learning rate 0.001 that stays the same; images prepared by --normalize half; training images changed at random: flipped</dd>";
     assert!(report.page().contains(plain), "{}", report.page());
     assert!(!report.page().contains("averages of the weights"));
-    let training = &mut report.config.training;
+    let training = &mut report.trained().config.training;
     training.extras.ema = Some(0.99);
     training.extras.clip_grad_norm = Some(0.5);
     training.preparation = Preparation { normalize: Normalize::IMAGENET, resize_crop: Some(30) };

@@ -30,7 +30,7 @@ pub use channels::{Ablation, Enough};
 pub use probes::{Gain, ProbeRow};
 pub use repeatability::Repeatability;
 pub use reset::Reset;
-pub use verdict::{CONTRADICTED, DROPPED, LIMITS, Other, Reading, Steadiness, WENT_ON};
+pub use verdict::{CONTRADICTED, DROPPED, FROM_ELSEWHERE, LIMITS, Other, Reading, Steadiness, WENT_ON};
 
 use channels::ablations;
 use features::{Features, Loaded};
@@ -242,8 +242,9 @@ fn balanced(images: &dyn Images, most: usize, names: &[String]) -> Result<Vec<us
     let each = fewest.min(most / classes);
     ensure!(
         fewest >= LEAST,
-        "of the class '{rarest}' there are only {fewest} images that the network was not trained on, and at least {LEAST} of each \
-         class are needed; train anew with more validation images (more in all, a larger --val-share, or --val)"
+        "of the class '{rarest}' there are only {fewest} images to judge by, and at least {LEAST} of each class are needed; train anew \
+         with more validation images (more in all, a larger --val-share, or --val), or give an imported network more with --data, of which \
+         every other one judges"
     );
     Ok((0..each).flat_map(|turn| of_class.iter().map(move |indices| indices[turn * indices.len() / each])).collect())
 }

@@ -19,6 +19,11 @@ pub const DROPPED: &str = "Training with dropout makes the removal of single cha
 pub const WENT_ON: &str = "This network went on from weights that were there before (--init). What is called untrained here, and its start, \
                            are random weights, not those.";
 
+/// What is said besides of a network that was trained elsewhere.
+pub const FROM_ELSEWHERE: &str = "This network was trained elsewhere. It is not known what it learned from, so it may have learned from these \
+                                  images too, and what it gets right of them, and what a reset costs, may be more than on others. Nor is \
+                                  its start known: what is called untrained here, and its start, are random weights.";
+
 /// What is said where a table is conclusive, but the network was not shown to do better than guessing on its validation images.
 pub const CONTRADICTED: &str = "On the images of this table the network does better than guessing, on its validation images it was not shown \
                                 to. While the two disagree, nothing is concluded.";
