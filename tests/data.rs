@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use convscope::data::augment::EpochChanges;
+use convscope::data::augment::{AugmentOptions, EpochChanges};
 use convscope::data::batch::{Batch, shuffled};
 use convscope::data::fit::Fit;
 use convscope::data::folder::{self, Choices, Folder, LabelledFile, Why};
@@ -923,6 +923,44 @@ fn the_bound_on_memory_decides_what_is_read_again_but_not_what_is_read() {
             assert_eq!(in_memory, index < kept);
             let alone = prepare::load(&root.path().join(photos.name(index)), Fit::to(4)).unwrap();
             assert_eq!(*photos.pixels(index).unwrap(), alone);
+        }
+    }
+}
+
+/// Nor does the number of threads, with cuts from larger squares and changed colours too, nor whether it is the first pass or a later one.
+#[test]
+fn neither_memory_nor_threads_decide_what_a_batch_holds() {
+    let names: Vec<String> =
+        (0..11).map(|number| format!("{}/{number}.png", if number < 6 { "a" } else { "b" })).collect();
+    let root = folder_with([]);
+    for (number, name) in (0u32..).zip(&names) {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image(30 + 3 * number, 41, number).save(path).unwrap();
+    }
+    let file = |(number, name): (u32, &String)| LabelledFile { path: name.into(), class: number / 6 };
+    let files: Vec<LabelledFile> = (0..).zip(&names).map(file).collect();
+    let augment =
+        AugmentOptions { flip: true, crop_scale: Some([0.3, 0.9]), rotate: 10.0, color_jitter: Some([0.2; 3]) };
+    let room = augment.room(16).unwrap();
+    let batches = |bytes: usize, workers| -> Vec<Batch> {
+        let (photos, _) = Photos::read(files.clone(), root.path(), Fit::to(16), bytes, &|_| ());
+        let photos = photos.with_room(room, bytes / 2, bytes / 2);
+        let pass = |epoch: Option<u64>| {
+            let changes = epoch.map(|epoch| EpochChanges { augment, seed: 5, epoch });
+            let order = shuffled(photos.len(), 5, epoch.unwrap_or_default());
+            with_batches(&photos, &order, 4, changes, Normalize::IMAGENET, workers, |batches| {
+                batches.collect::<Vec<_>>()
+            })
+        };
+        [Some(1), None, Some(2), Some(1)].into_iter().flat_map(pass).collect()
+    };
+    let expected = batches(0, 1);
+    assert_eq!(expected.len(), 4 * 3);
+    assert!(expected[..3] == expected[9..] && expected[..3] != expected[6..9]);
+    for bytes in [0, 3 * 16 * 16 * 3, 8 * 3 * room as usize * room as usize, usize::MAX] {
+        for workers in [1, 2, 3, 8] {
+            assert!(batches(bytes, workers) == expected, "{bytes} bytes, {workers} threads");
         }
     }
 }

@@ -1,10 +1,14 @@
 //! What may be added to plain training: averages of the weights, and the search for a learning rate.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use convscope::data::Subset;
 use convscope::data::augment::AugmentOptions;
 use convscope::data::drawn::{Drawn, Subject};
+use convscope::data::fit::Fit;
+use convscope::data::folder::LabelledFile;
+use convscope::data::photos::Photos;
+use convscope::data::{Images, Subset};
 use convscope::gpu::Kernels;
 use convscope::nn::checkpoint::Weights;
 use convscope::nn::{Keep, Model, Network, Optimizer, StepOptions, Strided};
@@ -21,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         trial("training::averages_are_those_of_the_weights", averages_are_those_of_the_weights),
         trial("training::what_is_not_finite_first_is_named", what_is_not_finite_first_is_named),
         trial("training::a_loss_that_is_not_finite_moves_no_weight", a_loss_that_is_not_finite_moves_no_weight),
+        trial("training::memory_for_photos_changes_no_weight", memory_changes_no_weight),
         trial("training::rates_are_tried_until_the_loss_explodes", rates_are_tried_until_the_loss_explodes),
     ]
 }
@@ -182,6 +187,36 @@ fn a_loss_that_is_not_finite_moves_no_weight() {
         model.exchange(gpu, &first);
         let start = network().parameters().iter().map(|one| first.tensors[&one.name].clone()).collect::<Vec<_>>();
         assert_ne!(run(5), start);
+    }
+}
+
+/// Photos that are kept, of which some are kept, and that are decoded in every epoch.
+fn memory_changes_no_weight() {
+    let drawn = drawn();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |index: usize| {
+        let path = PathBuf::from(format!("{index}.png"));
+        let pixels = drawn.pixels(index).unwrap().into_owned();
+        let image = image::RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels).unwrap();
+        image.save(folder.path().join(&path)).unwrap();
+        LabelledFile { path, class: drawn.label(index) }
+    };
+    let files: Vec<LabelledFile> = (0..20).map(file).collect();
+    let gpu = gpu_with(Kernels::Plain);
+    let first = Weights::initial(&network(), 1);
+    let weights = |bytes: usize| {
+        let (photos, _) = Photos::read(files.clone(), folder.path(), Fit::to(SIDE as u32), bytes, &|_| ());
+        let model = Model::new(gpu, &network(), BATCH, Keep::Needed).unwrap();
+        let mut trainer = Trainer::new(gpu, &model, &first, recipe(None), |_, _| {}).unwrap();
+        for epoch in 1..=2 {
+            trainer.train(&photos, epoch, &mut |_| {}).unwrap();
+        }
+        trainer.weights().unwrap()
+    };
+    let kept = weights(usize::MAX);
+    assert!(kept.tensors != first.tensors);
+    for images in [0, 7] {
+        assert!(weights(images * SIDE * SIDE * 3) == kept, "{images} images are kept");
     }
 }
 
