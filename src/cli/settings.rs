@@ -22,6 +22,9 @@ const RESUME: &str = "resume";
 const OF_ANOTHER: [(&str, &[&str]); 2] =
     [("optimizer", &["momentum"]), ("schedule", &["warmup", "step-every", "step-factor"])];
 
+/// A choice in a file that another option excludes when it is typed, unless it says nothing: one cycle has a rise of its own.
+const EXCLUDED: (&str, &str) = ("--schedule=one-cycle", "warmup");
+
 /// The words of a command line, with the options of the file that `--config` names before those that were typed; and that file. Where an
 /// option was typed too, or one that excludes it, that of the file is left out.
 ///
@@ -44,7 +47,12 @@ pub fn with_settings(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<OsSt
     let excludes = |one: &Arg, other: &Arg| {
         known.get_arg_conflicts_with(one).iter().any(|excluded| excluded.get_id() == other.get_id())
     };
+    let (excluded, by) = EXCLUDED;
+    let rises = named(rest, by).is_some_and(|epochs| epochs.to_str().and_then(|text| text.parse().ok()) != Some(0.0));
     let counts = |word: &&OsString| {
+        if rises && *word == excluded {
+            return false;
+        }
         let Some(own) = argument(known, word) else { return true };
         typed.iter().all(|typed| {
             let of_another = OF_ANOTHER.iter().filter(|(option, _)| typed.get_long() == Some(option));
@@ -170,6 +178,7 @@ mod tests {
     use super::*;
     use crate::cli::{self, TrainArgs};
     use crate::train::Config;
+    use crate::train::ScheduleName;
 
     fn train(words: &[&str]) -> Result<TrainArgs> {
         let words = ["convscope", "train"].iter().chain(words).map(OsString::from).collect();
@@ -266,6 +275,18 @@ mod tests {
         ] {
             let (_folder, file) = written(text);
             train(&[&["--config", &file], words].concat()).unwrap().check().unwrap();
+        }
+        let (_folder, file) = written("schedule = 'one-cycle'\n");
+        for (words, schedule) in [
+            (&["--warmup", "1"][..], ScheduleName::Constant),
+            (&["--warmup=0.5"], ScheduleName::Constant),
+            (&["--warmup", "0"], ScheduleName::OneCycle),
+            (&["--lr", "0.1"], ScheduleName::OneCycle),
+            (&["--warmup", "1", "--schedule", "cosine"], ScheduleName::Cosine),
+        ] {
+            let arguments = train(&[&["--config", &file], words].concat()).unwrap();
+            arguments.check().unwrap();
+            assert_eq!(arguments.extras.schedule, schedule, "{words:?}");
         }
     }
 
