@@ -38,12 +38,17 @@ pub(super) struct Stop {
 }
 
 impl Stop {
+    /// Nobody asks for it: a signal stops the program at once, as it always does.
+    pub(super) fn never() -> Self {
+        Self { signal: Arc::default(), at_once: Arc::default() }
+    }
+
     /// From now on a signal only asks.
     ///
     /// # Errors
     /// When the system does not allow that.
     pub(super) fn listen() -> Result<Self> {
-        let stop = Self { signal: Arc::default(), at_once: Arc::default() };
+        let stop = Self::never();
         for signal in [SIGINT, SIGTERM] {
             // In this order: a signal is not to find its own mark.
             flag::register_conditional_default(signal, stop.at_once.clone())

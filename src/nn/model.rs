@@ -526,14 +526,43 @@ impl Model {
         optimizer: &Optimizer,
         options: &StepOptions,
     ) -> Result<Plan, GpuError> {
+        let mut plan = self.gradients_with(gpu, options)?;
+        plan.extend(self.update_with(gpu, optimizer, options)?);
+        Ok(plan)
+    }
+
+    /// The first part of a training step: up to the gradients of all weights.
+    ///
+    /// # Errors
+    /// As [`Model::training_step_with`].
+    pub fn gradients_with(&self, gpu: &Gpu, options: &StepOptions) -> Result<Plan, GpuError> {
         let mut plan = self.forward(gpu, Mode::Train);
         plan.extend(self.loss_with(gpu, options)?);
         plan.extend(self.backward(gpu, Mode::Train, false));
+        Ok(plan)
+    }
+
+    /// The rest of it: what is done with the gradients.
+    ///
+    /// # Errors
+    /// As [`Model::training_step_with`].
+    pub fn update_with(&self, gpu: &Gpu, optimizer: &Optimizer, options: &StepOptions) -> Result<Plan, GpuError> {
+        let mut plan = Plan::new();
         if let Some(most) = options.clip_grad_norm {
             plan.extend(self.clip(gpu, most)?);
         }
         plan.extend(self.update(gpu, optimizer));
         Ok(plan)
+    }
+
+    /// The gradients of all weights that are not frozen, as they lie on the device.
+    pub fn gradient_numbers(&self) -> Tensor {
+        self.all_gradients.from(self.first_trained())
+    }
+
+    /// The statistics of all batch norms, as they lie on the device.
+    pub fn statistic_numbers(&self) -> &Tensor {
+        &self.all_statistics
     }
 
     /// All weights, and all statistics of batch norm.

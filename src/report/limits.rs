@@ -67,10 +67,12 @@ fn commands(report: &Report) -> Vec<String> {
     };
     let run = quoted(&format!("{}-again", report.run.display()));
     let environment = trained.environment.as_ref();
+    let processes = environment.and_then(|environment| environment.processes);
+    let together = processes.map_or(String::new(), |processes| format!("mpirun -n {processes} "));
     let kernels =
         environment.map_or(String::new(), |environment| format!(" --kernels {}", quoted(&environment.kernels)));
     let mut commands = vec![
-        format!("{}{kernels} --out {run}", trained.config.command()),
+        format!("{together}{}{kernels} --out {run}", trained.config.command()),
         format!("convscope layers --run {run}{layers}"),
         format!("convscope learned --run {run}"),
         format!("convscope explain --run {run}"),

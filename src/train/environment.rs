@@ -33,6 +33,9 @@ pub struct Environment {
     pub threads: usize,
     /// What decided all that was random.
     pub seed: u64,
+    /// Processes that trained it together; none of one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<usize>,
     /// The run's id, in runs that have one.
     #[serde(default)]
     pub run: Option<String>,
@@ -56,6 +59,7 @@ impl Environment {
             arch: std::env::consts::ARCH.into(),
             threads: crate::data::threads(),
             seed,
+            processes: None,
             run: Some(run.into()),
         }
     }

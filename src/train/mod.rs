@@ -11,14 +11,17 @@ use crate::data::augment::{AugmentOptions, EpochChanges};
 use crate::data::batch::{Batch, shuffled_for_batches};
 use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, Rejected, threads};
-use crate::gpu::{Gpu, GpuError, Plan};
+use crate::gpu::{Gpu, Plan};
 use crate::nn::checkpoint::{Checkpoint, Weights};
 use crate::nn::{Averages, Metrics, Mode, Model, Network, Optimizer, StepOptions};
 
 pub mod checkpoints;
 pub mod environment;
 pub mod evaluation;
+pub mod exchange;
 pub mod lr_find;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod predictions;
 pub mod predictor;
 pub mod run_dir;
@@ -38,6 +41,7 @@ pub(crate) use run::{GIVEN, VALIDATING};
 pub use run::{Origin, Run, is_run};
 pub use schedule::{Schedule, ScheduleName};
 
+use exchange::{Exchange, add_up, check_same, joined, of_the_first, part};
 use predictions::{Prediction, logits, predict};
 use state::{Begun, Memory};
 
@@ -108,6 +112,38 @@ const METRICS_EVERY: Duration = Duration::from_secs(1);
 /// Steps that may wait on the device, so that uploads do not pile up in memory.
 const STEPS_AHEAD: usize = 2;
 
+/// What a step does besides where several processes train together.
+struct Together<'a> {
+    exchange: &'a dyn Exchange,
+    /// What is done with the gradients once they are added up.
+    update: Plan,
+}
+
+impl Together<'_> {
+    /// Puts the mean gradient of the whole batch in the place of that of this process's part, which weighs `share` of the batch, and moves
+    /// the weights.
+    fn finish_step(&self, gpu: &Gpu, model: &Model, share: f64) -> Result<wgpu::SubmissionIndex> {
+        let gradients = model.gradient_numbers();
+        let mut numbers: Vec<f32> = pollster::block_on(gradients.read(gpu))?;
+        add_up(self.exchange, &mut numbers, share, 1.0);
+        gradients.write(gpu, &numbers);
+        Ok(self.update.submit(gpu)?)
+    }
+
+    /// Puts the mean of all processes' batch norm statistics in the place of each one's, and checks that all have the same weights.
+    fn finish_epoch(&self, gpu: &Gpu, model: &Model) -> Result<()> {
+        let statistics = model.statistic_numbers();
+        if !statistics.is_empty() {
+            let mut numbers: Vec<f32> = pollster::block_on(statistics.read(gpu))?;
+            add_up(self.exchange, &mut numbers, 1.0, self.exchange.size() as f64);
+            statistics.write(gpu, &numbers);
+        }
+        let weights = pollster::block_on(model.weights(gpu, 0))?;
+        let bytes: Vec<u8> = weights.tensors.values().flatten().flat_map(|value| value.to_le_bytes()).collect();
+        check_same(self.exchange, &[("the weights after the epoch", bytes)])
+    }
+}
+
 /// A model in training, with its plans.
 pub struct Trainer<'a> {
     gpu: &'a Gpu,
@@ -116,6 +152,7 @@ pub struct Trainer<'a> {
     training_step: Plan,
     evaluation: Plan,
     averages: Option<Averages>,
+    together: Option<Together<'a>>,
     steps: u32,
     /// Learning rate of the last step.
     last_lr: f64,
@@ -160,18 +197,42 @@ impl<'a> Trainer<'a> {
         recipe: Recipe,
         compiling: impl FnMut(usize, usize),
     ) -> Result<Self> {
-        let mut training_step = model.training_step_with(gpu, &recipe.optimizer, &recipe.step)?;
+        Self::together(gpu, model, weights, recipe, None, compiling)
+    }
+
+    /// The same beside other processes, whose models have batches of the same size: theirs together are the batch of a step.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn together(
+        gpu: &'a Gpu,
+        model: &'a Model,
+        weights: &Weights,
+        recipe: Recipe,
+        exchange: Option<&'a dyn Exchange>,
+        compiling: impl FnMut(usize, usize),
+    ) -> Result<Self> {
+        let mut training_step = model.gradients_with(gpu, &recipe.step)?;
+        let mut update = model.update_with(gpu, &recipe.optimizer, &recipe.step)?;
         let averages = recipe.ema.map(|_| Averages::new(gpu, model)).transpose()?;
         if let (Some(averages), Some(decay)) = (&averages, recipe.ema) {
-            training_step.extend(averages.update(gpu, decay));
+            update.extend(averages.update(gpu, decay));
         }
+        // One process does all of it in one submission.
+        let together = match exchange {
+            Some(exchange) => Some(Together { exchange, update }),
+            None => {
+                training_step.extend(update);
+                None
+            }
+        };
         let mut evaluation = model.forward(gpu, Mode::Eval);
         evaluation.extend(model.loss(gpu));
         model.set_live(gpu, model.batch());
         pollster::block_on(training_step.compile(gpu, compiling))?;
         model.load(gpu, weights);
         let counters = weights.counters.clone();
-        Ok(Self { gpu, model, recipe, training_step, evaluation, averages, steps: 0, last_lr: 0.0, counters })
+        Ok(Self { gpu, model, recipe, training_step, evaluation, averages, together, steps: 0, last_lr: 0.0, counters })
     }
 
     /// The network.
@@ -291,17 +352,24 @@ impl<'a> Trainer<'a> {
             averages.before_epoch(self.gpu)?;
         }
         let Recipe { seed, augment, .. } = self.recipe;
-        let (batch, least) = (self.model.batch(), self.model.network().least_batch());
+        let [rank, size] = self.place();
+        let (batch, least) = (self.model.batch() * size, self.model.network().least_batch() * size);
         let epoch = begun.epoch as u64;
-        let order = shuffled_for_batches(images.len(), seed, epoch, batch, least);
+        let all = shuffled_for_batches(images.len(), seed, epoch, batch, least);
+        let own = |batch: &[usize]| batch[part(batch.len(), rank, size)].to_vec();
+        let order: Vec<usize> = all.chunks(batch).flat_map(own).collect();
+        let shares: Vec<f64> = all.chunks(batch).map(|batch| self.share(images, batch)).collect();
         let augmentation = Some(EpochChanges { augment, seed, epoch });
-        let batches = order.len().div_ceil(batch);
-        let mut learning = Learning { trainer: self, keeper, batches };
-        let done = run(&mut learning, images, &order, augmentation, begun, progress)?;
-        if let Some(done) = &done {
+        let mut learning = Learning { trainer: self, keeper, shares };
+        let mut done = run(&mut learning, images, &order, augmentation, begun, progress)?;
+        if let Some(done) = &mut done {
+            done.metrics = self.joined(done.metrics);
             self.check_loss(done)?;
             if let Some(averages) = &mut self.averages {
                 averages.after_epoch(self.gpu)?;
+            }
+            if let Some(together) = &self.together {
+                together.finish_epoch(self.gpu, self.model)?;
             }
         }
         Ok(done)
@@ -323,6 +391,33 @@ impl<'a> Trainer<'a> {
         );
     }
 
+    /// Which of how many processes this is.
+    fn place(&self) -> [usize; 2] {
+        self.together.as_ref().map_or([0, 1], |Together { exchange, .. }| [exchange.rank(), exchange.size()])
+    }
+
+    /// How much of the batch of these images this process has, by the weights of their classes.
+    fn share(&self, images: &dyn Images, batch: &[usize]) -> f64 {
+        let [rank, size] = self.place();
+        let weights = self.recipe.step.class_weights.as_deref();
+        let weigh = |of: &[usize]| -> f64 {
+            of.iter()
+                .map(|&index| weights.map_or(1.0, |weights| f64::from(weights[images.label(index) as usize])))
+                .sum()
+        };
+        weigh(&batch[part(batch.len(), rank, size)]) / weigh(batch)
+    }
+
+    /// The metrics of all processes.
+    fn joined(&self, own: Metrics) -> Metrics {
+        self.together.as_ref().map_or(own, |together| joined(together.exchange, &own))
+    }
+
+    /// Whether the first process stops after this epoch: then all do.
+    pub fn all_stop(&self, own: bool) -> bool {
+        self.together.as_ref().map_or(own, |together| of_the_first(together.exchange, own))
+    }
+
     /// Judges the model on all images, in evaluation mode. Returns the images that had become unreadable as well.
     ///
     /// # Errors
@@ -332,9 +427,11 @@ impl<'a> Trainer<'a> {
         images: &dyn Images,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Metrics, Vec<Rejected>)> {
-        let order: Vec<usize> = (0..images.len()).collect();
+        let [rank, size] = self.place();
+        let order: Vec<usize> = part(images.len(), rank, size).collect();
         let done = run(&mut Judging(self), images, &order, None, Begun::new(1), progress)?;
         let Begun { metrics, rejected, .. } = done.expect("nobody stops it");
+        let metrics = self.joined(metrics);
         ensure!(metrics.broken == 0, "the validation loss is not a finite number: lower --lr (now {})", self.recipe.lr);
         Ok((metrics, rejected))
     }
@@ -460,8 +557,11 @@ pub fn check_all_read(rejected: &[Rejected]) -> Result<()> {
 trait Pass {
     fn device(&self) -> (&Gpu, &Model);
 
+    /// Whether an image that cannot be read is an error: other processes count on it.
+    fn needs_all(&self) -> bool;
+
     /// Submits it. The model has the batch.
-    fn submit(&mut self, batch: &Batch, begun: &Begun) -> Result<wgpu::SubmissionIndex, GpuError>;
+    fn submit(&mut self, batch: &Batch, begun: &Begun) -> Result<wgpu::SubmissionIndex>;
 
     /// Whether the pass is to go on. `begun` has no new metrics.
     fn goes_on(&mut self, _begun: &mut Begun) -> Result<bool> {
@@ -473,8 +573,8 @@ trait Pass {
 struct Learning<'p, 'a> {
     trainer: &'p mut Trainer<'a>,
     keeper: &'p mut dyn Keeper,
-    /// Of the epoch.
-    batches: usize,
+    /// Of each batch of the epoch, how much of it this process has.
+    shares: Vec<f64>,
 }
 
 impl Pass for Learning<'_, '_> {
@@ -482,19 +582,30 @@ impl Pass for Learning<'_, '_> {
         (self.trainer.gpu, self.trainer.model)
     }
 
-    fn submit(&mut self, batch: &Batch, begun: &Begun) -> Result<wgpu::SubmissionIndex, GpuError> {
-        let Trainer { gpu, model, recipe, training_step, steps, last_lr, .. } = &mut *self.trainer;
-        let steps_an_epoch = self.batches as f64;
+    fn needs_all(&self) -> bool {
+        self.trainer.together.is_some()
+    }
+
+    fn submit(&mut self, batch: &Batch, begun: &Begun) -> Result<wgpu::SubmissionIndex> {
+        // Each process has images of its own, whose channels are dropped by masks of their own.
+        let [rank, _] = self.trainer.place();
+        let seed = self.trainer.recipe.seed ^ (rank as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let Trainer { gpu, model, recipe, training_step, together, steps, last_lr, .. } = &mut *self.trainer;
+        let steps_an_epoch = self.shares.len() as f64;
         let epochs_done = (begun.epoch - 1) as f64 + begun.steps as f64 / steps_an_epoch;
         *steps += 1;
         *last_lr = recipe.lr * recipe.schedule.factor(recipe.warmup, epochs_done, steps_an_epoch);
-        model.set_step(gpu, &recipe.optimizer, *last_lr, batch.indices.len(), recipe.seed, *steps);
-        training_step.submit(gpu)
+        model.set_step(gpu, &recipe.optimizer, *last_lr, batch.indices.len(), seed, *steps);
+        let submitted = training_step.submit(gpu)?;
+        match together {
+            Some(together) => together.finish_step(gpu, model, self.shares[begun.batches - 1]),
+            None => Ok(submitted),
+        }
     }
 
     fn goes_on(&mut self, begun: &mut Begun) -> Result<bool> {
         // After the last step the epoch is judged, and then written down as a whole.
-        if begun.batches == self.batches || !self.keeper.is_due() {
+        if begun.batches == self.shares.len() || !self.keeper.is_due() {
             return Ok(true);
         }
         begun.metrics = metrics(self)?;
@@ -511,9 +622,13 @@ impl Pass for Judging<'_, '_> {
         (self.0.gpu, self.0.model)
     }
 
-    fn submit(&mut self, batch: &Batch, _begun: &Begun) -> Result<wgpu::SubmissionIndex, GpuError> {
+    fn needs_all(&self) -> bool {
+        self.0.together.is_some()
+    }
+
+    fn submit(&mut self, batch: &Batch, _begun: &Begun) -> Result<wgpu::SubmissionIndex> {
         self.0.model.set_live(self.0.gpu, batch.indices.len());
-        self.0.evaluation.submit(self.0.gpu)
+        Ok(self.0.evaluation.submit(self.0.gpu)?)
     }
 }
 
@@ -536,6 +651,9 @@ fn run(
         let mut in_flight = VecDeque::new();
         let mut last_read = Instant::now();
         while let Some(mut batch) = batches.next() {
+            if pass.needs_all() {
+                check_all_read(&batch.rejected)?;
+            }
             begun.batches += 1;
             begun.rejected.append(&mut batch.rejected);
             if batch.indices.is_empty() {

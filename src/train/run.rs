@@ -327,6 +327,7 @@ impl Run {
         let check = || -> Result<()> {
             Kernels::from_str(&environment.kernels, false)
                 .map_err(|_| anyhow!("kernels is {:?}: expected a set of kernels", environment.kernels))?;
+            environment.processes.map_or(Ok(()), |number| within("processes", number, 2..=usize::MAX))?;
             equal("seed", environment.seed, seed).with_context(|| format!("as {CONFIG} has it"))?;
             self.check_run(&environment.run)
         };

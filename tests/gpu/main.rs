@@ -13,6 +13,7 @@ mod layers;
 mod learned;
 mod prepared;
 mod resume;
+mod together;
 mod training;
 mod trust;
 #[path = "../common/vanishing.rs"]
@@ -50,6 +51,7 @@ fn main() {
         learned::tests(),
         prepared::tests(),
         resume::tests(),
+        together::tests(),
         training::tests(),
         trust::tests(),
     ];

@@ -158,6 +158,8 @@ impl Training<'_> {
                 Event::Epoch { record: &record, lr: trainer.last_lr(), best: better }.print();
             }
             self.write_records(guessing[1])?;
+            // Other processes that train with this one stop with it.
+            trainer.all_stop(self.is_over());
             if self.stop.is_asked() {
                 bar.finish_and_clear();
                 return Ok(None);

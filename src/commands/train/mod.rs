@@ -5,12 +5,18 @@ mod learn;
 mod lr_find;
 mod resume;
 mod tensorboard;
+#[cfg(feature = "mpi")]
+mod together;
 mod told;
 
+#[cfg(not(feature = "mpi"))]
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+#[cfg(not(feature = "mpi"))]
+use anyhow::ensure;
 use anyhow::{Context, Result, bail};
 
 use self::init::Init;
@@ -36,17 +42,34 @@ use crate::stats::standing::{self, Standing};
 use crate::terminal::{self, bar, counted, quoted, say, say_apart};
 use crate::train::checkpoints::{Checkpoints, Found, digest_of};
 use crate::train::environment::Environment;
+use crate::train::exchange::{Exchange, check_parts, check_same};
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
 use crate::train::state::{Course, State};
-use crate::train::{Config, MODEL, Trainer, Which};
+use crate::train::{Config, MODEL, PROGRAM, Trainer, Which};
 
 /// Loss and accuracy by epoch.
 const CURVES: &str = "curves.svg";
 /// The files that are not used, and why.
 const REJECTED: &str = "rejected.csv";
 
-pub(super) fn train(mut arguments: TrainArgs) -> Result<ExitCode> {
+pub(super) fn train(arguments: TrainArgs) -> Result<ExitCode> {
+    #[cfg(feature = "mpi")]
+    return together::train(arguments);
+    #[cfg(not(feature = "mpi"))]
+    {
+        // Each of them would train a network of its own.
+        let processes = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"].iter().find_map(|name| env::var(name).ok()?.parse().ok());
+        ensure!(
+            processes.is_none_or(|processes: usize| processes < 2),
+            "mpirun started this program, which was built without MPI: build it with `cargo build --release --features mpi` (docs/large.md)"
+        );
+        train_with(arguments, None)
+    }
+}
+
+/// Trains alone, or as the first of several processes.
+fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Result<ExitCode> {
     if arguments.quiet {
         terminal::quieten();
     }
@@ -79,6 +102,12 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<ExitCode> {
         resumed.check_device(&gpu)?;
         resumed.tell();
     }
+    let processes = exchange.map_or(1, Exchange::size);
+    if let Some(exchange) = exchange {
+        // The others open theirs when this one knows which kernels are the faster.
+        exchange.wait_for_all();
+        say(format!("         {processes} processes train together"));
+    }
 
     // What costs little and may be refused comes first; reading all photos comes last.
     let source = Source::of(arguments);
@@ -110,7 +139,7 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<ExitCode> {
         }
         None => random,
     };
-    let model = Model::new(&gpu, &network, arguments.batch, Keep::Needed)?.with_frozen(training.freeze);
+    let model = Model::new(&gpu, &network, arguments.batch / processes, Keep::Needed)?.with_frozen(training.freeze);
 
     let split = found.as_ref().is_some_and(|found| found.val.is_none());
     let (run, data, begun) = match resumed {
@@ -130,6 +159,12 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<ExitCode> {
             }
         }
     };
+    if exchange.is_some()
+        && let Err(error) = check_parts(arguments.batch, data.val.len(), network.least_batch(), processes)
+    {
+        run.give_up();
+        return Err(error);
+    }
     tell(&data, arguments.data.is_none(), split);
     let augment = training.augmentation();
     let usual = AugmentOptions { flip: true, ..AugmentOptions::default() };
@@ -138,7 +173,7 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<ExitCode> {
     }
     let (config, begun) = match begun {
         Some((config, found)) => (config, Some(found)),
-        None => (begin(arguments, &data, &run, split, &gpu)?, None),
+        None => (begin(arguments, &data, &run, split, (&gpu, exchange))?, None),
     };
     let id = config.id.clone().expect("a run of this version has an id");
 
@@ -150,11 +185,14 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<ExitCode> {
         // Averages would be of rates that no training has.
         recipe.ema = None;
     }
-    let mut trainer = Trainer::new(&gpu, &model, &weights, recipe, |done, all| {
+    let mut trainer = Trainer::together(&gpu, &model, &weights, recipe, exchange, |done, all| {
         compiling.set_length(all as u64);
         compiling.set_position(done as u64);
     })?;
     compiling.finish_and_clear();
+    if let Some(exchange) = exchange {
+        check_all_alike(exchange, &gpu, &training, &data, &weights)?;
+    }
     say(format!("         ready after {:.1} s", started.elapsed().as_secs_f64()));
     if arguments.lr_find {
         let suggested = find_rate(&mut trainer, &data, &run, &config)?;
@@ -203,7 +241,8 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<ExitCode> {
     } else {
         None
     };
-    let stop = Stop::listen()?;
+    // A signal ends several processes at once, as they would wait for this one.
+    let stop = if exchange.is_some() { Stop::never() } else { Stop::listen()? };
     let (data_of, run_of) = (&data, &run);
     let mut training =
         Training { arguments, data: data_of, run: run_of, checkpoints, course, best, stop: &stop, meta: &meta };
@@ -251,8 +290,11 @@ pub(super) fn train(mut arguments: TrainArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The device, and the other processes, if there are any.
+type Place<'a> = (&'a Gpu, Option<&'a dyn Exchange>);
+
 /// Writes what a new run is before it is trained, and returns its settings.
-fn begin(arguments: &TrainArgs, data: &Data, run: &RunDir, split: bool, gpu: &Gpu) -> Result<Config> {
+fn begin(arguments: &TrainArgs, data: &Data, run: &RunDir, split: bool, (gpu, exchange): Place<'_>) -> Result<Config> {
     let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
     let id = run_dir::new_id();
     let val_of_class = of_class(data.val.as_ref(), data.classes.len());
@@ -268,12 +310,40 @@ fn begin(arguments: &TrainArgs, data: &Data, run: &RunDir, split: bool, gpu: &Gp
     // What only looks for a learning rate is no run.
     if !arguments.lr_find {
         run.write_json("config.json", &config)?;
-        run.write_json("environment.json", &Environment::of(gpu, arguments.seed, &id))?;
+        let processes = exchange.map(Exchange::size);
+        run.write_json("environment.json", &Environment { processes, ..Environment::of(gpu, arguments.seed, &id) })?;
         if arguments.data.is_some() {
             data.record_validation(run)?;
         }
     }
     Ok(config)
+}
+
+/// Checks that all processes train the same network, by the same recipe, on the same images, and on devices of one kind.
+fn check_all_alike(
+    exchange: &dyn Exchange,
+    gpu: &Gpu,
+    training: &crate::train::Training,
+    data: &Data,
+    weights: &Weights,
+) -> Result<()> {
+    let Environment { adapter, driver, driver_info, kernels, .. } = Environment::of(gpu, 0, "");
+    let device = [adapter, driver, driver_info, kernels].join(" ");
+    let first: Vec<u8> = weights.tensors.values().flatten().flat_map(|value| value.to_le_bytes()).collect();
+    // Drawn images follow from the options and their number.
+    let images = format!("{} {} {:?} {}", data.train.len(), data.val.len(), data.classes, data.content);
+    // A file that lists layers may lie elsewhere on another machine.
+    let options = crate::train::Training { model_file: None, ..training.clone() };
+    check_same(
+        exchange,
+        &[
+            ("the program", PROGRAM.into()),
+            ("the device", device.into()),
+            ("the options", serde_json::to_vec(&options)?),
+            ("the images", images.into()),
+            ("the first weights", first),
+        ],
+    )
 }
 
 /// Says what there is to learn from.

@@ -70,6 +70,12 @@ impl Resumed {
     /// # Errors
     /// When it is not, with what differs.
     pub(super) fn check_device(&self, gpu: &Gpu) -> Result<()> {
+        if let Some(processes) = self.environment.processes {
+            bail!(
+                "--resume {}: {processes} processes trained it together, and only what one has trained can be gone on with; train it anew",
+                self.dir.path().display()
+            );
+        }
         let now = Environment::of(gpu, self.environment.seed, "");
         let parts = |of: &Environment| {
             let Environment { adapter, backend, driver, driver_info, kernels, .. } = of;
