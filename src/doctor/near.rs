@@ -31,9 +31,21 @@ const SQUARE: u32 = 72;
 /// Side of the small image.
 const SMALL: u32 = 18;
 
+/// The image that the small squares of [`Look::inner`] are cut from the middle of: 5 % less on every side.
+const INNER: Fit = Fit { size: SQUARE, resize: Some(SQUARE * 10 / 9) };
+
 /// What nearly equal images share.
 #[derive(Clone, Debug)]
 pub struct Look {
+    /// That of the whole.
+    whole: View,
+    /// That of its inner part, which is the whole of an image that was cropped so.
+    inner: View,
+}
+
+/// What is compared of two squares.
+#[derive(Clone, Debug)]
+struct View {
     hash: u64,
     /// RGB of [`SMALL`] squared pixels.
     small: Box<[u8]>,
@@ -46,8 +58,22 @@ pub struct Look {
 impl Look {
     /// That of an image's middle square.
     pub(super) fn of(opened: &Opened) -> Self {
-        let square = opened.square(Fit::to(SQUARE));
-        let small = middle_square(&square, [SQUARE; 2], Fit::to(SMALL)).into_boxed_slice();
+        let [whole, inner] = [Fit::to(SQUARE), INNER].map(|fit| View::of(&opened.square(fit)));
+        Self { whole, inner }
+    }
+
+    /// How far the pixels of two images lie apart, in deviations, or those of one and of the inner part of the other; none where they are
+    /// not nearly equal.
+    fn difference(&self, other: &Self) -> Option<f32> {
+        let pairs = [(&self.whole, &other.whole), (&self.inner, &other.whole), (&self.whole, &other.inner)];
+        pairs.into_iter().filter_map(|(one, other)| one.difference(other)).reduce(f32::min)
+    }
+}
+
+impl View {
+    /// That of a square of [`SQUARE`] pixels.
+    fn of(square: &[u8]) -> Self {
+        let small = middle_square(square, [SQUARE; 2], Fit::to(SMALL)).into_boxed_slice();
         let pixels = small.as_chunks::<3>().0;
         let mean =
             |colour: usize| pixels.iter().map(|pixel| f32::from(pixel[colour])).sum::<f32>() / pixels.len() as f32;
@@ -56,10 +82,10 @@ impl Look {
             pixel.iter().zip(means).map(|(&value, mean)| (f32::from(value) - mean).powi(2)).sum()
         };
         let deviation = (pixels.iter().map(off).sum::<f32>() / small.len() as f32).sqrt();
-        Self { hash: hash(&square), small, means, deviation }
+        Self { hash: hash(square), small, means, deviation }
     }
 
-    /// How far the pixels of two images lie apart, in deviations; none where the images are not nearly equal.
+    /// How far their pixels lie apart, in deviations; none where they are not nearly equal.
     fn difference(&self, other: &Self) -> Option<f32> {
         if (self.hash ^ other.hash).count_ones() > MAX_BITS {
             return None;

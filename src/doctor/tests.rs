@@ -139,9 +139,11 @@ fn nearly_equal_images_are_found_however_they_were_changed() {
     let original = |root: &Path| image::open(root.join("train/cat/03.jpg")).unwrap().to_rgb8();
     let half = |image: &RgbImage| imageops::resize(image, 45, 40, imageops::FilterType::Triangle);
     type Change = fn(&RgbImage) -> RgbImage;
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 7] = [
         ("resaved", RgbImage::clone),
         ("cropped", |image| cropped(image, 3)),
+        ("cropped more", |image| cropped(image, 5)),
+        ("cropped most", |image| cropped(image, 6)),
         ("brighter", |image| lit(image, |value| 1.15 * value + 10.0)),
         ("darker", |image| lit(image, |value| 0.8 * value)),
         ("paler", |image| lit(image, |value| 0.7 * value + 40.0)),
