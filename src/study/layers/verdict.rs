@@ -24,9 +24,9 @@ pub const FROM_ELSEWHERE: &str = "This network was trained elsewhere. It is not 
                                   images too, and what it gets right of them, and what a reset costs, may be more than on others. Nor is \
                                   its start known: what is called untrained here, and its start, are random weights.";
 
-/// What is said where a table is conclusive, but the network was not shown to do better than guessing on its validation images.
-pub const CONTRADICTED: &str = "On the images of this table the network does better than guessing, on its validation images it was not shown \
-                                to. While the two disagree, nothing is concluded.";
+/// What is said where a table is conclusive, but the network was not shown to do better than guessing on all images that judge it.
+pub const CONTRADICTED: &str = "On the images of this table the network does better than guessing, on all that judge it it was not shown to. \
+                                While the two disagree, nothing is concluded.";
 
 /// What the comparison of two probes shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
