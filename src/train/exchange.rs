@@ -94,21 +94,27 @@ pub fn check_same(exchange: &dyn Exchange, own: &[(&str, Vec<u8>)]) -> Result<()
     Ok(())
 }
 
-/// Checks that a batch and the validation images can be divided among so many processes. `least` images of a batch are the fewest that
-/// a process can learn from.
+/// Checks that a batch can be divided among so many processes. `least` images are the fewest that a process can learn from.
 ///
 /// # Errors
 /// Names the option and what would be right.
-pub fn check_parts(batch: usize, validation: usize, least: usize, processes: usize) -> Result<()> {
+pub fn check_batch(batch: usize, least: usize, processes: usize) -> Result<()> {
     ensure!(
         batch.is_multiple_of(processes) && batch / processes >= least,
-        "--batch {batch}: each of {processes} processes takes an equal part of it, of {least} or more images; take a multiple of {processes}, \
-         such as {}",
+        "--batch {batch}: each of {processes} processes takes an equal part of it, of at least {least}; take a multiple of {processes}, such as {}",
         processes * batch.div_ceil(processes).max(least)
     );
+    Ok(())
+}
+
+/// Checks that there are enough images for so many processes, to learn from and to judge by.
+///
+/// # Errors
+/// Says what is missing.
+pub fn check_images([learn, judge]: [usize; 2], least: usize, processes: usize) -> Result<()> {
     ensure!(
-        validation >= processes,
-        "there are {validation} validation images for {processes} processes, which each judge a part of them; start fewer processes"
+        learn >= least * processes && judge >= processes,
+        "{learn} training and {judge} validation images are too few for {processes} processes, which each take a part of them; start fewer"
     );
     Ok(())
 }
@@ -131,14 +137,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_divided_is_refused_with_what_can() {
-        check_parts(32, 2, 2, 2).unwrap();
-        check_parts(3, 9, 1, 3).unwrap();
+        check_batch(32, 2, 2).unwrap();
+        check_batch(3, 1, 3).unwrap();
         for (batch, least, processes, right) in
             [(32, 1, 3, "such as 33"), (4, 2, 4, "such as 8"), (2, 1, 4, "such as 4")]
         {
-            let error = check_parts(batch, 100, least, processes).unwrap_err().to_string();
+            let error = check_batch(batch, least, processes).unwrap_err().to_string();
             assert!(error.starts_with(&format!("--batch {batch}: ")) && error.ends_with(right), "{error}");
         }
-        assert!(check_parts(4, 3, 1, 4).unwrap_err().to_string().contains("3 validation images for 4 processes"));
+        check_images([4, 2], 2, 2).unwrap();
+        for images in [[3, 2], [4, 1]] {
+            let error = check_images(images, 2, 2).unwrap_err().to_string();
+            assert!(error.contains("too few for 2 processes"), "{error}");
+        }
     }
 }

@@ -42,7 +42,7 @@ use crate::stats::standing::{self, Standing};
 use crate::terminal::{self, bar, counted, quoted, say, say_apart};
 use crate::train::checkpoints::{Checkpoints, Found, digest_of};
 use crate::train::environment::Environment;
-use crate::train::exchange::{Exchange, check_parts, check_same};
+use crate::train::exchange::{Exchange, check_batch, check_images, check_same};
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
 use crate::train::state::{Course, State};
@@ -139,6 +139,9 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
         }
         None => random,
     };
+    if exchange.is_some() {
+        check_batch(arguments.batch, network.least_batch(), processes)?;
+    }
     let model = Model::new(&gpu, &network, arguments.batch / processes, Keep::Needed)?.with_frozen(training.freeze);
 
     let split = found.as_ref().is_some_and(|found| found.val.is_none());
@@ -160,7 +163,7 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
         }
     };
     if exchange.is_some()
-        && let Err(error) = check_parts(arguments.batch, data.val.len(), network.least_batch(), processes)
+        && let Err(error) = check_images([data.train.len(), data.val.len()], network.least_batch(), processes)
     {
         run.give_up();
         return Err(error);

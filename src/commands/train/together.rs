@@ -17,7 +17,7 @@ use crate::nn::checkpoint::Weights;
 use crate::nn::{Keep, Model};
 use crate::terminal::{self, quieten};
 use crate::train::Trainer;
-use crate::train::exchange::{Exchange, check_parts};
+use crate::train::exchange::{Exchange, check_batch, check_images};
 use crate::train::mpi::World;
 
 /// For how long the second process and each after it keeps an error to itself: one that all have the first one tells.
@@ -87,8 +87,9 @@ fn follow(mut arguments: TrainArgs, world: &World) -> Result<ExitCode> {
         Some(init) => init.weights(&training, &network, &random)?,
         None => random,
     };
+    check_batch(arguments.batch, network.least_batch(), world.size())?;
     let data = source.divide(found)?;
-    check_parts(arguments.batch, data.val.len(), network.least_batch(), world.size())?;
+    check_images([data.train.len(), data.val.len()], network.least_batch(), world.size())?;
     let model = Model::new(&gpu, &network, arguments.batch / world.size(), Keep::Needed)?.with_frozen(training.freeze);
     let recipe = training.recipe(&of_class(data.train.as_ref(), classes), training.seed);
     let mut trainer = Trainer::together(&gpu, &model, &weights, recipe, Some(world), |_, _| {})?;
