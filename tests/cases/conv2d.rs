@@ -101,6 +101,9 @@ const WIDE_SHAPES: [[usize; 10]; 3] = [
     [33, 1100, 1, 1, 132, 1, 1, 1, 0, 20],
 ];
 
+/// Makes a case of a convolution.
+type Make = fn(Conv2d, Sizes, &Numbers) -> Case;
+
 /// Gives a convolution other tiles.
 type WithTiles = fn(Conv2d) -> Conv2d;
 
@@ -165,7 +168,7 @@ pub fn operations() -> Vec<Operation> {
             "conv2d_subgroup" => |random: &mut Random| draw(random, 20),
             _ => |random: &mut Random| draw(random, 40),
         };
-        let entries: [(_, fn(Conv2d, Sizes, &Numbers) -> Case); 3] =
+        let entries: [(_, Make); 3] =
             [("forward", forward), ("backward_input", backward_input), ("backward_weight", backward_weight)];
         operations.extend(entries.map(|(entry, make)| Operation {
             group,

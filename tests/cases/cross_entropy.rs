@@ -39,7 +39,8 @@ const SPREADS: [f32; 5] = [0.01, 1.0, 150.0, 1e4, 0.0];
 const SMOOTHINGS: [f64; 3] = [0.0, 0.1, 0.5];
 
 pub fn operations() -> Vec<Operation> {
-    let entries: [(_, fn(Batch) -> Case); 5] = [
+    type Make = fn(Batch) -> Case;
+    let entries: [(_, Make); 5] = [
         ("forward", forward),
         ("backward", backward),
         ("backward_weighted", backward_weighted),
@@ -52,7 +53,7 @@ pub fn operations() -> Vec<Operation> {
         };
         SHAPES.into_iter().enumerate().flat_map(of).collect()
     };
-    let operation = |(entry, make): (_, fn(Batch) -> Case)| Operation {
+    let operation = |(entry, make): (_, Make)| Operation {
         group: "cross_entropy",
         entry,
         kernels: Kernels::Plain,

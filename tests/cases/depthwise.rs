@@ -3,7 +3,7 @@ use convscope::nn::layout::Layout;
 use convscope::ops::depthwise::{Depthwise, Shape};
 use convscope::reference::depthwise as reference;
 
-use super::{Case, Numbers, Operation, Random, Want};
+use super::{Case, Make, Numbers, Operation, Random, Want};
 
 /// Images, channels, height, width, kernel, stride, padding, live images, and how wide a strip is at most. Each set of kernel, stride and
 /// pixels in a strip is compiled by itself.
@@ -51,9 +51,9 @@ pub fn operations() -> Vec<Operation> {
     let mut table: Vec<Vec<usize>> = SHAPES.iter().map(|shape| [&shape[..], &[STRIPS[0]]].concat()).collect();
     // The first, which are small, with the other width too.
     table.extend(SHAPES[..9].iter().map(|shape| [&shape[..], &[STRIPS[1]]].concat()));
-    let entries: [(_, fn(&[usize], &Numbers) -> Case); 3] =
+    let entries: [(_, Make); 3] =
         [("forward", forward), ("backward_input", backward_input), ("backward_weight", backward_weight)];
-    let operation = |(entry, make): (_, fn(&[usize], &Numbers) -> Case)| Operation {
+    let operation = |(entry, make): (_, Make)| Operation {
         group: "depthwise",
         entry,
         kernels: Kernels::Plain,

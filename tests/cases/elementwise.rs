@@ -8,7 +8,7 @@ use convscope::reference::{
 };
 
 use super::batch_norm::{SHAPES as NORM_SHAPES, SHARES};
-use super::{Case, Numbers, Operation, Random, Tensors, Want, narrow};
+use super::{Case, Make, Numbers, Operation, Random, Tensors, Want, narrow};
 
 /// Vectors of four; an invocation takes up to four of them, and invocations come in groups of 64.
 const LENGTHS: [usize; 22] = [1, 2, 3, 4, 5, 7, 8, 9, 17, 31, 63, 64, 65, 127, 251, 252, 253, 255, 256, 257, 260, 4099];
@@ -44,7 +44,6 @@ const DROPOUT_SHAPES: [[usize; 3]; 22] = [
 const DROPS: [f32; 7] = [0.0, 0.1, 0.5, 0.3, 0.15, 0.34, 0.999];
 
 pub fn operations() -> Vec<Operation> {
-    type Make = fn(&[usize], &Numbers) -> Case;
     let operation = |group, entry, exact, make: Make| Operation {
         group,
         entry,

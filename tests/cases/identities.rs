@@ -241,8 +241,8 @@ fn order(device: &Device, forward: &Operation, linear: &Linear, sizes: &[usize],
     let y = result(&case, &case.run(device)?, linear.y);
     let x = plain.known("x");
     // Image i gets the numbers of image i * step + 1, which runs through all of them.
-    let step =
-        (1..=n).rev().find(|step| (1..=*step).rev().find(|d| step % d == 0 && n % d == 0) == Some(1)).unwrap_or(1);
+    let divides_both = |step: usize, d: usize| step.is_multiple_of(d) && n.is_multiple_of(d);
+    let step = (1..=n).rev().find(|step| (2..=*step).all(|d| !divides_both(*step, d))).unwrap_or(1);
     let from = |i: usize| (i * step + 1) % n;
     let size = x.len() / n;
     let moved = (0..n).flat_map(|i| x[from(i) * size..][..size].to_vec()).collect();

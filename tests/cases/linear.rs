@@ -3,7 +3,7 @@ use convscope::nn::layout::Layout;
 use convscope::ops::linear;
 use convscope::reference::linear as reference;
 
-use super::{Case, Numbers, Operation, Want};
+use super::{Case, Make, Numbers, Operation, Want};
 
 /// Images, inputs, outputs, live images.
 const SIZES: &[&str] = &["n", "ci", "co", "live"];
@@ -42,9 +42,9 @@ const SHAPES: [[usize; 4]; 27] = [
 ];
 
 pub fn operations() -> Vec<Operation> {
-    let entries: [(_, fn(&[usize], &Numbers) -> Case); 3] =
+    let entries: [(_, Make); 3] =
         [("forward", forward), ("backward_input", backward_input), ("backward_weight", backward_weight)];
-    let operation = |(entry, make): (_, fn(&[usize], &Numbers) -> Case)| Operation {
+    let operation = |(entry, make): (_, Make)| Operation {
         group: "linear",
         entry,
         kernels: Kernels::Plain,

@@ -55,8 +55,14 @@ pub struct Operation {
     /// Whether nearly every case needs a kernel of its own, which takes a second to compile.
     pub compiles: bool,
     /// Makes a case of sizes and numbers.
-    pub make: Box<dyn Fn(&Gpu, &[usize], &Numbers) -> Case + Send + Sync>,
+    pub make: Box<MakeOn>,
 }
+
+/// Makes a case for a device.
+type MakeOn = dyn Fn(&Gpu, &[usize], &Numbers) -> Case + Send + Sync;
+
+/// Makes a case that is the same for every device.
+type Make = fn(&[usize], &Numbers) -> Case;
 
 /// All operations.
 pub fn operations() -> Vec<Operation> {

@@ -8,7 +8,7 @@ use convscope::reference::{
     adaptive_avg_pool2d as adaptive_reference, avg_pool2d as avg_reference, max_pool2d as max_reference,
 };
 
-use super::{Case, Numbers, Operation, Random, Want, narrow};
+use super::{Case, Make, Numbers, Operation, Random, Want, narrow};
 
 /// Images, channels, height, width, kernel, stride, padding.
 const SIZES: &[&str] = &["n", "c", "h", "w", "k", "s", "p"];
@@ -90,7 +90,7 @@ const KINDS: [&[f32]; 3] = [
 
 pub fn operations() -> Vec<Operation> {
     let max: fn(&mut Random) -> Vec<usize> = |random| [draw(random), vec![random.below(KINDS.len())]].concat();
-    let entries: [(_, _, bool, fn(&[usize], &Numbers) -> Case); 6] = [
+    let entries: [(_, _, bool, Make); 6] = [
         ("max_pool2d", "forward", false, max_forward),
         ("max_pool2d", "backward", true, max_backward),
         ("avg_pool2d", "forward", false, avg_forward),
@@ -98,7 +98,7 @@ pub fn operations() -> Vec<Operation> {
         ("adaptive_avg_pool2d", "forward", false, adaptive_forward),
         ("adaptive_avg_pool2d", "backward", false, adaptive_backward),
     ];
-    let operation = |(group, entry, exact, make): (_, _, _, fn(&[usize], &Numbers) -> Case)| Operation {
+    let operation = |(group, entry, exact, make): (_, _, _, Make)| Operation {
         group,
         entry,
         kernels: Kernels::Plain,

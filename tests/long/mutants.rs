@@ -67,7 +67,7 @@ pub fn run(tally: &mut Tally) {
             .collect();
         let mut counts = [0_u32; 2];
         let mut left = Vec::new();
-        for mutant in chosen(mutants(&module, &part(name, &kernel.source.text, &module))) {
+        for mutant in chosen(mutants(&module, &part(name, kernel.source.text, &module))) {
             let entry = format!("{stem}.{}", mutant.function);
             // A function that is no entry point may be used by any.
             let everywhere = ops::KERNELS.iter().all(|kernel| format!("{}.{}", kernel.op, kernel.entry) != entry);
