@@ -7,7 +7,7 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -24,12 +24,17 @@ pub(crate) const MAX_IMAGES: usize = 10_000_000;
 /// The largest number that can come out of kernels that count in 32-bit floating point.
 pub(crate) const LARGEST: f64 = f32::MAX as f64;
 
+/// The bytes of a file of a folder of results. What is no file, such as a pipe, is refused: it might never end.
+pub(crate) fn content(path: &Path) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.is_file() { fs::read(path) } else { Err(io::Error::other("is not a regular file")) }
+}
+
 /// Reads a JSON file of this form.
 ///
 /// # Errors
 /// When it cannot be read or has another form, naming the file and the field.
 pub(crate) fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let bytes = content(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     parsed(&bytes).with_context(|| unusable(path))
 }
 
@@ -44,7 +49,7 @@ pub(crate) fn versioned<T: DeserializeOwned>(path: &Path, format: u32, remedy: &
         #[serde(default)]
         format: u32,
     }
-    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let bytes = content(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     let head: Head = parsed(&bytes).with_context(|| unusable(path))?;
     let shown = path.display();
     ensure!(head.format == format, "{shown}: format: was written by another version of convscope; {remedy}");
@@ -88,7 +93,7 @@ pub(crate) fn unusable(path: &Path) -> String {
 /// # Errors
 /// When it cannot be read or has another form, naming the file, the line and the column.
 pub(crate) fn table<T: DeserializeOwned>(path: &Path, columns: &[&str]) -> Result<Vec<T>> {
-    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let bytes = content(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     rows(&bytes, columns).with_context(|| unusable(path))
 }
 

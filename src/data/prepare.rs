@@ -20,6 +20,8 @@ const MAX_BYTES: u64 = 256 << 20;
 /// Most bytes of memory that it takes to decode a file and make RGB of it, in each thread that does so. A few malicious
 /// bytes can claim more.
 const MAX_MEMORY: u64 = 512 << 20;
+/// Most bytes of memory for what a PNG holds beside its image, such as a colour profile, which a few bytes may unpack to.
+const MAX_BESIDE: u64 = 16 << 20;
 
 /// Reads a JPEG or PNG image as a square: RGB bytes, row-major.
 ///
@@ -77,8 +79,11 @@ fn unreadable(error: std::io::Error) -> String {
     format!("cannot be read: {error}")
 }
 
-/// Decodes a JPEG or PNG file's bytes to an upright RGB image.
-fn decode(bytes: &[u8]) -> Result<Opened, String> {
+/// Decodes a JPEG or PNG file's bytes to an upright RGB image, in its own size.
+///
+/// # Errors
+/// As [`load`].
+pub fn decode(bytes: &[u8]) -> Result<Opened, String> {
     let format = match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png)) => format,
         Ok(other) => {
@@ -112,7 +117,8 @@ fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
 fn decode_with(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), String> {
     let undecodable = |error| format!("cannot be decoded: {error}");
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_MEMORY);
+    // The decoder of PNG takes it for all but the image, whose memory is checked below.
+    limits.max_alloc = Some(if format == ImageFormat::Png { MAX_BESIDE } else { MAX_MEMORY });
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(undecodable)?;

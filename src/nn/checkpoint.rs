@@ -62,6 +62,9 @@ pub enum CheckpointError {
     /// The file is no safetensors file, or a broken one.
     #[error("not a readable safetensors file")]
     Unreadable(#[from] safetensors::SafeTensorError),
+    /// The file's header takes more memory than that of any network.
+    #[error("its header has {0} bytes: expected up to {MOST_HEADER}")]
+    Header(usize),
     /// The file was not written by this program.
     #[error(
         "the file does not describe its network (no \"convscope\" entry in its metadata): use a checkpoint written by `convscope train`"
@@ -87,6 +90,9 @@ const META_KEY: &str = "convscope";
 /// What the description of a file ends with, behind which come the SHA-256 of all else that the file says, and [`SEAL_END`].
 const SEAL: &str = ",\"sha256\":\"";
 const SEAL_END: &str = "\"}";
+/// The most bytes of a header, which takes up to sixteen times as much memory; one of a network with a thousand tensors has a tenth of a
+/// million.
+const MOST_HEADER: usize = 1 << 22;
 /// How the names of the running variances end.
 const VARIANCE: &str = ".running_var";
 
@@ -261,7 +267,7 @@ pub(crate) fn sealed(about: &str, tensors: &[(String, Vec<usize>, &[f32])], coun
 /// The tensors of a safetensors file and, where this program wrote it, what it says of itself. Such a file is refused where a bit
 /// of it is another than was written; those of PyTorch have nothing that would tell.
 pub(crate) fn unsealed(bytes: &[u8]) -> Result<(SafeTensors<'_>, Option<String>), CheckpointError> {
-    let file = SafeTensors::deserialize(bytes)?;
+    let file = opened(bytes)?;
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     let Some(text) = header.metadata().as_ref().and_then(|entries| entries.get(META_KEY)) else {
         return Ok((file, None));
@@ -296,6 +302,21 @@ fn digest(meta: &str, tensors: &mut [(String, TensorView<'_>)]) -> String {
         part(tensor.data());
     }
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The tensors of a safetensors file.
+pub(super) fn opened(bytes: &[u8]) -> Result<SafeTensors<'_>, CheckpointError> {
+    check_header(bytes)?;
+    Ok(SafeTensors::deserialize(bytes)?)
+}
+
+/// Checks that the header, whose length comes first, is no larger than can be. One that is not there at all is not looked at.
+fn check_header(bytes: &[u8]) -> Result<(), CheckpointError> {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return Ok(()) };
+    match usize::try_from(u64::from_le_bytes(*length)) {
+        Ok(length) if (MOST_HEADER + 1..=rest.len()).contains(&length) => Err(CheckpointError::Header(length)),
+        _ => Ok(()),
+    }
 }
 
 /// What is wrong with which field of a JSON text.

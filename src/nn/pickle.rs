@@ -13,6 +13,8 @@ const REMEDY: &str = "save its weights alone, in Python: torch.save(model.state_
 
 /// The most bytes that a description may have; one of a network with a thousand tensors has a tenth of a million.
 const MOST: usize = 1 << 24;
+/// The most instructions that it may have, each of which makes up to two hundred bytes of memory; a tensor takes about 25.
+const MOST_STEPS: usize = 1 << 18;
 
 /// A value of the machine. Those with parts are places in the lists of [`Pickle`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,7 +144,7 @@ impl Pickle {
         ensure!(bytes.len() <= MOST, "its description of the tensors has {} bytes: expected up to {MOST}", bytes.len());
         let mut pickle = Self::default();
         let mut bytes = Bytes(bytes);
-        loop {
+        for _ in 0..MOST_STEPS {
             let code = bytes.byte()?;
             if code == b'.' {
                 let value = pickle.pop()?;
@@ -150,6 +152,7 @@ impl Pickle {
             }
             pickle.step(code, &mut bytes)?;
         }
+        bail!("its description of the tensors has more than {MOST_STEPS} instructions; {REMEDY}")
     }
 
     /// The pairs of a dictionary whose keys are texts; none of another value.
@@ -538,7 +541,7 @@ mod tests {
             }
         }
         let deep = |open: &[u8], times: usize| [open.repeat(times), b".".to_vec()].concat();
-        assert!(Pickle::read(&deep(b"]\x85", 500_000)).is_ok(), "nothing nests");
+        assert!(Pickle::read(&deep(b"]\x85", 100_000)).is_ok(), "nothing nests");
         drop(Pickle::read(&deep(b"(", 1_000_000)));
         drop(Pickle::read(b"]q\0h\0a."));
         for (bytes, told) in [
@@ -562,5 +565,7 @@ mod tests {
             assert!(error.contains(told), "{told}: {error}");
         }
         assert!(Pickle::read(&vec![b'N'; MOST + 1]).is_err());
+        let error = format!("{:#}", Pickle::read(&deep(b"}", MOST_STEPS)).unwrap_err());
+        assert!(error.contains("more than 262144 instructions"), "{error}");
     }
 }

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Read};
 
 use anyhow::{Context, Result, bail, ensure};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use zip::{CompressionMethod, ZipArchive};
 
+use super::checkpoint::opened;
 use super::pickle::{Number, Pickle, Tensor, Value};
 
 /// Where the weights lie in what is saved between epochs of training.
 const NESTED: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 /// What PyTorch's `DataParallel` and `compile` put before each key.
 const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+/// The most bytes of a tensor's name.
+const LONGEST_NAME: usize = 1000;
 /// What helps where a file cannot be used as it is.
 const AGAIN: &str = "load it in a current PyTorch and save it anew: torch.save(torch.load(FILE, map_location=\"cpu\"), \"weights.pth\")";
 
@@ -115,7 +118,7 @@ fn half(bits: u16) -> f32 {
 }
 
 fn from_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
-    let file = SafeTensors::deserialize(bytes).context("not a readable safetensors file")?;
+    let file = opened(bytes)?;
     let entry = |(name, tensor): (String, TensorView)| {
         let number = match tensor.dtype() {
             Dtype::F16 => Number::F16,
@@ -169,8 +172,9 @@ fn from_zip(bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
         let places = places(tensor, storages[key].len()).with_context(|| format!("tensor {name:?}"))?;
         count = count.saturating_add(places.len());
         ensure!(count <= bytes.len(), "its tensors have more numbers than the file has bytes");
-        let numbers = Numbers::read(tensor.number, &storages[key], places.into_iter());
-        tensors.insert(name.to_string(), Entry { shape: tensor.shape.clone(), numbers });
+        let numbers = Numbers::read(tensor.number, &storages[key], places);
+        let before = tensors.insert(name.to_string(), Entry { shape: tensor.shape.clone(), numbers });
+        ensure!(before.is_none(), "there are two tensors {name:?}");
     }
     Ok(tensors)
 }
@@ -199,14 +203,13 @@ fn state_dict(pickle: &Pickle, top: Value) -> Result<Vec<(&str, &Tensor)>> {
         match nested {
             Some((_, value)) => within = *value,
             None => {
-                let tensor = |(name, value): (_, Value)| {
+                let tensor = |name: &str, value| {
+                    let length = name.len();
+                    ensure!(length <= LONGEST_NAME, "a name has {length} bytes: expected up to {LONGEST_NAME}");
                     let tensor = pickle.tensor(value);
-                    Ok((
-                        name,
-                        tensor.with_context(|| format!("{name:?} is no tensor; expected a dictionary of tensors"))?,
-                    ))
+                    tensor.with_context(|| format!("{name:?} is no tensor; expected a dictionary of tensors"))
                 };
-                return pairs.into_iter().map(tensor).collect();
+                return pairs.into_iter().map(|(name, value)| Ok((name, tensor(name, value)?))).collect();
             }
         }
     }
@@ -214,7 +217,8 @@ fn state_dict(pickle: &Pickle, top: Value) -> Result<Vec<(&str, &Tensor)>> {
 }
 
 /// Where the numbers of a tensor lie in its storage of so many bytes, the last dimension fastest.
-fn places(Tensor { number, offset, shape, strides, .. }: &Tensor, bytes: usize) -> Result<Vec<usize>> {
+fn places(tensor: &Tensor, bytes: usize) -> Result<impl ExactSizeIterator<Item = usize>> {
+    let Tensor { number, offset, shape, strides, .. } = tensor;
     let there = bytes / number.size();
     let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
     let count = count.filter(|&count| count <= there);
@@ -224,13 +228,13 @@ fn places(Tensor { number, offset, shape, strides, .. }: &Tensor, bytes: usize) 
         .try_fold(*offset, |last, (&size, &stride)| last.checked_add(stride.checked_mul(size.saturating_sub(1))?));
     let fits = count == Some(0) || last.is_some_and(|last| last < there);
     let count = count.filter(|_| fits).with_context(|| format!("its numbers are not all there: shape {shape:?}"))?;
-    let place = |index: usize| {
+    let place = move |index: usize| {
         let dimensions = shape.iter().zip(strides).rev();
         dimensions
             .fold((index, *offset), |(rest, place), (&size, &stride)| (rest / size, place + rest % size * stride))
             .1
     };
-    Ok((0..count).map(place).collect())
+    Ok((0..count).map(place))
 }
 
 fn without_prefixes(mut tensors: BTreeMap<String, Entry>) -> BTreeMap<String, Entry> {
@@ -376,6 +380,21 @@ mod tests {
             many.iter().map(|name| (&name[..], tensor("FloatStorage", "0", 0, &[50_000], &[1]))).collect();
         let told = error(&saved(&dict(&many), &[("0", floats(&[0.0; 50_000]))]));
         assert!(told.contains("more numbers than the file has bytes"), "{told}");
+    }
+
+    /// Recalled again and again, a long name would be copied for each of many empty tensors.
+    #[test]
+    fn names_are_bounded_and_there_once() {
+        let empty = tensor("FloatStorage", "0", 0, &[0], &[1]);
+        let long = "a".repeat(LONGEST_NAME + 1);
+        let named = |name: &str, times: usize| {
+            let name = [&b"X"[..], &(name.len() as u32).to_le_bytes(), name.as_bytes(), b"q\0"].concat();
+            let first = [name, empty.clone(), b"q\x01".to_vec()].concat();
+            saved(&[b"}(".to_vec(), first, b"h\0h\x01".repeat(times), b"u".to_vec()].concat(), &[("0", Vec::new())])
+        };
+        assert!(StateDict::from_bytes(&named("a", 0)).is_ok());
+        assert!(error(&named(&long, 0)).contains("a name has 1001 bytes: expected up to 1000"));
+        assert!(error(&named("a", 1)).contains("there are two tensors \"a\""));
     }
 
     #[test]

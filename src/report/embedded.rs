@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Longest side of an image in the page, in pixels: what is larger is shrunk, so that the page stays small.
 const SIDE: u32 = 224;
+/// The most bytes of memory that it takes to decode one.
+const MEMORY: u64 = 16 << 20;
 /// Quality of photos, of 100.
 const QUALITY: u8 = 82;
 /// How the URIs of photos begin, and those of maps.
@@ -68,6 +70,7 @@ impl EmbeddedImage {
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         let mut limits = Limits::no_limits();
         (limits.max_image_width, limits.max_image_height) = (Some(SIDE), Some(SIDE));
+        limits.max_alloc = Some(MEMORY);
         reader.limits(limits);
         reader.decode().context("an image cannot be decoded")?;
         Ok(())

@@ -1,6 +1,5 @@
 //! The folder of a study: what it is about, its units, its answer and its look at the test set.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -10,8 +9,8 @@ use crate::data::split::unit_seed;
 use crate::nn;
 use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::reading::{
-    MAX_IMAGES, amount, differences_of_networks, equal, follows, interval, json, number, parsed, percent, share,
-    unusable, within,
+    MAX_IMAGES, amount, content, differences_of_networks, equal, follows, interval, json, number, parsed, percent,
+    share, unusable, within,
 };
 use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, LEVEL, OneStandardError, Row};
 use crate::study::test_look::{Pair, REFITS, TEST_FILE, TestLook, TestedNetwork};
@@ -28,7 +27,7 @@ const REMEDY: &str = "remove it to have it made again";
 /// When there is no study there, or its file cannot be used.
 pub fn study(folder: &Path) -> Result<Study> {
     let path = folder.join(STUDY_FILE);
-    let bytes = fs::read(&path).with_context(|| {
+    let bytes = content(&path).with_context(|| {
         format!("{}: cannot be read; is this the folder of a study of `convscope depth`?", path.display())
     })?;
     let study: Study = parsed(&bytes).with_context(|| unusable(&path))?;
@@ -88,7 +87,7 @@ pub fn check_settings(settings: &Settings) -> Result<nn::Network> {
 pub fn unit(folder: &Path, identity: &Identity, unit: &Unit) -> Result<Option<UnitResult>> {
     let path = folder.join(unit.file());
     let shown = path.display();
-    let bytes = match fs::read(&path) {
+    let bytes = match content(&path) {
         // Not a directory: --out lies below a file, which is told where the folder is made.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         bytes => bytes.with_context(|| format!("{shown}: cannot be read"))?,
@@ -147,7 +146,7 @@ pub fn weights(path: &Path, expected: &Meta) -> Result<Option<Checkpoint>> {
     if !path.exists() {
         return Ok(None);
     }
-    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let bytes = content(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     let read = || -> Result<Checkpoint> {
         let found = Meta::from_bytes(&bytes)?;
         ensure!(found.made_by.is_some(), "made_by is missing: it is not known which study it belongs to");

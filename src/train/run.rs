@@ -1,13 +1,12 @@
 //! The folder of a run.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ValueEnum;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ranges::{check_config, check_imported, hexadecimal};
@@ -20,7 +19,7 @@ use crate::gpu::Kernels;
 use crate::nn::Network;
 use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::reading::{
-    amount, differences, differences_of_networks, equal, json, parsed, share, table, unusable, within,
+    amount, content, differences, differences_of_networks, equal, json, parsed, share, table, unusable, within,
 };
 use crate::train::environment::Environment;
 
@@ -28,6 +27,8 @@ use crate::train::environment::Environment;
 pub(crate) const VALIDATION: &str = "validation.csv";
 /// How a run was made.
 pub(crate) const CONFIG: &str = "config.json";
+/// The most bytes of [`CONFIG`], which may take a hundred times as much memory; it has a few thousand, or more for a long list of layers.
+const MOST_CONFIG: usize = 1 << 19;
 /// Epochs that weights from elsewhere may say that they have learned.
 const MOST_EPOCHS: usize = 1_000_000;
 /// What the images are called that judge a network, where they judged it in training too.
@@ -90,10 +91,10 @@ impl Run {
     pub fn open(folder: &Path) -> Result<Self> {
         let bytes = read(folder, CONFIG)?;
         let read = || -> Result<(Made, Network)> {
+            ensure!(bytes.len() <= MOST_CONFIG, "it has {} bytes: expected up to {MOST_CONFIG}", bytes.len());
             // Each of two fields tells the form of weights from elsewhere, so that where one is missing the other asks for it.
-            let settings = serde_json::from_slice::<Value>(&bytes).ok();
-            let has = |field: &&str| settings.as_ref().is_some_and(|settings| settings.get(field).is_some());
-            if ["imported", "drawn"].iter().any(has) {
+            let elsewhere = serde_json::from_slice::<Elsewhere>(&bytes).unwrap_or_default();
+            if elsewhere.imported.is_some() || elsewhere.drawn.is_some() {
                 let imported: Imported = parsed(&bytes)?;
                 let network = check_imported(&imported)?;
                 return Ok((Made::Imported(Box::new(imported)), network));
@@ -303,7 +304,7 @@ impl Run {
     /// Checks the lines against the weights of the same epochs, which say how they did. Weights that cannot be used say nothing.
     fn check_beside_weights(&self, records: &[EpochRecord]) -> Result<()> {
         for file in [Which::Best, Which::Last].map(Which::file) {
-            let Some(meta) = fs::read(self.file(file)).ok().and_then(|bytes| self.meta(&bytes).ok()) else { continue };
+            let Some(meta) = content(&self.file(file)).ok().and_then(|bytes| self.meta(&bytes).ok()) else { continue };
             let line = (2..).zip(records).find(|(_, record)| record.epoch == meta.epoch);
             if let (Some((number, EpochRecord { val_loss, .. })), Some(of_weights)) = (line, meta.val_loss) {
                 ensure!(
@@ -387,6 +388,13 @@ impl Run {
     }
 }
 
+/// The fields of [`CONFIG`] that only weights from elsewhere have.
+#[derive(Default, Deserialize)]
+struct Elsewhere {
+    imported: Option<IgnoredAny>,
+    drawn: Option<IgnoredAny>,
+}
+
 /// Checks the name of a file of weights.
 pub(crate) fn check_weights(weights: &str) -> Result<()> {
     let known = [Which::Best, Which::Last].map(Which::file);
@@ -413,15 +421,17 @@ fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
         let what = if run.exists() { "is a file" } else { "there is no such folder" };
         bail!("{}: {what}; name the folder of a run, which `convscope train` made, such as runs/001", run.display());
     }
-    fs::read(run.join(name)).with_context(|| {
+    content(&run.join(name)).with_context(|| {
         format!("{}: {name} cannot be read; is this a finished run of `convscope train`?", run.display())
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tempfile::TempDir;
 
     use super::*;

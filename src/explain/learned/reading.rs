@@ -1,7 +1,6 @@
 //! The tables that `learned` leaves.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::nn::Network;
-use crate::reading::{amount, equal, json, newest, share, table, unusable, within};
+use crate::reading::{amount, content, equal, json, newest, share, table, unusable, within};
 use crate::train::{Origin, Run, Which};
 
 /// Which weights the tables are about: the last file that `learned` writes.
@@ -174,7 +173,7 @@ impl Run {
         ensure!(data.is_some() == given, "data: expected for a network that was imported, and nowhere else");
         self.check_origin(origin).context("run `convscope learned` again")?;
         let (best, Origin { weights, epoch, .. }) = (Which::Best.file(), origin);
-        let own = fs::read(self.file(best)).ok().and_then(|bytes| self.meta(&bytes).ok());
+        let own = content(&self.file(best)).ok().and_then(|bytes| self.meta(&bytes).ok());
         let same = weights == best && own.is_none_or(|own| own.epoch == *epoch);
         ensure!(same, "it is about {weights} of epoch {epoch}, not about {best}; run `convscope learned` for these");
         Ok(())
