@@ -93,6 +93,8 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<ScanLayout, String> {
 
 /// The end-of-image marker.
 const END: u8 = 0xD9;
+/// The most bits that a value can have after its code; those of AC coefficients have four bits for their number.
+const MOST_BITS: u8 = 15;
 const DAMAGED_HEADER: &str = "is damaged: a segment of the JPEG makes no sense";
 const DAMAGED_DATA: &str = "is damaged: the JPEG's data make no sense";
 const CUT: &str = "is cut short: the JPEG's data end before the image does";
@@ -320,6 +322,9 @@ impl Walk<'_> {
                 self.bits.take(1)?;
             } else {
                 let size = self.bits.symbol(part.dc)?;
+                if size > MOST_BITS {
+                    return Err(DAMAGED_DATA.into());
+                }
                 self.bits.take(size)?;
             }
         }

@@ -325,6 +325,22 @@ fn kinds_that_are_not_read_are_named() {
     assert!(with(5, 0xFF).starts_with("is too large"));
 }
 
+/// A table may say that a mean value has up to 255 bits, more than there is room for.
+#[test]
+fn values_of_too_many_bits_are_refused() {
+    let good = encode(&Form { factors: vec![[1, 1]], scans: vec![vec![0]], restart_interval: 0 });
+    let table = good.windows(2).position(|pair| pair == [0xFF, 0xC4]).unwrap();
+    // Behind the marker: the length, the table's place, and how many codes there are of each length.
+    let symbols = table + 2 + 2 + 1 + 16;
+    assert_eq!(good[symbols..symbols + 12], (0..12).collect::<Vec<u8>>());
+    for bits in 0..=255 {
+        let mut changed = good.clone();
+        changed[symbols..symbols + 12].fill(bits);
+        let told = load(&changed, 16);
+        assert!(bits < 16 || told.is_err_and(|reason| reason.starts_with("is damaged")), "{bits} bits");
+    }
+}
+
 /// Whatever stands in a file, it is refused or read, and nothing panics.
 #[test]
 fn damaged_files_do_no_harm() {
