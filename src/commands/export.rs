@@ -122,21 +122,36 @@ fn write_for_torch(folder: &Path, checkpoint: &Checkpoint, examples: &[Example])
 
 /// The script that builds this network in PyTorch.
 fn script(network: &Network, classes: &[String]) -> Result<String> {
-    let layers: Vec<String> = network.nodes().iter().map(line).collect();
+    let layers = network.nodes().iter().map(line).collect::<Result<Vec<_>>>()?;
     // A text of JSON, written as JSON once more, is a text of Python.
     let classes = serde_json::to_string(&serde_json::to_string(classes)?)?;
     let Preparation { normalize, resize_crop } = network.preparation();
-    Ok(include_str!("export/load_in_pytorch.py")
-        .replace("@SIZE@", &network.input()[1].to_string())
-        .replace("@RESIZE@", &resize_crop.map_or("None".into(), |resize| resize.to_string()))
-        .replace("@MEAN@", &format!("{:?}", normalize.mean()))
-        .replace("@STD@", &format!("{:?}", normalize.std()))
-        .replace("@LAYERS@", &layers.join("\n"))
-        .replace("@CLASSES@", &classes))
+    let values = [
+        ("@SIZE@", network.input()[1].to_string()),
+        ("@RESIZE@", resize_crop.map_or("None".into(), |resize| resize.to_string())),
+        ("@MEAN@", format!("{:?}", normalize.mean())),
+        ("@STD@", format!("{:?}", normalize.std())),
+        ("@LAYERS@", layers.join("\n")),
+        ("@CLASSES@", classes),
+    ];
+    Ok(filled(include_str!("export/load_in_pytorch.py"), &values))
+}
+
+/// The text with the values in the places of their marks. A value that has a mark in it stays as it is: names of layers and classes may
+/// come from a stranger's file, and would else become a part of the program.
+fn filled(mut text: &str, values: &[(&str, String)]) -> String {
+    let mut made = String::new();
+    while let Some((at, (mark, value))) =
+        values.iter().filter_map(|value| Some((text.find(value.0)?, value))).min_by_key(|(at, _)| *at)
+    {
+        made.extend([&text[..at], value]);
+        text = &text[at + mark.len()..];
+    }
+    made + text
 }
 
 /// A line of the script for a layer.
-fn line(node: &Node) -> String {
+fn line(node: &Node) -> Result<String> {
     let Node { op, key, inputs, input: [channels, height, width], .. } = node;
     let module = match *op {
         Op::Conv2d { out_channels, kernel_size, stride, padding, groups, bias } => {
@@ -155,13 +170,13 @@ fn line(node: &Node) -> String {
         Op::Linear { out_features } => format!("nn.Linear({}, {out_features})", channels * height * width),
         Op::Add => "Add()".into(),
     };
-    format!("    ({key:?}, lambda: {module}, {inputs:?}),")
+    Ok(format!("    ({}, lambda: {module}, {inputs:?}),", serde_json::to_string(key)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Normalize, Strided};
+    use crate::nn::{Named, Normalize, Spec, Strided};
 
     #[test]
     fn the_script_lists_every_layer() {
@@ -185,6 +200,29 @@ mod tests {
             "{prepared}"
         );
         assert!(!script.contains('@') || script.matches('@').count() == 1, "only the decorator is left");
+    }
+
+    /// Whatever the names of layers and classes, they stay texts of the script.
+    #[test]
+    fn names_do_not_become_a_part_of_the_script() {
+        let of = |layer: &str, class: &str| {
+            let conv = Op::Conv2d { out_channels: 2, kernel_size: 3, stride: 1, padding: 0, groups: 1, bias: false };
+            let layers = vec![conv.into(), Op::Flatten.into(), Named::new(layer, Op::Linear { out_features: 2 })];
+            let network = Spec { input: [3, 4, 4], layers }.build().unwrap();
+            script(&network, &[class.into(), "b".into()]).unwrap()
+        };
+        let text = |text: &str| serde_json::to_string(text).unwrap();
+        let names = ["@CLASSES@", "@LAYERS@", "\");import os#", "\\\"", "\n", "\u{202e}", "\u{7f}\0", "{__name__}"];
+        for layer in names {
+            for class in names {
+                let script = of(layer, class);
+                let classes = text(&serde_json::to_string(&[class, "b"]).unwrap());
+                assert!(script.contains(&format!("\nCLASSES = json.loads({classes})\n")), "{layer:?} {class:?}");
+                let line = format!("\n    ({}, lambda: nn.Linear(8, 2), [2]),\n]\n", text(layer));
+                assert!(script.contains(&line), "{layer:?} {class:?}: {script}");
+                assert_eq!(script.lines().count(), of("1", "a").lines().count(), "{layer:?} {class:?}");
+            }
+        }
     }
 
     #[test]
