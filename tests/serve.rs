@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 struct Server {
     child: Child,
@@ -27,10 +28,21 @@ impl Server {
         Self { child, address }
     }
 
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
     /// Head and body of the answer.
     fn ask(&self, request: &str) -> (String, Vec<u8>) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(stream, "{request}\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).unwrap();
+        self.send(format!("{request}\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).as_bytes())
+    }
+
+    /// Head and body of the answer to these bytes.
+    fn send(&self, bytes: &[u8]) -> (String, Vec<u8>) {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
@@ -83,12 +95,147 @@ fn the_page_is_handed_out_and_nothing_else() {
     let (head, body) = server.ask("GET /app.js HTTP/1.1\r\nAccept-Encoding: brown");
     assert!(!head.contains("Content-Encoding") && body == b"plain script", "{head}");
 
-    for address in ["/notes.txt", "/app.js.br", "/../secret.html", "/%2e%2e/secret.html", "//etc/passwd", "/nothing"] {
+    let whole = outer.path().join("secret.html").display().to_string();
+    for address in [
+        "/notes.txt",
+        "/app.js.br",
+        "/../secret.html",
+        "/..",
+        "/page/../../secret.html",
+        "/%2e%2e/secret.html",
+        "/%2e%2e%2fsecret.html",
+        "/..%5csecret.html",
+        "/..\\secret.html",
+        "/app.js%00",
+        "//etc/passwd",
+        "/etc/passwd",
+        &whole,
+        "file:///etc/passwd",
+        "http://127.0.0.1/../secret.html",
+        "/nothing",
+        "*",
+    ] {
+        let (head, body) = server.ask(&format!("GET {address} HTTP/1.1"));
+        assert!(head.starts_with("HTTP/1.1 404"), "{address}: {head}");
+        assert_eq!(body, b"there is no such file");
+    }
+    let (head, body) = server.ask("HEAD /app.js HTTP/1.1");
+    assert!(head.contains("200 OK") && head.contains("Content-Length: 12") && body.is_empty(), "{head}");
+    for method in ["DELETE", "PUT", "POST", "TRACE"] {
+        let (head, _) = server.ask(&format!("{method} /app.js HTTP/1.1"));
+        assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+    }
+}
+
+/// Links are followed within the folder alone; what is no file is left out.
+#[cfg(unix)]
+#[test]
+fn links_out_of_the_folder_are_not_followed() {
+    use std::os::unix::fs::symlink;
+    let outer = tempfile::tempdir().unwrap();
+    let inner = outer.path().join("page");
+    let folder = built_page(&inner);
+    fs::write(outer.path().join("secret.html"), "secret").unwrap();
+    fs::create_dir(folder.join("folder.js")).unwrap();
+    for (link, target) in [
+        ("out.html", "../secret.html"),
+        ("system.css", "/etc/passwd"),
+        ("engine.wasm.br", "../secret.html"),
+        ("up.js", ".."),
+        ("broken.js", "nowhere"),
+        ("within.js", "app.js"),
+    ] {
+        symlink(target, folder.join(link)).unwrap();
+    }
+    assert!(Command::new("mkfifo").arg(folder.join("pipe.js")).status().unwrap().success());
+    let server = Server::start(folder);
+    for address in ["/out.html", "/system.css", "/up.js", "/broken.js", "/folder.js", "/pipe.js"] {
         let (head, _) = server.ask(&format!("GET {address} HTTP/1.1"));
         assert!(head.starts_with("HTTP/1.1 404"), "{address}: {head}");
     }
-    let (head, _) = server.ask("DELETE /app.js HTTP/1.1");
-    assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+    let (head, body) = server.ask("GET /engine.wasm HTTP/1.1\r\nAccept-Encoding: br");
+    assert!(!head.contains("Content-Encoding") && body == b"\0asm", "{head}");
+    assert_eq!(server.ask("GET /within.js HTTP/1.1").1, b"plain script");
+}
+
+/// Clients that hang, send too much, or send what is no request do not keep others waiting, and take little memory.
+#[test]
+fn slow_and_broken_clients_do_not_keep_others_waiting() {
+    let outer = tempfile::tempdir().unwrap();
+    let inner = outer.path().join("page");
+    let folder = built_page(&inner);
+    // More than the system holds between the two.
+    fs::write(folder.join("engine.wasm"), vec![0; 24 << 20]).unwrap();
+    let server = Server::start(folder);
+    let works = |after: &str| {
+        let started = Instant::now();
+        let (head, body) = server.ask("GET /app.js HTTP/1.1");
+        assert!(head.starts_with("HTTP/1.1 200") && body == b"plain script", "{after}: {head}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{after}: {:?}", started.elapsed());
+    };
+    works("nothing");
+    let half: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
+            stream
+        })
+        .collect();
+    works("half requests");
+    let silent: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
+    works("silence");
+    let unread: Vec<TcpStream> = (0..10)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(b"GET /engine.wasm HTTP/1.1\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    works("answers that nobody reads");
+    for _ in 0..200 {
+        drop(server.connect());
+    }
+    works("connections that end at once");
+    for _ in 0..50 {
+        let mut stream = server.connect();
+        stream.write_all(b"GET /engine.wasm HTTP/1.1\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Both).unwrap();
+    }
+    works("answers that nobody waits for");
+
+    let status = |bytes: &[u8]| server.send(bytes).0.lines().next().unwrap_or_default().to_string();
+    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(100_000));
+    assert_eq!(status(long.as_bytes()), "HTTP/1.1 431 Request Header Fields Too Large");
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
+    assert_eq!(status(many.as_bytes()), "HTTP/1.1 431 Request Header Fields Too Large");
+    let address = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(100_000));
+    assert_eq!(status(address.as_bytes()), "HTTP/1.1 431 Request Header Fields Too Large");
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00"[..],
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /app.js\0 HTTP/1.1\r\n\r\n",
+        b"\0\0\0\0",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+    ] {
+        assert_eq!(status(bytes), "HTTP/1.1 400 Bad Request", "{bytes:?}");
+    }
+    works("what is no request");
+
+    // More than is ever listened to.
+    let mut endless = server.connect();
+    let _ = endless.write_all(b"GET / HTTP/1.1\r\nX: ");
+    let sent = (0..64).take_while(|_| endless.write_all(&[b'a'; 1 << 20]).is_ok()).count();
+    assert!(sent < 64, "it is cut off");
+    works("a header without an end");
+    #[cfg(target_os = "linux")]
+    {
+        let told = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+        let most = told.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let most: usize = most.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(most < 128 << 10, "{most} KiB of memory, with 24 MiB of files");
+    }
+    drop((half, silent, unread));
 }
 
 #[test]
@@ -105,4 +252,25 @@ fn what_is_wrong_is_told_with_the_remedy() {
     let output = command(folder, &["--port", port]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && stderr.contains("another --port"), "{stderr}");
+}
+
+/// Only this machine is answered; others too where that is asked for, which is said.
+#[test]
+fn others_are_answered_only_where_that_is_asked_for() {
+    let outer = tempfile::tempdir().unwrap();
+    let inner = outer.path().join("page");
+    let folder = built_page(&inner);
+    for (host, open) in [("127.0.0.1", false), ("0.0.0.0", true)] {
+        let mut child = command(folder, &["--port", "0", "--host", host]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = lines.next().unwrap().unwrap();
+        assert!(first.contains(&format!("http://{host}:")), "{first}");
+        if open {
+            let note = lines.next().unwrap().unwrap();
+            assert!(note.starts_with("note: whoever reaches this machine at that address can open the page"), "{note}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(lines.count(), usize::from(open), "no more is said");
+    }
 }

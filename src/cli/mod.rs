@@ -125,7 +125,8 @@ pub struct ServeArgs {
     /// Folder of the built page
     #[arg(long, value_name = "DIR", default_value = "web/dist")]
     pub dir: PathBuf,
-    /// Address to listen at. A browser gives a page its GPU at this machine's own address, or over HTTPS
+    /// Address to listen at; 0.0.0.0 lets other machines open the page too. A browser gives a page its GPU at this machine's own address,
+    /// or over HTTPS
     #[arg(long, default_value = "127.0.0.1")]
     pub host: IpAddr,
     /// Port to listen at; 0 takes a free one
