@@ -1,5 +1,5 @@
 //! The data loader from a folder of files to batches. Every file is made here, in a temporary
-//! folder, but for two images of kinds that the encoders at hand cannot write.
+//! folder, but for images of kinds that the encoders at hand cannot write.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -840,6 +840,108 @@ const ONE_BIT_PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x
 fn crc(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _: u32| (crc >> 1) ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 };
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+/// Files that scripts/odd-images.py made, with what Pillow makes of them: pixels at places all over each image, or why it is refused.
+#[test]
+fn odd_images_look_as_pillow_shows_them_or_are_refused() {
+    let folder = Path::new("tests/fixtures/images");
+    let mut faults = Vec::new();
+    let mut counts = [0, 0];
+    for row in odd_images() {
+        let opened = prepare::open(&folder.join(&row.file));
+        counts[usize::from(row.width.is_none())] += 1;
+        let fault = match (opened, row.width.zip(row.height)) {
+            (Err(reason), None) if reason.starts_with(&row.reason) => None,
+            (Err(reason), None) => Some(format!("{reason}, not: {}", row.reason)),
+            (Err(reason), Some(_)) => Some(reason),
+            (Ok(_), None) => Some("is not refused".into()),
+            (Ok(opened), Some(size)) if opened.image.dimensions() != size => {
+                Some(format!("is {:?}, not {size:?}", opened.image.dimensions()))
+            }
+            (Ok(opened), Some((width, height))) => {
+                let places = (0..5).flat_map(|y| (0..5).map(move |x| (x * (width - 1) / 4, y * (height - 1) / 4)));
+                let off = places.zip(row.pixels.split(' ')).map(|((x, y), expected)| {
+                    let expected = u32::from_str_radix(expected, 16).unwrap().to_be_bytes();
+                    let found = opened.image.get_pixel(x, y).0;
+                    found.iter().zip(&expected[1..]).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+                });
+                let off = off.max().unwrap();
+                (off > row.within.unwrap()).then(|| format!("is {off} grey levels off"))
+            }
+        };
+        faults.extend(fault.map(|fault| format!("{} {fault}", row.file)));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(counts[0] > 100 && counts[1] > 60, "{counts:?} shown and refused");
+}
+
+/// A line of the table of odd images: those that are refused have no size, and the others no reason.
+#[derive(serde::Deserialize)]
+struct OddImage {
+    file: String,
+    width: Option<u32>,
+    height: Option<u32>,
+    /// Grey levels that a pixel may be off.
+    within: Option<u8>,
+    /// Pixels as hexadecimal digits, of five rows of five, from corner to corner.
+    pixels: String,
+    /// How the reason begins.
+    reason: String,
+}
+
+fn odd_images() -> Vec<OddImage> {
+    let table = csv::Reader::from_path("tests/fixtures/images/expected.csv").unwrap();
+    table.into_deserialize().map(Result::unwrap).collect()
+}
+
+/// Whatever lies in a folder of photos, each file is either used or named with its reason, once, by any number of threads.
+#[test]
+fn every_file_of_a_folder_is_used_or_named() {
+    let root = tempdir().unwrap();
+    let (mut used, mut refused) = (0, BTreeSet::new());
+    for (row, class) in odd_images().iter().zip(["cat", "dog"].iter().cycle()) {
+        let path = format!("{class}/{}", row.file);
+        write(root.path(), &path, &fs::read(Path::new("tests/fixtures/images").join(&row.file)).unwrap());
+        match row.width {
+            Some(_) => used += 1,
+            None => drop(refused.insert(path)),
+        }
+    }
+    write(root.path(), "cat/folder.jpg/inside.jpg", &png(image(6, 5, 1)));
+    used += 1;
+    fs::create_dir(root.path().join("dog/hollow.jpg")).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::symlink;
+        let links = [
+            ("cat/device.jpg", "/dev/zero"),
+            ("cat/broken.jpg", "nowhere"),
+            ("dog/itself.jpg", "itself.jpg"),
+            ("dog/up.jpg", ".."),
+        ];
+        for (link, target) in links {
+            symlink(target, root.path().join(link)).unwrap();
+            refused.insert(link.into());
+        }
+        symlink("folder.jpg/inside.jpg", root.path().join("cat/link.jpg")).unwrap();
+        used += 1;
+        // Nobody writes into it, so that whoever opened it would wait forever.
+        let pipe = "dog/pipe.jpg";
+        assert!(std::process::Command::new("mkfifo").arg(root.path().join(pipe)).status().unwrap().success());
+        refused.insert(pipe.into());
+    }
+    let found = scan(&root);
+    let mut seen = None;
+    for workers in [1, 2, 3, 8, 64, 1000] {
+        let (photos, rejected) = Photos::read_by(workers, found.train.clone(), root.path(), Fit::to(8), 0, &|_| ());
+        assert_eq!(photos.len(), used, "{workers} threads");
+        let named: Vec<String> = found.rejected.iter().chain(&rejected).map(|rejected| rejected.file.clone()).collect();
+        assert_eq!(named.len(), refused.len(), "each once");
+        assert_eq!(named.into_iter().collect::<BTreeSet<_>>(), refused, "{workers} threads");
+        let all = (photos.digests().to_vec(), rejected);
+        assert_eq!(seen.get_or_insert(all.clone()), &all, "{workers} threads");
+    }
 }
 
 /// JPEGs that cjpeg wrote, beside what Pillow makes of them.

@@ -51,10 +51,22 @@ impl Photos {
         cache_bytes: usize,
         progress: &dyn Fn(usize),
     ) -> (Photos, Vec<Rejected>) {
+        Self::read_by(threads(), files, root, fit, cache_bytes, progress)
+    }
+
+    /// The same on so many threads, at least one.
+    pub fn read_by(
+        workers: usize,
+        files: Vec<LabelledFile>,
+        root: &Path,
+        fit: Fit,
+        cache_bytes: usize,
+        progress: &dyn Fn(usize),
+    ) -> (Photos, Vec<Rejected>) {
         let squares = Cache::new(files.len(), fit.size, cache_bytes);
         let mut all = Photos { root: root.to_path_buf(), files, digests: Vec::new(), fit, squares, to_cut: None };
         let (mut usable, mut rejected) = (Vec::new(), Vec::new());
-        for (file, outcome) in decode_all(&all, progress).into_iter().enumerate() {
+        for (file, outcome) in decode_all(&all, workers, progress).into_iter().enumerate() {
             // Of a file that cannot be used nobody asks for it.
             all.digests.push(outcome.as_ref().copied().unwrap_or_default());
             match outcome {
@@ -118,7 +130,7 @@ pub fn file_digest(path: &Path) -> Result<Digest> {
 }
 
 /// Decodes every file in parallel: the digest of its pixels, or why it failed.
-fn decode_all(photos: &Photos, progress: &dyn Fn(usize)) -> Vec<Result<Digest, String>> {
+fn decode_all(photos: &Photos, workers: usize, progress: &dyn Fn(usize)) -> Vec<Result<Digest, String>> {
     let next = AtomicUsize::new(0);
     let (sender, outcomes) = mpsc::channel();
     let decode = |file: usize| -> Result<Digest, String> { Ok(Sha256::digest(&photos.pixels(file)?).into()) };
@@ -131,7 +143,7 @@ fn decode_all(photos: &Photos, progress: &dyn Fn(usize)) -> Vec<Result<Digest, S
         }
     };
     let mut all = thread::scope(|scope| {
-        for _ in 0..threads() {
+        for _ in 0..workers {
             let sender = sender.clone();
             scope.spawn(|| work(sender));
         }

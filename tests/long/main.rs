@@ -6,6 +6,7 @@
 
 #[path = "../cases/mod.rs"]
 mod cases;
+mod files;
 mod identities;
 mod kernels;
 mod lanes;
@@ -44,6 +45,7 @@ impl Tally {
 type Part = (&'static str, &'static str, fn(&mut Tally));
 
 const PARTS: &[Part] = &[
+    ("files", "each of 10,000 files is used or named once, by any number of threads", files::run),
     ("kernels", "10,000 random cases of all kernels agree with their references", kernels::run),
     ("identities", "the results of kernels fit each other, and gradients finite differences", identities::run),
     ("orders", "kernels give the same bits in any order of lanes and threads", orders::run),
