@@ -48,6 +48,7 @@ fn main() {
         trial("what_a_stopped_command_left_is_removed", what_a_stopped_command_left_is_removed),
         trial("validation_images_that_vanish_are_told", validation_images_that_vanish_are_told),
         trial("names_do_not_command_the_terminal", names_do_not_command_the_terminal),
+        trial("names_are_data", names_are_data),
         trial("typed_names_do_not_command_the_terminal", typed_names_do_not_command_the_terminal),
         trial("results_that_cannot_be_written_are_an_error", results_that_cannot_be_written_are_an_error),
     ];
@@ -1460,6 +1461,148 @@ fn names_do_not_command_the_terminal() {
     for arguments in [["features", &image, "--run", "r"], ["explain", &image, "--run", "r"]] {
         let (done, _, error) = run(&arguments);
         assert!(!done && error.contains(&written), "{error}");
+    }
+}
+
+/// Names of images that would be markup, options, commands, ways out, formulas, or too long, anywhere but in a name.
+#[cfg(unix)]
+const NAMES: [&[u8]; 14] = [
+    b"<img src=x onerror=alert(1)>",
+    b"&lt;i&gt;<i>&",
+    b"\"quoted\" 'twice' `touch own` $(touch own); touch own",
+    b"--help",
+    b"-",
+    b"a..",
+    b"\\..\\..\\x",
+    b"%2e%2e%2fx%00",
+    b"line\nbreak\r\ttab",
+    b"\x1b[2J\x1b]0;title\x07",
+    b"caf\xe9",
+    "\u{202e}gnp.x".as_bytes(),
+    b"=1+1, {{7*7}} ${x} %s",
+    // With its ending 250 bytes.
+    &[b'l'; 246],
+];
+
+/// Whatever is in a name, every command takes it as one: it stays what it is in tables that programs read, is harmless on the terminal and
+/// on pages, and leads nowhere else.
+fn names_are_data() {
+    #[cfg(unix)]
+    {
+        use std::ffi::{OsStr, OsString};
+        use std::os::unix::ffi::OsStrExt;
+        use std::path::PathBuf;
+
+        let outer = tempfile::tempdir().unwrap();
+        let folder = &outer.path().join("inner");
+        let photos = Path::new("-photos <i>&\u{202e}");
+        let classes = ["--run, <b>\"&'", "=a; ..\\b"];
+        let mut images: Vec<PathBuf> = Vec::new();
+        for (number, name) in (0u8..).zip(NAMES.iter().copied().chain([&b"\xff"[..], b"1", b"2", b"3"])) {
+            let class = usize::from(number) % 2;
+            let photo = image::RgbImage::from_fn(24, 24, |x, y| {
+                let shade = (x * 3 + y * 2) as u8 % 50 + 4 * number;
+                image::Rgb([40 + 120 * class as u8, shade, 200 - 120 * class as u8])
+            });
+            let path = photos.join(classes[class]).join(OsStr::from_bytes(&[name, b".png"].concat()));
+            fs::create_dir_all(folder.join(&path).parent().unwrap()).unwrap();
+            let mut bytes = std::io::Cursor::new(Vec::new());
+            photo.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+            fs::write(folder.join(&path), bytes.into_inner()).unwrap();
+            images.push(path);
+        }
+        // What cannot be used is named, too.
+        let broken = folder.join(photos).join(classes[0]).join("<u>broken\u{1b}[1m.png");
+        fs::write(&broken, b"no image").unwrap();
+        // Each @ at the end of a word stands for the next of the paths.
+        let run = |arguments: &str, paths: &[&Path]| {
+            let mut paths = paths.iter();
+            let word = |word: &str| match word.strip_suffix('@') {
+                Some(option) => {
+                    [OsStr::new(option), paths.next().unwrap().as_os_str()].into_iter().collect::<OsString>()
+                }
+                None => word.into(),
+            };
+            let words: Vec<OsString> = arguments.split_whitespace().map(word).collect();
+            let output =
+                Command::new(env!("CARGO_BIN_EXE_convscope")).args(words).current_dir(folder).output().unwrap();
+            let (printed, told) = (assert_plain(&output.stdout), assert_plain(&output.stderr));
+            assert!(!told.contains("panicked"), "{arguments}: {told}");
+            (output.status.code(), printed, told)
+        };
+        let succeed = |arguments: &str, paths: &[&Path]| {
+            let (code, printed, told) = run(arguments, paths);
+            assert_eq!(code, Some(0), "{arguments}: {told}");
+            printed
+        };
+        let clean = |path: &Path| {
+            let page = assert_plain(&fs::read(folder.join(path)).unwrap());
+            for markup in ["<img src=x", "<i>&", "<b>\"", "<u>"] {
+                assert!(!page.contains(markup), "{}: {markup}", path.display());
+            }
+            page
+        };
+        let shown: Vec<String> = images.iter().map(|path| path_text(path)).collect();
+
+        let [made, back] = ["-r <u>\u{202e}", "--run"].map(Path::new);
+        let tiny = "--size 24 --batch 8 --channels 4,4 --epochs 1 --val-share 0.4";
+        succeed(&format!("train --data=@ --out=@ {tiny}"), &[photos, made]);
+        clean(&made.join("report.html"));
+        clean(&made.join("features/index.html"));
+
+        let (code, _, told) = run("predict --run=@ -- @", &[made, photos]);
+        assert!(code == Some(1) && told.contains(r"<u>broken\x1B[1m.png: is no JPEG or PNG image"), "{told}");
+        fs::remove_file(&broken).unwrap();
+        let printed = succeed("predict --run=@ -- @", &[made, photos]);
+        let missing = shown.iter().filter(|name| !printed.contains(&name[..])).collect::<Vec<_>>();
+        assert!(missing.is_empty(), "the table has not {missing:?}");
+        let printed = succeed("predict --json --run=@ -- @", &[made, photos]);
+        let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let found: HashSet<&str> = lines.iter().map(|line| line["path"].as_str().unwrap()).collect();
+        assert_eq!(found, shown.iter().map(String::as_str).collect());
+        assert!(lines.iter().all(|line| classes.iter().all(|class| line["probabilities"][class].is_number())));
+        let printed = succeed("predict --csv --run=@ -- @", &[made, photos]);
+        let mut table = csv::Reader::from_reader(printed.as_bytes());
+        let probabilities = classes.map(|class| format!("probability_{class}"));
+        assert_eq!(table.headers().unwrap().iter().skip(5).collect::<Vec<_>>(), probabilities);
+        let found: HashSet<String> = table.records().map(|row| row.unwrap()[0].to_string()).collect();
+        assert_eq!(found, shown.iter().cloned().collect());
+
+        let printed = succeed("evaluate --run=@ --data=@ --json=- --out=page.html", &[made, photos]);
+        let evaluation: Value = serde_json::from_str(&printed).unwrap();
+        assert!((0..2).all(|class| evaluation["classes"][class]["class"] == classes[class]), "{evaluation}");
+        clean(Path::new("page.html"));
+        let examined = Path::new("..d <i>&");
+        fs::write(&broken, b"no image").unwrap();
+        let (code, ..) = run("doctor --size=24 --out=@ -- @", &[examined, photos]);
+        assert_eq!(code, Some(1), "a file cannot be used");
+        let page = clean(&examined.join("index.html"));
+        assert!(page.contains(r"&lt;u&gt;broken\x1B[1m.png"), "the file is named");
+
+        let odd: Vec<&Path> = images[..NAMES.len()].iter().map(PathBuf::as_path).collect();
+        succeed(&format!("explain --images-only --run=@ -- {}", "@ ".repeat(odd.len())), &[&[made][..], &odd].concat());
+        let explained = fs::read_dir(folder.join(made).join("explain")).unwrap().count();
+        assert_eq!(explained, odd.len(), "a folder an image");
+        let maps = Path::new("f <i>&\u{7}");
+        succeed("features --run=@ --out=@ -- @", &[made, maps, odd[0]]);
+        clean(&maps.join("index.html"));
+        succeed("report @", &[&Path::new(".").join(made)]);
+        clean(&made.join("report.html"));
+
+        let weights = Path::new("--w <b>\".safetensors");
+        succeed("export --run=@ --safetensors=@ --torch=torch", &[made, weights]);
+        succeed("import --out=@ -- @", &[back, weights]);
+        let printed = succeed("predict --json --run=@ -- @", &[back, odd[0]]);
+        let line: Value = serde_json::from_str(&printed).unwrap();
+        assert!(classes.iter().all(|class| line["probabilities"][class].is_number()), "{line}");
+
+        // Nothing lies outside, and no command in a name was run.
+        let names = |path: &Path| {
+            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect::<HashSet<OsString>>()
+        };
+        assert_eq!(names(outer.path()).len(), 1);
+        let expected = [photos, made, back, weights, examined, maps, Path::new("page.html"), Path::new("torch")];
+        assert_eq!(names(folder), expected.iter().map(|path| path.as_os_str().into()).collect());
     }
 }
 
