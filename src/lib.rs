@@ -75,7 +75,8 @@ pub mod doctor;
 #[cfg(feature = "native")]
 mod events;
 #[cfg(feature = "native")]
-mod fetch;
+#[doc(hidden)]
+pub mod fetch;
 #[cfg(feature = "native")]
 pub mod figures;
 #[cfg(feature = "native")]

@@ -87,24 +87,16 @@ pub fn fetch(
     }
     let addressed = ["http://", "https://"].iter().any(|scheme| archive.url.starts_with(scheme));
     ensure!(addressed, "{}: is no address of a file on the web; it begins with http:// or https://", archive.url);
-    let name = dir
-        .file_name()
-        .with_context(|| format!("{shown}: another folder is to take its place; give it by its name"))?;
+    let path = beside(dir, ".zip.part")?;
     let is_empty_folder = !dir.is_symlink() && fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
     ensure!(
         is_empty_folder || !dir.exists() && !dir.is_symlink(),
         "{shown}: exists already and is not an empty folder; name a new one"
     );
-    let beside = |ending: &str| -> PathBuf {
-        let mut name = name.to_os_string();
-        name.push(ending);
-        dir.with_file_name(name)
-    };
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
     }
 
-    let path = beside(".zip.part");
     let Some(mut part) = disk::Part::open(&path)? else {
         bail!("{}: another process is filling it; wait until it has ended", path.display());
     };
@@ -121,12 +113,32 @@ pub fn fetch(
         );
     }
 
-    let staged = disk::Staged::new(&beside(".unfinished"))?;
-    unpack::unpack(part.content()?, archive, &staged, &mut |done, all| progress(Stage::Unpack, done, all))
+    unpack_into(part.content()?, archive, dir, &mut |done, all| progress(Stage::Unpack, done, all))
         .with_context(|| format!("cannot unpack {}", path.display()))?;
-    staged.rename(dir)?;
     part.remove()?;
     Ok(Fetched::Now)
+}
+
+/// Unpacks an archive, whatever its content, into the folder `dir`, which is not there yet or is empty; it appears whole or not at all.
+/// `progress` gets how many of its files and folders are done, and how many there are.
+///
+/// # Errors
+/// When it is no ZIP archive or a broken one, grows beyond what is expected of it, holds anything but files and folders with plain
+/// names, or cannot be written.
+pub fn unpack_into(file: File, archive: &Archive, dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    let staged = disk::Staged::new(&beside(dir, ".unfinished")?)?;
+    unpack::unpack(file, archive, &staged, progress)?;
+    staged.rename(dir)
+}
+
+/// A path beside `dir`, whose name has this ending.
+fn beside(dir: &Path, ending: &str) -> Result<PathBuf> {
+    let name = dir
+        .file_name()
+        .with_context(|| format!("{}: another folder is to take its place; give it by its name", dir.display()))?;
+    let mut name = name.to_os_string();
+    name.push(ending);
+    Ok(dir.with_file_name(name))
 }
 
 /// SHA-256 of a file's content.
