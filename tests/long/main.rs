@@ -7,8 +7,10 @@
 #[path = "../cases/mod.rs"]
 mod cases;
 mod files;
+mod folders;
 mod identities;
 mod kernels;
+mod kills;
 mod lanes;
 mod lockstep;
 mod mistakes;
@@ -46,6 +48,8 @@ type Part = (&'static str, &'static str, fn(&mut Tally));
 
 const PARTS: &[Part] = &[
     ("files", "each of 10,000 files is used or named once, by any number of threads", files::run),
+    ("kills", "a training that is killed and gone on with comes to the same end", kills::run),
+    ("folders", "nothing is overwritten in folders that are shared, read-only, moved or from the future", folders::run),
     ("kernels", "10,000 random cases of all kernels agree with their references", kernels::run),
     ("identities", "the results of kernels fit each other, and gradients finite differences", identities::run),
     ("orders", "kernels give the same bits in any order of lanes and threads", orders::run),
