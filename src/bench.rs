@@ -1,5 +1,7 @@
 //! The bare training step, timed: weights are random, and the images are noise that lies on the device already.
 
+pub mod tune;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -7,7 +9,7 @@ use pollster::block_on;
 use serde::Serialize;
 
 use crate::gpu::Kernels;
-use crate::gpu::{Gpu, GpuError, Plan};
+use crate::gpu::{Gpu, GpuError, Plan, TileLimits};
 use crate::nn::checkpoint::Weights;
 use crate::nn::{Keep, Mode, Model, Network, Optimizer, Strided};
 
@@ -28,6 +30,8 @@ pub struct Setting {
     pub driver: String,
     /// The kernels of the convolutions.
     pub kernels: Kernels,
+    /// The limits of the rules that choose their tiles.
+    pub tiles: TileLimits,
 }
 
 impl Setting {
@@ -35,7 +39,7 @@ impl Setting {
     pub fn of(gpu: &Gpu) -> Self {
         let info = gpu.info();
         let driver = format!("{} {}", info.driver, info.driver_info).trim().into();
-        Self { adapter: info.name.clone(), driver, kernels: gpu.kernels() }
+        Self { adapter: info.name.clone(), driver, kernels: gpu.kernels(), tiles: *gpu.tile_limits() }
     }
 }
 
@@ -188,27 +192,32 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// The device with those of some sets of kernels whose training step is the fastest, by a short measurement of each, and
-/// which they are.
+/// The device with those of some sets of kernels whose training step is the fastest, by a short measurement of each, and the
+/// milliseconds that a step of the default network took with each.
 ///
 /// # Errors
 /// When the device failed or kernels do not work on it.
 ///
 /// # Panics
 /// When there is nothing to choose from.
-pub fn fastest(mut gpu: Gpu, candidates: &[Kernels]) -> Result<(Gpu, Kernels)> {
-    const SHORT: Repeats = Repeats { warm_up: 2, timed: 10, within: Duration::from_secs(1) };
-    let network = Strided::dogs_vs_cats(128, 2).build()?;
-    let mut best: Option<(f64, Kernels)> = None;
+pub fn fastest(mut gpu: Gpu, candidates: &[Kernels]) -> Result<(Gpu, Vec<(Kernels, f64)>)> {
+    let mut steps = Vec::new();
     for &kernels in candidates {
         gpu = gpu.with_kernels(kernels)?;
-        let median = Milliseconds::of(Bench::new(&gpu, &network, 32, Keep::Needed)?.time_steps(&SHORT)?).median;
-        if best.is_none_or(|(least, _)| median < least) {
-            best = Some((median, kernels));
-        }
+        steps.push((kernels, default_step(&gpu)?));
     }
-    let (_, kernels) = best.expect("there are candidates");
-    Ok((gpu.with_kernels(kernels)?, kernels))
+    let (kernels, _) = steps.iter().min_by(|a, b| a.1.total_cmp(&b.1)).expect("there are candidates");
+    Ok((gpu.with_kernels(*kernels)?, steps))
+}
+
+/// Milliseconds of a training step of the default network, by a short measurement.
+///
+/// # Errors
+/// When the device failed or kernels do not work on it.
+pub fn default_step(gpu: &Gpu) -> Result<f64> {
+    const SHORT: Repeats = Repeats { warm_up: 2, timed: 10, within: Duration::from_secs(1) };
+    let network = Strided::dogs_vs_cats(128, 2).build()?;
+    Ok(Milliseconds::of(Bench::new(gpu, &network, 32, Keep::Needed)?.time_steps(&SHORT)?).median)
 }
 
 /// Value `i` of the images: hashed, so that neither compiler nor cache finds a pattern, and 0 in the padding lane.

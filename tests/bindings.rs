@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use convscope::gpu::kernel::{Access, Constants, Declaration, Scalar, Source, WORKGROUP};
+use convscope::gpu::{ProductLimits, TileLimits};
 use convscope::ops::{self, KERNELS};
 
 #[test]
@@ -243,23 +244,27 @@ fn constants_that_the_host_counts_with_agree() {
 fn constants_that_the_host_sets_are_in_the_wgsl() {
     let shape = ops::conv2d::Shape::new(2, [5, 9, 9], 6, [3, 3], 2, 1);
     let plain = (ops::conv2d::plain::Forward::DECLARATION, ops::conv2d::plain::Tile::GPU.constants());
+    let limits = TileLimits::default();
     let depthwise = ops::depthwise::Tile { kernel: 3, stride: 2, pixels: 4 };
     let tiles = [
         plain,
         (ops::depthwise::Forward::DECLARATION, depthwise.constants()),
         (
             ops::conv2d::subgroup::Forward::DECLARATION,
-            ops::conv2d::subgroup::ForwardTile::choose(&shape, 8).constants(),
+            ops::conv2d::subgroup::ForwardTile::choose(&shape, 8, &limits.unrolled).constants(),
         ),
         (
             ops::conv2d::subgroup::BackwardInput::DECLARATION,
-            ops::conv2d::subgroup::InputTile::choose(&shape, 8).constants(),
+            ops::conv2d::subgroup::InputTile::choose(&shape, 8, &limits.unrolled).constants(),
         ),
         (
             ops::conv2d::subgroup::BackwardWeight::DECLARATION,
-            ops::conv2d::subgroup::WeightTile::choose(&shape, 8).constants(),
+            ops::conv2d::subgroup::WeightTile::choose(&shape, 8, &limits.unrolled).constants(),
         ),
-        (ops::conv2d::tiled::Forward::DECLARATION, ops::conv2d::tiled::Tile::forward(&shape).constants()),
+        (
+            ops::conv2d::tiled::Forward::DECLARATION,
+            ops::conv2d::tiled::Tile::forward(&shape, &limits.products).constants(),
+        ),
         (ops::conv2d::tiled::BackwardWeight::DECLARATION, ops::conv2d::tiled::WeightTile::choose(&shape).constants()),
         (ops::conv2d::wide::Forward::DECLARATION, ops::conv2d::wide::Tile::SMALL.constants()),
         (ops::conv2d::wide::BackwardWeight::DECLARATION, ops::conv2d::wide::WeightTile::SMALL.constants()),
@@ -309,11 +314,15 @@ fn every_adapter_has_the_workgroup_memory_of_the_tiled_kernels() {
         check(wide::BackwardWeight::DECLARATION, tile.constants());
     }
     let channels = [1, 8, 13, 16, 32, 100, 256];
+    // With few and with many workgroups that are enough, for larger and smaller tiles than the rule's.
+    let few = ProductLimits { workgroups: 1, ..Default::default() };
+    let many = ProductLimits { workgroups: 4096, ..Default::default() };
     for (cin, cout) in channels.into_iter().flat_map(|cin| channels.map(|cout| (cin, cout))) {
-        for size in [3, 129] {
+        for (size, products) in [3, 129].into_iter().flat_map(|size| [few, many].map(|products| (size, products))) {
             let shape = ops::conv2d::Shape::new(32, [cin, size, size], cout, [3, 3], 2, 1);
-            check(Forward::DECLARATION, Tile::forward(&shape).constants());
-            check(BackwardInput::DECLARATION, Tile::backward_input(&shape).constants());
+            let limits = TileLimits { products, ..TileLimits::default() };
+            check(Forward::DECLARATION, Tile::forward(&shape, &limits.products).constants());
+            check(BackwardInput::DECLARATION, Tile::backward_input(&shape, &limits.products).constants());
             check(BackwardWeight::DECLARATION, WeightTile::choose(&shape).constants());
         }
     }

@@ -8,6 +8,7 @@ use super::DeviceArgs;
 use super::model::{ModelArgs, check_geometry, network};
 use super::train::BATCH;
 use crate::data::drawn;
+use crate::gpu::AdapterChoice;
 use crate::nn::{Network, Strided};
 
 /// Classes that the timed networks tell apart.
@@ -20,6 +21,20 @@ pub enum BenchCommand {
     Step(StepArgs),
     /// Time a few steps each of many batches and image sizes, to see how the cost grows
     Scaling(ScalingArgs),
+    /// Measure which kernels and tiles are the fastest on an adapter, and remember them for all commands: a minute on a GPU, minutes on a
+    /// software driver
+    Tune(TuneArgs),
+}
+
+/// Options of `bench tune`.
+#[derive(Args, Debug)]
+pub struct TuneArgs {
+    /// Number or part of the name of an adapter, as `convscope adapters` lists them
+    #[arg(long)]
+    pub adapter: Option<AdapterChoice>,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `bench step`.

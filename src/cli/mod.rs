@@ -23,7 +23,7 @@ mod settings;
 mod train;
 mod typed;
 
-pub use bench::{BenchCommand, ScalingArgs, StepArgs, TimedArgs, Work};
+pub use bench::{BenchCommand, ScalingArgs, StepArgs, TimedArgs, TuneArgs, Work};
 pub use depth::{DepthArgs, Depths, Share};
 pub use doctor::{DataCommand, DataSet, DoctorArgs, FetchArgs, SynthArgs};
 pub use extras::ExtrasArgs;
@@ -416,6 +416,19 @@ pub struct DeviceArgs {
     /// Kernels of the convolutions
     #[arg(long, value_enum, default_value_t)]
     pub kernels: KernelChoice,
+    /// Tiles of these kernels
+    #[arg(long, value_enum, default_value_t)]
+    pub tiles: TileChoice,
+}
+
+/// Which tiles the convolutions get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TileChoice {
+    /// Those that `convscope bench tune` found to be the fastest on this adapter, where it was run; otherwise the rule's
+    #[default]
+    Measured,
+    /// Those of the built-in rule
+    Rule,
 }
 
 /// Kernels of the convolutions, or none for those that suit the adapter.

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use pollster::block_on;
 use serde::Serialize;
 
-use crate::bench::{Bench, Milliseconds, Repeats, Setting, WARM_UP};
-use crate::cli::{DeviceArgs, ScalingArgs, StepArgs, TimedArgs, Work};
-use crate::gpu::GpuError;
+use super::kernels::{self, Choice};
+use crate::bench::tune::{Timed, Tuned};
+use crate::bench::{self, Bench, Milliseconds, Repeats, Setting, WARM_UP};
+use crate::cli::{DeviceArgs, ScalingArgs, StepArgs, TimedArgs, TuneArgs, Work};
+use crate::gpu::{Gpu, GpuError, Kernels, TileLimits};
 use crate::nn::{Keep, Strided};
-use crate::terminal::{say, say_apart};
+use crate::terminal::{bar, note, say, say_apart};
 
 /// A few steps where they are slow, many where a single one says little.
 const SHORT: Repeats = Repeats { warm_up: 1, timed: 200, within: Duration::from_secs(2) };
@@ -174,4 +177,92 @@ fn line(Point { work: Work { size, batch }, outcome }: &Point) -> String {
         }
         Outcome::Refused { refused } => format!("{size:5} {batch:6}    refused: {}", refused.replace('\n', "; ")),
     }
+}
+
+/// What `bench tune --json` prints.
+#[derive(Serialize)]
+struct TuneReport {
+    /// With the kernels and tiles that were found.
+    #[serde(flatten)]
+    setting: Setting,
+    /// Milliseconds of a training step of the default network.
+    sets: Vec<SetStep>,
+    /// The same with the fastest kernels, and the rule's tiles or those that were found.
+    rule_step_ms: f64,
+    tuned_step_ms: f64,
+    #[serde(flatten)]
+    tuned: Tuned,
+}
+
+#[derive(Serialize)]
+struct SetStep {
+    kernels: Kernels,
+    step_ms: f64,
+}
+
+pub(super) fn tune(arguments: &TuneArgs) -> Result<()> {
+    // Nothing that was measured before has a part in it.
+    let gpu = block_on(Gpu::open(&arguments.adapter.clone().unwrap_or_default()))?;
+    let candidates = kernels::candidates(&gpu);
+    let (gpu, steps) = bench::fastest(gpu, &candidates)?;
+    let print = !arguments.json;
+    if print {
+        super::say_adapter(&gpu);
+        let steps: Vec<_> = steps.iter().map(|(kernels, ms)| format!("{kernels} {ms:.3} ms")).collect();
+        say(format!("a step   of the default network: {}", steps.join(", ")));
+    }
+    let measuring = bar("{msg} {pos}/{len} [{bar:30}] {elapsed}", 0).with_message("measuring convolutions");
+    let tuned = bench::tune::tune(&gpu, |done, all| {
+        measuring.set_length(all as u64);
+        measuring.set_position(done as u64);
+    })?;
+    measuring.finish_and_clear();
+    let rule_step_ms = bench::default_step(&gpu)?;
+    let gpu = gpu.with_tile_limits(tuned.tiles);
+    let tuned_step_ms = bench::default_step(&gpu)?;
+    if print {
+        say_tuned(&tuned);
+        say(format!("a step   of the default network: {rule_step_ms:.3} ms by the rule, {tuned_step_ms:.3} ms now"));
+    }
+    match kernels::remember(&gpu, Choice { kernels: gpu.kernels(), tiles: Some(tuned.tiles) }) {
+        Ok(file) if print => {
+            say(format!("wrote    {}, for all commands; --tiles rule leaves it aside", file.display()))
+        }
+        Ok(_) => {}
+        Err(error) => note(format!("note: what was measured cannot be remembered: {error:#}")),
+    }
+    if arguments.json {
+        let sets = steps.into_iter().map(|(kernels, step_ms)| SetStep { kernels, step_ms }).collect();
+        let setting = Setting::of(&gpu);
+        say(serde_json::to_string(&TuneReport { setting, sets, rule_step_ms, tuned_step_ms, tuned })?);
+    }
+    Ok(())
+}
+
+fn say_tuned(Tuned { tiles, kernels, left_out }: &Tuned) {
+    if kernels.is_empty() {
+        say("tiles    these kernels have none to choose from");
+        return;
+    }
+    say_apart(format!(
+        "{:38} {:8} {:>17} {:>9} {:>17} {:>9}   others",
+        "convolution", "kernel", "rule", "ms", "chosen", "ms"
+    ));
+    for Timed { convolution, kernel, candidates, rule, chosen, .. } in kernels {
+        let [(rule_tile, rule_ms), (tile, ms)] = [&candidates[*rule], &candidates[*chosen]];
+        let others = candidates.iter().enumerate().filter(|(other, _)| ![rule, chosen].contains(&other));
+        let others: Vec<_> = others.map(|(_, (tile, ms))| format!("{tile}: {ms:.3}")).collect();
+        let others = others.join(", ");
+        let line = format!("{convolution:38} {kernel:8} {rule_tile:>17} {rule_ms:9.3} {tile:>17} {ms:9.3}   {others}");
+        say(line.trim_end());
+    }
+    let sum = |which: fn(&Timed) -> usize| kernels.iter().map(|timed| timed.candidates[which(timed)].1).sum::<f64>();
+    let (rule, chosen) = (sum(|timed| timed.rule), sum(|timed| timed.chosen));
+    say(format!("{:38} {:8} {:>17} {rule:9.3} {:>17} {chosen:9.3}", "sum", "", "", ""));
+    left_out.iter().for_each(|problem| say(format!("left out {}", problem.replace('\n', "; "))));
+    let found = match *tiles == TileLimits::default() {
+        true => "as the rule has them: no others were worthwhile".into(),
+        false => serde_json::json!(tiles).to_string(),
+    };
+    say_apart(format!("tiles    {found}"));
 }

@@ -42,7 +42,7 @@ use crate::disk;
 use crate::explain::inspect::check_predictor;
 use crate::explain::learned::{Survey, survey};
 use crate::explain::{Lens, predict};
-use crate::gpu::{Gpu, GpuError, adapters};
+use crate::gpu::{Gpu, GpuError, TileLimits, adapters};
 use crate::nn::checkpoint::Weights;
 use crate::reading::{no_file, unusable};
 use crate::report::REPORT;
@@ -89,6 +89,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Summary(arguments) => summary::summary(&arguments),
         Command::Bench(BenchCommand::Step(arguments)) => bench::step(&arguments),
         Command::Bench(BenchCommand::Scaling(arguments)) => bench::scaling(&arguments),
+        Command::Bench(BenchCommand::Tune(arguments)) => bench::tune(&arguments),
     };
     done.map(|()| ExitCode::SUCCESS).map_err(with_options)
 }
@@ -116,6 +117,9 @@ fn list_adapters() -> Result<()> {
         let info = adapter.get_info();
         let driver = format!("{} {}", info.driver, info.driver_info);
         say(format!("{number}  {}  ({:?}, {:?}, {driver})", info.name, info.device_type, info.backend));
+        if let Some(measured) = kernels::shown(&info) {
+            say(format!("   {measured}"));
+        }
     }
     Ok(())
 }
@@ -127,16 +131,13 @@ fn print_completions(shell: Shell) -> Result<()> {
     Ok(())
 }
 
-/// Opens what `--adapter` and `--kernels` ask for.
+/// Opens what `--adapter`, `--kernels` and `--tiles` ask for.
 ///
 /// # Errors
 /// One error with its remedy.
 pub fn open(device: &DeviceArgs) -> Result<Gpu> {
     let gpu = block_on(Gpu::open(&device.adapter.clone().unwrap_or_default()))?;
-    match device.kernels.0 {
-        Some(kernels) => Ok(gpu.with_kernels(kernels)?),
-        None => kernels::choose(gpu),
-    }
+    kernels::choose(gpu, device)
 }
 
 /// A lens on a run's network with these weights, with a bar while its kernels are compiled.
@@ -261,7 +262,8 @@ fn peak_rss_mb() -> Option<f64> {
 
 /// The line that says on what the numbers below it were computed.
 fn say_adapter(gpu: &Gpu) {
-    say(format!("adapter  {} ({:?}), {} kernels", gpu.info().name, gpu.info().backend, gpu.kernels()));
+    let tiles = if *gpu.tile_limits() == TileLimits::default() { "" } else { ", measured tiles" };
+    say(format!("adapter  {} ({:?}), {} kernels{tiles}", gpu.info().name, gpu.info().backend, gpu.kernels()));
 }
 
 /// Checks before all work that a folder of results can be made where `--out` says, or else in or at `default`, and that this is

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
+use super::TileLimits;
 use crate::gpu::kernel::{Access, Constants, Declaration};
 
 /// What can go wrong between the program and the device.
@@ -169,6 +170,7 @@ pub struct Gpu {
     subgroups: bool,
     kernels: Kernels,
     changes: Changes,
+    tile_limits: TileLimits,
     failure: Arc<OnceLock<String>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     /// The last pipelines that were begun.
@@ -280,6 +282,7 @@ impl Gpu {
             subgroups,
             kernels: Kernels::Plain,
             changes: Changes::default(),
+            tile_limits: TileLimits::default(),
             failure,
             pipelines: Mutex::default(),
             making: Mutex::default(),
@@ -316,6 +319,16 @@ impl Gpu {
     /// The kernels of the convolutions: those that suit the adapter, unless [`Gpu::with_kernels`] said otherwise.
     pub fn kernels(&self) -> Kernels {
         self.kernels
+    }
+
+    /// The same device with other limits of the rules that choose tiles.
+    pub fn with_tile_limits(self, tile_limits: TileLimits) -> Self {
+        Self { tile_limits, ..self }
+    }
+
+    /// The limits of the rules that choose the convolutions' tiles: the built-in ones, unless [`Gpu::with_tile_limits`] said otherwise.
+    pub fn tile_limits(&self) -> &TileLimits {
+        &self.tile_limits
     }
 
     /// Invocations of a subgroup, where that is the same number for every kernel.

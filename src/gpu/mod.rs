@@ -4,11 +4,13 @@
 mod check;
 mod device;
 pub mod kernel;
+mod limits;
 mod plan;
 mod shader;
 mod tensor;
 mod unroll;
 
 pub use device::{AdapterChoice, Changes, Gpu, GpuError, Kernels, adapters};
+pub use limits::{ProductLimits, TileLimits, UnrolledLimits, WeightLimits};
 pub use plan::{Plan, Timing};
 pub use tensor::Tensor;

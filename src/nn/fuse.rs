@@ -136,18 +136,41 @@ fn dropout_shape(node: &Node, batch: usize, number: usize) -> dropout::Shape {
     dropout::Shape::new(batch, channels, height * width, p, whole_channels, number)
 }
 
+/// Numbers that a linear layer gets of maps of this shape.
+fn inputs_of([channels, height, width]: [usize; 3]) -> usize {
+    height * width * padded(channels)
+}
+
+/// The convolution of all channels that an operation runs as, if it does.
+fn convolution(node: &Node, batch: usize) -> Option<conv2d::Shape> {
+    match node.op {
+        Op::Conv2d { out_channels, kernel_size, stride, padding, groups: 1, .. } => {
+            Some(conv2d::Shape::new(batch, node.input, out_channels, [kernel_size; 2], stride, padding))
+        }
+        Op::Linear { out_features } if inputs_of(node.input) * out_features > MAX_LINEAR => {
+            Some(conv2d::Shape::new(batch, [inputs_of(node.input), 1, 1], out_features, [1; 2], 1, 0))
+        }
+        _ => None,
+    }
+}
+
+/// The convolutions of all channels that a network runs, in its order; a large linear layer is one.
+pub fn convolutions(network: &Network, batch: usize) -> Vec<conv2d::Shape> {
+    network.nodes().iter().filter_map(|node| convolution(node, batch)).collect()
+}
+
 /// The kernels of one operation.
 fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
     let (input, [channels, height, width]) = (node.input, node.output);
     let pixels = height * width;
     match node.op {
-        Op::Conv2d { out_channels, kernel_size, stride, padding, groups, bias } => {
+        Op::Conv2d { kernel_size, stride, padding, groups, bias, .. } => {
             let bias = bias.then(|| bias::Shape::new(gpu.shares_sums(), batch, channels, pixels));
             if groups > 1 {
                 let shape = depthwise::Shape::new(batch, input, kernel_size, stride, padding);
                 return Kind::biased(layer::Depthwise { conv: depthwise::Depthwise::new(shape) }, bias);
             }
-            let shape = conv2d::Shape::new(batch, input, out_channels, [kernel_size; 2], stride, padding);
+            let shape = convolution(node, batch).expect("it has one group");
             Kind::biased(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape) }, bias)
         }
         Op::BatchNorm2d => Kind::layer(layer::BatchNorm2d { shape: norm_shape(gpu, node, batch) }),
@@ -168,14 +191,11 @@ fn single(gpu: &Gpu, node: &Node, batch: usize, dropouts: usize) -> Kind {
             Kind::layer(layer::AdaptiveAvgPool2d { shape: adaptive_avg_pool2d::Shape::new(batch, input, output_size) })
         }
         Op::Linear { out_features } => {
-            let [channels, height, width] = input;
-            let inputs = height * width * padded(channels);
-            if inputs * out_features > MAX_LINEAR {
-                let shape = conv2d::Shape::new(batch, [inputs, 1, 1], out_features, [1; 2], 1, 0);
+            if let Some(shape) = convolution(node, batch) {
                 let bias = Some(bias::Shape::new(gpu.shares_sums(), batch, out_features, 1));
                 return Kind::biased(layer::Conv2d { conv: conv2d::Conv2d::new(gpu, shape) }, bias);
             }
-            Kind::layer(layer::Linear { shape: linear::Shape::new(batch, inputs, out_features) })
+            Kind::layer(layer::Linear { shape: linear::Shape::new(batch, inputs_of(input), out_features) })
         }
         Op::Add => Kind::Add,
         Op::Identity | Op::Flatten | Op::Dropout { .. } | Op::Dropout2d { .. } => Kind::View,

@@ -24,7 +24,7 @@ mod state_dict;
 
 pub use architecture::{Architecture, Head, Known, Name, Strided};
 pub use averages::Averages;
-pub use fuse::training_bytes;
+pub use fuse::{convolutions, training_bytes};
 pub use model::{Keep, Metrics, Mode, Model, StepOptions};
 pub use network::{Block, Field, Network, Node, Parameter, Start, Value};
 #[cfg(feature = "native")]

@@ -7,7 +7,6 @@ use crate::figures::words::with_code;
 use crate::study::layers::Layers;
 use crate::terminal::quoted;
 use crate::train::Which;
-use crate::train::environment::Environment;
 
 /// The part of the page.
 pub fn part(report: &Report) -> Markup {
@@ -38,10 +37,11 @@ pub fn part(report: &Report) -> Markup {
         pre { code { (commands(report).join("\n")) } }
         @if let Made::Trained(trained) = &report.made {
             p.note {
-                "The same seed on the same adapter, driver and version gives the same weights, bit for bit. "
+                "The same seed on the same adapter, driver and version, with the same kernels and tiles, gives the same weights, bit for bit. "
                 @match &trained.environment {
-                    Some(Environment { convscope, adapter, driver, driver_info, kernels, .. }) => {
-                        "This run: convscope " (convscope) ", " (adapter) ", " (driver) " " (driver_info) ", " (kernels) " kernels."
+                    Some(environment) => {
+                        "This run: convscope " (environment.convscope) ", " (environment.adapter) ", " (environment.driver) " "
+                        (environment.driver_info) ", " (environment.kernels_shown()) "."
                     }
                     None => "Where this run was made is not known.",
                 }

@@ -11,7 +11,6 @@ use crate::nn::Architecture;
 use crate::stats::standing::Standing;
 use crate::stats::{Calibration, CalibrationBin, ClassCounts, log_loss_of_shares, macro_mean, wilson};
 use crate::terminal::counted;
-use crate::train::environment::Environment;
 use crate::train::{ClassWeights, EpochRecord, Extras, Imported, OptimizerName, Source, Training, Which};
 
 /// Rejected files that are named.
@@ -35,7 +34,9 @@ pub fn summary(report: &Report) -> Markup {
         None => "images that the program drew".into(),
     };
     let place = match &trained.environment {
-        Some(Environment { adapter, backend, kernels, .. }) => format!("{adapter} ({backend}), {kernels} kernels"),
+        Some(environment) => {
+            format!("{} ({}), {}", environment.adapter, environment.backend, environment.kernels_shown())
+        }
         None => "not known".into(),
     };
     html! {

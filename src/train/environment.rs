@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, TileLimits};
 
 /// `environment.json` of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Environment {
     pub driver_info: String,
     /// The kernels of the convolutions.
     pub kernels: String,
+    /// The limits of the rules that chose their tiles; not known of runs of versions that had one choice.
+    #[serde(default)]
+    pub tiles: Option<TileLimits>,
     /// Version of this program.
     pub convscope: String,
     /// Version of what speaks to the adapter.
@@ -52,6 +55,7 @@ impl Environment {
             driver: info.driver.clone(),
             driver_info: info.driver_info.clone(),
             kernels: gpu.kernels().to_string(),
+            tiles: Some(*gpu.tile_limits()),
             convscope: env!("CARGO_PKG_VERSION").into(),
             wgpu: locked_version("wgpu"),
             naga: locked_version("naga"),
@@ -62,6 +66,12 @@ impl Environment {
             processes: None,
             run: Some(run.into()),
         }
+    }
+
+    /// The kernels, for people.
+    pub fn kernels_shown(&self) -> String {
+        let measured = self.tiles.is_some_and(|tiles| tiles != TileLimits::default());
+        format!("{} kernels{}", self.kernels, if measured { " with measured tiles" } else { "" })
     }
 }
 
@@ -76,6 +86,14 @@ fn locked_version(package: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn measured_tiles_are_told() {
+        let with = |tiles| Environment { kernels: "tiled".into(), tiles, ..Environment::default() }.kernels_shown();
+        let start = TileLimits::default();
+        assert_eq!([with(None), with(Some(start))], ["tiled kernels"; 2]);
+        assert_eq!(with(start.other_weights().pop()), "tiled kernels with measured tiles");
+    }
 
     #[test]
     fn versions_come_from_the_lock_file() {

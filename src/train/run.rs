@@ -329,6 +329,9 @@ impl Run {
             Kernels::from_str(&environment.kernels, false)
                 .map_err(|_| anyhow!("kernels is {:?}: expected a set of kernels", environment.kernels))?;
             environment.processes.map_or(Ok(()), |number| within("processes", number, 2..=usize::MAX))?;
+            if let Some(problem) = environment.tiles.and_then(|tiles| tiles.problem()) {
+                bail!("tiles.{problem}");
+            }
             equal("seed", environment.seed, seed).with_context(|| format!("as {CONFIG} has it"))?;
             self.check_run(&environment.run)
         };
@@ -436,6 +439,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
+    use crate::gpu::TileLimits;
     use crate::nn::{Architecture, Normalize, Preparation};
     use crate::train::run_dir::RunDir;
 
@@ -786,6 +790,11 @@ mod tests {
         assert_eq!(error(&environment), None);
         environment["seed"] = json!(4);
         assert!(error(&environment).unwrap().contains("seed is 4: expected 3"));
+        environment["tiles"] = json!(TileLimits::default());
+        environment["seed"] = json!(3);
+        assert_eq!(error(&environment), None);
+        environment["tiles"]["weights"]["workgroups"] = json!(0);
+        assert!(error(&environment).unwrap().contains("tiles.weights.workgroups is 0: expected at least 1"));
         environment["kernels"] = json!("fast");
         assert!(error(&environment).unwrap().contains("kernels is \"fast\""));
     }

@@ -10,7 +10,7 @@ pub mod wide;
 
 use super::{Step, vectors};
 use crate::gpu::kernel::{WORKGROUP, kernel, uniform};
-use crate::gpu::{Gpu, Kernels, Plan, Tensor};
+use crate::gpu::{Gpu, Kernels, Plan, Tensor, TileLimits};
 
 uniform! {
     /// Sizes of one convolution. Channels (`cin`, `cout`) are counted in vectors of four.
@@ -122,6 +122,17 @@ enum Tiles {
     Subgroup { forward: subgroup::ForwardTile, input: subgroup::InputTile, weight: subgroup::WeightTile },
 }
 
+/// What a convolution's kernels make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The output.
+    Forward,
+    /// The input's gradient.
+    BackwardInput,
+    /// The weight's gradient.
+    BackwardWeight,
+}
+
 /// How a GPU makes the output, or the input's gradient.
 #[derive(Clone, Debug)]
 enum Product {
@@ -147,36 +158,71 @@ impl Product {
 
 impl Conv2d {
     /// Chooses kernels and tiles.
-    pub fn new(gpu: &Gpu, mut shape: Shape) -> Self {
+    pub fn new(gpu: &Gpu, shape: Shape) -> Self {
+        Self::with_limits(gpu, shape, gpu.tile_limits())
+    }
+
+    /// Chooses kernels, and tiles by these limits.
+    pub fn with_limits(gpu: &Gpu, mut shape: Shape, limits: &TileLimits) -> Self {
         let (tiles, chunk, all) = match gpu.kernels() {
             Kernels::Plain => {
                 let tile = if gpu.is_software() { plain::Tile::SOFTWARE } else { plain::Tile::GPU };
                 (Tiles::Plain(tile), plain::chunk(&shape), shape.output_pixels())
             }
             Kernels::Tiled => {
-                let forward = wide::Product::forward(&shape)
-                    .map_or_else(|| Product::Tiled(tiled::Tile::forward(&shape)), Product::Wide);
-                let input = wide::Product::backward_input(&shape)
-                    .map_or_else(|| Product::Tiled(tiled::Tile::backward_input(&shape)), Product::Wide);
-                let weight = wide::WeightTile::choose(&shape)
+                let TileLimits { products, weights, .. } = limits;
+                let forward = wide::Product::forward(&shape, products)
+                    .map_or_else(|| Product::Tiled(tiled::Tile::forward(&shape, products)), Product::Wide);
+                let input = wide::Product::backward_input(&shape, products)
+                    .map_or_else(|| Product::Tiled(tiled::Tile::backward_input(&shape, products)), Product::Wide);
+                let weight = wide::WeightTile::choose(&shape, weights)
                     .map_or_else(|| WeightTile::Tiled(tiled::WeightTile::choose(&shape)), WeightTile::Wide);
                 let chunk = match &weight {
-                    WeightTile::Tiled(tile) => tiled::chunk(&shape, tile),
-                    WeightTile::Wide(tile) => tile.chunk(&shape),
+                    WeightTile::Tiled(tile) => tiled::chunk(&shape, tile, weights),
+                    WeightTile::Wide(tile) => tile.chunk(&shape, weights),
                 };
                 (Tiles::Tiled { forward, input, weight }, chunk, shape.output_pixels())
             }
             Kernels::Subgroup => {
                 let lanes = gpu.lanes().expect("checked when the kernels were chosen");
-                let weight = subgroup::WeightTile::choose(&shape, lanes);
+                let unrolled = &limits.unrolled;
+                let weight = subgroup::WeightTile::choose(&shape, lanes, unrolled);
                 let (chunk, all) = (subgroup::chunk(&shape, &weight), weight.pixel_tiles(&shape));
-                let forward = subgroup::ForwardTile::choose(&shape, lanes);
-                let input = subgroup::InputTile::choose(&shape, lanes);
+                let forward = subgroup::ForwardTile::choose(&shape, lanes, unrolled);
+                let input = subgroup::InputTile::choose(&shape, lanes, unrolled);
                 (Tiles::Subgroup { forward, input, weight }, chunk, all)
             }
         };
         shape.chunk = chunk as u32;
         Self { shape, tiles, chunks: all.div_ceil(chunk) }
+    }
+
+    /// The tile of one of its kernels, for people: no two tiles of a convolution are called the same.
+    pub fn tile(&self, pass: Pass) -> String {
+        let parts = |parts: u64| if parts == 1 { String::new() } else { format!(" / {parts}") };
+        match (&self.tiles, pass) {
+            (Tiles::Plain(plain::Tile { pixels, vectors, rows }), _) => format!("{pixels} x {vectors} x {rows}"),
+            (Tiles::Tiled { forward: product, .. }, Pass::Forward)
+            | (Tiles::Tiled { input: product, .. }, Pass::BackwardInput) => match product {
+                Product::Tiled(tile) => format!("{} x {}", tile.pixels, tile.vectors),
+                Product::Wide(product) => {
+                    format!("wide {}{}", product.tile.pixels * product.tile.pixel_lanes, parts(product.parts.into()))
+                }
+            },
+            (Tiles::Tiled { weight, .. }, Pass::BackwardWeight) => match weight {
+                WeightTile::Tiled(tile) => format!("{} x {}{}", tile.rows, tile.vectors, parts(self.chunks)),
+                WeightTile::Wide(tile) => format!("wide {}{}", 8 * tile.lanes, parts(self.chunks)),
+            },
+            (Tiles::Subgroup { forward: tile, .. }, Pass::Forward) => {
+                format!("{} x {} x {} x {}", tile.images, tile.rows, tile.columns, tile.vectors)
+            }
+            (Tiles::Subgroup { input: tile, .. }, Pass::BackwardInput) => {
+                format!("{} x {} x {} x {}", tile.images, tile.rows, tile.columns, tile.vectors)
+            }
+            (Tiles::Subgroup { weight: tile, .. }, Pass::BackwardWeight) => {
+                format!("{} x {} x {} x {}", tile.rows, tile.columns, tile.depth, tile.vectors)
+            }
+        }
     }
 
     /// With another tile, where these are plain kernels.

@@ -2,9 +2,10 @@
 //!
 //! The tiles are the cheapest by a small model of a software driver's costs (`LOAD` and its neighbours): a larger tile
 //! loads less for each multiply-add, until it wastes work past the edges or its unrolled code outgrows the processor's
-//! cache of instructions.
+//! cache of instructions: where that is, [`TileLimits`](crate::gpu::TileLimits) say.
 
 use super::{Shape, Step};
+use crate::gpu::UnrolledLimits;
 use crate::gpu::kernel::{kernel, tile};
 
 /// Cost of loading a vector of four in every lane, in nanoseconds on the machine of `docs/performance.md`. Only the
@@ -21,12 +22,6 @@ const KEEP: f64 = 1.0;
 /// Of working out one address.
 const ADDRESS: f64 = 3.0;
 
-/// Multiply-adds of vectors of four in the unrolled loop of [`Forward`]: more do not fit the processor's cache of instructions.
-const MAX_FORWARD: u32 = 450;
-/// Of [`BackwardInput`], whose code is shorter.
-const MAX_INPUT: u32 = 550;
-/// Of [`BackwardWeight`].
-const MAX_WEIGHT: u32 = 510;
 /// Sums of four that a tile keeps.
 const MAX_SUMS: u32 = 256;
 
@@ -183,7 +178,7 @@ fn field(outputs: u32, kernel: u32, stride: u32) -> u32 {
 
 impl ForwardTile {
     /// The tile that the model of costs likes best.
-    pub fn choose(shape: &Shape, lanes: u32) -> Self {
+    pub fn choose(shape: &Shape, lanes: u32, limits: &UnrolledLimits) -> Self {
         let s = *shape;
         let channel_lanes = channel_lanes(s.cout, lanes);
         let (kernel_h, kernel_w, stride) = (s.kernel_h, s.kernel_w, s.stride);
@@ -204,7 +199,7 @@ impl ForwardTile {
             };
             Candidate { tile, unrolled, sums, cost: work.cost() * tile.workgroups(shape) as f64 }
         });
-        cheapest(MAX_FORWARD, candidates)
+        cheapest(limits.forward, candidates)
     }
 
     fn workgroups(&self, shape: &Shape) -> u64 {
@@ -216,7 +211,7 @@ impl ForwardTile {
 
 impl InputTile {
     /// The tile that the model of costs likes best.
-    pub fn choose(shape: &Shape, lanes: u32) -> Self {
+    pub fn choose(shape: &Shape, lanes: u32, limits: &UnrolledLimits) -> Self {
         let s = *shape;
         let channel_lanes = channel_lanes(s.cin, lanes);
         let (kernel_h, kernel_w, stride) = (s.kernel_h, s.kernel_w, s.stride);
@@ -265,7 +260,7 @@ impl InputTile {
             };
             Candidate { tile, unrolled, sums, cost: work.cost() * tile.workgroups(shape) as f64 }
         });
-        cheapest(MAX_INPUT, candidates)
+        cheapest(limits.input, candidates)
     }
 
     fn workgroups(&self, shape: &Shape) -> u64 {
@@ -285,7 +280,7 @@ fn met(size: u32, patch: u32, halo: u32, kernel: u32, stride: u32) -> u32 {
 
 impl WeightTile {
     /// The tile that the model of costs likes best.
-    pub fn choose(shape: &Shape, lanes: u32) -> Self {
+    pub fn choose(shape: &Shape, lanes: u32, limits: &UnrolledLimits) -> Self {
         let s = *shape;
         let channel_lanes = channel_lanes(s.cout, lanes);
         let (kernel_h, kernel_w, stride) = (s.kernel_h, s.kernel_w, s.stride);
@@ -308,7 +303,7 @@ impl WeightTile {
             let repeats = tile.parts(shape) * tile.pixel_tiles(shape).div_ceil(tile.sets());
             Candidate { tile, unrolled: sums * pixels, sums, cost: cost * repeats as f64 }
         });
-        cheapest(MAX_WEIGHT, candidates)
+        cheapest(limits.weight, candidates)
     }
 
     /// Tiles of output pixels of the whole batch.

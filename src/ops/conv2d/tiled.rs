@@ -1,11 +1,12 @@
 //! Products of matrices through workgroup memory: `shaders/conv2d_tiled.wgsl`. For large convolutions, see [`wide`](super::wide).
 //!
 //! An invocation keeps at most 32 sums in registers and a workgroup some 6 KiB in its memory, so that a GPU has room for
-//! several workgroups at once: while one loads, others multiply. These limits, and how many workgroups are enough, are what
-//! an NVIDIA H100 liked best of some fifty tiles a convolution (docs/measurements.md).
+//! several workgroups at once: while one loads, others multiply. These limits are what an NVIDIA H100 liked best of some
+//! fifty tiles a convolution (docs/measurements.md); how many workgroups are enough, [`TileLimits`](crate::gpu::TileLimits) say.
 
 use super::{Shape, Step};
 use crate::gpu::kernel::{WORKGROUP, kernel, tile};
+use crate::gpu::{ProductLimits, WeightLimits};
 
 tile! {
     /// Tile of [`Forward`] and [`BackwardInput`].
@@ -37,10 +38,6 @@ tile! {
     }
 }
 
-/// Workgroups that give a large GPU work everywhere. A layer that would have fewer gets smaller tiles.
-const ENOUGH_TILES: u64 = 512;
-/// Workgroups that the weight's gradient is split into, where it has the pixels: splitting it costs little.
-const ENOUGH_CHUNKS: u64 = 1024;
 /// Multiply-adds of an invocation that cost as much as loading one vector into workgroup memory.
 const LOAD: u32 = 20;
 
@@ -52,17 +49,17 @@ fn channel_lanes(channels: u32, vectors: u32) -> u32 {
 
 impl Tile {
     /// For [`Forward`].
-    pub fn forward(shape: &Shape) -> Self {
-        Self::choose(shape.cin, shape.cout, |tile| tile.forward_workgroups(shape))
+    pub fn forward(shape: &Shape, limits: &ProductLimits) -> Self {
+        Self::choose(shape.cin, shape.cout, limits, |tile| tile.forward_workgroups(shape))
     }
 
     /// For [`BackwardInput`].
-    pub fn backward_input(shape: &Shape) -> Self {
-        Self::choose(shape.cout, shape.cin, |tile| shape.busy(tile.input_workgroups(shape)))
+    pub fn backward_input(shape: &Shape, limits: &ProductLimits) -> Self {
+        Self::choose(shape.cout, shape.cin, limits, |tile| shape.busy(tile.input_workgroups(shape)))
     }
 
     /// The largest tile that leaves enough workgroups, or the one that makes most of them.
-    fn choose(read: u32, written: u32, workgroups: impl Fn(&Self) -> u64) -> Self {
+    fn choose(read: u32, written: u32, limits: &ProductLimits, workgroups: impl Fn(&Self) -> u64) -> Self {
         [(2, 1), (4, 1), (4, 2)]
             .into_iter()
             // At least four invocations read side by side.
@@ -75,7 +72,7 @@ impl Tile {
                 let fits = |depth: &u32| read.is_multiple_of(*depth) && loads * depth <= 384;
                 Self { depth: [8, 4, 2].into_iter().find(fits).unwrap_or(1), ..tile }
             })
-            .max_by_key(|tile| workgroups(tile).min(ENOUGH_TILES))
+            .max_by_key(|tile| workgroups(tile).min(limits.workgroups.into()))
             .expect("there is a tile of one vector")
     }
 
@@ -141,8 +138,8 @@ impl WeightTile {
 
 /// Output pixels in a chunk of the weight's gradient: as many as leave enough workgroups; at least 128, so that little is
 /// left to add up; and at most 60,000, because a software driver stops an invocation's loops after 65,535 turns in all.
-pub(super) fn chunk(shape: &Shape, tile: &WeightTile) -> u64 {
-    let chunks = ENOUGH_CHUNKS.div_ceil(tile.tiles(shape));
+pub(super) fn chunk(shape: &Shape, tile: &WeightTile, limits: &WeightLimits) -> u64 {
+    let chunks = u64::from(limits.workgroups).div_ceil(tile.tiles(shape));
     shape.output_pixels().div_ceil(chunks).clamp(128, 60_000)
 }
 

@@ -3,9 +3,11 @@
 //! These are the tiled kernels of large convolutions; [`tiled`](super::tiled) has the small ones. What is large, and with which tile, is
 //! what an NVIDIA H100 liked best of the tiles here and some forty others, for every convolution of vgg11_bn, resnet18 and the default
 //! network at two batches each (docs/measurements.md): all that the rule chooses takes 1 to 6 % longer there than the best tile of each.
+//! What other adapters like, `convscope bench tune` measures: [`TileLimits`](crate::gpu::TileLimits).
 
 use super::{Shape, Step};
 use crate::gpu::kernel::{kernel, tile};
+use crate::gpu::{ProductLimits, WeightLimits};
 
 tile! {
     /// Tile of [`Forward`] and [`BackwardInput`]: 64 channels of so many pixels.
@@ -30,14 +32,8 @@ pub const TILE_VECTORS: u32 = 16;
 /// Vectors that a step reads for each pixel.
 pub const DEPTH: u32 = 4;
 
-/// Workgroups that keep a large GPU busy with the large tile: about one for each of its processors.
-const ENOUGH_LARGE: u64 = 128;
-/// The same with the small tile, which has fewer invocations.
-const ENOUGH_SMALL: u64 = 528;
 /// Steps from which on a tile's sums are long enough for its loads to hide behind them.
 const STEPS: u32 = 8;
-/// Steps from which on it pays to make sums in parts, and add those up with another kernel.
-const STEPS_FOR_PARTS: u32 = 64;
 
 /// A tile of [`Forward`] or [`BackwardInput`], and the parts that their sums are made in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,17 +64,19 @@ impl Product {
     }
 
     /// For [`Forward`], if the convolution is large enough.
-    pub fn forward(shape: &Shape) -> Option<Self> {
+    pub fn forward(shape: &Shape, limits: &ProductLimits) -> Option<Self> {
         let workgroups = |tile: &Tile| tile.forward_workgroups(shape);
-        Self::choose(shape.output_pixels(), shape.cout, forward_steps(shape), workgroups, |workgroups| workgroups)
+        Self::choose(shape.output_pixels(), shape.cout, forward_steps(shape), limits, workgroups, |workgroups| {
+            workgroups
+        })
     }
 
     /// For [`BackwardInput`], if the convolution is large enough.
-    pub fn backward_input(shape: &Shape) -> Option<Self> {
+    pub fn backward_input(shape: &Shape, limits: &ProductLimits) -> Option<Self> {
         let [rows, columns] = phase(shape);
         let pixels = u64::from(shape.n) * rows * columns;
         let workgroups = |tile: &Tile| tile.input_workgroups(shape);
-        Self::choose(pixels, shape.cin, input_steps(shape), workgroups, |workgroups| shape.busy(workgroups))
+        Self::choose(pixels, shape.cin, input_steps(shape), limits, workgroups, |workgroups| shape.busy(workgroups))
     }
 
     /// For sums of so many steps for each of `pixels`, in `written` vectors of channels.
@@ -86,17 +84,18 @@ impl Product {
         pixels: u64,
         written: u32,
         steps: u32,
+        limits: &ProductLimits,
         workgroups: impl Fn(&Tile) -> u64,
         busy: impl Fn(u64) -> u64,
     ) -> Option<Self> {
         let fills = |tile: &Tile| pixels >= tile.tile_pixels().into() && written >= TILE_VECTORS;
         let [large, small] = [Tile::LARGE, Tile::SMALL];
-        if fills(&large) && steps >= STEPS && busy(workgroups(&large)) >= ENOUGH_LARGE {
+        if fills(&large) && steps >= STEPS && busy(workgroups(&large)) >= limits.large_workgroups.into() {
             return Some(Self::new(large, steps, 1));
         }
         // Of four steps at least.
-        let parts = (ENOUGH_SMALL.div_ceil(workgroups(&small)) as u32).min(steps / 4);
-        (fills(&small) && steps >= STEPS_FOR_PARTS).then(|| Self::new(small, steps, parts))
+        let parts = (u64::from(limits.parts_workgroups).div_ceil(workgroups(&small)) as u32).min(steps / 4);
+        (fills(&small) && steps >= limits.steps_for_parts).then(|| Self::new(small, steps, parts))
     }
 }
 
@@ -139,10 +138,6 @@ fn input_steps(shape: &Shape) -> u32 {
     shape.kernel_h.div_ceil(shape.stride) * shape.kernel_w.div_ceil(shape.stride) * shape.cout.div_ceil(DEPTH)
 }
 
-/// Tiles times output pixels from which on [`WeightTile::SMALL`] is worth it.
-const ENOUGH_WORK: u64 = 65_536;
-/// Invocations that keep a large GPU busy with a part of the weight's gradient each.
-const ENOUGH_INVOCATIONS: u64 = 67_584;
 /// Workgroups that the weight's gradient is split into at most. The partial sums are then no more than 72 MiB.
 const MOST_WORKGROUPS: u64 = 1152;
 
@@ -156,17 +151,15 @@ impl WeightTile {
     pub const SMALL: Self = Self { lanes: 8 };
 
     /// If the convolution is large enough.
-    pub fn choose(shape: &Shape) -> Option<Self> {
+    pub fn choose(shape: &Shape, limits: &WeightLimits) -> Option<Self> {
         let large = Self::LARGE;
         let long_chunks = shape.output_pixels().div_ceil(large.long());
-        if shape.cout >= large.tile_vectors()
-            && large.tiles(shape) * long_chunks >= ENOUGH_INVOCATIONS / large.threads()
-        {
+        if shape.cout >= large.tile_vectors() && large.tiles(shape) * long_chunks >= limits.large_workgroups.into() {
             return Some(large);
         }
         let small = Self::SMALL;
         let fills = shape.cout >= small.tile_vectors();
-        (fills && small.tiles(shape) * shape.output_pixels() >= ENOUGH_WORK).then_some(small)
+        (fills && small.tiles(shape) * shape.output_pixels() >= limits.small_work.into()).then_some(small)
     }
 
     fn threads(&self) -> u64 {
@@ -190,10 +183,10 @@ impl WeightTile {
 
     /// Output pixels in a chunk of the weight's gradient. As many chunks as the device likes, if they stay long; if they do not,
     /// as many as keep it busy, of 128 pixels at least.
-    pub(super) fn chunk(&self, shape: &Shape) -> u64 {
+    pub(super) fn chunk(&self, shape: &Shape, limits: &WeightLimits) -> u64 {
         let (pixels, tiles) = (shape.output_pixels(), self.tiles(shape));
         let liked = pixels.div_ceil((MOST_WORKGROUPS / tiles).max(1)).max(self.long());
-        let busy = (pixels * tiles).div_ceil(ENOUGH_INVOCATIONS / self.threads()).max(128);
+        let busy = (pixels * tiles).div_ceil(u64::from(limits.wide_invocations) / self.threads()).max(128);
         // A software driver stops an invocation's loops after 65,535 turns in all.
         liked.min(busy).min(60_000 * RUN)
     }
@@ -242,22 +235,31 @@ kernel! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::TileLimits;
 
     fn shape(n: usize, input: [usize; 3], outputs: usize, kernel: usize, stride: usize) -> Shape {
         Shape::new(n, input, outputs, [kernel; 2], stride, kernel / 2)
     }
 
+    fn products(shape: &Shape, limits: &TileLimits) -> [Option<Product>; 2] {
+        [Product::forward(shape, &limits.products), Product::backward_input(shape, &limits.products)]
+    }
+
+    /// By the built-in limits.
     fn choices(shape: &Shape) -> [Option<(Tile, u32)>; 2] {
-        [Product::forward(shape), Product::backward_input(shape)]
-            .map(|product| product.map(|product| (product.tile, product.parts)))
+        products(shape, &TileLimits::default()).map(|product| product.map(|product| (product.tile, product.parts)))
+    }
+
+    fn weight_tile(shape: &Shape) -> Option<WeightTile> {
+        WeightTile::choose(shape, &TileLimits::default().weights)
     }
 
     #[test]
     fn large_convolutions_get_the_large_tile() {
         let shape = shape(32, [512, 8, 8], 512, 3, 1);
         assert_eq!(choices(&shape), [Some((Tile::LARGE, 1)); 2]);
-        assert_eq!(WeightTile::choose(&shape), Some(WeightTile::LARGE));
-        assert_eq!(WeightTile::LARGE.chunk(&shape), 512);
+        assert_eq!(weight_tile(&shape), Some(WeightTile::LARGE));
+        assert_eq!(WeightTile::LARGE.chunk(&shape, &TileLimits::default().weights), 512);
     }
 
     #[test]
@@ -266,7 +268,8 @@ mod tests {
         assert_eq!(choices(&few), [Some((Tile::SMALL, 5)); 2]);
         // Vectors, for 25,088 inputs.
         let linear = shape(32, [25_088, 1, 1], 4096, 1, 1);
-        assert_eq!(Product::forward(&linear), Some(Product { tile: Tile::SMALL, chunk: 175, parts: 9 }));
+        let [product, _] = products(&linear, &TileLimits::default());
+        assert_eq!(product, Some(Product { tile: Tile::SMALL, chunk: 175, parts: 9 }));
     }
 
     #[test]
@@ -277,31 +280,51 @@ mod tests {
             shape(32, [64, 16, 16], 128, 1, 2),
             shape(1, [1024, 4, 4], 1024, 1, 1),
         ] {
-            assert_eq!((choices(&shape), WeightTile::choose(&shape)), ([None; 2], None), "{shape:?}");
+            assert_eq!((choices(&shape), weight_tile(&shape)), ([None; 2], None), "{shape:?}");
         }
         // Three channels: the output's sums are short, and the input has too few channels.
         assert_eq!(choices(&shape(32, [3, 128, 128], 64, 3, 1)), [None; 2]);
     }
 
     #[test]
+    fn limits_that_nothing_reaches_leave_the_wide_kernels_out() {
+        let never = |limits: &&TileLimits| {
+            let TileLimits { products, weights, .. } = limits;
+            [products.large_workgroups, products.steps_for_parts, weights.large_workgroups, weights.small_work]
+                == [u32::MAX; 4]
+        };
+        let start = TileLimits::default();
+        let all: Vec<_> = start.other_products().into_iter().flat_map(TileLimits::other_weights).collect();
+        let none = all.iter().find(never).expect("a measurement tries that too");
+        for shape in [shape(32, [512, 8, 8], 512, 3, 1), shape(32, [25_088, 1, 1], 4096, 1, 1)] {
+            assert_eq!((products(&shape, none), WeightTile::choose(&shape, &none.weights)), ([None; 2], None));
+            assert!(products(&shape, &start)[0].is_some() && weight_tile(&shape).is_some());
+        }
+    }
+
+    #[test]
     fn parts_and_chunks_hold_every_step_and_pixel_and_stay_within_their_room() {
+        let check = |shape: &Shape, limits: &TileLimits| {
+            let steps = [forward_steps(shape), input_steps(shape)];
+            for (product, steps) in products(shape, limits).into_iter().zip(steps) {
+                let Some(Product { chunk, parts, .. }) = product else { continue };
+                assert!((parts - 1) * chunk < steps && steps <= parts * chunk, "{shape:?}: {product:?}");
+            }
+            if let Some(tile) = WeightTile::choose(shape, &limits.weights) {
+                let chunk = tile.chunk(shape, &limits.weights);
+                let chunks = shape.output_pixels().div_ceil(chunk);
+                assert!((1..=60_000 * RUN).contains(&chunk), "{shape:?}");
+                let bytes = 16 * chunks * shape.weight_vectors();
+                assert!(chunks == 1 || bytes <= 72 << 20, "{shape:?}, {limits:?}: {chunks} chunks, {bytes} bytes");
+            }
+        };
+        let start = TileLimits::default();
+        let all_limits = [start.other_products(), start.other_weights()].concat();
         for n in [1, 2, 7, 32, 500] {
             for channels in [3, 64, 100, 512] {
                 for (size, kernel, stride) in [(1, 1, 1), (4, 3, 1), (7, 3, 2), (9, 1, 3), (33, 7, 2), (64, 3, 1)] {
                     let shape = shape(n, [channels, size, size], 2 * channels, kernel, stride);
-                    let products = [Product::forward(&shape), Product::backward_input(&shape)];
-                    let steps = [forward_steps(&shape), input_steps(&shape)];
-                    for (product, steps) in products.into_iter().zip(steps) {
-                        let Some(Product { chunk, parts, .. }) = product else { continue };
-                        assert!((parts - 1) * chunk < steps && steps <= parts * chunk, "{shape:?}: {product:?}");
-                    }
-                    if let Some(tile) = WeightTile::choose(&shape) {
-                        let chunk = tile.chunk(&shape);
-                        let chunks = shape.output_pixels().div_ceil(chunk);
-                        assert!((1..=60_000 * RUN).contains(&chunk), "{shape:?}");
-                        let bytes = 16 * chunks * shape.weight_vectors();
-                        assert!(chunks == 1 || bytes <= 72 << 20, "{shape:?}: {chunks} chunks, {bytes} bytes");
-                    }
+                    all_limits.iter().for_each(|limits| check(&shape, limits));
                 }
             }
         }
