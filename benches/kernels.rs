@@ -21,6 +21,7 @@ use convscope::commands;
 use convscope::gpu::{Changes, Gpu, Plan, Tensor, Timing};
 use convscope::nn::layout::padded;
 use convscope::nn::{Keep, Mode, Network};
+use convscope::ops::conv2d::sum_parts;
 use convscope::ops::depthwise::{self, Depthwise};
 use convscope::ops::{Step, add, avg_pool2d, bias, max_pool2d, peak, relu};
 use pollster::block_on;
@@ -211,15 +212,19 @@ fn other_operations(gpu: &Gpu, batch: usize) -> Result<Plan> {
     for (place, kernel, stride, padding) in [("alone 3x3", 3, 1, 1), ("alone 3x3/2", 3, 2, 1), ("alone 5x5", 5, 1, 2)] {
         let conv = Depthwise::new(depthwise::Shape::new(batch, OTHERS, kernel, stride, padding));
         let [weight, dweight] = [tensor("weight", conv.weight_len())?, tensor("dweight", conv.weight_len())?];
-        let partials = tensor("partials", conv.partial_len())?;
+        let partials = tensor("partials", conv.weight_parts().partial_len())?;
         conv.forward(gpu, &mut plan, place, &x, &weight, &y);
         conv.backward_input(gpu, &mut plan, place, &weight, &y, &dx);
-        conv.backward_weight(gpu, &mut plan, place, &step, &x, &y, &partials, &dweight);
+        let partial = if partials.is_empty() { &dweight } else { &partials };
+        conv.backward_weight(gpu, &mut plan, place, &step, &x, &y, partial);
+        sum_parts(gpu, &mut plan, place, conv.weight_parts(), &partials, &dweight);
     }
     let shape = bias::Shape::new(gpu.shares_sums(), batch, channels, height * width);
-    let partials = tensor("partials", shape.partial_len())?;
+    let partials = tensor("partials", shape.parts().partial_len())?;
     plan.add(gpu, "alone", &bias::Forward { shape, bias: &bias, y: &y });
-    shape.backward(gpu, &mut plan, "alone", &step, &y, &partials, &dbias);
+    let partial = if partials.is_empty() { &dbias } else { &partials };
+    shape.backward(gpu, &mut plan, "alone", &step, &y, partial);
+    sum_parts(gpu, &mut plan, "alone", shape.parts(), &partials, &dbias);
     let vectors = len as u32 / 4;
     plan.add(gpu, "alone", &add::Forward { shape: add::Shape { len: vectors }, a: &x, b: &dx, y: &y });
     let shape = relu::Shape { len: vectors };
@@ -267,13 +272,15 @@ fn part(name: &str) -> &'static str {
     match name {
         _ if name.ends_with(" update") => "update",
         _ if name.contains(" alone") => "other operations",
+        // Of all layers at once.
+        _ if name.starts_with("conv2d_transpose") => "input gradients",
+        _ if name.starts_with("conv2d_sum.sum_layers") => "sums of convolutions' parts",
         _ if !name.contains(" block ") => "head and loss",
         _ if !name.starts_with("conv2d") => "batch norm and activations",
         // Any of the three may be made in parts.
         _ if name.contains("sum") => "sums of convolutions' parts",
         _ if name.contains("forward") => "forward convolutions",
-        // The weight is transposed for the gradient of the input only.
-        _ if name.contains("input") || name.contains("transpose") => "input gradients",
+        _ if name.contains("input") => "input gradients",
         _ => "weight gradients",
     }
 }

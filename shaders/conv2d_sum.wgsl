@@ -2,6 +2,8 @@
 // that are made in chunks, too.
 //
 //   partials (chunks, len), dweight (len)   `len` counts vectors of four
+//   table, of sum_layers alone: two vectors a layer: its first workgroup, len, chunks, columns; where it begins in partials and in
+//   gradients, in vectors
 
 struct Parts {
     len: u32,
@@ -10,11 +12,19 @@ struct Parts {
     columns: u32,
 }
 
+struct Layers {
+    layers: u32,
+    workgroups: u32,
+}
+
 // uses: sums
 
 @group(0) @binding(0) var<uniform> shape: Parts;
 @group(0) @binding(1) var<storage, read> partials: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> dweight: array<vec4<f32>>;
+@group(0) @binding(3) var<uniform> shapes: Layers;
+@group(0) @binding(4) var<storage, read> table: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read_write> gradients: array<vec4<f32>>;
 
 // One workgroup: `columns` vectors of dweight. Its invocations stand in rows of so many, and a row adds up every rows-th chunk.
 @compute @workgroup_size(64)
@@ -33,5 +43,34 @@ fn sum(
     let sum = add_rows(local, shape.columns, part);
     if local < shape.columns && i < shape.len {
         dweight[i] = sum;
+    }
+}
+
+// The same for several layers, each of which has workgroups of its own.
+@compute @workgroup_size(64)
+fn sum_layers(
+    @builtin(local_invocation_index) local: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let number = group.x + group.y * groups.x;
+    var layer = 0u;
+    for (var next = 1u; next < shapes.layers; next++) {
+        if table[2u * next].x <= number { layer = next; }
+    }
+    let size = table[2u * layer];
+    let start = table[2u * layer + 1u];
+    let len = size.y;
+    let columns = size.w;
+    let i = (number - size.x) * columns + local % columns;
+    let column = min(i, len - 1u);
+    let rows = 64u / columns;
+    var part = vec4<f32>();
+    for (var chunk = local / columns; chunk < size.z; chunk += rows) {
+        part += partials[start.x + chunk * len + column];
+    }
+    let sum = add_rows(local, columns, part);
+    if local < columns && i < len {
+        gradients[start.y + i] = sum;
     }
 }

@@ -9,7 +9,7 @@ struct Shape {
     n: u32,
     classes: u32,
     width: u32,
-    // Of backward_weighted alone: the share of a target that stays at the label, what every class gets of the rest, and that times
+    // Of forward_backward_weighted alone: the share of a target that stays at the label, what every class gets of the rest, and that times
     // the sum of the classes' weights.
     kept: f32,
     each: f32,
@@ -51,13 +51,9 @@ fn exp_sum(image: u32, most: f32) -> f32 {
     return sum;
 }
 
-// loss = log(sum over k of exp(logit_k)) - logit of the label. One invocation: one image.
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let image = id.x + id.y * groups.x * 64u;
-    if image >= shape.n { return; }
-    let most = largest(image);
-    loss[image] = log(exp_sum(image, most)) + (most - logit(image, labels[image]));
+// loss = log(sum over k of exp(logit_k)) - logit of the label, where `sum` is of exp(logit_k - most).
+fn judge(image: u32, most: f32, sum: f32) {
+    loss[image] = log(sum) + (most - logit(image, labels[image]));
     var first = 0u;
     for (var k = 1u; k < shape.classes && logit(image, first) < most; k++) {
         first = k;
@@ -65,13 +61,14 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     correct[image] = u32(first == labels[image]);
 }
 
-// dlogits = (softmax - one at the label) / live images; 0 in the padding. One invocation: one image.
+// Loss and correct, and dlogits = (softmax - one at the label) / live images; 0 in the padding. One invocation: one image.
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn forward_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let image = id.x + id.y * groups.x * 64u;
     if image >= shape.n { return; }
     let most = largest(image);
     let sum = exp_sum(image, most);
+    judge(image, most, sum);
     for (var i = 0u; i < shape.width; i++) {
         var gradient = vec4<f32>();
         for (var lane = 0u; lane < 4u; lane++) {
@@ -85,11 +82,11 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     }
 }
 
-// The gradient of the mean of (kept * w_y * loss + each * (sum over k of w_k * -log softmax_k)) over the live images, weighted by w_y, where
+// Loss and correct, and the gradient of the mean of (kept * w_y * loss + each * (sum over k of w_k * -log softmax_k)) over the live images, weighted by w_y, where
 // y is an image's label: dlogits = ((kept * w_y + spread) * softmax - kept * w_y * one at the label - each * w) / (sum of w_y over the live images);
 // 0 in the padding. One invocation: one image. Each workgroup adds up the weights for itself, in the same order.
 @compute @workgroup_size(64)
-fn backward_weighted(
+fn forward_backward_weighted(
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -103,6 +100,7 @@ fn backward_weighted(
     if image >= shape.n { return; }
     let most = largest(image);
     let sum = exp_sum(image, most);
+    judge(image, most, sum);
     let at_label = shape.kept * weights[labels[image]];
     for (var i = 0u; i < shape.width; i++) {
         var gradient = vec4<f32>();

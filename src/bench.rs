@@ -210,14 +210,14 @@ pub fn fastest(mut gpu: Gpu, candidates: &[Kernels]) -> Result<(Gpu, Vec<(Kernel
     Ok((gpu.with_kernels(*kernels)?, steps))
 }
 
-/// Milliseconds of a training step of the default network, by a short measurement.
+/// Milliseconds of a training step of the default network: the least of a few, to which other programs on the machine add least.
 ///
 /// # Errors
 /// When the device failed or kernels do not work on it.
 pub fn default_step(gpu: &Gpu) -> Result<f64> {
     const SHORT: Repeats = Repeats { warm_up: 2, timed: 10, within: Duration::from_secs(1) };
     let network = Strided::dogs_vs_cats(128, 2).build()?;
-    Ok(Milliseconds::of(Bench::new(gpu, &network, 32, Keep::Needed)?.time_steps(&SHORT)?).median)
+    Ok(Milliseconds::of(Bench::new(gpu, &network, 32, Keep::Needed)?.time_steps(&SHORT)?).min)
 }
 
 /// Value `i` of the images: hashed, so that neither compiler nor cache finds a pattern, and 0 in the padding lane.

@@ -9,7 +9,7 @@ use super::{Milliseconds, Repeats, noise, time};
 use crate::gpu::{Gpu, GpuError, Kernels, Plan, Tensor, TileLimits};
 use crate::nn::{Known, Name, Network, SpecError, Strided, convolutions};
 use crate::ops::Step;
-use crate::ops::conv2d::{Conv2d, Pass, Shape};
+use crate::ops::conv2d::{Conv2d, Pass, Shape, sum_parts};
 
 /// By how much, in all, limits must be faster than the built-in ones: less may be chance, and equal choices give equal weights.
 const WORTHWHILE: f64 = 0.01;
@@ -90,7 +90,10 @@ fn groups(kernels: Kernels) -> Vec<Group> {
 
 /// The convolutions of the default network, of resnet18 and of vgg11_bn for images of 128 x 128, each once; a software driver gets
 /// small batches of the large ones.
-fn measured(software: bool) -> Result<Vec<Shape>, SpecError> {
+///
+/// # Errors
+/// When a known network cannot be built, which is a mistake in this crate.
+pub fn convolutions_to_measure(software: bool) -> Result<Vec<Shape>, SpecError> {
     let known = |name| -> Result<Network, SpecError> {
         let input = [3, 128, 128];
         Known { name, input, width: 1.0, classes: 2 }.spec()?.build()
@@ -111,15 +114,11 @@ fn measured(software: bool) -> Result<Vec<Shape>, SpecError> {
     Ok(shapes)
 }
 
-/// Measures the tiles of the device's set of kernels; `told` hears how many of how many convolutions are done.
+/// Measures the tiles of the device's set of kernels on these convolutions; `told` hears how many of how many are done.
 ///
 /// # Errors
 /// When the device failed.
-///
-/// # Panics
-/// When a known network cannot be built, which is a mistake in this crate.
-pub fn tune(gpu: &Gpu, mut told: impl FnMut(usize, usize)) -> Result<Tuned, GpuError> {
-    let shapes = measured(gpu.is_software()).expect("these networks are known");
+pub fn tune(gpu: &Gpu, shapes: &[Shape], mut told: impl FnMut(usize, usize)) -> Result<Tuned, GpuError> {
     let groups = groups(gpu.kernels());
     let mut timed: Vec<Vec<Timed>> = groups.iter().map(|_| Vec::new()).collect();
     let mut left_out = Vec::new();
@@ -164,14 +163,17 @@ fn time_convolution(gpu: &Gpu, shape: &Shape, groups: &[Group]) -> Result<Vec<Ve
         .iter()
         .map(|group| group.limits.iter().map(|limits| Conv2d::with_limits(gpu, *shape, limits)).collect())
         .collect();
-    let partials = convs.iter().flatten().map(Conv2d::partial_len).max().unwrap_or(0);
+    let most = |conv: &Conv2d| conv.partial_lens().into_iter().chain([conv.weight_parts().partial_len()]).max();
+    let partials = convs.iter().flatten().filter_map(most).max().unwrap_or(0);
     let Some(any) = convs.iter().flatten().next() else { return Ok(Vec::new()) };
     let filled = |name: &str, len: usize| {
+        // Before so many numbers are made.
+        Tensor::check(gpu, name, len)?;
         let numbers: Vec<f32> = (0..len.min(1 << 16)).map(noise).collect();
         let numbers: Vec<f32> = numbers.iter().copied().cycle().take(len).collect();
         Tensor::from_slice(gpu, name, &numbers)
     };
-    let vectors = |pixels: u32, channels: u32| 4 * (shape.n * pixels) as usize * channels as usize;
+    let vectors = |pixels: u32, channels: u32| 4 * shape.n as usize * pixels as usize * channels as usize;
     let room = Room {
         step: Tensor::uniform(gpu, "step", size_of::<Step>() / 4)?,
         x: filled("x", vectors(shape.h * shape.w, shape.cin))?,
@@ -207,8 +209,13 @@ impl Room {
         let mut plan = Plan::new();
         match pass {
             Pass::Forward => conv.forward(gpu, &mut plan, "", x, weight, partials, y),
-            Pass::BackwardInput => conv.backward_input(gpu, &mut plan, "", weight, transposed, y, partials, x),
-            Pass::BackwardWeight => conv.backward_weight(gpu, &mut plan, "", step, x, y, partials, dweight),
+            Pass::BackwardInput => conv.backward_input(gpu, &mut plan, "", transposed, y, partials, x),
+            Pass::BackwardWeight => {
+                let parts = conv.weight_parts();
+                let partial = if parts.chunks == 1 { dweight } else { partials };
+                conv.backward_weight(gpu, &mut plan, "", step, x, y, partial);
+                sum_parts(gpu, &mut plan, "", parts, partials, dweight);
+            }
         }
         plan
     }
@@ -237,15 +244,13 @@ fn time_pass(gpu: &Gpu, room: &Room, pass: Pass, convs: &[Conv2d]) -> Result<Tim
     Ok(Timed { convolution: describe(convs[0].shape()), kernel, candidates, rule: 0, chosen: 0, by_limits })
 }
 
-/// Milliseconds that each of some plans takes: medians of a few runs, in turn where the device can tell its own time.
+/// Milliseconds that each of some plans takes: the least of a few runs, to which other programs on the machine add least; in turn
+/// where the device can tell its own time.
 fn time_plans(gpu: &Gpu, plans: Vec<Plan>) -> Result<Vec<f64>, GpuError> {
     let repeats = if gpu.is_software() { 3 } else { 9 };
     if !gpu.has_timestamps() {
         let repeats = Repeats { warm_up: 1, timed: repeats, within: Duration::from_secs(1) };
-        return plans
-            .iter()
-            .map(|plan| Ok(Milliseconds::of(time(gpu, &repeats, || plan.submit(gpu))?).median))
-            .collect();
+        return plans.iter().map(|plan| Ok(Milliseconds::of(time(gpu, &repeats, || plan.submit(gpu))?).min)).collect();
     }
     let lens: Vec<usize> = plans.iter().map(Plan::len).collect();
     let mut all = Plan::new();
@@ -258,7 +263,10 @@ fn time_plans(gpu: &Gpu, plans: Vec<Plan>) -> Result<Vec<f64>, GpuError> {
     }
     let timings = block_on(all.time(gpu, repeats))?;
     let mut timings = timings.iter();
-    Ok(lens.into_iter().map(|len| 1e3 * timings.by_ref().take(len).map(|timing| timing.seconds).sum::<f64>()).collect())
+    Ok(lens
+        .into_iter()
+        .map(|len| 1e3 * timings.by_ref().take(len).map(|timing| timing.range[0]).sum::<f64>())
+        .collect())
 }
 
 /// A convolution for people: channels, filters and stride, then the batch.
@@ -302,7 +310,7 @@ mod tests {
     #[test]
     fn large_convolutions_are_measured_too() {
         for (software, least) in [(true, 20), (false, 25)] {
-            let shapes = measured(software).unwrap();
+            let shapes = convolutions_to_measure(software).unwrap();
             assert!(shapes.len() >= least, "{} convolutions", shapes.len());
             let has = |inputs, outputs| shapes.iter().any(|shape| (shape.inputs, shape.outputs) == (inputs, outputs));
             // Of the default network, of resnet18 and of vgg11_bn, with a linear layer.

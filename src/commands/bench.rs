@@ -7,7 +7,7 @@ use pollster::block_on;
 use serde::Serialize;
 
 use super::kernels::{self, Choice};
-use crate::bench::tune::{Timed, Tuned};
+use crate::bench::tune::{Timed, Tuned, convolutions_to_measure};
 use crate::bench::{self, Bench, Milliseconds, Repeats, Setting, WARM_UP};
 use crate::cli::{DeviceArgs, ScalingArgs, StepArgs, TimedArgs, TuneArgs, Work};
 use crate::gpu::{Gpu, GpuError, Kernels, TileLimits};
@@ -212,7 +212,8 @@ pub(super) fn tune(arguments: &TuneArgs) -> Result<()> {
         say(format!("a step   of the default network: {}", steps.join(", ")));
     }
     let measuring = bar("{msg} {pos}/{len} [{bar:30}] {elapsed}", 0).with_message("measuring convolutions");
-    let tuned = bench::tune::tune(&gpu, |done, all| {
+    let convolutions = convolutions_to_measure(gpu.is_software())?;
+    let tuned = bench::tune::tune(&gpu, &convolutions, |done, all| {
         measuring.set_length(all as u64);
         measuring.set_position(done as u64);
     })?;

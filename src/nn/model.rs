@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fuse::{Kind, Stage, stages};
-use super::layer::{Build, Layer, Scratch, Statistics, Trained};
+use super::layer::{Build, Layer, Statistics, Trained};
 use super::network::{Network, Node, Parameter, Value};
 use super::optimizer::Optimizer;
 use crate::gpu::{Gpu, GpuError, Plan, Tensor};
 use crate::nn::checkpoint::Weights;
 use crate::nn::layout::{padded, unpack_images};
 use crate::ops::relu::Rule;
+use crate::ops::together::{self, Sums};
 use crate::ops::{Step, adam, add, clip, cross_entropy, sgd};
 
 /// How the network runs: in training, batch norm uses the batch's statistics and dropout drops.
@@ -97,7 +98,12 @@ pub struct Model {
     /// The optimiser's memory: two numbers for each weight.
     moments: [Tensor; 2],
     all_statistics: Tensor,
-    scratch: Scratch,
+    /// Partial sums that no layer's kernels outlive.
+    partials: Tensor,
+    /// Parts of the weights' gradients.
+    gradient_parts: Tensor,
+    /// The weights that the backward pass reads transposed.
+    all_transposed: Tensor,
 
     step: Tensor,
     labels: Tensor,
@@ -113,6 +119,8 @@ struct Bound {
     trained: std::ops::Range<usize>,
     statistics: Option<Statistics>,
     kept: Option<Tensor>,
+    /// Its transposed weight.
+    transposed: Option<Tensor>,
     /// Its part of the gradient of what it gets, where others have a part in it too.
     part: Option<Tensor>,
 }
@@ -145,10 +153,14 @@ impl Model {
         let sizes: Vec<_> =
             parameters.iter().map(|parameter| (parameter.name.clone(), parameter.layout.packed_len())).collect();
         Tensor::check(gpu, "the weights", sizes.iter().map(|(_, len)| len).sum())?;
-        // One piece of memory serves all reductions, another all transposed weights: none outlives the kernel after it.
-        let most = |len: fn(&dyn Layer) -> usize| stages.iter().filter_map(Stage::layer).map(len).max().unwrap_or(0);
-        let (partials, transposed) = (most(|layer| layer.partial_len()), most(|layer| layer.transposed_len()));
-        Tensor::check(gpu, "the partial sums", partials)?;
+        // One piece of memory serves all partial sums but those of weights' gradients: none outlives the kernel after it.
+        let layers = || stages.iter().filter_map(Stage::layer);
+        let partials = layers().map(|layer| layer.partial_len()).max().unwrap_or(0);
+        let parts: Vec<_> = layers().flat_map(|layer| layer.parts()).map(|parts| parts.partial_len()).collect();
+        let gradient_parts = Sums::room_for(gpu, &parts);
+        Tensor::check(gpu, "the partial sums", partials.max(gradient_parts))?;
+        let transposes = |stage: &Stage| Some((stage.place.clone(), stage.layer()?.transposes()?.weight_len()));
+        let sizes_transposed: Vec<_> = stages.iter().filter_map(transposes).collect();
 
         // Each part of a value's gradient: what each stage that gets it passes back.
         let mut parts = vec![Vec::new(); network.nodes().len() + 1];
@@ -169,6 +181,8 @@ impl Model {
             }
         }
 
+        let (all_transposed, transposed) = Tensor::arena(gpu, "transposed weights", &sizes_transposed)?;
+        let mut transposed = transposed.into_iter();
         let (all_values, weights) = Tensor::arena(gpu, "weights", &sizes)?;
         let (all_gradients, weight_gradients) = Tensor::arena(gpu, "weight gradients", &sizes)?;
         let moments = [
@@ -206,15 +220,14 @@ impl Model {
             let input = in_training[stage.inputs[0]];
             let shared = stage.layer().is_some() && parts[input].iter().any(|&other| other != number);
             let part = shared.then(|| Tensor::new(gpu, &format!("part of {}", stage.place), len(input))).transpose()?;
-            bound.push(Bound { trained: first..after, statistics, kept, part });
+            let transposed = transposes(stage).and_then(|_| transposed.next());
+            bound.push(Bound { trained: first..after, statistics, kept, transposed, part });
             first = after;
         }
 
-        let scratch = Scratch {
-            partials: Tensor::new(gpu, "partial sums", partials)?,
-            transposed: Tensor::new(gpu, "transposed weights", transposed)?,
-        };
         Ok(Self {
+            partials: Tensor::new(gpu, "partial sums", partials)?,
+            gradient_parts: Tensor::new(gpu, "parts of weight gradients", gradient_parts)?,
             cross_entropy: cross_entropy::Shape::new(batch, network.classes()),
             step: Tensor::uniform(gpu, "step", size_of::<Step>() / 4)?,
             labels: Tensor::new(gpu, "labels", batch)?,
@@ -236,7 +249,7 @@ impl Model {
             all_gradients,
             moments,
             all_statistics,
-            scratch,
+            all_transposed,
         })
     }
 
@@ -340,11 +353,14 @@ impl Model {
     /// behind it may depend on what is before it: so it is with what a block makes.
     pub fn forward_from(&self, gpu: &Gpu, mode: Mode, from: Value) -> Plan {
         let mut plan = Plan::new();
+        let sums = &mut self.sums();
         let acts = |stage: &Stage| stage.output > from && !self.passes(mode, stage);
         for (stage, bound) in self.stages.iter().zip(&self.bound).filter(|(stage, _)| acts(stage)) {
             let [x, y] = [stage.inputs[0], stage.output].map(|value| self.value(mode, value));
             match stage.layer() {
-                Some(layer) => layer.forward(&mut self.build(gpu, &mut plan, mode, Rule::Gradient, stage, bound), x, y),
+                Some(layer) => {
+                    layer.forward(&mut self.build(gpu, &mut plan, sums, mode, Rule::Gradient, stage, bound), x, y)
+                }
                 None => add_up(gpu, &mut plan, &stage.place, [x, self.value(mode, stage.inputs[1])], y),
             }
         }
@@ -353,21 +369,19 @@ impl Model {
 
     /// The loss of each image, added to the metrics, and its gradient by the logits.
     pub fn loss(&self, gpu: &Gpu) -> Plan {
-        let mut plan = self.measure(gpu);
-        let Self { cross_entropy: shape, step, labels, .. } = self;
+        let mut plan = Plan::new();
+        let Self { cross_entropy: shape, step, labels, losses: loss, correct, .. } = self;
         let (shape, logits, dlogits) = (*shape, self.logits(), self.logit_gradients());
-        plan.add(gpu, "loss", &cross_entropy::Backward { shape, step, logits, labels, dlogits });
+        let kernel = cross_entropy::ForwardBackward { shape, step, logits, labels, loss, correct, dlogits };
+        plan.add(gpu, "loss", &kernel);
+        self.accumulate(gpu, &mut plan);
         plan
     }
 
-    /// The loss of each image, added to the metrics.
-    fn measure(&self, gpu: &Gpu) -> Plan {
-        let mut plan = Plan::new();
-        let Self { cross_entropy: shape, step, labels, losses, correct, loss_sum, counts, .. } = self;
-        let (shape, logits) = (*shape, self.logits());
-        plan.add(gpu, "loss", &cross_entropy::Forward { shape, logits, labels, loss: losses, correct });
-        plan.add(gpu, "loss", &cross_entropy::Accumulate { shape, step, losses, hits: correct, loss_sum, counts });
-        plan
+    /// Adds each image's loss to the metrics.
+    fn accumulate(&self, gpu: &Gpu, plan: &mut Plan) {
+        let Self { cross_entropy: shape, step, losses, correct: hits, loss_sum, counts, .. } = self;
+        plan.add(gpu, "loss", &cross_entropy::Accumulate { shape: *shape, step, losses, hits, loss_sum, counts });
     }
 
     /// The same as [`Model::loss`], with the gradient of the loss that these options describe. What is measured stays the plain loss.
@@ -379,10 +393,13 @@ impl Model {
         let weights = class_weights.clone().unwrap_or_else(|| vec![1.0; self.network.classes()]);
         let shape = self.cross_entropy.with_targets(*label_smoothing, &weights);
         let weights = &Tensor::from_slice(gpu, "class weights", &weights)?;
-        let mut plan = self.measure(gpu);
-        let Self { step, labels, .. } = self;
+        let mut plan = Plan::new();
+        let Self { step, labels, losses: loss, correct, .. } = self;
         let (logits, dlogits) = (self.logits(), self.logit_gradients());
-        plan.add(gpu, "loss", &cross_entropy::BackwardWeighted { shape, step, logits, labels, weights, dlogits });
+        let kernel =
+            cross_entropy::ForwardBackwardWeighted { shape, step, logits, labels, weights, loss, correct, dlogits };
+        plan.add(gpu, "loss", &kernel);
+        self.accumulate(gpu, &mut plan);
         Ok(plan)
     }
 
@@ -404,6 +421,8 @@ impl Model {
 
     fn backward_by(&self, gpu: &Gpu, mode: Mode, from: Value, to_images: bool, rule: Rule) -> Plan {
         let mut plan = Plan::new();
+        let sums = &mut self.sums();
+        let mut transposed = Vec::new();
         let learns = |value: Value| mode == Mode::Eval || value > self.frozen;
         // At each home, the parts of its gradient that have been made so far.
         let mut parts: Vec<Vec<&Tensor>> = vec![Vec::new(); self.values.len()];
@@ -423,14 +442,25 @@ impl Model {
             };
             let wanted = if home == 0 { to_images } else { learns(stage.inputs[0]) };
             let dx = wanted.then(|| bound.part.as_ref().unwrap_or_else(|| self.gradient(mode, home)));
-            let mut build = self.build(gpu, &mut plan, mode, rule, stage, bound);
+            if let (Some(conv), Some(room), Some(_)) = (layer.transposes(), &bound.transposed, dx) {
+                transposed.push((conv, &self.trained[bound.trained.start].value, room));
+            }
+            let mut build = self.build(gpu, &mut plan, sums, mode, rule, stage, bound);
             layer.backward(&mut build, self.value(mode, stage.inputs[0]), dy, dx);
             parts[home].extend(dx);
         }
         if to_images {
             self.summed(gpu, &mut plan, "images", 0, &parts[0]);
         }
-        plan
+        sums.add_up(gpu, &mut plan);
+        let mut whole = Plan::new();
+        together::transpose(gpu, &mut whole, "all layers", &transposed, &self.all_values, &self.all_transposed);
+        whole.extend(plan);
+        whole
+    }
+
+    fn sums(&self) -> Sums {
+        Sums::new(&self.gradient_parts, &self.all_gradients)
     }
 
     /// The gradient at a home: its only part, or the sum of its two.
@@ -451,20 +481,23 @@ impl Model {
             && self.home(mode, stage.inputs[0]) == self.home(mode, stage.output)
     }
 
+    #[allow(clippy::too_many_arguments)] // They are what a plan is made of.
     fn build<'a>(
         &'a self,
         gpu: &'a Gpu,
         plan: &'a mut Plan,
+        sums: &'a mut Sums,
         mode: Mode,
         rule: Rule,
         stage: &'a Stage,
         bound: &'a Bound,
     ) -> Build<'a> {
         let trained = &self.trained[bound.trained.clone()];
-        let (statistics, kept) = (bound.statistics.as_ref(), bound.kept.as_ref());
-        let (step, scratch, place) = (&self.step, &self.scratch, stage.place.as_str());
+        let (statistics, kept, transposed) =
+            (bound.statistics.as_ref(), bound.kept.as_ref(), bound.transposed.as_ref());
+        let (step, partials, place) = (&self.step, &self.partials, stage.place.as_str());
         let mode = self.mode_at(mode, stage.output);
-        Build { gpu, plan, place, mode, rule, step, trained, statistics, kept, scratch }
+        Build { gpu, plan, place, mode, rule, step, trained, statistics, kept, transposed, partials, sums }
     }
 
     /// Where in the arena the weights begin that are not frozen.

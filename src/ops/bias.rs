@@ -1,6 +1,6 @@
 //! The bias of a convolution: `shaders/bias.wgsl`.
 
-use super::conv2d::{Parts, SumWeight};
+use super::conv2d::Parts;
 use super::sums::Rows;
 use super::{Step, vectors};
 use crate::gpu::kernel::{kernel, uniform};
@@ -32,13 +32,12 @@ impl Shape {
         Self { n, pixels, channels, chunk }
     }
 
-    /// 32-bit numbers that [`Shape::backward`] needs for its partial sums: none, where one chunk is all.
-    pub fn partial_len(&self) -> usize {
-        if self.chunks() == 1 { 0 } else { (self.chunks() * u64::from(self.channels) * 4) as usize }
+    /// Parts that the gradient is added up from.
+    pub fn parts(&self) -> Parts {
+        Parts::new(self.channels.into(), self.chunks())
     }
 
-    /// Parts that the gradient is added up from.
-    pub fn chunks(&self) -> u64 {
+    fn chunks(&self) -> u64 {
         self.all_pixels().div_ceil(self.chunk.into())
     }
 
@@ -46,25 +45,10 @@ impl Shape {
         u64::from(self.n) * u64::from(self.pixels)
     }
 
-    /// Adds `dbias =` sum of dy over the live images. `partials` is room for [`Shape::partial_len`] numbers.
-    #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
-    pub fn backward(
-        &self,
-        gpu: &Gpu,
-        plan: &mut Plan,
-        place: &str,
-        step: &Tensor,
-        dy: &Tensor,
-        partials: &Tensor,
-        dbias: &Tensor,
-    ) {
-        let partial = if self.chunks() == 1 { dbias } else { partials };
+    /// Adds the sum of dy over the live images, in the parts of [`Shape::parts`].
+    pub fn backward(&self, gpu: &Gpu, plan: &mut Plan, place: &str, step: &Tensor, dy: &Tensor, partial: &Tensor) {
         let rows = Rows::new(gpu.shares_sums(), self.channels);
         plan.add(gpu, place, &BackwardSums { shape: *self, rows, step, dy, partial });
-        if self.chunks() > 1 {
-            let shape = Parts::new(self.channels.into(), self.chunks());
-            plan.add(gpu, place, &SumWeight { shape, partials, dweight: dbias });
-        }
     }
 
     fn values(&self) -> u64 {

@@ -12,7 +12,7 @@ uniform! {
         pub classes: u32,
         /// Vectors of logits.
         pub width: u32,
-        /// Of [`BackwardWeighted`] alone: the share of a target that stays at the label.
+        /// Of [`ForwardBackwardWeighted`] alone: the share of a target that stays at the label.
         pub kept: f32,
         /// What every class gets of the rest.
         pub each: f32,
@@ -51,43 +51,34 @@ impl Shape {
 }
 
 kernel! {
-    /// `loss, correct =` of each image
-    Forward("cross_entropy", forward) {
-        constant shape: Shape,
-        read logits,
-        read labels,
-        write loss,
-        write correct,
-    }
-    threads |shape| shape.n.into();
-    flops |shape| 4 * shape.logits();
-}
-
-kernel! {
-    /// `dlogits = (softmax - one at the label) / live images`
-    Backward("cross_entropy", backward) {
+    /// `loss, correct =` of each image; `dlogits = (softmax - one at the label) / live images`
+    ForwardBackward("cross_entropy", forward_backward) {
         constant shape: Shape,
         uniform step: Step,
         read logits,
         read labels,
+        write loss,
+        write correct,
         write dlogits,
     }
     threads |shape| shape.n.into();
-    flops |shape| 6 * shape.logits();
+    flops |shape| 7 * shape.logits();
 }
 
 kernel! {
-    /// `dlogits =` the same for smoothed targets and weighted classes; `weights` has one for each class
-    BackwardWeighted("cross_entropy", backward_weighted) {
+    /// The same, with `dlogits` for smoothed targets and weighted classes; `weights` has one for each class
+    ForwardBackwardWeighted("cross_entropy", forward_backward_weighted) {
         constant shape: Shape,
         uniform step: Step,
         read logits,
         read labels,
         read weights,
+        write loss,
+        write correct,
         write dlogits,
     }
     threads |shape| shape.n.into();
-    flops |shape| 9 * shape.logits();
+    flops |shape| 10 * shape.logits();
 }
 
 kernel! {

@@ -1,6 +1,6 @@
 //! Depthwise Conv2d without bias, one filter a channel: `shaders/depthwise.wgsl`.
 
-use super::conv2d::{Parts, SumWeight};
+use super::conv2d::Parts;
 use super::{Step, vectors};
 use crate::gpu::kernel::{kernel, tile, uniform};
 use crate::gpu::{Gpu, Plan, Tensor};
@@ -129,18 +129,14 @@ impl Depthwise {
     }
 
     /// Parts that the weight's gradient is added up from.
-    pub fn chunks(&self) -> u64 {
-        self.shape.output_strips(&self.outputs).div_ceil(self.shape.chunk.into())
+    pub fn weight_parts(&self) -> Parts {
+        let chunks = self.shape.output_strips(&self.outputs).div_ceil(self.shape.chunk.into());
+        Parts::new(self.shape.weight_vectors(), chunks)
     }
 
     /// 32-bit numbers of the weight.
     pub fn weight_len(&self) -> usize {
         (4 * self.shape.weight_vectors()) as usize
-    }
-
-    /// 32-bit numbers that [`Depthwise::backward_weight`] needs for its partial sums: none, where one chunk is all.
-    pub fn partial_len(&self) -> usize {
-        if self.chunks() == 1 { 0 } else { self.chunks() as usize * self.weight_len() }
     }
 
     /// Adds `y = x (*) weight`.
@@ -153,8 +149,7 @@ impl Depthwise {
         plan.add(gpu, place, &BackwardInput { shape: self.shape, tile: self.inputs, weight, dy, dx });
     }
 
-    /// Adds `dweight =` gradient of the weight over the live images. `partials` is room for
-    /// [`Depthwise::partial_len`] numbers.
+    /// Adds the gradient of the weight over the live images, in the parts of [`Depthwise::weight_parts`].
     #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
     pub fn backward_weight(
         &self,
@@ -164,15 +159,9 @@ impl Depthwise {
         step: &Tensor,
         x: &Tensor,
         dy: &Tensor,
-        partials: &Tensor,
-        dweight: &Tensor,
+        partial: &Tensor,
     ) {
-        let partial = if self.chunks() == 1 { dweight } else { partials };
         plan.add(gpu, place, &BackwardWeight { shape: self.shape, tile: self.outputs, step, x, dy, partial });
-        if self.chunks() > 1 {
-            let shape = Parts::new(self.shape.weight_vectors(), self.chunks());
-            plan.add(gpu, place, &SumWeight { shape, partials, dweight });
-        }
     }
 }
 
@@ -234,7 +223,8 @@ mod tests {
                 assert!((1..=8).contains(&outputs.pixels), "{outputs:?} of {shape:?}");
                 assert_eq!(inputs.pixels % shape.stride, 0, "{inputs:?} of {shape:?}");
                 // A software driver stops after 65,535 turns, of the sum over a chunk and of that over the chunks.
-                assert!(shape.chunk <= 60_000 && conv.chunks() <= 60_000, "{} of {}", conv.chunks(), shape.chunk);
+                let chunks = conv.weight_parts().chunks;
+                assert!(shape.chunk <= 60_000 && chunks <= 60_000, "{chunks} of {}", shape.chunk);
             }
         }
     }

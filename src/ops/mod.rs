@@ -19,6 +19,7 @@ pub mod peak;
 pub mod relu;
 pub mod sgd;
 pub mod sums;
+pub mod together;
 
 use crate::gpu::kernel::Declaration;
 
@@ -57,8 +58,9 @@ pub const KERNELS: &[Declaration] = &[
     conv2d::subgroup::Forward::DECLARATION,
     conv2d::subgroup::BackwardInput::DECLARATION,
     conv2d::subgroup::BackwardWeight::DECLARATION,
-    conv2d::TransposeWeight::DECLARATION,
     conv2d::SumWeight::DECLARATION,
+    together::TransposeWeights::DECLARATION,
+    together::SumLayers::DECLARATION,
     depthwise::Forward::DECLARATION,
     depthwise::BackwardInput::DECLARATION,
     depthwise::BackwardWeight::DECLARATION,
@@ -93,9 +95,8 @@ pub const KERNELS: &[Declaration] = &[
     linear::Forward::DECLARATION,
     linear::BackwardInput::DECLARATION,
     linear::BackwardWeight::DECLARATION,
-    cross_entropy::Forward::DECLARATION,
-    cross_entropy::Backward::DECLARATION,
-    cross_entropy::BackwardWeighted::DECLARATION,
+    cross_entropy::ForwardBackward::DECLARATION,
+    cross_entropy::ForwardBackwardWeighted::DECLARATION,
     cross_entropy::Accumulate::DECLARATION,
     clip::Squares::DECLARATION,
     clip::Scale::DECLARATION,

@@ -1,10 +1,11 @@
-use convscope::gpu::Kernels;
+use convscope::gpu::{Gpu, Kernels};
 use convscope::nn::layout::Layout;
 use convscope::ops::conv2d::wide::{Tile, WeightTile};
-use convscope::ops::conv2d::{Conv2d, Parts, Shape, SumWeight, TransposeWeight, plain, tiled};
+use convscope::ops::conv2d::{Conv2d, Parts, Shape, SumWeight, plain, sum_parts, tiled};
+use convscope::ops::together::{self, Sums};
 use convscope::reference::conv2d as reference;
 
-use super::{Case, Numbers, Operation, Random, Want, sums};
+use super::{Case, Numbers, Operation, Random, Want, narrow, sums, wide};
 
 /// Images, input channels, height, width, output channels, height and width of the filters, stride, padding, live
 /// images.
@@ -146,6 +147,17 @@ pub fn operations() -> Vec<Operation> {
             make: Box::new(|_, sizes, numbers| sum(sizes, numbers)),
         },
         Operation {
+            group: "conv2d_sum",
+            entry: "sum_layers",
+            kernels: Kernels::Plain,
+            sizes: &["len", "chunks"],
+            table: SHAPES.map(|[_, ci, h, _, co, kh, kw, ..]| vec![kh * kw * ci * co.div_ceil(4), 1 + h]).to_vec(),
+            draw: |random| vec![random.size(300), random.size(100)],
+            exact: true,
+            compiles: false,
+            make: Box::new(sum_layers),
+        },
+        Operation {
             group: "conv2d_transpose",
             entry: "exchange",
             kernels: Kernels::Plain,
@@ -154,7 +166,7 @@ pub fn operations() -> Vec<Operation> {
             draw: |random| vec![random.size(90), random.size(90), random.between(1, 5), random.between(1, 5)],
             exact: true,
             compiles: false,
-            make: Box::new(|_, sizes, numbers| transpose(sizes, numbers)),
+            make: Box::new(transpose),
         },
     ];
     for (group, kernels, with_tiles) in VARIANTS {
@@ -251,7 +263,9 @@ fn backward_input(conv: Conv2d, sizes: Sizes, numbers: &Numbers) -> Case {
     let want = numbers.hold(reference::backward_input(sizes.reference, &weight, &dy));
     let (partials, transposed) = (conv.partial_lens()[1], conv.weight_len());
     let record = move |gpu: &_, plan: &mut _, t: &super::Tensors| {
-        conv.backward_input(gpu, plan, "", &t["weight"], &t["transposed"], &t["dy"], &t["partials"], &t["dx"]);
+        let (weight, transposed) = (&t["weight"], &t["transposed"]);
+        together::transpose(gpu, plan, "", &[(&conv, weight, transposed)], weight, transposed);
+        conv.backward_input(gpu, plan, "", transposed, &t["dy"], &t["partials"], &t["dx"]);
     };
     Case::new(record)
         .parameter("weight", &weight, sizes.layout)
@@ -270,16 +284,18 @@ fn backward_weight(conv: Conv2d, sizes: Sizes, numbers: &Numbers) -> Case {
     live_dy[sizes.live * channels * pixels..].fill(0.0);
     let mut want = reference::backward_weight(sizes.reference, &x, &live_dy);
     // A chunk's sum is as long as its pixels are many, at most all of them; then the chunks are added up.
-    want.terms = sizes.live * pixels + conv.chunks() as usize;
-    let partials = conv.partial_lens()[2];
+    let parts = conv.weight_parts();
+    want.terms = sizes.live * pixels + parts.chunks as usize;
     let record = move |gpu: &_, plan: &mut _, t: &super::Tensors| {
-        conv.backward_weight(gpu, plan, "", &t["step"], &t["x"], &t["dy"], &t["partials"], &t["dweight"]);
+        let written = if parts.chunks == 1 { &t["dweight"] } else { &t["partials"] };
+        conv.backward_weight(gpu, plan, "", &t["step"], &t["x"], &t["dy"], written);
+        sum_parts(gpu, plan, "", parts, &t["partials"], &t["dweight"]);
     };
     Case::new(record)
         .live(sizes.live)
         .images("x", &x, sizes.input_dims())
         .images("dy", &dy, sizes.output_dims())
-        .output("partials", Want::Anything(partials))
+        .output("partials", Want::Anything(parts.partial_len()))
         .output("dweight", Want::parameter(&numbers.hold(want), sizes.layout))
 }
 
@@ -293,26 +309,103 @@ fn sum(sizes: &[usize], numbers: &Numbers) -> Case {
     Case::new(move |gpu, plan, t| {
         plan.add(gpu, "", &SumWeight { shape, partials: &t["partials"], dweight: &t["dweight"] });
     })
-    .input("partials", &super::narrow(&partials))
+    .input("partials", &narrow(&partials))
     .output("dweight", Want::plain(&want))
 }
 
-/// (outputs, inputs, taps) becomes (inputs, outputs, taps).
-fn transpose(sizes: &[usize], numbers: &Numbers) -> Case {
-    let &[inputs, outputs, kh, kw] = sizes else { panic!("{sizes:?}") };
-    let taps = kh * kw;
-    let weight = numbers.draw("weight", outputs * inputs * taps);
-    let mut exchanged = Vec::with_capacity(weight.len());
-    for input in 0..inputs {
-        for output in 0..outputs {
-            exchanged.extend(&weight[(output * inputs + input) * taps..][..taps]);
+/// Between tensors that lie side by side in one: it must stay as it is.
+const BETWEEN: f64 = 0.375;
+
+/// Tensors side by side, each where a binding may begin, with something between any two of them: where each begins, and all numbers.
+fn side_by_side(tensors: &[Vec<f64>]) -> (Vec<usize>, Vec<f64>) {
+    let mut all = Vec::new();
+    let mut starts = Vec::new();
+    for tensor in tensors {
+        starts.push(all.len());
+        all.extend(tensor);
+        // A binding begins at most at every 256th byte.
+        all.resize((all.len() + 1).next_multiple_of(64), BETWEEN);
+    }
+    (starts, all)
+}
+
+/// The gradients of three layers, of as many vectors and chunks as given, and of others.
+fn sum_layers(gpu: &Gpu, sizes: &[usize], numbers: &Numbers) -> Case {
+    let &[len, chunks] = sizes else { panic!("{sizes:?}") };
+    let layers = [[len, 1 + chunks], [len / 2 + 1, 2 + chunks / 3], [7, 9]];
+    let partials = layers.map(|[len, chunks]| 4 * len * chunks);
+    let drawn = numbers.draw("partials", partials.iter().sum());
+    let mut rest = &drawn[..];
+    let mut room = Vec::new();
+    let mut wants = Vec::new();
+    for ([len, _], partials) in layers.into_iter().zip(partials) {
+        let (own, others) = rest.split_at(partials);
+        rest = others;
+        // Where `Sums` puts the next one.
+        room.extend(own);
+        room.resize(room.len().next_multiple_of(together::alignment(gpu)), BETWEEN);
+        let terms = |i| own.iter().skip(i).step_by(4 * len).copied().collect();
+        wants.push(numbers.hold(sums((0..4 * len).map(terms), 0)));
+    }
+    let (starts, value) = side_by_side(&wants.iter().map(|want| want.value.clone()).collect::<Vec<_>>());
+    let mut bounds = vec![0.0; value.len()];
+    let mut before: Vec<f32> = vec![BETWEEN as f32; value.len()];
+    for (want, &start) in wants.iter().zip(&starts) {
+        for i in 0..want.value.len() {
+            bounds[start + i] = want.bound(i);
+            before[start + i] = f32::NAN;
         }
     }
-    let exchanged = Layout::Filters { outputs: inputs, inputs: outputs, taps }.pack(&super::narrow(&exchanged));
-    let shape = Shape::new(1, [inputs, kh, kw], outputs, [kh, kw], 1, 0);
     Case::new(move |gpu, plan, t| {
-        plan.add(gpu, "", &TransposeWeight { shape, weight: &t["weight"], transposed: &t["transposed"] });
+        let mut sums = Sums::new(&t["partials"], &t["gradients"]);
+        for ([len, chunks], start) in layers.into_iter().zip(&starts) {
+            let gradient = t["gradients"].from(*start).first(4 * len);
+            sums.room(gpu, plan, Parts::new(len as u64, chunks as u64), &gradient);
+        }
+        sums.add_up(gpu, plan);
     })
-    .parameter("weight", &weight, Layout::Filters { outputs, inputs, taps })
-    .output("transposed", Want::Bits(bytemuck::cast_slice(&exchanged).to_vec()))
+    .input("partials", &narrow(&room))
+    .changing("gradients", &before, Want::Near(value, bounds))
+}
+
+/// The weights of three layers, one of these sizes: (outputs, inputs, taps) becomes (inputs, outputs, taps).
+fn transpose(gpu: &Gpu, sizes: &[usize], numbers: &Numbers) -> Case {
+    let &[inputs, outputs, kh, kw] = sizes else { panic!("{sizes:?}") };
+    let layers = [[inputs, outputs, kh, kw], [outputs, inputs, 1, kw], [5, outputs, kh, 1]];
+    let drawn = numbers.draw("weight", layers.iter().map(|layer| layer.iter().product::<usize>()).sum());
+    let mut rest = &drawn[..];
+    let mut convs = Vec::new();
+    let [mut weights, mut transposed] = [(); 2].map(|()| Vec::new());
+    for [inputs, outputs, kh, kw] in layers {
+        let taps = kh * kw;
+        let (weight, others) = rest.split_at(outputs * inputs * taps);
+        rest = others;
+        let mut exchanged = Vec::with_capacity(weight.len());
+        for input in 0..inputs {
+            for output in 0..outputs {
+                exchanged.extend(&weight[(output * inputs + input) * taps..][..taps]);
+            }
+        }
+        let pack =
+            |values: &[f64], outputs, inputs| wide(&Layout::Filters { outputs, inputs, taps }.pack(&narrow(values)));
+        weights.push(pack(weight, outputs, inputs));
+        transposed.push(pack(&exchanged, inputs, outputs));
+        convs.push(Conv2d::new(gpu, Shape::new(1, [inputs, kh, kw], outputs, [kh, kw], 1, 0)));
+    }
+    let [(from, weights), (to, transposed)] = [weights, transposed].map(|tensors| side_by_side(&tensors));
+    let before = vec![BETWEEN as f32; transposed.len()];
+    Case::new(move |gpu, plan, t| {
+        let own: Vec<_> = convs
+            .iter()
+            .zip(from.iter().zip(&to))
+            .map(|(conv, (from, to))| {
+                let len = conv.weight_len();
+                (conv, t["weights"].from(*from).first(len), t["transposed"].from(*to).first(len))
+            })
+            .collect();
+        let layers: Vec<_> = own.iter().map(|(conv, weight, room)| (*conv, weight, room)).collect();
+        together::transpose(gpu, plan, "", &layers, &t["weights"], &t["transposed"]);
+    })
+    .input("weights", &narrow(&weights))
+    .changing("transposed", &before, Want::Bits(bytemuck::cast_slice(&narrow(&transposed)).to_vec()))
 }

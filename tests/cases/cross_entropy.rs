@@ -40,10 +40,9 @@ const SMOOTHINGS: [f64; 3] = [0.0, 0.1, 0.5];
 
 pub fn operations() -> Vec<Operation> {
     type Make = fn(Batch) -> Case;
-    let entries: [(_, Make); 5] = [
-        ("forward", forward),
-        ("backward", backward),
-        ("backward_weighted", backward_weighted),
+    let entries: [(_, Make); 4] = [
+        ("forward_backward", forward_backward),
+        ("forward_backward_weighted", forward_backward_weighted),
         ("accumulate", accumulate),
         ("accumulate_broken", accumulate_broken),
     ];
@@ -128,50 +127,46 @@ impl Batch {
     }
 }
 
-fn forward(batch: Batch) -> Case {
-    let (all, shape) = (reference::Shape { n: batch.n, classes: batch.classes }, batch.shape);
-    let want = reference::forward(all, &batch.logits, &batch.labels);
-    Case::new(move |gpu, plan, t| {
-        let (logits, labels, loss, correct) = (&t["logits"], &t["labels"], &t["loss"], &t["correct"]);
-        plan.add(gpu, "", &cross_entropy::Forward { shape, logits, labels, loss, correct });
-    })
-    .images("logits", &batch.logits, batch.dims())
-    .input("labels", &batch.labels)
-    .output("loss", Want::plain(&want))
-    .output("correct", Want::Bits(batch.hits()))
+/// With what both kernels read and write, beside the gradient.
+fn with_losses(case: Case, batch: &Batch) -> Case {
+    let want =
+        reference::forward(reference::Shape { n: batch.n, classes: batch.classes }, &batch.logits, &batch.labels);
+    case.live(batch.live)
+        .images("logits", &batch.logits, batch.dims())
+        .input("labels", &batch.labels)
+        .output("loss", Want::plain(&want))
+        .output("correct", Want::Bits(batch.hits()))
 }
 
-/// The gradient of the live images' mean; what the dead images get does not matter.
-fn backward(batch: Batch) -> Case {
+/// The losses, and the gradient of the live images' mean; what the dead images get of it does not matter.
+fn forward_backward(batch: Batch) -> Case {
     let (live, logits, labels) = batch.of_live();
     let want = reference::backward(live, logits, labels);
     let shape = batch.shape;
-    Case::new(move |gpu, plan, t| {
+    let case = Case::new(move |gpu, plan, t| {
         let (step, logits, labels) = (&t["step"], &t["logits"], &t["labels"]);
-        plan.add(gpu, "", &cross_entropy::Backward { shape, step, logits, labels, dlogits: &t["dlogits"] });
-    })
-    .live(batch.live)
-    .images("logits", &batch.logits, batch.dims())
-    .input("labels", &batch.labels)
-    .output("dlogits", Want::first_images(&want, batch.dims()))
+        let (loss, correct, dlogits) = (&t["loss"], &t["correct"], &t["dlogits"]);
+        plan.add(gpu, "", &cross_entropy::ForwardBackward { shape, step, logits, labels, loss, correct, dlogits });
+    });
+    with_losses(case, &batch).output("dlogits", Want::first_images(&want, batch.dims()))
 }
 
 /// The same for smoothed targets and classes of other weights, those of the live images alone.
-fn backward_weighted(batch: Batch) -> Case {
+fn forward_backward_weighted(batch: Batch) -> Case {
     let (live, logits, labels) = batch.of_live();
     let targets = reference::Targets { smoothing: batch.smoothing, weights: &batch.weights };
     let want = reference::backward_weighted(live, logits, labels, targets);
     let shape = batch.shape.with_targets(batch.smoothing, &narrow(&batch.weights));
-    Case::new(move |gpu, plan, t| {
+    let case = Case::new(move |gpu, plan, t| {
         let (step, logits, labels, weights) = (&t["step"], &t["logits"], &t["labels"], &t["weights"]);
-        let dlogits = &t["dlogits"];
-        plan.add(gpu, "", &cross_entropy::BackwardWeighted { shape, step, logits, labels, weights, dlogits });
-    })
-    .live(batch.live)
-    .images("logits", &batch.logits, batch.dims())
-    .input("labels", &batch.labels)
-    .input("weights", &narrow(&batch.weights))
-    .output("dlogits", Want::first_images(&want, batch.dims()))
+        let (loss, correct, dlogits) = (&t["loss"], &t["correct"], &t["dlogits"]);
+        let kernel =
+            cross_entropy::ForwardBackwardWeighted { shape, step, logits, labels, weights, loss, correct, dlogits };
+        plan.add(gpu, "", &kernel);
+    });
+    with_losses(case, &batch)
+        .input("weights", &narrow(&batch.weights))
+        .output("dlogits", Want::first_images(&want, batch.dims()))
 }
 
 /// From what is there.

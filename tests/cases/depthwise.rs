@@ -1,5 +1,6 @@
 use convscope::gpu::Kernels;
 use convscope::nn::layout::Layout;
+use convscope::ops::conv2d::sum_parts;
 use convscope::ops::depthwise::{Depthwise, Shape};
 use convscope::reference::depthwise as reference;
 
@@ -146,17 +147,18 @@ fn backward_weight(sizes: &[usize], numbers: &Numbers) -> Case {
     live_dy[sizes.live * channels * pixels..].fill(0.0);
     let mut want = reference::backward_weight(sizes.reference, &x, &live_dy);
     // A chunk's sum is as long as its pixels are many, at most all of them; then the chunks are added up.
-    want.terms = sizes.live * pixels + sizes.conv.chunks() as usize;
-    let conv = sizes.conv.clone();
+    let (conv, parts) = (sizes.conv.clone(), sizes.conv.weight_parts());
+    want.terms = sizes.live * pixels + parts.chunks as usize;
     assert_eq!(conv.weight_len(), sizes.layout.packed_len());
-    let partials = conv.partial_len();
     let record = move |gpu: &_, plan: &mut _, t: &super::Tensors| {
-        conv.backward_weight(gpu, plan, "", &t["step"], &t["x"], &t["dy"], &t["partials"], &t["dweight"]);
+        let written = if parts.chunks == 1 { &t["dweight"] } else { &t["partials"] };
+        conv.backward_weight(gpu, plan, "", &t["step"], &t["x"], &t["dy"], written);
+        sum_parts(gpu, plan, "", parts, &t["partials"], &t["dweight"]);
     };
     Case::new(record)
         .live(sizes.live)
         .images("x", &x, sizes.input_dims())
         .images("dy", &dy, sizes.output_dims())
-        .output("partials", Want::Anything(partials))
+        .output("partials", Want::Anything(parts.partial_len()))
         .output("dweight", Want::parameter(&numbers.hold(want), sizes.layout))
 }

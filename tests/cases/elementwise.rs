@@ -2,6 +2,7 @@
 
 use convscope::gpu::{Gpu, Kernels, Plan};
 use convscope::nn::layout::pack_images;
+use convscope::ops::conv2d::sum_parts;
 use convscope::ops::{Step, add, bias, dropout, peak, relu};
 use convscope::reference::{
     Summed, add as add_reference, bias as bias_reference, dropout as dropout_reference, relu as relu_reference,
@@ -284,12 +285,15 @@ fn bias_backward(gpu: &Gpu, sizes: &[usize], numbers: &Numbers) -> Case {
     let mut want = bias_reference::backward(of_live, &dy[..of_live.elements()]);
     let shape = bias::Shape::new(gpu.shares_sums(), n, c, hw);
     // The longest chain of additions: a chunk's pixels, then the chunks.
-    want.terms = (live * hw).min(shape.chunk as usize) + shape.chunks() as usize;
+    let parts = shape.parts();
+    want.terms = (live * hw).min(shape.chunk as usize) + parts.chunks as usize;
     Case::new(move |gpu, plan, t| {
-        shape.backward(gpu, plan, "", &t["step"], &t["dy"], &t["partials"], &t["dbias"]);
+        let written = if parts.chunks == 1 { &t["dbias"] } else { &t["partials"] };
+        shape.backward(gpu, plan, "", &t["step"], &t["dy"], written);
+        sum_parts(gpu, plan, "", parts, &t["partials"], &t["dbias"]);
     })
     .live(live)
     .images("dy", &dy, [n, c, hw])
-    .output("partials", Want::Anything(shape.partial_len()))
+    .output("partials", Want::Anything(parts.partial_len()))
     .output("dbias", Want::channels(&numbers.hold(want)))
 }

@@ -319,7 +319,7 @@ pub const GRADIENTS: &[Gradient] = &[
     gradient("batch_norm", "training", "y", "training", "gamma", "dgamma"),
     gradient("batch_norm", "training", "y", "training", "beta", "dbeta"),
     gradient("batch_norm", "forward", "y", "backward_eval", "x", "dx"),
-    gradient("cross_entropy", "forward", "loss", "backward", "logits", "dlogits"),
+    gradient("cross_entropy", "forward_backward", "loss", "forward_backward", "logits", "dlogits"),
 ];
 
 const fn gradient(

@@ -1,17 +1,19 @@
 //! Tensors, plans and the model around the kernels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use approx::{assert_abs_diff_eq, assert_relative_eq};
 use convscope::bench::fastest;
+use convscope::bench::tune::tune;
 use convscope::gpu::Kernels;
-use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor};
+use convscope::gpu::{AdapterChoice, Gpu, GpuError, Plan, Tensor, TileLimits};
 use convscope::nn::checkpoint::Weights;
 use convscope::nn::layout::{pack_images, unpack_images};
 use convscope::nn::{
     Architecture, Averages, Head, Keep, Known, Mode, Model, Name, Network, Op, Optimizer, Spec, StepOptions, Strided,
 };
+use convscope::ops::conv2d::{self, Conv2d, Pass};
 use convscope::ops::{adaptive_avg_pool2d, relu};
 use convscope::reference::cross_entropy as reference;
 use libtest_mimic::Trial;
@@ -31,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::stale_images_do_not_count", stale_images),
         trial("engine::equal_seeds_give_equal_weights", equal_seeds),
         trial("engine::the_fastest_kernels_are_among_the_candidates", fastest_kernels),
+        trial("engine::tiles_are_measured", tiles_are_measured),
         trial("engine::what_a_model_keeps_changes_nothing", keeping_changes_nothing),
         trial("engine::what_a_deep_model_keeps_changes_no_gradient", keeping_changes_no_gradient),
         trial("engine::frozen_blocks_stay_as_they_are", frozen_blocks_stay),
@@ -41,6 +44,7 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::targets_reach_the_gradient", targets_reach_the_gradient),
         trial("engine::a_clipped_gradient_has_the_norm", a_clipped_gradient_has_the_norm),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
+        trial("engine::kernels_of_a_step", kernels_of_a_step),
     ]
 }
 
@@ -203,6 +207,51 @@ fn fastest_kernels() {
     assert_eq!(gpu.kernels(), if tiled < plain { Kernels::Tiled } else { Kernels::Plain });
     let (gpu, steps) = fastest(open(), &[Kernels::Plain]).unwrap();
     assert_eq!((gpu.kernels(), steps.len()), (Kernels::Plain, 1));
+}
+
+/// Each convolution is timed with every tile that some limits choose, the rule's first.
+fn tiles_are_measured() {
+    let shapes = [
+        // Which limits change nothing, by how many parts a sum is made in, and by which kernel.
+        conv2d::Shape::new(1, [3, 5, 5], 4, [3, 3], 2, 0),
+        conv2d::Shape::new(3, [130, 5, 5], 72, [3, 3], 1, 1),
+        conv2d::Shape::new(2, [16, 31, 31], 32, [3, 3], 2, 0),
+        // What no adapter holds.
+        conv2d::Shape::new(60_000, [64, 1024, 1024], 64, [1, 1], 1, 0),
+    ];
+    for kernels in KERNELS {
+        let gpu = gpu_with(kernels);
+        let mut told = Vec::new();
+        let tuned = tune(gpu, &shapes, |done, all| told.push((done, all))).unwrap();
+        assert_eq!(told, [0, 1, 2, 3, 4].map(|done| (done, 4)));
+        if kernels == Kernels::Plain {
+            assert!(tuned.kernels.is_empty() && tuned.tiles == TileLimits::default(), "{tuned:?}");
+            continue;
+        }
+        assert_eq!((tuned.kernels.len(), tuned.left_out.len()), (9, 1), "{tuned:?}");
+        assert!(tuned.left_out[0].contains("MiB in one buffer"), "{tuned:?}");
+        for timed in &tuned.kernels {
+            let names: BTreeSet<_> = timed.candidates.iter().map(|(name, _)| name).collect();
+            assert_eq!(names.len(), timed.candidates.len(), "{timed:?}");
+            assert!(timed.candidates.iter().all(|(_, ms)| *ms > 0.0) && timed.rule == 0, "{timed:?}");
+        }
+        let most = tuned.kernels.iter().map(|timed| timed.candidates.len()).max().unwrap();
+        assert!(most > 1, "there is something to choose: {tuned:?}");
+        // The limits that were found choose what is said to be chosen.
+        for timed in &tuned.kernels {
+            let pass = match timed.kernel {
+                "forward" => Pass::Forward,
+                "input" => Pass::BackwardInput,
+                _ => Pass::BackwardWeight,
+            };
+            let chosen = |limits| {
+                let tiles = shapes[..3].iter().map(|shape| Conv2d::with_limits(gpu, *shape, limits).tile(pass));
+                tiles.collect::<BTreeSet<_>>()
+            };
+            assert!(chosen(&tuned.tiles).contains(&timed.candidates[timed.chosen].0), "{timed:?}");
+            assert!(chosen(&TileLimits::default()).contains(&timed.candidates[timed.rule].0), "{timed:?}");
+        }
+    }
 }
 
 /// Layers that are one kernel, or a kernel each, train alike; with dropout, whose mask both draw.
@@ -531,6 +580,21 @@ fn a_clipped_gradient_has_the_norm() {
         assert_relative_eq!(norm(&half), whole / 2.0, max_relative = 1e-4);
         assert_eq!(step(Some(whole as f32 / 2.0)), half, "the same bits every time");
     }
+}
+
+/// A small kernel costs a GPU as much as a larger one: there are to be no more of them than there must.
+fn kernels_of_a_step() {
+    let gpu = gpu_with(Kernels::Plain);
+    let network = Strided::dogs_vs_cats(128, 2).build().unwrap();
+    let model = Model::new(gpu, &network, 32, Keep::Needed).unwrap();
+    // A block: convolution, statistics in two steps, and what follows it; back: sums in two steps, and the gradients of what follows, of
+    // the weight and, but in the first block, of the input.
+    let blocks = 5 * 4 + 5 * 5 - 1;
+    // Pooling and two linear layers, and back.
+    let head = 3 + 5;
+    // The loss in two, the transposed weights, the sums of the weights' gradients, and the update.
+    assert_eq!(model.training_step(gpu, &ADAM).len(), blocks + head + 2 + 3);
+    assert_eq!(model.forward(gpu, Mode::Eval).len(), 5 * 2 + 3);
 }
 
 fn compile_progress() {

@@ -36,7 +36,7 @@ impl Layer for Activation {
         let (shape, step) = (self.shape, b.step);
         let [mean, variance] = b.moments();
         let [gamma, beta] = b.gamma_beta();
-        let partial = &b.scratch.partials.first(self.norm.partial_len());
+        let partial = &b.partials.first(self.norm.partial_len());
         let rows = self.norm.rows(b);
         b.add(&activation::BackwardSums { shape, rows, step, x, dy, gamma, beta, mean, variance, partial });
         let [dgamma, dbeta] = self.norm.combine_gradients(b);

@@ -20,7 +20,7 @@ impl BatchNorm2d {
     /// In training, the statistics of the batch `x`; the running ones move towards them.
     pub(super) fn statistics(&self, b: &mut Build<'_>, x: &Tensor) {
         let (shape, step) = (self.shape, b.step);
-        let partial = &b.scratch.partials.first(shape.partial_len());
+        let partial = &b.partials.first(shape.partial_len());
         let Statistics { running_mean, running_variance, batch_mean, batch_variance } = b.norm_statistics();
         b.add(&batch_norm::Statistics { shape, rows: self.rows(b), step, x, partial });
         b.add(&batch_norm::Combine {
@@ -34,10 +34,10 @@ impl BatchNorm2d {
         });
     }
 
-    /// In training, from the partial sums in the scratch to the gradients of factor and offset, which it returns.
+    /// In training, from the partial sums to the gradients of factor and offset, which it returns.
     pub(super) fn combine_gradients<'a>(&self, b: &mut Build<'a>) -> [&'a Tensor; 2] {
         let (shape, step) = (self.shape, b.step);
-        let partials = &b.scratch.partials.first(shape.partial_len());
+        let partials = &b.partials.first(shape.partial_len());
         let trained = b.trained;
         let [sum_gamma, sum_beta] = [&trained[0].gradient, &trained[1].gradient];
         let variance = &b.norm_statistics().batch_variance;
@@ -87,7 +87,7 @@ impl Layer for BatchNorm2d {
         let [gamma, _] = b.gamma_beta();
         match (b.mode, dx) {
             (Mode::Train, _) => {
-                let partial = &b.scratch.partials.first(shape.partial_len());
+                let partial = &b.partials.first(shape.partial_len());
                 b.add(&batch_norm::BackwardSums { shape, rows: self.rows(b), step, x, dy, mean, partial });
                 let [dgamma, dbeta] = self.combine_gradients(b);
                 if let Some(dx) = dx {

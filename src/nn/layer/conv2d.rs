@@ -2,6 +2,7 @@
 
 use super::{Build, Layer};
 use crate::gpu::Tensor;
+use crate::ops::conv2d::Parts;
 use crate::ops::{bias, conv2d, depthwise};
 
 /// A convolution of all channels.
@@ -11,30 +12,31 @@ pub(in crate::nn) struct Conv2d {
 
 impl Layer for Conv2d {
     fn partial_len(&self) -> usize {
-        self.conv.partial_len()
+        self.conv.partial_lens().into_iter().max().unwrap_or(0)
     }
 
-    fn transposed_len(&self) -> usize {
-        self.conv.weight_len()
+    fn parts(&self) -> Vec<Parts> {
+        vec![self.conv.weight_parts()]
+    }
+
+    fn transposes(&self) -> Option<&conv2d::Conv2d> {
+        Some(&self.conv)
     }
 
     fn forward(&self, b: &mut Build<'_>, x: &Tensor, y: &Tensor) {
-        let [len, ..] = self.conv.partial_lens();
-        let partials = b.scratch.partials.first(len);
-        self.conv.forward(b.gpu, b.plan, b.place, x, &b.trained[0].value, &partials, y);
+        let [len, _] = self.conv.partial_lens();
+        self.conv.forward(b.gpu, b.plan, b.place, x, &b.trained[0].value, &b.partials.first(len), y);
     }
 
     fn backward(&self, b: &mut Build<'_>, x: &Tensor, dy: &Tensor, dx: Option<&Tensor>) {
-        let weight = &b.trained[0];
-        let [_, input_len, weight_len] = self.conv.partial_lens();
         if b.learns() {
-            let partials = b.scratch.partials.first(weight_len);
-            self.conv.backward_weight(b.gpu, b.plan, b.place, b.step, x, dy, &partials, &weight.gradient);
+            let partial = b.gradient(self.conv.weight_parts(), 0);
+            self.conv.backward_weight(b.gpu, b.plan, b.place, b.step, x, dy, &partial);
         }
         if let Some(dx) = dx {
-            let transposed = b.scratch.transposed.first(self.conv.weight_len());
-            let partials = b.scratch.partials.first(input_len);
-            self.conv.backward_input(b.gpu, b.plan, b.place, &weight.value, &transposed, dy, &partials, dx);
+            let [_, len] = self.conv.partial_lens();
+            let transposed = b.transposed.expect("a convolution has room for its transposed weight");
+            self.conv.backward_input(b.gpu, b.plan, b.place, transposed, dy, &b.partials.first(len), dx);
         }
     }
 }
@@ -45,8 +47,8 @@ pub(in crate::nn) struct Depthwise {
 }
 
 impl Layer for Depthwise {
-    fn partial_len(&self) -> usize {
-        self.conv.partial_len()
+    fn parts(&self) -> Vec<Parts> {
+        vec![self.conv.weight_parts()]
     }
 
     fn forward(&self, b: &mut Build<'_>, x: &Tensor, y: &Tensor) {
@@ -54,13 +56,12 @@ impl Layer for Depthwise {
     }
 
     fn backward(&self, b: &mut Build<'_>, x: &Tensor, dy: &Tensor, dx: Option<&Tensor>) {
-        let weight = &b.trained[0];
         if b.learns() {
-            let partials = b.scratch.partials.first(self.conv.partial_len());
-            self.conv.backward_weight(b.gpu, b.plan, b.place, b.step, x, dy, &partials, &weight.gradient);
+            let partial = b.gradient(self.conv.weight_parts(), 0);
+            self.conv.backward_weight(b.gpu, b.plan, b.place, b.step, x, dy, &partial);
         }
         if let Some(dx) = dx {
-            self.conv.backward_input(b.gpu, b.plan, b.place, &weight.value, dy, dx);
+            self.conv.backward_input(b.gpu, b.plan, b.place, &b.trained[0].value, dy, dx);
         }
     }
 }
@@ -73,11 +74,15 @@ pub(in crate::nn) struct Biased<L> {
 
 impl<L: Layer> Layer for Biased<L> {
     fn partial_len(&self) -> usize {
-        self.layer.partial_len().max(self.bias.partial_len())
+        self.layer.partial_len()
     }
 
-    fn transposed_len(&self) -> usize {
-        self.layer.transposed_len()
+    fn parts(&self) -> Vec<Parts> {
+        [self.layer.parts(), vec![self.bias.parts()]].concat()
+    }
+
+    fn transposes(&self) -> Option<&conv2d::Conv2d> {
+        self.layer.transposes()
     }
 
     fn forward(&self, b: &mut Build<'_>, x: &Tensor, y: &Tensor) {
@@ -87,8 +92,8 @@ impl<L: Layer> Layer for Biased<L> {
 
     fn backward(&self, b: &mut Build<'_>, x: &Tensor, dy: &Tensor, dx: Option<&Tensor>) {
         if b.learns() {
-            let partials = b.scratch.partials.first(self.bias.partial_len());
-            self.bias.backward(b.gpu, b.plan, b.place, b.step, dy, &partials, &b.trained[1].gradient);
+            let partial = b.gradient(self.bias.parts(), 1);
+            self.bias.backward(b.gpu, b.plan, b.place, b.step, dy, &partial);
         }
         self.layer.backward(b, x, dy, dx);
     }

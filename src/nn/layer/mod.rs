@@ -21,7 +21,9 @@ pub(super) use relu::{Relu, Relu6};
 use super::Mode;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::{Gpu, Plan, Tensor};
+use crate::ops::conv2d::{Conv2d as Conv, Parts};
 use crate::ops::relu::Rule;
+use crate::ops::together::Sums;
 
 /// One layer's kernels. `x` is what it gets, `y` what it makes; `dx` and `dy` are the loss's gradients by them.
 pub(super) trait Layer {
@@ -30,9 +32,14 @@ pub(super) trait Layer {
         0
     }
 
-    /// Numbers that it needs for a transposed weight, while its kernels run.
-    fn transposed_len(&self) -> usize {
-        0
+    /// The gradients of its weights that it makes in parts.
+    fn parts(&self) -> Vec<Parts> {
+        Vec::new()
+    }
+
+    /// The convolution whose transposed weight its backward pass reads, if it does.
+    fn transposes(&self) -> Option<&Conv> {
+        None
     }
 
     /// Numbers that forward leaves for backward, beside `x`.
@@ -64,14 +71,12 @@ pub(super) struct Build<'a> {
     pub(super) statistics: Option<&'a Statistics>,
     /// What forward leaves for backward.
     pub(super) kept: Option<&'a Tensor>,
-    /// Room that serves all layers, one after the other.
-    pub(super) scratch: &'a Scratch,
-}
-
-/// Memory that no layer's numbers outlive its kernels in.
-pub(super) struct Scratch {
-    pub(super) partials: Tensor,
-    pub(super) transposed: Tensor,
+    /// The weight of [`Layer::transposes`], transposed before the backward pass.
+    pub(super) transposed: Option<&'a Tensor>,
+    /// Room for partial sums that serves all layers, one after the other: no layer's numbers outlive its kernels in it.
+    pub(super) partials: &'a Tensor,
+    /// Gradients that are made in parts.
+    pub(super) sums: &'a mut Sums,
 }
 
 /// A trained tensor and its gradient.
@@ -92,6 +97,12 @@ pub(super) struct Statistics {
 impl Build<'_> {
     pub(super) fn add(&mut self, kernel: &impl Kernel) {
         self.plan.add(self.gpu, self.place, kernel);
+    }
+
+    /// What the kernel of a weight's gradient writes to: the gradient, or room for its parts, which are added up to it later.
+    fn gradient(&mut self, parts: Parts, index: usize) -> Tensor {
+        let gradient = &self.trained[index].gradient;
+        if parts.chunks == 1 { gradient.clone() } else { self.sums.room(self.gpu, self.plan, parts, gradient) }
     }
 
     /// Whether the weights' gradients are wanted.

@@ -258,25 +258,19 @@ impl Conv2d {
     }
 
     /// Parts that the weight's gradient is added up from.
-    pub fn chunks(&self) -> u64 {
-        self.chunks
+    pub fn weight_parts(&self) -> Parts {
+        Parts::new(self.shape.weight_vectors(), self.chunks)
     }
 
-    /// 32-bit numbers that all its kernels need for partial sums, one after the other.
-    pub fn partial_len(&self) -> usize {
-        self.partial_lens().into_iter().max().unwrap_or(0)
-    }
-
-    /// 32-bit numbers that [`Conv2d::forward`], [`Conv2d::backward_input`] and [`Conv2d::backward_weight`] need for partial sums: none,
-    /// where one part is all.
-    pub fn partial_lens(&self) -> [usize; 3] {
+    /// 32-bit numbers that [`Conv2d::forward`] and [`Conv2d::backward_input`] need for partial sums: none, where one part is all.
+    pub fn partial_lens(&self) -> [usize; 2] {
         let [forward, input] = match &self.tiles {
             Tiles::Tiled { forward, input, .. } => [forward.parts(), input.parts()],
             _ => [1, 1],
         };
         let shape = &self.shape;
-        let vectors = [shape.output_vectors(), shape.input_vectors(), shape.weight_vectors()];
-        let parts = [forward, input, self.chunks];
+        let vectors = [shape.output_vectors(), shape.input_vectors()];
+        let parts = [forward, input];
         std::array::from_fn(|i| if parts[i] == 1 { 0 } else { (4 * parts[i] * vectors[i]) as usize })
     }
 
@@ -316,22 +310,20 @@ impl Conv2d {
         }
     }
 
-    /// Adds `dx =` gradient of the input. `transposed` is room for [`Conv2d::weight_len`] numbers, `partials` for
-    /// those of [`Conv2d::partial_lens`].
+    /// Adds `dx =` gradient of the input. `transposed` is the transposed weight ([`together::transpose`](super::together::transpose)),
+    /// `partials` room for the numbers of [`Conv2d::partial_lens`].
     #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
     pub fn backward_input(
         &self,
         gpu: &Gpu,
         plan: &mut Plan,
         place: &str,
-        weight: &Tensor,
         transposed: &Tensor,
         dy: &Tensor,
         partials: &Tensor,
         dx: &Tensor,
     ) {
         let shape = self.shape;
-        plan.add(gpu, place, &TransposeWeight { shape, weight, transposed });
         match &self.tiles {
             Tiles::Plain(tile) => {
                 plan.add(gpu, place, &plain::BackwardInput { shape, tile: *tile, transposed, dy, dx });
@@ -352,8 +344,7 @@ impl Conv2d {
         }
     }
 
-    /// Adds `dweight =` gradient of the weight over the live images. `partials` is room for the numbers
-    /// of [`Conv2d::partial_lens`].
+    /// Adds the gradient of the weight over the live images, in the parts of [`Conv2d::weight_parts`].
     #[allow(clippy::too_many_arguments)] // They are the tensors of the formula.
     pub fn backward_weight(
         &self,
@@ -363,11 +354,9 @@ impl Conv2d {
         step: &Tensor,
         x: &Tensor,
         dy: &Tensor,
-        partials: &Tensor,
-        dweight: &Tensor,
+        partial: &Tensor,
     ) {
         let shape = self.shape;
-        let partial = if self.chunks == 1 { dweight } else { partials };
         match &self.tiles {
             Tiles::Plain(tile) => {
                 plan.add(gpu, place, &plain::BackwardWeight { shape, tile: *tile, step, x, dy, partial });
@@ -382,12 +371,11 @@ impl Conv2d {
                 plan.add(gpu, place, &subgroup::BackwardWeight { shape, tile: *weight, step, x, dy, partial });
             }
         }
-        sum_parts(gpu, plan, place, Parts::new(shape.weight_vectors(), self.chunks), partials, dweight);
     }
 }
 
-/// Adds up what was made in parts, if there are several.
-fn sum_parts(gpu: &Gpu, plan: &mut Plan, place: &str, shape: Parts, partials: &Tensor, whole: &Tensor) {
+/// Adds `whole =` sum of its parts, if there are several.
+pub fn sum_parts(gpu: &Gpu, plan: &mut Plan, place: &str, shape: Parts, partials: &Tensor, whole: &Tensor) {
     if shape.chunks > 1 {
         plan.add(gpu, place, &SumWeight { shape, partials, dweight: whole });
     }
@@ -411,6 +399,16 @@ impl Parts {
         let rows = chunks.div_ceil(16).next_power_of_two().min(16);
         Self { len: len as u32, chunks: chunks as u32, columns: (WORKGROUP / rows) as u32 }
     }
+
+    /// 32-bit numbers of the parts: none, where one part is all.
+    pub fn partial_len(&self) -> usize {
+        if self.chunks == 1 { 0 } else { 4 * self.chunks as usize * self.len as usize }
+    }
+
+    /// Workgroups that add them up.
+    pub fn workgroups(&self) -> u64 {
+        self.len.div_ceil(self.columns).into()
+    }
 }
 
 kernel! {
@@ -420,17 +418,6 @@ kernel! {
         read partials,
         write dweight,
     }
-    workgroups |shape| shape.len.div_ceil(shape.columns).into();
+    workgroups |shape| shape.workgroups();
     flops |shape| u64::from(shape.chunks) * u64::from(shape.len) * 4;
-}
-
-kernel! {
-    /// `transposed =` the weight with input and output channels exchanged
-    TransposeWeight("conv2d_transpose", exchange) {
-        constant shape: Shape,
-        read weight,
-        write transposed,
-    }
-    workgroups |shape| u64::from(shape.kernel_h * shape.kernel_w * shape.cin.div_ceil(8) * shape.cout.div_ceil(8));
-    flops |_shape| 0;
 }
