@@ -220,6 +220,26 @@ pub fn default_step(gpu: &Gpu) -> Result<f64> {
     Ok(Milliseconds::of(Bench::new(gpu, &network, 32, Keep::Needed)?.time_steps(&SHORT)?).min)
 }
 
+/// The device with these tiles, and the milliseconds that a step of the default network takes with the built-in ones and with these: medians
+/// of a few measurements in turn, when both were warm.
+///
+/// # Errors
+/// When the device failed or kernels do not work on it.
+pub fn compare_tiles(mut gpu: Gpu, tiles: TileLimits) -> Result<(Gpu, [f64; 2])> {
+    const ROUNDS: usize = 3;
+    let mut steps = [(); 2].map(|()| Vec::new());
+    for round in 0..=ROUNDS {
+        for (limits, steps) in [TileLimits::default(), tiles].into_iter().zip(&mut steps) {
+            gpu = gpu.with_tile_limits(limits);
+            let ms = default_step(&gpu)?;
+            if round > 0 {
+                steps.push(ms / 1e3);
+            }
+        }
+    }
+    Ok((gpu, steps.map(|steps| Milliseconds::of(steps).median)))
+}
+
 /// Value `i` of the images: hashed, so that neither compiler nor cache finds a pattern, and 0 in the padding lane.
 fn noise(i: usize) -> f32 {
     let hash = (i as u32).wrapping_mul(2_654_435_761);

@@ -11,9 +11,10 @@ use std::process::{Command, Output, Stdio};
 use common::trial;
 use convscope::commands::images;
 use convscope::data::names::path_text;
+use convscope::gpu::TileLimits;
 use convscope::nn::checkpoint::{Checkpoint, Weights};
 use convscope::train::Run;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn main() {
     let needing_gpu = vec![
@@ -40,6 +41,7 @@ fn main() {
         trial("adapters_are_listed", adapters_are_listed),
         trial("an_unknown_adapter_is_refused", an_unknown_adapter_is_refused),
         trial("kernels_can_be_chosen", kernels_can_be_chosen),
+        trial("what_was_measured_is_used", what_was_measured_is_used),
         trial("bench_step_prints_one_json_object", bench_step_prints_one_json_object),
         trial("bench_scaling_goes_on_after_what_does_not_fit", bench_scaling_goes_on_after_what_does_not_fit),
         trial("divergence_is_told", divergence_is_told),
@@ -63,7 +65,15 @@ fn main() {
 }
 
 fn convscope(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_convscope")).args(arguments).current_dir(folder).output().unwrap()
+    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+    convscope_with(folder, Path::new(cache), arguments)
+}
+
+/// With another folder for what is measured once a machine, where the system lets it be named: what was measured for this machine's
+/// user has no part in these tests.
+fn convscope_with(folder: &Path, cache: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
+    command.args(arguments).current_dir(folder).env("XDG_CACHE_HOME", cache).output().unwrap()
 }
 
 /// Runs and expects success; returns what was printed.
@@ -220,6 +230,16 @@ fn a_training_that_is_stopped_goes_on_to_the_same_end() {
         assert!(error.contains(told), "{error}");
     }
     assert_eq!(fs::read_dir(folder.join("run/checkpoints")).unwrap().count(), before);
+
+    // The tiles are those of the run, too.
+    let file = folder.join("run/environment.json");
+    let written = fs::read_to_string(&file).unwrap();
+    let mut damaged: Value = serde_json::from_str(&written).unwrap();
+    damaged["tiles"]["weights"]["workgroups"] = json!(0);
+    fs::write(&file, damaged.to_string()).unwrap();
+    let error = fail(folder, &["train", "--resume", "run"]);
+    assert!(error.contains("environment.json: cannot be used: tiles.weights.workgroups is 0: expected"), "{error}");
+    fs::write(&file, written).unwrap();
 
     let (status, _) = stopped(&["train", "--resume", "run"], 14, "-KILL");
     assert_eq!(status.code(), None);
@@ -1137,6 +1157,45 @@ fn kernels_can_be_chosen() {
         let error = fail(folder.path(), &subgroup);
         assert!(error.contains("no subgroups of one size") && error.contains("--kernels plain"), "{error}");
     }
+}
+
+fn what_was_measured_is_used() {
+    if !cfg!(target_os = "linux") {
+        // Where the folder of caches cannot be named, nothing of the user's is touched.
+        return;
+    }
+    let gpu = common::opened().as_ref().unwrap();
+    let [folder, cache] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let file = cache.path().join("convscope").join("kernels.json");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    let tiles = TileLimits::default().other_products().pop().unwrap();
+    let driver = format!("{} {}", gpu.info().driver, gpu.info().driver_info);
+    let adapter = format!("{}, {}, convscope {}", gpu.info().name, driver.trim(), env!("CARGO_PKG_VERSION"));
+    let written = json!({"format": 2, "adapters": {adapter: {"kernels": "tiled", "tiles": tiles}}});
+    fs::write(&file, written.to_string()).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = convscope_with(folder.path(), cache.path(), arguments);
+        let [printed, noted] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success(), "{noted}");
+        (printed, noted)
+    };
+    let step = |options: &[&str]| -> Value {
+        let step = ["bench", "step", "--json", "--size", "64", "--batch", "2", "--steps", "1"];
+        serde_json::from_str(&run(&[&step[..], options].concat()).0).unwrap()
+    };
+    let measured = step(&[]);
+    assert_eq!((&measured["kernels"], &measured["tiles"]), (&json!("tiled"), &json!(tiles)));
+    let rule = step(&["--tiles", "rule"]);
+    assert_eq!((&rule["kernels"], &rule["tiles"]), (&json!("tiled"), &json!(TileLimits::default())));
+
+    let (adapters, noted) = run(&["adapters"]);
+    assert!(adapters.contains("   measured: tiled kernels, tiles {") && noted.is_empty(), "{adapters}{noted}");
+    fs::write(&file, written.to_string().replace("steps_for_parts", "steps")).unwrap();
+    let (adapters, noted) = run(&["adapters"]);
+    assert!(!adapters.contains("measured"), "{adapters}");
+    let told =
+        noted.contains("kernels.json: cannot be used: ") && noted.contains("`convscope bench tune` measures anew");
+    assert!(noted.lines().count() == 1 && told, "{noted}");
 }
 
 fn bench_step_prints_one_json_object() {

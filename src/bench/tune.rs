@@ -1,5 +1,6 @@
 //! Tiles by measurement: each convolution of a few networks, with every tile that other limits would choose.
 
+use std::slice;
 use std::time::{Duration, Instant};
 
 use pollster::block_on;
@@ -11,8 +12,9 @@ use crate::nn::{Known, Name, Network, SpecError, Strided, convolutions};
 use crate::ops::Step;
 use crate::ops::conv2d::{Conv2d, Pass, Shape, sum_parts};
 
-/// By how much, in all, limits must be faster than the built-in ones: less may be chance, and equal choices give equal weights.
-const WORTHWHILE: f64 = 0.01;
+/// By what share, in all, limits must be faster than the built-in ones, in each of two measurements: less may be chance, and equal choices
+/// give equal weights.
+const WORTHWHILE: f64 = 0.02;
 
 /// What a measurement of tiles found.
 #[derive(Debug, Serialize)]
@@ -26,7 +28,7 @@ pub struct Tuned {
 }
 
 /// A kernel of a convolution, with each tile that some limits choose for it.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Timed {
     /// The convolution, for people.
     pub convolution: String,
@@ -121,11 +123,15 @@ pub fn convolutions_to_measure(software: bool) -> Result<Vec<Shape>, SpecError> 
 pub fn tune(gpu: &Gpu, shapes: &[Shape], mut told: impl FnMut(usize, usize)) -> Result<Tuned, GpuError> {
     let groups = groups(gpu.kernels());
     let mut timed: Vec<Vec<Timed>> = groups.iter().map(|_| Vec::new()).collect();
+    let mut held = Vec::new();
     let mut left_out = Vec::new();
     for (done, shape) in shapes.iter().enumerate() {
         told(done, shapes.len());
         match time_convolution(gpu, shape, &groups) {
-            Ok(of_groups) => timed.iter_mut().zip(of_groups).for_each(|(all, of_group)| all.extend(of_group)),
+            Ok(of_groups) => {
+                held.push(*shape);
+                timed.iter_mut().zip(of_groups).for_each(|(all, of_group)| all.extend(of_group));
+            }
             Err(error @ GpuError::TooLarge { .. }) => left_out.push(format!("{}: {error}", describe(shape))),
             Err(error) => return Err(error),
         }
@@ -135,25 +141,51 @@ pub fn tune(gpu: &Gpu, shapes: &[Shape], mut told: impl FnMut(usize, usize)) -> 
     let mut tiles = TileLimits::default();
     for (group, timed) in groups.iter().zip(&mut timed) {
         let best = choose(timed, group.limits.len());
-        (group.take)(&mut tiles, &group.limits[best]);
-        timed.iter_mut().for_each(|timed| timed.chosen = timed.by_limits[best]);
+        if best > 0 && choose(&time_again(gpu, &held, group, best, timed)?, 2) > 0 {
+            (group.take)(&mut tiles, &group.limits[best]);
+            timed.iter_mut().for_each(|timed| timed.chosen = timed.by_limits[best]);
+        }
     }
     Ok(Tuned { tiles, kernels: timed.into_iter().flatten().collect(), left_out })
 }
 
-/// Which of so many limits take the least time, each kernel of each convolution counting alike: the first, which are the built-in ones,
-/// unless others are worthwhile. Among equals the first.
+/// Which of so many limits take the least time: the first, which are the built-in ones, unless others are worthwhile. Among equals the
+/// first.
 fn choose(timed: &[Timed], limits: usize) -> usize {
+    let best = (0..limits).min_by(|&a, &b| gain(timed, b).total_cmp(&gain(timed, a))).unwrap_or(0);
+    if gain(timed, best) > WORTHWHILE { best } else { 0 }
+}
+
+/// By what share limits are faster than the built-in ones: in the sum of all kernels, or with each kernel counting alike, whichever is less.
+fn gain(timed: &[Timed], limits: usize) -> f64 {
+    if timed.is_empty() {
+        return 0.0;
+    }
+    let ms = |timed: &Timed| [timed.rule, timed.by_limits[limits]].map(|candidate| timed.candidates[candidate].1);
+    let [rule, sum] = timed.iter().map(ms).fold([0.0_f64; 2], |sums, [rule, ms]| [sums[0] + rule, sums[1] + ms]);
     // The mean of the logarithms, so that half the time in one place makes up for double in another.
-    let cost = |limits: usize| {
-        let logarithms = timed.iter().map(|timed| {
-            let ms = |candidate: usize| timed.candidates[candidate].1;
-            (ms(timed.by_limits[limits]) / ms(timed.rule)).ln()
-        });
-        logarithms.sum::<f64>() / timed.len().max(1) as f64
-    };
-    let best = (0..limits).min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(0);
-    if cost(best) < -WORTHWHILE { best } else { 0 }
+    let logarithms = timed.iter().map(ms).map(|[rule, ms]| (ms / rule).ln()).sum::<f64>();
+    1.0 - (sum / rule).max((logarithms / timed.len() as f64).exp())
+}
+
+/// Times the built-in limits' tiles and those of others once more, in turn, where they differ: what was chance will hardly come again.
+fn time_again(
+    gpu: &Gpu,
+    shapes: &[Shape],
+    group: &Group,
+    other: usize,
+    before: &[Timed],
+) -> Result<Vec<Timed>, GpuError> {
+    let pair = Group { limits: vec![group.limits[0], group.limits[other]], ..*group };
+    let mut again = Vec::new();
+    for (shape, before) in shapes.iter().zip(before.chunks(group.passes.len())) {
+        if before.iter().any(|timed| timed.by_limits[other] != timed.rule) {
+            again.extend(time_convolution(gpu, shape, slice::from_ref(&pair))?.into_iter().flatten());
+        } else {
+            again.extend(before.iter().map(|timed| Timed { by_limits: vec![timed.rule; 2], ..timed.clone() }));
+        }
+    }
+    Ok(again)
 }
 
 /// Times one convolution, for each group.
@@ -294,15 +326,20 @@ mod tests {
     }
 
     #[test]
-    fn large_and_small_count_alike() {
-        let kernels = [timed(&[100.0, 110.0], &[0, 1]), timed(&[0.01, 0.005], &[0, 1])];
-        assert_eq!(choose(&kernels, 2), 1);
+    fn neither_large_kernels_nor_small_ones_decide_alone() {
+        // A tenth of the large one outweighs all that the small ones can win, and the other way round.
+        let slower_in_the_sum = [timed(&[100.0, 110.0], &[0, 1]), timed(&[0.01, 0.005], &[0, 1])];
+        assert_eq!(choose(&slower_in_the_sum, 2), 0);
+        let slower_in_most = [timed(&[100.0, 90.0], &[0, 1]), timed(&[0.01, 0.02], &[0, 1])];
+        assert_eq!(choose(&slower_in_most, 2), 0);
+        let faster_in_both = [timed(&[100.0, 90.0], &[0, 1]), timed(&[0.01, 0.0101], &[0, 1])];
+        assert_eq!(choose(&faster_in_both, 2), 1);
     }
 
     #[test]
     fn the_rule_stays_where_nothing_is_worthwhile() {
-        assert_eq!(choose(&[timed(&[1.0, 0.995], &[0, 1])], 2), 0);
-        assert_eq!(choose(&[timed(&[1.0, 0.98], &[0, 1])], 2), 1);
+        assert_eq!(choose(&[timed(&[1.0, 0.985], &[0, 1])], 2), 0);
+        assert_eq!(choose(&[timed(&[1.0, 0.97], &[0, 1])], 2), 1);
         assert_eq!(choose(&[timed(&[1.0, 2.0], &[0, 1])], 2), 0);
         assert_eq!(choose(&[], 7), 0);
     }

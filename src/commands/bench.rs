@@ -187,9 +187,8 @@ struct TuneReport {
     setting: Setting,
     /// Milliseconds of a training step of the default network.
     sets: Vec<SetStep>,
-    /// The same with the fastest kernels, and the rule's tiles or those that were found.
-    rule_step_ms: f64,
-    tuned_step_ms: f64,
+    /// The same with the fastest kernels, and the rule's tiles and then those that were found, if these are others.
+    steps_ms: Option<[f64; 2]>,
     #[serde(flatten)]
     tuned: Tuned,
 }
@@ -218,12 +217,16 @@ pub(super) fn tune(arguments: &TuneArgs) -> Result<()> {
         measuring.set_position(done as u64);
     })?;
     measuring.finish_and_clear();
-    let rule_step_ms = bench::default_step(&gpu)?;
-    let gpu = gpu.with_tile_limits(tuned.tiles);
-    let tuned_step_ms = bench::default_step(&gpu)?;
+    // What does not differ is not compared.
+    let (gpu, steps_ms) = match tuned.tiles == TileLimits::default() {
+        true => (gpu, None),
+        false => bench::compare_tiles(gpu, tuned.tiles).map(|(gpu, steps)| (gpu, Some(steps)))?,
+    };
     if print {
         say_tuned(&tuned);
-        say(format!("a step   of the default network: {rule_step_ms:.3} ms by the rule, {tuned_step_ms:.3} ms now"));
+        if let Some([rule, own]) = steps_ms {
+            say(format!("a step   of the default network: {rule:.3} ms with the rule's tiles, {own:.3} ms with these"));
+        }
     }
     match kernels::remember(&gpu, Choice { kernels: gpu.kernels(), tiles: Some(tuned.tiles) }) {
         Ok(file) if print => {
@@ -235,7 +238,7 @@ pub(super) fn tune(arguments: &TuneArgs) -> Result<()> {
     if arguments.json {
         let sets = steps.into_iter().map(|(kernels, step_ms)| SetStep { kernels, step_ms }).collect();
         let setting = Setting::of(&gpu);
-        say(serde_json::to_string(&TuneReport { setting, sets, rule_step_ms, tuned_step_ms, tuned })?);
+        say(serde_json::to_string(&TuneReport { setting, sets, steps_ms, tuned })?);
     }
     Ok(())
 }
@@ -262,7 +265,7 @@ fn say_tuned(Tuned { tiles, kernels, left_out }: &Tuned) {
     say(format!("{:38} {:8} {:>17} {rule:9.3} {:>17} {chosen:9.3}", "sum", "", "", ""));
     left_out.iter().for_each(|problem| say(format!("left out {}", problem.replace('\n', "; "))));
     let found = match *tiles == TileLimits::default() {
-        true => "as the rule has them: no others were worthwhile".into(),
+        true => "the rule's are the best here: none were clearly faster".into(),
         false => serde_json::json!(tiles).to_string(),
     };
     say_apart(format!("tiles    {found}"));

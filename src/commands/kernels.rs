@@ -54,14 +54,18 @@ pub(super) fn candidates(gpu: &Gpu) -> Vec<Kernels> {
 /// driver what [`Gpu::open`] chose. On a GPU of which nothing is known, the sets of kernels are measured first.
 pub(super) fn choose(gpu: Gpu, asked: &DeviceArgs) -> Result<Gpu> {
     let known = known(gpu.info());
-    let tiles = known.and_then(|known| known.tiles).filter(|_| asked.tiles == TileChoice::Measured);
-    let gpu = gpu.with_tile_limits(tiles.unwrap_or_default());
-    if let Some(kernels) = asked.kernels.0.or(known.map(|known| known.kernels)) {
-        return Ok(gpu.with_kernels(kernels)?);
-    }
-    if gpu.is_software() {
-        return Ok(gpu);
-    }
+    let gpu = match asked.kernels.0.or(known.map(|known| known.kernels)) {
+        Some(kernels) => gpu.with_kernels(kernels)?,
+        None if gpu.is_software() => gpu,
+        None => with_fastest(gpu)?,
+    };
+    let uses_tiles = asked.tiles == TileChoice::Measured && gpu.kernels() != Kernels::Plain;
+    let tiles = known.and_then(|known| known.tiles).filter(|_| uses_tiles);
+    Ok(gpu.with_tile_limits(tiles.unwrap_or_default()))
+}
+
+/// The device with the fastest kernels, which are remembered.
+fn with_fastest(gpu: Gpu) -> Result<Gpu> {
     // Not to standard output, which may have to be one JSON object.
     note("kernels  measuring which are the fastest on this adapter: once, a few seconds");
     let candidates = candidates(&gpu);
@@ -106,29 +110,34 @@ fn key(info: &wgpu::AdapterInfo) -> String {
     format!("{}, {}, convscope {}", info.name, driver.trim(), env!("CARGO_PKG_VERSION"))
 }
 
-/// What was measured so far: nothing where the file is damaged or of another version, which is told.
-fn read(file: &Path) -> Measured {
+/// What was measured so far.
+///
+/// # Errors
+/// When the file is damaged or of another version.
+fn checked(file: &Path) -> Result<Measured> {
     if !file.exists() {
-        return Measured::default();
+        return Ok(Measured::default());
     }
-    const REMEDY: &str = "`convscope bench tune` writes it anew";
-    let checked = || -> Result<Measured> {
-        let measured: Measured = reading::versioned(file, FORMAT, REMEDY)?;
-        for (adapter, choice) in &measured.adapters {
-            if let Some(problem) = choice.tiles.and_then(|tiles| tiles.problem()) {
-                return Err(anyhow!("{adapter}: tiles.{problem}")).with_context(|| unusable(file)).context(REMEDY);
-            }
+    let measured: Measured = reading::versioned(file, FORMAT, "it is left aside")?;
+    for (adapter, choice) in &measured.adapters {
+        if let Some(problem) = choice.tiles.and_then(|tiles| tiles.problem()) {
+            return Err(anyhow!("{adapter}: tiles.{problem}")).with_context(|| unusable(file));
         }
-        Ok(measured)
-    };
-    checked().unwrap_or_else(|error| {
-        note(format!("note: what was measured on this machine is left aside: {}", one_line(&error)));
+    }
+    Ok(measured)
+}
+
+/// The same, and nothing where the file cannot be used, which is told.
+fn read(file: &Path) -> Measured {
+    checked(file).unwrap_or_else(|error| {
+        note(format!("note: {}; `convscope bench tune` measures anew", one_line(&error)));
         Measured::default()
     })
 }
 
 fn write(file: &Path, key: String, choice: Choice) -> Result<()> {
-    let mut measured = read(file);
+    // What cannot be used was told of when it was read.
+    let mut measured = checked(file).unwrap_or_default();
     measured.format = FORMAT;
     measured.adapters.insert(key, choice);
     file.parent().map_or(Ok(()), fs::create_dir_all)?;

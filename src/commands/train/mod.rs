@@ -96,7 +96,10 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
             [&arguments.data, &arguments.val].into_iter().flatten(),
         )?;
     }
-    let gpu = super::open(&arguments.device)?;
+    let mut gpu = super::open(&arguments.device)?;
+    if let Some(resumed) = &resumed {
+        gpu = resumed.with_tiles(gpu)?;
+    }
     super::say_adapter(&gpu);
     if let Some(resumed) = &resumed {
         resumed.check_device(&gpu)?;
