@@ -38,7 +38,8 @@ pub fn run(tally: &mut Tally) {
 pub fn entries(operation: &Operation, device: &Device) -> Vec<String> {
     let mut plan = Plan::new();
     operation.tabled().next().expect("there is a table").case(&device.gpu).record(&device.gpu, &mut plan);
-    plan.names().map(|name| name.trim_end().to_string()).collect()
+    // Without the place.
+    plan.names().filter_map(|name| name.split(' ').next()).map(str::to_string).collect()
 }
 
 fn reorder(tally: &mut Tally) {
