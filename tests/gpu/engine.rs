@@ -13,7 +13,8 @@ use convscope::nn::layout::{pack_images, unpack_images};
 use convscope::nn::{
     Architecture, Averages, Head, Keep, Known, Mode, Model, Name, Network, Op, Optimizer, Spec, StepOptions, Strided,
 };
-use convscope::ops::conv2d::{self, Conv2d, Pass};
+use convscope::ops::conv2d::{self, Conv2d, Parts, Pass};
+use convscope::ops::together::Sums;
 use convscope::ops::{adaptive_avg_pool2d, relu};
 use convscope::reference::cross_entropy as reference;
 use libtest_mimic::Trial;
@@ -45,6 +46,7 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::a_clipped_gradient_has_the_norm", a_clipped_gradient_has_the_norm),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
         trial("engine::kernels_of_a_step", kernels_of_a_step),
+        trial("engine::parts_wait_while_there_is_room", parts_wait_while_there_is_room),
     ]
 }
 
@@ -595,6 +597,41 @@ fn kernels_of_a_step() {
     // The loss in two, the transposed weights, the sums of the weights' gradients, and the update.
     assert_eq!(model.training_step(gpu, &ADAM).len(), blocks + head + 2 + 3);
     assert_eq!(model.forward(gpu, Mode::Eval).len(), 5 * 2 + 3);
+}
+
+/// Gradients' parts that have room for all, or hardly: what waits is added up before its room is used again, to the same bits.
+fn parts_wait_while_there_is_room() {
+    let gpu = gpu_with(Kernels::Plain);
+    let layers = [[5, 3], [300, 2], [64, 40]].map(|[len, chunks]| Parts::new(len, chunks));
+    let lens = layers.map(|parts| parts.partial_len());
+    let values = lens.map(|len| (0..len).map(|i| (i * 7919 % 1013) as f32 / 3.0).collect::<Vec<f32>>());
+    let sizes = layers.map(|parts| (format!("of {} vectors", parts.len), 4 * parts.len as usize));
+    let (gradients, own) = Tensor::arena(gpu, "gradients", &sizes).unwrap();
+    let enough = Sums::room_for(gpu, &lens);
+    assert!(enough >= lens.iter().sum::<usize>() && Sums::room_for(gpu, &[]) == 0);
+    assert_eq!(Sums::room_for(gpu, &[1 << 24, 3 << 24]), 3 << 24, "not all of what is large at once");
+    let most = lens.into_iter().max().unwrap();
+    let found = [enough, most].map(|len| {
+        let room = Tensor::new(gpu, "parts", len).unwrap();
+        gradients.write(gpu, &vec![f32::NAN; gradients.len()]);
+        let mut sums = Sums::new(&room, &gradients);
+        let mut early = 0;
+        for ((parts, values), gradient) in layers.iter().zip(&values).zip(&own) {
+            let mut plan = Plan::new();
+            let partial = sums.room(gpu, &mut plan, *parts, gradient);
+            early += plan.len();
+            plan.submit(gpu).unwrap();
+            partial.write(gpu, values);
+        }
+        let mut plan = Plan::new();
+        sums.add_up(gpu, &mut plan);
+        sums.add_up(gpu, &mut plan);
+        assert_eq!((early, plan.len()), (usize::from(len == most), 1), "nothing waits any more");
+        plan.submit(gpu).unwrap();
+        own.iter().map(|gradient| block_on(gradient.read::<f32>(gpu)).unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(found[0], found[1]);
+    assert!(found[0].iter().flatten().all(|value| value.is_finite()));
 }
 
 fn compile_progress() {
