@@ -60,7 +60,8 @@ fn weights(bytes: &[u8]) -> Result<()> {
         network.build().expect("there is such a network")
     });
     if !contains(bytes, b"\"convscope\"") {
-        return Ok(drop(Weights::from_state_dict(bytes, &NETWORK)?));
+        Weights::from_state_dict(bytes, &NETWORK)?;
+        return Ok(());
     }
     let checkpoint = Checkpoint::from_bytes(bytes)?;
     assert_eq!(Checkpoint::from_bytes(&checkpoint.to_bytes())?, checkpoint);
@@ -95,7 +96,8 @@ fn options(bytes: &[u8]) -> Result<()> {
         let file = folders.file("options.toml", bytes);
         let typed = ["convscope", "train", "--config"].map(OsString::from);
         let (words, _) = with_settings(typed.into_iter().chain([file.into()]).collect())?;
-        Ok(drop(Cli::try_parse_from(words)?))
+        Cli::try_parse_from(words)?;
+        Ok(())
     })
 }
 
@@ -106,7 +108,8 @@ fn layers(bytes: &[u8]) -> Result<()> {
         let name: ModelName =
             file.to_str().expect("the folder has a plain name").parse().map_err(|told: String| anyhow!(told))?;
         let ModelName::File { layers, .. } = name else { unreachable!("it is a file") };
-        Ok(drop(Spec { input: [3, 32, 32], layers }.build()?))
+        Spec { input: [3, 32, 32], layers }.build()?;
+        Ok(())
     })
 }
 
@@ -140,29 +143,29 @@ pub type FolderReader = fn(&Path) -> Result<()>;
 
 /// The JSON files of a run and a study.
 pub const RESULTS: [(&str, FolderReader); 8] = [
-    ("run/config.json", |run| Ok(drop(Run::open(run)?))),
-    ("run/environment.json", |run| Ok(drop(Run::open(run)?.environment()?))),
-    ("run/layers/layers.json", |run| Ok(drop(Run::open(run)?.layers()?))),
-    ("run/learned/learned.json", |run| Ok(drop(Run::open(run)?.learned()?))),
+    ("run/config.json", |run| Run::open(run).map(drop)),
+    ("run/environment.json", |run| Run::open(run)?.environment().map(drop)),
+    ("run/layers/layers.json", |run| Run::open(run)?.layers().map(drop)),
+    ("run/learned/learned.json", |run| Run::open(run)?.learned().map(drop)),
     ("run/explain/0/explained.json", explained),
-    ("study/study.json", |study| Ok(drop(Study::read(&RunDir::at(study.to_path_buf()))?))),
-    ("study/depth.json", |study| Ok(drop(DepthStudy::read(study)?))),
+    ("study/study.json", |study| Study::read(&RunDir::at(study.to_path_buf())).map(drop)),
+    ("study/depth.json", |study| DepthStudy::read(study).map(drop)),
     ("study/units/d1-r1-f1.json", units),
 ];
 
 /// The tables of a run.
 pub const TABLES: [(&str, FolderReader); 5] = [
-    ("run/metrics.csv", |run| Ok(drop(Run::open(run)?.metrics()?))),
-    ("run/rejected.csv", |run| Ok(drop(Run::open(run)?.rejected()?))),
-    ("run/validation.csv", |run| Ok(drop(Run::open(run)?.validation()?))),
-    ("run/learned/channels.csv", |run| Ok(drop(Run::open(run)?.learned()?))),
-    ("run/learned/patches.csv", |run| Ok(drop(Run::open(run)?.learned()?))),
+    ("run/metrics.csv", |run| Run::open(run)?.metrics().map(drop)),
+    ("run/rejected.csv", |run| Run::open(run)?.rejected().map(drop)),
+    ("run/validation.csv", |run| Run::open(run)?.validation().map(drop)),
+    ("run/learned/channels.csv", |run| Run::open(run)?.learned().map(drop)),
+    ("run/learned/patches.csv", |run| Run::open(run)?.learned().map(drop)),
 ];
 
 /// The weights of a run.
 pub const WEIGHTS: [(&str, FolderReader); 2] = [
-    ("run/best.safetensors", |run| Ok(drop(Run::open(run)?.checkpoint(Which::Best)?))),
-    ("run/last.safetensors", |run| Ok(drop(Run::open(run)?.checkpoint(Which::Last)?))),
+    ("run/best.safetensors", |run| Run::open(run)?.checkpoint(Which::Best).map(drop)),
+    ("run/last.safetensors", |run| Run::open(run)?.checkpoint(Which::Last).map(drop)),
 ];
 
 fn explained(run: &Path) -> Result<()> {
@@ -174,7 +177,8 @@ fn explained(run: &Path) -> Result<()> {
 fn units(study: &Path) -> Result<()> {
     let folder = RunDir::at(study.to_path_buf());
     let read = Study::read(&folder)?;
-    Ok(drop(convscope::study::findings::collect(&folder, &read)?))
+    convscope::study::findings::collect(&folder, &read)?;
+    Ok(())
 }
 
 /// An archive of photos, as it comes from the web.

@@ -51,13 +51,12 @@ pub(super) fn explain(arguments: &ExplainArgs) -> Result<()> {
     }
 
     let validation = super::images::validation_of(&run, arguments.data.as_deref(), super::CACHE);
+    let at_hand = validation.as_ref().ok().map(AsRef::as_ref);
+    let said = super::say_recorded(&run, arguments.weights, meta.epoch, at_hand);
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
-    let said = match &validation {
-        Ok(images) => super::say_standing_on(&run, arguments.weights, meta.epoch, &lens, images.as_ref())?,
-        Err(_) => super::say_standing(&run, arguments.weights, meta.epoch, None),
-    };
+    let said = super::or_counted(said, &run, arguments.weights, &lens, at_hand)?;
     if meta.drawn && !subjects.is_empty() {
         say(format!("note: {}", crate::report::DRAWN));
     }

@@ -26,16 +26,13 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     let data = super::images::held_out_of(&run, arguments.data.as_deref(), arguments.images, super::CACHE)?;
 
     let (held_out, unlabelled) = (data.val.as_ref(), data.train.as_ref());
+    let validation = super::to_be_counted(&run, arguments.data.as_deref());
+    let said = super::say_recorded(&run, which, meta.epoch, validation.as_deref());
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let started = Instant::now();
     let lens = super::lens(&gpu, &run, which, &weights, arguments.batch)?;
-    let said = if run.imported().is_some() {
-        super::say_standing_on(&run, which, meta.epoch, &lens, held_out)?
-    } else {
-        let validation = super::to_be_counted(&run, arguments.data.as_deref());
-        super::say_standing(&run, which, meta.epoch, validation.as_deref())
-    };
+    let said = super::or_counted(said, &run, which, &lens, Some(held_out))?;
     // The start of a network from elsewhere is not known, and any random one stands for it.
     let seed = run.config().map_or(arguments.seed, |config| config.training.seed);
     let initial = Weights::initial(&network, seed);

@@ -28,10 +28,11 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     let Checkpoint { meta, network, weights } = run.checkpoint(arguments.weights)?;
     let images = super::images::validation_of(&run, arguments.data.as_deref(), super::CACHE)?;
 
+    let said = super::say_recorded(&run, arguments.weights, meta.epoch, Some(images.as_ref()));
     let gpu = super::open(&arguments.device)?;
     super::say_adapter(&gpu);
     let lens = super::lens(&gpu, &run, arguments.weights, &weights, arguments.batch)?;
-    let said = super::say_standing_on(&run, arguments.weights, meta.epoch, &lens, images.as_ref())?;
+    let said = super::or_counted(said, &run, arguments.weights, &lens, Some(images.as_ref()))?;
     let started = Instant::now();
     let survey = super::surveyed(&lens, images.as_ref(), usize::MAX, PATCHES)?;
     say(format!("images   {} {}, {:.1} s", survey.images, run.judges(), started.elapsed().as_secs_f64()));
@@ -59,7 +60,7 @@ pub(super) fn learned(arguments: &LearnedArgs) -> Result<()> {
     folder.write(super::INDEX, text.as_bytes())?;
     // Last: the report takes for finished what has it.
     let data = super::given_folder(&run, arguments.data.as_deref())?;
-    folder.write_json(LEARNED, &LearnedFrom { origin: Origin::new(&run, arguments.weights, meta.epoch), data })?;
+    folder.write_json(LEARNED, &LearnedFrom::new(Origin::new(&run, arguments.weights, meta.epoch), data))?;
     say(format!("wrote {}", folder.path().display()));
     say("  index.html                   open this first: filters, and of each channel what activates it most");
     say("  filters.png, block-N-*.png   the same without text; patches.csv names the images of the patches");

@@ -216,13 +216,22 @@ fn say_standing(run: &Run, which: Which, epoch: usize, validation: Option<&dyn I
     Said { verdict: standing::verdict(standing), notes }
 }
 
-/// The same where the network and labelled images are at hand. How one from elsewhere does is counted on these, and said with what is
-/// not known of them.
+/// The same, if this is a network that was trained here.
+fn say_recorded(run: &Run, which: Which, epoch: usize, validation: Option<&dyn Images>) -> Option<Said> {
+    run.imported().is_none().then(|| say_standing(run, which, epoch, validation))
+}
+
+/// What was said of a network that was trained here. How one from elsewhere does is counted on the labelled images that are at hand, and
+/// said now, with what is not known of them.
 ///
 /// # Errors
 /// When the device failed.
-fn say_standing_on(run: &Run, which: Which, epoch: usize, lens: &Lens, images: &dyn Images) -> Result<Said> {
-    let Some(imported) = run.imported() else { return Ok(say_standing(run, which, epoch, Some(images))) };
+fn or_counted(said: Option<Said>, run: &Run, which: Which, lens: &Lens, images: Option<&dyn Images>) -> Result<Said> {
+    let (imported, images) = match (said, run.imported(), images) {
+        (Some(said), ..) => return Ok(said),
+        (None, Some(imported), Some(images)) => (imported, images),
+        (None, ..) => return Ok(say_standing(run, which, 0, None)),
+    };
     let confusion = predictions::confusion(&predict(lens, images)?, run.classes().len());
     let standing = Standing::of_confusion(&confusion, 1);
     print_standing(which, standing.as_ref());

@@ -19,9 +19,8 @@ pub struct Environment {
     pub driver_info: String,
     /// The kernels of the convolutions.
     pub kernels: String,
-    /// The limits of the rules that chose their tiles; not known of runs of versions that had one choice.
-    #[serde(default)]
-    pub tiles: Option<TileLimits>,
+    /// The limits of the rules that chose their tiles.
+    pub tiles: TileLimits,
     /// Version of this program.
     pub convscope: String,
     /// Version of what speaks to the adapter.
@@ -55,7 +54,7 @@ impl Environment {
             driver: info.driver.clone(),
             driver_info: info.driver_info.clone(),
             kernels: gpu.kernels().to_string(),
-            tiles: Some(*gpu.tile_limits()),
+            tiles: *gpu.tile_limits(),
             convscope: env!("CARGO_PKG_VERSION").into(),
             wgpu: locked_version("wgpu"),
             naga: locked_version("naga"),
@@ -70,7 +69,7 @@ impl Environment {
 
     /// The kernels, for people.
     pub fn kernels_shown(&self) -> String {
-        let measured = self.tiles.is_some_and(|tiles| tiles != TileLimits::default());
+        let measured = self.tiles != TileLimits::default();
         format!("{} kernels{}", self.kernels, if measured { " with measured tiles" } else { "" })
     }
 }
@@ -91,8 +90,9 @@ mod tests {
     fn measured_tiles_are_told() {
         let with = |tiles| Environment { kernels: "tiled".into(), tiles, ..Environment::default() }.kernels_shown();
         let start = TileLimits::default();
-        assert_eq!([with(None), with(Some(start))], ["tiled kernels"; 2]);
-        assert_eq!(with(start.other_weights().pop()), "tiled kernels with measured tiles");
+        assert_eq!(with(start), "tiled kernels");
+        let other = start.other_weights().pop().unwrap();
+        assert_eq!(with(other), "tiled kernels with measured tiles");
     }
 
     #[test]

@@ -329,7 +329,7 @@ impl Run {
             Kernels::from_str(&environment.kernels, false)
                 .map_err(|_| anyhow!("kernels is {:?}: expected a set of kernels", environment.kernels))?;
             environment.processes.map_or(Ok(()), |number| within("processes", number, 2..=usize::MAX))?;
-            if let Some(problem) = environment.tiles.and_then(|tiles| tiles.problem()) {
+            if let Some(problem) = environment.tiles.problem() {
                 bail!("tiles.{problem}");
             }
             equal("seed", environment.seed, seed).with_context(|| format!("as {CONFIG} has it"))?;

@@ -70,7 +70,7 @@ impl Resumed {
     /// # Errors
     /// When the run's file says of them what cannot be.
     pub(super) fn with_tiles(&self, gpu: Gpu) -> Result<Gpu> {
-        let tiles = self.environment.tiles.unwrap_or_default();
+        let tiles = self.environment.tiles;
         if let Some(problem) = tiles.problem() {
             bail!("{}: tiles.{problem}", unusable(&self.dir.path().join("environment.json")));
         }

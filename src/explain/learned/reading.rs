@@ -19,12 +19,22 @@ pub(super) const CHANNELS: &str = "channels.csv";
 /// `learned.json`: what the tables are about.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct LearnedFrom {
-    /// The weights.
-    #[serde(flatten)]
-    pub(crate) origin: Origin,
+    /// The run's id, in runs that have one.
+    run: Option<String>,
+    /// File of the weights, in the run's folder.
+    weights: String,
+    /// Their epoch.
+    epoch: usize,
     /// The folder of the images, from the root on, where these were given for a network from elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) data: Option<String>,
+    data: Option<String>,
+}
+
+impl LearnedFrom {
+    /// These weights, and the folder of the given images.
+    pub(crate) fn new(Origin { run, weights, epoch }: Origin, data: Option<String>) -> Self {
+        Self { run, weights, epoch, data }
+    }
 }
 
 /// What activates a network's channels most.
@@ -161,21 +171,20 @@ impl Run {
         let path = folder.join(LEARNED);
         let mut data = None;
         if path.exists() {
-            let from: LearnedFrom = json(&path)?;
-            self.check_learned(&from).with_context(|| unusable(&path))?;
-            data = from.data;
+            data = self.check_learned(json(&path)?).with_context(|| unusable(&path))?;
         }
         Ok(Some(Learned { data, ..Learned::read(&folder, self.network())? }))
     }
 
-    fn check_learned(&self, LearnedFrom { origin, data }: &LearnedFrom) -> Result<()> {
+    fn check_learned(&self, LearnedFrom { run, weights, epoch, data }: LearnedFrom) -> Result<Option<String>> {
         let given = self.imported().is_some();
         ensure!(data.is_some() == given, "data: expected for a network that was imported, and nowhere else");
-        self.check_origin(origin).context("run `convscope learned` again")?;
+        let origin = Origin { run, weights, epoch };
+        self.check_origin(&origin).context("run `convscope learned` again")?;
         let (best, Origin { weights, epoch, .. }) = (Which::Best.file(), origin);
         let own = content(&self.file(best)).ok().and_then(|bytes| self.meta(&bytes).ok());
-        let same = weights == best && own.is_none_or(|own| own.epoch == *epoch);
+        let same = weights == best && own.is_none_or(|own| own.epoch == epoch);
         ensure!(same, "it is about {weights} of epoch {epoch}, not about {best}; run `convscope learned` for these");
-        Ok(())
+        Ok(data)
     }
 }
