@@ -392,12 +392,14 @@ fn transpose(gpu: &Gpu, sizes: &[usize], numbers: &Numbers) -> Case {
         transposed.push(pack(&exchanged, inputs, outputs));
         convs.push(Conv2d::new(gpu, Shape::new(1, [inputs, kh, kw], outputs, [kh, kw], 1, 0)));
     }
+    // None begins where its weights do.
+    transposed.insert(0, vec![BETWEEN; 4]);
     let [(from, weights), (to, transposed)] = [weights, transposed].map(|tensors| side_by_side(&tensors));
     let before = vec![BETWEEN as f32; transposed.len()];
     Case::new(move |gpu, plan, t| {
         let own: Vec<_> = convs
             .iter()
-            .zip(from.iter().zip(&to))
+            .zip(from.iter().zip(&to[1..]))
             .map(|(conv, (from, to))| {
                 let len = conv.weight_len();
                 (conv, t["weights"].from(*from).first(len), t["transposed"].from(*to).first(len))
