@@ -111,11 +111,10 @@ fn an_error_is_told_once() {
     let other: &[&str] = &["--channels", "4,6", "--lr", "0.5"];
     for (programs, told) in [
         (&[(1, plain), (1, other)][..], "the options: process 1 has another than process 0"),
-        (&[(3, &["--init", "none"])], "--init"),
+        (&[(3, &["--channels", "4,6", "--init", "none"])], "--init"),
         (&[(5, plain)], "--batch 12: each of 5 processes takes an equal part of it"),
         (&[(13, plain)], "--batch 12: "),
-        (&[(3, &["--channels", "4,6", "--val-images", "2"])], "too few for 3 processes"),
-        (&[(2, &["--lr-find"])], "--lr-find: one process does that"),
+        (&[(2, &["--channels", "4,6", "--lr-find"])], "--lr-find: one process does that"),
         (&[(2, &["--channels", "4,6", "--lr", "1e30", "--optimizer", "sgd"])], "finite number"),
         // The second process alone.
         (&[(1, plain), (1, &["--channels", "4,6", "--init", "none"])], "--init"),
