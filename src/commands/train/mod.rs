@@ -98,7 +98,7 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     }
     let mut gpu = super::open(&arguments.device)?;
     if let Some(resumed) = &resumed {
-        gpu = resumed.with_tiles(gpu)?;
+        gpu = resumed.with_tiles(gpu);
     }
     super::say_adapter(&gpu);
     if let Some(resumed) = &resumed {

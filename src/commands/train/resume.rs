@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::cli::{DeviceArgs, TrainArgs};
 use crate::commands::images::Data;
 use crate::gpu::{Gpu, Kernels};
-use crate::reading::{differences, unusable};
+use crate::reading::differences;
 use crate::terminal::{counted, say};
 use crate::train::checkpoints::{Checkpoints, Found};
 use crate::train::environment::Environment;
@@ -66,15 +66,8 @@ impl Resumed {
     }
 
     /// The device with the tiles that the run was begun with, whatever was measured since: others round otherwise.
-    ///
-    /// # Errors
-    /// When the run's file says of them what cannot be.
-    pub(super) fn with_tiles(&self, gpu: Gpu) -> Result<Gpu> {
-        let tiles = self.environment.tiles;
-        if let Some(problem) = tiles.problem() {
-            bail!("{}: tiles.{problem}", unusable(&self.dir.path().join("environment.json")));
-        }
-        Ok(gpu.with_tile_limits(tiles))
+    pub(super) fn with_tiles(&self, gpu: Gpu) -> Gpu {
+        gpu.with_tile_limits(self.environment.tiles)
     }
 
     /// Checks that the device is the one that the training began on: another one rounds otherwise.
