@@ -1,6 +1,8 @@
 //! The program as a user runs it: a tiny training run and what it leaves on disk, and its errors.
 
 mod common;
+#[path = "common/program.rs"]
+mod program;
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,6 +16,7 @@ use convscope::data::names::path_text;
 use convscope::gpu::TileLimits;
 use convscope::nn::checkpoint::{Checkpoint, Weights};
 use convscope::train::Run;
+use program::program;
 use serde_json::{Value, json};
 
 fn main() {
@@ -65,15 +68,7 @@ fn main() {
 }
 
 fn convscope(folder: &Path, arguments: &[&str]) -> Output {
-    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
-    convscope_with(folder, Path::new(cache), arguments)
-}
-
-/// With another folder for what is measured once a machine, where the system lets it be named: what was measured for this machine's
-/// user has no part in these tests.
-fn convscope_with(folder: &Path, cache: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
-    command.args(arguments).current_dir(folder).env("XDG_CACHE_HOME", cache).output().unwrap()
+    program(folder, arguments).output().unwrap()
 }
 
 /// Runs and expects success; returns what was printed.
@@ -137,7 +132,7 @@ fn page(path: &Path) -> String {
 
 fn train_leaves_a_complete_run() {
     let folder = tempfile::tempdir().unwrap();
-    let printed = train_tiny(folder.path(), &[]);
+    let printed = train_tiny(folder.path(), &["--kernels", "auto"]);
     assert!(printed.contains("synthetic"), "{printed}");
     assert!(printed.contains("epoch  2/2"), "{printed}");
     let run = folder.path().join("runs/001");
@@ -196,8 +191,7 @@ fn a_training_that_is_stopped_goes_on_to_the_same_end() {
     succeed(folder, &[&recipe[..], &["--out", "whole"]].concat());
     // Stopped as soon as so many steps are written down.
     let stopped = |arguments: &[&str], steps: usize, signal: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
-        command.args(arguments).args(["--save-every", "0"]).current_dir(folder);
+        let mut command = program(folder, [arguments, &["--save-every", "0"]].concat());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let there = || {
             let names = fs::read_dir(folder.join("run/checkpoints")).into_iter().flatten().flatten();
@@ -836,9 +830,9 @@ fn train_on_photos(folder: &Path) {
 
 /// Runs with this on standard input; returns what was printed on standard output.
 fn feed(folder: &Path, arguments: &[&str], input: &str) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
-    let piped = command.args(arguments).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = piped.stderr(Stdio::null()).spawn().unwrap();
+    let mut command = program(folder, arguments);
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = piped.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{arguments:?}");
@@ -1174,7 +1168,7 @@ fn what_was_measured_is_used() {
     let written = json!({"format": 2, "adapters": {adapter: {"kernels": "tiled", "tiles": tiles}}});
     fs::write(&file, written.to_string()).unwrap();
     let run = |arguments: &[&str]| {
-        let output = convscope_with(folder.path(), cache.path(), arguments);
+        let output = program(folder.path(), arguments).env("XDG_CACHE_HOME", cache.path()).output().unwrap();
         let [printed, noted] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         assert!(output.status.success(), "{noted}");
         (printed, noted)
@@ -1226,7 +1220,7 @@ fn bench_step_prints_one_json_object() {
 
 fn bench_scaling_goes_on_after_what_does_not_fit() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["bench", "scaling", "--batches", "2,60000", "--sizes", "6000,64"];
+    let arguments = ["bench", "scaling", "--kernels", "plain", "--batches", "2,60000", "--sizes", "6000,64"];
     let printed = succeed(folder.path(), &[&arguments[..], &["--json"]].concat());
     let report: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
     for (point, size, batch) in [(&report["batches"][0], 128, 2), (&report["sizes"][1], 64, 32)] {
@@ -1238,7 +1232,7 @@ fn bench_scaling_goes_on_after_what_does_not_fit() {
         assert_eq!((&point["size"], &point["batch"]), (&size.into(), &batch.into()), "{report}");
         assert!(point["refused"].as_str().unwrap().contains("MiB in one buffer"), "{report}");
     }
-    let printed = succeed(folder.path(), &["bench", "scaling", "--batches", "60000", "--sizes", "64"]);
+    let printed = succeed(folder.path(), &[&arguments[..4], &["--batches", "60000", "--sizes", "64"]].concat());
     assert!(printed.contains("128  60000    refused: "), "{printed}");
 }
 
@@ -1350,12 +1344,10 @@ fn a_folder_is_examined() {
 
 fn without_an_adapter_the_remedy_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_convscope"))
-        .args(["adapters"])
+    let output = program(folder.path(), ["adapters"])
         // Where the Vulkan loader looks for drivers; other systems are not touched by it.
         .env("VK_DRIVER_FILES", "/nonexistent")
         .env("VK_ICD_FILENAMES", "/nonexistent")
-        .current_dir(folder.path())
         .output()
         .unwrap();
     if cfg!(target_os = "linux") {
@@ -1372,11 +1364,8 @@ fn two_runs_do_not_share_a_folder() {
             fs::create_dir(folder.path().join("r")).unwrap();
         }
         let start = |seed: &str| {
-            Command::new(env!("CARGO_BIN_EXE_convscope"))
-                .arg("train")
-                .args(TINY)
-                .args(["--out", "r", "--no-report", "--seed", seed])
-                .current_dir(folder.path())
+            let options = ["--out", "r", "--no-report", "--seed", seed];
+            program(folder.path(), [&["train"], &TINY[..], &options].concat())
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
                 .spawn()
@@ -1412,13 +1401,8 @@ fn unfinished(folder: &Path) -> Vec<String> {
 fn what_a_stopped_command_left_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     // Stopped while it learns.
-    let mut run = Command::new(env!("CARGO_BIN_EXE_convscope"))
-        .args(["train", "--out", "r", "--size", "40", "--channels", "4,6", "--batch", "8", "--epochs", "1000"])
-        .args(["--train-images", "20", "--val-images", "10"])
-        .current_dir(folder.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let endless = [&["train"], &TINY[..10], &["--epochs", "1000", "--out", "r"]].concat();
+    let mut run = program(folder.path(), endless).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(run.stdout.take().unwrap()).lines();
     assert!(lines.map(Result::unwrap).any(|line| line.starts_with("epoch  3/")), "it learns");
     run.kill().unwrap();
@@ -1441,13 +1425,8 @@ fn validation_images_that_vanish_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let photos = folder.path().join("photos");
     make_photos(&photos);
-    let mut run = Command::new(env!("CARGO_BIN_EXE_convscope"))
-        .args(["train", "--data", "photos", "--size", "32", "--batch", "4", "--channels", "4", "--epochs", "60"])
-        .args(["--val-share", "0.4", "--cache", "0", "--out", "r", "--no-report"])
-        .current_dir(folder.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let training = "train --data photos --size 32 --batch 4 --channels 4 --epochs 60 --val-share 0.4 --cache 0 --out r --no-report";
+    let mut run = program(folder.path(), training.split(' ')).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(run.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.starts_with("epoch  1/")));
     let listed = fs::read_to_string(folder.path().join("r/validation.csv")).unwrap();
@@ -1584,8 +1563,7 @@ fn names_are_data() {
                 None => word.into(),
             };
             let words: Vec<OsString> = arguments.split_whitespace().map(word).collect();
-            let output =
-                Command::new(env!("CARGO_BIN_EXE_convscope")).args(words).current_dir(folder).output().unwrap();
+            let output = program(folder, words).output().unwrap();
             let (printed, told) = (assert_plain(&output.stdout), assert_plain(&output.stderr));
             assert!(!told.contains("panicked"), "{arguments}: {told}");
             (output.status.code(), printed, told)
@@ -1697,16 +1675,14 @@ fn results_that_cannot_be_written_are_an_error() {
     assert_eq!(unfinished(&folder.path().join("r")), Vec::<String>::new());
 
     // Nobody reads: the work is done all the same, and one error told.
-    let mut run = Command::new(env!("CARGO_BIN_EXE_convscope"));
-    run.arg("train").args(TINY).args(["--out", "unread", "--no-report"]).current_dir(folder.path());
+    let mut run = program(folder.path(), [&["train"], &TINY[..], &["--out", "unread", "--no-report"]].concat());
     let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(run.stdout.take());
     assert_one_output_error(&run.wait_with_output().unwrap());
     assert!(folder.path().join("unread/features/index.html").exists());
 
     if let Ok(full) = fs::File::options().write(true).open("/dev/full") {
-        let mut list = Command::new(env!("CARGO_BIN_EXE_convscope"));
-        assert_one_output_error(&list.arg("adapters").stdout(full).output().unwrap());
+        assert_one_output_error(&program(folder.path(), ["adapters"]).stdout(full).output().unwrap());
     }
 }
 
@@ -1733,8 +1709,7 @@ fn shells_complete_commands() {
 fn help_that_cannot_be_printed_is_an_error() {
     for option in ["--help", "--version"] {
         if let Ok(full) = fs::File::options().write(true).open("/dev/full") {
-            let mut help = Command::new(env!("CARGO_BIN_EXE_convscope"));
-            assert_one_output_error(&help.arg(option).stdout(full).output().unwrap());
+            assert_one_output_error(&program(Path::new("."), [option]).stdout(full).output().unwrap());
         }
         let help = convscope(Path::new("."), &[option]);
         assert!(

@@ -4,12 +4,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod damage;
+#[path = "../common/program.rs"]
+mod program;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,6 +28,7 @@ use convscope::train::checkpoints::Checkpoints;
 use convscope::train::run_dir::RunDir;
 use damage::{Damage, Damages};
 use image::{Rgb, RgbImage};
+use program::program;
 use tempfile::TempDir;
 
 fn main() {
@@ -66,8 +69,7 @@ const OPTIONAL_IN_FINDINGS: [&str; 6] =
 const MOST: Duration = Duration::from_secs(10);
 
 fn convscope(folder: &Path, arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
-    command.args(arguments.split_whitespace()).current_dir(folder).output().unwrap()
+    program(folder, arguments.split_whitespace()).output().unwrap()
 }
 
 fn succeed(folder: &Path, arguments: &str) {
@@ -102,13 +104,12 @@ fn made() -> &'static Path {
         for (name, photos, channels, epochs, seed) in runs {
             let class = if photos == "a" { "blue" } else { "cat" };
             fs::write(root.join(format!("photos/{photos}/{class}/broken.jpg")), b"no image").unwrap();
-            let recipe = format!(
-                "--data photos/{photos} --kernels plain --size 24 --batch 8 --channels {channels} --seed {seed} --no-report"
-            );
+            let recipe =
+                format!("--data photos/{photos} --size 24 --batch 8 --channels {channels} --seed {seed} --no-report");
             succeed(root, &format!("train {recipe} --val-share 0.5 --epochs {epochs} --out {name}"));
-            succeed(root, &format!("explain photos/{photos}/{class}/00.png --kernels plain --run {name}"));
-            succeed(root, &format!("learned --kernels plain --run {name}"));
-            succeed(root, &format!("layers --kernels plain --run {name} --no-report"));
+            succeed(root, &format!("explain photos/{photos}/{class}/00.png --run {name}"));
+            succeed(root, &format!("learned --run {name}"));
+            succeed(root, &format!("layers --run {name} --no-report"));
             if name == "c" {
                 continue;
             }
@@ -260,7 +261,7 @@ fn a_report_of_a_damaged_run_names_what_helps() {
     let report = |damage: &dyn Fn(&Path)| {
         let (folder, run) = copy("a");
         damage(&run);
-        let output = convscope(folder.path(), "report a --kernels plain");
+        let output = convscope(folder.path(), "report a");
         let printed = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{printed}");
         (printed, fs::read_to_string(run.join("report.html")).unwrap())
@@ -342,10 +343,9 @@ fn states_of_training() {
     let folder = tempfile::tempdir().unwrap();
     make_photos(&folder.path().join("photos"), ["blue", "red"], 24);
     fs::write(folder.path().join("photos/blue/broken.jpg"), b"no image").unwrap();
-    let recipe = "train --data photos --kernels plain --size 24 --batch 8 --channels 4 --epochs 1000 --save-every 0 --ema 0.9 --out run";
-    let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
-    command.args(recipe.split(' ')).arg("--quiet").current_dir(folder.path());
-    let mut child = command.spawn().unwrap();
+    let recipe =
+        "train --data photos --size 24 --batch 8 --channels 4 --epochs 1000 --save-every 0 --ema 0.9 --out run --quiet";
+    let mut child = program(folder.path(), recipe.split(' ')).spawn().unwrap();
     let run = folder.path().join("run");
     let states = || {
         let names = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
@@ -444,7 +444,7 @@ fn weights_that_make_no_finite_numbers() {
         (folder, run)
     };
     let refused = |folder: &Path, command: &str, layer: &str| {
-        let output = convscope(folder, &format!("{command} --kernels plain"));
+        let output = convscope(folder, &format!("{command}"));
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{command}: {error}");
         assert!(error.contains("t.safetensors: cannot be used") && error.contains(layer), "{command}: {error}");
@@ -457,7 +457,7 @@ fn weights_that_make_no_finite_numbers() {
     for command in ["explain --run a", "evaluate --run a", "learned --run a", "layers --run a"] {
         refused(folder.path(), command, layer);
     }
-    succeed(folder.path(), "report a --kernels plain");
+    succeed(folder.path(), "report a");
     let page = fs::read_to_string(run.join("report.html")).unwrap();
     assert!(page.contains("best.safetensors: cannot be used") && page.contains(layer) && !page.contains("NaN"));
     assert!(!page.contains("--data DIR"), "no folder of photos helps");
@@ -473,11 +473,11 @@ fn commands_meet_damaged_runs() {
     const EACH: usize = 25;
     let photo = made().join("photos/a/red/01.png");
     let commands = [
-        format!("features {} --run a --kernels plain --out", photo.display()),
-        format!("explain {} --run a --kernels plain --out", photo.display()),
-        "learned --run a --kernels plain --out".into(),
-        "layers --run a --kernels plain --out".into(),
-        "report a --kernels plain --out".into(),
+        format!("features {} --run a --out", photo.display()),
+        format!("explain {} --run a --out", photo.display()),
+        "learned --run a --out".into(),
+        "layers --run a --out".into(),
+        "report a --out".into(),
     ];
     let kinds: [(&str, Damages); 6] = [
         ("config.json", damage::json),
