@@ -192,19 +192,23 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// The device with those of some sets of kernels whose training step is the fastest, by a short measurement of each, and the
-/// milliseconds that a step of the default network took with each.
+/// The device with those of some sets of kernels whose training step is the fastest, and the milliseconds of a step with each, as
+/// `step_ms` measures them: [`default_step`].
 ///
 /// # Errors
 /// When the device failed or kernels do not work on it.
 ///
 /// # Panics
 /// When there is nothing to choose from.
-pub fn fastest(mut gpu: Gpu, candidates: &[Kernels]) -> Result<(Gpu, Vec<(Kernels, f64)>)> {
+pub fn fastest(
+    mut gpu: Gpu,
+    candidates: &[Kernels],
+    step_ms: impl Fn(&Gpu) -> Result<f64>,
+) -> Result<(Gpu, Vec<(Kernels, f64)>)> {
     let mut steps = Vec::new();
     for &kernels in candidates {
         gpu = gpu.with_kernels(kernels)?;
-        steps.push((kernels, default_step(&gpu)?));
+        steps.push((kernels, step_ms(&gpu)?));
     }
     let (kernels, _) = steps.iter().min_by(|a, b| a.1.total_cmp(&b.1)).expect("there are candidates");
     Ok((gpu.with_kernels(*kernels)?, steps))

@@ -203,7 +203,7 @@ pub(super) fn tune(arguments: &TuneArgs) -> Result<()> {
     // Nothing that was measured before has a part in it.
     let gpu = block_on(Gpu::open(&arguments.adapter.clone().unwrap_or_default()))?;
     let candidates = kernels::candidates(&gpu);
-    let (gpu, steps) = bench::fastest(gpu, &candidates)?;
+    let (gpu, steps) = bench::fastest(gpu, &candidates, bench::default_step)?;
     let print = !arguments.json;
     if print {
         super::say_adapter(&gpu);

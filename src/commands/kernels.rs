@@ -69,7 +69,7 @@ fn with_fastest(gpu: Gpu) -> Result<Gpu> {
     // Not to standard output, which may have to be one JSON object.
     note("kernels  measuring which are the fastest on this adapter: once, a few seconds");
     let candidates = candidates(&gpu);
-    let (gpu, _) = bench::fastest(gpu, &candidates)?;
+    let (gpu, _) = bench::fastest(gpu, &candidates, bench::default_step)?;
     if let Err(error) = remember(&gpu, Choice { kernels: gpu.kernels(), tiles: None }) {
         note(format!("note: the kernels will be measured again: {error:#}"));
     }

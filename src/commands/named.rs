@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::data::fit::Fit;
 use crate::data::names::path_text;
@@ -94,6 +94,10 @@ pub(super) fn named(arguments: &[PathBuf]) -> Result<Vec<Named>> {
 
 /// The image files on a list: the path of one on each line.
 fn on_list(list: &str, bytes: &[u8]) -> Result<Vec<Named>> {
+    ensure!(
+        image::guess_format(bytes).is_err(),
+        "{list}: is an image, but a list of names is expected; name the image itself"
+    );
     let text = text(bytes).with_context(|| format!("{list}: is no text in UTF-8 or UTF-16; save it as UTF-8"))?;
     let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty());
     let images: Vec<Named> =
@@ -143,6 +147,7 @@ mod tests {
         }
         for (bytes, message) in [
             (&b"caf\xE9.jpg"[..], "is no text in UTF-8 or UTF-16"),
+            (b"\x89PNG\r\n\x1A\n", "is an image, but a list of names is expected"),
             (b"\xFF\xFEa", "is no text in UTF-8 or UTF-16"),
             (b"\xEF\xBB\xBF\n", "names no image"),
             (b"", "names no image"),

@@ -25,9 +25,11 @@ use convscope::gpu::Kernels;
 use convscope::gpu::{AdapterChoice, Gpu};
 use pollster::block_on;
 
-/// The device that all tests share.
+/// The device that all tests share. A software driver takes minutes to compile the kernels that it would get, so there it has the plain
+/// ones; tests that are about kernels have every set of them.
 fn gpu() -> &'static Gpu {
-    common::opened().as_ref().expect("tests that need a GPU run only where there is one")
+    let opened = common::opened().as_ref().expect("tests that need a GPU run only where there is one");
+    if opened.is_software() { gpu_with(Kernels::Plain) } else { opened }
 }
 
 /// Every set of kernels for the convolutions.
