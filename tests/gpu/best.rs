@@ -8,13 +8,13 @@ use convscope::data::{Images, Subset};
 use convscope::gpu::Kernels;
 use convscope::nn::checkpoint::{Checkpoint, Meta, Weights};
 use convscope::nn::{Architecture, Network, Strided};
-use convscope::nn::{Keep, Model, Optimizer, StepOptions};
-use convscope::train::{Best, Recipe, Schedule, Trainer};
+use convscope::nn::{Keep, Model};
+use convscope::train::{Best, Trainer};
 use libtest_mimic::Trial;
 
 use crate::common::trial;
-use crate::gpu_with;
 use crate::vanishing::Vanishing;
+use crate::{gpu_with, recipe};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -47,17 +47,7 @@ fn network() -> Network {
 fn with_trainer(test: impl FnOnce(&mut Trainer)) {
     let gpu = gpu_with(Kernels::Plain);
     let model = Model::new(gpu, &network(), 5, Keep::Needed).unwrap();
-    let recipe = Recipe {
-        optimizer: Optimizer::Adam { weight_decay: 0.0 },
-        lr: 0.01,
-        schedule: Schedule::Constant,
-        warmup: 0.0,
-        step: StepOptions::default(),
-        ema: None,
-        seed: 1,
-        augment: Default::default(),
-    };
-    test(&mut Trainer::new(gpu, &model, &Weights::initial(&network(), 1), recipe, |_, _| {}).unwrap());
+    test(&mut Trainer::new(gpu, &model, &Weights::initial(&network(), 1), recipe(), |_, _| {}).unwrap());
 }
 
 /// Weights of a network that always names one class.

@@ -21,8 +21,11 @@ mod vanishing;
 
 use std::sync::OnceLock;
 
+use convscope::data::augment::AugmentOptions;
 use convscope::gpu::Kernels;
 use convscope::gpu::{AdapterChoice, Gpu};
+use convscope::nn::{Optimizer, StepOptions};
+use convscope::train::{Recipe, Schedule};
 use pollster::block_on;
 
 /// The device that all tests share. A software driver takes minutes to compile the kernels that it would get, so there it has the plain
@@ -40,6 +43,20 @@ fn gpu_with(kernels: Kernels) -> &'static Gpu {
     static DEVICES: [OnceLock<Gpu>; KERNELS.len()] = [const { OnceLock::new() }; KERNELS.len()];
     DEVICES[kernels as usize]
         .get_or_init(|| block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_kernels(kernels).unwrap())
+}
+
+/// Plain training by Adam, of images that are flipped.
+fn recipe() -> Recipe {
+    Recipe {
+        optimizer: Optimizer::Adam { weight_decay: 0.0 },
+        lr: 0.01,
+        schedule: Schedule::Constant,
+        warmup: 0.0,
+        step: StepOptions::default(),
+        ema: None,
+        seed: 3,
+        augment: AugmentOptions { flip: true, ..AugmentOptions::default() },
+    }
 }
 
 fn main() {

@@ -12,7 +12,7 @@ use convscope::train::{Keeper, Recipe, Schedule, Trainer};
 use libtest_mimic::Trial;
 
 use crate::common::trial;
-use crate::gpu_with;
+use crate::{gpu_with, recipe};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -34,19 +34,6 @@ fn network() -> Network {
 
 fn drawn() -> Drawn {
     Drawn::new(Subject::Pets, 0, 0, IMAGES, SIDE as u32, 1 << 20)
-}
-
-fn recipe() -> Recipe {
-    Recipe {
-        optimizer: Optimizer::Adam { weight_decay: 0.0 },
-        lr: 0.01,
-        schedule: Schedule::Constant,
-        warmup: 0.0,
-        step: StepOptions::default(),
-        ema: None,
-        seed: 3,
-        augment: AugmentOptions { flip: true, ..AugmentOptions::default() },
-    }
 }
 
 /// Recipes in which everything that a step depends on occurs, and frozen blocks of each.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use convscope::data::augment::AugmentOptions;
 use convscope::data::drawn::{Drawn, Subject};
 use convscope::data::fit::Fit;
 use convscope::data::folder::LabelledFile;
@@ -11,14 +10,14 @@ use convscope::data::photos::Photos;
 use convscope::data::{Images, Subset};
 use convscope::gpu::Kernels;
 use convscope::nn::checkpoint::Weights;
-use convscope::nn::{Keep, Model, Network, Optimizer, StepOptions, Strided};
+use convscope::nn::{Keep, Model, Network, Optimizer, Strided};
 use convscope::train::lr_find::STEPS;
-use convscope::train::{Recipe, Schedule, Trainer};
+use convscope::train::{Recipe, Trainer};
 use libtest_mimic::Trial;
 use pollster::block_on;
 
 use crate::common::trial;
-use crate::gpu_with;
+use crate::{gpu_with, recipe};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -41,19 +40,6 @@ fn drawn() -> Drawn {
     Drawn::new(Subject::Pets, 0, 0, 60, SIDE as u32, 1 << 20)
 }
 
-fn recipe(ema: Option<f64>) -> Recipe {
-    Recipe {
-        optimizer: Optimizer::Adam { weight_decay: 0.0 },
-        lr: 0.01,
-        schedule: Schedule::Constant,
-        warmup: 0.0,
-        step: StepOptions::default(),
-        ema,
-        seed: 1,
-        augment: AugmentOptions { flip: true, ..AugmentOptions::default() },
-    }
-}
-
 /// Of a batch an epoch, so that the weights after each step can be read.
 fn averages_are_those_of_the_weights() {
     const DECAY: f64 = 0.75;
@@ -69,7 +55,7 @@ fn averages_are_those_of_the_weights() {
             .flat_map(|node| [node.parameters(), node.statistics()].concat())
             .collect::<Vec<_>>();
         let stay: BTreeSet<String> = tensors.into_iter().map(|tensor| tensor.name).collect();
-        let trainer = |model, ema| Trainer::new(gpu, model, &first, recipe(ema), |_, _| {}).unwrap();
+        let trainer = |model, ema| Trainer::new(gpu, model, &first, Recipe { ema, ..recipe() }, |_, _| {}).unwrap();
         let (mut plain, mut averaged) = (trainer(&models[0], None), trainer(&models[1], Some(DECAY)));
         let mut runs = Vec::new();
         for _ in 0..2 {
@@ -98,8 +84,8 @@ fn averages_are_those_of_the_weights() {
                 assert_eq!(averaged.weights().unwrap(), others);
                 runs.push(others);
             }
-            plain.restart(&first, recipe(None));
-            averaged.restart(&first, recipe(Some(DECAY)));
+            plain.restart(&first, recipe());
+            averaged.restart(&first, Recipe { ema: Some(DECAY), ..recipe() });
         }
         assert!(runs[..4] == runs[4..], "it starts over as a new one would, bit for bit");
     }
@@ -207,7 +193,7 @@ fn memory_changes_no_weight() {
     let weights = |bytes: usize| {
         let (photos, _) = Photos::read(files.clone(), folder.path(), Fit::to(SIDE as u32), bytes, &|_| ());
         let model = Model::new(gpu, &network(), BATCH, Keep::Needed).unwrap();
-        let mut trainer = Trainer::new(gpu, &model, &first, recipe(None), |_, _| {}).unwrap();
+        let mut trainer = Trainer::new(gpu, &model, &first, recipe(), |_, _| {}).unwrap();
         for epoch in 1..=2 {
             trainer.train(&photos, epoch, &mut |_| {}).unwrap();
         }
@@ -225,7 +211,7 @@ fn rates_are_tried_until_the_loss_explodes() {
     let gpu = gpu_with(Kernels::Plain);
     let model = Model::new(gpu, &network(), BATCH, Keep::Needed).unwrap();
     let first = Weights::initial(&network(), 1);
-    let mut trainer = Trainer::new(gpu, &model, &first, recipe(None), |_, _| {}).unwrap();
+    let mut trainer = Trainer::new(gpu, &model, &first, recipe(), |_, _| {}).unwrap();
     let mut seen = 0;
     let tried = trainer.find_rate(&drawn, &mut |steps| seen = steps).unwrap();
     assert!(tried.len() > 20 && tried.len() <= STEPS, "{} steps", tried.len());
@@ -234,6 +220,6 @@ fn rates_are_tried_until_the_loss_explodes() {
     // The first loss is that of the untrained network.
     assert!((tried[0].loss - 2f64.ln()).abs() < 0.2, "{:?}", tried[0]);
     assert_eq!(tried[0].loss, tried[0].smoothed_loss);
-    trainer.restart(&first, recipe(None));
+    trainer.restart(&first, recipe());
     assert_eq!(trainer.find_rate(&drawn, &mut |_| {}).unwrap(), tried, "the same every time");
 }
