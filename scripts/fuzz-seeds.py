@@ -115,6 +115,7 @@ def main():
     results = ["run/config.json", "run/environment.json", "run/layers/layers.json", "run/learned/learned.json"]
     results += ["run/explain/0/explained.json", "study/study.json", "study/depth.json", "study/units/d1-r1-f1.json"]
     tables = ["run/metrics.csv", "run/rejected.csv", "run/validation.csv", "run/learned/channels.csv", "run/learned/patches.csv"]
+    tables += ["run/photos.csv"]
     for folder, files in [("results", results), ("tables", tables)]:
         for number, file in enumerate(files):
             seed(folder, Path(file).name, bytes([number]) + (FIXTURES / file).read_bytes())

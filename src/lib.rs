@@ -54,6 +54,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr))]
 
 pub mod data;
+pub mod digest;
 pub mod explain;
 pub mod gpu;
 pub mod nn;

@@ -781,8 +781,10 @@ fn a_network_that_knows_is_told_so() {
     assert_eq!(rows[0], "file,label,predicted,probability_blue,probability_green,probability_red,loss");
     assert_eq!(rows.len(), 7);
     let files: HashSet<&str> = rows[1..].iter().map(|row| row.split(',').next().unwrap()).collect();
-    let validation = fs::read_to_string(folder.path().join("run/validation.csv")).unwrap();
-    assert_eq!(files, validation.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect());
+    let run = Run::open(&folder.path().join("run")).unwrap();
+    let listed = run.photos().unwrap();
+    assert_eq!((listed.learned.unwrap().len(), listed.judged.len()), (24, 6));
+    assert_eq!(files, listed.judged.keys().map(String::as_str).collect());
     for row in &rows[1..] {
         let fields: Vec<&str> = row.split(',').collect();
         assert!(fields[0].starts_with(fields[1]) && fields[2] == fields[1], "{row}");
@@ -1429,8 +1431,8 @@ fn validation_images_that_vanish_are_told() {
     let mut run = program(folder.path(), training.split(' ')).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(run.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.starts_with("epoch  1/")));
-    let listed = fs::read_to_string(folder.path().join("r/validation.csv")).unwrap();
-    let gone: Vec<&str> = listed.lines().skip(1).take(5).map(|line| line.split(',').next().unwrap()).collect();
+    let listed = Run::open(&folder.path().join("r")).unwrap().photos().unwrap().judged;
+    let gone: Vec<&String> = listed.keys().take(5).collect();
     for file in &gone {
         fs::remove_file(photos.join(file)).unwrap();
     }
@@ -1441,7 +1443,7 @@ fn validation_images_that_vanish_are_told() {
     });
     assert!(told, "{printed:?}");
     let rejected = fs::read_to_string(folder.path().join("r/rejected.csv")).unwrap();
-    assert!(gone.iter().all(|file| rejected.contains(file)), "{rejected}");
+    assert!(gone.iter().all(|file| rejected.contains(*file)), "{rejected}");
 
     let best = Checkpoint::from_bytes(&fs::read(folder.path().join("r/best.safetensors")).unwrap()).unwrap();
     let last_best = printed

@@ -17,6 +17,7 @@ use convscope::nn::checkpoint::{Checkpoint, Weights};
 use convscope::nn::{Network, Spec, StateDict, Strided};
 use convscope::report::DepthStudy;
 use convscope::study::Study;
+use convscope::train::photo_list;
 use convscope::train::run_dir::RunDir;
 use convscope::train::{Run, Which};
 use tempfile::TempDir;
@@ -154,12 +155,13 @@ pub const RESULTS: [(&str, FolderReader); 8] = [
 ];
 
 /// The tables of a run.
-pub const TABLES: [(&str, FolderReader); 5] = [
+pub const TABLES: [(&str, FolderReader); 6] = [
     ("run/metrics.csv", |run| Run::open(run)?.metrics().map(drop)),
     ("run/rejected.csv", |run| Run::open(run)?.rejected().map(drop)),
-    ("run/validation.csv", |run| Run::open(run)?.validation().map(drop)),
+    ("run/validation.csv", |run| Run::open(run)?.photos().map(drop)),
     ("run/learned/channels.csv", |run| Run::open(run)?.learned().map(drop)),
     ("run/learned/patches.csv", |run| Run::open(run)?.learned().map(drop)),
+    ("run/photos.csv", |run| photo_list::read(&run.join("photos.csv"), Run::open(run)?.classes()).map(drop)),
 ];
 
 /// The weights of a run.
@@ -218,12 +220,13 @@ macro_rules! files {
 }
 
 /// A run of two epochs of a tiny network and a study of it.
-const FILES: [(&str, &[u8]); 18] = files![
+const FILES: [(&str, &[u8]); 19] = files![
     "run/config.json",
     "run/environment.json",
     "run/metrics.csv",
     "run/rejected.csv",
     "run/validation.csv",
+    "run/photos.csv",
     "run/best.safetensors",
     "run/last.safetensors",
     "run/explain/0/explained.json",

@@ -245,7 +245,8 @@ pub struct EvaluateArgs {
     /// Which folders name the classes, as for `train` [default: found out]
     #[arg(long, value_name = "N", requires = "data", value_parser = clap::value_parser!(u8).range(0..=9))]
     pub class_level: Option<u8>,
-    /// Where the photos of the run are now, by which it is known which images the network learned from [default: where they were]
+    /// Where the photos of the run are now; with --data only for runs of older versions, which do not list what they learned from [default:
+    /// where they were]
     #[arg(long, value_name = "DIR")]
     pub trained_on: Option<PathBuf>,
     /// Which of the run's weights to use

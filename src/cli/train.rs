@@ -128,8 +128,8 @@ pub struct TrainArgs {
     /// Flip training images left to right at random. The following options change them further; --preview shows what comes out
     #[arg(long, value_enum, default_value_t = Flip::Random)]
     pub augment: Flip,
-    /// Cut a random part out of each training image and scale it to --size: a share of its area from MIN to MAX, of a shape from 3:4 to
-    /// 4:3, as torchvision's RandomResizedCrop; photos then take more memory
+    /// Cut a random part out of each training image's middle square and scale it to --size: a share of its area from MIN to MAX, of a
+    /// shape from 3:4 to 4:3, as torchvision's RandomResizedCrop does out of the whole image; photos then take more memory
     #[arg(long, value_name = "MIN,MAX", value_parser = numbers::<2>)]
     pub crop_scale: Option<[f32; 2]>,
     /// Turn training images at random, by up to so many degrees either way; beyond their edges they are mirrored
@@ -255,6 +255,7 @@ impl TrainArgs {
             train_images,
             val_images,
             val_of_class: Vec::new(),
+            photo_list: None,
             val_list: None,
             training: self.training(classes.len()),
         }

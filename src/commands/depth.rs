@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use indicatif::HumanDuration;
 
 use crate::bench::Setting;
@@ -22,10 +22,11 @@ use crate::study::findings::{self, Findings};
 use crate::study::reading;
 use crate::study::test_look::{REFITS, TEST_FILE, TestLook, TestedNetwork};
 use crate::study::unit::{self, UNITS, Unit};
-use crate::study::{Candidate, Identity, PROGRAM, Study};
+use crate::study::{Candidate, Identity, PROGRAM, STUDY_FILE, Study};
 use crate::terminal::quoted;
 use crate::terminal::{self, Bar, bar, counted, say, say_apart};
 use crate::train::Trainer;
+use crate::train::photo_list::{self, Changes, PHOTOS, Photo};
 use crate::train::run_dir::{self, RUNS, RunDir};
 
 /// Folder of the weights of the networks that meet the test set.
@@ -85,6 +86,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
         photos: arguments.train.absolute_data(),
         folders: arguments.train.folders(),
     };
+    check_photos(&folder, &study, &pool.list)?;
     let study = study.check(&folder)?;
     tell(&study, &pool, &distinct);
 
@@ -111,6 +113,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     study.claim(&folder)?;
     if arguments.train.data.is_some() {
         write_rejected(&folder.file("rejected.csv"), &pool.rejected)?;
+        photo_list::write(&folder, &pool.list)?;
     }
     make_folder(&folder, UNITS)?;
     let shown = folder.path().display();
@@ -148,6 +151,28 @@ fn write_pages(folder: &RunDir, arguments: &DepthArgs) -> Result<()> {
 fn make_folder(folder: &RunDir, name: &str) -> Result<()> {
     let path = folder.file(name);
     fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// Checks that the photos are those that the study in a folder was begun with, if there is one, and names those that are not.
+fn check_photos(folder: &RunDir, study: &Study, now: &[Photo]) -> Result<()> {
+    let list = folder.file(PHOTOS);
+    if !folder.file(STUDY_FILE).exists() || !list.exists() {
+        return Ok(());
+    }
+    let begun = Study::read(folder)?;
+    // Photos are compared where that is all that differs; other images than photos have no list.
+    if begun.identity.data == study.identity.data || now.is_empty() || begun.classes != study.classes {
+        return Ok(());
+    }
+    let then = photo_list::read(&list, &begun.classes)?;
+    let same = |then: &Photo, now: &Photo| then.class == now.class && then.content().is(now.sha256, now.pixels);
+    if let Some(told) = Changes::between(&then, now, same).told() {
+        bail!(
+            "--out {}: holds a study of other photos than these: {told}; bring them back as they were, or name a new folder",
+            folder.path().display()
+        );
+    }
+    Ok(())
 }
 
 /// Says what is studied.

@@ -6,11 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use sha2::{Digest, Sha256};
 
 use crate::cli::{ImportArgs, built};
 use crate::data::names::path_text;
-use crate::data::split::hexadecimal;
+use crate::digest::Digest;
 use crate::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
 use crate::nn::{Preparation, StateDict};
 use crate::reading::{no_file, unusable};
@@ -43,7 +42,7 @@ pub(super) fn import(arguments: &ImportArgs) -> Result<()> {
 
     let id = run_dir::new_id();
     let name = Path::new(arguments.file.file_name().unwrap_or_default());
-    let imported = Source { file: path_text(name), sha256: hexadecimal(&Sha256::digest(&bytes).into()) };
+    let imported = Source { file: path_text(name), sha256: Digest::of(&bytes).to_string() };
     let Meta { architecture: model, classes, drawn, preparation, .. } = meta.clone();
     let config = Imported { id: id.clone(), imported, classes, drawn, preparation, model };
     check_imported(&config).with_context(|| unusable(&arguments.file))?;
@@ -187,7 +186,7 @@ mod tests {
             run.config().map(drop),
             run.metrics().map(drop),
             run.environment().map(drop),
-            run.validation().map(drop),
+            run.photos().map(drop),
             run.rejected().map(drop),
             run.checkpoint(Which::Last).map(drop),
         ];

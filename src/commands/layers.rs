@@ -71,7 +71,9 @@ pub(super) fn layers(arguments: &LayersArgs) -> Result<()> {
     say(format!("wrote {}: layers.json, layers.csv, and figures as .svg; {seconds:.0} s", folder.path().display()));
     // The report tells of what lies in the run's folder.
     if arguments.out.is_none() && !arguments.no_report {
-        super::report::afterwards(&gpu, &arguments.run, None, arguments.data.as_deref(), ScaleBy::default())?;
+        // Drawn images that were judged by are others than these, and of given ones these are only half.
+        let judged = run.config().is_ok_and(|config| config.data.is_some()).then_some(held_out);
+        super::report::afterwards(&gpu, &arguments.run, judged, arguments.data.as_deref(), ScaleBy::default())?;
     }
     Ok(())
 }

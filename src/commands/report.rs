@@ -99,7 +99,7 @@ fn add(report: &mut Report, looked: Result<Looked, Unlooked>) {
 fn validation(run: &Run, data: Option<&Path>) -> Result<Box<dyn Images>, Unlooked> {
     // Where their list is damaged, no other folder helps.
     if run.imported().is_none() {
-        run.validation().map_err(|error| Unlooked::Damaged(reason(&error)))?;
+        run.photos().map_err(|error| Unlooked::Damaged(reason(&error)))?;
     }
     super::images::validation_of(run, data, super::CACHE).map_err(|error| Unlooked::NoImages(reason(&error)))
 }

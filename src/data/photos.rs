@@ -1,29 +1,27 @@
 //! The photos of a folder as a set of images.
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::{Context, Result};
-use sha2::{Digest as _, Sha256};
-
 use super::cache::Cache;
 use super::fit::Fit;
 use super::folder::LabelledFile;
 use super::names::path_text;
-use super::split::Digest;
-use super::{Images, Rejected, in_parallel, prepare, threads};
+use super::{Images, Rejected, prepare, threads};
+use crate::digest::Digest;
 
 /// Photos from files, each decoded once up front, so that a file that cannot be used is known
-/// before training starts.
+/// before training starts. A file that has changed by the time it is read again cannot be used any more.
 pub struct Photos {
     root: PathBuf,
     files: Vec<LabelledFile>,
     /// SHA-256 of the pixels of each of them.
     digests: Vec<Digest>,
+    /// SHA-256 of each file.
+    file_digests: Vec<Digest>,
     fit: Fit,
     /// What the network sees.
     squares: Cache,
@@ -64,11 +62,14 @@ impl Photos {
         progress: &dyn Fn(usize),
     ) -> (Photos, Vec<Rejected>) {
         let squares = Cache::new(files.len(), fit.size, cache_bytes);
-        let mut all = Photos { root: root.to_path_buf(), files, digests: Vec::new(), fit, squares, to_cut: None };
+        let (digests, file_digests) = (Vec::new(), Vec::new());
+        let mut all = Photos { root: root.to_path_buf(), files, digests, file_digests, fit, squares, to_cut: None };
         let (mut usable, mut rejected) = (Vec::new(), Vec::new());
         for (file, outcome) in decode_all(&all, workers, progress).into_iter().enumerate() {
-            // Of a file that cannot be used nobody asks for it.
-            all.digests.push(outcome.as_ref().copied().unwrap_or_default());
+            // Of a file that cannot be used nobody asks for them.
+            let [pixels, of_file] = outcome.as_ref().copied().unwrap_or_default();
+            all.digests.push(pixels);
+            all.file_digests.push(of_file);
             match outcome {
                 Ok(_) => usable.push(file),
                 Err(reason) => rejected.push(Rejected { file: all.name(file), reason }),
@@ -101,18 +102,25 @@ impl Photos {
             root: self.root.clone(),
             files: indices.iter().map(|&index| self.files[index].clone()).collect(),
             digests: indices.iter().map(|&index| self.digests[index]).collect(),
+            file_digests: indices.iter().map(|&index| self.file_digests[index]).collect(),
             fit: self.fit,
             squares: self.squares.only(indices),
             to_cut: to_cut.map(|ToCut { room, squares }| ToCut { room: *room, squares: squares.only(indices) }),
         }
     }
 
-    /// SHA-256 of the bytes of each photo's file.
-    ///
-    /// # Errors
-    /// When a file cannot be read any more.
-    pub fn file_digests(&self) -> Result<Vec<Digest>> {
-        in_parallel(self.files.len(), |index| file_digest(&self.path(index)))
+    /// SHA-256 of each photo's file, as it was when the set was read.
+    pub fn file_digests(&self) -> &[Digest] {
+        &self.file_digests
+    }
+
+    /// A square of a photo whose file is read again.
+    fn again(&self, index: usize, fit: Fit) -> Result<Vec<u8>, String> {
+        let bytes = prepare::read(&self.path(index))?;
+        if Digest::of(&bytes) != self.file_digests[index] {
+            return Err("has changed since it was first read".into());
+        }
+        Ok(prepare::decode(&bytes)?.square(fit))
     }
 
     fn path(&self, index: usize) -> PathBuf {
@@ -120,20 +128,15 @@ impl Photos {
     }
 }
 
-/// SHA-256 of a file's bytes.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn file_digest(path: &Path) -> Result<Digest> {
-    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    Ok(Sha256::digest(&bytes).into())
-}
-
-/// Decodes every file in parallel: the digest of its pixels, or why it failed.
-fn decode_all(photos: &Photos, workers: usize, progress: &dyn Fn(usize)) -> Vec<Result<Digest, String>> {
+/// Decodes every file in parallel: the digests of its pixels and of the file, or why it failed.
+fn decode_all(photos: &Photos, workers: usize, progress: &dyn Fn(usize)) -> Vec<Result<[Digest; 2], String>> {
     let next = AtomicUsize::new(0);
     let (sender, outcomes) = mpsc::channel();
-    let decode = |file: usize| -> Result<Digest, String> { Ok(Sha256::digest(&photos.pixels(file)?).into()) };
+    let decode = |file: usize| -> Result<[Digest; 2], String> {
+        let bytes = prepare::read(&photos.path(file))?;
+        let pixels = photos.squares.image(file, || Ok(prepare::decode(&bytes)?.square(photos.fit)))?;
+        Ok([Digest::of(pixels), Digest::of(&bytes)])
+    };
     let work = |sender: mpsc::Sender<_>| {
         loop {
             let file = next.fetch_add(1, Ordering::Relaxed);
@@ -179,13 +182,13 @@ impl Images for Photos {
     }
 
     fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
-        self.squares.image(index, || prepare::load(&self.path(index), self.fit))
+        self.squares.image(index, || self.again(index, self.fit))
     }
 
     fn to_cut(&self, index: usize) -> Result<Cow<'_, [u8]>, String> {
         match &self.to_cut {
             None => self.pixels(index),
-            Some(ToCut { room, squares }) => squares.image(index, || prepare::load(&self.path(index), Fit::to(*room))),
+            Some(ToCut { room, squares }) => squares.image(index, || self.again(index, Fit::to(*room))),
         }
     }
 }
@@ -234,5 +237,23 @@ mod tests {
             assert_eq!(kept, [same.pixels(0).is_ok(), same.to_cut(0).is_ok()], "also of a part");
             std::fs::rename(folder.path().join("b.png"), folder.path().join("a.png")).unwrap();
         }
+    }
+
+    /// What is not kept is another photo's content from one moment to the next, and is not taken for its own.
+    #[test]
+    fn a_file_that_has_changed_is_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.png");
+        let save = |shade| RgbImage::from_pixel(20, 20, Rgb([shade; 3])).save(&file).unwrap();
+        save(7);
+        let files = vec![LabelledFile { path: "a.png".into(), class: 0 }];
+        let (photos, _) = Photos::read(files, folder.path(), Fit::to(16), 0, &|_| ());
+        let photos = photos.with_room(32, 0, 0);
+        assert!(photos.pixels(0).is_ok() && photos.to_cut(0).is_ok());
+        save(8);
+        let changed = Err("has changed since it was first read".to_string());
+        assert_eq!([photos.pixels(0), photos.to_cut(0)], [changed.clone(), changed]);
+        save(7);
+        assert!(photos.pixels(0).is_ok() && photos.to_cut(0).is_ok());
     }
 }

@@ -57,8 +57,16 @@ impl Opened {
 /// # Errors
 /// As [`load`].
 pub fn open(path: &Path) -> Result<Opened, String> {
+    decode(&read(path)?)
+}
+
+/// The bytes of a file that may be an image.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     check_file(path)?;
-    decode(&fs::read(path).map_err(unreadable)?)
+    fs::read(path).map_err(unreadable)
 }
 
 /// Refuses, without opening it, what cannot be an image: no regular file, an empty file, a file

@@ -8,17 +8,10 @@ use rand::seq::SliceRandom;
 use sha2::{Digest as _, Sha256};
 
 use super::{Images, random};
+use crate::digest::Digest;
 
 /// Share of each class that is locked away as test set.
 pub const TEST_SHARE: f64 = 0.15;
-
-/// SHA-256 of an image's pixels or a file's bytes.
-pub type Digest = [u8; 32];
-
-/// A digest as text.
-pub fn hexadecimal(digest: &Digest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// The images of a set that have no double, found by the SHA-256 of their pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +52,7 @@ impl Distinct {
         }
         kept.sort_unstable();
         contradictory.sort_unstable();
-        let hash = hexadecimal(&whole.finalize().into());
+        let hash = Digest::from(whole).to_string();
         Ok(Self { kept, duplicates, contradictory, hash })
     }
 }
@@ -70,7 +63,7 @@ impl Distinct {
 /// When an image cannot be read.
 pub fn digests(images: &dyn Images) -> Result<Vec<Digest>> {
     super::in_parallel(images.len(), |index| match images.pixels(index) {
-        Ok(pixels) => Ok(Sha256::digest(&pixels).into()),
+        Ok(pixels) => Ok(Digest::of(pixels)),
         Err(reason) => bail!("{} {reason}", images.name(index)),
     })
 }

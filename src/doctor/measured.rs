@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use image::ImageFormat;
-use sha2::{Digest as _, Sha256};
 
 use super::near::Look;
 use crate::data::fit::Fit;
 use crate::data::folder::{Folder, LabelledFile};
 use crate::data::names::path_text;
-use crate::data::split::Digest;
 use crate::data::{Rejected, in_parallel, prepare};
+use crate::digest::Digest;
 
 /// Largest difference of two colours of a pixel, of 255, that still looks grey: a JPEG of a grey image has some.
 const GREY: u8 = 12;
@@ -115,7 +114,7 @@ fn one(root: &Path, file: &LabelledFile, part: Part, size: u32) -> Result<Measur
         part,
         format: opened.format,
         sides: opened.image.dimensions().into(),
-        digest: Sha256::digest(&square).into(),
+        digest: Digest::of(&square),
         look: Look::of(&opened),
         channels: sums.map(|[sum, squares]| [sum as f64 / count / 255.0, squares as f64 / count / (255.0 * 255.0)]),
         grey: pixels.iter().all(|pixel| spread(pixel) <= GREY),

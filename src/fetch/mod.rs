@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
-use crate::data::split::hexadecimal;
+use crate::digest::Digest;
 use crate::disk;
 
 mod download;
@@ -149,7 +149,7 @@ fn digest(mut file: File, progress: &mut dyn FnMut(u64)) -> io::Result<String> {
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            return Ok(hexadecimal(&hasher.finalize().into()));
+            return Ok(Digest::from(hasher).to_string());
         }
         hasher.update(&buffer[..read]);
         done += read as u64;

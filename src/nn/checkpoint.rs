@@ -8,8 +8,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
+use crate::digest::Digest;
 use crate::nn::{Architecture, Network, Parameter, Preparation, Start};
 
 /// A trained network with what is needed to use it.
@@ -301,7 +302,7 @@ fn digest(meta: &str, tensors: &mut [(String, TensorView<'_>)]) -> String {
         part(format!("{:?} {:?}", tensor.dtype(), tensor.shape()).as_bytes());
         part(tensor.data());
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::from(digest).to_string()
 }
 
 /// The tensors of a safetensors file.

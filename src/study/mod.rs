@@ -24,9 +24,8 @@ use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::data::split::hexadecimal;
+use crate::digest::Digest;
 use crate::disk;
 use crate::gpu::Kernels;
 use crate::nn::{Architecture, Network, SpecError};
@@ -239,7 +238,7 @@ impl Identity {
     /// What tells a file of a study with this identity from the same file of every other study: a hash of both.
     pub fn of_file(&self, file: &str) -> String {
         let identity = serde_json::to_string(self).expect("an identity is always valid JSON");
-        hexadecimal(&Sha256::digest(format!("{file}\n{identity}")).into())
+        Digest::of(format!("{file}\n{identity}")).to_string()
     }
 }
 

@@ -5,13 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
 use super::Run;
 use super::predictions::PREDICTIONS;
 use super::run_dir::RunDir;
 use super::state::State;
-use crate::data::split::hexadecimal;
 use crate::disk;
 use crate::nn::Network;
 use crate::nn::checkpoint::Checkpoint;
@@ -20,8 +18,6 @@ use crate::terminal::one_line;
 
 /// Their folder, in that of the run. It is there as long as the run is not finished.
 pub const CHECKPOINTS: &str = "checkpoints";
-/// The images of the run, a line each.
-const IMAGES: &str = "images.txt";
 /// States that are kept: where the newest is damaged, there is another.
 const KEPT: usize = 2;
 
@@ -51,16 +47,14 @@ pub struct Found {
 }
 
 impl Checkpoints {
-    /// Makes the folder, for a training on these images.
+    /// Makes the folder.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn create(run: &RunDir, images: &str) -> Result<Self> {
+    /// When it cannot be made.
+    pub fn create(run: &RunDir) -> Result<Self> {
         let folder = run.file(CHECKPOINTS);
         disk::make_folder(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let folder = RunDir::at(folder);
-        folder.write(IMAGES, images.as_bytes())?;
-        Ok(Self { folder, kept: Vec::new() })
+        Ok(Self { folder: RunDir::at(folder), kept: Vec::new() })
     }
 
     /// Writes where the training stands, and removes what is then of no use. The best weights of that time are to have been written.
@@ -121,51 +115,17 @@ impl Checkpoints {
         }
     }
 
-    /// Checks that the images are those that the training began with.
-    ///
-    /// # Errors
-    /// When they are not, with the first that differs.
-    pub fn check_images(&self, digest: &str, images: &str) -> Result<()> {
-        if digest == digest_of(images) {
-            return Ok(());
-        }
-        let then = fs::read_to_string(self.folder.file(IMAGES)).unwrap_or_default();
-        let problem = "the images are not those that the training began with";
-        ensure!(digest == digest_of(&then), "{problem}, by their SHA-256");
-        let [then, now] = [&then[..], images].map(|text| text.lines().collect::<BTreeSet<_>>());
-        let [gone, new] =
-            [then.difference(&now), now.difference(&then)].map(|lines| lines.copied().collect::<Vec<_>>());
-        let of = |lines: &[&str], what: &str| match lines {
-            [] => None,
-            [first, ..] => {
-                let name = first.splitn(4, ' ').nth(3).unwrap_or(first);
-                Some(format!("{} {what}, such as {name}", lines.len()))
-            }
-        };
-        let found: Vec<String> =
-            [of(&gone, "gone or changed"), of(&new, "new or changed")].into_iter().flatten().collect();
-        // The same images may be in another order.
-        let found = if found.is_empty() { "they are in another order".into() } else { found.join("; ") };
-        bail!("{problem}: {found}; bring them back as they were, or train anew")
-    }
-
     /// Removes all of them: the run is finished.
     pub fn remove(self) {
         // Where that is stopped, the newest state is left with all that belongs to it, or none is.
         let mut names = own_names(self.folder.path());
         names.sort_by_key(|name| (steps_of(name).is_none(), steps_of(name)));
-        names.push(IMAGES.into());
         for name in names {
             // Whoever goes on from what cannot be removed comes to the same end.
             let _ = fs::remove_file(self.folder.file(&name));
         }
         let _ = fs::remove_dir(self.folder.path());
     }
-}
-
-/// What tells a list of images from every other.
-pub fn digest_of(images: &str) -> String {
-    hexadecimal(&Sha256::digest(images).into())
 }
 
 /// Why a run has no states.
@@ -252,7 +212,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = RunDir::at(folder.path().to_path_buf());
         dir.write_json(CONFIG, &Config { id: Some(ID.into()), val_of_class: vec![4, 4], ..config }).unwrap();
-        let checkpoints = Checkpoints::create(&dir, "").unwrap();
+        let checkpoints = Checkpoints::create(&dir).unwrap();
         let run = Run::open(dir.path()).unwrap();
         (folder, dir, run, checkpoints)
     }
@@ -290,7 +250,7 @@ mod tests {
             records: (1..=epochs).map(record).collect(),
             rejected: vec![Rejected { file: "a.png".into(), reason: "is empty".into() }],
             best: (epochs > 0).then_some(BestEpoch { epoch: epochs.div_ceil(2), val: metrics(8), lost }),
-            ..Course::new(ID.into(), digest_of(""), Vec::new())
+            ..Course::new(ID.into(), Vec::new())
         };
         let seed = steps as u64;
         let mut own = weights(seed);
@@ -384,26 +344,5 @@ mod tests {
         assert!(Checkpoints::find(&run).is_ok(), "it is not finished before the states are removed");
         checkpoints.remove();
         assert!(error().contains("is finished"), "{}", error());
-    }
-
-    #[test]
-    fn other_images_are_named() {
-        let (_folder, dir, ..) = begun();
-        fs::remove_dir_all(dir.file(CHECKPOINTS)).unwrap();
-        let then = "0a 0 train cat/a b.png\n0b 1 train dog/c.png\n0c 0 val cat/d.png\n";
-        let checkpoints = Checkpoints::create(&dir, then).unwrap();
-        let check = |now: &str| checkpoints.check_images(&digest_of(then), now).map_err(|error| error.to_string());
-        assert_eq!(check(then), Ok(()));
-        for (now, told) in [
-            ("0b 1 train dog/c.png\n0c 0 val cat/d.png\n", "1 gone or changed, such as cat/a b.png; bring"),
-            (&then.replace("0c", "0d"), "1 gone or changed, such as cat/d.png; 1 new or changed, such as cat/d.png"),
-            (&format!("{then}0e 1 val dog/e.png\n"), ": 1 new or changed, such as dog/e.png"),
-            ("0b 1 train dog/c.png\n0a 0 train cat/a b.png\n0c 0 val cat/d.png\n", "in another order"),
-        ] {
-            let error = check(now).unwrap_err();
-            assert!(error.contains(told), "{error}");
-        }
-        dir.write("checkpoints/images.txt", b"").unwrap();
-        assert!(check("").unwrap_err().ends_with("by their SHA-256"));
     }
 }

@@ -36,7 +36,10 @@ pub struct Config {
     /// How many of them each class has; empty in runs of older versions.
     #[serde(default)]
     pub val_of_class: Vec<usize>,
-    /// SHA-256 of the list of the validation photos; none for drawn images, and in runs of older versions.
+    /// What tells the list of its photos from every other; none for drawn images, and in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub photo_list: Option<String>,
+    /// The same of the list of the validation photos alone, in runs of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_list: Option<String>,
     /// The network and how it is trained.

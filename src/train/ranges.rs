@@ -182,8 +182,8 @@ pub(crate) fn check_folder(field: &str, folder: Option<&str>, classes: &[String]
 
 /// Checks `config.json`.
 pub(super) fn check_config(config: &Config) -> Result<Network> {
-    let Config { id, data, folders, val_share, classes, train_images, val_images, val_of_class, val_list, training } =
-        config;
+    let Config { id, data, folders, val_share, classes, train_images, val_images, .. } = config;
+    let Config { val_of_class, photo_list, val_list, training, .. } = config;
     let network = check_training(training)?;
     check_classes(classes, network.classes())?;
     check_folders(folders, data.is_some())?;
@@ -200,12 +200,14 @@ pub(super) fn check_config(config: &Config) -> Result<Network> {
         let images = val_of_class.iter().fold(0usize, |sum, &images| sum.saturating_add(images));
         equal("the sum of val_of_class", images, *val_images).context("by val_images")?;
     }
-    // Nor do they have a name, or say what photos they were judged by.
+    // Nor do they have a name, or say what photos they have, or only which of these judged them.
     id.as_deref().map_or(Ok(()), |id| hexadecimal("id", id, 32))?;
+    photo_list.as_deref().map_or(Ok(()), |list| hexadecimal("photo_list", list, 64))?;
     val_list.as_deref().map_or(Ok(()), |list| hexadecimal("val_list", list, 64))?;
+    let lists = usize::from(photo_list.is_some()) + usize::from(val_list.is_some());
     ensure!(
-        val_list.is_some() == (id.is_some() && data.is_some()),
-        "val_list: expected where there are id and data, and nowhere else"
+        lists == usize::from(id.is_some() && data.is_some()),
+        "photo_list: expected where there are id and data, and nowhere else; val_list: in its place in runs of older versions"
     );
     Ok(network)
 }

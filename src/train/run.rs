@@ -7,14 +7,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::ranges::{check_config, check_imported, hexadecimal};
+use super::photo_list::{self, Changes, Content, Contents, PHOTOS, Photo, RunPhotos, Use, digest_of_list};
+use super::ranges::{check_config, check_imported};
 use super::{Config, EpochRecord, Imported, Which};
 use crate::data::Rejected;
 use crate::data::fit::Fit;
 use crate::data::names::legible;
-use crate::data::split;
 use crate::gpu::Kernels;
 use crate::nn::Network;
 use crate::nn::checkpoint::{Checkpoint, Meta};
@@ -23,8 +22,8 @@ use crate::reading::{
 };
 use crate::train::environment::Environment;
 
-/// The run's list of its validation photos.
-pub(crate) const VALIDATION: &str = "validation.csv";
+/// The list of the validation photos, in runs of older versions.
+const VALIDATION: &str = "validation.csv";
 /// How a run was made.
 pub(crate) const CONFIG: &str = "config.json";
 /// The most bytes of [`CONFIG`], which may take a hundred times as much memory; it has a few thousand, or more for a long list of layers.
@@ -354,29 +353,91 @@ impl Run {
         Ok(rejected)
     }
 
-    /// The validation photos: the path of each below the data folder, with the file's SHA-256 where the list has it, as those of
-    /// older versions have not. None for drawn images.
+    /// The photos that it learned from and was judged by, and what each held, as far as that is known.
     ///
     /// # Errors
-    /// When the list is missing or broken, or has another length than the run says.
-    pub fn validation(&self) -> Result<BTreeMap<String, Option<String>>> {
-        if self.config()?.data.is_none() {
-            return Ok(BTreeMap::new());
+    /// When their list is missing or broken, or is not that of the run.
+    pub fn photos(&self) -> Result<RunPhotos> {
+        let config = self.config()?;
+        if config.data.is_none() {
+            return Ok(RunPhotos { learned: Some(Contents::new()), judged: Contents::new() });
         }
+        if config.photo_list.is_none() {
+            return Ok(RunPhotos { learned: None, judged: self.judged_by_older()? });
+        }
+        let photos = self.listed_photos()?;
+        let [learned, judged] = [Use::Train, Use::Val].map(|used| -> Contents {
+            let of_use = photos.iter().filter(|photo| photo.used == used);
+            of_use.map(|photo| (photo.file.clone(), photo.content())).collect()
+        });
+        Ok(RunPhotos { learned: Some(learned), judged })
+    }
+
+    /// The list of its photos, as it was written.
+    ///
+    /// # Errors
+    /// As [`Run::photos`].
+    pub fn listed_photos(&self) -> Result<Vec<Photo>> {
+        let path = self.file(PHOTOS);
+        let config = self.config()?;
+        let unknown = "it is not known which photos the run learned from and was judged by; train it anew";
+        let photos = photo_list::read(&path, &config.classes).context(unknown)?;
+        let check = || -> Result<()> {
+            for (used, number, field) in
+                [(Use::Train, config.train_images, "train_images"), (Use::Val, config.val_images, "val_images")]
+            {
+                let found = photos.iter().filter(|photo| photo.used == used).count();
+                ensure!(
+                    found == number,
+                    "use: it has {found} photos of this use, but {CONFIG} says {number} ({field})"
+                );
+            }
+            ensure!(
+                config.photo_list.as_ref() == Some(&digest_of_list(&photos)),
+                "a file, its class, use, sha256 or pixels is not that of the list of this run, by photo_list of {CONFIG}"
+            );
+            Ok(())
+        };
+        check().with_context(|| unusable(&path)).context(REMEDY)?;
+        Ok(photos)
+    }
+
+    /// Checks that the photos which it is to go on learning from and to be judged by are those of its list.
+    ///
+    /// # Errors
+    /// When they are not, with what has changed.
+    pub fn check_photos(&self, now: &[Photo]) -> Result<()> {
+        let config = self.config()?;
+        if config.data.is_none() || config.photo_list.as_ref() == Some(&digest_of_list(&now)) {
+            return Ok(());
+        }
+        let same = |then: &Photo, now: &Photo| then.class == now.class && then.content() == now.content();
+        let told = Changes::between(&self.listed_photos()?, now, same).told();
+        // The same ones may be divided otherwise, or be in another order.
+        let told = told.unwrap_or_else(|| "they are divided otherwise".into());
+        bail!(
+            "the images are not those that the training began with: {told}; bring them back as they were, or train anew"
+        )
+    }
+
+    /// The validation photos of a run of an older version; the oldest did not write down what they held.
+    fn judged_by_older(&self) -> Result<Contents> {
         let path = self.file(VALIDATION);
         let unknown = "it is not known which photos the run was judged by; train it anew";
         let photos: Vec<ValidationPhoto> = table(&path, &["file"]).context(unknown)?;
         let expected = self.config()?.val_images;
-        let check = || -> Result<BTreeMap<String, Option<String>>> {
+        let check = || -> Result<Contents> {
             ensure!(
                 photos.len() == expected,
                 "file: it names {} photos, but {CONFIG} says {expected} (val_images)",
                 photos.len()
             );
-            for sha256 in photos.iter().filter_map(|photo| photo.sha256.as_ref()) {
-                hexadecimal("sha256", sha256, 64)?;
-            }
-            // Lists of older versions have names as they are.
+            let content = |ValidationPhoto { file, sha256 }: &ValidationPhoto| -> Result<(String, Content)> {
+                let sha256 = sha256.as_ref().map(|digits| photo_list::digest("sha256", digits)).transpose()?;
+                Ok((legible(file), Content { sha256, pixels: None }))
+            };
+            let contents = photos.iter().map(content).collect::<Result<_>>()?;
+            // Names may be as they are.
             let distinct: BTreeMap<_, _> =
                 photos.iter().map(|photo| (legible(&photo.file), photo.sha256.clone())).collect();
             ensure!(!distinct.contains_key(""), "file: a name is empty");
@@ -385,7 +446,7 @@ impl Run {
                 self.config()?.val_list.as_ref().is_none_or(|list| *list == digest_of_list(&distinct)),
                 "a file or its sha256 is not that of the list of this run, by val_list of {CONFIG}"
             );
-            Ok(distinct)
+            Ok(contents)
         };
         check().with_context(|| unusable(&path)).context(REMEDY)
     }
@@ -413,12 +474,6 @@ struct ValidationPhoto {
     sha256: Option<String>,
 }
 
-/// What tells a list of validation photos, with the SHA-256 of each, from every other.
-pub(crate) fn digest_of_list(photos: &BTreeMap<String, Option<String>>) -> String {
-    let text = serde_json::to_string(photos).expect("names are always valid JSON");
-    split::hexadecimal(&Sha256::digest(text).into())
-}
-
 fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
     if !run.is_dir() {
         let what = if run.exists() { "is a file" } else { "there is no such folder" };
@@ -439,6 +494,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
+    use crate::digest::Digest;
     use crate::gpu::TileLimits;
     use crate::nn::{Architecture, Normalize, Preparation};
     use crate::train::run_dir::RunDir;
@@ -690,7 +746,7 @@ mod tests {
             run.checkpoint(Which::Last)?;
             run.metrics()?;
             run.environment()?;
-            run.validation().map(drop)
+            run.photos().map(drop)
         };
         read().err().map(|error| format!("{error:#}"))
     }
@@ -749,12 +805,75 @@ mod tests {
     }
 
     #[test]
+    fn the_list_of_photos_is_that_of_the_run() {
+        let (_folder, folder) = run(true);
+        let photo = |number: usize| Photo {
+            file: format!("cat/{number}.jpg"),
+            class: "cat".into(),
+            used: if number < 16 { Use::Train } else { Use::Val },
+            sha256: Digest::of(format!("file {number}")),
+            pixels: Digest::of(format!("pixels {number}")),
+        };
+        let photos: Vec<Photo> = (0..24).map(photo).collect();
+        let list = Some(digest_of_list(&photos));
+        let config = Config { id: Some(ID.into()), photo_list: list, ..opened(&folder).config().unwrap().clone() };
+        folder.write_json(CONFIG, &config).unwrap();
+        photo_list::write(&folder, &photos).unwrap();
+        let RunPhotos { learned, judged } = opened(&folder).photos().unwrap();
+        assert_eq!((learned.unwrap().len(), judged.len()), (16, 8));
+        assert_eq!(judged["cat/16.jpg"], photos[16].content());
+        assert!(opened(&folder).check_photos(&photos).is_ok());
+        let mut others = vec![photos.clone(); 5];
+        others[0].pop();
+        others[1][0].used = Use::Val;
+        others[2][0].used = Use::Study;
+        others[3].swap(0, 1);
+        others[4][7].pixels = Digest::of("another photo");
+        for (other, told) in others.iter().zip([
+            "use: it has 7 photos of this use, but config.json says 8 (val_images)",
+            "use: it has 15 photos of this use, but config.json says 16 (train_images)",
+            "use: it has 15 photos of this use, but config.json says 16 (train_images)",
+            "is not that of the list of this run, by photo_list of config.json",
+            "is not that of the list of this run, by photo_list of config.json",
+        ]) {
+            photo_list::write(&folder, other).unwrap();
+            let error = format!("{:#}", opened(&folder).photos().unwrap_err());
+            assert!(error.contains("photos.csv: cannot be used: ") && error.contains(told), "{error}");
+        }
+        // What is to be gone on with is held against it.
+        photo_list::write(&folder, &photos).unwrap();
+        for (other, told) in others.iter().zip([
+            "with: 1 missing, such as cat/23.jpg; bring",
+            "with: they are divided otherwise; bring",
+            "with: they are divided otherwise; bring",
+            "with: they are divided otherwise; bring",
+            "with: 1 changed, such as cat/7.jpg; bring",
+        ]) {
+            let error = opened(&folder).check_photos(other).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+        fs::remove_file(folder.file(PHOTOS)).unwrap();
+        let error = format!("{:#}", opened(&folder).photos().unwrap_err());
+        assert!(error.contains("learned from and was judged by; train it anew"), "{error}");
+        // One list, and only where there are photos.
+        for config in [
+            Config { val_list: config.photo_list.clone(), ..config.clone() },
+            Config { photo_list: None, ..config.clone() },
+            Config { id: None, ..config },
+        ] {
+            folder.write_json(CONFIG, &config).unwrap();
+            let error = format!("{:#}", Run::open(folder.path()).unwrap_err());
+            assert!(error.contains("photo_list: expected where there are id and data"), "{error}");
+        }
+    }
+
+    #[test]
     fn validation_photos_are_counted() {
         let (_folder, folder) = run(true);
         let error = |names: &[String]| {
             let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
             fs::write(folder.file(VALIDATION), format!("file\n{lines}")).unwrap();
-            opened(&folder).validation().err().map(|error| format!("{error:#}"))
+            opened(&folder).photos().err().map(|error| format!("{error:#}"))
         };
         let mut names: Vec<String> = (0..8).map(|number| format!("cat/{number}.jpg")).collect();
         assert_eq!(error(&names), None);
@@ -765,7 +884,7 @@ mod tests {
         );
         names[2] = "cat/\u{1b}\u{7f}.jpg".into();
         assert_eq!(error(&names), None);
-        let read = opened(&folder).validation().unwrap();
+        let read = opened(&folder).photos().unwrap().judged;
         assert!(
             read.contains_key(r"cat/\x1B\x7F.jpg"),
             "names of older lists are read as they are written now: {read:?}"
@@ -774,7 +893,7 @@ mod tests {
         assert!(error(&names).unwrap().contains("a photo is named twice"));
         assert!(error(&[]).is_some());
         fs::remove_file(folder.file(VALIDATION)).unwrap();
-        let missing = format!("{:#}", opened(&folder).validation().unwrap_err());
+        let missing = format!("{:#}", opened(&folder).photos().unwrap_err());
         assert!(missing.contains("not known which photos the run was judged by; train it anew"), "{missing}");
     }
 

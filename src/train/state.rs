@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::ranges::hexadecimal;
 use super::{EpochRecord, PROGRAM, Run};
 use crate::data::Rejected;
 use crate::nn::checkpoint::{Weights, read_counter, read_tensor, sealed, unsealed};
@@ -76,8 +75,6 @@ pub struct Course {
     pub run: String,
     /// The program, with a hash of its sources.
     pub program: String,
-    /// SHA-256 of the list of its images, with what each holds.
-    pub data: String,
     /// The epoch that it is in.
     pub begun: Begun,
     /// Seconds for that epoch's training so far.
@@ -178,16 +175,15 @@ fn parameters(network: &Network) -> impl Iterator<Item = Parameter> {
 
 impl Course {
     /// That of a run that is about to begin.
-    pub fn new(run: String, data: String, rejected: Vec<Rejected>) -> Self {
+    pub fn new(run: String, rejected: Vec<Rejected>) -> Self {
         let (program, begun) = (PROGRAM.into(), Begun::new(1));
-        Self { run, program, data, begun, seconds: 0.0, records: Vec::new(), rejected, best: None }
+        Self { run, program, begun, seconds: 0.0, records: Vec::new(), rejected, best: None }
     }
 
     /// Holds it against the settings of its run.
     fn check(&self, run: &Run, steps: u32) -> Result<()> {
-        let Self { run: id, program: _, data, begun, seconds, records, rejected, best } = self;
+        let Self { run: id, program: _, begun, seconds, records, rejected, best } = self;
         run.check_run(&Some(id.clone()))?;
-        hexadecimal("data", data, 64)?;
         let config = run.config()?;
         let (epochs, batch) = (config.training.epochs, config.training.batch);
         let an_epoch = config.train_images.div_ceil(batch);

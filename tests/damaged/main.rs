@@ -41,7 +41,7 @@ fn main() {
         trial("environments", || of_run("environment.json", damage::json, &[])),
         trial("metrics", || of_run("metrics.csv", damage::csv, &[])),
         trial("rejected_files", || of_run("rejected.csv", damage::csv, &[])),
-        trial("validation_photos", || of_run("validation.csv", damage::csv, &["sha256"])),
+        trial("photos", || of_run("photos.csv", damage::csv, &[])),
         trial("best_weights", || of_run("best.safetensors", damage::weights, &[])),
         trial("last_weights", last_weights),
         trial("states_of_training", states_of_training),
@@ -195,7 +195,7 @@ fn files_of_another_run() {
         ("last.safetensors", RUN),
         ("environment.json", "expected 0"),
         ("metrics.csv", "val_loss is "),
-        ("validation.csv", "is not that of the list of this run"),
+        ("photos.csv", "is not that of the list of this run"),
         ("layers/layers.json", RUN),
         ("explain/00/explained.json", RUN),
         ("learned/learned.json", RUN),
@@ -250,7 +250,7 @@ fn what_a_report_looks_for_is_written_last() {
     assert!(opened.learned().unwrap().is_none() && opened.layers().unwrap().is_none());
     // But for a run of an older version, whose `learned` did not write down what its tables are about.
     let config = fs::read_to_string(run.join("config.json")).unwrap();
-    let older = |line: &&str| !line.contains("\"id\":") && !line.contains("\"val_list\":");
+    let older = |line: &&str| !line.contains("\"id\":") && !line.contains("\"photo_list\":");
     let config: String = config.lines().filter(older).map(|line| format!("{line}\n")).collect();
     fs::write(run.join("config.json"), config).unwrap();
     assert!(Run::open(&run).unwrap().learned().unwrap().is_some());
@@ -272,7 +272,7 @@ fn a_report_of_a_damaged_run_names_what_helps() {
             fs::write(run.join(name), &bytes[..bytes.len() / 2]).unwrap();
         }
     };
-    for name in ["best.safetensors", "validation.csv"] {
+    for name in ["best.safetensors", "photos.csv"] {
         let (printed, page) = report(&cut(name));
         let goes_without = format!("{name}: cannot be used");
         assert!(printed.contains("note: the page goes without images: ") && printed.contains(ANEW), "{printed}");
@@ -483,7 +483,7 @@ fn commands_meet_damaged_runs() {
         ("config.json", damage::json),
         ("best.safetensors", damage::weights),
         ("last.safetensors", damage::weights),
-        ("validation.csv", damage::csv),
+        ("photos.csv", damage::csv),
         ("metrics.csv", damage::csv),
         ("layers/layers.json", damage::json),
     ];

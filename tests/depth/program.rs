@@ -225,6 +225,15 @@ fn other_settings_are_refused() {
     let error = fail(folder, &format!("{TINY} --seed 1 --out mixed"));
     assert!(error.contains("--out mixed: holds another study, in which settings.seed is 0, not 1"), "{error}");
 
+    // Photos are known by their content, whatever folder they lie in.
+    let others = folder.join("others");
+    make_photos(&others);
+    fs::copy(others.join("blue/00.png"), others.join("blue/07.png")).unwrap();
+    fs::remove_file(others.join("red/again.png")).unwrap();
+    let error = fail(folder, &format!("{} --out mixed", TINY.replace("--data photos", "--data others")));
+    let told = "--out mixed: holds a study of other photos than these: 1 changed, such as blue/07.png; 1 missing, such as red/again.png; bring";
+    assert!(error.contains(told), "{error}");
+
     let unit = "mixed/units/d1-r1-f2.json";
     let text = fs::read_to_string(folder.join(unit)).unwrap();
     fs::write(folder.join(unit), text.replacen("\"lr\":0.02", "\"lr\":0.03", 1)).unwrap();

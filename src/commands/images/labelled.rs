@@ -10,10 +10,12 @@ use super::{Past, Source};
 use crate::data::folder::{Choices, LabelledFile, VALIDATION_SHARE};
 use crate::data::names::class_key;
 use crate::data::photos::Photos;
-use crate::data::split::{self, Digest, Unfit};
+use crate::data::split::{self, Unfit};
 use crate::data::{Images, Rejected};
+use crate::digest::Digest;
 use crate::terminal::{counted, one_line, say};
-use crate::train::{Config, Imported, Run};
+use crate::train::photo_list::Contents;
+use crate::train::{Imported, Run};
 
 /// The option that says where the photos of a run are, of a command whose `--data` says what to judge it by.
 const TRAINED_ON: &str = "--trained-on";
@@ -62,12 +64,12 @@ pub fn labelled(
     }
     let Some(data) = data else {
         let past = Past::read(run, TRAINED_ON, own, cache)?;
-        let images = past.validation(past.scan()?)?;
+        let (images, notes) = past.validation(past.scan()?)?;
         let left_out = LeftOut { learned: Some(0), ..LeftOut::default() };
-        return Ok(Labelled { validated: Some(images.len()), images, left_out, notes: Vec::new() });
+        return Ok(Labelled { validated: Some(images.len()), images, left_out, notes });
     };
     let mut notes = Vec::new();
-    let seen = match seen(run, own) {
+    let seen = match seen(run, own, &mut notes) {
         Err(_) if own.is_none() && run.imported().is_some() => {
             notes.extend(run.imported().map(Imported::caution));
             None
@@ -79,19 +81,10 @@ pub fn labelled(
         }
         seen => Some(seen?),
     };
-    if let (Some([learned, _]), Ok(&Config { train_images: learned_from, data: Some(_), .. })) = (&seen, run.config())
-        && learned.len() < learned_from
-    {
-        notes.push(format!(
-            "Of the {learned_from} images that the network learned from, {} are still there: copies of the others are not found out.",
-            learned.len()
-        ));
-    }
     let known = seen.is_some();
-    let [learned, validated] = seen.unwrap_or_default();
-    let (photos, left_out) = fit(run, data, choices, cache, known.then_some(&learned[..]), &mut notes)?;
-    let judged_by: BTreeSet<_> = validated.iter().collect();
-    let validated = photos.digests().iter().filter(|digest| judged_by.contains(digest)).count();
+    let (photos, left_out) = fit(run, data, choices, cache, seen.as_ref(), &mut notes)?;
+    let seen = seen.unwrap_or_default();
+    let validated = seen.contents_of(&photos).iter().filter(|content| seen.judged.contains(content)).count();
     if validated > 0 {
         notes.push(format!("Validation images of the run, which chose its best epoch: {validated} of these."));
     }
@@ -109,20 +102,23 @@ pub(super) fn given(run: &Run, data: &Path, cache: usize) -> Result<Photos> {
     Ok(photos)
 }
 
-/// The photos of a folder that can judge a network, which has `learned` from these, where that is known.
+/// The photos of a folder that can judge a network, which has `seen` these, where that is known.
 fn fit(
     run: &Run,
     data: &Path,
     choices: Choices,
     cache: usize,
-    learned: Option<&[Digest]>,
+    seen: Option<&Seen>,
     notes: &mut Vec<String>,
 ) -> Result<(Photos, LeftOut)> {
     let (photos, rejected, of_unknown_class) = others(run, data, choices, cache, notes)?;
-    let (fit, others) = split::fit_to_judge(learned.unwrap_or_default(), &photos, photos.digests());
+    let (fit, others) = match seen {
+        Some(seen) => split::fit_to_judge(&seen.learned, &photos, &seen.contents_of(&photos)),
+        None => split::fit_to_judge(&[], &photos, photos.digests()),
+    };
     let count = |of: fn(&Unfit) -> bool| others.iter().filter(|(_, why)| of(why)).count();
     let left_out = LeftOut {
-        learned: learned.map(|_| count(|why| matches!(why, Unfit::Learned(_)))),
+        learned: seen.map(|_| count(|why| matches!(why, Unfit::Learned(_)))),
         doubles: count(|why| matches!(why, Unfit::Double(_))),
         contradictory: count(|why| matches!(why, Unfit::Contradiction(_))),
         of_unknown_class,
@@ -151,13 +147,64 @@ fn has_class(images: &dyn Images, class: u32) -> bool {
     (0..images.len()).any(|index| images.label(index) == class)
 }
 
-/// What tells the contents that the run learned from, and those that it was judged by; none of a run on drawn images, for no photo
-/// equals one.
-fn seen(run: &Run, own: Option<&Path>) -> Result<[Vec<Digest>; 2]> {
+/// The contents that a network has seen, by the SHA-256 of the pixels of each. None of a run on drawn images, for no photo equals one.
+#[derive(Default)]
+struct Seen {
+    /// Those that it learned from.
+    learned: Vec<Digest>,
+    /// Those that it was judged by.
+    judged: BTreeSet<Digest>,
+    /// Each of them by the SHA-256 of its file. Other versions may make other pixels of it.
+    of_files: BTreeMap<Digest, Digest>,
+}
+
+impl Seen {
+    /// Each list has the SHA-256 of a photo's file and of its pixels.
+    fn new(learned: &[[Digest; 2]], judged: &[[Digest; 2]]) -> Self {
+        let pixels = |photos: &[[Digest; 2]]| photos.iter().map(|&[_, pixels]| pixels).collect::<Vec<_>>();
+        let both = learned.iter().chain(judged);
+        Self {
+            of_files: both.map(|&[file, pixels]| (file, pixels)).collect(),
+            judged: pixels(judged).into_iter().collect(),
+            learned: pixels(learned),
+        }
+    }
+
+    /// What tells the content of each photo: of one that is known by its file what was known of it.
+    fn contents_of(&self, photos: &Photos) -> Vec<Digest> {
+        let digests = photos.file_digests().iter().zip(photos.digests());
+        digests.map(|(file, pixels)| *self.of_files.get(file).unwrap_or(pixels)).collect()
+    }
+}
+
+/// What the network of a run has seen. Of a run that lists it no photo is read.
+fn seen(run: &Run, own: Option<&Path>, notes: &mut Vec<String>) -> Result<Seen> {
+    let known = run.photos()?;
+    if let Some(learned) = &known.learned {
+        ensure!(
+            own.is_none(),
+            "{TRAINED_ON}: what the network of {} has seen is known without its images; leave the option out",
+            run.folder().display()
+        );
+        let digests = |contents: &Contents| {
+            contents.values().filter_map(|content| Some([content.sha256?, content.pixels?])).collect::<Vec<_>>()
+        };
+        return Ok(Seen::new(&digests(learned), &digests(&known.judged)));
+    }
     // No pixel is needed again.
     let past = Past::read(run, TRAINED_ON, own, 0)?;
-    let Some(found) = past.scan()? else { return Ok(Default::default()) };
-    Ok(past.seen(found)?.map(|photos| photos.digests().to_vec()))
+    let found = past.scan()?.context("drawn images are known")?;
+    let [learned, judged] = past.seen(found)?.map(|photos| {
+        let digests = photos.file_digests().iter().zip(photos.digests());
+        digests.map(|(&file, &pixels)| [file, pixels]).collect::<Vec<_>>()
+    });
+    notes.push(format!(
+        "An older version made the run, so that what it learned from is only known as far as it is still there: {} of {} images. Copies of \
+         what is gone or has changed since are not found out.",
+        learned.len(),
+        run.config()?.train_images
+    ));
+    Ok(Seen::new(&learned, &judged))
 }
 
 /// All labelled photos of a folder whose class the run knows, those that cannot be used, and how many are of other classes.

@@ -10,16 +10,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use serde::Serialize;
 
 use crate::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use crate::data::folder::Folder;
 use crate::data::photos::Photos;
-use crate::data::split::{self, Unfit, hexadecimal};
+use crate::data::split::{self, Unfit};
 use crate::data::{Images, Rejected};
 use crate::terminal::say;
-use crate::train::run_dir::RunDir;
-use crate::train::{Run, VALIDATION, digest_of_list};
+use crate::train::Run;
+use crate::train::photo_list::{Photo, Use, digest_of_list};
 
 use labelled::given;
 pub(super) use labelled::{Labelled, LeftOut, labelled};
@@ -41,11 +40,8 @@ pub struct Data {
     pub contradictory: Vec<String>,
     /// Files that are not used.
     pub rejected: Vec<Rejected>,
-    /// What is recorded of the validation photos of a new run.
-    list: Vec<ValidationPhoto>,
-    /// Of a new run, a line for each photo: the SHA-256 of its pixels, its class, what it is for, and its name. None of drawn images, which
-    /// the settings decide.
-    pub content: String,
+    /// Of a new run what is recorded of each photo, those to learn from first. Nothing of drawn images, which the settings decide.
+    pub list: Vec<Photo>,
 }
 
 /// All images of a study.
@@ -56,6 +52,8 @@ pub(super) struct Pool {
     pub(super) images: Box<dyn Images>,
     /// Files that cannot be used.
     pub(super) rejected: Vec<Rejected>,
+    /// What is recorded of each photo.
+    pub(super) list: Vec<Photo>,
     /// Whether the program drew them.
     pub(super) drawn: bool,
 }
@@ -67,8 +65,8 @@ pub(super) fn tell_folders(found: &Folder) {
 }
 
 /// The images that a run was trained on and judged by, told apart by the run's own list. Photos are read from `data`, or
-/// else from the folder that the run names; up to `cache` MiB of images are kept in memory. Says so where the folder holds
-/// another number of photos.
+/// else from the folder that the run names; up to `cache` MiB of images are kept in memory. Says so where photos have changed or are
+/// missing, and leaves them out.
 ///
 /// # Errors
 /// When the list of its validation photos cannot be used, or its photos are gone or of other classes, with the remedy.
@@ -87,7 +85,9 @@ pub fn validation_of(run: &Run, data: Option<&Path>, cache: usize) -> Result<Box
         return Ok(Box::new(given(run, data, cache)?));
     }
     let past = Past::read(run, DATA, data, cache)?;
-    past.validation(past.scan()?)
+    let (images, notes) = past.validation(past.scan()?)?;
+    notes.iter().for_each(|note| say(format!("note: {note}")));
+    Ok(images)
 }
 
 /// The images that a run was trained on, and up to `count` labelled ones that it was not: those it was judged by, or for
@@ -107,7 +107,6 @@ pub fn held_out_of(run: &Run, data: Option<&Path>, count: usize, cache: usize) -
             val: half(0),
             contradictory: Vec::new(),
             rejected: Vec::new(),
-            content: String::new(),
             list: Vec::new(),
         });
     }
@@ -151,32 +150,17 @@ fn unfit(file: String, why: Unfit, train: &Photos, val: &Photos) -> Rejected {
     Rejected { file, reason }
 }
 
-/// A line of [`VALIDATION`].
-#[derive(Clone, Debug, Serialize)]
-struct ValidationPhoto {
-    /// Path below the data folder, or from the root on where the photo lies outside, as [`path_text`] writes it.
-    file: String,
-    /// SHA-256 of the file, by which another photo of that name is told; older runs have none.
-    sha256: Option<String>,
-}
-
-/// The list of validation photos.
-fn list(val: &Photos) -> Result<Vec<ValidationPhoto>> {
-    let digests = val.file_digests()?.into_iter().enumerate();
-    let photo = |(index, digest)| ValidationPhoto { file: val.name(index), sha256: Some(hexadecimal(&digest)) };
-    Ok(digests.map(photo).collect())
-}
-
-/// What tells the photos of a run from all others, a line each.
-fn content(train: &Photos, val: &Photos) -> String {
-    let mut lines = String::new();
-    for (what, photos) in [("train", train), ("val", val)] {
-        for (index, digest) in photos.digests().iter().enumerate() {
-            let (class, name) = (photos.label(index), photos.name(index));
-            lines.push_str(&format!("{} {class} {what} {name}\n", hexadecimal(digest)));
-        }
-    }
-    lines
+/// What is recorded of photos.
+fn listed(photos: &Photos, used: Use, classes: &[String]) -> Vec<Photo> {
+    let digests = photos.file_digests().iter().zip(photos.digests()).enumerate();
+    let photo = |(index, (&sha256, &pixels))| Photo {
+        file: photos.name(index),
+        class: classes[photos.label(index) as usize].clone(),
+        used,
+        sha256,
+        pixels,
+    };
+    digests.map(photo).collect()
 }
 
 impl Data {
@@ -192,22 +176,12 @@ impl Data {
             train: Box::new(train),
             val: Box::new(val),
             list: Vec::new(),
-            content: String::new(),
             rejected,
         })
     }
 
-    /// What tells the list of the validation photos from that of another run; none for drawn images.
-    pub fn val_list(&self) -> Option<String> {
-        let list: BTreeMap<_, _> = self.list.iter().map(|photo| (photo.file.clone(), photo.sha256.clone())).collect();
-        (!list.is_empty()).then(|| digest_of_list(&list))
-    }
-
-    /// Lists the validation photos of a run, so that they are found again when others have come or gone.
-    ///
-    /// # Errors
-    /// When the list cannot be written.
-    pub fn record_validation(&self, run: &RunDir) -> Result<()> {
-        run.write_table(VALIDATION, |table| self.list.iter().try_for_each(|photo| table.serialize(photo)))
+    /// What tells the list of the photos from that of another run; none for drawn images.
+    pub fn photo_list(&self) -> Option<String> {
+        (!self.list.is_empty()).then(|| digest_of_list(&self.list))
     }
 }

@@ -1,6 +1,6 @@
 //! The images of a run that was made some time ago.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,11 +8,23 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{Data, Source, judges, without_copies};
 use crate::data::folder::{Folder, LabelledFile, VALIDATION_SHARE};
 use crate::data::names::{class_key, path_text};
-use crate::data::photos::{Photos, file_digest};
-use crate::data::split::hexadecimal;
-use crate::data::{Images, Rejected, in_parallel};
+use crate::data::photos::Photos;
+use crate::data::{Images, Rejected};
 use crate::terminal::say;
+use crate::train::photo_list::{Changes, Content, Contents, RunPhotos};
 use crate::train::{Config, Run};
+
+/// What a run did with photos, as it is told.
+const LEARNED: &str = "learned from";
+const JUDGED: &str = "was judged by";
+
+/// What became of photos on the list of a run.
+struct Still {
+    /// Those that are what they were.
+    photos: Photos,
+    /// The others.
+    changes: Changes,
+}
 
 /// A run that was made some time ago.
 pub(super) struct Past<'a> {
@@ -23,8 +35,8 @@ pub(super) struct Past<'a> {
     /// Whether the user has said where the photos are now.
     given: bool,
     pub(super) source: Source,
-    /// The validation photos, by file.
-    validation: BTreeMap<String, Option<String>>,
+    /// What its photos were.
+    known: RunPhotos,
 }
 
 impl<'a> Past<'a> {
@@ -53,7 +65,7 @@ impl<'a> Past<'a> {
             room: None,
             cache,
         };
-        Ok(Self { run: run.folder(), config, option, given, source, validation: run.validation()? })
+        Ok(Self { run: run.folder(), config, option, given, source, known: run.photos()? })
     }
 
     pub(super) fn scan(&self) -> Result<Option<Folder>> {
@@ -87,29 +99,68 @@ impl<'a> Past<'a> {
         }
     }
 
-    /// The photos that the run was judged by and is to be judged by again, and those that it may have learned from. Photos of
-    /// a validation folder that are not on the list are neither. What is no longer the photo that was on the list is rejected.
+    /// The files of the photos that the run was judged by, and of those that it learned from or, where that is not known, may have
+    /// learned from. Others are neither.
+    fn told_apart(&self, found: &mut Folder) -> [Vec<LabelledFile>; 2] {
+        let judged = |file: &LabelledFile| self.known.judged.contains_key(&path_text(&file.path));
+        let learned = |file: &LabelledFile| {
+            self.known.learned.as_ref().is_none_or(|learned| learned.contains_key(&path_text(&file.path)))
+        };
+        let (mut val, mut train): (Vec<_>, Vec<_>) = std::mem::take(&mut found.train).into_iter().partition(judged);
+        val.extend(found.val.take().unwrap_or_default().into_iter().filter(judged));
+        train.retain(learned);
+        [val, train]
+    }
+
+    /// What became of listed photos, given those of their `files` that can be read. `did` says what the run did with them. Those that
+    /// are others now join `rejected`.
+    fn still(
+        &self,
+        list: &Contents,
+        files: &[LabelledFile],
+        photos: &Photos,
+        did: &str,
+        rejected: &mut Vec<Rejected>,
+    ) -> Still {
+        let is_same =
+            |&index: &usize| list[&photos.name(index)].is(photos.file_digests()[index], photos.digests()[index]);
+        let (same, others): (Vec<usize>, Vec<usize>) = (0..photos.len()).partition(is_same);
+        let reason = format!("is not the photo any more that the network {did}");
+        rejected.extend(others.iter().map(|&index| Rejected { file: photos.name(index), reason: reason.clone() }));
+        let photos = photos.only(&same);
+        let left: BTreeSet<String> = (0..photos.len()).map(|index| photos.name(index)).collect();
+        let there: BTreeSet<String> = files.iter().map(|file| path_text(&file.path)).collect();
+        let gone = list.keys().filter(|file| !left.contains(*file)).cloned();
+        let (changed, missing) = gone.partition(|file| there.contains(file));
+        Still { photos, changes: Changes { changed, missing, new: Vec::new() } }
+    }
+
+    /// What is to be said of photos that are left out.
+    fn left_out(&self, list: &Contents, changes: &Changes, did: &str) -> Option<String> {
+        let (all, run) = (list.len(), self.run.display());
+        changes.told().map(|told| format!("Left out of the {all} photos that the run {run} {did}: {told}."))
+    }
+
+    /// The photos of these files that judged the run and still are what they were, and what is to be said of the rest.
     ///
     /// # Errors
     /// When none of a class is left to judge by: then it is another folder than the run's.
-    fn told_apart(&self, found: &mut Folder) -> Result<[Vec<LabelledFile>; 2]> {
-        let listed = |file: &LabelledFile| self.validation.contains_key(&path_text(&file.path));
-        let (mut held, train): (Vec<_>, Vec<_>) = std::mem::take(&mut found.train).into_iter().partition(listed);
-        held.extend(found.val.take().unwrap_or_default().into_iter().filter(listed));
-        let same = in_parallel(held.len(), |index| Ok(self.is_same(&found.root, &held[index])))?;
-        let (mut val, mut changed) = (Vec::new(), Vec::new());
-        for (file, same) in held.into_iter().zip(same) {
-            if same { val.push(file) } else { changed.push(path_text(&file.path)) }
-        }
-        self.check_left(found, &val, changed.len())?;
-        let reason = "is not the file any more that the network was judged by";
-        found.rejected.extend(changed.into_iter().map(|file| Rejected { file, reason: reason.into() }));
-        Ok([val, train])
+    fn judging(
+        &self,
+        found: &Folder,
+        files: &[LabelledFile],
+        photos: &Photos,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<(Photos, Option<String>)> {
+        let list = &self.known.judged;
+        let Still { photos, changes } = self.still(list, files, photos, JUDGED, rejected);
+        self.check_left(found, &photos, changes.changed.len())?;
+        Ok((photos, self.left_out(list, &changes, JUDGED)))
     }
 
     /// Checks that of each class some of the photos are left that the run was judged by; `changed` have their names only.
-    fn check_left(&self, found: &Folder, left: &[LabelledFile], changed: usize) -> Result<()> {
-        let (data, run, judged) = (self.data(found), self.run.display(), self.validation.len());
+    fn check_left(&self, found: &Folder, left: &Photos, changed: usize) -> Result<()> {
+        let (data, run, judged) = (self.data(found), self.run.display(), self.known.judged.len());
         let remedy = self.remedy();
         let but = match changed {
             0 => String::new(),
@@ -122,7 +173,7 @@ impl<'a> Past<'a> {
         }
         for (class, name) in (0..).zip(&found.classes) {
             ensure!(
-                left.iter().any(|file| file.class == class),
+                (0..left.len()).any(|index| left.label(index) == class),
                 "{data}: of the class '{name}', none of the photos that the run {run} was judged by are in this folder{but}; \
                  {remedy}"
             );
@@ -130,18 +181,9 @@ impl<'a> Past<'a> {
         Ok(())
     }
 
-    /// Whether a file of the list is still what it was, as far as is known.
-    fn is_same(&self, root: &Path, file: &LabelledFile) -> bool {
-        match self.validation.get(&path_text(&file.path)) {
-            // What cannot be read is rejected when it is decoded.
-            Some(Some(sha256)) => file_digest(&root.join(&file.path)).map_or(true, |now| hexadecimal(&now) == *sha256),
-            _ => true,
-        }
-    }
-
-    /// Whether the list tells what the validation photos were: then they differ from all that was learned from.
+    /// Whether it is known what judged: then it differs from all that was learned from.
     fn is_certain(&self) -> bool {
-        self.validation.values().all(Option::is_some)
+        self.known.judged.values().all(Content::is_known)
     }
 
     pub(super) fn all(&self, found: Option<Folder>) -> Result<Data> {
@@ -151,65 +193,79 @@ impl<'a> Past<'a> {
         Ok(data)
     }
 
-    /// All photos, and what has changed about them.
+    /// All photos, and what is to be said of them.
     pub(super) fn photos(&self, mut found: Folder) -> Result<(Data, Vec<String>)> {
-        let [val, train] = self.told_apart(&mut found)?;
+        let [judged, learned] = self.told_apart(&mut found);
         let mut rejected = std::mem::take(&mut found.rejected);
-        let [train, val] = self.source.decode(&found.root, [&train, &val], &mut rejected);
-        let mut notes = Vec::new();
-        let (train, val) = if self.is_certain() {
-            let train = without_copies(&train, &val, &mut rejected);
-            notes.extend(self.change(&found, [train.len(), val.len()]));
-            (train, val)
-        } else {
-            // The version that made the run counted copies.
-            notes.extend(self.change(&found, [train.len(), val.len()]));
-            let fit = judges(&train, &val, &mut rejected);
-            let copies = val.len() - fit.len();
-            notes.extend((copies > 0).then(|| {
-                format!(
-                    "an older version made the run {}; of the photos that it was judged by, these equal others and judge no longer: \
-                     {copies} of {}",
-                    self.run.display(),
-                    val.len()
-                )
-            }));
-            (train, fit)
+        let [train, val] = self.source.decode(&found.root, [&learned, &judged], &mut rejected);
+        let (val, note) = self.judging(&found, &judged, &val, &mut rejected)?;
+        let mut notes: Vec<String> = note.into_iter().collect();
+        let (train, val) = match &self.known.learned {
+            Some(list) => {
+                let Still { photos, changes } = self.still(list, &learned, &train, LEARNED, &mut rejected);
+                notes.extend(self.left_out(list, &changes, LEARNED));
+                (photos, val)
+            }
+            None => {
+                let (train, val, note) = self.of_older(&found, train, val, &mut rejected);
+                notes.push(note);
+                (train, val)
+            }
         };
         Ok((Data::of_photos(found, train, val, rejected)?, notes))
     }
 
-    pub(super) fn validation(&self, found: Option<Folder>) -> Result<Box<dyn Images>> {
-        let Some(mut found) = found else { return Ok(self.source.draw_pets().val) };
-        if !self.is_certain() {
-            return Ok(self.all(Some(found))?.val);
-        }
-        let [val, _] = self.told_apart(&mut found)?;
-        let mut rejected = std::mem::take(&mut found.rejected);
-        let [val] = self.source.decode(&found.root, [&val], &mut rejected);
-        found.check_decoded("validation", &val, &rejected)?;
-        let (judged, left, run, root) = (self.config.val_images, val.len(), self.run.display(), found.root.display());
-        if left != judged {
-            say(format!("note: of the {judged} photos that the run {run} was judged by, {root} still has {left}"));
-        }
-        Ok(Box::new(val))
+    /// The photos of a run of an older version: what it learned from is not listed, so that all others of the folder stand for it.
+    fn of_older(
+        &self,
+        found: &Folder,
+        train: Photos,
+        val: Photos,
+        rejected: &mut Vec<Rejected>,
+    ) -> (Photos, Photos, String) {
+        let (run, root) = (self.run.display(), found.root.display());
+        let Config { train_images, val_images, .. } = *self.config;
+        let (train, val, unknown) = if self.is_certain() {
+            (without_copies(&train, &val, rejected), val, String::new())
+        } else {
+            // That version counted copies.
+            let fit = judges(&train, &val, rejected);
+            let copies = val.len() - fit.len();
+            let equal = format!(", of which {copies} of {} equal others and judge no longer", val.len());
+            let equal = if copies > 0 { equal } else { String::new() };
+            (train, fit, format!(", nor whether those that judged it are still the same{equal}"))
+        };
+        let note = format!(
+            "An older version made the run {run}: it is not known which photos it learned from{unknown}. It had {train_images} + \
+             {val_images} photos; {root} now has {} + {}, all that did not judge taken for what it learned from.",
+            train.len(),
+            val.len()
+        );
+        (train, val, note)
     }
 
-    /// The photos that the run may have learned from, and those that it was judged by. Those that cannot be read are in neither.
+    /// The images that it was judged by, and what is to be said of them.
+    pub(super) fn validation(&self, found: Option<Folder>) -> Result<(Box<dyn Images>, Vec<String>)> {
+        let Some(mut found) = found else { return Ok((self.source.draw_pets().val, Vec::new())) };
+        if !self.is_certain() {
+            let (data, notes) = self.photos(found)?;
+            return Ok((data.val, notes));
+        }
+        let [judged, _] = self.told_apart(&mut found);
+        let mut rejected = std::mem::take(&mut found.rejected);
+        let [val] = self.source.decode(&found.root, [&judged], &mut rejected);
+        let (val, note) = self.judging(&found, &judged, &val, &mut rejected)?;
+        Ok((Box::new(val), note.into_iter().collect()))
+    }
+
+    /// The photos that a run of an older version may have learned from, and those that it was judged by. Those that cannot be read are
+    /// in neither.
     pub(super) fn seen(&self, mut found: Folder) -> Result<[Photos; 2]> {
-        let [val, train] = self.told_apart(&mut found)?;
+        let [judged, learned] = self.told_apart(&mut found);
         let unused = &mut Vec::new();
-        let [train, val] = self.source.decode(&found.root, [&train, &val], unused);
+        let [train, val] = self.source.decode(&found.root, [&learned, &judged], unused);
+        let (val, _) = self.judging(&found, &judged, &val, unused)?;
         let train = if self.is_certain() { without_copies(&train, &val, unused) } else { train };
         Ok([train, val])
-    }
-
-    /// How the folder differs from what it was, as far as the run tells.
-    fn change(&self, found: &Folder, [train, val]: [usize; 2]) -> Option<String> {
-        let Config { train_images, val_images, .. } = *self.config;
-        let (run, root) = (self.run.display(), found.root.display());
-        let changed = [train, val] != [train_images, val_images];
-        changed
-            .then(|| format!("the run {run} had {train_images} + {val_images} photos, {root} now has {train} + {val}"))
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Data, Pool, content, judges, list, unfit};
+use super::{Data, Pool, judges, listed, unfit};
 use crate::cli::TrainArgs;
 use crate::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use crate::data::fit::Fit;
@@ -15,6 +15,7 @@ use crate::data::split::{self, Unfit};
 use crate::data::{Images, Rejected, pets};
 use crate::terminal::bar;
 use crate::train::is_run;
+use crate::train::photo_list::Use;
 
 /// What decides which images there are.
 pub struct Source {
@@ -114,8 +115,8 @@ impl Source {
             Some(room) => train.with_room(room, 0, self.cache_bytes() - val.kept_bytes()),
             None => train,
         };
-        let (list, content) = (list(&val)?, content(&train, &val));
-        Ok(Data { list, content, ..Data::of_photos(found, train, val, rejected)? })
+        let list = [(&train, Use::Train), (&val, Use::Val)].map(|(photos, used)| listed(photos, used, &found.classes));
+        Ok(Data { list: list.concat(), ..Data::of_photos(found, train, val, rejected)? })
     }
 
     /// All photos that the scan found, those to train on and those to validate on together; or `count` drawn images.
@@ -123,7 +124,7 @@ impl Source {
         let Some(found) = found else {
             let pets = Drawn::new(Subject::Pets, self.seed, 0, count, self.fit.size, self.cache_share(1, 1));
             let classes = pets::CLASSES.map(String::from).to_vec();
-            return Ok(Pool { classes, images: Box::new(pets), rejected: Vec::new(), drawn: true });
+            return Ok(Pool { classes, images: Box::new(pets), rejected: Vec::new(), list: Vec::new(), drawn: true });
         };
         // In an order that does not depend on how they were divided.
         let mut files = [&found.train[..], found.val.as_deref().unwrap_or_default()].concat();
@@ -141,7 +142,8 @@ impl Source {
             None => photos,
         };
         rejected.sort();
-        Ok(Pool { classes: found.classes, images: Box::new(photos), rejected, drawn: false })
+        let list = listed(&photos, Use::Study, &found.classes);
+        Ok(Pool { classes: found.classes, images: Box::new(photos), rejected, list, drawn: false })
     }
 
     pub(super) fn draw_pets(&self) -> Data {
@@ -155,7 +157,6 @@ impl Source {
             train: draw(0, train),
             val: draw(FIRST_VAL_IMAGE, val),
             list: Vec::new(),
-            content: String::new(),
             contradictory: Vec::new(),
             rejected: Vec::new(),
         }

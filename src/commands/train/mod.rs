@@ -40,9 +40,10 @@ use crate::nn::{Keep, Model};
 use crate::report::FeaturesPage;
 use crate::stats::standing::{self, Standing};
 use crate::terminal::{self, bar, counted, quoted, say, say_apart};
-use crate::train::checkpoints::{Checkpoints, Found, digest_of};
+use crate::train::checkpoints::{Checkpoints, Found};
 use crate::train::environment::Environment;
 use crate::train::exchange::{Exchange, check_batch, check_images, check_same};
+use crate::train::photo_list;
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
 use crate::train::state::{Course, State};
@@ -148,7 +149,7 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     let model = Model::new(&gpu, &network, arguments.batch / processes, Keep::Needed)?.with_frozen(training.freeze);
 
     let split = found.as_ref().is_some_and(|found| found.val.is_none());
-    let (run, data, begun) = match resumed {
+    let (run, mut data, begun) = match resumed {
         Some(resumed) => {
             let data = source.divide(found)?;
             resumed.check_images(&data)?;
@@ -208,6 +209,8 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
         }
         return Ok(ExitCode::SUCCESS);
     }
+    // It is written, and of a large set it takes much memory.
+    data.list = Vec::new();
     if let Some(note) =
         note_of_averages(&training.extras, arguments.epochs() * data.train.len().div_ceil(arguments.batch))
     {
@@ -229,10 +232,7 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
             trainer.recall(&memory, course.begun.batches > 0)?;
             (checkpoints, course, best)
         }
-        None => {
-            let course = Course::new(id.clone(), digest_of(&data.content), data.rejected.clone());
-            (Checkpoints::create(&run, &data.content)?, course, None)
-        }
+        None => (Checkpoints::create(&run)?, Course::new(id.clone(), data.rejected.clone()), None),
     };
     if arguments.json {
         let (train_images, val_images) = (data.train.len(), data.val.len());
@@ -304,7 +304,7 @@ fn begin(arguments: &TrainArgs, data: &Data, run: &RunDir, split: bool, (gpu, ex
     let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
     let id = run_dir::new_id();
     let val_of_class = of_class(data.val.as_ref(), data.classes.len());
-    let mut config = Config { id: Some(id.clone()), val_of_class, val_list: data.val_list(), ..config };
+    let mut config = Config { id: Some(id.clone()), val_of_class, photo_list: data.photo_list(), ..config };
     if let Some(ModelName::File { text, .. }) = &arguments.model.model {
         // The file that was named may change; the command that trains like this again names the run's own.
         run.write(MODEL, text.as_bytes())?;
@@ -319,7 +319,7 @@ fn begin(arguments: &TrainArgs, data: &Data, run: &RunDir, split: bool, (gpu, ex
         let processes = exchange.map(Exchange::size);
         run.write_json("environment.json", &Environment { processes, ..Environment::of(gpu, arguments.seed, &id) })?;
         if arguments.data.is_some() {
-            data.record_validation(run)?;
+            photo_list::write(run, &data.list)?;
         }
     }
     Ok(config)
@@ -337,7 +337,7 @@ fn check_all_alike(
     let device = [adapter, driver, driver_info, kernels].join(" ");
     let first: Vec<u8> = weights.tensors.values().flatten().flat_map(|value| value.to_le_bytes()).collect();
     // Drawn images follow from the options and their number.
-    let images = format!("{} {} {:?} {}", data.train.len(), data.val.len(), data.classes, data.content);
+    let images = format!("{} {} {:?} {:?}", data.train.len(), data.val.len(), data.classes, data.photo_list());
     // A file that lists layers may lie elsewhere on another machine.
     let options = crate::train::Training { model_file: None, ..training.clone() };
     check_same(

@@ -17,6 +17,7 @@ use crate::train::{Config, PROGRAM, Run};
 
 /// A run that was stopped, with what its training goes on from.
 pub(super) struct Resumed {
+    run: Run,
     pub(super) config: Config,
     environment: Environment,
     pub(super) dir: RunDir,
@@ -57,7 +58,7 @@ impl Resumed {
              one, or train anew"
         );
         found.damaged.iter().for_each(|problem| say(format!("note: {problem}; the checkpoint before it is used")));
-        Ok(Self { config, environment: run.environment()?, dir, found })
+        Ok(Self { environment: run.environment()?, run, config, dir, found })
     }
 
     /// Has the kernels be those that the run was begun with, where no others were asked for.
@@ -104,10 +105,9 @@ impl Resumed {
     /// When they are not, with what differs.
     pub(super) fn check_images(&self, data: &Data) -> Result<()> {
         let classes = differences("the classes", &data.classes, &self.config.classes);
-        let digest = &self.found.state.course.data;
-        let check = || {
+        let check = || -> Result<()> {
             ensure!(classes.is_empty(), "{}", classes.join("; "));
-            self.found.checkpoints.check_images(digest, &data.content)
+            self.run.check_photos(&data.list)
         };
         check().with_context(|| format!("--resume {}", self.dir.path().display()))
     }

@@ -71,13 +71,103 @@ fn photos_that_come_and_go_leave_the_division_as_it_was() {
         [validation_of(&opened(&run), None, CACHE).unwrap(), of_run(&opened(&run), None, CACHE).unwrap().val];
     assert_eq!(names(held.as_ref()), names(made.val.as_ref()), "no photo that was trained on is a validation photo");
     assert_eq!(names(all.as_ref()), names(made.val.as_ref()));
-    assert_eq!(of_run(&opened(&run), None, CACHE).unwrap().train.len(), 18);
-    assert!(change(&run).unwrap().contains("had 16 + 4 photos"));
+    assert_eq!(of_run(&opened(&run), None, CACHE).unwrap().train.len(), 16, "nor are others taken for them");
+    assert_eq!(change(&run), None);
 
     let gone = made.val.name(0);
     fs::remove_file(photos.join(&gone)).unwrap();
     let left = names(validation_of(&opened(&run), None, CACHE).unwrap().as_ref());
     assert!(left.len() == 3 && left.is_subset(&names(made.val.as_ref())), "{left:?} without {gone}");
+    let note = change(&run).unwrap();
+    assert!(note.ends_with(&format!("was judged by: 1 missing, such as {gone}.")), "{note}");
+}
+
+/// What was exchanged, changed, damaged or removed is left out and named, on either side, whatever it holds now.
+#[test]
+fn what_is_another_photo_now_is_left_out_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
+    make_photos(&photos, 0..10);
+    let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
+    let sorted = |images: &dyn Images| names(images).into_iter().collect::<Vec<_>>();
+    let [train, val] = [sorted(made.train.as_ref()), sorted(made.val.as_ref())];
+    drop(made);
+    // A photo that was learned from takes the name of one that judged, and the other way round.
+    let copy = |from: &str, to: &str| fs::copy(photos.join(from), photos.join(to)).unwrap();
+    copy(&val[0], "aside.png");
+    copy(&train[0], &val[0]);
+    copy("aside.png", &train[0]);
+    fs::remove_file(photos.join("aside.png")).unwrap();
+    fs::write(photos.join(&train[1]), b"no image").unwrap();
+    fs::remove_file(photos.join(&train[2])).unwrap();
+    // The same photo in another file is the same.
+    let again = image::open(photos.join(&train[3])).unwrap().to_rgb8();
+    let encoder = image::codecs::png::PngEncoder::new_with_quality(
+        fs::File::create(photos.join(&train[3])).unwrap(),
+        image::codecs::png::CompressionType::Uncompressed,
+        image::codecs::png::FilterType::NoFilter,
+    );
+    again.write_with_encoder(encoder).unwrap();
+
+    let shown = run.display();
+    let expected = [
+        format!("Left out of the 4 photos that the run {shown} was judged by: 1 changed, such as {}.", val[0]),
+        format!(
+            "Left out of the 16 photos that the run {shown} learned from: 2 changed, such as {}; 1 missing, such as {}.",
+            train[0], train[2]
+        ),
+    ];
+    assert_eq!(notes(&run), expected);
+    for left in [of_run(&opened(&run), None, CACHE).unwrap(), held_out_of(&opened(&run), None, 5, CACHE).unwrap()] {
+        assert_eq!([sorted(left.train.as_ref()), sorted(left.val.as_ref())], [train[3..].to_vec(), val[1..].to_vec()]);
+        let of = |file: &str| left.rejected.iter().find(|other| other.file == file).map(|other| other.reason.as_str());
+        assert_eq!(of(&val[0]), Some("is not the photo any more that the network was judged by"));
+        assert_eq!(of(&train[0]), Some("is not the photo any more that the network learned from"));
+    }
+    assert_eq!(sorted(validation_of(&opened(&run), None, CACHE).unwrap().as_ref()), val[1..]);
+}
+
+/// The images of a training that is gone on with are held against the list, too.
+#[test]
+fn a_training_goes_on_with_its_own_photos() {
+    let folder = tempfile::tempdir().unwrap();
+    let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
+    make_photos(&photos, 0..6);
+    let options = ["--data", photos.to_str().unwrap()];
+    make_run(&run, &options);
+    let check = || {
+        let source = Source::of(&arguments(&options));
+        let now = source.divide(source.scan().unwrap()).unwrap();
+        opened(&run).check_photos(&now.list).map_err(|error| error.to_string())
+    };
+    assert_eq!(check(), Ok(()));
+    let photo = photos.join("cat/3.png");
+    let own = fs::read(&photo).unwrap();
+    RgbImage::from_pixel(30, 40, Rgb([1, 2, 3])).save(&photo).unwrap();
+    let told = "the images are not those that the training began with: 1 changed, such as cat/3.png; bring them back";
+    assert!(check().unwrap_err().starts_with(told), "{:?}", check());
+    fs::write(&photo, own).unwrap();
+    assert_eq!(check(), Ok(()));
+}
+
+/// Runs from before all photos were listed: what judged is known again, and what was learned from is not.
+#[test]
+fn an_older_list_of_validation_photos_is_enough_to_judge() {
+    let folder = tempfile::tempdir().unwrap();
+    let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
+    make_photos(&photos, 0..10);
+    let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
+    make_older(&run, true);
+    assert_rebuilt(&run, None, &made);
+    let note = change(&run).unwrap();
+    assert!(note.contains("it is not known which photos it learned from. It had 16 + 4 photos; "), "{note}");
+    assert!(note.contains(" now has 16 + 4, "), "{note}");
+    let [learned, judged] = [made.train.name(0), made.val.name(0)];
+    fs::copy(photos.join(&learned), photos.join(&judged)).unwrap();
+    let notes = notes(&run);
+    assert!(notes[0].ends_with(&format!("was judged by: 1 changed, such as {judged}.")), "{notes:?}");
+    assert!(notes.len() == 2 && notes[1].contains(" now has 16 + 3, "), "{notes:?}");
+    assert_eq!(validation_of(&opened(&run), None, CACHE).unwrap().len(), 3);
 }
 
 /// Runs from before the list had sums: what was learned from does not judge, though it is on the list.
@@ -87,25 +177,24 @@ fn an_older_list_is_not_trusted_blindly() {
     let [photos, run] = ["photos", "run"].map(|name| folder.path().join(name));
     make_photos(&photos, 0..10);
     let made = make_run(&run, &["--data", photos.to_str().unwrap()]);
-    let list: String = (0..made.val.len()).map(|index| format!("{}\n", made.val.name(index))).collect();
-    // With the mark that some editors put in front.
-    fs::write(run.join(VALIDATION), format!("\u{feff}file\n{list}")).unwrap();
+    make_older(&run, false);
     assert_rebuilt(&run, None, &made);
-    assert_eq!(change(&run), None);
+    let note = change(&run).unwrap();
+    assert!(
+        note.contains("which photos it learned from, nor whether those that judged it are still the same. It"),
+        "{note}"
+    );
     let [learned, judged] = [made.train.name(0), made.val.name(0)];
     fs::copy(photos.join(&learned), photos.join(&judged)).unwrap();
     for left in [of_run(&opened(&run), None, CACHE).unwrap().val, validation_of(&opened(&run), None, CACHE).unwrap()] {
         assert_eq!((left.len(), names(left.as_ref()).contains(&judged)), (made.val.len() - 1, false));
     }
     let note = change(&run).unwrap();
-    assert!(note.contains("these equal others and judge no longer: 1 of 4"), "{note}");
+    assert!(note.contains("of which 1 of 4 equal others and judge no longer"), "{note}");
     fs::remove_file(photos.join(made.train.name(1))).unwrap();
-    let notes = notes(&run);
-    assert!(
-        notes.len() == 2 && notes[0].contains("had 16 + 4 photos") && notes[0].contains("now has 15 + 4"),
-        "{notes:?}"
-    );
-    fs::remove_file(run.join(VALIDATION)).unwrap();
+    let note = change(&run).unwrap();
+    assert!(note.contains("had 16 + 4 photos") && note.contains("now has 15 + 3"), "{note}");
+    fs::remove_file(run.join("validation.csv")).unwrap();
     let error = error(&run, None);
     assert!(error.contains("not known which photos the run was judged by; train it anew"), "{error}");
 }
@@ -184,8 +273,11 @@ fn a_folder_that_has_changed_is_told() {
     for name in [made.train.name(0), made.val.name(0)] {
         fs::remove_file(photos.join(name)).unwrap();
     }
-    let note = change(&run).unwrap();
-    assert!(note.contains("had 16 + 4 photos") && note.contains("now has 15 + 3"), "{note}");
+    let notes = notes(&run);
+    assert!(
+        notes.len() == 2 && notes[0].contains("of the 4 photos") && notes[1].contains("of the 16 photos"),
+        "{notes:?}"
+    );
     assert_eq!(validation_of(&opened(&run), None, CACHE).unwrap().len(), 3, "fewer images are no error");
 
     fs::rename(photos.join("cat"), photos.join("bird")).unwrap();

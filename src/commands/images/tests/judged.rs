@@ -87,6 +87,34 @@ fn what_was_learned_from_never_judges() {
     assert!(error.ends_with("no image is left to judge by: 2 images that the network learned from"), "{error}");
 }
 
+/// Exchanged under its name, or gone: what was learned from is known by what it was. No photo of the run is read for that.
+#[test]
+fn what_was_learned_from_is_known_without_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let [run, photos] = run_and_photos(folder.path());
+    let new = folder.path().join("new");
+    make_photos(&new, 60..63);
+    let validation = names(validation_of(&opened(&run), None, CACHE).unwrap().as_ref());
+    let learned = (0..10).map(|number| format!("cat/{number}.png")).find(|name| !validation.contains(name)).unwrap();
+    fs::copy(photos.join(&learned), new.join("cat/under another name.png")).unwrap();
+    fs::copy(new.join("dog/60.png"), photos.join(&learned)).unwrap();
+    let found = judged(&run, Some(&new), None).unwrap();
+    assert_eq!((found.images.len(), found.validated, found.left_out), (6, Some(0), left_out(1, [0; 4])));
+    fs::remove_dir_all(&photos).unwrap();
+    let found = judged(&run, Some(&new), None).unwrap();
+    assert_eq!((found.images.len(), found.validated, found.left_out), (6, Some(0), left_out(1, [0; 4])));
+
+    // By its file, where another version made other pixels of it.
+    let list = opened(&run).listed_photos().unwrap();
+    let others: Vec<Photo> = list.iter().map(|photo| Photo { pixels: photo.sha256, ..photo.clone() }).collect();
+    let dir = RunDir::at(run.clone());
+    let config = opened(&run).config().unwrap().clone();
+    dir.write_json("config.json", &Config { photo_list: Some(digest_of_list(&others)), ..config }).unwrap();
+    photo_list::write(&dir, &others).unwrap();
+    let found = judged(&run, Some(&new), None).unwrap();
+    assert_eq!((found.images.len(), found.validated, found.left_out), (6, Some(0), left_out(1, [0; 4])));
+}
+
 /// A validation photo that also lies among the training photos was left out of these.
 #[test]
 fn a_copy_of_a_validation_image_was_not_learned_from() {
@@ -105,6 +133,12 @@ fn where_the_runs_photos_are_gone_nothing_is_called_unseen() {
     let [moved, new] = ["moved", "new"].map(|name| folder.path().join(name));
     fs::rename(&photos, &moved).unwrap();
     make_photos(&new, 60..63);
+    // It need not be, where the run lists what each photo was.
+    let found = judged(&run, Some(&moved), None).unwrap();
+    assert_eq!((found.validated, found.left_out), (Some(4), left_out(16, [0; 4])));
+    let error = format!("{:#}", judged(&run, Some(&new), Some(&moved)).err().unwrap());
+    assert!(error.starts_with("--trained-on: ") && error.ends_with("leave the option out"), "{error}");
+    make_older(&run, true);
     let found = judged(&run, Some(&new), None).unwrap();
     assert_eq!((found.images.len(), found.validated, found.left_out), (6, None, left_out(None, [0; 4])));
     let [note] = &found.notes[..] else { panic!("{:?}", found.notes) };
@@ -118,7 +152,10 @@ fn where_the_runs_photos_are_gone_nothing_is_called_unseen() {
     let learned = (0..10).map(|number| format!("cat/{number}.png")).find(|name| !validation.contains(name)).unwrap();
     fs::remove_file(moved.join(learned)).unwrap();
     let notes = judged(&run, Some(&new), Some(&moved)).unwrap().notes;
-    assert!(notes[0].starts_with("Of the 16 images that the network learned from, 15 are still there"), "{notes:?}");
+    assert!(
+        notes[0].starts_with("An older version made the run") && notes[0].contains(": 15 of 16 images."),
+        "{notes:?}"
+    );
 }
 
 #[test]
@@ -171,5 +208,5 @@ fn drawn_images_judge_and_photos_too() {
     let found = judged(&run, Some(&new), None).unwrap();
     assert_eq!((found.images.len(), found.validated, found.left_out), (6, Some(0), left_out(0, [0; 4])));
     let error = format!("{:#}", judged(&run, Some(&new), Some(&new)).err().unwrap());
-    assert!(error.contains("--trained-on: the run") && error.contains("trained on drawn images"), "{error}");
+    assert!(error.starts_with("--trained-on: ") && error.ends_with("leave the option out"), "{error}");
 }
