@@ -160,7 +160,7 @@ fn check_photos(folder: &RunDir, study: &Study, now: &[Photo]) -> Result<()> {
         return Ok(());
     }
     let begun = Study::read(folder)?;
-    // Photos are compared where that is all that differs; other images than photos have no list.
+    // Drawn images have no list. Of other classes, as of other settings, [`Study::check`] says what differs.
     if begun.identity.data == study.identity.data || now.is_empty() || begun.classes != study.classes {
         return Ok(());
     }

@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// What is not kept is another photo's content from one moment to the next, and is not taken for its own.
+    /// A photo that is not kept in memory may have been exchanged by the time it is read again.
     #[test]
     fn a_file_that_has_changed_is_not_read_again() {
         let folder = tempfile::tempdir().unwrap();
