@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use serde::Serialize;
 
 /// How the name of a file ends that is being written.
@@ -32,7 +32,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         fs::rename(&unfinished.path, path)?;
         sync_folder(path)
     };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    named(write(), path)
 }
 
 /// Writes a file whole, unless there is one of this name already. Returns whether it was written. Of several processes that try
@@ -52,7 +52,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
         }
         sync_folder(path).map(|()| true)
     };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    named(write(), path)
 }
 
 /// Checks that a file can be written, without writing it.
@@ -60,7 +60,42 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
 /// # Errors
 /// When there is no folder for it, or nothing can be written there.
 pub fn check_writable(path: &Path) -> Result<()> {
-    Unfinished::beside(path).map(drop).with_context(|| format!("cannot write {}", path.display()))
+    named(Unfinished::beside(path).map(drop), path)
+}
+
+/// Names the file that could not be written, and where there is no room for it, what helps.
+fn named<T>(done: io::Result<T>, path: &Path) -> Result<T> {
+    done.map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::StorageFull => " (the disk is full: make room on it)",
+            ErrorKind::QuotaExceeded => " (your share of the disk is used up: make room in it)",
+            ErrorKind::FileTooLarge => " (it would exceed the limit on the size of files, `ulimit -f`: raise it)",
+            _ => "",
+        };
+        Error::new(error).context(format!("cannot write {}{remedy}", path.display()))
+    })
+}
+
+/// Bytes that there is still room for where a path lies or would lie, where the system tells.
+pub fn free(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let found = rustix::fs::statvfs(existing(path)).ok()?;
+        // Some network drives do not tell.
+        (found.f_blocks > 0).then_some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// The part of a path that is there: the path itself, or the nearest folder that it would lie in.
+pub fn existing(path: &Path) -> &Path {
+    let mut folders =
+        path.ancestors().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    folders.find(|folder| folder.exists()).unwrap_or(Path::new("."))
 }
 
 /// The bytes of a CSV table.
@@ -305,7 +340,7 @@ impl Part {
             let len = file.metadata()?.len();
             Ok(Some(Self { path: path.to_path_buf(), file, len }))
         };
-        open().with_context(|| format!("cannot write {}", path.display()))
+        named(open(), path)
     }
 
     /// A new file.
@@ -313,7 +348,7 @@ impl Part {
     /// # Errors
     /// When there is such a file already, or it cannot be opened for writing.
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create_new(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let file = named(File::create_new(path), path)?;
         Ok(Self { path: path.to_path_buf(), file, len: 0 })
     }
 
@@ -329,7 +364,7 @@ impl Part {
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.seek(SeekFrom::Start(self.len)).and_then(|_| self.file.write_all(bytes));
         self.len = self.file.metadata().map_or(self.len, |metadata| metadata.len());
-        self.named(written)
+        named(written, &self.path)
     }
 
     /// Removes all of its content.
@@ -337,7 +372,7 @@ impl Part {
     /// # Errors
     /// When it cannot be written.
     pub fn clear(&mut self) -> Result<()> {
-        self.named(self.file.set_len(0))?;
+        named(self.file.set_len(0), &self.path)?;
         self.len = 0;
         Ok(())
     }
@@ -360,7 +395,7 @@ impl Part {
     /// # Errors
     /// When it could not be written.
     pub fn sync(&self) -> Result<()> {
-        self.named(self.file.sync_all())
+        named(self.file.sync_all(), &self.path)
     }
 
     /// Removes the file.
@@ -369,10 +404,6 @@ impl Part {
     /// When it cannot be removed.
     pub fn remove(self) -> Result<()> {
         fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
-    }
-
-    fn named(&self, done: io::Result<()>) -> Result<()> {
-        done.with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
@@ -422,7 +453,7 @@ impl Staged {
             fs::create_dir_all(path.parent().unwrap_or(&self.path))?;
             io::copy(content, &mut File::create_new(&path)?)
         };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        named(write(), &path)
     }
 
     /// Gives it its name, which may be that of an empty folder.
@@ -520,6 +551,24 @@ mod tests {
         assert!(check_writable(&missing).is_err() && check_writable(&path.join("inside/file")).is_err());
         check_writable(&folder.path().join("new.csv")).unwrap();
         assert_eq!(names(folder.path()), ["taken"]);
+    }
+
+    #[test]
+    fn what_helps_where_there_is_no_room_is_told() {
+        let told = |kind: ErrorKind| format!("{:#}", named::<()>(Err(kind.into()), Path::new("a/b")).unwrap_err());
+        for (kind, remedy) in [
+            (ErrorKind::StorageFull, "cannot write a/b (the disk is full: make room on it): "),
+            (ErrorKind::QuotaExceeded, "cannot write a/b (your share of the disk is used up: make room in it): "),
+            (
+                ErrorKind::FileTooLarge,
+                "cannot write a/b (it would exceed the limit on the size of files, `ulimit -f`: ",
+            ),
+            (ErrorKind::PermissionDenied, "cannot write a/b: "),
+        ] {
+            assert!(told(kind).starts_with(remedy), "{}", told(kind));
+        }
+        assert_eq!(free(Path::new("no/such/folder")).is_some_and(|bytes| bytes > 0), cfg!(unix));
+        assert_eq!(existing(Path::new("src/no/such")), Path::new("src"));
     }
 
     /// Readers never see a part, and writers do not disturb one another.

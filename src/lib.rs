@@ -81,6 +81,8 @@ pub mod fetch;
 #[cfg(feature = "native")]
 pub mod figures;
 #[cfg(feature = "native")]
+mod memory;
+#[cfg(feature = "native")]
 mod protobuf;
 #[cfg(feature = "native")]
 mod reading;

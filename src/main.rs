@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Err(error) => {
             terminal::fail(&error);
             note_settings(settings.as_deref());
-            ExitCode::FAILURE
+            ExitCode::from(commands::status(&error))
         }
     }
 }

@@ -56,6 +56,10 @@ fn main() {
         trial("names_are_data", names_are_data),
         trial("typed_names_do_not_command_the_terminal", typed_names_do_not_command_the_terminal),
         trial("results_that_cannot_be_written_are_an_error", results_that_cannot_be_written_are_an_error),
+        #[cfg(unix)]
+        trial("a_training_that_has_no_room_for_its_files_goes_on", a_training_that_has_no_room_for_its_files_goes_on),
+        #[cfg(target_os = "linux")]
+        trial("what_needs_too_much_memory_is_refused", what_needs_too_much_memory_is_refused),
     ];
     let others = vec![
         trial("bad_options_name_themselves", bad_options_name_themselves),
@@ -1686,6 +1690,59 @@ fn results_that_cannot_be_written_are_an_error() {
     if let Ok(full) = fs::File::options().write(true).open("/dev/full") {
         assert_one_output_error(&program(folder.path(), ["adapters"]).stdout(full).output().unwrap());
     }
+}
+
+/// Runs within a limit of the shell's `ulimit`, and expects one clear error; returns it.
+#[cfg(unix)]
+fn fail_within(folder: &Path, limit: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_convscope")]);
+    command.args(arguments).current_dir(folder).env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{limit} {arguments:?}: {error}");
+    assert_eq!(error.matches("error: ").count(), 1, "{error}");
+    error
+}
+
+/// A limit on the size of files stands for a full disk. Its unit is 512 bytes.
+#[cfg(unix)]
+fn a_training_that_has_no_room_for_its_files_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiny = |out: &'static str| [&["train"], &TINY[..], &["--no-report", "--out", out]].concat();
+    // No state was written yet.
+    let error = fail_within(folder.path(), "-f 4", &tiny("first"));
+    let expected = "error: cannot write first/checkpoints/step-00000000.safetensors (it would exceed the limit on the size of files";
+    assert!(error.starts_with(expected) && !error.contains("--resume"), "{error}");
+    // All but the page of the features, at the end.
+    let error = fail_within(folder.path(), "-f 44", &tiny("last"));
+    assert!(error.starts_with("error: cannot write last/features/index.html (it would exceed"), "{error}");
+    let kept = "the training is kept as it was in last/checkpoints/step-00000006.safetensors; go on with: convscope train --resume last";
+    assert!(error.contains(kept), "{error}");
+    for run in ["first", "last"] {
+        assert_eq!(unfinished(&folder.path().join(run)), Vec::<String>::new());
+    }
+    succeed(folder.path(), &["train", "--resume", "last", "--no-report"]);
+    assert!(
+        folder.path().join("last/features/index.html").exists() && !folder.path().join("last/checkpoints").exists()
+    );
+}
+
+#[cfg(target_os = "linux")]
+fn what_needs_too_much_memory_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiny = |more: &[&'static str]| [&["train"], &TINY[..], more].concat();
+    let error = fail_within(folder.path(), "-v 900000", &tiny(&[]));
+    assert!(error.contains("(`ulimit -v`) is 922 MB, but the GPU's driver alone may need 1.1 GB: raise it"), "{error}");
+    let large = ["--size", "40", "--channels", "16,16", "--batch", "5000"];
+    let error = fail_within(folder.path(), "-v 1200000", &[&["train"], &large[..]].concat());
+    assert!(
+        error.contains("but the limit on that (`ulimit -v`) is 1.2 GB: raise it, or lower --cache, --batch"),
+        "{error}"
+    );
+    assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing was begun");
+    let error = fail_within(folder.path(), "-v 1200000", &[&["bench", "step"], &large[..]].concat());
+    assert!(error.contains("this network needs about ") && error.contains("lower --batch"), "{error}");
 }
 
 fn assert_one_output_error(output: &Output) {

@@ -11,8 +11,10 @@ use crate::bench::tune::{Timed, Tuned, convolutions_to_measure};
 use crate::bench::{self, Bench, Milliseconds, Repeats, Setting, WARM_UP};
 use crate::cli::{DeviceArgs, ScalingArgs, StepArgs, TimedArgs, TuneArgs, Work};
 use crate::gpu::{Gpu, GpuError, Kernels, TileLimits};
+use crate::memory;
 use crate::nn::{Keep, Strided};
 use crate::terminal::{bar, note, say, say_apart};
+use crate::train::needs;
 
 /// A few steps where they are slow, many where a single one says little.
 const SHORT: Repeats = Repeats { warm_up: 1, timed: 200, within: Duration::from_secs(2) };
@@ -47,7 +49,9 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
     if !*json {
         super::say_adapter(&gpu);
     }
-    let mut bench = Bench::new(&gpu, &timed.network()?, batch, Keep::Needed)?;
+    let network = timed.network()?;
+    needs::check_network(&gpu, &network, batch, Keep::Needed)?;
+    let mut bench = Bench::new(&gpu, &network, batch, Keep::Needed)?;
     let repeats = Repeats { warm_up: WARM_UP, timed: steps, within: Duration::MAX };
     let step_ms = Milliseconds::of(bench.time_steps(&repeats)?);
     let queued_s = bench.time_queued(steps)?;
@@ -63,7 +67,7 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
         dispatches: bench.training_step.len(),
         bytes: bench.training_step.bytes(),
         compile_s: bench.compile_seconds(),
-        peak_rss_mb: super::peak_rss_mb(),
+        peak_rss_mb: memory::held().map(|held| held.peak as f64 / 1e6),
         eval_images_per_s: evaluation_ms.images_per_s(batch),
     };
     if *json {

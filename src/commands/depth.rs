@@ -26,6 +26,7 @@ use crate::study::{Candidate, Identity, PROGRAM, STUDY_FILE, Study};
 use crate::terminal::quoted;
 use crate::terminal::{self, Bar, bar, counted, say, say_apart};
 use crate::train::Trainer;
+use crate::train::needs;
 use crate::train::photo_list::{self, Changes, PHOTOS, Photo};
 use crate::train::run_dir::{self, RUNS, RunDir};
 
@@ -90,6 +91,7 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     let study = study.check(&folder)?;
     tell(&study, &pool, &distinct);
 
+    needs::check_network(&gpu, &candidates[0].network, arguments.train.batch, Keep::Needed)?;
     let models: Vec<Model> = candidates
         .iter()
         .map(|candidate| Model::new(&gpu, &candidate.network, arguments.train.batch, Keep::Needed))
@@ -117,20 +119,27 @@ pub(super) fn depth(arguments: &DepthArgs) -> Result<()> {
     }
     make_folder(&folder, UNITS)?;
     let shown = folder.path().display();
-    say_when_stopped(format!("what is trained is kept in {shown}; the same command goes on from there"))?;
-    workshop.work(&folder, to_do)?;
+    let kept = format!("what is trained is kept in {shown}; the same command goes on from there");
+    say_when_stopped(kept.clone())?;
+    let made = workshop.work(&folder, to_do).and_then(|()| finish(&mut workshop, &folder, arguments));
+    made.map_err(|error| super::with_kept(error, &kept))
+}
+
+/// Answers the question of a study whose units are made, or are made elsewhere.
+fn finish(workshop: &mut Workshop<'_>, folder: &RunDir, arguments: &DepthArgs) -> Result<()> {
+    let study = workshop.study;
     if arguments.unit.is_some() {
         say("this share is done; when all are, `convscope depth --collect --out DIR` puts them together");
         return Ok(());
     }
-    let findings = collect(&folder, &study)?;
-    match TestLook::recorded(&folder, &study)? {
+    let findings = collect(folder, study)?;
+    match TestLook::recorded(folder, study)? {
         Some(look) => show(&look, "recorded earlier, and not read again"),
         None if !findings.conclusive => say_apart(NOTHING_TO_CONFIRM),
-        None => show(&workshop.look(&folder, &findings)?, "looked at now, once and for all"),
+        None => show(&workshop.look(folder, &findings)?, "looked at now, once and for all"),
     }
     say_apart(format!("wrote {}: depth.json, depth.csv; one file a unit in {UNITS}/", folder.path().display()));
-    write_pages(&folder, arguments)
+    write_pages(folder, arguments)
 }
 
 /// Draws the figures of a finished study and writes its report.

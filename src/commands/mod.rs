@@ -24,6 +24,7 @@ mod synth;
 mod train;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -43,12 +44,15 @@ use crate::explain::inspect::check_predictor;
 use crate::explain::learned::{Survey, survey};
 use crate::explain::{Lens, predict};
 use crate::gpu::{Gpu, GpuError, TileLimits, adapters};
+use crate::memory;
+use crate::nn::Keep;
 use crate::nn::checkpoint::Weights;
 use crate::reading::{no_file, unusable};
 use crate::report::REPORT;
 use crate::stats::standing::{self, Standing};
 use crate::terminal::{self, bar, counted, one_line, say};
 use crate::train::Which;
+use crate::train::needs;
 use crate::train::predictions;
 use crate::train::predictor::Predictor;
 use crate::train::run_dir::{self, RunDir};
@@ -60,11 +64,22 @@ const CACHE: usize = 512;
 /// The page of a folder that a command makes.
 const INDEX: &str = "index.html";
 
+/// The device failed while a command used it. The program ends with a status of its own then.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DeviceFailed(String);
+
+/// The status that the program ends with after an error.
+pub fn status(error: &Error) -> u8 {
+    if error.is::<DeviceFailed>() { 3 } else { 1 }
+}
+
 /// Runs a command. Returns the program's exit code.
 ///
 /// # Errors
 /// One error with its remedy.
 pub fn run(cli: Cli) -> Result<ExitCode> {
+    stop::outlive_large_files()?;
     if let Some(run) = cli.command.run() {
         disk::sweep(run);
     }
@@ -94,14 +109,27 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     done.map(|()| ExitCode::SUCCESS).map_err(with_options)
 }
 
+/// The error of the device that another one follows from, if one does.
+fn of_device(error: &Error) -> Option<&GpuError> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+/// Whether an error says that the device failed.
+fn has_failed(error: &Error) -> bool {
+    matches!(of_device(error), Some(GpuError::Failed(_)))
+}
+
 /// Adds to an error of the device the options that help.
 fn with_options(error: Error) -> Error {
-    let options = match error.chain().find_map(|cause| cause.downcast_ref::<GpuError>()) {
+    let options = match of_device(&error) {
         Some(GpuError::NoSuchAdapter { .. } | GpuError::NoDevice { .. }) => {
             "--adapter chooses one; `convscope adapters` lists them"
         }
         Some(GpuError::TooLarge { .. }) => "the options are --batch, --size, and --channels or --width",
-        Some(GpuError::Failed(_)) => "the options are --batch, --size, --channels or --width, and --adapter",
+        Some(GpuError::Failed(_)) => {
+            let options = "the options are --batch, --size, --channels or --width, and --adapter";
+            return DeviceFailed(format!("{error:#}\n{options}")).into();
+        }
         Some(GpuError::NoSubgroups { .. }) => "use --kernels plain, tiled or auto",
         Some(GpuError::NoAdapter | GpuError::NotFinite) | None => return error,
     };
@@ -136,6 +164,7 @@ fn print_completions(shell: Shell) -> Result<()> {
 /// # Errors
 /// One error with its remedy.
 pub fn open(device: &DeviceArgs) -> Result<Gpu> {
+    memory::check_driver()?;
     let gpu = block_on(Gpu::open(&device.adapter.clone().unwrap_or_default()))?;
     kernels::choose(gpu, device)
 }
@@ -152,6 +181,7 @@ fn lens<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16
 
 /// The same without weights.
 fn compiled<'a>(gpu: &'a Gpu, run: &Run, batch: u16) -> Result<Lens<'a>> {
+    needs::check_network(gpu, run.network(), batch.into(), Keep::Everything)?;
     Ok(showing_compilation(|told| block_on(Lens::new(gpu, run.network(), batch.into(), told)))?)
 }
 
@@ -169,7 +199,12 @@ fn showing_compilation<T>(make: impl FnOnce(&mut dyn FnMut(usize, usize)) -> T) 
 /// Loads a run's weights, which must make finite numbers.
 fn load(lens: &Lens, run: &Run, which: Which, weights: &Weights) -> Result<()> {
     lens.load(weights);
-    lens.check_finite().with_context(|| unusable(&run.folder().join(which.file()))).context(REMEDY)
+    lens.check_finite().map_err(|error| blaming(error, run, which))
+}
+
+/// Names the file of weights that an error is due to, unless it is due to the device.
+fn blaming(error: Error, run: &Run, which: Which) -> Error {
+    if has_failed(&error) { error } else { error.context(unusable(&run.folder().join(which.file()))).context(REMEDY) }
 }
 
 /// A run's network that only predicts, with these weights and a bar while its kernels are compiled.
@@ -177,9 +212,10 @@ fn load(lens: &Lens, run: &Run, which: Which, weights: &Weights) -> Result<()> {
 /// # Errors
 /// As [`lens`].
 fn predictor<'a>(gpu: &'a Gpu, run: &Run, which: Which, weights: &Weights, batch: u16) -> Result<Predictor<'a>> {
+    needs::check_network(gpu, run.network(), batch.into(), Keep::Needed)?;
     let predictor = showing_compilation(|told| Predictor::new(gpu, run.network(), batch.into(), told))?;
     predictor.load(weights);
-    check_predictor(&predictor).with_context(|| unusable(&run.folder().join(which.file()))).context(REMEDY)?;
+    check_predictor(&predictor).map_err(|error| blaming(error, run, which))?;
     Ok(predictor)
 }
 
@@ -262,11 +298,15 @@ fn weights_shown(run: &Path, which: Which, epoch: usize) -> String {
     if epoch == 0 { file.display().to_string() } else { format!("{}, epoch {epoch}", file.display()) }
 }
 
-/// The most memory that this process has had so far, in millions of bytes, where the system tells (Linux).
-fn peak_rss_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"))?;
-    Some(kib.trim().parse::<f64>().ok()? * 1024.0 / 1e6)
+/// Adds to an error how to go on with what is kept, where it has nothing to do with what is computed: a file could not be written, or the
+/// device failed.
+fn with_kept(error: Error, kept: &str) -> Error {
+    if !has_failed(&error) && !error.chain().any(|cause| cause.is::<io::Error>()) {
+        return error;
+    }
+    let error = with_options(error);
+    let told = format!("{error:#}\n{kept}");
+    if error.is::<DeviceFailed>() { DeviceFailed(told).into() } else { anyhow!(told) }
 }
 
 /// The line that says on what the numbers below it were computed.
@@ -378,6 +418,25 @@ mod tests {
         check_out(None, elsewhere.path(), [elsewhere.path().join("missing")]).unwrap();
         assert!(check_out(None, &photos.path().join("runs"), images()).is_err());
         assert!(std::fs::read_dir(photos.path()).unwrap().next().is_none(), "nothing is left there");
+    }
+
+    #[test]
+    fn what_is_kept_is_told_where_the_disk_or_the_device_failed() {
+        let kept = "go on with: this";
+        let disk = || Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("cannot write a");
+        let device = || Error::new(GpuError::Failed("lost".into())).context("in the middle");
+        for (error, goes_on, failed) in [
+            (disk(), true, false),
+            (device(), true, true),
+            (GpuError::NoAdapter.into(), false, false),
+            (anyhow!("the loss is no longer a finite number"), false, false),
+        ] {
+            let told = with_options(with_kept(error, kept));
+            assert_eq!(format!("{told:#}").ends_with(kept), goes_on, "{told:#}");
+            assert_eq!(status(&told), if failed { 3 } else { 1 }, "{told:#}");
+        }
+        let told = format!("{:#}", with_options(device()));
+        assert!(told.starts_with("in the middle: the GPU stopped: lost") && told.ends_with("and --adapter"), "{told}");
     }
 
     #[test]

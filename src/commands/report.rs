@@ -235,7 +235,9 @@ impl<'a> BestNetwork<'a> {
         batch: u16,
     ) -> Result<Self, Unlooked> {
         let lens = super::compiled(gpu, run, batch).map_err(not_computed)?;
-        super::load(&lens, run, Which::Best, &weights).map_err(|error| Unlooked::Damaged(reason(&error)))?;
+        super::load(&lens, run, Which::Best, &weights).map_err(|error| {
+            if super::has_failed(&error) { not_computed(error) } else { Unlooked::Damaged(reason(&error)) }
+        })?;
         Ok(Self { lens, weights, classes: meta.classes, epoch: meta.epoch })
     }
 

@@ -12,6 +12,17 @@ use signal_hook::low_level;
 
 use crate::terminal::say;
 
+/// From now on whoever writes a file beyond the limit on the size of files (`ulimit -f`) gets an error, and the program goes on: it ends
+/// with a signal otherwise, without a word.
+///
+/// # Errors
+/// When the system does not allow that.
+pub(super) fn outlive_large_files() -> Result<()> {
+    #[cfg(unix)]
+    flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).context("signals cannot be listened to")?;
+    Ok(())
+}
+
 /// From now on a signal stops the program as it always does, but says first what is kept.
 ///
 /// # Errors

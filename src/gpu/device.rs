@@ -348,6 +348,11 @@ impl Gpu {
         !self.is_software() || self.kernels == Kernels::Tiled
     }
 
+    /// Whether the device's memory is that of the processor.
+    pub fn shares_memory(&self) -> bool {
+        matches!(self.info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu)
+    }
+
     /// Name, driver and backend of the adapter.
     pub fn info(&self) -> &wgpu::AdapterInfo {
         &self.info

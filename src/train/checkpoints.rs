@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -84,6 +84,11 @@ impl Checkpoints {
     /// When the file cannot be written.
     pub fn save_best(&self, best: &Checkpoint) -> Result<()> {
         self.folder.write_checkpoint(&best_file(best.meta.epoch), best)
+    }
+
+    /// The newest state that was written.
+    pub fn newest(&self) -> Option<PathBuf> {
+        self.kept.last().map(|kept| self.folder.file(&state_file(kept.steps)))
     }
 
     /// Finds where the training of a run stands.

@@ -22,6 +22,7 @@ pub mod exchange;
 pub mod lr_find;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+pub mod needs;
 pub mod photo_list;
 pub mod predictions;
 pub mod predictor;

@@ -218,8 +218,7 @@ pub fn check_free(out: Option<&Path>) -> Result<()> {
 /// # Errors
 /// When a file is in the way, or the folder where it would lie cannot be written.
 pub fn check_place(place: &Path) -> Result<()> {
-    let folders = place.ancestors().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-    let existing = folders.into_iter().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    let existing = disk::existing(place);
     ensure!(existing.is_dir(), "{} is a file, not a folder", existing.display());
     disk::check_writable(&existing.join("results"))
 }

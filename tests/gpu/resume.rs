@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use convscope::data::augment::AugmentOptions;
 use convscope::data::drawn::{Drawn, Subject};
-use convscope::gpu::Kernels;
+use convscope::gpu::{AdapterChoice, Gpu, GpuError, Kernels};
 use convscope::nn::checkpoint::Weights;
 use convscope::nn::{Keep, Metrics, Model, Network, Optimizer, StepOptions, Strided};
 use convscope::train::state::{Begun, Memory};
@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("resume::each_step_follows_from_the_state_before_it", each_step_follows_from_the_state_before_it),
         trial("resume::from_each_step_training_comes_to_the_same_end", from_each_step_training_comes_to_the_same_end),
+        trial("resume::a_training_outlives_its_device", a_training_outlives_its_device),
     ]
 }
 
@@ -155,6 +156,61 @@ fn from_each_step_training_comes_to_the_same_end() {
             assert_eq!(metrics, whole[EPOCHS - metrics.len()..], "from step {step}");
         }
     });
+}
+
+/// Notes where the training stands after each step, and loses the device after the last of them.
+struct Losing<'a> {
+    noting: Noting,
+    gpu: &'a Gpu,
+}
+
+impl Keeper for Losing<'_> {
+    fn is_due(&mut self) -> bool {
+        true
+    }
+
+    fn keep(&mut self, trainer: &mut Trainer<'_>, begun: &Begun) -> anyhow::Result<ControlFlow<()>> {
+        if self.noting.keep(trainer, begun)?.is_break() {
+            self.gpu.device().destroy();
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Whatever is asked of a device that was lost in the middle of a training, the error is the device's. On another one the training goes on
+/// from what was noted last, to the same end.
+fn a_training_outlives_its_device() {
+    let recipe = recipe();
+    let whole =
+        |trainer: &mut Trainer<'_>| (train(trainer, Begun::new(1), 2, usize::MAX).1, trainer.weights().unwrap());
+    let mut expected = None;
+    with_trainer(&recipe, 0, |trainer, _| expected = Some(whole(trainer)));
+    for step in [1, 7] {
+        let gpu = pollster::block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_kernels(Kernels::Plain).unwrap();
+        let first = Weights::initial(&network(), 3);
+        let model = Model::new(&gpu, &network(), BATCH, Keep::Needed).unwrap();
+        let mut trainer = Trainer::new(&gpu, &model, &first, recipe.clone(), |_, _| {}).unwrap();
+        let mut losing = Losing { noting: Noting { stands: Vec::new(), most: step }, gpu: &gpu };
+        let errors = [
+            trainer.train_on(&drawn(), Begun::new(1), &mut |_| {}, &mut losing).err(),
+            trainer.evaluate(&drawn(), &mut |_| {}).err(),
+            trainer.logits(&drawn(), &mut |_| {}).err(),
+            trainer.memory().err(),
+            trainer.weights().err(),
+            Trainer::new(&gpu, &model, &first, recipe.clone(), |_, _| {}).err(),
+        ];
+        for error in errors {
+            let error = error.expect("the device is lost");
+            assert!(matches!(error.downcast_ref(), Some(GpuError::Failed(_))), "{error:#}");
+        }
+
+        let Stand { begun, memory } = losing.noting.stands.pop().unwrap();
+        with_trainer(&recipe, 0, |trainer, _| {
+            trainer.recall(&memory, begun.batches > 0).unwrap();
+            let (_, metrics) = train(trainer, begun, 2, usize::MAX);
+            assert!(Some((metrics, trainer.weights().unwrap())) == expected, "from step {step}");
+        });
+    }
 }
 
 /// Notes nothing.

@@ -6,8 +6,10 @@
 
 #[path = "../cases/mod.rs"]
 mod cases;
+mod dispatches;
 mod files;
 mod folders;
+mod full;
 mod identities;
 mod kernels;
 mod kills;
@@ -16,6 +18,7 @@ mod lockstep;
 mod mistakes;
 mod mutants;
 mod orders;
+mod soak;
 mod threads;
 
 use std::any::Any;
@@ -49,6 +52,9 @@ type Part = (&'static str, &'static str, fn(&mut Tally));
 const PARTS: &[Part] = &[
     ("files", "each of 10,000 files is used or named once, by any number of threads", files::run),
     ("kills", "a training that is killed and gone on with comes to the same end", kills::run),
+    ("full", "a training that a full disk stops at any of its writes goes on to the same end", full::run),
+    ("soak", "a process that takes 10,000 steps holds no more at the end", soak::run),
+    ("dispatches", "no kernel of the default network's step keeps the device busy for long", dispatches::run),
     ("folders", "nothing is overwritten in folders that are shared, read-only, moved or from the future", folders::run),
     ("kernels", "10,000 random cases of all kernels agree with their references", kernels::run),
     ("identities", "the results of kernels fit each other, and gradients finite differences", identities::run),

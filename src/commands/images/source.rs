@@ -85,6 +85,18 @@ impl Source {
         Ok(Some(found))
     }
 
+    /// How many images there are at most: files that the scan found, or drawn images.
+    pub(crate) fn count(&self, found: Option<&Folder>) -> usize {
+        let Some(found) = found else { return self.drawn.iter().sum() };
+        found.train.len() + found.val.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Bytes of memory that so many images take at most while a network is trained on them.
+    pub(crate) fn most_kept(&self, images: usize) -> u64 {
+        let side = u64::from(self.room.unwrap_or(self.fit.size));
+        (3 * side * side * images as u64).min(self.cache_bytes() as u64)
+    }
+
     /// The images of a new run: the photos that the scan found, or drawn ones. No photo that it is judged by equals one that
     /// it learns from, pixel by pixel, nor another that it is judged by.
     ///

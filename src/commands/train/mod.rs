@@ -35,6 +35,7 @@ use crate::doctor::Finding;
 use crate::explain::inspect::{self, Stage};
 use crate::figures::ScaleBy;
 use crate::gpu::Gpu;
+use crate::memory;
 use crate::nn::checkpoint::{Meta, Weights};
 use crate::nn::{Keep, Model};
 use crate::report::FeaturesPage;
@@ -43,6 +44,7 @@ use crate::terminal::{self, bar, counted, quoted, say, say_apart};
 use crate::train::checkpoints::{Checkpoints, Found};
 use crate::train::environment::Environment;
 use crate::train::exchange::{Exchange, check_batch, check_images, check_same};
+use crate::train::needs::{Needs, Work};
 use crate::train::photo_list;
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
@@ -146,6 +148,17 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     if exchange.is_some() {
         check_batch(arguments.batch, network.least_batch(), processes)?;
     }
+    let images = source.count(found.as_ref());
+    let needs = Needs::of(&Work {
+        network: &network,
+        batch: arguments.batch / processes,
+        images,
+        kept: source.most_kept(images),
+        averages: training.extras.ema.is_some(),
+        report: !arguments.no_report && !arguments.lr_find,
+        shares_memory: gpu.shares_memory(),
+    });
+    check_needs(arguments, &needs)?;
     let model = Model::new(&gpu, &network, arguments.batch / processes, Keep::Needed)?.with_frozen(training.freeze);
 
     let split = found.as_ref().is_some_and(|found| found.val.is_none());
@@ -252,34 +265,44 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     let (data_of, run_of) = (&data, &run);
     let mut training =
         Training { arguments, data: data_of, run: run_of, checkpoints, course, best, stop: &stop, meta: &meta };
-    let Some(best) = training.learn(&mut trainer, board)? else {
+    let learned = training.learn(&mut trainer, board);
+    if let Ok(None) = learned {
         training.tell_stopped();
         return Ok(ExitCode::from(stop.status()));
-    };
+    }
     // What follows is done again where it is stopped.
     stop.ignore();
     let Training { checkpoints, course, .. } = training;
-    let epochs = course.records.len();
-    model.load(&gpu, &best.weights);
-    let caution = tell_standing(&data, &run, &trainer, epochs, best.meta.epoch)?;
-    let reported = if arguments.no_report {
-        Ok(())
-    } else {
-        super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None, arguments.scale)
+    let kept = kept(&run, &checkpoints);
+    let finished = learned.and_then(|best| {
+        let best = best.expect("the training was not stopped");
+        let epochs = course.records.len();
+        model.load(&gpu, &best.weights);
+        let caution = tell_standing(&data, &run, &trainer, epochs, best.meta.epoch)?;
+        let reported = if arguments.no_report {
+            Ok(())
+        } else {
+            super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None, arguments.scale)
+        };
+        draw_features(&gpu, &model, data, &run, best.meta.epoch, caution, arguments.scale)?;
+        reported?;
+        Ok(best.meta.epoch)
+    });
+    let epoch = match (finished, kept) {
+        (Ok(epoch), _) => epoch,
+        (Err(error), Some(kept)) => return Err(super::with_kept(error, &kept)),
+        (Err(error), None) => return Err(error),
     };
-    draw_features(&gpu, &model, data, &run, best.meta.epoch, caution, arguments.scale)?;
-    reported?;
     checkpoints.remove();
 
-    if let Some(peak) = super::peak_rss_mb() {
-        say(format!("memory   {peak:.0} MB at most"));
+    if let Some(held) = memory::held() {
+        say(format!("memory   {} at most", memory::shown(held.peak)));
     }
     say_apart(format!("wrote {}", run.path().display()));
     if !arguments.no_report {
         say("  report.html                  everything on one page: open this first");
     }
     say("  features/index.html          what each block makes of one validation image");
-    let epoch = best.meta.epoch;
     say(format!(
         "  best.safetensors             weights of epoch {epoch}, also for PyTorch; last.safetensors the last"
     ));
@@ -294,6 +317,27 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
         Event::End { run: run.path().display().to_string(), best_epoch: epoch }.print();
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what a training needs of memory and of the disk, and checks that it is there.
+fn check_needs(arguments: &TrainArgs, needs: &Needs) -> Result<()> {
+    // What is gone on with has its folder, and settings that stay as they are.
+    let resumed = arguments.resume.is_some();
+    let needs = if arguments.lr_find { needs.without_disk() } else { *needs };
+    say(format!("needs    {}", needs.told()));
+    needs.check_memory(if resumed {
+        "lower --cache"
+    } else {
+        "lower --cache, --batch, --size, or --channels or --width"
+    })?;
+    if resumed { Ok(()) } else { needs.check_disk(arguments.out.as_deref().unwrap_or(Path::new(RUNS))) }
+}
+
+/// How to go on with a training from the newest of its states, if there is one.
+fn kept(run: &RunDir, checkpoints: &Checkpoints) -> Option<String> {
+    let (newest, run) = (checkpoints.newest()?, run.path().display().to_string());
+    let newest = newest.display();
+    Some(format!("the training is kept as it was in {newest}; go on with: convscope train --resume {}", quoted(&run)))
 }
 
 /// The device, and the other processes, if there are any.
