@@ -5,14 +5,14 @@
 //! `explain::learned::reading` and `report::found`. Whoever gets a value from there may rely on it: no size is zero or absurd, no
 //! number is not finite, and what belongs together fits.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -23,6 +23,93 @@ use crate::nn::{Architecture, Named, Network, Spec};
 pub(crate) const MAX_IMAGES: usize = 10_000_000;
 /// The largest number that can come out of kernels that count in 32-bit floating point.
 pub(crate) const LARGEST: f64 = f32::MAX as f64;
+
+/// The most bytes of a file of settings, or of what came of them: it has a few thousand, or more for a long list of layers.
+const MOST_SETTINGS: usize = 1 << 19;
+
+/// Refuses a file of settings that is larger than any is: what it is parsed into may take a hundred times as much memory.
+pub(crate) fn check_size(bytes: &[u8]) -> Result<()> {
+    ensure!(bytes.len() <= MOST_SETTINGS, "it has {} bytes: expected up to {MOST_SETTINGS}", bytes.len());
+    Ok(())
+}
+
+/// The most values that the settings in a larger file have.
+const MOST_VALUES: usize = 100_000;
+
+/// Refuses a file of results in which settings have more values than any: they are kept until all fields are known.
+pub(crate) fn check_values(bytes: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        identity: Values,
+        #[serde(default)]
+        study: Values,
+    }
+    let Head { identity: Values(identity), study: Values(study) } = parsed(bytes)?;
+    let values = identity + study;
+    ensure!(values <= MOST_VALUES, "it has {values} values of settings: expected up to {MOST_VALUES}");
+    Ok(())
+}
+
+/// How many values a part of a file has, of which nothing is kept.
+#[derive(Default)]
+struct Values(usize);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(part: D) -> Result<Self, D::Error> {
+        part.deserialize_any(Counting)
+    }
+}
+
+struct Counting;
+
+impl<'de> Visitor<'de> for Counting {
+    type Value = Values;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Values, A::Error> {
+        let mut values = 1;
+        while let Some(Values(more)) = list.next_element()? {
+            values += more;
+        }
+        Ok(Values(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Values, A::Error> {
+        let mut values = 1;
+        while let Some((IgnoredAny, Values(more))) = fields.next_entry()? {
+            values += more;
+        }
+        Ok(Values(values))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Values, E> {
+        Ok(Values(1))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Values, E> {
+        Ok(Values(1))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Values, E> {
+        Ok(Values(1))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Values, E> {
+        Ok(Values(1))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Values, E> {
+        Ok(Values(1))
+    }
+
+    fn visit_unit<E>(self) -> Result<Values, E> {
+        Ok(Values(1))
+    }
+}
 
 /// The bytes of a file of a folder of results. What is no file, such as a pipe, is refused: it might never end.
 pub(crate) fn content(path: &Path) -> io::Result<Vec<u8>> {
@@ -36,6 +123,15 @@ pub(crate) fn content(path: &Path) -> io::Result<Vec<u8>> {
 pub(crate) fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = content(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     parsed(&bytes).with_context(|| unusable(path))
+}
+
+/// As [`json`], of a file of settings.
+///
+/// # Errors
+/// As [`json`], and when it is too large.
+pub(crate) fn json_of_settings<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = content(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    check_size(&bytes).and_then(|()| parsed(&bytes)).with_context(|| unusable(path))
 }
 
 /// Reads a JSON file that begins with the number of its format, which changes with what its figures mean; the first versions wrote

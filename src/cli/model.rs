@@ -13,6 +13,7 @@ use super::train::BATCH;
 use crate::data::drawn;
 use crate::nn::checkpoint::Meta;
 use crate::nn::{Architecture, Head, Known, Name, Named, Network, Spec, SpecError, Strided};
+use crate::reading::check_size;
 use crate::train::check_batch;
 
 /// The options of the default network, which no other has.
@@ -126,6 +127,7 @@ impl FromStr for ModelName {
         }
         let text =
             String::from_utf8(content).map_err(|_| "is no text: expected a TOML file that lists layers".to_string())?;
+        check_size(text.as_bytes()).map_err(|error| error.to_string())?;
         let File { layers } = toml::from_str(&text).map_err(|error| format!("\n{error}"))?;
         Ok(Self::File { path: path.to_path_buf(), text, layers })
     }

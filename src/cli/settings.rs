@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::{Cli, path_from_root};
 use crate::disk::folder_of;
-use crate::reading::unusable;
+use crate::reading::{check_size, unusable};
 use crate::train::{MODEL, Run, is_run};
 
 /// The option that names the file.
@@ -118,7 +118,7 @@ fn read(path: &Path, command: &Command) -> Result<Vec<OsString>> {
         return words_of(&typed);
     }
     let text = fs::read_to_string(path).with_context(|| format!("--{CONFIG} {}: cannot be read", path.display()))?;
-    options(&text, command).with_context(|| unusable(path))
+    check_size(text.as_bytes()).and_then(|()| options(&text, command)).with_context(|| unusable(path))
 }
 
 /// Options and their values as one word each.

@@ -133,6 +133,20 @@ mod tests {
         }
     }
 
+    /// The ends by bisection of the same equation in another program.
+    #[test]
+    fn the_interval_agrees_with_another_program() {
+        for (area, positives, negatives, level, expected) in [
+            (0.8, 20, 50, 0.95, (0.658579454253843, 0.8882297626092686)),
+            (0.6, 7, 7, 0.99, (0.25127249264852713, 0.8658549847234895)),
+            (1.0, 5, 9, 0.95, (0.7074583886036487, 1.0)),
+            (0.0, 3, 4, 0.9, (0.0, 0.37336973707224375)),
+        ] {
+            let (low, high) = roc_auc_interval(area, positives, negatives, level);
+            assert!((low - expected.0).abs() < 1e-9 && (high - expected.1).abs() < 1e-9, "{low} {high}, {expected:?}");
+        }
+    }
+
     /// Of many samples of scores whose true area is known, about 95 % give an interval that holds it.
     #[test]
     fn the_interval_holds_the_true_area_as_often_as_it_says() {

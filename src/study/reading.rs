@@ -9,8 +9,8 @@ use crate::data::split::unit_seed;
 use crate::nn;
 use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::reading::{
-    MAX_IMAGES, amount, content, differences_of_networks, equal, follows, interval, json, number, parsed, percent,
-    share, unusable, within,
+    MAX_IMAGES, amount, check_size, check_values, content, differences_of_networks, equal, follows, interval,
+    json_of_settings, number, parsed, percent, share, unusable, within,
 };
 use crate::study::findings::{Comparison, DEPTH_FILE, Decision, Findings, LEVEL, OneStandardError, Row};
 use crate::study::test_look::{Pair, REFITS, TEST_FILE, TestLook, TestedNetwork};
@@ -30,7 +30,7 @@ pub fn study(folder: &Path) -> Result<Study> {
     let bytes = content(&path).with_context(|| {
         format!("{}: cannot be read; is this the folder of a study of `convscope depth`?", path.display())
     })?;
-    let study: Study = parsed(&bytes).with_context(|| unusable(&path))?;
+    let study: Study = check_size(&bytes).and_then(|()| parsed(&bytes)).with_context(|| unusable(&path))?;
     check_study(&study).with_context(|| unusable(&path))?;
     Ok(study)
 }
@@ -93,7 +93,7 @@ pub fn unit(folder: &Path, identity: &Identity, unit: &Unit) -> Result<Option<Un
         bytes => bytes.with_context(|| format!("{shown}: cannot be read"))?,
     };
     let unusable = || format!("{}; {REMEDY}", unusable(&path));
-    let result: UnitResult = parsed(&bytes).with_context(unusable)?;
+    let result: UnitResult = check_values(&bytes).and_then(|()| parsed(&bytes)).with_context(unusable)?;
     let differences = identity.differences(&result.identity);
     if !differences.is_empty() {
         bail!("{shown}: belongs to another study, in which {}; {REMEDY}", differences.join("; "));
@@ -165,7 +165,7 @@ pub fn weights(path: &Path, expected: &Meta) -> Result<Option<Checkpoint>> {
 /// When it is not finished, its file cannot be used, or it accepts a network that this version would not.
 pub fn findings(folder: &Path) -> Result<Findings> {
     let path = folder.join(DEPTH_FILE);
-    let findings: Findings = json(&path)?;
+    let findings: Findings = json_of_settings(&path)?;
     let check = || -> Result<()> {
         // The answer may have been copied without its study.
         if folder.join(STUDY_FILE).exists() {
@@ -293,7 +293,8 @@ pub fn test_look(folder: &Path, study: &Study) -> Result<Option<TestLook>> {
     if !path.exists() {
         return Ok(None);
     }
-    let look: TestLook = json(&path)?;
+    let bytes = content(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let look: TestLook = check_values(&bytes).and_then(|()| parsed(&bytes)).with_context(|| unusable(&path))?;
     let differences = study.identity.differences(&look.study.identity);
     let shown = path.display();
     ensure!(differences.is_empty(), "{shown}: belongs to another study, in which {}", differences.join("; "));

@@ -18,7 +18,8 @@ use crate::gpu::Kernels;
 use crate::nn::Network;
 use crate::nn::checkpoint::{Checkpoint, Meta};
 use crate::reading::{
-    amount, content, differences, differences_of_networks, equal, json, parsed, share, table, unusable, within,
+    amount, check_size, content, differences, differences_of_networks, equal, json, parsed, share, table, unusable,
+    within,
 };
 use crate::train::environment::Environment;
 
@@ -26,8 +27,6 @@ use crate::train::environment::Environment;
 const VALIDATION: &str = "validation.csv";
 /// How a run was made.
 pub(crate) const CONFIG: &str = "config.json";
-/// The most bytes of [`CONFIG`], which may take a hundred times as much memory; it has a few thousand, or more for a long list of layers.
-const MOST_CONFIG: usize = 1 << 19;
 /// Epochs that weights from elsewhere may say that they have learned.
 const MOST_EPOCHS: usize = 1_000_000;
 /// What the images are called that judge a network, where they judged it in training too.
@@ -90,7 +89,7 @@ impl Run {
     pub fn open(folder: &Path) -> Result<Self> {
         let bytes = read(folder, CONFIG)?;
         let read = || -> Result<(Made, Network)> {
-            ensure!(bytes.len() <= MOST_CONFIG, "it has {} bytes: expected up to {MOST_CONFIG}", bytes.len());
+            check_size(&bytes)?;
             // Each of two fields tells the form of weights from elsewhere, so that where one is missing the other asks for it.
             let elsewhere = serde_json::from_slice::<Elsewhere>(&bytes).unwrap_or_default();
             if elsewhere.imported.is_some() || elsewhere.drawn.is_some() {
