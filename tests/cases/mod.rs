@@ -4,10 +4,10 @@
 //! `conv2d_tiled backward_weight n=3 ci=4 h=7 w=5 co=12 kh=3 kw=3 s=2 p=1 live=2 integers=1 seed=17`: whoever has the line has the case.
 //! The tests on a device, the mutants, the identities and the benchmark all run the same [`Case`].
 //!
-//! Every tensor lies between canaries. Past its logical end, outputs hold a canary that must survive and inputs a number so large that
-//! reading it ruins a result. Every case runs twice over two different poisons in its outputs and in the memory of the workgroups,
-//! and must give the same bits: what a kernel forgets to write, reads before it is written, or adds to where it should assign,
-//! differs. What is only read must not have changed.
+//! Every tensor lies between canaries, before what is bound and past its logical end: around outputs they must survive, and around inputs
+//! they are infinite, so that reading one ruins a result. Every case runs twice over two different poisons in its outputs and in the
+//! memory of the workgroups, and must give the same bits: what a kernel forgets to write, reads before it is written, or adds to where it
+//! should assign, differs. What is only read must not have changed.
 
 // Each test target uses a part of it.
 #![allow(dead_code)]
@@ -149,23 +149,28 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Numbers past the logical end of every tensor: more than a workgroup's invocations would write there.
+/// Numbers before and past the end of every tensor: more than a workgroup's invocations would write there.
 const SLACK: usize = 1024;
 
-/// What lies past the end of the inputs.
-const GARBAGE: f32 = 1e30;
+/// What lies around the inputs. Times zero it is no number, so that reading it shows even there.
+const GARBAGE: f32 = f32::INFINITY;
 
 /// What outputs hold before the two runs: a NaN, and a large number, which is not [`GARBAGE`].
 const POISONS: [u32; 2] = [0x7fc0_dead, 0xf113_6c1e];
 
 /// The tensors of a case by name.
-pub struct Tensors(BTreeMap<&'static str, Tensor>);
+pub struct Tensors {
+    /// What the kernels get: each from its start to the canaries past its end.
+    bound: BTreeMap<&'static str, Tensor>,
+    /// The same with the canaries before.
+    whole: BTreeMap<&'static str, Tensor>,
+}
 
 impl Index<&str> for Tensors {
     type Output = Tensor;
 
     fn index(&self, name: &str) -> &Tensor {
-        self.0.get(name).unwrap_or_else(|| panic!("the case has no tensor `{name}`"))
+        self.bound.get(name).unwrap_or_else(|| panic!("the case has no tensor `{name}`"))
     }
 }
 
@@ -346,6 +351,16 @@ impl Case {
         self
     }
 
+    /// With kernels that get all tensors so many numbers behind where they begin, or before.
+    pub fn shifted(self, by: isize) -> Self {
+        let record = move |gpu: &Gpu, plan: &mut Plan, t: &Tensors| {
+            let shift = |(name, tensor): (&&'static str, &Tensor)| (*name, tensor.from(SLACK.strict_add_signed(by)));
+            let bound = t.whole.iter().map(shift).collect();
+            (self.record)(gpu, plan, &Tensors { bound, whole: t.whole.clone() });
+        };
+        Self { record: Box::new(record), ..self }
+    }
+
     /// The bits of a tensor that is only read.
     pub fn input_bits(&self, name: &str) -> &[u32] {
         let (_, bits) = self.inputs.iter().find(|(other, _)| *other == name).expect("the case has this input");
@@ -362,29 +377,25 @@ impl Case {
         (self.record)(gpu, plan, &self.tensors(gpu, 0));
     }
 
-    /// Tensors with what is read in them, each with so many numbers before and [`SLACK`] behind it, where `before` is not 0.
-    fn tensors(&self, gpu: &Gpu, before: usize) -> Tensors {
-        let slack = if before == 0 { 0 } else { SLACK };
-        let tensor = |name: &'static str, len: usize| {
-            let whole = Tensor::new(gpu, name, (before + len + slack).max(1)).unwrap();
-            if before == 0 { whole } else { whole.from(before) }
-        };
-        let mut tensors = BTreeMap::new();
+    /// Tensors with what is read in them, each between so many canaries.
+    fn tensors(&self, gpu: &Gpu, slack: usize) -> Tensors {
+        let tensor = |name, len: usize| Tensor::new(gpu, name, (len + 2 * slack).max(1)).unwrap();
+        let mut whole = BTreeMap::new();
         for (name, bits) in &self.inputs {
-            let with_garbage: Vec<u32> = bits.iter().copied().chain(vec![GARBAGE.to_bits(); slack]).collect();
             let tensor = tensor(name, bits.len());
-            tensor.write(gpu, &with_garbage);
-            tensors.insert(*name, tensor);
+            tensor.write(gpu, &guarded(bits, GARBAGE.to_bits(), slack));
+            whole.insert(*name, tensor);
         }
+        for output in &self.outputs {
+            whole.insert(output.name, tensor(output.name, output.want.len()));
+        }
+        let mut bound: BTreeMap<_, _> = whole.iter().map(|(name, tensor)| (*name, tensor.from(slack))).collect();
         if let Some(step) = self.step {
             let tensor = Tensor::uniform(gpu, "step", size_of::<Step>() / 4).unwrap();
             tensor.write(gpu, bytemuck::cast_slice::<Step, u32>(&[step]));
-            tensors.insert("step", tensor);
+            bound.insert("step", tensor);
         }
-        for output in &self.outputs {
-            tensors.insert(output.name, tensor(output.name, output.want.len()));
-        }
-        Tensors(tensors)
+        Tensors { bound, whole }
     }
 
     /// Runs it twice, over two poisons, and returns the bits of its outputs.
@@ -393,36 +404,30 @@ impl Case {
     /// A sentence with its line, when the device failed, a canary or an input was written, or the two runs differ.
     pub fn run(&self, device: &Device) -> Result<Vec<Vec<u32>>, String> {
         let gpu = &device.gpu;
-        let before = gpu.limits().min_storage_buffer_offset_alignment as usize / 4;
-        let tensors = self.tensors(gpu, before);
+        let tensors = self.tensors(gpu, SLACK);
         let mut plan = Plan::new();
         (self.record)(gpu, &mut plan, &tensors);
         let failed = |error| format!("{}: {error}", self.name);
         let mut runs = Vec::new();
         for poison in POISONS {
             for output in &self.outputs {
-                let len = output.want.len();
-                let mut bits = output.start.clone().unwrap_or(vec![poison; len]);
-                bits.extend([poison; SLACK]);
-                tensors[output.name].write(gpu, &bits);
+                let start = output.start.clone().unwrap_or(vec![poison; output.want.len()]);
+                tensors.whole[output.name].write(gpu, &guarded(&start, poison, SLACK));
             }
             device.poison_workgroups(poison);
             plan.submit(gpu).map_err(failed)?;
             let mut found = Vec::new();
             for output in &self.outputs {
-                let mut bits: Vec<u32> = block_on(tensors[output.name].read(gpu)).map_err(failed)?;
-                let after = bits.split_off(output.want.len());
-                if let Some(i) = after.iter().position(|bits| *bits != poison) {
-                    let (name, written) = (output.name, f32::from_bits(after[i]));
-                    return Err(format!("{}: {written} was written {i} numbers past the end of {name}", self.name));
-                }
-                found.push(bits);
+                let bits: Vec<u32> = block_on(tensors.whole[output.name].read(gpu)).map_err(failed)?;
+                let inside =
+                    between(&bits, poison).map_err(|told| format!("{}: {}, {told}", self.name, output.name))?;
+                found.push(inside.to_vec());
             }
             runs.push(found);
         }
         for (name, bits) in &self.inputs {
-            let after: Vec<u32> = block_on(tensors[name].read(gpu)).map_err(failed)?;
-            if after[..bits.len()] != bits[..] || after[bits.len()..].iter().any(|bits| *bits != GARBAGE.to_bits()) {
+            let after: Vec<u32> = block_on(tensors.whole[name].read(gpu)).map_err(failed)?;
+            if between(&after, GARBAGE.to_bits()) != Ok(bits) {
                 return Err(format!("{}: {name}, which is only read, was written", self.name));
             }
         }
@@ -450,6 +455,26 @@ impl Case {
             }
         }
         Ok(())
+    }
+}
+
+/// Numbers between so many canaries.
+fn guarded(bits: &[u32], canary: u32, slack: usize) -> Vec<u32> {
+    let canaries = vec![canary; slack];
+    [&canaries, bits, &canaries].concat()
+}
+
+/// What lies between the canaries, all of which must be left.
+fn between(bits: &[u32], canary: u32) -> Result<&[u32], String> {
+    let end = bits.len() - SLACK;
+    match (0..SLACK).chain(end..bits.len()).find(|&i| bits[i] != canary) {
+        None => Ok(&bits[SLACK..end]),
+        Some(i) => {
+            let written = f32::from_bits(bits[i]);
+            let place =
+                if i < SLACK { format!("{} before the start", SLACK - i) } else { format!("{} past the end", i - end) };
+            Err(format!("{written} was written {place}"))
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
             "kernels::memory_that_is_read_before_it_is_written_is_told",
             memory_that_is_read_before_it_is_written_is_told,
         ),
+        trial("kernels::what_is_written_beside_a_tensor_is_told", what_is_written_beside_a_tensor_is_told),
         trial("kernels::replay", replay).with_ignored_flag(std::env::var_os(CASE).is_none()),
     ];
     for group in identities::groups() {
@@ -132,6 +133,15 @@ fn memory_that_is_read_before_it_is_written_is_told() {
     let device = Device::open(Kernels::Plain, Changes { module: Some((relu.file, module)), ..Changes::default() });
     let found = line.case(&device.gpu).check(&device);
     assert!(found.is_err() || !device.gpu.is_software(), "nothing was noticed");
+}
+
+fn what_is_written_beside_a_tensor_is_told() {
+    let line = Line::parse("relu forward len=64 integers=0 seed=1", all()).unwrap();
+    let device = device(Kernels::Plain);
+    for (by, told) in [(-64, "was written 64 before the start"), (64, "was written 0 past the end")] {
+        let error = line.case(&device.gpu).shifted(by).check(device).unwrap_err();
+        assert!(error.contains(told), "{error}");
+    }
 }
 
 /// In one dimension as many as there can be. All other cases fold their dispatches much earlier.
