@@ -443,6 +443,22 @@ fn every_image_is_scored_by_a_probe_fitted_to_the_other_folds() {
     }
 }
 
+#[test]
+fn errors_of_probes_allow_for_their_folds() {
+    let labels = alternating(60, 2);
+    let found = probe_two(&features(&labels, 4, 0.3, 1), &labels);
+    let right = |right: fn(usize) -> bool| Probe { correct: (0..60).map(right).collect(), ..found.clone() };
+    let (all, first, last) = (right(|_| true), right(|image| image < 55), right(|image| image >= 10));
+    // Of five folds it is 1.5 times as large: the root of 1 + 5 / 4.
+    let same = all.gain_over(&all).unwrap();
+    assert_eq!(same.mean, 0.0);
+    assert_relative_eq!(same.standard_error, 1.5 * sampling_error(0.0, 0.0, 60), max_relative = 1e-12);
+    assert_relative_eq!(all.share().unwrap().standard_error, 1.5 * share_error(60.0, 60), max_relative = 1e-12);
+    let gain = first.gain_over(&last).unwrap();
+    assert_relative_eq!(gain.mean, 5.0 / 60.0, max_relative = 1e-12);
+    assert_relative_eq!(gain.standard_error, 1.5 * sampling_error(10.0, 5.0, 60), max_relative = 1e-12);
+}
+
 /// Every feature less its mean over the images of `train`, over its standard deviation there.
 fn standardised_by(x: &[f64], p: usize, train: &[usize]) -> Vec<f64> {
     let mut scaled = x.to_vec();
