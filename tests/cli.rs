@@ -16,7 +16,7 @@ use convscope::data::names::path_text;
 use convscope::gpu::TileLimits;
 use convscope::nn::checkpoint::{Checkpoint, Weights};
 use convscope::train::Run;
-use program::program;
+use program::{CACHE, program};
 use serde_json::{Value, json};
 
 fn main() {
@@ -1695,10 +1695,13 @@ fn results_that_cannot_be_written_are_an_error() {
 /// Runs within a limit of the shell's `ulimit`, and expects one clear error; returns it.
 #[cfg(unix)]
 fn fail_within(folder: &Path, limit: &str, arguments: &[&str]) -> String {
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_convscope")]);
-    command.args(arguments).current_dir(folder).env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
-    let output = command.output().unwrap();
+    let program = program(folder, arguments);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")])
+        .arg(program.get_program())
+        .args(program.get_args());
+    let output = shell.current_dir(folder).env("XDG_CACHE_HOME", CACHE).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{limit} {arguments:?}: {error}");
     assert_eq!(error.matches("error: ").count(), 1, "{error}");

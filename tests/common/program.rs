@@ -8,9 +8,11 @@ use std::process::Command;
 const ON_A_DEVICE: [&str; 10] =
     ["train", "features", "explain", "predict", "evaluate", "learned", "layers", "depth", "report", "export"];
 
+/// Where the system lets it be named, the folder of what was measured on this machine: what was measured for its user has no part in tests.
+pub const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
 /// The program in a folder, told to do this. It gets the plain kernels where none are asked for: a software driver compiles them four
-/// times as fast as those that it would get. What was measured on this machine for its user has no part in tests, where the system lets
-/// its folder be named.
+/// times as fast as those that it would get.
 pub fn program(folder: &Path, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut words: Vec<OsString> = words.into_iter().map(|word| word.as_ref().into()).collect();
     let opens = words.first().is_some_and(|command| ON_A_DEVICE.iter().any(|name| command == name));
@@ -18,7 +20,6 @@ pub fn program(folder: &Path, words: impl IntoIterator<Item = impl AsRef<OsStr>>
         words.splice(1..1, ["--kernels", "plain"].map(OsString::from));
     }
     let mut program = Command::new(env!("CARGO_BIN_EXE_convscope"));
-    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
-    program.args(words).current_dir(folder).env("XDG_CACHE_HOME", cache);
+    program.args(words).current_dir(folder).env("XDG_CACHE_HOME", CACHE);
     program
 }

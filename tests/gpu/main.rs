@@ -28,11 +28,9 @@ use convscope::nn::{Optimizer, StepOptions};
 use convscope::train::{Recipe, Schedule};
 use pollster::block_on;
 
-/// The device that all tests share. A software driver takes minutes to compile the kernels that it would get, so there it has the plain
-/// ones; tests that are about kernels have every set of them.
+/// The device that all tests share.
 fn gpu() -> &'static Gpu {
-    let opened = common::opened().as_ref().expect("tests that need a GPU run only where there is one");
-    if opened.is_software() { gpu_with(Kernels::Plain) } else { opened }
+    common::opened().as_ref().expect("tests that need a GPU run only where there is one")
 }
 
 /// Every set of kernels for the convolutions.

@@ -265,36 +265,51 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     let (data_of, run_of) = (&data, &run);
     let mut training =
         Training { arguments, data: data_of, run: run_of, checkpoints, course, best, stop: &stop, meta: &meta };
-    let learned = training.learn(&mut trainer, board);
-    if let Ok(None) = learned {
+    let Some(learned) = training.learn(&mut trainer, board).transpose() else {
         training.tell_stopped();
         return Ok(ExitCode::from(stop.status()));
-    }
+    };
     // What follows is done again where it is stopped.
     stop.ignore();
     let Training { checkpoints, course, .. } = training;
-    let kept = kept(&run, &checkpoints);
     let finished = learned.and_then(|best| {
-        let best = best.expect("the training was not stopped");
-        let epochs = course.records.len();
         model.load(&gpu, &best.weights);
-        let caution = tell_standing(&data, &run, &trainer, epochs, best.meta.epoch)?;
-        let reported = if arguments.no_report {
-            Ok(())
-        } else {
-            super::report::afterwards(&gpu, run.path(), Some(data.val.as_ref()), None, arguments.scale)
-        };
-        draw_features(&gpu, &model, data, &run, best.meta.epoch, caution, arguments.scale)?;
-        reported?;
-        Ok(best.meta.epoch)
+        let epoch = best.meta.epoch;
+        finish(arguments, (&gpu, &model), &trainer, data, &run, [course.records.len(), epoch]).map(|()| epoch)
     });
-    let epoch = match (finished, kept) {
-        (Ok(epoch), _) => epoch,
-        (Err(error), Some(kept)) => return Err(super::with_kept(error, &kept)),
-        (Err(error), None) => return Err(error),
-    };
+    let epoch = finished.map_err(|error| match kept(&run, &checkpoints) {
+        Some(kept) => super::with_kept(error, &kept),
+        None => error,
+    })?;
     checkpoints.remove();
+    tell_written(arguments, &run, epoch);
+    if arguments.json {
+        Event::End { run: run.path().display().to_string(), best_epoch: epoch }.print();
+    }
+    Ok(ExitCode::SUCCESS)
+}
 
+/// Says how good the best weights are, which the model has, and draws the pages: after so many epochs, by the weights of that one.
+fn finish(
+    arguments: &TrainArgs,
+    (gpu, model): (&Gpu, &Model),
+    trainer: &Trainer<'_>,
+    data: Data,
+    run: &RunDir,
+    [epochs, best]: [usize; 2],
+) -> Result<()> {
+    let caution = tell_standing(&data, run, trainer, epochs, best)?;
+    let reported = if arguments.no_report {
+        Ok(())
+    } else {
+        super::report::afterwards(gpu, run.path(), Some(data.val.as_ref()), None, arguments.scale)
+    };
+    draw_features(gpu, model, data, run, best, caution, arguments.scale)?;
+    reported
+}
+
+/// Says what lies in the run's folder, whose best weights are those of this epoch.
+fn tell_written(arguments: &TrainArgs, run: &RunDir, epoch: usize) {
     if let Some(held) = memory::held() {
         say(format!("memory   {} at most", memory::shown(held.peak)));
     }
@@ -313,10 +328,6 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
         let shown = run.file(TENSORBOARD).display().to_string();
         say(format!("  {TENSORBOARD}/                 for `tensorboard --logdir {}`", quoted(&shown)));
     }
-    if arguments.json {
-        Event::End { run: run.path().display().to_string(), best_epoch: epoch }.print();
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Says what a training needs of memory and of the disk, and checks that it is there.
