@@ -444,7 +444,7 @@ fn weights_that_make_no_finite_numbers() {
         (folder, run)
     };
     let refused = |folder: &Path, command: &str, layer: &str| {
-        let output = convscope(folder, &format!("{command}"));
+        let output = convscope(folder, command);
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{command}: {error}");
         assert!(error.contains("t.safetensors: cannot be used") && error.contains(layer), "{command}: {error}");
