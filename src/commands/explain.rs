@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
-use npyz::WriterBuilder;
 use pollster::block_on;
 use serde::Serialize;
 
@@ -341,12 +340,22 @@ fn write_channels(folder: &RunDir, explanation: &Explanation) -> Result<()> {
 
 /// Writes an array of this shape as `values/NAME.npy`.
 fn write_npy(folder: &RunDir, name: &str, values: &[f32], shape: &[usize]) -> Result<()> {
-    let shape: Vec<u64> = shape.iter().map(|&size| size as u64).collect();
-    let mut bytes = Vec::new();
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
-    writer.extend(values.iter().copied())?;
-    writer.finish()?;
-    folder.write(&format!("values/{name}.npy"), &bytes)
+    folder.write(&format!("values/{name}.npy"), &npy(values, shape))
+}
+
+/// An array as a file of NumPy, in version 1.0 of its format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+fn npy(values: &[f32], shape: &[usize]) -> Vec<u8> {
+    const START: &[u8] = b"\x93NUMPY\x01\x00";
+    /// What the start of the values is a multiple of, in bytes.
+    const ALIGNMENT: usize = 64;
+    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes})}}");
+    let before = START.len() + size_of::<u16>();
+    let length = (before + header.len() + 1).next_multiple_of(ALIGNMENT) - before;
+    header = format!("{header:<width$}\n", width = length - 1);
+    let length = u16::try_from(length).expect("an array has a few sizes");
+    let values = values.iter().flat_map(|value| value.to_le_bytes());
+    START.iter().copied().chain(length.to_le_bytes()).chain(header.into_bytes()).chain(values).collect()
 }
 
 /// A name as it can stand in a file's name: "Grad-CAM, block 5" is grad-cam-block-5.
@@ -359,6 +368,21 @@ fn slug(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `numpy.save` writes of the same array but for a comma behind the last size, which NumPy reads alike.
+    #[test]
+    fn arrays_are_files_of_numpy() {
+        let file = npy(&[0.0, 1.0, -2.5], &[3, 1]);
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1, )}";
+        assert_eq!(&file[..10], b"\x93NUMPY\x01\x00\x76\x00");
+        assert_eq!(String::from_utf8_lossy(&file[10..128]), format!("{header:<117}\n"));
+        assert_eq!(file[128..], [[0, 0, 0, 0], [0, 0, 0x80, 0x3f], [0, 0, 0x20, 0xc0]].concat());
+        for sizes in 0..12 {
+            let file = npy(&[], &vec![1_234; sizes]);
+            assert_eq!(file.len() % 64, 0);
+            assert_eq!(file.last(), Some(&b'\n'));
+        }
+    }
 
     #[test]
     fn names_of_files_are_plain() {

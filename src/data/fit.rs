@@ -1,7 +1,8 @@
 //! An image of any size to a small square.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::nn::Preparation;
 
@@ -54,10 +55,12 @@ pub(super) fn scaled(rgb: &[u8], [width, height]: [u32; 2], part: [f64; 4], size
         part_width,
         part_height,
     );
-    let source = ImageRef::new(width, height, rgb, PixelType::U8x3).expect("an RGB image has three bytes a pixel");
-    let mut square = Image::new(size, size, PixelType::U8x3);
-    Resizer::new().resize(&source, &mut square, &options).expect("the shown part lies within the image");
-    square.into_vec()
+    let source = TypedImageRef::<U8x3>::from_buffer(width, height, rgb).expect("an RGB image has three bytes a pixel");
+    let mut pixels = vec![0; size as usize * size as usize * 3];
+    let mut square = TypedImage::<U8x3>::from_buffer(size, size, &mut pixels).expect("room for three bytes a pixel");
+    // `resize` would be compiled for every kind of pixel, a quarter of this crate's code.
+    Resizer::new().resize_typed(&source, &mut square, &options).expect("the shown part lies within the image");
+    pixels
 }
 
 /// Start and length of the part of a side, in the image's own pixels, that the middle square
@@ -165,11 +168,11 @@ mod tests {
             let image = pattern(width, height);
             let scale = |side: u32| (f64::from(side * size) / f64::from(width.min(height))).round() as u32;
             let (scaled_width, scaled_height) = (scale(width), scale(height));
-            let source = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).unwrap();
-            let mut scaled = Image::new(scaled_width, scaled_height, PixelType::U8x3);
+            let source = TypedImageRef::<U8x3>::from_buffer(width, height, image.as_raw()).unwrap();
+            let mut scaled = RgbImage::new(scaled_width, scaled_height);
+            let mut target = TypedImage::<U8x3>::from_buffer(scaled_width, scaled_height, &mut scaled).unwrap();
             let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-            Resizer::new().resize(&source, &mut scaled, &options).unwrap();
-            let scaled = RgbImage::from_raw(scaled_width, scaled_height, scaled.into_vec()).unwrap();
+            Resizer::new().resize_typed(&source, &mut target, &options).unwrap();
             let (left, top) = ((scaled_width - size) / 2, (scaled_height - size) / 2);
             let expected = image::imageops::crop_imm(&scaled, left, top, size, size).to_image();
             assert_eq!(

@@ -9,6 +9,7 @@
 //! is named with the command that adds it.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -384,10 +385,14 @@ fn usable<T>(read: Result<T>, damaged: &mut Vec<String>) -> Option<T> {
     read.map_err(|error| damaged.push(format!("{error:#}"))).ok()
 }
 
-/// The day on which a file was last written, as 2026-01-31.
+/// The day on which a file was last written, as 2026-01-31, in UTC.
 fn day_of(path: &Path) -> Option<String> {
-    let time = jiff::Timestamp::try_from(fs::metadata(path).ok()?.modified().ok()?).ok()?;
-    Some(time.to_zoned(jiff::tz::TimeZone::UTC).date().to_string())
+    let written = fs::metadata(path).ok()?.modified().ok()?;
+    let mut time = String::new();
+    // Fails for years before 1970 and after 9999.
+    write!(time, "{}", humantime::format_rfc3339_seconds(written)).ok()?;
+    time.truncate("2026-01-31".len());
+    Some(time)
 }
 
 #[cfg(test)]
