@@ -95,6 +95,11 @@ impl Photos {
         &self.digests
     }
 
+    /// SHA-256 of each photo's file and of its pixels, as they were when the set was read.
+    pub fn contents(&self) -> impl Iterator<Item = [Digest; 2]> {
+        self.file_digests.iter().zip(&self.digests).map(|(&file, &pixels)| [file, pixels])
+    }
+
     /// Some of the photos as a set of their own, in the order given; what is kept in memory is shared.
     pub fn only(&self, indices: &[usize]) -> Photos {
         let to_cut = self.to_cut.as_ref();
@@ -107,11 +112,6 @@ impl Photos {
             squares: self.squares.only(indices),
             to_cut: to_cut.map(|ToCut { room, squares }| ToCut { room: *room, squares: squares.only(indices) }),
         }
-    }
-
-    /// SHA-256 of each photo's file, as it was when the set was read.
-    pub fn file_digests(&self) -> &[Digest] {
-        &self.file_digests
     }
 
     /// A square of a photo whose file is read again.

@@ -172,8 +172,7 @@ impl Seen {
 
     /// What tells the content of each photo: of one that is known by its file what was known of it.
     fn contents_of(&self, photos: &Photos) -> Vec<Digest> {
-        let digests = photos.file_digests().iter().zip(photos.digests());
-        digests.map(|(file, pixels)| *self.of_files.get(file).unwrap_or(pixels)).collect()
+        photos.contents().map(|[file, pixels]| *self.of_files.get(&file).unwrap_or(&pixels)).collect()
     }
 }
 
@@ -193,11 +192,8 @@ fn seen(run: &Run, own: Option<&Path>, notes: &mut Vec<String>) -> Result<Seen> 
     }
     // No pixel is needed again.
     let past = Past::read(run, TRAINED_ON, own, 0)?;
-    let found = past.scan()?.context("drawn images are known")?;
-    let [learned, judged] = past.seen(found)?.map(|photos| {
-        let digests = photos.file_digests().iter().zip(photos.digests());
-        digests.map(|(&file, &pixels)| [file, pixels]).collect::<Vec<_>>()
-    });
+    let Some(found) = past.scan()? else { return Ok(Seen::default()) };
+    let [learned, judged] = past.seen(found)?.map(|photos| photos.contents().collect::<Vec<_>>());
     notes.push(format!(
         "An older version made the run, so that what it learned from is only known as far as it is still there: {} of {} images. Copies of \
          what is gone or has changed since are not found out.",

@@ -152,15 +152,11 @@ fn unfit(file: String, why: Unfit, train: &Photos, val: &Photos) -> Rejected {
 
 /// What is recorded of photos.
 fn listed(photos: &Photos, used: Use, classes: &[String]) -> Vec<Photo> {
-    let digests = photos.file_digests().iter().zip(photos.digests()).enumerate();
-    let photo = |(index, (&sha256, &pixels))| Photo {
-        file: photos.name(index),
-        class: classes[photos.label(index) as usize].clone(),
-        used,
-        sha256,
-        pixels,
-    };
-    digests.map(photo).collect()
+    let class = |index| classes[photos.label(index) as usize].clone();
+    let listed = photos.contents().enumerate();
+    listed
+        .map(|(index, [sha256, pixels])| Photo { file: photos.name(index), class: class(index), used, sha256, pixels })
+        .collect()
 }
 
 impl Data {

@@ -122,9 +122,11 @@ impl<'a> Past<'a> {
         did: &str,
         rejected: &mut Vec<Rejected>,
     ) -> Still {
-        let is_same =
-            |&index: &usize| list[&photos.name(index)].is(photos.file_digests()[index], photos.digests()[index]);
-        let (same, others): (Vec<usize>, Vec<usize>) = (0..photos.len()).partition(is_same);
+        let (mut same, mut others) = (Vec::new(), Vec::new());
+        for (index, [file, pixels]) in photos.contents().enumerate() {
+            let is_same = list[&photos.name(index)].is(file, pixels);
+            if is_same { &mut same } else { &mut others }.push(index);
+        }
         let reason = format!("is not the photo any more that the network {did}");
         rejected.extend(others.iter().map(|&index| Rejected { file: photos.name(index), reason: reason.clone() }));
         let photos = photos.only(&same);
