@@ -4,9 +4,11 @@
 mod common;
 mod leakage;
 mod planted;
+#[path = "../common/program.rs"]
 mod program;
+mod study;
 
 fn main() {
-    let needing_gpu = program::tests().into_iter().chain(leakage::tests()).chain(planted::tests());
-    common::run(needing_gpu.collect(), program::tests_of_options()).exit();
+    let needing_gpu = study::tests().into_iter().chain(leakage::tests()).chain(planted::tests());
+    common::run(needing_gpu.collect(), study::tests_of_options()).exit();
 }

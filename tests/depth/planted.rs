@@ -17,7 +17,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::trial;
-use crate::program::{json, succeed};
+use crate::study::{json, succeed};
 
 pub fn tests() -> Vec<Trial> {
     vec![

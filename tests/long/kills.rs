@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
@@ -12,10 +12,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::Tally;
+use crate::program::program;
 
 /// Kills, where the variable CONVSCOPE_KILLS says no other number.
 const KILLS: usize = 200;
-const TINY: &str = "train --size 40 --batch 8 --channels 4,6 --kernels plain --no-report";
+const TINY: &str = "train --size 40 --batch 8 --channels 4,6 --no-report";
 /// Of each training what is special, and how often it is written down.
 const TRAININGS: [[&str; 2]; 3] = [
     ["--train-images 76 --val-images 10 --epochs 6", "--save-every 0"],
@@ -85,9 +86,7 @@ pub fn run(tally: &mut Tally) {
 
 /// Starts the program.
 pub fn start(folder: &Path, command: &str) -> Child {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_convscope"));
-    program.args(command.split_whitespace()).current_dir(folder);
-    program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    program(folder, command.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// All that it printed.

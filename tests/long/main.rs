@@ -18,6 +18,8 @@ mod lockstep;
 mod mistakes;
 mod mutants;
 mod orders;
+#[path = "../common/program.rs"]
+mod program;
 mod soak;
 mod threads;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::trial;
+use crate::program::program;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -33,13 +34,12 @@ pub fn tests_of_options() -> Vec<Trial> {
     vec![trial("bad_options_of_depth_name_themselves", bad_options_of_depth_name_themselves)]
 }
 
-/// Options of a study of about a second, without its folder. The plain kernels compile fastest.
-const TINY: &str = "depth --data photos --kernels plain --size 24 --batch 8 --channels 4,6 --epochs 8 --lr 0.02 \
+/// Options of a study of about a second, without its folder.
+const TINY: &str = "depth --data photos --size 24 --batch 8 --channels 4,6 --epochs 8 --lr 0.02 \
                     --folds 2 --repeats 2 --margin 20";
 
 pub fn convscope(folder: &Path, arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
-    command.args(arguments.split_whitespace()).current_dir(folder).output().unwrap()
+    program(folder, arguments.split_whitespace()).output().unwrap()
 }
 
 /// Runs and expects success; returns what was printed.
@@ -153,9 +153,8 @@ fn all_depths_meet_the_same_images() {
 
 fn a_killed_study_goes_on_to_the_same_bytes() {
     let folder = studied();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_convscope"));
-    command.args(TINY.split_whitespace()).args(["--out", "killed"]).current_dir(folder);
-    let mut study = command.stdout(Stdio::null()).spawn().unwrap();
+    let words = TINY.split_whitespace().chain(["--out", "killed"]);
+    let mut study = program(folder, words).stdout(Stdio::null()).spawn().unwrap();
     let third = folder.join("killed/units/d2-r1-f2.json");
     while !third.exists() && study.try_wait().unwrap().is_none() {
         thread::sleep(Duration::from_millis(1));
