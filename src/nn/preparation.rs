@@ -21,6 +21,14 @@ pub struct Preparation {
 }
 
 impl Preparation {
+    /// The most pixels that a photo's shorter side is scaled to.
+    pub const MAX_RESIZE: u32 = 16_384;
+
+    /// Whether a square of this side can be cut out of what photos are scaled to.
+    pub fn is_for(&self, size: usize) -> bool {
+        self.resize_crop.is_none_or(|resize| resize as usize >= size && resize <= Self::MAX_RESIZE)
+    }
+
     /// Whether it is what is done unless something else is asked for; files then do not mention it.
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
@@ -262,6 +270,15 @@ mod tests {
         for (colour, slope) in gradient.iter().enumerate() {
             let measured = (at(0.5)[colour] - at(-0.5)[colour]) / 1.0;
             assert!((measured - slope).abs() < 1e-5, "{colour}: {measured} {slope}");
+        }
+    }
+
+    #[test]
+    fn a_square_is_cut_out_of_what_is_at_least_as_large() {
+        for (resize_crop, expected) in
+            [(None, true), (Some(27), false), (Some(28), true), (Some(16_384), true), (Some(16_385), false)]
+        {
+            assert_eq!(Preparation { resize_crop, ..Preparation::default() }.is_for(28), expected, "{resize_crop:?}");
         }
     }
 

@@ -107,9 +107,6 @@ fn check_extras(extras: &Extras, epochs: usize) -> Result<(), OutOfRange> {
     Ok(())
 }
 
-/// The most pixels that a photo's shorter side is scaled to.
-const MAX_RESIZE: u32 = 16_384;
-
 /// Checks how images of this side are prepared.
 ///
 /// # Errors
@@ -117,7 +114,7 @@ const MAX_RESIZE: u32 = 16_384;
 pub fn check_preparation(preparation: &Preparation, size: usize) -> Result<(), OutOfRange> {
     let Some(resize) = preparation.resize_crop else { return Ok(()) };
     let expected = "a number of pixels from the side of the network's images (--size) to 16384";
-    check(resize as usize >= size && resize <= MAX_RESIZE, "resize_crop", resize, expected)
+    check(preparation.is_for(size), "resize_crop", resize, expected)
 }
 
 /// Checks the share of each class set aside for validation.

@@ -4,7 +4,7 @@ import { ImageSet } from "../pkg/convscope_web.js";
 import { byId, count, many, setText } from "./dom";
 import type { Architecture } from "./engine-types";
 import { described, fitted, smallLayers } from "./network";
-import { OwnPanel } from "./own-panel";
+import { OwnPanel, type Weights, cutOut } from "./own-panel";
 import { type Data, type DataKind, on, say } from "./state";
 import { complain, trainer } from "./training";
 
@@ -25,7 +25,7 @@ export function drawnData(kind: "pets" | "digits", side?: number): Data {
 }
 
 /** Makes a session for other images, with the network of now where it can be. */
-export async function useData(data: Data, weights?: { file: Uint8Array; network: Architecture }): Promise<boolean> {
+export async function useData(data: Data, weights?: Weights): Promise<boolean> {
   const now = trainer.request ? (JSON.parse(trainer.request.architecture) as Architecture) : null;
   let network = fitted(weights?.network ?? now ?? { input: [3, 64, 64], layers: smallLayers }, data.size, data.classes.length);
   let description;
@@ -82,13 +82,13 @@ class DataPanel {
       const of = classes.length <= 4 ? classes.join(", ") : `${classes.length} classes`;
       setText(
         this.#hint,
-        `${count(train.length)} training images and ${many(val.length, "validation image")} of ${size} \u00d7 ${size} pixels: ${of}.`,
+        `${count(train.length)} training images and ${many(val.length, "validation image")} of ${size} \u00d7 ${size} pixels: ${of}.${cutOut(size, train.resize_crop)}`,
       );
     });
   }
 
   /** Asks for the visitor's own images of these classes, for a network that a file holds. */
-  ask(classes: string[], size: number, weights: { file: Uint8Array; network: Architecture }): void {
+  ask(classes: string[], size: number, weights: Weights): void {
     this.#radios.own.checked = true;
     this.#own.ask(classes, size, weights);
   }
@@ -104,6 +104,6 @@ export function startDataPanel(): void {
   panel = new DataPanel();
 }
 
-export function askForImages(classes: string[], size: number, weights: { file: Uint8Array; network: Architecture }): void {
+export function askForImages(classes: string[], size: number, weights: Weights): void {
   panel?.ask(classes, size, weights);
 }

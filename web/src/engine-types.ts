@@ -145,10 +145,19 @@ export interface Decision {
   dependence: "differs" | "same_as_untrained" | "too_few_values" | "control_empty" | "constant";
 }
 
+/** How images become the numbers that a network takes. */
+export interface Preparation {
+  normalize: string;
+  /** Pixels that an image's shorter side is scaled to before the middle square is cut out; without it, the side of the square. */
+  resize_crop?: number;
+}
+
 /** What a file of weights says of itself. */
 export interface WeightsMeta {
   spec: Architecture;
   classes: string[];
+  /** How images are prepared for it; where it does not say, as usual. */
+  preparation?: Preparation;
   epoch: number;
   drawn: boolean;
 }

@@ -15,19 +15,20 @@ const digitNames = JSON.stringify(Array.from({ length: 10 }, (_, digit) => Strin
 async function open(file: File): Promise<void> {
   try {
     const bytes = new Uint8Array(await file.arrayBuffer());
-    const { spec: network, classes } = JSON.parse(describe_weights(bytes)) as WeightsMeta;
+    const { spec: network, classes, preparation } = JSON.parse(describe_weights(bytes)) as WeightsMeta;
     const [channels, height, width] = network.input;
     if (channels !== 3 || height !== width) {
       throw new Error(`its network is for images of ${network.input.join(" x ")}, this page has square images in colour`);
     }
-    const weights = { file: bytes, network };
+    const resizeCrop = preparation?.resize_crop;
+    const weights = { file: bytes, network, resizeCrop };
     const names = JSON.stringify(classes);
     const now = trainer.request?.data;
     const kind = names === petNames ? "pets" : names === digitNames ? "digits" : null;
     trainer.pause();
-    if (now && now.size === height && JSON.stringify(now.classes) === names) {
+    if (now && now.size === height && JSON.stringify(now.classes) === names && now.train.resize_crop === resizeCrop) {
       await useData(now, weights);
-    } else if (kind) {
+    } else if (kind && resizeCrop === undefined) {
       await useData(drawnData(kind, height), weights);
     } else {
       askForImages(classes, height, weights);

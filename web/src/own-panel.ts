@@ -33,7 +33,13 @@ interface OwnClass {
 export interface Weights {
   file: Uint8Array;
   network: Architecture;
+  /** As in `Preparation`. */
+  resizeCrop: number | undefined;
 }
+
+/** In words, how images are scaled and cut, where it is not the whole middle square that is scaled. */
+export const cutOut = (size: number, resizeCrop: number | undefined): string =>
+  resizeCrop === undefined ? "" : ` Of each the shorter side is scaled to ${resizeCrop} pixels, and the middle ${size} \u00d7 ${size} are cut out.`;
 
 /** All files below what was dropped. */
 async function filesOf(transfer: DataTransfer): Promise<File[]> {
@@ -94,6 +100,8 @@ export class OwnPanel {
   #nextId = 1;
   /** Holds every image under one label, which tells equal ones. */
   #all: OwnImages;
+  /** How its images are scaled. */
+  #resizeCrop: number | undefined;
   #busy = 0;
   #weights: Weights | null = null;
   /** Only one lot of files is decoded at a time. */
@@ -108,13 +116,18 @@ export class OwnPanel {
       this.#draw();
       byId(`class-name-${added.id}`, HTMLInputElement).select();
     });
-    this.#size.addEventListener("change", () => this.#resize());
+    this.#size.addEventListener("change", () => this.#takeAgain());
     this.#button.addEventListener("click", () => void this.#finish());
     this.#draw();
   }
 
   get #side(): number {
     return Number(this.#size.value);
+  }
+
+  /** The opened weights, where the images are of the size that they are for. */
+  get #waiting(): Weights | null {
+    return this.#weights?.network.input[1] === this.#side ? this.#weights : null;
   }
 
   show(): void {
@@ -126,6 +139,8 @@ export class OwnPanel {
   }
 
   ask(classes: string[], size: number, weights: Weights): void {
+    // Weights that ask for what cannot be are refused before anything changes.
+    new OwnImages(size, classes, weights.resizeCrop).free();
     this.#weights = weights;
     if (![...this.#size.options].some(({ value }) => value === String(size))) {
       this.#size.append(make("option", { value: size }, `${size} px`));
@@ -142,7 +157,7 @@ export class OwnPanel {
         this.#add(name);
       }
     }
-    this.#resize();
+    this.#takeAgain();
     this.show();
     say(`This network tells apart ${classes.join(", ")}. Add images of these classes, then use them.`);
   }
@@ -153,12 +168,15 @@ export class OwnPanel {
     return made;
   }
 
-  /** Takes all files again, in another size or without those of a class that is gone. */
-  #resize(): void {
+  /** Takes all files again, prepared otherwise or without those of a class that is gone. */
+  #takeAgain(): void {
     const files = this.#classes.map((own) => own.images.map(({ file }) => file));
+    const resizeCrop = this.#waiting?.resizeCrop;
+    const all = new OwnImages(this.#side, [""], resizeCrop);
+    this.#resizeCrop = resizeCrop;
     this.#tail = this.#tail.then(() => {
       this.#all.free();
-      this.#all = new OwnImages(this.#side, [""]);
+      this.#all = all;
     });
     this.#classes.forEach((own, at) => {
       own.images = [];
@@ -202,22 +220,29 @@ export class OwnPanel {
   }
 
   async #finish(): Promise<void> {
+    // What earlier weights have asked for is not asked for any more.
+    if (this.#resizeCrop !== this.#waiting?.resizeCrop) {
+      this.#takeAgain();
+      await this.#tail;
+      if (this.#button.disabled) {
+        return;
+      }
+    }
+    const weights = this.#waiting;
     const size = this.#side;
     const classes = this.#classes.map(({ name }) => name.trim());
-    const images = new OwnImages(size, classes);
+    const images = new OwnImages(size, classes, this.#resizeCrop);
     this.#classes.forEach((own, label) => {
       own.images.forEach(({ rgb }) => images.add(rgb, label));
     });
     const data: Data = { kind: "own", size, classes, train: images.set(false), val: images.set(true) };
     images.free();
-    const fits = this.#weights && JSON.stringify(this.#weights.network.input) === JSON.stringify([3, size, size]);
     this.#button.disabled = true;
     try {
-      const weights = fits && this.#weights ? this.#weights : undefined;
-      if (this.#weights && !fits) {
+      if (this.#weights && !weights) {
         say(`The opened weights are for images of another size, so the network starts anew.`);
       }
-      if (await this.use(data, weights)) {
+      if (await this.use(data, weights ?? undefined)) {
         this.#weights = null;
       }
     } catch (error) {
@@ -254,7 +279,7 @@ export class OwnPanel {
             : short.length > 0
               ? `Each class needs ${LEAST} images or more. One in five is for validation.`
               : "One image in five of each class is for validation, the others are for training.";
-    setText(this.#hint, words);
+    setText(this.#hint, words + cutOut(this.#side, this.#waiting?.resizeCrop));
   }
 
   #zone(own: OwnClass): HTMLElement {
@@ -276,7 +301,7 @@ export class OwnPanel {
     remove.addEventListener("click", () => {
       this.#classes = this.#classes.filter((other) => other !== own);
       this.#list.replaceChildren();
-      this.#resize();
+      this.#takeAgain();
     });
     const thumbnails = own.images.slice(0, THUMBNAILS).map(({ rgb }) => {
       const canvas = make("canvas");

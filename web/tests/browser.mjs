@@ -1,6 +1,7 @@
 // What the tests share: a browser with WebGPU on a software driver, and a server for the page.
 
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { dirname, extname, join, normalize } from "node:path";
@@ -47,6 +48,38 @@ export function launch({ webgpu = true } = {}) {
 export function native(architecture, subject) {
   const args = ["run", "--quiet", "--locked", "--example", "page", "--", JSON.stringify(architecture), subject];
   return JSON.parse(execFileSync("cargo", args, { cwd: root, maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "ignore"] }));
+}
+
+/** What a file of weights says, and its tensors. */
+export function read(file) {
+  const bytes = Buffer.from(file);
+  const end = 8 + Number(bytes.readBigUInt64LE());
+  const header = JSON.parse(bytes.subarray(8, end));
+  return { header, about: JSON.parse(header.__metadata__.convscope), tensors: bytes.subarray(end) };
+}
+
+/** The same file, but saying that its images are prepared like this: with the SHA-256 of what it says now, and of its tensors. */
+export function prepared(file, preparation) {
+  const { header, about, tensors } = read(file);
+  const { sha256: _, ...said } = { ...about, preparation };
+  const text = JSON.stringify(said);
+  const parts = [text];
+  for (const key of Object.keys(header).filter((key) => key !== "__metadata__").sort()) {
+    const { dtype, shape, data_offsets } = header[key];
+    parts.push(key, `${dtype} [${shape.join(", ")}]`, tensors.subarray(...data_offsets));
+  }
+  const number = (value) => {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigUInt64LE(BigInt(value));
+    return bytes;
+  };
+  const hash = createHash("sha256");
+  for (const part of parts.map((part) => Buffer.from(part))) {
+    hash.update(number(part.length)).update(part);
+  }
+  header.__metadata__.convscope = `${text.slice(0, -1)},"sha256":"${hash.digest("hex")}"}`;
+  const bytes = Buffer.from(JSON.stringify(header));
+  return Buffer.concat([number(bytes.length), bytes, tensors]);
 }
 
 /** Opens the page and waits for its kernels; collects in `seen` the errors of its console and where its requests go. */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, native, serve } from "./browser.mjs";
+import { launch, native, prepared, read, serve } from "./browser.mjs";
 
 let browser, server, page;
 
@@ -71,47 +71,46 @@ function difference(found, expected) {
   return most === 0 ? 0 : most / largest;
 }
 
-/** How images are prepared by what weights say that were opened: saved at once, and after a step. */
-function goOn(architecture) {
+/**
+ * Makes a session in the browser, of images that are drawn or else the visitor's own, scaled to `own` pixels; it starts from a file, and makes as many
+ * steps as are told. What it saves then, and the first training images: as they are shown, and as the network gets them.
+ */
+function work([architecture, own, file, steps]) {
   return (async () => {
     const engine = await import("/pkg/convscope_web.js");
     await engine.default({ module_or_path: "/dist/engine.wasm" });
     const device = await engine.Engine.open();
     const size = architecture.input[1];
-    const [train, val] = [false, true].map((last) => engine.ImageSet.drawn("digits", 3, 20, size, last));
-    const settings = JSON.stringify({ batch: 8, seed: 3, augment: false, optimizer: { name: "adam", weight_decay: 0 } });
-    const create = (file) => engine.Session.create(device, JSON.stringify(architecture), settings, train, val, file, () => {});
-    const read = (file) => {
-      const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
-      const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
-      return { header, about: JSON.parse(header.__metadata__.convscope), tensors: file.subarray(8 + length) };
-    };
-    // What is said of weights, with the SHA-256 of that and of the tensors.
-    const sealed = async ({ sha256, ...about }, header, tensors) => {
-      const encoder = new TextEncoder();
-      const text = JSON.stringify(about);
-      const parts = [encoder.encode(text)];
-      for (const key of Object.keys(header).filter((key) => key !== "__metadata__").sort()) {
-        const { dtype, shape, data_offsets } = header[key];
-        parts.push(encoder.encode(key), encoder.encode(`${dtype} [${shape.join(", ")}]`), tensors.subarray(...data_offsets));
+    const sets = () => {
+      if (own === null) {
+        return [false, true].map((last) => engine.ImageSet.drawn("digits", 3, 20, size, last));
       }
-      const sized = parts.flatMap((part) => [new Uint8Array(new BigUint64Array([BigInt(part.length)]).buffer), part]);
-      const bytes = await new Blob(sized).arrayBuffer();
-      const digest = [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))];
-      return `${text.slice(0, -1)},"sha256":"${digest.map((byte) => byte.toString(16).padStart(2, "0")).join("")}"}`;
+      // Images without symmetry, of which the first is that of the program's own tests.
+      const images = new engine.OwnImages(size, ["a", "b"], own);
+      const [width, height] = [23, 17];
+      for (let number = 0; number < 10; number++) {
+        const rgba = new Uint8Array(width * height * 4);
+        for (let place = 0; place < rgba.length; place++) {
+          const [x, y, c] = [(place >> 2) % width, Math.floor((place >> 2) / width), place % 4];
+          rgba[place] = c === 3 ? 255 : (x * 37 + y * 91 + c * 53 + x * y * 5 + number * 11) % 256;
+        }
+        images.add(images.square(rgba, width, height), number % 2);
+      }
+      return [images.set(false), images.set(true)];
     };
-    const { header, about, tensors } = read(await (await create(undefined)).save());
-    about.preparation = { normalize: "imagenet", resize_crop: size + 4 };
-    header.__metadata__.convscope = await sealed(about, header, tensors);
-    const text = new TextEncoder().encode(JSON.stringify(header));
-    const file = new Uint8Array(8 + text.length + tensors.length);
-    new DataView(file.buffer).setBigUint64(0, BigInt(text.length), true);
-    file.set(text, 8);
-    file.set(tensors, 8 + text.length);
-    const session = await create(file);
-    const opened = read(await session.save()).about.preparation;
-    await session.train(0.01, 1, 1e9, false);
-    return { opened, trained: read(await session.save()).about.preparation };
+    const [train, val] = sets();
+    const settings = JSON.stringify({ batch: 8, seed: 3, augment: false, optimizer: { name: "adam", weight_decay: 0 } });
+    const text = JSON.stringify(architecture);
+    const session = await engine.Session.create(device, text, settings, train, val, file && new Uint8Array(file), () => {});
+    const images = [];
+    for (let index = 0; index < train.length; index++) {
+      await session.look(train.pixels(index), 0);
+      images.push({ pixels: [...train.pixels(index)], numbers: [...(await session.values(0))] });
+    }
+    if (steps > 0) {
+      await session.train(0.01, steps, 1e9, false);
+    }
+    return { saved: [...(await session.save())], images };
   })();
 }
 
@@ -254,12 +253,15 @@ test("what cannot be is refused in words", async () => {
       refusal(() => new engine.OwnImages(8, ["a", "b"]).square(new Uint8Array(7), 1, 1)),
       refusal(() => new engine.OwnImages(8, ["a", "b"]).add(new Uint8Array(7), 0)),
       refusal(() => new engine.OwnImages(1, ["a", "b"]).add(new Uint8Array(3), 2)),
+      refusal(() => new engine.OwnImages(8, ["a", "b"], 7)),
+      refusal(() => new engine.OwnImages(8, ["a", "b"], 16385)),
     ];
   });
   assert.match(words[0], /Conv2d 0/);
   assert.match(words[1], /Conv3d/);
   assert.match(words[3], /safetensors/);
   assert.match(words[4], /birds/);
+  assert.match(words[8], /resize_crop 7: expected 8 to 16384/);
   assert.ok(words.every((word) => typeof word === "string" && word.length > 10), JSON.stringify(words));
 });
 
@@ -336,9 +338,39 @@ test("a decision is explained", async () => {
   assert.match(found.refused, /magic/);
 });
 
-test("weights that learned here do not say that photos were scaled as torchvision does it", async () => {
-  const layers = [conv(4, { stride: 4 }), { type: "Flatten" }, { type: "Linear", out_features: 10 }];
-  const { opened, trained } = await page.evaluate(goOn, { input: [3, 28, 28], layers });
-  assert.deepEqual(opened, { normalize: "imagenet", resize_crop: 32 });
-  assert.deepEqual(trained, { normalize: "imagenet" });
+test("weights say how the images were scaled that they learned from", async () => {
+  const saved = async (...told) => (await page.evaluate(work, told)).saved;
+  const said = (file) => read(file).about.preparation;
+  const end = { type: "Linear", out_features: 2 };
+  const own = { input: [3, 3, 3], layers: [conv(4), { type: "Flatten" }, end] };
+  assert.equal(said(await saved(own, undefined, null, 1)), undefined);
+  assert.deepEqual(said(await saved(own, 5, null, 0)), { normalize: "half", resize_crop: 5 });
+  const imagenet = { normalize: "imagenet", resize_crop: 5 };
+  const file = [...prepared(await saved(own, 5, null, 0), imagenet)];
+  assert.deepEqual(said(await saved(own, 5, file, 0)), imagenet);
+  assert.deepEqual(said(await saved(own, 5, file, 1)), imagenet);
+  // Of other images, from when on they are learned from.
+  assert.deepEqual(said(await saved(own, undefined, file, 0)), imagenet);
+  assert.deepEqual(said(await saved(own, undefined, file, 1)), { normalize: "imagenet" });
+  const drawn = { input: [3, 28, 28], layers: [conv(4, { stride: 4 }), { type: "Flatten" }, { ...end, out_features: 10 }] };
+  const photos = [...prepared(await saved(drawn, null, null, 0), { normalize: "half", resize_crop: 32 })];
+  assert.equal(said(await saved(drawn, null, photos, 1)), undefined);
+});
+
+test("own images are scaled and cut as torchvision does it, where weights ask for it", async () => {
+  const architecture = { input: [3, 3, 3], layers: [conv(4), { type: "Flatten" }, { type: "Linear", out_features: 2 }] };
+  const { saved } = await page.evaluate(work, [architecture, 5, null, 0]);
+  const imagenet = [...prepared(saved, { normalize: "imagenet", resize_crop: 5 })];
+  const { images } = await page.evaluate(work, [architecture, 5, imagenet, 0]);
+  // torchvision's CenterCrop(3)(Resize(5)(image)), as in src/data/fit.rs.
+  const torchvision = [
+    135, 134, 130, 128, 127, 133, 135, 125, 131, 124, 134, 134, 121, 134, 128, 138, 127, 124, 124, 132, 120, 139, 115, 135, 128, 132, 115,
+  ];
+  const { numbers } = images.find(({ pixels }) => pixels.join() === torchvision.join());
+  const [mean, std] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+  numbers.forEach((number, place) => {
+    const colour = Math.floor(place / 9);
+    const expected = (torchvision[3 * (place % 9) + colour] / 255 - mean[colour]) / std[colour];
+    assert.ok(Math.abs(number - expected) < 1e-6, `${place}: ${number} and ${expected}`);
+  });
 });

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch, number, open, reached, serve, web } from "./browser.mjs";
+import { launch, number, open, prepared, reached, read, serve, web } from "./browser.mjs";
 
 let browser, server, page;
 const seen = { errors: [], requests: new Set() };
@@ -184,8 +184,11 @@ test("own images are learned from", async () => {
     const context = canvas.getContext("2d");
     return [0, 1].map((kind) =>
       Array.from({ length: 10 }, (_, number) => {
-        context.fillStyle = kind ? `hsl(${number * 9}, 80%, 70%)` : `hsl(${200 + number * 9}, 80%, 30%)`;
+        // Black at the upper and the lower edge.
         context.fillRect(0, 0, 48, 40);
+        context.fillStyle = kind ? `hsl(${number * 9}, 80%, 70%)` : `hsl(${200 + number * 9}, 80%, 30%)`;
+        context.fillRect(0, 2, 48, 36);
+        context.fillStyle = "black";
         return canvas.toDataURL("image/png").split(",")[1];
       }),
     );
@@ -207,6 +210,62 @@ test("own images are learned from", async () => {
   await reached(page, "compiling");
   await reached(page, "ready");
   await oneStep(page);
+});
+
+test("own images are prepared as opened weights ask for it", async () => {
+  // Of the first image's upper edge.
+  const isBlack = (black) =>
+    page.waitForFunction((black) => {
+      const canvas = document.querySelector(".own-thumbs canvas");
+      if (!canvas) {
+        return false;
+      }
+      const { data } = canvas.getContext("2d").getImageData(canvas.width / 2, 0, 1, 1);
+      return (Math.max(...data.subarray(0, 3)) < 30) === black;
+    }, black);
+  const save = async () => {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
+    return readFileSync(await download.path());
+  };
+  const use = async () => {
+    await page.waitForFunction(() => !document.querySelector("#use-own").disabled);
+    await page.click("#use-own");
+    await reached(page, "compiling");
+    await reached(page, "ready");
+  };
+  await isBlack(true);
+  const before = await save();
+  const imagenet = { normalize: "imagenet", resize_crop: 80 };
+  // The images of now were prepared otherwise, so they are taken anew.
+  await drop([{ name: "w.safetensors", bytes: [...prepared(before, imagenet)] }]);
+  await isBlack(false);
+  assert.match(await page.textContent("#own-hint"), /scaled to 80 pixels, and the middle 64/);
+  assert.doesNotMatch(await page.textContent("#data-hint"), /scaled/);
+  await use();
+  assert.match(await page.textContent("#data-hint"), /scaled to 80 pixels, and the middle 64/);
+  await page.click("#one-step");
+  await page.waitForFunction(() => document.querySelector("#read-step").textContent === "1");
+  const trained = await save();
+  assert.deepEqual(read(trained).about.preparation, imagenet);
+  // These images are prepared as the file asks for it, so it opens at once.
+  await drop([{ name: "w.safetensors", bytes: [...trained] }]);
+  await page.waitForFunction(() => /w.safetensors is open/.test(document.querySelector("#message").textContent));
+  assert.deepEqual(read(await save()).about.preparation, imagenet);
+
+  // Without such weights it is the whole square again.
+  assert.doesNotMatch(await page.textContent("#own-hint"), /scaled/);
+  await use();
+  await isBlack(true);
+  assert.doesNotMatch(await page.textContent("#data-hint"), /scaled/);
+  assert.equal(read(await save()).about.preparation, undefined);
+  // Or in another size.
+  await drop([{ name: "w.safetensors", bytes: [...trained] }]);
+  await isBlack(false);
+  await page.selectOption("#own-size", "32");
+  await isBlack(true);
+  assert.doesNotMatch(await page.textContent("#own-hint"), /scaled/);
+  await drop([{ name: "w.safetensors", bytes: [...prepared(trained, { normalize: "half", resize_crop: 63 })] }]);
+  await page.waitForFunction(() => /resize_crop 63: expected 64 to 16384/.test(document.querySelector("#message").textContent));
 });
 
 for (const colorScheme of ["light", "dark"]) {

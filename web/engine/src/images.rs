@@ -5,6 +5,7 @@ use convscope::data::Images;
 use convscope::data::batch::shuffled;
 use convscope::data::drawn::{Drawn, FIRST_VAL_IMAGE, Subject};
 use convscope::data::fit::{Fit, middle_square};
+use convscope::nn::Preparation;
 use wasm_bindgen::prelude::*;
 
 use crate::say;
@@ -15,6 +16,7 @@ pub struct ImageSet {
     classes: Vec<String>,
     images: Rc<dyn Images>,
     drawn: bool,
+    resize_crop: Option<u32>,
 }
 
 /// Bytes of drawn images that are kept.
@@ -36,7 +38,7 @@ impl ImageSet {
         let first = if validation { FIRST_VAL_IMAGE } else { 0 };
         let images = Rc::new(Drawn::new(subject, seed.into(), first, count, size, CACHE));
         let classes = subject.classes().iter().map(|class| class.to_string()).collect();
-        Ok(Self { classes, images, drawn: true })
+        Ok(Self { classes, images, drawn: true, resize_crop: None })
     }
 
     /// Number of images.
@@ -49,6 +51,13 @@ impl ImageSet {
     #[wasm_bindgen(getter)]
     pub fn size(&self) -> u32 {
         self.images.size()
+    }
+
+    /// Pixels that the images' shorter sides were scaled to before the middle squares were cut out; none where whole squares were scaled,
+    /// and of drawn images.
+    #[wasm_bindgen(getter)]
+    pub fn resize_crop(&self) -> Option<u32> {
+        self.resize_crop
     }
 
     /// Names of the classes, in the order of the labels.
@@ -81,21 +90,32 @@ impl ImageSet {
 /// The visitor's own images on their way into classes.
 #[wasm_bindgen]
 pub struct OwnImages {
-    size: u32,
+    fit: Fit,
     classes: Vec<String>,
     images: Vec<(u32, Vec<u8>)>,
 }
 
 #[wasm_bindgen]
 impl OwnImages {
-    /// None yet, for images of this side and these classes.
+    /// None yet, for images of this side and these classes. With `resize_crop` their shorter sides are scaled to so many pixels before the
+    /// middle squares are cut out, as weights ask for it.
+    ///
+    /// # Errors
+    /// When no such square can be cut out.
     #[wasm_bindgen(constructor)]
-    pub fn new(size: u32, classes: Vec<String>) -> Self {
-        Self { size, classes, images: Vec::new() }
+    pub fn new(size: u32, classes: Vec<String>, resize_crop: Option<u32>) -> Result<Self, JsError> {
+        let preparation = Preparation { resize_crop, ..Preparation::default() };
+        if let Some(resize) = resize_crop
+            && !preparation.is_for(size as usize)
+        {
+            let most = Preparation::MAX_RESIZE;
+            return Err(say(format!("resize_crop {resize}: expected {size} to {most} for images of {size} pixels")));
+        }
+        Ok(Self { fit: Fit::of(preparation, size), classes, images: Vec::new() })
     }
 
-    /// The middle square of an image of any size, scaled to the side of the set: red, green, blue row by row. The image is red, green,
-    /// blue and alpha row by row, as a canvas gives it; what is transparent becomes white.
+    /// The middle square of an image of any size, of the side of the set: red, green, blue row by row. The image is red, green, blue and
+    /// alpha row by row, as a canvas gives it; what is transparent becomes white.
     ///
     /// # Errors
     /// When the bytes do not fit.
@@ -110,7 +130,7 @@ impl OwnImages {
             })
         };
         let rgb: Vec<u8> = rgba.as_chunks::<4>().0.iter().flat_map(|&pixel| over_white(pixel)).collect();
-        Ok(middle_square(&rgb, [width, height], Fit::to(self.size)))
+        Ok(middle_square(&rgb, [width, height], self.fit))
     }
 
     /// Takes a square that [`OwnImages::square`] made. Returns false where an equal one is in the set already, under whatever
@@ -119,8 +139,9 @@ impl OwnImages {
     /// # Errors
     /// When the square has another side, or there is no such label.
     pub fn add(&mut self, square: Vec<u8>, label: u32) -> Result<bool, JsError> {
-        if square.len() != 3 * (self.size as usize).pow(2) {
-            return Err(say(format!("{} bytes are no square of {} pixels", square.len(), self.size)));
+        let size = self.fit.size;
+        if square.len() != 3 * (size as usize).pow(2) {
+            return Err(say(format!("{} bytes are no square of {size} pixels", square.len())));
         }
         if label as usize >= self.classes.len() {
             return Err(say(format!("class {label} of {}", self.classes.len())));
@@ -151,8 +172,8 @@ impl OwnImages {
         // Whoever judges the first of them judges all classes.
         let order = shuffled(taken.len(), 0, 0);
         let taken = order.into_iter().map(|index| taken[index].clone()).collect();
-        let images = Rc::new(InMemory { size: self.size, classes: self.classes.clone(), images: taken });
-        ImageSet { classes: self.classes.clone(), images, drawn: false }
+        let images = Rc::new(InMemory { size: self.fit.size, classes: self.classes.clone(), images: taken });
+        ImageSet { classes: self.classes.clone(), images, drawn: false, resize_crop: self.fit.resize }
     }
 }
 

@@ -71,7 +71,8 @@ pub fn first_blocks(architecture: &str, count: usize) -> Result<String, JsError>
     Ok(json(&parse(architecture)?.first_blocks(count).map_err(say)?))
 }
 
-/// What a safetensors file says of its network, as JSON: `{spec, classes, epoch, drawn}`.
+/// What a safetensors file says of its network, as JSON: `{spec, classes, preparation, epoch, drawn}`; without
+/// `preparation` it is the usual one.
 ///
 /// # Errors
 /// When it is no such file, or damaged.

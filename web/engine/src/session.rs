@@ -32,6 +32,8 @@ pub struct Session {
     architecture: Architecture,
     classes: Vec<String>,
     drawn: bool,
+    /// How the training images were scaled: see [`ImageSet::resize_crop`].
+    resize_crop: Option<u32>,
     train: Rc<dyn Images>,
     val: Rc<dyn Images>,
     settings: Settings,
@@ -176,16 +178,16 @@ impl Session {
             return Err(say(format!("batch {}: expected {} to 1024", settings.batch, network.least_batch())));
         }
         let initial = Weights::initial(&network, settings.seed);
-        let (start, epochs_before) = match weights {
-            Some(file) => {
-                let start = Weights::to_go_on_from(&file, &network, &initial).map_err(say)?.0;
-                // PyTorch's own files do not say.
-                let meta = Meta::from_bytes(&file).ok();
-                network = network.prepared(meta.as_ref().map(|meta| meta.preparation).unwrap_or_default());
-                (start, meta.map_or(0, |meta| meta.epoch))
-            }
-            None => (initial.clone(), 0),
+        let start = match &weights {
+            Some(file) => Weights::to_go_on_from(file, &network, &initial).map_err(say)?.0,
+            None => initial.clone(),
         };
+        // PyTorch's own files do not say.
+        let meta = weights.and_then(|file| Meta::from_bytes(&file).ok());
+        let resize_crop = train.resize_crop();
+        let of_images = Preparation { resize_crop, ..Preparation::default() };
+        network = network.prepared(meta.as_ref().map_or(of_images, |meta| meta.preparation));
+        let epochs_before = meta.map_or(0, |meta| meta.epoch);
 
         let gpu = engine.gpu;
         let optimizer = settings.optimizer.into();
@@ -212,6 +214,7 @@ impl Session {
             architecture,
             classes,
             drawn: train.is_drawn(),
+            resize_crop,
             train: train.images(),
             val: val.images(),
             settings,
@@ -555,8 +558,8 @@ impl Session {
             *count += self.counters.get(name).copied().unwrap_or_default();
         }
         let preparation = self.model.network().preparation();
-        // What has learned here has learned from whole middle squares.
-        let resize_crop = preparation.resize_crop.filter(|_| steps == 0);
+        // What has learned here has learned from these images.
+        let resize_crop = if steps == 0 { preparation.resize_crop } else { self.resize_crop };
         let preparation = Preparation { resize_crop, ..preparation };
         let meta = Meta {
             architecture: self.architecture.clone(),
