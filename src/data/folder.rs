@@ -13,6 +13,11 @@ use super::tree::Tree;
 use super::{Images, Rejected, prepare};
 use crate::terminal::{counted, is_obeyed};
 
+/// Why an image is not used that is in no class folder.
+pub(crate) const OUTSIDE: &str = "lies outside the class folders";
+/// Why an image is not used where names of files are those of classes.
+pub(crate) const NAMELESS: &str = "has no class in its name, as cat.0.jpg has";
+
 /// Share of each class that is set aside for validation when the data folder has no validation
 /// folder.
 pub const VALIDATION_SHARE: f64 = 0.2;
@@ -304,7 +309,7 @@ impl Scanner<'_> {
         let mut classes = Classes::new();
         for path in &at.files {
             let Some(name) = class_in_name(path) else {
-                self.reject_or(path, "has no class in its name, as cat.0.jpg has");
+                self.reject_or(path, NAMELESS);
                 continue;
             };
             let name = self.class_named(at, "file", path, str::from_utf8(name).ok())?;
@@ -409,7 +414,7 @@ impl Scanner<'_> {
 
     /// Rejects files that lie beside the class folders.
     fn reject_loose<'t>(&mut self, files: impl IntoIterator<Item = &'t PathBuf>) {
-        files.into_iter().for_each(|path| self.reject_or(path, "lies outside the class folders"));
+        files.into_iter().for_each(|path| self.reject_or(path, OUTSIDE));
     }
 
     /// Rejects a file because it is no image, or else for this reason.

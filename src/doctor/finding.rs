@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::near::{Pair, Relation};
 use super::shortcut::{Measure, Shortcut};
+use crate::data::folder::{NAMELESS, OUTSIDE};
 use crate::figures::words::{count, plain};
 use crate::terminal::counted;
 
@@ -260,7 +261,9 @@ impl Finding {
             Ill::Alike { relation: Relation::Double, .. } => {
                 "Delete all but one of each, unless it is to count as often as it is there.".into()
             }
-            Ill::Unusable(_) => "Replace them, save them anew as JPEG or PNG, or move them into the folder of a class.".into(),
+            Ill::Unusable(reason) if reason == OUTSIDE => "Move them into the folder of a class, if they are to be used.".into(),
+            Ill::Unusable(reason) if reason == NAMELESS => "Name them after their class, if they are to be used.".into(),
+            Ill::Unusable(_) => "Replace them, or save them anew as JPEG or PNG.".into(),
             Ill::Ignored(_) => "Nothing need be done if they are not meant to be used.".into(),
             Ill::Unequal { .. } => {
                 "Add images to the small classes or take some from the large ones, and judge by recall in place of accuracy.".into()

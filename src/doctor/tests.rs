@@ -230,7 +230,10 @@ fn files_that_cannot_be_used_are_told_by_reason() {
     assert_eq!((found["unusable_images"].count, found["unusable_images"].severity()), (2, Severity::Warning));
     assert!(found["unusable_images"].told().contains("is cut short"), "{}", found["unusable_images"].told());
     assert_eq!(found["unusable_images"].examples, ["train/cat/cut1.jpg", "train/dog/cut2.jpg"]);
+    assert_eq!(found["unusable_images"].remedy(), "Replace them, or save them anew as JPEG or PNG.");
     assert_eq!(found["other_files"].severity(), Severity::Note);
+    let found = after(|root| write(root, "train/lost.jpg", &jpeg(&scene(900, 90, 80), 95)));
+    assert!(found["unusable_images"].remedy().starts_with("Move them into the folder of a class"));
 }
 
 #[test]
