@@ -237,6 +237,12 @@ fn training_goes_on_from_weights() {
     assert!(printed.contains("last layer, which starts anew for these 3 classes"), "{printed}");
     assert_eq!(weights("third").get("1.weight"), first.get("1.weight"));
 
+    // Of the photos that are set aside by another seed it has learned from some.
+    let seen = ["4,6", "--out", "fourth", "--init", "third/best.safetensors", "--seed", "1"];
+    let error = fail(folder.path(), &[&photos[..], &seen].concat());
+    assert!(error.contains("third/best.safetensors: of the ") && error.contains("--seed 0"), "{error}");
+    assert!(!folder.path().join("fourth").exists(), "nothing is left of it");
+
     let error = fail(folder.path(), &[&photos[..], &["4,8", "--out", "fourth"], &going_on[..]].concat());
     assert!(error.contains("--init") && error.contains("tensor \"5.weight\""), "{error}");
     assert!(!folder.path().join("fourth").exists(), "nothing was made for it");

@@ -1,17 +1,20 @@
 //! `train --init`: weights that training goes on from.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
 
 use crate::cli::{PreparationArgs, TrainArgs, path_from_root};
 use crate::commands::import::PREPARED;
+use crate::digest::Digest;
 use crate::nn::checkpoint::{CheckpointError, Meta, Weights};
 use crate::nn::{Network, Preparation};
 use crate::reading::no_file;
 use crate::terminal::say;
-use crate::train::{Training, check_preparation};
+use crate::train::photo_list::{Content, Contents, PHOTOS, Photo, Use};
+use crate::train::{Run, Training, check_preparation};
 
 /// A file of weights.
 pub(super) struct Init {
@@ -20,6 +23,30 @@ pub(super) struct Init {
     bytes: Vec<u8>,
     /// How the images were prepared that the weights learned from; files of PyTorch do not say.
     preparation: Option<Preparation>,
+    /// What the weights learned from, where the folder of their run tells.
+    learned: Option<Learned>,
+}
+
+/// The photos that weights learned from.
+struct Learned {
+    /// The folder of their run.
+    run: PathBuf,
+    /// That run's.
+    seed: u64,
+    photos: Contents,
+}
+
+impl Learned {
+    /// What lies beside a file of weights; nothing where it stands alone, or beside what is of another run.
+    fn beside(file: &Path, meta: &Meta) -> Result<Option<Self>> {
+        let Some(folder) = file.parent().filter(|folder| folder.join(PHOTOS).is_file()) else { return Ok(None) };
+        let run = Run::open(folder)?;
+        if run.imported().is_some() || run.id() != meta.made_by.as_deref() {
+            return Ok(None);
+        }
+        let (run, seed, learned) = (folder.to_path_buf(), run.config()?.training.seed, run.photos()?.learned);
+        Ok(learned.map(|photos| Self { run, seed, photos }))
+    }
 }
 
 impl Init {
@@ -29,8 +56,11 @@ impl Init {
             bail!("--init {shown}: {problem}");
         }
         let bytes = fs::read(file).with_context(|| format!("--init {shown}: cannot be read"))?;
-        let preparation = Meta::from_bytes(&bytes).ok().map(|meta| meta.preparation);
-        Ok(Self { shown, bytes, preparation })
+        let meta = Meta::from_bytes(&bytes).ok();
+        let learned = meta.as_ref().map_or(Ok(None), |meta| Learned::beside(Path::new(&shown), meta));
+        let learned = learned
+            .with_context(|| format!("--init {shown}: which photos these weights learned from cannot be read"))?;
+        Ok(Self { shown, bytes, preparation: meta.map(|meta| meta.preparation), learned })
     }
 
     /// Has images prepared as for these weights where no option says otherwise.
@@ -80,6 +110,27 @@ impl Init {
             say(format!("         {blocks} as in that file"));
         }
         Ok(weights)
+    }
+
+    /// Checks that none of the photos of a new run is to judge weights that have learned from it, as far as that is known.
+    pub(super) fn check_judges(&self, photos: &[Photo]) -> Result<()> {
+        let Some(Learned { run, seed, photos: learned }) = &self.learned else { return Ok(()) };
+        let digests = |of: fn(&Content) -> Option<Digest>| learned.values().filter_map(of).collect::<BTreeSet<_>>();
+        let (files, pixels) = (digests(|content| content.sha256), digests(|content| content.pixels));
+        let judging: Vec<&Photo> = photos.iter().filter(|photo| photo.used == Use::Val).collect();
+        let known = |photo: &&&Photo| files.contains(&photo.sha256) || pixels.contains(&photo.pixels);
+        let seen: Vec<&&Photo> = judging.iter().filter(known).collect();
+        let Some(first) = seen.first() else { return Ok(()) };
+        bail!(
+            "--init {}: of the {} validation photos these weights have learned from {} in the run {}, such as {}, and would look better \
+             than they are: set the photos aside that judged that run, by the same --data, --val-share and --seed {seed}, or give others \
+             with --val",
+            self.shown,
+            judging.len(),
+            seen.len(),
+            run.display(),
+            first.file
+        )
     }
 
     /// What is to be said of how images are prepared; `said` is whether --normalize was typed.
@@ -176,6 +227,33 @@ mod tests {
             let told = init.told(arguments.training(2).preparation, normalize.is_some());
             assert_eq!(told, normalize.is_none().then(|| format!("note: {PREPARED}")));
         }
+    }
+
+    /// Known by the file, or by the pixels.
+    #[test]
+    fn what_the_weights_learned_from_does_not_judge_them() {
+        let photo = |name: &str, used| Photo {
+            file: format!("cat/{name}.png"),
+            class: "cat".into(),
+            used,
+            sha256: Digest::of(name),
+            pixels: Digest::of(format!("pixels of {name}")),
+        };
+        let learned =
+            [photo("a", Use::Train), photo("b", Use::Train)].map(|photo| (photo.file.clone(), photo.content()));
+        let learned = Some(Learned { run: "runs/one".into(), seed: 7, photos: learned.into() });
+        let init = Init { learned, ..init(&weights(Preparation::default())) };
+        let mut photos = vec![photo("a", Use::Train), photo("c", Use::Val), photo("d", Use::Val), photo("e", Use::Val)];
+        init.check_judges(&photos).unwrap();
+        photos[2].pixels = Digest::of("pixels of b");
+        photos[3].sha256 = Digest::of("a");
+        let told = init.check_judges(&photos).unwrap_err().to_string();
+        assert!(
+            told.contains("of the 3 validation photos these weights have learned from 2 in the run runs/one"),
+            "{told}"
+        );
+        assert!(told.contains("such as cat/d.png") && told.contains("--seed 7"), "{told}");
+        Init { learned: None, ..init }.check_judges(&photos).unwrap();
     }
 
     #[test]

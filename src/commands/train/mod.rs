@@ -136,7 +136,7 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     let known = architecture.known_as().map_or(String::new(), |name| format!("{name}: "));
     say(format!("network  {known}blocks of {} channels, {} weights", channels.join(", "), network.parameter_count()));
     let random = Weights::initial(&network, training.seed);
-    let weights = match init {
+    let weights = match &init {
         Some(init) => {
             let told = init.told(training.preparation, said);
             let weights = init.weights(&training, &network, &random)?;
@@ -170,7 +170,11 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
         }
         None => {
             let run = RunDir::create(arguments.out.as_deref())?;
-            match source.divide(found) {
+            let divided = source.divide(found).and_then(|data| {
+                init.as_ref().map_or(Ok(()), |init| init.check_judges(&data.list))?;
+                Ok(data)
+            });
+            match divided {
                 Ok(data) => (run, data, None),
                 Err(error) => {
                     run.give_up();
