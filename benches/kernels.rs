@@ -246,7 +246,7 @@ fn time_plan(gpu: &Gpu, plan: &Plan, peaks: &Peaks) -> Result<Vec<Row>> {
 
 impl Row {
     fn new(timing: Timing, peaks: &Peaks) -> Self {
-        let Timing { name, seconds, range: [least, most], flops, bytes } = timing;
+        let Timing { name, seconds, range: [least, most], flops, bytes, .. } = timing;
         let gflops = 1e-9 * flops as f64 / seconds;
         let gb_per_s = 1e-9 * bytes as f64 / seconds;
         Self {

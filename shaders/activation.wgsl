@@ -21,7 +21,7 @@ struct Shape {
     eps: f32,
 }
 
-// uses: step, mask, sums, places
+// uses: step, mask, sums, places, numbers
 
 // Invocations that share a sum: see `places`.
 const ROWS = 1u;
@@ -40,17 +40,13 @@ const ROWS = 1u;
 @group(0) @binding(11) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(12) var<storage, read_write> dx: array<vec4<f32>>;
 
-fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return id.x + id.y * groups.x * 64u;
-}
-
 // Pixels of one invocation of `forward` and `backward`: every strides-th of one image, so that neighbours read side by side.
 const EACH = 16u;
 
 // One invocation: up to EACH pixels of one image, one vector of channels.
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let strides = (shape.pixels + EACH - 1u) / EACH;
     let channel = i % shape.channels;
     let image = i / shape.channels / strides;
@@ -107,7 +103,7 @@ fn backward_sums(
 // One invocation: as forward.
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let strides = (shape.pixels + EACH - 1u) / EACH;
     let channel = i % shape.channels;
     let image = i / shape.channels / strides;

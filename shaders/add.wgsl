@@ -5,6 +5,8 @@ struct Shape {
     len: u32,
 }
 
+// uses: numbers
+
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
@@ -15,7 +17,7 @@ const EACH = 4u;
 
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
+    let first = invocation_number(id, groups);
     let threads = (shape.len + EACH - 1u) / EACH;
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {

@@ -7,13 +7,15 @@ struct Shape {
     rest: f32,
 }
 
+// uses: numbers
+
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> value: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> average: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
 fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = invocation_number(id, groups);
     if i >= shape.len { return; }
     average[i] += shape.rest * (value[i] - average[i]);
 }

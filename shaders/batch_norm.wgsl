@@ -19,7 +19,7 @@ struct Shape {
     momentum: f32,
 }
 
-// uses: step, sums, places
+// uses: step, sums, places, numbers
 
 // Invocations that share a sum: see `places`.
 const ROWS = 1u;
@@ -44,10 +44,6 @@ const ROWS = 1u;
 @group(0) @binding(17) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(18) var<storage, read_write> sum_gamma: array<vec4<f32>>;
 @group(0) @binding(19) var<storage, read_write> sum_beta: array<vec4<f32>>;
-
-fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return id.x + id.y * groups.x * 64u;
-}
 
 // How many of the live images' pixels a chunk holds: the last ones may hold fewer or none.
 fn count(chunk: u32) -> u32 {
@@ -92,7 +88,7 @@ fn combine(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let channel = group.x + group.y * groups.x;
+    let channel = workgroup_number(group, groups);
     if channel >= shape.channels { return; }
     let live = step.live * shape.pixels;
     let total = f32(live);
@@ -123,7 +119,7 @@ const EACH = 16u;
 // y = (x - mean) / sqrt(variance + eps) * gamma + beta
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let channel = i % shape.channels;
     let threads = (shape.n * shape.pixels + EACH - 1u) / EACH;
     if i / shape.channels >= threads { return; }
@@ -170,7 +166,7 @@ fn backward_combine(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let channel = group.x + group.y * groups.x;
+    let channel = workgroup_number(group, groups);
     if channel >= shape.channels { return; }
     let chunks = (step.live * shape.pixels + shape.chunk - 1u) / shape.chunk;
     var products = vec4<f32>();
@@ -190,7 +186,7 @@ fn backward_combine(
 // Training: dx = gamma / sqrt(variance + eps) * (dy - (dbeta + xhat * dgamma) / count), xhat = (x - mean) / sqrt(variance + eps)
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let channel = i % shape.channels;
     let threads = (shape.n * shape.pixels + EACH - 1u) / EACH;
     if i / shape.channels >= threads { return; }
@@ -209,7 +205,7 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
 // Evaluation: mean and variance do not depend on x, so dx = dy * gamma / sqrt(variance + eps).
 @compute @workgroup_size(64)
 fn backward_eval(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let channel = i % shape.channels;
     let threads = (shape.n * shape.pixels + EACH - 1u) / EACH;
     if i / shape.channels >= threads { return; }

@@ -12,7 +12,7 @@ struct Shape {
     chunk: u32,
 }
 
-// uses: step, sums, places
+// uses: step, sums, places, numbers
 
 // Invocations that share a sum: see `places`.
 const ROWS = 1u;
@@ -24,17 +24,13 @@ const ROWS = 1u;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> partial: array<vec4<f32>>;
 
-fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return id.x + id.y * groups.x * 64u;
-}
-
 // Pixels of one invocation of `forward`: every threads-th, so that neighbours read side by side.
 const EACH = 16u;
 
 // y += bias. One invocation: up to EACH pixels, one vector of channels.
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let channel = i % shape.channels;
     let threads = (shape.n * shape.pixels + EACH - 1u) / EACH;
     if i / shape.channels >= threads { return; }

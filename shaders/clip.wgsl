@@ -10,7 +10,7 @@ struct Shape {
     most: f32,
 }
 
-// uses: sums
+// uses: sums, numbers
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> values: array<vec4<f32>>;
@@ -25,7 +25,7 @@ fn squares(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let own = group.x + group.y * groups.x;
+    let own = workgroup_number(group, groups);
     var part = vec4<f32>();
     for (var i = own * 64u + local; i < shape.len; i += 64u * shape.parts) {
         part += values[i] * values[i];
@@ -47,7 +47,7 @@ fn scale(
         part.x += parts_of_sum[i];
     }
     let norm = sqrt(add_all(local, part).x);
-    let i = id.x + id.y * groups.x * 64u;
+    let i = invocation_number(id, groups);
     if i >= shape.len { return; }
     gradient[i] *= min(1.0, shape.most / (norm + 1e-6));
 }

@@ -31,7 +31,7 @@ struct Shape {
     chunk: u32,
 }
 
-// uses: step
+// uses: step, numbers
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -48,16 +48,12 @@ const PIXELS = 8u;
 const VECTORS = 2u;
 const SUMS = PIXELS * VECTORS;
 
-fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return id.x + id.y * groups.x * 64u;
-}
-
 // y = x (*) weight. One invocation: PIXELS consecutive output pixels (over n, oy, ox), VECTORS output channel vectors.
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let s = shape;
     let tiles = (s.cout + VECTORS - 1u) / VECTORS;
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let pixels = s.n * s.oh * s.ow;
     let first = i / tiles * PIXELS;
     if first >= pixels { return; }
@@ -127,7 +123,7 @@ fn backward_input(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
     let columns = (s.w + s.stride - 1u) / s.stride;
     let pixels = s.n * rows * columns;
     let pixel_tiles = (pixels + PIXELS - 1u) / PIXELS;
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let phase = i / tiles / pixel_tiles;
     if phase >= s.stride * s.stride { return; }
     let first = i / tiles % pixel_tiles * PIXELS;
@@ -200,7 +196,7 @@ fn backward_weight(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
     let rows = s.kernel_h * s.kernel_w * s.cin;
     let row_tiles = (rows + ROWS - 1u) / ROWS;
     let tiles = (s.cout + VECTORS - 1u) / VECTORS;
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let chunk = i / tiles / row_tiles;
     let first = chunk * s.chunk;
     if first >= s.n * s.oh * s.ow { return; }

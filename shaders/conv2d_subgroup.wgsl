@@ -26,7 +26,7 @@ struct Shape {
     chunk: u32,
 }
 
-// uses: step
+// uses: step, numbers
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -74,7 +74,7 @@ fn forward(
     let column_tiles = (s.ow + COLUMNS - 1u) / COLUMNS;
     let row_tiles = (s.oh + ROWS - 1u) / ROWS;
     let channel_tiles = (s.cout + CHANNEL_LANES * VECTORS - 1u) / (CHANNEL_LANES * VECTORS);
-    let i = group.x + group.y * groups.x;
+    let i = workgroup_number(group, groups);
     let tile = i / channel_tiles;
     let left = tile % column_tiles * COLUMNS;
     let top = tile / column_tiles % row_tiles * ROWS;
@@ -167,7 +167,7 @@ fn backward_input(
     let column_tiles = (s.w + s.padding + COLUMNS - 1u) / COLUMNS;
     let row_tiles = (s.h + s.padding + ROWS - 1u) / ROWS;
     let channel_tiles = (s.cin + CHANNEL_LANES * VECTORS - 1u) / (CHANNEL_LANES * VECTORS);
-    let i = group.x + group.y * groups.x;
+    let i = workgroup_number(group, groups);
     let tile = i / channel_tiles;
     let left = tile % column_tiles * COLUMNS;
     let top = tile / column_tiles % row_tiles * ROWS;
@@ -266,7 +266,7 @@ fn backward_weight(
     let row_tiles = (s.oh + ROWS - 1u) / ROWS;
     let cout_tiles = (s.cout + CHANNEL_LANES * VECTORS - 1u) / (CHANNEL_LANES * VECTORS);
     let cin_tiles = (s.cin + DEPTH - 1u) / DEPTH;
-    let i = group.x + group.y * groups.x;
+    let i = workgroup_number(group, groups);
     let depth = i / cout_tiles % cin_tiles * DEPTH;
     let chunk = i / cout_tiles / cin_tiles * (LANES / CHANNEL_LANES) + lane / CHANNEL_LANES;
     var channel: array<u32, VECTORS>;

@@ -17,7 +17,7 @@ struct Layers {
     workgroups: u32,
 }
 
-// uses: sums
+// uses: sums, numbers
 
 @group(0) @binding(0) var<uniform> shape: Parts;
 @group(0) @binding(1) var<storage, read> partials: array<vec4<f32>>;
@@ -33,7 +33,7 @@ fn sum(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = (group.x + group.y * groups.x) * shape.columns + local % shape.columns;
+    let i = workgroup_number(group, groups) * shape.columns + local % shape.columns;
     let column = min(i, shape.len - 1u);
     let rows = 64u / shape.columns;
     var part = vec4<f32>();
@@ -53,7 +53,7 @@ fn sum_layers(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let number = group.x + group.y * groups.x;
+    let number = workgroup_number(group, groups);
     var layer = 0u;
     for (var next = 1u; next < shapes.layers; next++) {
         if table[2u * next].x <= number { layer = next; }

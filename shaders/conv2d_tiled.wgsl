@@ -25,7 +25,7 @@ struct Shape {
     chunk: u32,
 }
 
-// uses: step
+// uses: step, numbers
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -103,7 +103,7 @@ fn forward(
 ) {
     let s = shape;
     let tiles = (s.cout + TILE_VECTORS - 1u) / TILE_VECTORS;
-    let i = group.x + group.y * groups.x;
+    let i = workgroup_number(group, groups);
     let pixels = s.n * s.oh * s.ow;
     let first = i / tiles * TILE_PIXELS;
     let first_vector = i % tiles * TILE_VECTORS;
@@ -174,7 +174,7 @@ fn backward_input(
     let columns = (s.w + s.stride - 1u) / s.stride;
     let pixels = s.n * rows * columns;
     let pixel_tiles = (pixels + TILE_PIXELS - 1u) / TILE_PIXELS;
-    let i = group.x + group.y * groups.x;
+    let i = workgroup_number(group, groups);
     let phase = i / tiles / pixel_tiles;
     let phase_y = phase / s.stride;
     let phase_x = phase % s.stride;
@@ -270,7 +270,7 @@ fn backward_weight(
     let rows = s.kernel_h * s.kernel_w * s.cin;
     let row_tiles = (rows + TILE_ROWS - 1u) / TILE_ROWS;
     let tiles = (s.cout + TILE_VECTORS - 1u) / TILE_VECTORS;
-    let i = group.x + group.y * groups.x;
+    let i = workgroup_number(group, groups);
     let chunk = i / tiles / row_tiles;
     let first_row = i / tiles % row_tiles * TILE_ROWS;
     let first_vector = i % tiles * TILE_VECTORS;

@@ -9,6 +9,8 @@ struct Layers {
     workgroups: u32,
 }
 
+// uses: numbers
+
 @group(0) @binding(0) var<uniform> shape: Layers;
 @group(0) @binding(1) var<storage, read> table: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
@@ -22,7 +24,7 @@ fn exchange(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let number = group.x + group.y * groups.x;
+    let number = workgroup_number(group, groups);
     var layer = 0u;
     for (var next = 1u; next < shape.layers; next++) {
         if table[2u * next].x <= number { layer = next; }

@@ -28,7 +28,7 @@ struct Shape {
     chunk: u32,
 }
 
-// uses: step
+// uses: step, numbers
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -93,7 +93,7 @@ fn forward(
 ) {
     let s = shape;
     let tiles = (s.cout + TILE_VECTORS - 1u) / TILE_VECTORS;
-    let i = group.x + group.y * groups.x;
+    let i = workgroup_number(group, groups);
     let pixels = s.n * s.oh * s.ow;
     let pixel_tiles = (pixels + TILE_PIXELS - 1u) / TILE_PIXELS;
     let part = i / tiles / pixel_tiles;
@@ -198,7 +198,7 @@ fn backward_input(
     let columns = (s.w + s.stride - 1u) / s.stride;
     let pixels = s.n * rows * columns;
     let pixel_tiles = (pixels + TILE_PIXELS - 1u) / TILE_PIXELS;
-    let i = group.x + group.y * groups.x;
+    let i = workgroup_number(group, groups);
     let part = i / tiles / pixel_tiles / (s.stride * s.stride);
     let phase = i / tiles / pixel_tiles % (s.stride * s.stride);
     let phase_y = phase / s.stride;
@@ -330,7 +330,7 @@ fn backward_weight(
     let rows = s.kernel_h * s.kernel_w * s.cin;
     let row_tiles = (rows + TILE_ROWS - 1u) / TILE_ROWS;
     let tiles = (s.cout + TILE_COLUMNS - 1u) / TILE_COLUMNS;
-    let i = group.x + group.y * groups.x;
+    let i = workgroup_number(group, groups);
     let chunk = i / tiles / row_tiles;
     let first_row = i / tiles % row_tiles * TILE_ROWS;
     let first_vector = i % tiles * TILE_COLUMNS;

@@ -16,7 +16,7 @@ struct Shape {
     spread: f32,
 }
 
-// uses: step, sums
+// uses: step, sums, numbers
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -64,7 +64,7 @@ fn judge(image: u32, most: f32, sum: f32) {
 // Loss and correct, and dlogits = (softmax - one at the label) / live images; 0 in the padding. One invocation: one image.
 @compute @workgroup_size(64)
 fn forward_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let image = id.x + id.y * groups.x * 64u;
+    let image = invocation_number(id, groups);
     if image >= shape.n { return; }
     let most = largest(image);
     let sum = exp_sum(image, most);
@@ -96,7 +96,7 @@ fn forward_backward_weighted(
         part.x += weights[labels[i]];
     }
     let total = add_all(local, part).x;
-    let image = id.x + id.y * groups.x * 64u;
+    let image = invocation_number(id, groups);
     if image >= shape.n { return; }
     let most = largest(image);
     let sum = exp_sum(image, most);

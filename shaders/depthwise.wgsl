@@ -22,7 +22,7 @@ struct Shape {
     chunk: u32,
 }
 
-// uses: step
+// uses: step, numbers
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -40,15 +40,11 @@ const PIXELS = 8u;
 // Columns of x that a strip of outputs sees.
 const SEEN = (PIXELS - 1u) * STRIDE + KERNEL;
 
-fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return id.x + id.y * groups.x * 64u;
-}
-
 // y = x (*) weight. One invocation: a strip of outputs, one vector of channels.
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let s = shape;
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let strips = (s.ow + PIXELS - 1u) / PIXELS;
     let channel = i % s.channels;
     let first = i / s.channels % strips * PIXELS;
@@ -94,7 +90,7 @@ const MET = (PIXELS - 1u) / STRIDE + REACH + 1u;
 @compute @workgroup_size(64)
 fn backward_input(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let s = shape;
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let before = s.padding % s.stride;
     let strips = (s.w + before + PIXELS - 1u) / PIXELS;
     let channel = i % s.channels;
@@ -137,7 +133,7 @@ fn backward_input(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
 @compute @workgroup_size(64)
 fn backward_weight(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let s = shape;
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     let strips = (s.ow + PIXELS - 1u) / PIXELS;
     let channel = i % s.channels;
     let ky = i / s.channels % s.kernel;

@@ -15,7 +15,7 @@ struct Shape {
     scale: f32,
 }
 
-// uses: step, mask
+// uses: step, mask, numbers
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -30,7 +30,7 @@ const EACH = 16u;
 // y = x * mask. One invocation: up to EACH pixels of one image, one vector of channels.
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = invocation_number(id, groups);
     let strides = (shape.pixels + EACH - 1u) / EACH;
     let channel = i % shape.channels;
     let image = i / shape.channels / strides;
@@ -48,7 +48,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 // dx = dy * mask. One invocation: as forward.
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = invocation_number(id, groups);
     let strides = (shape.pixels + EACH - 1u) / EACH;
     let channel = i % shape.channels;
     let image = i / shape.channels / strides;

@@ -15,7 +15,7 @@ struct Shape {
     gradient_columns: u32,
 }
 
-// uses: step, sums
+// uses: step, sums, numbers
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -27,10 +27,6 @@ struct Shape {
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read_write> dweight: array<vec4<f32>>;
 @group(0) @binding(9) var<storage, read_write> dbias: array<vec4<f32>>;
-
-fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return id.x + id.y * groups.x * 64u;
-}
 
 fn matrix(input: u32, output: u32) -> mat4x4<f32> {
     let row = input * 4u * shape.outputs + output;
@@ -49,7 +45,7 @@ fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let i = (group.x + group.y * groups.x) * shape.columns + local % shape.columns;
+    let i = workgroup_number(group, groups) * shape.columns + local % shape.columns;
     let own = min(i, shape.n * shape.outputs - 1u);
     let output = own % shape.outputs;
     let image = own / shape.outputs;
@@ -67,7 +63,7 @@ fn forward(
 // One invocation: one vector of dx.
 @compute @workgroup_size(64)
 fn backward_input(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+    let i = invocation_number(id, groups);
     if i >= shape.n * shape.inputs { return; }
     let input = i % shape.inputs;
     let image = i / shape.inputs;
@@ -88,7 +84,7 @@ fn backward_weight(
 ) {
     let columns = shape.gradient_columns;
     let rows = 64u / columns;
-    let i = (group.x + group.y * groups.x) * columns + local % columns;
+    let i = workgroup_number(group, groups) * columns + local % columns;
     let own = min(i, shape.inputs * shape.outputs - 1u);
     let output = own % shape.outputs;
     let input = own / shape.outputs;

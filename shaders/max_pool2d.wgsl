@@ -22,6 +22,8 @@ struct Shape {
     padding: u32,
 }
 
+// uses: numbers
+
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> indices: array<vec4<u32>>;
@@ -38,7 +40,7 @@ fn is_nan(value: vec4<f32>) -> vec4<bool> {
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let s = shape;
-    let i = id.x + id.y * groups.x * 64u;
+    let i = invocation_number(id, groups);
     if i >= s.n * s.oh * s.ow * s.channels { return; }
     let channel = i % s.channels;
     let ox = i / s.channels % s.ow;
@@ -67,7 +69,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let s = shape;
-    let i = id.x + id.y * groups.x * 64u;
+    let i = invocation_number(id, groups);
     if i >= s.n * s.h * s.w * s.channels { return; }
     let channel = i % s.channels;
     let ix = i / s.channels % s.w;

@@ -8,6 +8,8 @@ struct Shape {
     rounds: u32,
 }
 
+// uses: numbers
+
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
@@ -18,7 +20,7 @@ const EACH = 8u;
 // One invocation: one vector of y, after `rounds` rounds of 8 multiply-adds in each of 8 sums that do not wait for each other.
 @compute @workgroup_size(64)
 fn multiply_add(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = invocation_number(id, groups);
     if i >= shape.len { return; }
     let factor = x[i];
     var sum: array<vec4<f32>, 8u>;
@@ -42,7 +44,7 @@ fn multiply_add(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
 // y = x. One invocation: every threads-th vector, so that neighbours read side by side.
 @compute @workgroup_size(64)
 fn copy(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
+    let first = invocation_number(id, groups);
     let threads = (shape.len + EACH - 1u) / EACH;
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {

@@ -9,6 +9,8 @@ struct Shape {
     len: u32,
 }
 
+// uses: numbers
+
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
@@ -20,7 +22,7 @@ const EACH = 4u;
 
 @compute @workgroup_size(64)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
+    let first = invocation_number(id, groups);
     let threads = (shape.len + EACH - 1u) / EACH;
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {
@@ -30,7 +32,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 
 @compute @workgroup_size(64)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
+    let first = invocation_number(id, groups);
     let threads = (shape.len + EACH - 1u) / EACH;
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {
@@ -40,7 +42,7 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
 
 @compute @workgroup_size(64)
 fn backward_guided(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
+    let first = invocation_number(id, groups);
     let threads = (shape.len + EACH - 1u) / EACH;
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {
@@ -50,7 +52,7 @@ fn backward_guided(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
 
 @compute @workgroup_size(64)
 fn backward_deconvnet(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
+    let first = invocation_number(id, groups);
     let threads = (shape.len + EACH - 1u) / EACH;
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {
@@ -60,7 +62,7 @@ fn backward_deconvnet(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num
 
 @compute @workgroup_size(64)
 fn forward6(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
+    let first = invocation_number(id, groups);
     let threads = (shape.len + EACH - 1u) / EACH;
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {
@@ -70,7 +72,7 @@ fn forward6(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
 
 @compute @workgroup_size(64)
 fn backward6(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
+    let first = invocation_number(id, groups);
     let threads = (shape.len + EACH - 1u) / EACH;
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {
@@ -80,7 +82,7 @@ fn backward6(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
 
 @compute @workgroup_size(64)
 fn backward6_guided(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let first = id.x + id.y * groups.x * 64u;
+    let first = invocation_number(id, groups);
     let threads = (shape.len + EACH - 1u) / EACH;
     if first >= threads { return; }
     for (var i = first; i < shape.len; i += threads) {

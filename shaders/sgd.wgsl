@@ -9,7 +9,7 @@ struct Shape {
     weight_decay: f32,
 }
 
-// uses: step
+// uses: step, numbers
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<uniform> step: Step;
@@ -20,7 +20,7 @@ struct Shape {
 
 @compute @workgroup_size(64)
 fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = id.x + id.y * groups.x * 64u;
+    let i = invocation_number(id, groups);
     if i >= shape.len || counts[2] > 0u { return; }
     let g = gradient[i] + shape.weight_decay * parameter[i];
     let v = shape.momentum * velocity[i] + g;

@@ -130,6 +130,20 @@ fn every_loop_of_every_shader_ends() {
     }
 }
 
+/// What `numbers.wgsl` alone works out, because it alone knows of dispatches in parts.
+#[test]
+fn no_shader_numbers_its_workgroups_itself() {
+    for kernel in KERNELS {
+        let module = kernel.source.module();
+        let numbers = include_str!("../shaders/common/numbers.wgsl");
+        assert_eq!(module.matches(numbers).count(), 1, "shaders/{}", kernel.source.file);
+        let own = module.replace(numbers, "");
+        for component in ["group.x", "group.y", "groups.x", "id.x", "id.y"] {
+            assert!(!own.contains(component), "shaders/{}: {component}", kernel.source.file);
+        }
+    }
+}
+
 #[test]
 fn what_files_share_stands_behind_them() {
     let own = "// uses: step, mask\nfn own() {}\n";

@@ -1,7 +1,7 @@
 // How sums over pixels, for each channel, are divided: into chunks of pixels. ROWS invocations of a workgroup share a part of a sum,
 // that of one chunk for one vector of channels: row r takes every ROWS-th pixel of the chunk from its r-th on.
 //
-// The file that uses this has ROWS, a power of two up to 64, and `shape` with `n`, `pixels`, `channels` and `chunk`, and uses `sums`.
+// The file that uses this has ROWS, a power of two up to 64, and `shape` with `n`, `pixels`, `channels` and `chunk`, and uses `sums` and `numbers`.
 
 // What an invocation works on.
 struct Place {
@@ -15,7 +15,7 @@ struct Place {
 
 fn place(local: u32, group: vec3<u32>, groups: vec3<u32>) -> Place {
     let columns = 64u / ROWS;
-    let part = (group.x + group.y * groups.x) * columns + local % columns;
+    let part = workgroup_number(group, groups) * columns + local % columns;
     return Place(part / shape.channels, part % shape.channels, local / columns, part);
 }
 

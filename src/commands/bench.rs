@@ -64,7 +64,7 @@ pub(super) fn step(arguments: &StepArgs) -> Result<()> {
         batch,
         steps,
         setting: Setting::of(&gpu),
-        dispatches: bench.training_step.len(),
+        dispatches: bench.training_step.dispatches(),
         bytes: bench.training_step.bytes(),
         compile_s: bench.compile_seconds(),
         peak_rss_mb: memory::held().map(|held| held.peak as f64 / 1e6),

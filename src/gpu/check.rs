@@ -2,7 +2,7 @@
 
 use naga::{AddressSpace, ScalarKind, StorageAccess, TypeInner};
 
-use super::kernel::{Access, Declaration, Layout, Scalar, Source};
+use super::kernel::{Access, Declaration, Layout, Scalar, Source, WORKGROUPS_BEFORE};
 
 impl Source {
     /// Parses the whole module.
@@ -66,7 +66,7 @@ impl Declaration {
     }
 }
 
-/// The global variables that an entry point uses, by name.
+/// The global variables that an entry point uses, by name, without the one that every kernel has beside its arguments.
 ///
 /// Returns `None` when there is no such entry point.
 fn bindings(module: &naga::Module, entry: &str) -> Option<Vec<(String, naga::Handle<naga::GlobalVariable>)>> {
@@ -81,6 +81,7 @@ fn bindings(module: &naga::Module, entry: &str) -> Option<Vec<(String, naga::Han
             .iter()
             .filter(|(handle, variable)| variable.binding.is_some() && !point[*handle].is_empty())
             .map(|(handle, variable)| (variable.name.clone().unwrap_or_default(), handle))
+            .filter(|(name, _)| name != WORKGROUPS_BEFORE)
             .collect(),
     )
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use super::TileLimits;
-use crate::gpu::kernel::{Access, Constants, Declaration};
+use crate::gpu::kernel::{Access, Constants, Declaration, WORKGROUPS_BEFORE};
 
 /// What can go wrong between the program and the device.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +158,15 @@ pub struct Changes {
     pub keep_workgroup_memory: bool,
     /// So many workgroups are the most in one dimension of a dispatch, fewer than there can be.
     pub most_workgroups: Option<u32>,
+    /// So much work is the most in a dispatch, as [`Plan`](super::Plan) counts it.
+    pub most_work: Option<u64>,
 }
+
+/// Most work of a dispatch, as [`Plan`](super::Plan) counts it, on a software driver. The slowest kernels do some 10^10 in a second on two
+/// processor cores (docs/measurements.md).
+const SOFTWARE_WORK: u64 = 2_000_000_000;
+/// On a GPU, where the slowest make 2 x 10^11, and systems take the device away after two seconds.
+const GPU_WORK: u64 = 200_000_000_000;
 
 /// An open device with its queue and the pipelines compiled so far.
 pub struct Gpu {
@@ -183,11 +191,12 @@ const MAX_MAKING: usize = 3;
 /// Operation, entry point and constants.
 type PipelineKey = (&'static str, &'static str, Constants);
 
-/// A compiled kernel: the binding number of each argument, in the order of its declaration.
+/// A compiled kernel: the binding number of each argument, in the order of its declaration, and of [`WORKGROUPS_BEFORE`].
 pub(super) struct Pipeline {
     compiled: Compiled,
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) numbers: Vec<u32>,
+    pub(super) workgroups_before: u32,
 }
 
 impl Pipeline {
@@ -314,6 +323,11 @@ impl Gpu {
     /// Workgroups that one dimension of a dispatch holds.
     pub(super) fn most_workgroups(&self) -> u64 {
         self.changes.most_workgroups.unwrap_or(65_535).into()
+    }
+
+    /// Work that one dispatch is to hold at most, as [`Plan`](super::Plan) counts it.
+    pub(super) fn most_work(&self) -> u64 {
+        self.changes.most_work.unwrap_or(if self.is_software() { SOFTWARE_WORK } else { GPU_WORK })
     }
 
     /// The kernels of the convolutions: those that suit the adapter, unless [`Gpu::with_kernels`] said otherwise.
@@ -467,23 +481,22 @@ impl Gpu {
         let number =
             |name: &str| declaration.source.binding(name).unwrap_or_else(|| panic!("{label}: no `{name}` is bound"));
         let numbers: Vec<u32> = declaration.arguments.iter().map(|(name, _)| number(name)).collect();
+        let workgroups_before = number(WORKGROUPS_BEFORE);
 
-        let entries: Vec<_> = declaration
-            .arguments
+        let types = declaration.arguments.iter().map(|(_, access)| match access {
+            Access::Uniform(_) => wgpu::BufferBindingType::Uniform,
+            Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+            Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
+        });
+        let entries: Vec<_> = numbers
             .iter()
-            .zip(&numbers)
-            .map(|((_, access), number)| wgpu::BindGroupLayoutEntry {
-                binding: *number,
+            .copied()
+            .zip(types)
+            .chain([(workgroups_before, wgpu::BufferBindingType::Uniform)])
+            .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
+                binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: match access {
-                        Access::Uniform(_) => wgpu::BufferBindingType::Uniform,
-                        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                        Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
-                    },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                },
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
                 count: None,
             })
             .collect();
@@ -518,6 +531,6 @@ impl Gpu {
                 cache: None,
             })
         });
-        Pipeline { compiled, layout, numbers }
+        Pipeline { compiled, layout, numbers, workgroups_before }
     }
 }

@@ -15,12 +15,18 @@ pub struct Source {
 }
 
 /// The files of `shaders/common/`. Another file asks for some by a line such as `// uses: step, mask`.
-const COMMON: [(&str, &str); 4] = [
+const COMMON: [(&str, &str); 5] = [
     ("step", include_str!("../../shaders/common/step.wgsl")),
     ("mask", include_str!("../../shaders/common/mask.wgsl")),
     ("sums", include_str!("../../shaders/common/sums.wgsl")),
     ("places", include_str!("../../shaders/common/places.wgsl")),
+    ("numbers", include_str!("../../shaders/common/numbers.wgsl")),
 ];
+
+/// The uniform in `shaders/common/numbers.wgsl` that every kernel has beside its arguments: workgroups before the dispatch's own.
+pub(super) const WORKGROUPS_BEFORE: &str = "workgroups_before";
+/// The constant that says whether a kernel reads it: 1 where it is dispatched in parts.
+pub(super) const IN_PARTS: &str = "IN_PARTS";
 
 impl Source {
     /// The whole module: the file, then what it shares with others, so that its lines keep their numbers.
@@ -38,10 +44,10 @@ impl Source {
         module
     }
 
-    /// The number that an argument is bound by, in bind group 0, as the text says it: `@group(0) @binding(2) var<..> x: ..`, each on a
+    /// The number that an argument is bound by, in bind group 0, as the module says it: `@group(0) @binding(2) var<..> x: ..`, each on a
     /// line of its own.
     pub fn binding(&self, name: &str) -> Option<u32> {
-        self.text.lines().find_map(|line| {
+        self.module().lines().find_map(|line| {
             let (number, variable) = line.strip_prefix("@group(0) @binding(")?.split_once(") var<")?;
             let (_, variable) = variable.split_once("> ")?;
             let (found, _) = variable.split_once(':')?;

@@ -2,23 +2,35 @@ use std::sync::Arc;
 
 use super::device::Pipeline;
 use super::{Gpu, GpuError, Tensor};
-use crate::gpu::kernel::{Access, Argument, Kernel, WORKGROUP};
+use crate::gpu::kernel::{Access, Argument, IN_PARTS, Kernel, WORKGROUP};
 
 /// Kernels with their arguments bound, recorded once and replayed every step.
 ///
+/// A kernel that is much work is several dispatches of some of its workgroups each, because a dispatch cannot be interrupted: nothing else
+/// is done on the device meanwhile, and many systems take the device away after two seconds. Its work is its floating-point operations,
+/// and eight for each byte that it reads or writes.
+///
 /// A plan owns nothing but handles: it keeps the buffers of its tensors alive.
 pub struct Plan {
-    dispatches: Vec<Dispatch>,
+    kernels: Vec<Bound>,
 }
 
-struct Dispatch {
+/// A kernel with its arguments bound.
+struct Bound {
     name: String,
     pipeline: Arc<Pipeline>,
-    bind_group: wgpu::BindGroup,
-    workgroups: [u32; 2],
+    dispatches: Vec<Dispatch>,
     flops: u64,
     bytes: u64,
 }
+
+struct Dispatch {
+    bind_group: wgpu::BindGroup,
+    workgroups: [u32; 2],
+}
+
+/// Floating-point operations that a byte counts as, in the work of a kernel.
+const BYTE: u64 = 8;
 
 /// How long one kernel of a plan took on the device.
 #[derive(Clone, Debug)]
@@ -29,6 +41,10 @@ pub struct Timing {
     pub seconds: f64,
     /// Least and most over the repeats.
     pub range: [f64; 2],
+    /// Dispatches that it is made of.
+    pub dispatches: usize,
+    /// Of the longest of these: the median over the repeats.
+    pub longest: f64,
     /// Floating-point operations asked for; a multiply-add counts as two.
     pub flops: u64,
     /// Bytes of all arguments: each read or written once.
@@ -38,7 +54,7 @@ pub struct Timing {
 impl Plan {
     /// An empty plan.
     pub fn new() -> Self {
-        Self { dispatches: Vec::new() }
+        Self { kernels: Vec::new() }
     }
 
     /// Appends a kernel. `place` says where in the model it stands, such as `"block 1"`.
@@ -49,8 +65,21 @@ impl Plan {
     pub fn add(&mut self, gpu: &Gpu, place: &str, kernel: &impl Kernel) {
         let declaration = kernel.declaration();
         let name = format!("{}.{} {place}", declaration.op, declaration.entry);
-        let pipeline = gpu.pipeline(declaration, kernel.constants());
         let arguments = kernel.arguments();
+        let bytes: u64 = arguments
+            .iter()
+            .map(|argument| match argument {
+                Argument::Constant(_) => 0,
+                Argument::Tensor(tensor) => tensor.bytes(),
+            })
+            .sum();
+        let work = kernel.flops() + BYTE * bytes;
+        let parts = parts(&name, kernel.workgroups(), work.div_ceil(gpu.most_work()), gpu.most_workgroups());
+        let mut known = kernel.constants();
+        if parts.len() > 1 {
+            known.push((IN_PARTS, 1));
+        }
+        let pipeline = gpu.pipeline(declaration, known);
 
         let mut constants = Vec::new();
         let mut tensors = Vec::new();
@@ -62,50 +91,54 @@ impl Plan {
         }
         refuse_overlap(&name, &tensors);
 
-        let entries: Vec<_> = constants
-            .iter()
-            .map(|(number, buffer)| (*number, buffer.as_entire_binding()))
-            .chain(tensors.iter().map(|(number, tensor, _)| (*number, tensor.binding())))
-            .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
-            .collect();
-        let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(&name),
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
-        self.dispatches.push(Dispatch {
-            workgroups: folded(&name, kernel.workgroups(), gpu.most_workgroups()),
-            flops: kernel.flops(),
-            bytes: tensors.iter().map(|(_, tensor, _)| tensor.bytes()).sum(),
-            name,
-            pipeline,
-            bind_group,
-        });
+        let dispatch = |part: &Part| {
+            let before = constant_buffer(gpu, &name, bytemuck::bytes_of(&part.before));
+            let entries: Vec<_> = constants
+                .iter()
+                .map(|(number, buffer)| (*number, buffer.as_entire_binding()))
+                .chain(tensors.iter().map(|(number, tensor, _)| (*number, tensor.binding())))
+                .chain([(pipeline.workgroups_before, before.as_entire_binding())])
+                .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
+                .collect();
+            let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&name),
+                layout: &pipeline.layout,
+                entries: &entries,
+            });
+            Dispatch { bind_group, workgroups: part.workgroups }
+        };
+        let dispatches = parts.iter().map(dispatch).collect();
+        self.kernels.push(Bound { name, pipeline, dispatches, flops: kernel.flops(), bytes });
     }
 
     /// Appends all of another plan.
     pub fn extend(&mut self, other: Plan) {
-        self.dispatches.extend(other.dispatches);
+        self.kernels.extend(other.kernels);
     }
 
     /// How many kernels it holds.
     pub fn len(&self) -> usize {
-        self.dispatches.len()
+        self.kernels.len()
+    }
+
+    /// In how many dispatches they are.
+    pub fn dispatches(&self) -> usize {
+        self.kernels.iter().map(|kernel| kernel.dispatches.len()).sum()
     }
 
     /// Whether it holds no kernel.
     pub fn is_empty(&self) -> bool {
-        self.dispatches.is_empty()
+        self.kernels.is_empty()
     }
 
     /// Operation, entry point and place of each kernel, such as `"relu.forward block 1"`.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.dispatches.iter().map(|dispatch| dispatch.name.as_str())
+        self.kernels.iter().map(|kernel| kernel.name.as_str())
     }
 
     /// Bytes that its kernels read and write, where each takes each of its arguments once.
     pub fn bytes(&self) -> u64 {
-        self.dispatches.iter().map(|dispatch| dispatch.bytes).sum()
+        self.kernels.iter().map(|kernel| kernel.bytes).sum()
     }
 
     /// Submits all kernels in one pass, without waiting.
@@ -115,8 +148,10 @@ impl Plan {
     pub fn submit(&self, gpu: &Gpu) -> Result<wgpu::SubmissionIndex, GpuError> {
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in &self.dispatches {
-            dispatch.record(&mut pass, dispatch.workgroups);
+        for kernel in &self.kernels {
+            for dispatch in &kernel.dispatches {
+                kernel.record(&mut pass, &dispatch.bind_group, dispatch.workgroups);
+            }
         }
         drop(pass);
         gpu.submit(encoder)
@@ -128,16 +163,17 @@ impl Plan {
     /// # Errors
     /// When the device failed.
     pub async fn compile(&self, gpu: &Gpu, mut progress: impl FnMut(usize, usize)) -> Result<(), GpuError> {
-        let mut kernels: Vec<&Dispatch> = Vec::new();
-        for dispatch in &self.dispatches {
-            if !kernels.iter().any(|kernel| Arc::ptr_eq(&kernel.pipeline, &dispatch.pipeline)) {
-                kernels.push(dispatch);
+        let mut kernels: Vec<&Bound> = Vec::new();
+        for bound in &self.kernels {
+            if !kernels.iter().any(|kernel| Arc::ptr_eq(&kernel.pipeline, &bound.pipeline)) {
+                kernels.push(bound);
             }
         }
-        for (done, dispatch) in kernels.iter().enumerate() {
+        for (done, kernel) in kernels.iter().enumerate() {
             progress(done, kernels.len());
             let mut encoder = gpu.device().create_command_encoder(&Default::default());
-            dispatch.record(&mut encoder.begin_compute_pass(&Default::default()), [1, 1]);
+            let first = &kernel.dispatches[0];
+            kernel.record(&mut encoder.begin_compute_pass(&Default::default()), &first.bind_group, [1, 1]);
             gpu.submit(encoder)?;
             gpu.done().await?;
         }
@@ -145,7 +181,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Times every kernel on the device: runs the whole plan `repeats` times, each kernel in a pass of its own.
+    /// Times every kernel on the device: runs the whole plan `repeats` times, each dispatch in a pass of its own.
     ///
     /// # Errors
     /// When the device failed.
@@ -153,30 +189,42 @@ impl Plan {
     /// # Panics
     /// When the device has no timestamps ([`Gpu::has_timestamps`]).
     pub async fn time(&self, gpu: &Gpu, repeats: usize) -> Result<Vec<Timing>, GpuError> {
-        // A query set holds at most 4,096 timestamps.
-        let mut seconds = vec![Vec::with_capacity(repeats); self.len()];
-        for _ in 0..repeats {
-            for (chunk, times) in self.dispatches.chunks(2048).zip(seconds.chunks_mut(2048)) {
-                for (times, elapsed) in times.iter_mut().zip(time_once(gpu, chunk).await?) {
-                    times.push(elapsed);
-                }
-            }
-        }
-        Ok(self
-            .dispatches
+        let dispatches: Vec<(&Bound, &Dispatch)> = self
+            .kernels
             .iter()
-            .zip(&mut seconds)
-            .map(|(dispatch, times)| {
-                times.sort_by(f64::total_cmp);
-                Timing {
-                    name: dispatch.name.clone(),
-                    seconds: times[times.len() / 2],
-                    range: [times[0], times[times.len() - 1]],
-                    flops: dispatch.flops,
-                    bytes: dispatch.bytes,
-                }
-            })
-            .collect())
+            .flat_map(|kernel| kernel.dispatches.iter().map(move |dispatch| (kernel, dispatch)))
+            .collect();
+        // Of each repeat, the seconds of all dispatches.
+        let mut seconds = Vec::with_capacity(repeats);
+        for _ in 0..repeats {
+            let mut times = Vec::with_capacity(dispatches.len());
+            // A query set holds at most 4,096 timestamps.
+            for chunk in dispatches.chunks(2048) {
+                times.extend(time_once(gpu, chunk).await?);
+            }
+            seconds.push(times);
+        }
+        let sorted = |mut times: Vec<f64>| {
+            times.sort_by(f64::total_cmp);
+            times
+        };
+        let mut end = 0;
+        let timing = |kernel: &Bound| {
+            let own = end..end + kernel.dispatches.len();
+            end = own.end;
+            let whole = sorted(seconds.iter().map(|times| times[own.clone()].iter().sum()).collect());
+            let each = own.clone().map(|one| sorted(seconds.iter().map(|times| times[one]).collect())[repeats / 2]);
+            Timing {
+                name: kernel.name.clone(),
+                seconds: whole[repeats / 2],
+                range: [whole[0], whole[repeats - 1]],
+                dispatches: own.len(),
+                longest: each.fold(0.0, f64::max),
+                flops: kernel.flops,
+                bytes: kernel.bytes,
+            }
+        };
+        Ok(self.kernels.iter().map(timing).collect())
     }
 }
 
@@ -186,15 +234,15 @@ impl Default for Plan {
     }
 }
 
-impl Dispatch {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, workgroups: [u32; 2]) {
+impl Bound {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, bind_group: &wgpu::BindGroup, workgroups: [u32; 2]) {
         pass.set_pipeline(self.pipeline.compiled());
-        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.set_bind_group(0, bind_group, &[]);
         pass.dispatch_workgroups(workgroups[0], workgroups[1], 1);
     }
 }
 
-async fn time_once(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<Vec<f64>, GpuError> {
+async fn time_once(gpu: &Gpu, dispatches: &[(&Bound, &Dispatch)]) -> Result<Vec<f64>, GpuError> {
     let count = 2 * dispatches.len() as u32;
     let queries = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
         label: Some("timestamps"),
@@ -214,16 +262,16 @@ async fn time_once(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<Vec<f64>, GpuEr
     let staging = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
 
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
-    for (first, dispatch) in (0..).step_by(2).zip(dispatches) {
+    for (first, (kernel, dispatch)) in (0..).step_by(2).zip(dispatches) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some(&dispatch.name),
+            label: Some(&kernel.name),
             timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
                 query_set: &queries,
                 beginning_of_pass_write_index: Some(first),
                 end_of_pass_write_index: Some(first + 1),
             }),
         });
-        dispatch.record(&mut pass, dispatch.workgroups);
+        kernel.record(&mut pass, &dispatch.bind_group, dispatch.workgroups);
     }
     encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
     encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, size);
@@ -259,13 +307,59 @@ fn refuse_overlap(name: &str, tensors: &[(u32, &Tensor, Access)]) {
     }
 }
 
-/// So many workgroups, folded into two dimensions where one does not hold them, but `most`.
-fn folded(name: &str, workgroups: u64, most: u64) -> [u32; 2] {
+/// Some of a kernel's workgroups.
+struct Part {
+    /// How many stand before them.
+    before: u32,
+    /// How many they are, in two dimensions.
+    workgroups: [u32; 2],
+}
+
+/// So many workgroups in at least so many parts, if there are as many workgroups. A whole is folded into two dimensions where one does
+/// not hold them, but `most`, and a few workgroups more than there are fill the last row. Parts have one dimension and no such workgroups,
+/// which would do again what the next part does.
+fn parts(name: &str, workgroups: u64, wanted: u64, most: u64) -> Vec<Part> {
     let groups = workgroups.max(1);
-    let rows = groups.div_ceil(most);
-    assert!(
-        rows <= 65_535 && groups * WORKGROUP <= u64::from(u32::MAX),
-        "{name}: {groups} workgroups are too many for one dispatch"
-    );
-    [groups.div_ceil(rows) as u32, rows as u32]
+    assert!(groups * WORKGROUP <= u64::from(u32::MAX), "{name}: {groups} workgroups are too many for one kernel");
+    if wanted.min(groups) <= 1 {
+        let rows = groups.div_ceil(most);
+        assert!(rows <= 65_535, "{name}: {groups} workgroups are too many for one dispatch");
+        return vec![Part { before: 0, workgroups: [groups.div_ceil(rows) as u32, rows as u32] }];
+    }
+    let size = (groups / wanted).clamp(1, most);
+    let part = |before: u64| Part { before: before as u32, workgroups: [size.min(groups - before) as u32, 1] };
+    (0..groups).step_by(size as usize).map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+
+    #[test]
+    fn parts_hold_each_workgroup_once() {
+        for workgroups in [2, 3, 5, 7, 64, 65, 1000, 70_001] {
+            for wanted in [2, 3, 4, 64, 1000, u64::MAX] {
+                for most in [5, 64, 65_535] {
+                    let parts = parts("test", workgroups, wanted, most);
+                    assert!(parts.len() as u64 >= wanted.min(workgroups), "{workgroups} in {wanted}");
+                    let mut next = 0;
+                    for part in &parts {
+                        assert_eq!(u64::from(part.before), next);
+                        let [columns, rows] = part.workgroups.map(u64::from);
+                        assert!(columns >= 1 && columns <= most && rows == 1, "{columns} x {rows}");
+                        next += columns;
+                    }
+                    assert_eq!(next, workgroups, "in {wanted} parts of at most {most}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn little_work_is_one_dispatch() {
+        for (workgroups, folded) in [(0, [1, 1]), (1, [1, 1]), (5, [5, 1]), (6, [3, 2]), (11, [4, 3])] {
+            let parts = parts("test", workgroups, 1, 5);
+            assert_eq!(parts.iter().map(|part| (part.before, part.workgroups)).collect::<Vec<_>>(), [(0, folded)]);
+        }
+    }
 }

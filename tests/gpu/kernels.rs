@@ -17,11 +17,16 @@ const CASE: &str = "CONVSCOPE_CASE";
 /// Seeds of the cases that are drawn for each operation, behind those of its table. The long suite draws more, from 0 on.
 const DRAWN: std::ops::Range<u64> = 1_000_000..1_000_006;
 
+/// Operations that are tried in parts: each set of kernels for the convolutions, and each way to number what a workgroup does.
+const PARTED: [&str; 8] =
+    ["conv2d_plain", "conv2d_tiled", "conv2d_wide", "conv2d_subgroup", "conv2d_sum", "batch_norm", "linear", "adam"];
+
 pub fn tests() -> Vec<Trial> {
     let mut tests = vec![
         trial("kernels::each_is_in_a_case", each_is_in_a_case),
         trial("kernels::a_line_is_its_case", a_line_is_its_case),
         trial("kernels::more_workgroups_than_one_dimension_holds", more_workgroups_than_one_dimension_holds),
+        trial("kernels::in_parts_they_write_the_same_bits", in_parts_they_write_the_same_bits),
         trial(
             "kernels::memory_that_is_read_before_it_is_written_is_told",
             memory_that_is_read_before_it_is_written_is_told,
@@ -141,6 +146,27 @@ fn what_is_written_beside_a_tensor_is_told() {
     for (by, told) in [(-64, "was written 64 before the start"), (64, "was written 0 past the end")] {
         let error = line.case(&device.gpu).shifted(by).check(device).unwrap_err();
         assert!(error.contains(told), "{error}");
+    }
+}
+
+/// Where a dispatch holds one workgroup, and where it holds all, of the last and largest cases of the tables.
+fn in_parts_they_write_the_same_bits() {
+    for kernels in crate::KERNELS {
+        let in_parts = Device::open(kernels, Changes { most_work: Some(1), ..Changes::default() });
+        for group in PARTED {
+            let mut count = [0, 0];
+            for operation in all().iter().filter(|operation| operation.group == group && operation.kernels == kernels) {
+                let line = operation.tabled().last().expect("there is a case");
+                let whole = line.case(&device(kernels).gpu).run(device(kernels)).unwrap();
+                let parted = line.case(&in_parts.gpu);
+                assert!(parted.run(&in_parts).unwrap() == whole, "{line}");
+                let mut plan = Plan::new();
+                parted.record(&in_parts.gpu, &mut plan);
+                count = [count[0] + plan.len(), count[1] + plan.dispatches()];
+            }
+            let [kernels, dispatches] = count;
+            assert!(kernels == 0 || dispatches > 2 * kernels, "{group}: {kernels} kernels, {dispatches} dispatches");
+        }
     }
 }
 

@@ -56,7 +56,7 @@ const PARTS: &[Part] = &[
     ("kills", "a training that is killed and gone on with comes to the same end", kills::run),
     ("full", "a training that a full disk stops at any of its writes goes on to the same end", full::run),
     ("soak", "a process that takes 10,000 steps holds no more at the end", soak::run),
-    ("dispatches", "no kernel of the default network's step keeps the device busy for long", dispatches::run),
+    ("dispatches", "no dispatch of a training step keeps the device busy for long", dispatches::run),
     ("folders", "nothing is overwritten in folders that are shared, read-only, moved or from the future", folders::run),
     ("kernels", "10,000 random cases of all kernels agree with their references", kernels::run),
     ("identities", "the results of kernels fit each other, and gradients finite differences", identities::run),

@@ -25,8 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const FOUND: f64 = 0.95;
 
 /// Files that others use, and one of those.
-const COMMON: [(&str, &str); 3] =
-    [("common/mask", "dropout"), ("common/sums", "batch_norm"), ("common/places", "batch_norm")];
+const COMMON: [(&str, &str); 4] = [
+    ("common/mask", "dropout"),
+    ("common/sums", "batch_norm"),
+    ("common/places", "batch_norm"),
+    ("common/numbers", "relu"),
+];
 
 /// The cases of an operation, made once.
 struct Cases<'a> {
