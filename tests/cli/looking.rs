@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 
 use convscope::train::Run;
 use libtest_mimic::Trial;
 
 use crate::common::trial;
-use crate::{assert_not_blank, convscope, fail, json, make_noise, make_photos, page, succeed, train_tiny};
+use crate::{assert_not_blank, convscope, fail, json, make_photos, page, succeed, train_tiny};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -19,6 +20,23 @@ pub fn tests() -> Vec<Trial> {
         trial("a_network_that_guesses_is_told_so_first", a_network_that_guesses_is_told_so_first),
         trial("a_network_that_knows_is_told_so", a_network_that_knows_is_told_so),
     ]
+}
+
+/// Two classes of noise, one twice as common: there is nothing to learn but which is the commoner.
+fn make_noise(root: &Path) {
+    let mut state = 1u32;
+    for (class, count) in [("common", 100), ("rare, \"odd\"", 50)] {
+        fs::create_dir_all(root.join(class)).unwrap();
+        for number in 0..count {
+            let noise = image::RgbImage::from_fn(24, 24, |_, _| {
+                image::Rgb([(); 3].map(|()| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 24) as u8
+                }))
+            });
+            noise.save(root.join(class).join(format!("{number}.png"))).unwrap();
+        }
+    }
 }
 
 fn features_of_a_new_image() {

@@ -103,32 +103,6 @@ fn make_photos(root: &Path) {
     }
 }
 
-/// Two classes of noise, one twice as common: there is nothing to learn but which is the commoner.
-fn make_noise(root: &Path) {
-    let mut state = 1u32;
-    for (class, count) in [("common", 100), ("rare, \"odd\"", 50)] {
-        fs::create_dir_all(root.join(class)).unwrap();
-        for number in 0..count {
-            let noise = image::RgbImage::from_fn(24, 24, |_, _| {
-                image::Rgb([(); 3].map(|()| {
-                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    (state >> 24) as u8
-                }))
-            });
-            noise.save(root.join(class).join(format!("{number}.png"))).unwrap();
-        }
-    }
-}
-
-/// A run on photos of three classes that its network tells apart, in a folder with them.
-fn train_on_photos(folder: &Path) {
-    make_photos(&folder.join("photos"));
-    let options =
-        ["--data", "photos", "--size", "32", "--batch", "4", "--channels", "4,6", "--epochs", "4", "--lr", "0.01"];
-    let head = ["--head", "flatten", "--padding", "1", "--out", "run", "--no-report"];
-    succeed(folder, &[&["train"], &options[..], &head[..]].concat());
-}
-
 /// Files below a folder that are on their way to their place, or were left there.
 fn unfinished(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::common::trial;
 use crate::program::program;
-use crate::{convscope, fail, json, make_photos, succeed, train_on_photos, train_tiny};
+use crate::{convscope, fail, json, make_photos, succeed, train_tiny};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -28,6 +28,15 @@ pub fn tests() -> Vec<Trial> {
 /// Those that need no device.
 pub fn without_device() -> Vec<Trial> {
     vec![trial("a_folder_is_examined", a_folder_is_examined)]
+}
+
+/// A run on photos of three classes that its network tells apart, in a folder with them.
+fn train_on_photos(folder: &Path) {
+    make_photos(&folder.join("photos"));
+    let options =
+        ["--data", "photos", "--size", "32", "--batch", "4", "--channels", "4,6", "--epochs", "4", "--lr", "0.01"];
+    let head = ["--head", "flatten", "--padding", "1", "--out", "run", "--no-report"];
+    succeed(folder, &[&["train"], &options[..], &head[..]].concat());
 }
 
 /// Runs with this on standard input; returns what was printed on standard output.
