@@ -9,7 +9,7 @@ use convscope::explain::ledger::Ledger;
 use convscope::explain::saliency::{self, Map, Method};
 use convscope::explain::trust;
 use convscope::explain::{Explanation, Hover, Inside, Lens, Options, Question};
-use convscope::gpu::Gpu;
+use convscope::gpu::{Gpu, Kernels};
 use convscope::nn::checkpoint::Weights;
 use convscope::nn::layout::{padded, unpack_images};
 use convscope::nn::{Head, Network, Normalize, Preparation, Strided};
@@ -39,6 +39,10 @@ pub fn tests() -> Vec<Trial> {
     let mut tests = Vec::new();
     for (name, network, saliency) in files {
         for kernels in KERNELS {
+            // On a software driver they take half a minute for the largest; what they make of it, golden::exact holds.
+            if (name, kernels) == ("exact", Kernels::Tiled) {
+                continue;
+            }
             let name = format!("explain::{name}::{kernels}");
             tests.push(trial(name, move || against_pytorch(gpu_with(kernels), network, saliency)));
         }
@@ -146,23 +150,29 @@ fn against_pytorch(gpu: &'static Gpu, network: &str, saliency: &str) {
 }
 
 /// Side of the images of the planted test, and of the patch that alone makes class 1.
-pub const SIDE: usize = 64;
-const PATCH: usize = 12;
+const SIDE: usize = 64;
+const PATCH: usize = patch(SIDE);
+
+/// Side of the patch in images of this side: it covers 3.5 %.
+const fn patch(side: usize) -> usize {
+    side * 3 / 16
+}
 
 /// An image of noise, and the patch's corner (row, column) where it has one.
-pub fn planted(random: &mut ChaCha8Rng, class: u32) -> (Vec<f32>, [usize; 2]) {
-    let mut image: Vec<f32> = (0..SIDE * SIDE)
+pub fn planted(random: &mut ChaCha8Rng, side: usize, class: u32) -> (Vec<f32>, [usize; 2]) {
+    let mut image: Vec<f32> = (0..side * side)
         .flat_map(|_| {
             [random.random_range(-0.5..0.5), random.random_range(-0.5..0.5), random.random_range(-0.5..0.5), 0.0]
         })
         .collect();
-    let corner = [0; 2].map(|_| random.random_range(2..(SIDE - PATCH - 2) as u32) as usize);
+    let patch = patch(side);
+    let corner = [0; 2].map(|_| random.random_range(2..(side - patch - 2) as u32) as usize);
     if class == 1 {
-        for i in 0..PATCH * PATCH {
-            let (row, column) = (corner[0] + i / PATCH, corner[1] + i % PATCH);
+        for i in 0..patch * patch {
+            let (row, column) = (corner[0] + i / patch, corner[1] + i % patch);
             // Stripes of two colours.
             let colour = if row % 4 < 2 { [0.5, -0.5, 0.0] } else { [-0.5, 0.5, 0.0] };
-            image[4 * (row * SIDE + column)..][..3].copy_from_slice(&colour);
+            image[4 * (row * side + column)..][..3].copy_from_slice(&colour);
         }
     }
     (image, corner)
@@ -196,7 +206,7 @@ fn planted_patch() {
         let images = 8;
         let mut sums = [0.0; 3];
         for _ in 0..images {
-            let (image, corner) = planted(&mut random, 1);
+            let (image, corner) = planted(&mut random, SIDE, 1);
             let (_, inside) = block_on(lens.inside(&image, |_| question)).unwrap();
             let methods = [Method::HiResCam { block: 2 }, Method::Occlusion, Method::IntegratedGradients];
             for (sum, method) in sums.iter_mut().zip(methods) {
@@ -220,7 +230,7 @@ fn planted_patch() {
 
 /// A map that names the patch and nothing else scores better than every simple guess; its opposite, worse.
 fn true_map_wins(lens: &Lens) {
-    let (image, [top, left]) = planted(&mut ChaCha8Rng::seed_from_u64(3), 1);
+    let (image, [top, left]) = planted(&mut ChaCha8Rng::seed_from_u64(3), SIDE, 1);
     let grey = vec![0.0; image.len()];
     let trial = block_on(trust::Trial::new(lens, &image, &grey, Question { target: 1, against: 0 })).unwrap();
     let on = |i: usize| (top..top + PATCH).contains(&(i / SIDE)) && (left..left + PATCH).contains(&(i % SIDE));
@@ -243,9 +253,10 @@ pub fn trained(network: &Network, batch: usize, steps: u32, random: &mut ChaCha8
     model.load(gpu(), &Weights::initial(network, 0));
     let adam = Optimizer::Adam { weight_decay: 0.0 };
     let step = model.training_step(gpu(), &adam);
+    let [_, side, _] = network.input();
     for number in 1..=steps {
         let labels: Vec<u32> = (0..batch).map(|_| random.next_u32() & 1).collect();
-        let images: Vec<f32> = labels.iter().flat_map(|&class| planted(random, class).0).collect();
+        let images: Vec<f32> = labels.iter().flat_map(|&class| planted(random, side, class).0).collect();
         model.set_batch(gpu(), &images, &labels);
         model.set_step(gpu(), &adam, 1e-3, batch, 0, number);
         step.submit(gpu()).unwrap();

@@ -18,7 +18,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::common::trial;
-use crate::explain::{SIDE, planted, trained};
+use crate::explain::{planted, trained};
 use crate::gpu;
 
 pub fn tests() -> Vec<Trial> {
@@ -33,6 +33,8 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
+/// Side of the planted images.
+const SIDE: usize = 48;
 /// Images that the table is made of: with fewer, a loss of a point could not be ruled out.
 const IMAGES: u32 = 800;
 
@@ -47,7 +49,7 @@ impl Planted {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let byte = |value: f32| ((value + 1.0) / 2.0 * 255.0).round() as u8;
         let image = |&label: &u32| -> Vec<u8> {
-            let (image, _) = planted(&mut random, label);
+            let (image, _) = planted(&mut random, SIDE, label);
             image.chunks(4).flat_map(|pixel| [byte(pixel[0]), byte(pixel[1]), byte(pixel[2])]).collect()
         };
         Self { pixels: labels.iter().map(image).collect(), labels }

@@ -215,7 +215,7 @@ impl Laboratory {
     /// A network that learns a cue from fresh scenes.
     fn learned(&self, seed: u64, cue: Cue) -> Network {
         let mut random = ChaCha8Rng::seed_from_u64(1000 + seed);
-        let weights = self.train(seed, 200, |_| {
+        let weights = self.train(seed, 100, |_| {
             (0..BATCH as u32).map(|index| (scene(&mut random, cue, index % 2), index % 2)).collect()
         });
         self.judged(weights, seed, cue)
@@ -224,7 +224,7 @@ impl Laboratory {
     /// A network that learns some scenes by heart, whose labels were drawn by lot.
     fn memorised(&self, seed: u64) -> (Network, Scenes) {
         let scenes = Scenes::new(2000 + seed, Cue::Nothing, 2 * BATCH);
-        let weights = self.train(seed, 120, |step| {
+        let weights = self.train(seed, 80, |step| {
             (0..BATCH)
                 .map(|i| (2 * i + step as usize % 2) % scenes.len())
                 .map(|i| (scenes.pixels[i].clone(), scenes.labels[i]))
