@@ -280,6 +280,7 @@ impl Finding {
             }
             Ill::Small(_) => "Use a smaller --size or larger images: these are blurred when they are enlarged.".into(),
             Ill::Long => "Cut out the subject: the network sees the middle square alone.".into(),
+            Ill::Grey | Ill::Coloured if self.count == 1 => "Nothing need be done for one image.".into(),
             Ill::Grey | Ill::Coloured => "See to it that no class has more of them than another.".into(),
         }
     }

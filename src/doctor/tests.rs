@@ -271,6 +271,7 @@ fn odd_sizes_and_colours_are_told() {
     ] {
         assert_eq!((&found[kind].examples, found[kind].severity()), (&vec![example.to_string()], Severity::Note));
     }
+    assert!(found["grey_images"].remedy().starts_with("Nothing need be done"));
 }
 
 /// Grey as RGB.

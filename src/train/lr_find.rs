@@ -12,6 +12,10 @@ use crate::data::batch::shuffled_for_batches;
 use crate::data::loader::{MAX_LOADERS, with_batches};
 use crate::data::{Images, threads};
 
+/// The steps of a range test, in a folder of its own.
+pub const TABLE: &str = "lr_find.csv";
+/// Their curve.
+pub const CHART: &str = "lr_find.svg";
 /// Steps at most.
 pub const STEPS: usize = 100;
 /// The rates of the first step, and behind the last.

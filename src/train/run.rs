@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::photo_list::{self, Changes, Content, Contents, PHOTOS, Photo, RunPhotos, Use, digest_of_list};
 use super::ranges::{check_config, check_imported};
-use super::{Config, EpochRecord, Imported, Which};
+use super::{Config, EpochRecord, Imported, Which, lr_find};
 use crate::data::Rejected;
 use crate::data::fit::Fit;
 use crate::data::names::legible;
@@ -479,7 +479,11 @@ fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
         bail!("{}: {what}; name the folder of a run, which `convscope train` made, such as runs/001", run.display());
     }
     content(&run.join(name)).with_context(|| {
-        format!("{}: {name} cannot be read; is this a finished run of `convscope train`?", run.display())
+        let shown = run.display();
+        if run.join(lr_find::TABLE).exists() {
+            return format!("{shown}: `convscope train --lr-find` made this folder, which holds no network; train one with the suggested --lr");
+        }
+        format!("{shown}: {name} cannot be read; is this a finished run of `convscope train`?")
     })
 }
 

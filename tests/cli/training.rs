@@ -343,6 +343,8 @@ fn a_learning_rate_is_suggested() {
     // The command trains.
     let printed = succeed(folder.path(), &[&next.split(' ').collect::<Vec<_>>()[..], &["--no-report"]].concat());
     assert!(printed.contains("epoch  2/2"), "{printed}");
+    let error = fail(folder.path(), &["layers", "--run", "found"]);
+    assert!(error.contains("found: `convscope train --lr-find` made this folder, which holds no network"), "{error}");
     let error = fail(folder.path(), &["train", "--lr-find", "--lr", "0.1"]);
     assert!(error.contains("--lr-find") && !folder.path().join("runs/002").exists(), "{error}");
 }

@@ -5,12 +5,9 @@ use anyhow::Result;
 use crate::commands::images::Data;
 use crate::figures::{LineChart, LineStyle, Series, file_of};
 use crate::terminal::{bar, say, say_apart};
-use crate::train::lr_find::{STEPS, Suggestion, Tried, suggestion};
+use crate::train::lr_find::{CHART, STEPS, Suggestion, TABLE, Tried, suggestion};
 use crate::train::run_dir::RunDir;
 use crate::train::{Config, Trainer, Training};
-
-/// The steps of a range test, and its curve.
-const LR_FIND: [&str; 2] = ["lr_find.csv", "lr_find.svg"];
 
 /// The share of the loss that must have been lost for a suggested rate to mean much.
 const TELLING_FALL: f64 = 0.05;
@@ -26,14 +23,13 @@ pub(super) fn find_rate(
     let tried = trainer.find_rate(data.train.as_ref(), &mut |steps| bar.set_position(steps as u64))?;
     bar.finish_and_clear();
     let suggested = suggestion(&tried);
-    let [table, chart] = LR_FIND;
-    run.write_table(table, |table| tried.iter().try_for_each(|tried| table.serialize(tried)))?;
-    run.write(chart, file_of(&[rates(&tried, suggested.map(|found| found.lr)).draw_powers()]).as_bytes())?;
+    run.write_table(TABLE, |table| tried.iter().try_for_each(|tried| table.serialize(tried)))?;
+    run.write(CHART, file_of(&[rates(&tried, suggested.map(|found| found.lr)).draw_powers()]).as_bytes())?;
     say_apart(format!("wrote {}", run.path().display()));
     say(format!(
-        "  {chart}                  the loss by learning rate: is there a long fall around the suggested one?"
+        "  {CHART}                  the loss by learning rate: is there a long fall around the suggested one?"
     ));
-    say(format!("  {table}                  the same as a table"));
+    say(format!("  {TABLE}                  the same as a table"));
     let last = tried[tried.len() - 1].lr;
     say_apart(format!(
         "tried    {} steps at learning rates from {:e} to {}",
@@ -53,7 +49,7 @@ pub(super) fn find_rate(
     say(format!("suggest  --lr {rate}  (fastai's rule \"valley\")"));
     if fall < TELLING_FALL {
         say(format!(
-            "note: the loss fell by only {:.1} %, so the suggested rate means little: look at {chart}, try a larger --batch, or trust the default",
+            "note: the loss fell by only {:.1} %, so the suggested rate means little: look at {CHART}, try a larger --batch, or trust the default",
             100.0 * fall
         ));
     }
