@@ -139,6 +139,8 @@ def check(program, name, network, size, options, how, folder):
 
 
 def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     program = Path(sys.argv[1]).resolve()
     print(f"torch {torch.__version__}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}")
     worst = 0

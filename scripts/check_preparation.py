@@ -44,6 +44,8 @@ def prepared(program, files, size, resize):
 
 
 def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     program, folder = sys.argv[1], Path(sys.argv[2])
     largest = 0
     with tempfile.TemporaryDirectory() as temporary:

@@ -13,6 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     run = pathlib.Path(sys.argv[1])
     with open(run / "metrics.csv", newline="") as file:
         epochs = list(csv.DictReader(file))

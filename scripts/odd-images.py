@@ -21,6 +21,8 @@ from PIL import Image, ImageCms, ImageOps
 WIDTH, HEIGHT = 45, 33
 # Places across and down at which the pixels are written down.
 GRID = 5
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 OUT = Path(sys.argv[1])
 ROWS = []
 

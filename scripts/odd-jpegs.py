@@ -60,4 +60,6 @@ def main(folder, count):
         (folder / name).unlink(missing_ok=True)
 
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -87,6 +87,8 @@ def count(folder, log, said):
 
 
 def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     photos, out, networks = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
     said = collections.Counter()
     for seed in range(1, networks + 1):

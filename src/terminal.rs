@@ -86,7 +86,11 @@ pub fn note(line: impl Display) {
 pub fn all_printed() -> Result<()> {
     let flushed = io::stdout().flush();
     let lost = LOST.lock().expect("no thread panics here").take();
-    lost.map_or(flushed, Err).context("the output could not be written")
+    match lost.map_or(flushed, Err) {
+        // Whoever read it, such as `head`, has enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("the output could not be written"),
+    }
 }
 
 /// Prints an error. Lines after the first are set in, so that none of them looks like another message.
@@ -163,7 +167,8 @@ pub fn bar(template: &str, len: u64) -> Bar {
             let _ = write!(line, "{:.0}", state.per_sec());
         })
         .progress_chars("=> ");
-    let bar = ProgressBar::new(len).with_style(style);
+    // One of length 0 would look done.
+    let bar = ProgressBar::new(len.max(1)).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
     Bar(bar)
 }

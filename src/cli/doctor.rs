@@ -1,6 +1,6 @@
 //! Options of `doctor` and `data`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -19,8 +19,11 @@ const SIDES: std::ops::RangeInclusive<i64> = 8..=1024;
 )]
 pub struct DoctorArgs {
     /// Folder of photos, as `train --data` takes it
-    #[arg(value_name = "DIR")]
-    pub data: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "data")]
+    dir: Option<PathBuf>,
+    /// The same, as errors about folders name it
+    #[arg(long, value_name = "DIR", conflicts_with = "dir", hide = true)]
+    data: Option<PathBuf>,
     /// Folder of the validation images [default: a folder such as val/ beside train/, if there is one]
     #[arg(long, value_name = "DIR")]
     pub val: Option<PathBuf>,
@@ -40,6 +43,11 @@ pub struct DoctorArgs {
 }
 
 impl DoctorArgs {
+    /// The folder of photos.
+    pub fn data(&self) -> &Path {
+        self.dir.as_deref().or(self.data.as_deref()).expect("clap asks for one of them")
+    }
+
     /// What is said of the data folder.
     pub fn choices(&self) -> Choices {
         Choices { val: self.val.clone(), class_level: self.class_level.map(usize::from) }

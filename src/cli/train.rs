@@ -257,6 +257,7 @@ impl TrainArgs {
             val_of_class: Vec::new(),
             photo_list: None,
             val_list: None,
+            init_sha256: None,
             training: self.training(classes.len()),
         }
     }

@@ -188,7 +188,7 @@ fn check_photos(folder: &RunDir, study: &Study, now: &[Photo]) -> Result<()> {
 fn tell(study: &Study, pool: &Pool, distinct: &Distinct) {
     let (dev, test) = (study.dev_images, study.test_images);
     let settings = &study.identity.settings;
-    let numbers = format!("{} folds, {} repeats", settings.folds, settings.repeats);
+    let numbers = format!("{}, {}", counted(settings.folds, "fold"), counted(settings.repeats, "repeat"));
     say(format!("data     {dev} images of {} in {numbers}; {test} locked away as test set", study.classes.join(", ")));
     if !pool.rejected.is_empty() {
         say(format!("         files that are not used: {}; rejected.csv names them and why", pool.rejected.len()));

@@ -21,10 +21,11 @@ const FOLDER: &str = "doctor";
 const PAIRS: &str = "pairs.csv";
 
 pub(super) fn doctor(arguments: &DoctorArgs) -> Result<ExitCode> {
-    let DoctorArgs { data, val, size, json, out, .. } = arguments;
+    let DoctorArgs { val, size, json, out, .. } = arguments;
+    let data = arguments.data();
     let writes = !json || out.is_some();
     if writes {
-        super::check_out(out.as_deref(), Path::new(FOLDER), std::iter::once(data).chain(val))?;
+        super::check_out(out.as_deref(), Path::new(FOLDER), std::iter::once(data).chain(val.as_deref()))?;
     }
     let started = Instant::now();
     let found = Source::of_folder(data, arguments.choices(), *size).scan()?.context("a folder was named")?;

@@ -25,7 +25,8 @@ const CHANGED: u64 = 8;
 /// Side of an image up to which its pixels are enlarged.
 const LEGIBLE: u32 = 128;
 
-pub(super) fn preview(arguments: &TrainArgs, file: &Path) -> Result<()> {
+/// `seed` is what the changes are drawn by.
+pub(super) fn preview(arguments: &TrainArgs, seed: u64, file: &Path) -> Result<()> {
     let shown = file.display();
     ensure!(!file.exists(), "--preview {shown}: exists already; name another file");
     ensure!(
@@ -42,12 +43,12 @@ pub(super) fn preview(arguments: &TrainArgs, file: &Path) -> Result<()> {
     let source = Source::of(arguments);
     let Data { classes, train: images, rejected, .. } = source.divide(source.scan()?)?;
     let order = rows(images.as_ref());
-    let sheet = sheet(images.as_ref(), &order, &arguments.training(classes.len()))?;
+    let training = Training { seed, ..arguments.training(classes.len()) };
+    let sheet = sheet(images.as_ref(), &order, &training)?;
     let mut bytes = Cursor::new(Vec::new());
     sheet.write_to(&mut bytes, ImageFormat::Png)?;
     disk::write(file, bytes.get_ref())?;
 
-    let training = arguments.training(classes.len());
     say(format!("wrote {shown}: a row for each image, first as it is prepared by {},", training.preparation));
     say(format!("then as {CHANGED} epochs get training images, {}", training.augmentation().told()));
     if let Some(first) = rejected.first() {
@@ -153,7 +154,7 @@ mod tests {
         let arguments = arguments(&options);
         let training = arguments.training(2);
         let file = folder.path().with_extension("PNG");
-        preview(&arguments, &file).unwrap();
+        preview(&arguments, 3, &file).unwrap();
         let found = image::open(&file).unwrap().into_rgb8();
         std::fs::remove_file(&file).unwrap();
 

@@ -4,6 +4,7 @@ use rand::seq::SliceRandom;
 
 use super::augment::EpochChanges;
 use super::{Images, Rejected, pixels, random};
+use crate::digest::Digest;
 use crate::nn::Normalize;
 
 /// Images ready for upload. The buffers always have full length, so the GPU's shapes never
@@ -19,6 +20,14 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// Images that should have been here but whose files could no longer be read.
     pub rejected: Vec<Rejected>,
+}
+
+/// What the order of the images, their changes and dropout masks are drawn by: the seed, and what the file of weights holds that training
+/// goes on from. By the seed alone they would be those again that the weights have learned with, where both runs have the same seed, as they
+/// must for the same validation photos.
+pub fn drawing_seed(seed: u64, init: Option<Digest>) -> u64 {
+    let bytes = init.and_then(|digest| digest.as_ref().first_chunk().copied());
+    seed ^ bytes.map_or(0, u64::from_le_bytes)
 }
 
 /// The order in which an epoch visits the images `0..len`.
@@ -75,5 +84,18 @@ impl Batch {
         }
         batch.images[batch.indices.len() * image..].fill(0.0);
         batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_drawn_depends_on_the_weights_that_training_goes_on_from() {
+        let [one, other] = ["one", "other"].map(|content| drawing_seed(3, Some(Digest::of(content))));
+        assert_eq!(drawing_seed(3, None), 3);
+        assert!(one != 3 && other != 3 && one != other);
+        assert_ne!(one, drawing_seed(4, Some(Digest::of("one"))));
     }
 }

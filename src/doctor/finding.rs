@@ -63,8 +63,8 @@ pub enum Ill {
         rule: Shortcut,
         /// The class.
         class: String,
-        /// Whether there are more than two classes.
-        many: bool,
+        /// The other class, where there are but two.
+        other: Option<String>,
     },
     /// Images are smaller than the size that the network takes.
     Small(u32),
@@ -129,7 +129,9 @@ impl Finding {
             return None;
         }
         let count = (rule.right * images as f64).round() as usize;
-        let ill = Ill::Shortcut { class: classes[rule.class as usize].clone(), many: classes.len() > 2, rule };
+        let class = rule.class as usize;
+        let other = (classes.len() == 2).then(|| classes[1 - class].clone());
+        let ill = Ill::Shortcut { class: classes[class].clone(), other, rule };
         Some(Self { ill, count, of: images, examples: Vec::new(), pairs: Vec::new() })
     }
 
@@ -218,7 +220,7 @@ impl Finding {
                 largest.0,
                 plain(100.0 * guessing, 1)
             ),
-            Ill::Shortcut { rule, class, many } => {
+            Ill::Shortcut { rule, class, other } => {
                 let number = match rule.measure {
                     Measure::Pixels => "the number of pixels",
                     Measure::Shape => "the aspect ratio",
@@ -226,7 +228,7 @@ impl Finding {
                     Measure::Brightness => "the mean brightness",
                     Measure::Grey => "whether it is grey",
                 };
-                let others = if *many { "all other classes" } else { "the other class" };
+                let others = other.as_deref().unwrap_or("all other classes");
                 let [right, guessing] = [rule.right, rule.guessing].map(|share| plain(100.0 * share, 1));
                 format!(
                     "{number} alone tells {class} from {others} in {right} % of the images, where guessing gets {guessing} %"
@@ -241,6 +243,10 @@ impl Finding {
 
     fn each(&self) -> &'static str {
         if self.count == 1 { "it" } else { "each" }
+    }
+
+    fn them(&self) -> &'static str {
+        if self.count == 1 { "it" } else { "them" }
     }
 
     /// What to do about it, in a sentence.
@@ -261,9 +267,9 @@ impl Finding {
             Ill::Alike { relation: Relation::Double, .. } => {
                 "Delete all but one of each, unless it is to count as often as it is there.".into()
             }
-            Ill::Unusable(reason) if reason == OUTSIDE => "Move them into the folder of a class, if they are to be used.".into(),
+            Ill::Unusable(reason) if reason == OUTSIDE => format!("Move {0} into the folder of a class to use {0}.", self.them()),
             Ill::Unusable(reason) if reason == NAMELESS => "Name them after their class, if they are to be used.".into(),
-            Ill::Unusable(_) => "Replace them, or save them anew as JPEG or PNG.".into(),
+            Ill::Unusable(_) => format!("Replace {0}, or save {0} anew as JPEG or PNG.", self.them()),
             Ill::Ignored(_) => "Nothing need be done if they are not meant to be used.".into(),
             Ill::Unequal { .. } => {
                 "Add images to the small classes or take some from the large ones, and judge by recall in place of accuracy.".into()

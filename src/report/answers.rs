@@ -137,7 +137,10 @@ fn passed(report: &Report) -> Vec<(String, String)> {
         }
     }
     let line = |(name, passes, of): (&str, usize, usize)| {
-        (format!("{passes} of {of}"), format!("maps by {} that pass all tests of trust", in_sentence(name)))
+        (
+            format!("{passes} of {of}"),
+            format!("maps by {}, of images of known class, that pass all tests of trust", in_sentence(name)),
+        )
     };
     found.into_iter().map(line).collect()
 }

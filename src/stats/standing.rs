@@ -124,7 +124,9 @@ pub fn caution(standing: Option<&Standing>) -> Option<String> {
     };
     let figures = standing.map_or_else(String::new, |standing| format!(": {standing}"));
     let advice = match verdict(standing) {
-        Verdict::NotShown => "There is nothing to explain but guesses. Train for more epochs or on more images first.",
+        Verdict::NotShown => {
+            "There is nothing to explain but guesses. Train for more epochs or on more images first, or judge it by more."
+        }
         _ => "Until that is known, what follows may explain nothing but guesses.",
     };
     Some(format!("{doubt}{figures}. {advice}"))

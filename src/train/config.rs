@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Recipe, Schedule, ScheduleName};
 use crate::data::augment::AugmentOptions;
+use crate::data::batch::drawing_seed;
 use crate::data::folder::Choices;
+use crate::digest::Digest;
 use crate::nn::{Architecture, Optimizer, Preparation, StepOptions};
 use crate::reading;
 
@@ -42,9 +44,19 @@ pub struct Config {
     /// The same of the list of the validation photos alone, in runs of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_list: Option<String>,
+    /// SHA-256 of the file that [`Training::init`] names; none in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_sha256: Option<String>,
     /// The network and how it is trained.
     #[serde(flatten, deserialize_with = "reading::flattened")]
     pub training: Training,
+}
+
+impl Config {
+    /// As [`drawing_seed`].
+    pub fn drawing_seed(&self) -> u64 {
+        drawing_seed(self.training.seed, self.init_sha256.as_deref().and_then(Digest::read))
+    }
 }
 
 /// `config.json` of a folder whose weights come from elsewhere: nothing in it says what they learned from, or how.

@@ -180,7 +180,7 @@ pub(crate) fn check_folder(field: &str, folder: Option<&str>, classes: &[String]
 /// Checks `config.json`.
 pub(super) fn check_config(config: &Config) -> Result<Network> {
     let Config { id, data, folders, val_share, classes, train_images, val_images, .. } = config;
-    let Config { val_of_class, photo_list, val_list, training, .. } = config;
+    let Config { val_of_class, photo_list, val_list, init_sha256, training, .. } = config;
     let network = check_training(training)?;
     check_classes(classes, network.classes())?;
     check_folders(folders, data.is_some())?;
@@ -201,6 +201,8 @@ pub(super) fn check_config(config: &Config) -> Result<Network> {
     id.as_deref().map_or(Ok(()), |id| hexadecimal("id", id, 32))?;
     photo_list.as_deref().map_or(Ok(()), |list| hexadecimal("photo_list", list, 64))?;
     val_list.as_deref().map_or(Ok(()), |list| hexadecimal("val_list", list, 64))?;
+    init_sha256.as_deref().map_or(Ok(()), |digest| hexadecimal("init_sha256", digest, 64))?;
+    ensure!(init_sha256.is_none() || training.init.is_some(), "init_sha256: expected only with init");
     let lists = usize::from(photo_list.is_some()) + usize::from(val_list.is_some());
     ensure!(
         lists == usize::from(id.is_some() && data.is_some()),

@@ -103,11 +103,12 @@ fn results_that_cannot_be_written_are_an_error() {
     assert!(error.contains("--out r/report.html: is a folder; name a file for the page"), "{error}");
     assert_eq!(unfinished(&folder.path().join("r")), Vec::<String>::new());
 
-    // Nobody reads: the work is done all the same, and one error told.
+    // Whoever reads has enough, as `head`: the work is done all the same, and that is no error.
     let mut run = program(folder.path(), [&["train"], &TINY[..], &["--out", "unread", "--no-report"]].concat());
     let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(run.stdout.take());
-    assert_one_output_error(&run.wait_with_output().unwrap());
+    let output = run.wait_with_output().unwrap();
+    assert!(output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("error: the"), "{output:?}");
     assert!(folder.path().join("unread/features/index.html").exists());
 
     if let Ok(full) = fs::File::options().write(true).open("/dev/full") {

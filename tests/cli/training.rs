@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use convscope::commands::images;
+use convscope::digest::Digest;
 use convscope::nn::checkpoint::{Checkpoint, Weights};
 use convscope::train::Run;
 use libtest_mimic::Trial;
@@ -228,8 +229,19 @@ fn training_goes_on_from_weights() {
     let config = json(&folder.path().join("second/config.json"));
     let init = folder.path().join("first/last.safetensors");
     assert_eq!((config["init"].as_str(), config["freeze"].as_u64()), (init.to_str(), Some(1)));
+    let digest = Digest::of(fs::read(init).unwrap()).to_string();
+    assert_eq!(config["init_sha256"].as_str(), Some(&digest[..]));
     let printed = succeed(folder.path(), &["layers", "--run", "second", "--images", "20", "--no-report"]);
     assert!(printed.contains("went on from weights that were there before (--init)"), "{printed}");
+
+    // From the very weights that the first began with, by the same seed: order, flips and dropout masks are others.
+    let first_run = Run::open(&folder.path().join("first")).unwrap();
+    let begun = Weights::initial(first_run.network(), 0);
+    let checkpoint = Checkpoint::from_bytes(&fs::read(folder.path().join("first/last.safetensors")).unwrap()).unwrap();
+    let begun = Checkpoint { weights: begun, ..checkpoint }.to_bytes();
+    fs::write(folder.path().join("begun.safetensors"), begun).unwrap();
+    train_tiny(folder.path(), &["--init", "begun.safetensors", "--out", "again", "--no-report"]);
+    assert_ne!(weights("again").tensors, first.tensors);
 
     make_photos(&folder.path().join("photos"));
     let photos = ["train", "--data", "photos", "--size", "40", "--batch", "8", "--epochs", "1", "--channels"];

@@ -353,6 +353,9 @@ fn a_folder_is_examined() {
     assert_eq!(fs::read_to_string(folder.path().join("doctor-2/pairs.csv")).unwrap().lines().count(), 2);
     let inside = fail(folder.path(), &[&doctor[..], &["--out", "drawn/results"]].concat());
     assert!(inside.contains("is only read"), "{inside}");
-    assert!(fail(folder.path(), &["doctor", "nowhere"]).contains("there is no such folder"));
+    for folder_of in [&["doctor", "nowhere"][..], &["doctor", "--data", "nowhere"]] {
+        assert!(fail(folder.path(), folder_of).contains("--data nowhere: there is no such folder"));
+    }
+    assert_eq!(convscope(folder.path(), &["doctor", "drawn", "--data", "drawn"]).status.code(), Some(2));
     assert_eq!(convscope(folder.path(), &["doctor"]).status.code(), Some(2));
 }

@@ -63,6 +63,11 @@ impl Init {
         Ok(Self { shown, bytes, preparation: meta.map(|meta| meta.preparation), learned })
     }
 
+    /// SHA-256 of the file.
+    pub(super) fn digest(&self) -> Digest {
+        Digest::of(&self.bytes)
+    }
+
     /// Has images prepared as for these weights where no option says otherwise.
     ///
     /// # Errors

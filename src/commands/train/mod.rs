@@ -30,7 +30,9 @@ use crate::cli::{self, ModelName, TrainArgs, path_from_root};
 use crate::commands::images::{Data, Source};
 use crate::commands::stop::Stop;
 use crate::data::augment::AugmentOptions;
+use crate::data::batch::drawing_seed;
 use crate::data::{Images, of_class, pets, write_rejected};
+use crate::digest::Digest;
 use crate::doctor::Finding;
 use crate::explain::inspect::{self, Stage};
 use crate::figures::ScaleBy;
@@ -90,7 +92,8 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     init.as_ref().map_or(Ok(()), |init| init.prepare(&mut arguments))?;
     let arguments = &arguments;
     if let Some(file) = &arguments.preview {
-        return preview(arguments, file).map(|()| ExitCode::SUCCESS);
+        let seed = drawing_seed(arguments.seed, init.as_ref().map(Init::digest));
+        return preview(arguments, seed, file).map(|()| ExitCode::SUCCESS);
     }
     if resumed.is_none() {
         super::check_out(
@@ -197,14 +200,17 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     }
     let (config, begun) = match begun {
         Some((config, found)) => (config, Some(found)),
-        None => (begin(arguments, &data, &run, split, (&gpu, exchange))?, None),
+        None => {
+            let init = init.as_ref().map(Init::digest);
+            (begin(arguments, init, &data, &run, split, (&gpu, exchange))?, None)
+        }
     };
     let id = config.id.clone().expect("a run of this version has an id");
 
     say("kernels  compiling: the first time this takes a while");
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let started = Instant::now();
-    let mut recipe = training.recipe(&of_class(data.train.as_ref(), classes), training.seed);
+    let mut recipe = training.recipe(&of_class(data.train.as_ref(), classes), config.drawing_seed());
     if arguments.lr_find {
         // Averages would be of rates that no training has.
         recipe.ema = None;
@@ -359,11 +365,19 @@ fn kept(run: &RunDir, checkpoints: &Checkpoints) -> Option<String> {
 type Place<'a> = (&'a Gpu, Option<&'a dyn Exchange>);
 
 /// Writes what a new run is before it is trained, and returns its settings.
-fn begin(arguments: &TrainArgs, data: &Data, run: &RunDir, split: bool, (gpu, exchange): Place<'_>) -> Result<Config> {
+fn begin(
+    arguments: &TrainArgs,
+    init: Option<Digest>,
+    data: &Data,
+    run: &RunDir,
+    split: bool,
+    (gpu, exchange): Place<'_>,
+) -> Result<Config> {
     let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
     let id = run_dir::new_id();
     let val_of_class = of_class(data.val.as_ref(), data.classes.len());
-    let mut config = Config { id: Some(id.clone()), val_of_class, photo_list: data.photo_list(), ..config };
+    let (photo_list, init_sha256) = (data.photo_list(), init.map(|digest| digest.to_string()));
+    let mut config = Config { id: Some(id.clone()), val_of_class, photo_list, init_sha256, ..config };
     if let Some(ModelName::File { text, .. }) = &arguments.model.model {
         // The file that was named may change; the command that trains like this again names the run's own.
         run.write(MODEL, text.as_bytes())?;

@@ -11,6 +11,7 @@ use super::init::Init;
 use super::{check_all_alike, train_with};
 use crate::cli::{self, TrainArgs};
 use crate::commands::images::Source;
+use crate::data::batch::drawing_seed;
 use crate::data::{of_class, pets};
 use crate::gpu::{AdapterChoice, adapters};
 use crate::nn::checkpoint::Weights;
@@ -83,6 +84,7 @@ fn follow(mut arguments: TrainArgs, world: &World) -> Result<ExitCode> {
     let training = arguments.training(classes);
     let network = cli::built(&training.model, classes)?.prepared(training.preparation);
     let random = Weights::initial(&network, training.seed);
+    let seed = drawing_seed(training.seed, init.as_ref().map(Init::digest));
     let weights = match init {
         Some(init) => init.weights(&training, &network, &random)?,
         None => random,
@@ -91,7 +93,7 @@ fn follow(mut arguments: TrainArgs, world: &World) -> Result<ExitCode> {
     let data = source.divide(found)?;
     check_images([data.train.len(), data.val.len()], network.least_batch(), world.size())?;
     let model = Model::new(&gpu, &network, arguments.batch / world.size(), Keep::Needed)?.with_frozen(training.freeze);
-    let recipe = training.recipe(&of_class(data.train.as_ref(), classes), training.seed);
+    let recipe = training.recipe(&of_class(data.train.as_ref(), classes), seed);
     let mut trainer = Trainer::together(&gpu, &model, &weights, recipe, Some(world), |_, _| {})?;
     check_all_alike(world, &gpu, &training, &data, &weights)?;
     for epoch in 1..=arguments.epochs() {

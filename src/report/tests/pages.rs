@@ -277,7 +277,9 @@ fn only_maps_that_pass_are_counted() {
         report.explained[0].maps[0].verdict = verdict;
         report.page()
     };
-    let says = |page: &str, count: &str| page.contains(&format!("<dd>{count}</dd><dt>maps by occlusion that pass"));
+    let says = |page: &str, count: &str| {
+        page.contains(&format!("<dd>{count}</dd><dt>maps by occlusion, of images of known class, that pass"))
+    };
     assert!(says(&figure(PASSING), "1 of 1"));
     let guess_then = figure(Verdict { standing: standing::Verdict::NotShown, ..PASSING });
     assert!(says(&guess_then, "1 of 1"), "what is known now of the same weights counts");
@@ -437,7 +439,7 @@ fn verdicts_follow_the_figures() {
     let undecided = with("undecided", "less", "more", true);
     says(
         &undecided,
-        "Undecided: whether this network uses it is not shown; a probe reads less from it than from block 1. Whether",
+        "Undecided: whether this network uses the block is not shown; a probe reads less from it than from block 1. Whether",
     );
     says(&undecided, "Whether it uses what these blocks have learned is not shown: 2.");
     let spare = with("not_missed", "more", "not_shown", true);
@@ -478,7 +480,7 @@ fn maps_are_judged_by_the_standing_of_their_weights() {
                 report.page()
             };
             let of = |which: Which, epoch| page(Origin { run: None, weights: which.file().into(), epoch });
-            let counted = "maps by occlusion that pass";
+            let counted = "maps by occlusion, of images of known class, that pass";
             let passes = "in both tests.";
             let same = of(Which::Best, 2);
             assert_eq!(

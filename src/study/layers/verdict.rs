@@ -111,7 +111,7 @@ impl LayerRow {
             _ if !conclusive => "undecided: this network is not shown to be better than guessing",
             ResetVerdict::InUse => "in use: put back to its start, it costs more than a point",
             ResetVerdict::NotMissed => "not missed: put back to its start, it costs less than a point",
-            ResetVerdict::Undecided => "undecided: whether this network uses it is not shown",
+            ResetVerdict::Undecided => "undecided: whether this network uses the block is not shown",
         }
     }
 }

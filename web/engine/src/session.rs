@@ -3,8 +3,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use convscope::data::augment::{AugmentOptions, EpochChanges};
-use convscope::data::batch::{Batch, shuffled, shuffled_for_batches};
+use convscope::data::batch::{Batch, drawing_seed, shuffled, shuffled_for_batches};
 use convscope::data::{Images, Subset, of_class, pixels};
+use convscope::digest::Digest;
 use convscope::explain::changes::{Loss, ResetVerdict, can_switch_off, reset, switch_off, with_own_statistics};
 use convscope::explain::filter::{Cell as FilterCell, Filter, affine};
 use convscope::explain::ledger::Ledger;
@@ -37,6 +38,8 @@ pub struct Session {
     train: Rc<dyn Images>,
     val: Rc<dyn Images>,
     settings: Settings,
+    /// What order, flips and dropout masks are drawn by.
+    drawing_seed: u64,
     /// The untrained weights of its seed.
     initial: Weights,
     /// Batches that batch norm had seen before this session, and epochs.
@@ -182,6 +185,7 @@ impl Session {
             Some(file) => Weights::to_go_on_from(file, &network, &initial).map_err(say)?.0,
             None => initial.clone(),
         };
+        let drawing_seed = drawing_seed(settings.seed, weights.as_ref().map(Digest::of));
         // PyTorch's own files do not say.
         let meta = weights.and_then(|file| Meta::from_bytes(&file).ok());
         let resize_crop = train.resize_crop();
@@ -218,6 +222,7 @@ impl Session {
             train: train.images(),
             val: val.images(),
             settings,
+            drawing_seed,
             counters: start.counters,
             initial,
             epochs_before,
@@ -241,7 +246,7 @@ impl Session {
     /// # Errors
     /// When the device failed.
     pub async fn train(&self, lr: f64, steps: u32, budget_ms: f64, timed: bool) -> Result<String, JsError> {
-        let (gpu, model, Settings { seed, .. }) = (self.gpu, &self.model, self.settings);
+        let (gpu, model, seed) = (self.gpu, &self.model, self.drawing_seed);
         let plans = self.plans.borrow().clone();
         let optimizer = self.optimizer.get();
         let started = now();
@@ -577,7 +582,7 @@ impl Session {
 impl Session {
     /// The next batch of training images, and the number of its step.
     fn next_batch(&self) -> (Batch, u32) {
-        let Settings { batch, seed, augment, .. } = self.settings;
+        let (Settings { batch, augment, .. }, seed) = (self.settings, self.drawing_seed);
         let mut place = self.place.borrow_mut();
         if place.seen == place.order.len() {
             place.epoch += 1;
