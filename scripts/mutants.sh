@@ -14,33 +14,18 @@ stats)
     files='src/stats/**' test=statistics
     # Simulated studies, which take as long as all others together. What is left without them, they may still find.
     skipped='are_seldom as_often_as_it_says naive_one'
-    ;;
-networks) files='src/nn/{network,spec}.rs' test=networks skipped=from_a_state_dict_alone ;;
-*)
-    echo "there is no part $part: the parts are stats and networks" >&2
-    exit 1
-    ;;
-esac
-
-crate=target/mutants
-rm -rf "$crate/src"
-mkdir -p "$crate/src/nn"
-cp -R src/stats "$crate/src/stats"
-for file in architecture checkpoint layout network preparation spec; do cp "src/nn/$file.rs" "$crate/src/nn/"; done
-cp -R "tests/$test.rs" tests/golden "$crate/src/"
-cp Cargo.lock "$crate/"
-
-# The tests are a part of the crate, so that a mistake takes one run of the compiler.
-cat >"$crate/src/lib.rs" <<END
-#[cfg(test)]
-mod $test;
-extern crate self as convscope;
-pub mod stats;
+    used='approx|nalgebra|num-traits|rand|rand_chacha|rand_distr|serde|serde_json|statrs|thiserror'
+    modules='pub mod stats;
 pub mod data {
     pub fn threads() -> usize {
         2
     }
-}
+}'
+    ;;
+networks)
+    files='src/nn/{network,spec}.rs' test=networks skipped=from_a_state_dict_alone
+    used='approx|clap|rand|rand_chacha|rand_distr|safetensors|serde|serde_json|serde_path_to_error|sha2|thiserror'
+    modules='pub mod digest;
 pub mod nn {
     mod architecture;
     pub mod checkpoint;
@@ -52,11 +37,26 @@ pub mod nn {
     pub use network::{Block, Field, Network, Node, Parameter, Start, Value};
     pub use preparation::{Normalize, Preparation};
     pub use spec::{Layer, Named, Op, Spec, SpecError};
-}
-END
+}'
+    ;;
+*)
+    echo "there is no part $part: the parts are stats and networks" >&2
+    exit 1
+    ;;
+esac
 
-# Of the project's crates those that these files use, in its own versions.
-used='approx|clap|nalgebra|num-traits|rand|rand_chacha|rand_distr|safetensors|serde|serde_json|serde_path_to_error|sha2|statrs|thiserror'
+crate=target/mutants
+rm -rf "$crate/src"
+mkdir -p "$crate/src/nn"
+cp -R src/stats "$crate/src/stats"
+for file in architecture checkpoint layout network preparation spec; do cp "src/nn/$file.rs" "$crate/src/nn/"; done
+cp -R src/digest.rs "tests/$test.rs" tests/golden "$crate/src/"
+cp Cargo.lock "$crate/"
+
+# The tests are a part of the crate, so that a mistake takes one run of the compiler.
+printf '#[cfg(test)]\nmod %s;\nextern crate self as convscope;\n%s\n' "$test" "$modules" >"$crate/src/lib.rs"
+
+# Of the project's crates those that the part uses, in its own versions.
 {
     echo '[package]'
     grep -E '^(name|version|edition) = ' Cargo.toml | head -3

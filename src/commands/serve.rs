@@ -100,9 +100,9 @@ impl Open {
 /// The files of a built page, by their addresses. Links that lead out of the folder are not followed.
 fn read(dir: &Path) -> Result<HashMap<String, File>> {
     let shown = dir.display();
-    let root = dir.canonicalize().with_context(|| format!("--dir {shown}: cannot be read; check the path"))?;
-    let is_inside = |path: &Path| path.canonicalize().is_ok_and(|path| path.starts_with(&root) && path.is_file());
     let remedy = "build the page by `npm --prefix web ci && npm --prefix web run build`, or name its folder";
+    let root = dir.canonicalize().with_context(|| format!("--dir {shown}: cannot be read; {remedy}"))?;
+    let is_inside = |path: &Path| path.canonicalize().is_ok_and(|path| path.starts_with(&root) && path.is_file());
     ensure!(is_inside(&root.join("index.html")), "--dir {shown}: there is no index.html: {remedy}");
     let mut files = HashMap::new();
     for entry in fs::read_dir(dir).with_context(|| format!("--dir {shown}"))? {

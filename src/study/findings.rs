@@ -491,7 +491,7 @@ fn one_standard_error<'a>(
         choice: format!("d{}", choice.depth),
         best: format!("d{}", choice.best),
         threshold: choice.threshold,
-        note: "a heuristic: it bounds no probability of error, knows no margin, and leaves out networks that were stopped \
+        note: "a heuristic, which bounds no probability of error, knows no margin, and leaves out networks that were stopped \
                early or not shown to beat guessing"
             .into(),
     })

@@ -138,7 +138,7 @@ fn without_states(run: &Path) -> &'static str {
     if run.join(PREDICTIONS).is_file() {
         "is finished, so that there is nothing to go on with"
     } else {
-        "its training was stopped before it began, or an older version trained it: train it anew"
+        "its training was stopped before it began, or an older version trained it: delete the folder and train anew"
     }
 }
 
