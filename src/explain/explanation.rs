@@ -165,15 +165,16 @@ impl Explanation {
                 _ => None,
             };
             let map = at_pixels(method, &raw);
-            let score = trial.score(&map.values).await?;
-            found.push((method, raw, map, score, completeness, seconds));
+            found.push((method, raw, map, completeness, seconds));
         }
+        let maps: Vec<&[f32]> = found.iter().map(|(_, _, map, ..)| &map.values[..]).collect();
+        let scores = trial.scores(&maps).await?;
         let channels = channels(lens, &inside, question, options.means.as_deref()).await?;
 
         lens.load(control);
         let (_, untrained) = lens.inside(&image, |_| question).await?;
         let mut findings = Vec::with_capacity(found.len());
-        for (method, raw, map, score, completeness, seconds) in found {
+        for ((method, raw, map, completeness, seconds), score) in found.into_iter().zip(scores) {
             let control = method.map(lens, &image, &untrained, question).await?;
             let trust = Trust {
                 values: raw.values.len(),

@@ -136,13 +136,16 @@ impl<'a> Trial<'a> {
         Ok(Self { lens, image, blurred, question, logit_differences, lots })
     }
 
-    /// The score of a map, one value a pixel, large where it matters.
+    /// The scores of maps, one value a pixel, large where it matters.
     ///
     /// # Errors
     /// When the device failed.
-    pub async fn score(&self, map: &[f32]) -> Result<Score, GpuError> {
-        let order = self.order(map);
-        Ok(Score { deletion: self.deletion(&order).await?, insertion: self.insertion(&order).await? })
+    pub async fn scores(&self, maps: &[&[f32]]) -> Result<Vec<Score>, GpuError> {
+        let orders: Vec<Vec<usize>> = maps.iter().map(|map| self.order(map)).collect();
+        let ways = orders.iter().flat_map(|order| [Way::Deletion, Way::Insertion].map(|way| (&order[..], way)));
+        let means = self.mean_differences(&ways.collect::<Vec<_>>()).await?;
+        let (pairs, _) = means.as_chunks::<2>();
+        Ok(pairs.iter().map(|&[deletion, insertion]| Score { deletion, insertion }).collect())
     }
 
     /// The scores of baselines that know nothing of the network: edges, the centre, and chance.
@@ -151,15 +154,14 @@ impl<'a> Trial<'a> {
     /// When the device failed.
     pub async fn baselines(&self) -> Result<Baselines, GpuError> {
         let [_, height, width] = self.lens.network().input();
-        let baseline = async |name, map: Vec<f32>| Ok::<_, GpuError>(Baseline { name, score: self.score(&map).await? });
+        let (edges, centre) = (sobel(self.image, height, width), centre(height, width));
+        let scores = self.scores(&[&edges, &centre]).await?;
+        let simple = ["Sobel edges", "centre Gaussian"].into_iter().zip(scores);
         let [logit_difference, blurred_logit_difference] = self.logit_differences;
         Ok(Baselines {
             logit_difference,
             blurred_logit_difference,
-            simple: vec![
-                baseline("Sobel edges", sobel(self.image, height, width)).await?,
-                baseline("centre Gaussian", centre(height, width)).await?,
-            ],
+            simple: simple.map(|(name, score)| Baseline { name, score }).collect(),
             chance: vec![
                 self.chance("random pixels", 1).await?,
                 self.chance("random squares", (height.min(width) / 8).max(1)).await?,
@@ -170,10 +172,10 @@ impl<'a> Trial<'a> {
     /// The scores of squares of `side` pixels in random orders.
     async fn chance(&self, name: &'static str, side: usize) -> Result<Chance, GpuError> {
         let [_, height, width] = self.lens.network().input();
-        let mut scores = Vec::with_capacity(RANDOM_ORDERS as usize);
-        for seed in 0..RANDOM_ORDERS {
-            scores.push(self.deletion(&self.order(&random_squares(height, width, side, seed))).await?);
-        }
+        let orders: Vec<Vec<usize>> =
+            (0..RANDOM_ORDERS).map(|seed| self.order(&random_squares(height, width, side, seed))).collect();
+        let deletions: Vec<_> = orders.iter().map(|order| (&order[..], Way::Deletion)).collect();
+        let scores = self.mean_differences(&deletions).await?;
         Ok(Chance {
             name,
             orders: scores.len(),
@@ -190,42 +192,53 @@ impl<'a> Trial<'a> {
         order
     }
 
-    async fn deletion(&self, order: &[usize]) -> Result<f64, GpuError> {
-        let [image, blurred] = self.logit_differences;
-        self.mean_difference(order, (self.image, image), (self.blurred, blurred)).await
-    }
-
-    async fn insertion(&self, order: &[usize]) -> Result<f64, GpuError> {
-        let [image, blurred] = self.logit_differences;
-        self.mean_difference(order, (self.blurred, blurred), (self.image, image)).await
-    }
-
-    /// The mean logit difference while pixels turn from `before` to `after` in this order (trapezium rule over the share of the
-    /// pixels). Those of the two ends are known.
-    async fn mean_difference(
-        &self,
-        order: &[usize],
-        before: (&[f32], f64),
-        after: (&[f32], f64),
-    ) -> Result<f64, GpuError> {
-        let pixels = order.len();
+    /// For each order the mean logit difference while pixels turn in it (trapezium rule over the share of the pixels). Those of the two
+    /// ends are known.
+    async fn mean_differences(&self, orders: &[(&[usize], Way)]) -> Result<Vec<f64>, GpuError> {
+        const INNER: usize = STEPS - 2;
+        let pixels = self.lots.len();
         let turned = |step: usize| (pixels as f64 * (step as f64 / (STEPS - 1) as f64).powi(2)).round() as usize;
-        let make = |inner: usize, place: &mut [f32]| {
-            place.copy_from_slice(before.0);
-            for &pixel in &order[..turned(inner + 1)] {
+        let make = |at: usize, place: &mut [f32]| {
+            let (order, way) = orders[at / INNER];
+            let [before, after] = way.of([self.image, self.blurred]);
+            place.copy_from_slice(before);
+            for &pixel in &order[..turned(at % INNER + 1)] {
                 let pixel = pixel * CHANNELS..(pixel + 1) * CHANNELS;
-                place[pixel.clone()].copy_from_slice(&after.0[pixel]);
+                place[pixel.clone()].copy_from_slice(&after[pixel]);
             }
         };
-        let mut differences = vec![before.1];
-        differences.extend(
-            self.lens.logits(STEPS - 2, make).await?.iter().map(|logits| self.question.logit_difference(logits)),
-        );
-        differences.push(after.1);
-        let areas = (1..STEPS).map(|step| {
-            (turned(step) - turned(step - 1)) as f64 / pixels as f64 * (differences[step] + differences[step - 1]) / 2.0
-        });
-        Ok(areas.sum())
+        // All at once, so that batches are full.
+        let logits = self.lens.logits(INNER * orders.len(), make).await?;
+        let mean = |(&(_, way), inner): (&(&[usize], Way), &[Vec<f32>])| {
+            let [before, after] = way.of(self.logit_differences);
+            let inner = inner.iter().map(|logits| self.question.logit_difference(logits));
+            let differences: Vec<f64> = std::iter::once(before).chain(inner).chain([after]).collect();
+            let areas = (1..STEPS).map(|step| {
+                let share = (turned(step) - turned(step - 1)) as f64 / pixels as f64;
+                share * (differences[step] + differences[step - 1]) / 2.0
+            });
+            areas.sum()
+        };
+        Ok(orders.iter().zip(logits.chunks(INNER)).map(mean).collect())
+    }
+}
+
+/// What becomes of the pixels, one after the other.
+#[derive(Clone, Copy)]
+enum Way {
+    /// They are blurred.
+    Deletion,
+    /// They are restored.
+    Insertion,
+}
+
+impl Way {
+    /// What there is before and after, of the image's and the blurred one's.
+    fn of<T>(self, [image, blurred]: [T; 2]) -> [T; 2] {
+        match self {
+            Self::Deletion => [image, blurred],
+            Self::Insertion => [blurred, image],
+        }
     }
 }
 

@@ -236,7 +236,8 @@ fn true_map_wins(lens: &Lens) {
     let on = |i: usize| (top..top + PATCH).contains(&(i / SIDE)) && (left..left + PATCH).contains(&(i % SIDE));
     let mask: Vec<f32> = (0..SIDE * SIDE).map(|i| f32::from(on(i))).collect();
     let opposite: Vec<f32> = mask.iter().map(|value| -value).collect();
-    let [truth, lie] = [mask, opposite].map(|map| block_on(trial.score(&map)).unwrap());
+    let scores = block_on(trial.scores(&[&mask, &opposite])).unwrap();
+    let [truth, lie] = scores[..] else { panic!("a score for each map") };
     let baselines = block_on(trial.baselines()).unwrap();
     println!("the patch itself: {truth:?}; everything but the patch: {lie:?}; {baselines:?}");
     for (name, best) in baselines.rows() {

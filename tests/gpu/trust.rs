@@ -269,7 +269,7 @@ impl Laboratory {
         let trial =
             block_on(trust::Trial::new(&self.lens, &explanation.image, &blurred, explanation.question)).unwrap();
         let better = |finding: &&Finding| {
-            let score = block_on(trial.score(&finding.map.values)).unwrap();
+            let score = block_on(trial.scores(&[&finding.map.values])).unwrap()[0];
             Trust { score, ..finding.trust.clone() }.ranking(&explanation.baselines) == Ranking::Better
         };
         other.findings.iter().filter(better).map(|finding| finding.method).collect()
