@@ -266,6 +266,7 @@ fn differences_without_spread_leave_no_doubt() {
     let same = PairedT::corrected(&[0.5; 10], 5).unwrap();
     assert_eq!((same.upper_bound(0.95), same.interval(0.95)), (0.5, (0.5, 0.5)));
     assert_eq!((same.p_at_least(1.0), same.p_two_sided(), same.p_at_least(0.2)), (0.0, 0.0, 1.0));
+    assert_eq!([1.0, 0.2].map(|bound| same.p_at_most(bound)), [1.0, 0.0]);
     assert_eq!(PairedT::naive(&[0.0; 4]).unwrap().p_two_sided(), 1.0);
 }
 
@@ -540,6 +541,15 @@ fn a_probe_refuses_what_it_cannot_fold_or_read() {
     let mut x = features(&labels, 2, 0.0, 1);
     x[7] = f64::NAN;
     assert!(matches!(probe(&x, &labels, 2, 0), Err(StatsError::NotFinite { what: "features", .. })));
+}
+
+#[test]
+fn logits_become_probabilities() {
+    let found = probabilities(&[1.0, 1.0 + 3f64.ln(), 1.0]);
+    assert_eq!(found.len(), 3);
+    for (found, expected) in found.into_iter().zip([0.2, 0.6, 0.2]) {
+        assert_relative_eq!(found, expected, max_relative = 1e-14);
+    }
 }
 
 // Simulated studies.

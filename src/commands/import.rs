@@ -90,8 +90,9 @@ fn other_weights(arguments: &ImportArgs, bytes: &[u8]) -> Result<Checkpoint> {
     let outputs = network.classes();
     ensure!(
         !classes.is_empty(),
-        "--classes: the file does not say what the {outputs} classes are called; name them in the order of the network's outputs, as \
-         --classes cat,dog"
+        "{}: --classes: the file does not say what the {outputs} classes are called; name them in the order of the network's outputs, as \
+         --classes cat,dog",
+        file.display()
     );
     check_classes(classes, outputs).map_err(|error| anyhow!("--{error}"))?;
     let network = network.prepared(preparation);

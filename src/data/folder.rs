@@ -134,7 +134,7 @@ pub fn scan(root: &Path, choices: &Choices) -> Result<Folder> {
 fn check_folder(option: &str, folder: &Path) -> Result<()> {
     let shown = folder.display();
     ensure!(folder.exists(), "{option} {shown}: there is no such folder; check the path");
-    ensure!(folder.is_dir(), "{option} {shown} is a file; give the folder that holds the images");
+    ensure!(folder.is_dir(), "{option} {shown}: is a file; give the folder that holds the images");
     recordable(option, folder).map(|_| ())
 }
 

@@ -123,3 +123,17 @@ fn error(bins: &[CalibrationBin]) -> f64 {
     let images: usize = bins.iter().map(|bin| bin.images).sum();
     bins.iter().map(|bin| (bin.right as f64 - bin.confidence).abs()).sum::<f64>() / images as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The upper end of a bin belongs to it.
+    #[test]
+    fn each_confidence_has_its_bin() {
+        for (confidence, bin) in [(0.01, 0), (0.5, 7), (0.6, 8), (0.61, 9), (0.93, 13), (0.94, 14), (1.0, 14)] {
+            let bins = binned([(confidence, true)].into_iter());
+            assert_eq!(bins.iter().position(|bin| bin.images == 1), Some(bin), "{confidence}");
+        }
+    }
+}

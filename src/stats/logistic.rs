@@ -299,3 +299,106 @@ impl<'a> Objective<'a> {
         (slope / self.count + of_penalty, curvature / self.count + self.lambda * squared)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use approx::assert_relative_eq;
+
+    use super::*;
+
+    const IMAGES: usize = 40;
+    const FEATURES: usize = 5;
+
+    fn random(rows: usize, columns: usize, seed: u64) -> DMatrix<f64> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        DMatrix::from_fn(rows, columns, |_, column| (1 + column) as f64 * random.random_range(-1.0..1.0))
+    }
+
+    /// Calls `test` with the objective of random features and labels, and a random point of its domain.
+    fn with_objective(classes: usize, lambda: f64, test: impl Fn(&Objective, &Fit)) {
+        let design = Design::new(random(IMAGES, FEATURES, 1));
+        let labels: Vec<usize> = (0..IMAGES).map(|image| image * image % 7 % classes).collect();
+        let trains: Vec<bool> = (0..IMAGES).map(|image| image % 5 > 0).collect();
+        let objective = Objective::new(&design, &labels, classes, &trains, lambda);
+        let coefficients = random(FEATURES + 1, if classes == 2 { 1 } else { classes }, 2) * 0.1;
+        let logits = &design.values * &coefficients;
+        test(&objective, &Fit { coefficients, logits });
+    }
+
+    /// The fit after a step of `length` along `direction`.
+    fn moved(objective: &Objective, fit: &Fit, direction: &DMatrix<f64>, length: f64) -> Fit {
+        let coefficients = &fit.coefficients + direction * length;
+        Fit { logits: &objective.design.values * &coefficients, coefficients }
+    }
+
+    #[test]
+    fn slope_and_curvature_are_those_along_the_direction() {
+        for classes in [2, 3] {
+            with_objective(classes, 0.3, |objective, fit| {
+                let direction = random(FEATURES + 1, fit.coefficients.ncols(), 3);
+                let moves = &objective.design.values * &direction;
+                for length in [0.0, 0.4, 2.0] {
+                    let slope_at =
+                        |length| objective.gradient(&moved(objective, fit, &direction, length)).dot(&direction);
+                    let (slope, curvature) = objective.slope(fit, &direction, &moves, length);
+                    assert_relative_eq!(slope, slope_at(length), max_relative = 1e-9);
+                    let around = (slope_at(length + 1e-5) - slope_at(length - 1e-5)) / 2e-5;
+                    assert_relative_eq!(curvature, around, max_relative = 1e-6);
+                }
+            });
+        }
+    }
+
+    /// Whether a first step of length 1 is too short or too long.
+    #[test]
+    fn along_a_line_the_slope_falls_to_a_tenth() {
+        for (lambda, scale, most) in [(1e-3, 1.0, 0.1), (1e-3, 1e-3, 0.1), (1e-6, 1e3, 0.1), (1e4, 1e-6, 1e-3)] {
+            with_objective(3, lambda, |objective, fit| {
+                let direction = -objective.gradient(fit) * scale;
+                let moves = &objective.design.values * &direction;
+                let (start, _) = objective.slope(fit, &direction, &moves, 0.0);
+                let length = objective.line_minimum(fit, &direction, &moves);
+                let (end, _) = objective.slope(fit, &direction, &moves, length);
+                // Where the penalty decides all, the objective is quadratic, and Newton's method there at once.
+                assert!(
+                    start < 0.0 && end.abs() <= most * start.abs(),
+                    "{lambda} {scale}: {start} to {end} at {length}"
+                );
+            });
+        }
+    }
+
+    /// As many directions are known as there are features, so that the curvature's bound is divided by exactly.
+    #[test]
+    fn what_is_divided_by_the_curvature_is_that_times_it() {
+        with_objective(3, 0.2, |objective, _| {
+            let x = objective.design.values.columns(0, FEATURES);
+            let curvature = x.tr_mul(&x) / (4.0 * IMAGES as f64) + DMatrix::identity(FEATURES, FEATURES) * 0.2;
+            let gradient = random(FEATURES + 1, 3, 4);
+            let mut divided = gradient.clone();
+            objective.divide_by_curvature(&mut divided);
+            let weights = curvature * divided.rows(0, FEATURES);
+            assert_relative_eq!(weights, gradient.rows(0, FEATURES).into_owned(), max_relative = 1e-6);
+            assert_relative_eq!(
+                divided.row(FEATURES) * 0.25,
+                gradient.row(FEATURES).into_owned(),
+                max_relative = 1e-12
+            );
+        });
+    }
+
+    /// The secant equation: the last change of the gradient came of the last step.
+    #[test]
+    fn a_change_leads_back_along_its_step() {
+        with_objective(3, 0.2, |objective, _| {
+            let pair = |seed| {
+                let step = random(FEATURES + 1, 3, seed);
+                let change = &step * 0.7 + random(FEATURES + 1, 3, seed + 1) * 0.1;
+                Pair { product: step.dot(&change), step, change }
+            };
+            let history: VecDeque<Pair> = [pair(5), pair(7)].into();
+            let back = objective.direction(&history[0].change, &history);
+            assert_relative_eq!(back, -&history[0].step, max_relative = 1e-9);
+        });
+    }
+}

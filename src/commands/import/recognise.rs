@@ -121,7 +121,8 @@ fn strided(shapes: &Shapes, told: &ImportArgs) -> Result<Architecture> {
         )
     };
     let size = told.size.context(
-        "--size: the weights do not say how large the images are that the network takes; give their side in pixels",
+        "--size: the weights do not say how large the images are that the network takes; give their side in pixels, as in --size 128 \
+         --stride 2 --padding 0 --classes cat,dog for one that `train` trains by default",
     )?;
     let network = |stride, padding| Strided {
         input: [3, size, size],
