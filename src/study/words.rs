@@ -2,7 +2,7 @@
 
 use super::findings::{Comparison, Decision, Difference, ErrorEstimate, Findings, Row};
 use super::{Ladder, Settings, Study};
-use crate::figures::words::signed;
+use crate::figures::words::{count, signed};
 use crate::nn::Architecture;
 use crate::stats::depth::EARLY_STOP_POINTS;
 use crate::terminal::counted;
@@ -18,11 +18,13 @@ impl Findings {
         let Settings { training, .. } = self.settings();
         let [_, height, width] = training.model.input();
         format!(
-            "{}. Trained for {} at {height} x {width} pixels with learning rate {}; {dev_images} images cross-validated, \
-             {test_images} locked away.",
+            "{}. Trained for {} at {height} x {width} pixels with learning rate {}; {} images cross-validated, {} locked \
+             away.",
             self.finding(),
             counted(training.epochs, "epoch"),
-            training.lr
+            training.lr,
+            count(dev_images),
+            count(test_images)
         )
     }
 
