@@ -180,6 +180,8 @@ struct Laboratory {
     model: Model,
     lens: Lens<'static>,
     control: Weights,
+    /// Steps in which a network learns a cue, and some scenes by heart.
+    steps: [u32; 2],
 }
 
 /// A network that was trained, or was not.
@@ -190,7 +192,12 @@ struct Network {
 
 impl Laboratory {
     fn new() -> Self {
+        Self::with_steps([200, 120])
+    }
+
+    fn with_steps(steps: [u32; 2]) -> Self {
         Self {
+            steps,
             model: Model::new(gpu(), &network(), BATCH, Keep::Needed).unwrap(),
             lens: block_on(Lens::new(gpu(), &network(), BATCH, |_, _| {})).unwrap(),
             control: Weights::initial(&network(), 0x00C0_FFEE),
@@ -215,7 +222,7 @@ impl Laboratory {
     /// A network that learns a cue from fresh scenes.
     fn learned(&self, seed: u64, cue: Cue) -> Network {
         let mut random = ChaCha8Rng::seed_from_u64(1000 + seed);
-        let weights = self.train(seed, 100, |_| {
+        let weights = self.train(seed, self.steps[0], |_| {
             (0..BATCH as u32).map(|index| (scene(&mut random, cue, index % 2), index % 2)).collect()
         });
         self.judged(weights, seed, cue)
@@ -224,7 +231,7 @@ impl Laboratory {
     /// A network that learns some scenes by heart, whose labels were drawn by lot.
     fn memorised(&self, seed: u64) -> (Network, Scenes) {
         let scenes = Scenes::new(2000 + seed, Cue::Nothing, 2 * BATCH);
-        let weights = self.train(seed, 80, |step| {
+        let weights = self.train(seed, self.steps[1], |step| {
             (0..BATCH)
                 .map(|i| (2 * i + step as usize % 2) % scenes.len())
                 .map(|i| (scenes.pixels[i].clone(), scenes.labels[i]))
@@ -314,7 +321,7 @@ fn marks() -> impl Iterator<Item = (u64, Cue)> {
 
 /// A mark is found; with random weights, random labels, or nothing there but noise, no map passes.
 fn quick(seed: u64) {
-    let laboratory = Laboratory::new();
+    let laboratory = Laboratory::with_steps([100, 80]);
     let (kind, corner) = (seed as usize % 3, seed as usize % 4);
     let cue = Cue::Mark { kind, corner };
     let network = laboratory.learned(seed, cue);
@@ -437,7 +444,7 @@ fn nothing_there() {
 /// The mean maps of a class whose images share a mark have their largest value on it, and most of what speaks for the class
 /// lies around it; where the mark lies elsewhere each time, it does not.
 fn mean_maps() {
-    let laboratory = Laboratory::new();
+    let laboratory = Laboratory::with_steps([100, 80]);
     let (kind, corner) = (0, 3);
     let of = |cue: Cue| {
         let network = laboratory.learned(1, cue);
