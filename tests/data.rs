@@ -661,7 +661,7 @@ fn a_data_folder_that_is_none_is_named() {
     let missing = root.path().join("missing");
     assert_eq!(error(&missing), format!("--data {}: there is no such folder; check the path", missing.display()));
     let file = root.path().join("file");
-    assert_eq!(error(&file), format!("--data {} is a file; give the folder that holds the images", file.display()));
+    assert_eq!(error(&file), format!("--data {}: is a file; give the folder that holds the images", file.display()));
 }
 
 // Preparing one image.

@@ -103,7 +103,7 @@ fn a_study_leaves_its_answer() {
     assert_eq!((&found["reference"], &found["conclusive"]), (&"d2".into(), &true.into()), "{found}");
     assert_eq!(found["candidates"][0]["errors"].as_array().unwrap().len(), 4);
     assert!(found["words"].as_str().unwrap().contains("never shown to be worse"), "{found}");
-    assert_eq!(found["one_standard_error"]["note"].as_str().unwrap().split(':').next(), Some("a heuristic"));
+    assert_eq!(found["one_standard_error"]["note"].as_str().unwrap().split(',').next(), Some("a heuristic"));
 
     let study = json(&folder.join("whole/study.json"));
     // 19 of each class are left of 43 files, 3 of each locked away.
