@@ -40,3 +40,15 @@ pub(super) fn quantile(ascending: &[f64], probability: f64) -> f64 {
     let above = ascending[position.ceil() as usize];
     below + (above - below) * position.fract()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_lie_between_their_neighbours() {
+        for (probability, expected) in [(0.0, 1.0), (0.5, 3.0), (0.625, 5.0), (0.75, 7.0), (1.0, 9.0)] {
+            assert_eq!(quantile(&[1.0, 2.0, 3.0, 7.0, 9.0], probability), expected);
+        }
+    }
+}
