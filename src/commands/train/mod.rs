@@ -221,7 +221,7 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     })?;
     compiling.finish_and_clear();
     if let Some(exchange) = exchange {
-        check_all_alike(exchange, &gpu, &training, &data, &weights)?;
+        check_all_alike(exchange, &gpu, &training, &data, &weights, config.drawing_seed())?;
     }
     say(format!("         ready after {:.1} s", started.elapsed().as_secs_f64()));
     if arguments.lr_find {
@@ -405,6 +405,7 @@ fn check_all_alike(
     training: &crate::train::Training,
     data: &Data,
     weights: &Weights,
+    drawing_seed: u64,
 ) -> Result<()> {
     let Environment { adapter, driver, driver_info, kernels, .. } = Environment::of(gpu, 0, "");
     let device = [adapter, driver, driver_info, kernels].join(" ");
@@ -421,6 +422,8 @@ fn check_all_alike(
             ("the options", serde_json::to_vec(&options)?),
             ("the images", images.into()),
             ("the first weights", first),
+            // Of equal seeds and weights: another file may hold the same weights.
+            ("the file of --init", drawing_seed.to_le_bytes().into()),
         ],
     )
 }

@@ -95,7 +95,7 @@ fn follow(mut arguments: TrainArgs, world: &World) -> Result<ExitCode> {
     let model = Model::new(&gpu, &network, arguments.batch / world.size(), Keep::Needed)?.with_frozen(training.freeze);
     let recipe = training.recipe(&of_class(data.train.as_ref(), classes), seed);
     let mut trainer = Trainer::together(&gpu, &model, &weights, recipe, Some(world), |_, _| {})?;
-    check_all_alike(world, &gpu, &training, &data, &weights)?;
+    check_all_alike(world, &gpu, &training, &data, &weights, seed)?;
     for epoch in 1..=arguments.epochs() {
         trainer.train(data.train.as_ref(), epoch, &mut |_| {})?;
         trainer.evaluate(data.val.as_ref(), &mut |_| {})?;
