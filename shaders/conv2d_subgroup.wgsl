@@ -112,18 +112,20 @@ fn forward(
             for (var k = 0u; k < FIELD_HELD; k++) {
                 value[k] = held[k][j];
             }
-            // A row of taps at a time: so many weights fit the registers.
-            for (var ky = 0u; ky < KERNEL_H; ky++) {
-                for (var p = 0u; p < PIXELS; p++) {
-                    let field_row = p / (ROWS * COLUMNS) * FIELD_ROWS + p / COLUMNS % ROWS * STRIDE + ky;
-                    for (var kx = 0u; kx < KERNEL_W; kx++) {
-                        let n = field_row * FIELD_COLUMNS + p % COLUMNS * STRIDE + kx;
-                        let holder = n % CHANNEL_LANES;
-                        let input = subgroupShuffle(value[n / CHANNEL_LANES], first_mate + holder);
-                        for (var v = 0u; v < VECTORS; v++) {
-                            sum[p * VECTORS + v] += input * w[(ky * KERNEL_W + kx) * VECTORS + v];
+            // All taps of a pixel at a time: so its sum is loaded and stored once.
+            for (var p = 0u; p < PIXELS; p++) {
+                for (var v = 0u; v < VECTORS; v++) {
+                    var total = sum[p * VECTORS + v];
+                    for (var ky = 0u; ky < KERNEL_H; ky++) {
+                        let field_row = p / (ROWS * COLUMNS) * FIELD_ROWS + p / COLUMNS % ROWS * STRIDE + ky;
+                        for (var kx = 0u; kx < KERNEL_W; kx++) {
+                            let n = field_row * FIELD_COLUMNS + p % COLUMNS * STRIDE + kx;
+                            let holder = n % CHANNEL_LANES;
+                            let input = subgroupShuffle(value[n / CHANNEL_LANES], first_mate + holder);
+                            total += input * w[(ky * KERNEL_W + kx) * VECTORS + v];
                         }
                     }
+                    sum[p * VECTORS + v] = total;
                 }
             }
         }
@@ -194,26 +196,26 @@ fn backward_input(
         for (var k = 0u; k < PATCH_HELD; k++) {
             held[k] = select(vec4<f32>(), dy[at[k] + c], inside[k]);
         }
-        for (var j = 0u; j < min(4u, s.outputs - 4u * c); j++) {
-            var w: array<vec4<f32>, WEIGHTS>;
+        // Most pixels meet one, two or four taps, too few to load and store a sum for: so all channels of the vector at a time.
+        var w: array<vec4<f32>, WEIGHTS * 4u>;
+        for (var j = 0u; j < 4u; j++) {
             for (var t = 0u; t < TAPS; t++) {
                 for (var v = 0u; v < VECTORS; v++) {
-                    w[t * VECTORS + v] = transposed[((t * s.cout + c) * 4u + j) * s.cin + min(channel[v], s.cin - 1u)];
+                    w[(t * VECTORS + v) * 4u + j] = transposed[((t * s.cout + c) * 4u + j) * s.cin + min(channel[v], s.cin - 1u)];
                 }
             }
-            var value: array<f32, PATCH_HELD>;
-            for (var k = 0u; k < PATCH_HELD; k++) {
-                value[k] = held[k][j];
-            }
-            for (var p = 0u; p < PIXELS; p++) {
-                let row = p / COLUMNS % ROWS;
-                let last_row = row / STRIDE + HALO_ROWS;
-                let row_first = max(last_row + 1u, PATCH_ROWS) - PATCH_ROWS;
-                let row_taps = max(min((KERNEL_H + STRIDE - 1u - row % STRIDE) / STRIDE, last_row + 1u), row_first) - row_first;
-                let column = p % COLUMNS;
-                let last_column = column / STRIDE + HALO_COLUMNS;
-                let column_first = max(last_column + 1u, PATCH_COLUMNS) - PATCH_COLUMNS;
-                let column_taps = max(min((KERNEL_W + STRIDE - 1u - column % STRIDE) / STRIDE, last_column + 1u), column_first) - column_first;
+        }
+        for (var p = 0u; p < PIXELS; p++) {
+            let row = p / COLUMNS % ROWS;
+            let last_row = row / STRIDE + HALO_ROWS;
+            let row_first = max(last_row + 1u, PATCH_ROWS) - PATCH_ROWS;
+            let row_taps = max(min((KERNEL_H + STRIDE - 1u - row % STRIDE) / STRIDE, last_row + 1u), row_first) - row_first;
+            let column = p % COLUMNS;
+            let last_column = column / STRIDE + HALO_COLUMNS;
+            let column_first = max(last_column + 1u, PATCH_COLUMNS) - PATCH_COLUMNS;
+            let column_taps = max(min((KERNEL_W + STRIDE - 1u - column % STRIDE) / STRIDE, last_column + 1u), column_first) - column_first;
+            for (var v = 0u; v < VECTORS; v++) {
+                var total = sum[p * VECTORS + v];
                 for (var a = 0u; a < row_taps; a++) {
                     let ky = row % STRIDE + (row_first + a) * STRIDE;
                     let patch_row = p / (ROWS * COLUMNS) * PATCH_ROWS + last_row - row_first - a;
@@ -221,12 +223,13 @@ fn backward_input(
                         let t = ky * KERNEL_W + column % STRIDE + (column_first + b) * STRIDE;
                         let n = patch_row * PATCH_COLUMNS + last_column - column_first - b;
                         let holder = n % CHANNEL_LANES;
-                        let gradient = subgroupShuffle(value[n / CHANNEL_LANES], first_mate + holder);
-                        for (var v = 0u; v < VECTORS; v++) {
-                            sum[p * VECTORS + v] += gradient * w[t * VECTORS + v];
+                        for (var j = 0u; j < 4u; j++) {
+                            let gradient = subgroupShuffle(held[n / CHANNEL_LANES][j], first_mate + holder);
+                            total += gradient * w[(t * VECTORS + v) * 4u + j];
                         }
                     }
                 }
+                sum[p * VECTORS + v] = total;
             }
         }
     }

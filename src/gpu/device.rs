@@ -1,10 +1,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 
-use super::TileLimits;
+use super::reads::{self, Texture};
+use super::{Reads, TileLimits};
 use crate::gpu::kernel::{Access, Constants, Declaration, WORKGROUPS_BEFORE};
 
 /// What can go wrong between the program and the device.
@@ -160,6 +161,8 @@ pub struct Changes {
     pub most_workgroups: Option<u32>,
     /// So much work is the most in a dispatch, as [`Plan`](super::Plan) counts it.
     pub most_work: Option<u64>,
+    /// How kernels read what they do not write, instead of as suits the adapter.
+    pub reads: Option<Reads>,
 }
 
 /// Most work of a dispatch, as [`Plan`](super::Plan) counts it, on a software driver: 0.2 s of the slowest kernels on two processor cores that
@@ -179,6 +182,8 @@ pub struct Gpu {
     kernels: Kernels,
     changes: Changes,
     tile_limits: TileLimits,
+    reads: Reads,
+    textures: Mutex<Vec<Texture>>,
     failure: Arc<OnceLock<String>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     /// The last pipelines that were begun.
@@ -191,12 +196,19 @@ const MAX_MAKING: usize = 3;
 /// Operation, entry point and constants.
 type PipelineKey = (&'static str, &'static str, Constants);
 
-/// A compiled kernel: the binding number of each argument, in the order of its declaration, and of [`WORKGROUPS_BEFORE`].
+/// A compiled kernel: how each argument is bound, in the order of its declaration, and the number of [`WORKGROUPS_BEFORE`].
 pub(super) struct Pipeline {
     compiled: Compiled,
     pub(super) layout: wgpu::BindGroupLayout,
-    pub(super) numbers: Vec<u32>,
+    pub(super) bindings: Vec<Binding>,
     pub(super) workgroups_before: u32,
+}
+
+/// How an argument is bound.
+pub(super) struct Binding {
+    pub(super) number: u32,
+    /// Whether it is read from a texture.
+    pub(super) texture: bool,
 }
 
 impl Pipeline {
@@ -280,6 +292,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let _ = broken.set(error.to_string());
         }));
+        let reads = Reads::of(&info, &limits);
         let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY);
         let subgroups = features.contains(wgpu::Features::SUBGROUP);
         let mut gpu = Self {
@@ -292,6 +305,8 @@ impl Gpu {
             kernels: Kernels::Plain,
             changes: Changes::default(),
             tile_limits: TileLimits::default(),
+            reads,
+            textures: Mutex::default(),
             failure,
             pipelines: Mutex::default(),
             making: Mutex::default(),
@@ -343,6 +358,16 @@ impl Gpu {
     /// The limits of the rules that choose the convolutions' tiles: the built-in ones, unless [`Gpu::with_tile_limits`] said otherwise.
     pub fn tile_limits(&self) -> &TileLimits {
         &self.tile_limits
+    }
+
+    /// How kernels read what they do not write.
+    pub fn reads(&self) -> Reads {
+        self.changes.reads.unwrap_or(self.reads)
+    }
+
+    /// The textures that kernels read from.
+    pub(super) fn textures(&self) -> MutexGuard<'_, Vec<Texture>> {
+        self.textures.lock().expect("nothing panics while it holds this lock")
     }
 
     /// Invocations of a subgroup, where that is the same number for every kernel.
@@ -480,23 +505,42 @@ impl Gpu {
         let label = format!("{}.{}", declaration.op, declaration.entry);
         let number =
             |name: &str| declaration.source.binding(name).unwrap_or_else(|| panic!("{label}: no `{name}` is bound"));
-        let numbers: Vec<u32> = declaration.arguments.iter().map(|(name, _)| number(name)).collect();
         let workgroups_before = number(WORKGROUPS_BEFORE);
+        let mut text = match &self.changes.module {
+            Some((file, text)) if *file == declaration.source.file => text.clone(),
+            _ => declaration.source.module(),
+        };
+        let mut textures = Vec::new();
+        if self.reads() == Reads::Textures {
+            textures = reads::arrays(&text).into_iter().map(String::from).collect();
+            text = reads::through_textures(&super::unroll::without_comments(&text));
+        }
+        let binding =
+            |name: &str| Binding { number: number(name), texture: textures.iter().any(|array| array == name) };
+        let bindings: Vec<_> = declaration.arguments.iter().map(|(name, _)| binding(name)).collect();
+        let read = bindings.iter().filter(|binding| binding.texture).count();
+        assert!(read <= reads::MOST_READ as usize, "{label}: reads {read} textures");
 
-        let types = declaration.arguments.iter().map(|(_, access)| match access {
-            Access::Uniform(_) => wgpu::BufferBindingType::Uniform,
-            Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
-            Access::Write => wgpu::BufferBindingType::Storage { read_only: false },
+        let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
+        let types = declaration.arguments.iter().zip(&bindings).map(|((_, access), binding)| match access {
+            Access::Uniform(_) => buffer(wgpu::BufferBindingType::Uniform),
+            Access::Read if binding.texture => wgpu::BindingType::StorageTexture {
+                access: wgpu::StorageTextureAccess::ReadOnly,
+                format: wgpu::TextureFormat::Rgba32Float,
+                view_dimension: wgpu::TextureViewDimension::D2,
+            },
+            Access::Read => buffer(wgpu::BufferBindingType::Storage { read_only: true }),
+            Access::Write => buffer(wgpu::BufferBindingType::Storage { read_only: false }),
         });
-        let entries: Vec<_> = numbers
+        let entries: Vec<_> = bindings
             .iter()
-            .copied()
+            .map(|binding| binding.number)
             .zip(types)
-            .chain([(workgroups_before, wgpu::BufferBindingType::Uniform)])
+            .chain([(workgroups_before, buffer(wgpu::BufferBindingType::Uniform))])
             .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
                 binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                ty,
                 count: None,
             })
             .collect();
@@ -511,10 +555,6 @@ impl Gpu {
         });
         let device = self.device.clone();
         let (source, entry, constants) = (&declaration.source, declaration.entry, constants.to_vec());
-        let text = match &self.changes.module {
-            Some((file, text)) if *file == source.file => text.clone(),
-            _ => source.module(),
-        };
         let compilation_options = wgpu::PipelineCompilationOptions {
             zero_initialize_workgroup_memory: !self.changes.keep_workgroup_memory,
             ..Default::default()
@@ -531,6 +571,6 @@ impl Gpu {
                 cache: None,
             })
         });
-        Pipeline { compiled, layout, numbers, workgroups_before }
+        Pipeline { compiled, layout, bindings, workgroups_before }
     }
 }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::device::Pipeline;
+use super::reads::{Copy, Held, Texture};
 use super::{Gpu, GpuError, Tensor};
 use crate::gpu::kernel::{Access, Argument, IN_PARTS, Kernel, WORKGROUP};
 
@@ -13,12 +14,15 @@ use crate::gpu::kernel::{Access, Argument, IN_PARTS, Kernel, WORKGROUP};
 /// A plan owns nothing but handles: it keeps the buffers of its tensors alive.
 pub struct Plan {
     kernels: Vec<Bound>,
+    held: Held,
 }
 
 /// A kernel with its arguments bound.
 struct Bound {
     name: String,
     pipeline: Arc<Pipeline>,
+    /// What it reads from textures and none before it has copied there.
+    copies: Vec<Copy>,
     dispatches: Vec<Dispatch>,
     flops: u64,
     bytes: u64,
@@ -54,7 +58,7 @@ pub struct Timing {
 impl Plan {
     /// An empty plan.
     pub fn new() -> Self {
-        Self { kernels: Vec::new() }
+        Self { kernels: Vec::new(), held: Held::default() }
     }
 
     /// Appends a kernel. `place` says where in the model it stands, such as `"block 1"`.
@@ -83,20 +87,40 @@ impl Plan {
 
         let mut constants = Vec::new();
         let mut tensors = Vec::new();
-        for ((argument, (_, access)), number) in arguments.iter().zip(declaration.arguments).zip(&pipeline.numbers) {
+        let mut textures: Vec<(u32, Texture)> = Vec::new();
+        let mut copies = Vec::new();
+        for ((argument, (_, access)), binding) in arguments.iter().zip(declaration.arguments).zip(&pipeline.bindings) {
             match argument {
-                Argument::Constant(bytes) => constants.push((*number, constant_buffer(gpu, &name, bytes))),
-                Argument::Tensor(tensor) => tensors.push((*number, *tensor, *access)),
+                Argument::Constant(bytes) => constants.push((binding.number, constant_buffer(gpu, &name, bytes))),
+                Argument::Tensor(tensor) => tensors.push((binding.number, *tensor, *access)),
+            }
+            if let Argument::Tensor(tensor) = argument
+                && binding.texture
+            {
+                let (texture, copied) = self.held.texture(gpu, tensor, &textures);
+                if !copied {
+                    copies.push(Copy::new(tensor, &texture));
+                }
+                textures.push((binding.number, texture));
             }
         }
         refuse_overlap(&name, &tensors);
+        for (_, tensor, _) in tensors.iter().filter(|(_, _, access)| *access == Access::Write) {
+            self.held.written(tensor);
+        }
 
         let dispatch = |part: &Part| {
             let before = constant_buffer(gpu, &name, bytemuck::bytes_of(&part.before));
+            let buffers = tensors.iter().filter(|(number, ..)| textures.iter().all(|(other, _)| other != number));
             let entries: Vec<_> = constants
                 .iter()
                 .map(|(number, buffer)| (*number, buffer.as_entire_binding()))
-                .chain(tensors.iter().map(|(number, tensor, _)| (*number, tensor.binding())))
+                .chain(buffers.map(|(number, tensor, _)| (*number, tensor.binding())))
+                .chain(
+                    textures
+                        .iter()
+                        .map(|(number, texture)| (*number, wgpu::BindingResource::TextureView(&texture.view))),
+                )
                 .chain([(pipeline.workgroups_before, before.as_entire_binding())])
                 .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
                 .collect();
@@ -108,12 +132,13 @@ impl Plan {
             Dispatch { bind_group, workgroups: part.workgroups }
         };
         let dispatches = parts.iter().map(dispatch).collect();
-        self.kernels.push(Bound { name, pipeline, dispatches, flops: kernel.flops(), bytes });
+        self.kernels.push(Bound { name, pipeline, copies, dispatches, flops: kernel.flops(), bytes });
     }
 
     /// Appends all of another plan.
     pub fn extend(&mut self, other: Plan) {
         self.kernels.extend(other.kernels);
+        self.held = Held::default();
     }
 
     /// How many kernels it holds.
@@ -141,19 +166,25 @@ impl Plan {
         self.kernels.iter().map(|kernel| kernel.bytes).sum()
     }
 
-    /// Submits all kernels in one pass, without waiting.
+    /// Submits all kernels, without waiting: those between two copies in one pass.
     ///
     /// # Errors
     /// When the device failed.
     pub fn submit(&self, gpu: &Gpu) -> Result<wgpu::SubmissionIndex, GpuError> {
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for kernel in &self.kernels {
-            for dispatch in &kernel.dispatches {
-                kernel.record(&mut pass, &dispatch.bind_group, dispatch.workgroups);
+        let mut kernels = self.kernels.as_slice();
+        while let Some((first, others)) = kernels.split_first() {
+            let uncopied = others.iter().take_while(|kernel| kernel.copies.is_empty()).count();
+            let (in_pass, rest) = kernels.split_at(1 + uncopied);
+            first.copies.iter().for_each(|copy| copy.record(&mut encoder));
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for kernel in in_pass {
+                for dispatch in &kernel.dispatches {
+                    kernel.record(&mut pass, &dispatch.bind_group, dispatch.workgroups);
+                }
             }
+            kernels = rest;
         }
-        drop(pass);
         gpu.submit(encoder)
     }
 
@@ -263,14 +294,22 @@ async fn time_once(gpu: &Gpu, dispatches: &[(&Bound, &Dispatch)]) -> Result<Vec<
 
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     for (first, (kernel, dispatch)) in (0..).step_by(2).zip(dispatches) {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some(&kernel.name),
-            timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+        let writes = |beginning, end| {
+            Some(wgpu::ComputePassTimestampWrites {
                 query_set: &queries,
-                beginning_of_pass_write_index: Some(first),
-                end_of_pass_write_index: Some(first + 1),
-            }),
-        });
+                beginning_of_pass_write_index: beginning,
+                end_of_pass_write_index: end,
+            })
+        };
+        let descriptor = |timestamp_writes| wgpu::ComputePassDescriptor { label: Some(&kernel.name), timestamp_writes };
+        // Its copies are a part of a kernel's time, and no pass holds copies: so another begins before them.
+        let copies = if std::ptr::eq(*dispatch, &kernel.dispatches[0]) { kernel.copies.as_slice() } else { &[] };
+        let mut beginning = Some(first);
+        if !copies.is_empty() {
+            drop(encoder.begin_compute_pass(&descriptor(writes(beginning.take(), None))));
+            copies.iter().for_each(|copy| copy.record(&mut encoder));
+        }
+        let mut pass = encoder.begin_compute_pass(&descriptor(writes(beginning, Some(first + 1))));
         kernel.record(&mut pass, &dispatch.bind_group, dispatch.workgroups);
     }
     encoder.resolve_query_set(&queries, 0..count, &resolved, 0);

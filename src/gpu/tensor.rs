@@ -184,6 +184,11 @@ impl Tensor {
         })
     }
 
+    /// Whether two tensors are the same run of numbers.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.buffer == other.buffer && self.offset == other.offset && self.len == other.len
+    }
+
     /// Whether two tensors share any byte.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         self.buffer == other.buffer

@@ -16,11 +16,15 @@
 /// When brackets do not match or an unrolled body would break or continue its loop: mistakes in this crate's shaders.
 pub fn unroll(text: &str, entry: &str, constants: &[(&str, u32)]) -> String {
     let constant = &|name: &str| constants.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    let uncommented: Vec<_> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
-    let uncommented = uncommented.join("\n");
     let mut unrolled = String::with_capacity(4 * text.len());
-    expand(&without_other_entries(&tokens(&uncommented), entry), constant, &mut Vec::new(), &mut unrolled);
+    expand(&without_other_entries(&tokens(&without_comments(text)), entry), constant, &mut Vec::new(), &mut unrolled);
     unrolled
+}
+
+/// The text without its comments.
+pub(super) fn without_comments(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    lines.join("\n")
 }
 
 /// The module without its entry points but one.
@@ -45,7 +49,7 @@ fn without_other_entries<'a>(mut text: &[&'a str], entry: &str) -> Vec<&'a str> 
 type Known<'a> = Vec<(&'a str, u32)>;
 
 /// Splits into words (names and numbers), single other characters and runs of white space.
-fn tokens(text: &str) -> Vec<&str> {
+pub(super) fn tokens(text: &str) -> Vec<&str> {
     let kind = |c: char| {
         if c.is_alphanumeric() || c == '_' {
             0
@@ -156,7 +160,7 @@ fn counted_loop<'t, 'a>(
 }
 
 /// Splits `( inside ) rest`, for any kind of bracket.
-fn enclosed<'t, 'a>(text: &'t [&'a str]) -> (&'t [&'a str], &'t [&'a str]) {
+pub(super) fn enclosed<'t, 'a>(text: &'t [&'a str]) -> (&'t [&'a str], &'t [&'a str]) {
     let mut depth = 0;
     for (position, token) in text.iter().enumerate() {
         match *token {

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Index;
 
-use convscope::gpu::{AdapterChoice, Changes, Gpu, Kernels, Plan, Tensor};
+use convscope::gpu::{AdapterChoice, Changes, Gpu, Kernels, Plan, Reads, Tensor};
 use convscope::nn::layout::{Layout, pack_images, padded};
 use convscope::ops::Step;
 use convscope::reference::Summed;
@@ -499,9 +499,11 @@ const POISONER: &str = "
     }";
 
 impl Device {
-    /// Opens the best adapter with these kernels, with other changes than that its workgroups' memory is not cleared.
+    /// Opens the best adapter with these kernels, with other changes than that its workgroups' memory is not cleared. What surrounds
+    /// inputs is in buffers alone: so kernels read from those, unless the changes say otherwise.
     pub fn open(kernels: Kernels, changes: Changes) -> Self {
-        let changes = Changes { keep_workgroup_memory: true, ..changes };
+        let reads = changes.reads.or(Some(Reads::Buffers));
+        let changes = Changes { keep_workgroup_memory: true, reads, ..changes };
         let gpu = block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_kernels(kernels).unwrap();
         let gpu = gpu.with_changes(changes);
         let device = gpu.device();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use convscope::gpu::{Changes, Kernels, Plan};
+use convscope::gpu::{Changes, Kernels, Plan, Reads};
 use convscope::ops;
 use libtest_mimic::Trial;
 
@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         trial("kernels::a_line_is_its_case", a_line_is_its_case),
         trial("kernels::more_workgroups_than_one_dimension_holds", more_workgroups_than_one_dimension_holds),
         trial("kernels::in_parts_they_write_the_same_bits", in_parts_they_write_the_same_bits),
+        trial("kernels::through_textures_they_write_the_same_bits", through_textures_they_write_the_same_bits),
         trial(
             "kernels::memory_that_is_read_before_it_is_written_is_told",
             memory_that_is_read_before_it_is_written_is_told,
@@ -166,6 +167,20 @@ fn in_parts_they_write_the_same_bits() {
             }
             let [kernels, dispatches] = count;
             assert!(kernels == 0 || dispatches > 2 * kernels, "{group}: {kernels} kernels, {dispatches} dispatches");
+        }
+    }
+}
+
+/// The last and largest cases of the tables, and one that is drawn.
+fn through_textures_they_write_the_same_bits() {
+    for kernels in crate::KERNELS {
+        let textures = Device::open(kernels, Changes { reads: Some(Reads::Textures), ..Changes::default() });
+        for operation in all().iter().filter(|operation| operation.kernels == kernels) {
+            let last = operation.tabled().last().expect("there is a case");
+            for line in [last, operation.drawn(DRAWN.start)] {
+                let buffers = line.case(&device(kernels).gpu).run(device(kernels)).unwrap();
+                assert!(line.case(&textures.gpu).run(&textures).unwrap() == buffers, "{line}");
+            }
         }
     }
 }

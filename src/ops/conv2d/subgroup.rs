@@ -139,22 +139,24 @@ struct Work {
     held: u32,
     /// Vectors of the filters in each lane.
     weights: u32,
-    unrolled: u32,
+    /// Multiply-adds for a channel that is read.
+    multiply_adds: u32,
     sums: u32,
     /// Vectors of channels that are read, and channels.
     vectors_read: u32,
     channels_read: u32,
+    /// How often the sums are loaded and stored.
+    turns: u32,
 }
 
 impl Work {
     fn cost(&self) -> f64 {
         let channel = f64::from(self.weights) * LOAD
             + f64::from(self.entries) * SHUFFLE
-            + f64::from(self.unrolled) * MULTIPLY_ADD
-            + f64::from(self.sums) * KEEP;
+            + f64::from(self.multiply_adds) * MULTIPLY_ADD;
         f64::from(self.held) * (ADDRESS + f64::from(self.vectors_read) * LOAD)
             + f64::from(self.channels_read) * channel
-            + f64::from(self.sums) * STORE
+            + f64::from(self.sums) * (f64::from(self.turns) * KEEP + STORE)
     }
 }
 
@@ -192,10 +194,11 @@ impl ForwardTile {
                 entries,
                 held: entries.div_ceil(channel_lanes),
                 weights: kernel_h * kernel_w * vectors,
-                unrolled,
+                multiply_adds: unrolled,
                 sums,
                 vectors_read: s.cin,
                 channels_read: s.inputs,
+                turns: s.inputs,
             };
             Candidate { tile, unrolled, sums, cost: work.cost() * tile.workgroups(shape) as f64 }
         });
@@ -245,7 +248,7 @@ impl InputTile {
             };
             let entries = images * patch_rows * patch_columns;
             let sums = images * rows * columns * vectors;
-            let unrolled = images
+            let multiply_adds = images
                 * vectors
                 * met(rows, patch_rows, halo_rows, kernel_h, stride)
                 * met(columns, patch_columns, halo_columns, kernel_w, stride);
@@ -253,12 +256,13 @@ impl InputTile {
                 entries,
                 held: entries.div_ceil(channel_lanes),
                 weights: kernel_h * kernel_w * vectors,
-                unrolled,
+                multiply_adds,
                 sums,
                 vectors_read: s.cout,
-                channels_read: s.outputs,
+                channels_read: 4 * s.cout,
+                turns: s.cout,
             };
-            Candidate { tile, unrolled, sums, cost: work.cost() * tile.workgroups(shape) as f64 }
+            Candidate { tile, unrolled: 4 * multiply_adds, sums, cost: work.cost() * tile.workgroups(shape) as f64 }
         });
         cheapest(limits.input, candidates)
     }

@@ -1,0 +1,212 @@
+//! Reads through textures, where a driver's loads from buffers are slow.
+//!
+//! Mesa's software driver loads from a buffer lane by lane, and puts each number into its vector at an index that the compiler does not
+//! know. Without AVX-512 this goes through memory: the vector is stored, written into and loaded again, and the processor waits for its own
+//! stores. A vector of four in eight lanes takes 110 ns in this way, from a storage texture 4 (docs/performance.md). So there the
+//! arrays of vectors of four that a kernel only reads are copied to textures before it runs, and its text is changed to read those.
+//! Copies move bits: results are the same.
+
+use super::unroll::{enclosed, tokens};
+use super::{Gpu, Tensor};
+
+/// How kernels read what they do not write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// From the buffers of the tensors.
+    Buffers,
+    /// From textures that they are copied to.
+    Textures,
+}
+
+/// Textures that a kernel reads at most.
+pub(super) const MOST_READ: u32 = 8;
+
+impl Reads {
+    /// What suits an adapter.
+    pub(super) fn of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits) -> Self {
+        let mesa = info.backend == wgpu::Backend::Vulkan && info.name.starts_with("llvmpipe");
+        if mesa && limits.max_storage_textures_per_shader_stage >= MOST_READ { Self::Textures } else { Self::Buffers }
+    }
+}
+
+/// Vectors in a row of a texture.
+const ROW: u32 = 1024;
+/// Bytes of a vector of four.
+const VECTOR: u32 = 16;
+/// Textures of one size that there are at least, and bytes of them, before one is used anew for another tensor.
+const KEPT: (usize, usize) = (3, 1 << 20);
+
+/// The arrays of a module that textures can take the place of.
+pub(super) fn arrays(module: &str) -> Vec<&str> {
+    module.lines().filter_map(|line| declared(line).map(|(_, name)| name)).collect()
+}
+
+/// Splits `@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;` behind the number.
+fn declared(line: &str) -> Option<(&str, &str)> {
+    line.trim_end().strip_suffix(": array<vec4<f32>>;")?.split_once(" var<storage, read> ")
+}
+
+/// A module without comments, with textures in the place of its [`arrays`].
+pub(super) fn through_textures(module: &str) -> String {
+    let arrays = arrays(module);
+    let mut text = String::with_capacity(2 * module.len());
+    for line in module.lines() {
+        match declared(line) {
+            Some((binding, name)) => {
+                text.push_str(&format!("{binding} var {name}: texture_storage_2d<rgba32float, read>;\n"))
+            }
+            None => text.extend([line, "\n"]),
+        }
+    }
+    let mut changed = String::with_capacity(2 * text.len());
+    read(&tokens(&text), &arrays, &mut changed);
+    for name in arrays {
+        changed.push_str(&format!(
+            "fn read_{name}(i: u32) -> vec4<f32> {{ return textureLoad({name}, vec2<u32>(i % {ROW}u, i / {ROW}u)); }}\n"
+        ));
+    }
+    changed
+}
+
+/// Makes each `x[i]` of an array a call.
+fn read<'a>(mut text: &[&'a str], arrays: &[&'a str], out: &mut String) {
+    while let Some(&token) = text.first() {
+        text = &text[1..];
+        if arrays.contains(&token) && text.first() == Some(&"[") {
+            let (index, rest) = enclosed(text);
+            out.push_str(&format!("read_{token}("));
+            read(index, arrays, out);
+            out.push(')');
+            text = rest;
+        } else {
+            out.push_str(token);
+        }
+    }
+}
+
+/// A texture that tensors are copied to, one after the other.
+#[derive(Clone)]
+pub(super) struct Texture {
+    texture: wgpu::Texture,
+    pub(super) view: wgpu::TextureView,
+    rows: u32,
+}
+
+impl Texture {
+    fn new(gpu: &Gpu, rows: u32) -> Self {
+        let texture = gpu.device().create_texture(&wgpu::TextureDescriptor {
+            label: Some("reads"),
+            size: wgpu::Extent3d { width: ROW, height: rows, depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba32Float,
+            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+            view_formats: &[],
+        });
+        Self { view: texture.create_view(&Default::default()), texture, rows }
+    }
+}
+
+/// What the textures hold at a place in a plan. All plans of a device share them, since each copies what it reads anew.
+#[derive(Default)]
+pub(super) struct Held {
+    /// The longest unused first.
+    tensors: Vec<(Tensor, Texture)>,
+}
+
+impl Held {
+    /// The texture of a tensor, and whether it holds it already. The kernel reads those in `used`, too, by their bindings.
+    pub(super) fn texture(&mut self, gpu: &Gpu, tensor: &Tensor, used: &[(u32, Texture)]) -> (Texture, bool) {
+        if let Some(place) = self.tensors.iter().position(|(held, _)| held.is(tensor)) {
+            let held = self.tensors.remove(place);
+            self.tensors.push(held.clone());
+            return (held.1, true);
+        }
+        let vectors = u32::try_from(tensor.bytes() / u64::from(VECTOR)).expect("a device binds no more");
+        let rows = vectors.div_ceil(ROW).next_power_of_two();
+        let kept = KEPT.0.max(KEPT.1 / (rows * ROW * VECTOR) as usize);
+        let mut textures = gpu.textures();
+        let of_size: Vec<Texture> = textures.iter().filter(|texture| texture.rows == rows).cloned().collect();
+        let holds = |texture: &Texture| self.tensors.iter().position(|(_, held)| held.texture == texture.texture);
+        let free = of_size.iter().find(|texture| holds(texture).is_none());
+        let oldest = || {
+            let unused = |texture: &&Texture| used.iter().all(|(_, other)| other.texture != texture.texture);
+            of_size.iter().filter(unused).min_by_key(|texture| holds(texture))
+        };
+        let chosen = match free {
+            Some(texture) => Some(texture),
+            None if of_size.len() < kept => None,
+            None => oldest(),
+        };
+        let texture = chosen.cloned().unwrap_or_else(|| {
+            textures.push(Texture::new(gpu, rows));
+            textures[textures.len() - 1].clone()
+        });
+        self.tensors.retain(|(_, held)| held.texture != texture.texture);
+        self.tensors.push((tensor.clone(), texture.clone()));
+        (texture, false)
+    }
+
+    /// Forgets what is no longer true when a tensor has been written.
+    pub(super) fn written(&mut self, tensor: &Tensor) {
+        self.tensors.retain(|(held, _)| !held.overlaps(tensor));
+    }
+}
+
+/// A copy of a tensor to a texture.
+pub(super) struct Copy {
+    tensor: Tensor,
+    texture: Texture,
+}
+
+impl Copy {
+    pub(super) fn new(tensor: &Tensor, texture: &Texture) -> Self {
+        Self { tensor: tensor.clone(), texture: texture.clone() }
+    }
+
+    /// Copies whole rows, then what is left.
+    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder) {
+        let vectors = (self.tensor.bytes() / u64::from(VECTOR)) as u32;
+        let mut copy = |row: u32, width: u32, height: u32| {
+            if width == 0 || height == 0 {
+                return;
+            }
+            let layout = wgpu::TexelCopyBufferLayout {
+                offset: self.tensor.offset + u64::from(row * ROW * VECTOR),
+                bytes_per_row: Some(ROW * VECTOR),
+                rows_per_image: None,
+            };
+            encoder.copy_buffer_to_texture(
+                wgpu::TexelCopyBufferInfo { buffer: &self.tensor.buffer, layout },
+                wgpu::TexelCopyTextureInfo {
+                    origin: wgpu::Origin3d { x: 0, y: row, z: 0 },
+                    ..self.texture.texture.as_image_copy()
+                },
+                wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+            );
+        };
+        copy(0, ROW, vectors / ROW);
+        copy(vectors / ROW, vectors % ROW, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::through_textures;
+
+    #[test]
+    fn arrays_of_vectors_that_are_only_read_become_textures() {
+        let text = "@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;\n\
+                    @group(0) @binding(3) var<storage, read> at: array<u32>;\n\
+                    @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;\n\
+                    fn f() { y[0] = x[at[1] + u32(x[2].x)][3]; let dx = xs[1]; }\n";
+        let changed = through_textures(text);
+        let expected = "@group(0) @binding(2) var x: texture_storage_2d<rgba32float, read>;\n\
+                        @group(0) @binding(3) var<storage, read> at: array<u32>;\n\
+                        @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;\n\
+                        fn f() { y[0] = read_x(at[1] + u32(read_x(2).x))[3]; let dx = xs[1]; }\n\
+                        fn read_x(i: u32) -> vec4<f32> { return textureLoad(x, vec2<u32>(i % 1024u, i / 1024u)); }\n";
+        assert_eq!(changed, expected);
+    }
+}
