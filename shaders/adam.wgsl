@@ -31,10 +31,11 @@ struct Shape {
 fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = invocation_number(id, groups);
     if i >= shape.len || counts[2] > 0u { return; }
-    let g = gradient[i] + shape.weight_decay * parameter[i];
+    let before = parameter[i];
+    let g = gradient[i] + shape.weight_decay * before;
     let m = shape.beta1 * first[i] + shape.rest1 * g;
     let v = shape.beta2 * second[i] + shape.rest2 * g * g;
     first[i] = m;
     second[i] = v;
-    parameter[i] -= step.step_size * m / (sqrt(v) / step.bias_correction + shape.eps);
+    parameter[i] = before - step.step_size * m / (sqrt(v) / step.bias_correction + shape.eps);
 }

@@ -17,5 +17,6 @@ struct Shape {
 fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = invocation_number(id, groups);
     if i >= shape.len { return; }
-    average[i] += shape.rest * (value[i] - average[i]);
+    let before = average[i];
+    average[i] = before + shape.rest * (value[i] - before);
 }

@@ -22,8 +22,9 @@ struct Shape {
 fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = invocation_number(id, groups);
     if i >= shape.len || counts[2] > 0u { return; }
-    let g = gradient[i] + shape.weight_decay * parameter[i];
+    let before = parameter[i];
+    let g = gradient[i] + shape.weight_decay * before;
     let v = shape.momentum * velocity[i] + g;
     velocity[i] = v;
-    parameter[i] -= step.step_size * v;
+    parameter[i] = before - step.step_size * v;
 }

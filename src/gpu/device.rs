@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 
 use super::reads::{self, Texture};
@@ -183,7 +183,7 @@ pub struct Gpu {
     changes: Changes,
     tile_limits: TileLimits,
     reads: Reads,
-    textures: Mutex<Vec<Texture>>,
+    textures: Mutex<Vec<Weak<Texture>>>,
     failure: Arc<OnceLock<String>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     /// The last pipelines that were begun.
@@ -365,9 +365,19 @@ impl Gpu {
         self.changes.reads.unwrap_or(self.reads)
     }
 
-    /// The textures that kernels read from.
-    pub(super) fn textures(&self) -> MutexGuard<'_, Vec<Texture>> {
-        self.textures.lock().expect("nothing panics while it holds this lock")
+    /// The textures of so many rows that plans read from.
+    pub(super) fn textures(&self, rows: u32) -> Vec<Arc<Texture>> {
+        let textures = self.textures.lock().expect("nothing panics while it holds this lock");
+        textures.iter().filter_map(Weak::upgrade).filter(|texture| texture.rows == rows).collect()
+    }
+
+    /// One more, instead of those that no plan reads any longer.
+    pub(super) fn add_texture(&self, texture: Texture) -> Arc<Texture> {
+        let texture = Arc::new(texture);
+        let mut textures = self.textures.lock().expect("nothing panics while it holds this lock");
+        textures.retain(|other| other.strong_count() > 0);
+        textures.push(Arc::downgrade(&texture));
+        texture
     }
 
     /// Invocations of a subgroup, where that is the same number for every kernel.

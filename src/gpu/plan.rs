@@ -87,7 +87,7 @@ impl Plan {
 
         let mut constants = Vec::new();
         let mut tensors = Vec::new();
-        let mut textures: Vec<(u32, Texture)> = Vec::new();
+        let mut textures: Vec<(u32, Arc<Texture>)> = Vec::new();
         let mut copies = Vec::new();
         for ((argument, (_, access)), binding) in arguments.iter().zip(declaration.arguments).zip(&pipeline.bindings) {
             match argument {

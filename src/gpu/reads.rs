@@ -6,6 +6,8 @@
 //! arrays of vectors of four that a kernel only reads are copied to textures before it runs, and its text is changed to read those.
 //! Copies move bits: results are the same.
 
+use std::sync::Arc;
+
 use super::unroll::{enclosed, tokens};
 use super::{Gpu, Tensor};
 
@@ -84,12 +86,11 @@ fn read<'a>(mut text: &[&'a str], arrays: &[&'a str], out: &mut String) {
     }
 }
 
-/// A texture that tensors are copied to, one after the other.
-#[derive(Clone)]
+/// A texture that tensors are copied to, one after the other. It is there as long as plans read from it.
 pub(super) struct Texture {
     texture: wgpu::Texture,
     pub(super) view: wgpu::TextureView,
-    rows: u32,
+    pub(super) rows: u32,
 }
 
 impl Texture {
@@ -112,38 +113,30 @@ impl Texture {
 #[derive(Default)]
 pub(super) struct Held {
     /// The longest unused first.
-    tensors: Vec<(Tensor, Texture)>,
+    tensors: Vec<(Tensor, Arc<Texture>)>,
 }
 
 impl Held {
     /// The texture of a tensor, and whether it holds it already. The kernel reads those in `used`, too, by their bindings.
-    pub(super) fn texture(&mut self, gpu: &Gpu, tensor: &Tensor, used: &[(u32, Texture)]) -> (Texture, bool) {
+    pub(super) fn texture(&mut self, gpu: &Gpu, tensor: &Tensor, used: &[(u32, Arc<Texture>)]) -> (Arc<Texture>, bool) {
         if let Some(place) = self.tensors.iter().position(|(held, _)| held.is(tensor)) {
             let held = self.tensors.remove(place);
             self.tensors.push(held.clone());
             return (held.1, true);
         }
         let vectors = u32::try_from(tensor.bytes() / u64::from(VECTOR)).expect("a device binds no more");
-        let rows = vectors.div_ceil(ROW).next_power_of_two();
+        let rows = vectors.div_ceil(ROW).max(1);
         let kept = KEPT.0.max(KEPT.1 / (rows * ROW * VECTOR) as usize);
-        let mut textures = gpu.textures();
-        let of_size: Vec<Texture> = textures.iter().filter(|texture| texture.rows == rows).cloned().collect();
-        let holds = |texture: &Texture| self.tensors.iter().position(|(_, held)| held.texture == texture.texture);
-        let free = of_size.iter().find(|texture| holds(texture).is_none());
+        let textures = gpu.textures(rows);
+        let holds = |texture: &Arc<Texture>| self.tensors.iter().position(|(_, held)| Arc::ptr_eq(held, texture));
+        let free = textures.iter().find(|texture| holds(texture).is_none());
         let oldest = || {
-            let unused = |texture: &&Texture| used.iter().all(|(_, other)| other.texture != texture.texture);
-            of_size.iter().filter(unused).min_by_key(|texture| holds(texture))
+            let unused = |texture: &&Arc<Texture>| used.iter().all(|(_, other)| !Arc::ptr_eq(other, texture));
+            textures.iter().filter(unused).min_by_key(|texture| holds(texture))
         };
-        let chosen = match free {
-            Some(texture) => Some(texture),
-            None if of_size.len() < kept => None,
-            None => oldest(),
-        };
-        let texture = chosen.cloned().unwrap_or_else(|| {
-            textures.push(Texture::new(gpu, rows));
-            textures[textures.len() - 1].clone()
-        });
-        self.tensors.retain(|(_, held)| held.texture != texture.texture);
+        let chosen = free.or_else(|| if textures.len() < kept { None } else { oldest() });
+        let texture = chosen.cloned().unwrap_or_else(|| gpu.add_texture(Texture::new(gpu, rows)));
+        self.tensors.retain(|(_, held)| !Arc::ptr_eq(held, &texture));
         self.tensors.push((tensor.clone(), texture.clone()));
         (texture, false)
     }
@@ -157,11 +150,11 @@ impl Held {
 /// A copy of a tensor to a texture.
 pub(super) struct Copy {
     tensor: Tensor,
-    texture: Texture,
+    texture: Arc<Texture>,
 }
 
 impl Copy {
-    pub(super) fn new(tensor: &Tensor, texture: &Texture) -> Self {
+    pub(super) fn new(tensor: &Tensor, texture: &Arc<Texture>) -> Self {
         Self { tensor: tensor.clone(), texture: texture.clone() }
     }
 

@@ -1,5 +1,6 @@
 //! What a training needs of memory and of the disk, estimated before it begins.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -7,7 +8,7 @@ use anyhow::{Result, ensure};
 use crate::data::loader::MAX_LOADERS;
 use crate::data::threads;
 use crate::disk;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Reads};
 use crate::memory::{self, shown};
 use crate::nn::layout::padded;
 use crate::nn::{Keep, Network, training_bytes};
@@ -36,6 +37,8 @@ pub struct Work<'a> {
     pub report: bool,
     /// Whether the device's memory is that of the machine.
     pub shares_memory: bool,
+    /// How kernels read what they do not write.
+    pub reads: Reads,
 }
 
 /// What it needs, in bytes.
@@ -52,7 +55,7 @@ pub struct Needs {
 impl Needs {
     /// Estimates it.
     pub fn of(work: &Work<'_>) -> Self {
-        let Work { network, batch, images, kept, averages, report, shares_memory } = *work;
+        let Work { network, batch, images, kept, averages, report, shares_memory, reads } = *work;
         let parameters = network.parameter_count() as u64;
         let statistics: usize = network.statistics().iter().map(|one| one.layout.len()).sum();
         let numbers = parameters + statistics as u64;
@@ -62,9 +65,10 @@ impl Needs {
         let batches = 3 * threads().min(MAX_LOADERS) + 3;
         let host = compiling(network) + kept + (batches * image_bytes(network, batch)) as u64;
         let copies = 4 * COPIES * (numbers + averages);
-        let device = training_bytes(network, batch) as u64 + 8 * averages;
+        let device = training_bytes(network, batch) as u64 + copied_bytes(network, batch, reads) + 8 * averages;
         // The report looks at all layers when no state is written any more, while the model in training is still there.
-        let looking = if report { looking_bytes(network, REPORTED) } else { 0 };
+        let looking =
+            if report { looking_bytes(network, REPORTED) + copied_bytes(network, REPORTED, reads) } else { 0 };
         let (memory, device) =
             if shares_memory { (host + device + copies.max(looking), 0) } else { (host + copies, device + looking) };
 
@@ -136,6 +140,7 @@ pub fn check_network(gpu: &Gpu, network: &Network, batch: usize, keep: Keep) -> 
         Keep::Needed => training_bytes(network, batch) as u64,
         Keep::Everything => looking_bytes(network, batch),
     };
+    let device = device + copied_bytes(network, batch, gpu.reads());
     let device = if gpu.shares_memory() { device } else { 0 };
     // A batch is made, and is then on its way to the device.
     let more = compiling(network) + device + 2 * image_bytes(network, batch) as u64;
@@ -151,6 +156,16 @@ fn compiling(network: &Network) -> u64 {
 fn image_bytes(network: &Network, batch: usize) -> usize {
     let [channels, height, width] = network.input();
     4 * batch * height * width * padded(channels)
+}
+
+/// Bytes of the textures that kernels read from: three for maps of each size, and one for the weights.
+fn copied_bytes(network: &Network, batch: usize, reads: Reads) -> u64 {
+    if reads == Reads::Buffers {
+        return 0;
+    }
+    let sizes: BTreeSet<usize> =
+        network.nodes().iter().map(|node| node.output).map(|[c, h, w]| padded(c) * h * w).collect();
+    4 * (3 * batch * sizes.into_iter().sum::<usize>() + network.parameter_count()) as u64
 }
 
 /// Bytes of a network on the device with all that its layers make of a batch.
@@ -174,6 +189,7 @@ mod tests {
             averages: false,
             report: false,
             shares_memory: true,
+            reads: Reads::Buffers,
         };
         change(&mut work);
         Needs::of(&work)
@@ -192,6 +208,7 @@ mod tests {
         let own = needs(|work| work.shares_memory = false);
         assert_eq!(own.memory + own.device, plain.memory);
         assert!(own.told().contains(" of the device's and "), "{}", own.told());
+        assert!(needs(|work| work.reads = Reads::Textures).memory > plain.memory);
         assert_eq!(plain.without_disk().told().matches(" and ").count(), 0);
     }
 

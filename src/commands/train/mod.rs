@@ -160,6 +160,7 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
         averages: training.extras.ema.is_some(),
         report: !arguments.no_report && !arguments.lr_find,
         shares_memory: gpu.shares_memory(),
+        reads: gpu.reads(),
     });
     check_needs(arguments, &needs)?;
     let model = Model::new(&gpu, &network, arguments.batch / processes, Keep::Needed)?.with_frozen(training.freeze);
