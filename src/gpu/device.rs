@@ -520,10 +520,10 @@ impl Gpu {
             Some((file, text)) if *file == declaration.source.file => text.clone(),
             _ => declaration.source.module(),
         };
-        let mut textures = Vec::new();
+        let mut textures: Vec<String> = Vec::new();
         if self.reads() == Reads::Textures {
-            textures = reads::arrays(&text).into_iter().map(String::from).collect();
-            text = reads::through_textures(&super::unroll::without_comments(&text));
+            textures.extend(reads::arrays(&text).into_iter().map(String::from));
+            text = reads::through_textures(&text);
         }
         let binding =
             |name: &str| Binding { number: number(name), texture: textures.iter().any(|array| array == name) };

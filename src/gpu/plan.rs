@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::device::Pipeline;
-use super::reads::{Copy, Held, Texture};
+use super::reads::{Held, Texture, TextureCopy};
 use super::{Gpu, GpuError, Tensor};
 use crate::gpu::kernel::{Access, Argument, IN_PARTS, Kernel, WORKGROUP};
 
@@ -21,8 +21,8 @@ pub struct Plan {
 struct Bound {
     name: String,
     pipeline: Arc<Pipeline>,
-    /// What it reads from textures and none before it has copied there.
-    copies: Vec<Copy>,
+    /// What it reads from textures that do not hold it yet.
+    copies: Vec<TextureCopy>,
     dispatches: Vec<Dispatch>,
     flops: u64,
     bytes: u64,
@@ -94,14 +94,11 @@ impl Plan {
                 Argument::Constant(bytes) => constants.push((binding.number, constant_buffer(gpu, &name, bytes))),
                 Argument::Tensor(tensor) => tensors.push((binding.number, *tensor, *access)),
             }
-            if let Argument::Tensor(tensor) = argument
-                && binding.texture
-            {
-                let (texture, copied) = self.held.texture(gpu, tensor, &textures);
-                if !copied {
-                    copies.push(Copy::new(tensor, &texture));
-                }
+            let Argument::Tensor(tensor) = argument else { continue };
+            if binding.texture {
+                let (texture, copy) = self.held.texture(gpu, tensor, &textures);
                 textures.push((binding.number, texture));
+                copies.extend(copy);
             }
         }
         refuse_overlap(&name, &tensors);
@@ -116,11 +113,7 @@ impl Plan {
                 .iter()
                 .map(|(number, buffer)| (*number, buffer.as_entire_binding()))
                 .chain(buffers.map(|(number, tensor, _)| (*number, tensor.binding())))
-                .chain(
-                    textures
-                        .iter()
-                        .map(|(number, texture)| (*number, wgpu::BindingResource::TextureView(&texture.view))),
-                )
+                .chain(textures.iter().map(|(number, texture)| (*number, texture.binding())))
                 .chain([(pipeline.workgroups_before, before.as_entire_binding())])
                 .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
                 .collect();

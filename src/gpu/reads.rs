@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::unroll::{enclosed, tokens};
+use super::unroll::{enclosed, tokens, without_comments};
 use super::{Gpu, Tensor};
 
 /// How kernels read what they do not write.
@@ -27,16 +27,22 @@ impl Reads {
     /// What suits an adapter.
     pub(super) fn of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits) -> Self {
         let mesa = info.backend == wgpu::Backend::Vulkan && info.name.starts_with("llvmpipe");
-        if mesa && limits.max_storage_textures_per_shader_stage >= MOST_READ { Self::Textures } else { Self::Buffers }
+        let holds_all = limits.max_storage_textures_per_shader_stage >= MOST_READ
+            && u64::from(limits.max_texture_dimension_2d) * ROW_BYTES >= limits.max_storage_buffer_binding_size;
+        if mesa && holds_all { Self::Textures } else { Self::Buffers }
     }
 }
 
 /// Vectors in a row of a texture.
 const ROW: u32 = 1024;
 /// Bytes of a vector of four.
-const VECTOR: u32 = 16;
-/// Textures of one size that there are at least, and bytes of them, before one is used anew for another tensor.
-const KEPT: (usize, usize) = (3, 1 << 20);
+const VECTOR: u64 = 16;
+/// Bytes of a row.
+const ROW_BYTES: u64 = VECTOR * ROW as u64;
+/// Before a texture is used for another tensor, there are so many of its size at least,
+const LEAST_KEPT: u64 = 3;
+/// and so many bytes of them.
+const BYTES_KEPT: u64 = 1 << 20;
 
 /// The arrays of a module that textures can take the place of.
 pub(super) fn arrays(module: &str) -> Vec<&str> {
@@ -50,6 +56,7 @@ fn declared(line: &str) -> Option<(&str, &str)> {
 
 /// A module without comments, with textures in the place of its [`arrays`].
 pub(super) fn through_textures(module: &str) -> String {
+    let module = &without_comments(module);
     let arrays = arrays(module);
     let mut text = String::with_capacity(2 * module.len());
     for line in module.lines() {
@@ -89,7 +96,7 @@ fn read<'a>(mut text: &[&'a str], arrays: &[&'a str], out: &mut String) {
 /// A texture that tensors are copied to, one after the other. It is there as long as plans read from it.
 pub(super) struct Texture {
     texture: wgpu::Texture,
-    pub(super) view: wgpu::TextureView,
+    view: wgpu::TextureView,
     pub(super) rows: u32,
 }
 
@@ -107,9 +114,13 @@ impl Texture {
         });
         Self { view: texture.create_view(&Default::default()), texture, rows }
     }
+
+    pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::TextureView(&self.view)
+    }
 }
 
-/// What the textures hold at a place in a plan. All plans of a device share them, since each copies what it reads anew.
+/// What the textures hold where the next kernel of a plan begins. All plans of a device share them, since each copies what it reads anew.
 #[derive(Default)]
 pub(super) struct Held {
     /// The longest unused first.
@@ -117,16 +128,22 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// The texture of a tensor, and whether it holds it already. The kernel reads those in `used`, too, by their bindings.
-    pub(super) fn texture(&mut self, gpu: &Gpu, tensor: &Tensor, used: &[(u32, Arc<Texture>)]) -> (Arc<Texture>, bool) {
+    /// The texture of a tensor, and the copy that puts it there, unless it is there already. The kernel reads those in `used`, too, by
+    /// their bindings.
+    pub(super) fn texture(
+        &mut self,
+        gpu: &Gpu,
+        tensor: &Tensor,
+        used: &[(u32, Arc<Texture>)],
+    ) -> (Arc<Texture>, Option<TextureCopy>) {
         if let Some(place) = self.tensors.iter().position(|(held, _)| held.is(tensor)) {
             let held = self.tensors.remove(place);
             self.tensors.push(held.clone());
-            return (held.1, true);
+            return (held.1, None);
         }
-        let vectors = u32::try_from(tensor.bytes() / u64::from(VECTOR)).expect("a device binds no more");
-        let rows = vectors.div_ceil(ROW).max(1);
-        let kept = KEPT.0.max(KEPT.1 / (rows * ROW * VECTOR) as usize);
+        let rows = tensor.bytes().div_ceil(ROW_BYTES).max(1);
+        let kept = LEAST_KEPT.max(BYTES_KEPT / (rows * ROW_BYTES));
+        let rows = u32::try_from(rows).expect("no tensor is so large");
         let textures = gpu.textures(rows);
         let holds = |texture: &Arc<Texture>| self.tensors.iter().position(|(_, held)| Arc::ptr_eq(held, texture));
         let free = textures.iter().find(|texture| holds(texture).is_none());
@@ -134,11 +151,12 @@ impl Held {
             let unused = |texture: &&Arc<Texture>| used.iter().all(|(_, other)| !Arc::ptr_eq(other, texture));
             textures.iter().filter(unused).min_by_key(|texture| holds(texture))
         };
-        let chosen = free.or_else(|| if textures.len() < kept { None } else { oldest() });
+        let chosen = free.or_else(|| if (textures.len() as u64) < kept { None } else { oldest() });
         let texture = chosen.cloned().unwrap_or_else(|| gpu.add_texture(Texture::new(gpu, rows)));
         self.tensors.retain(|(_, held)| !Arc::ptr_eq(held, &texture));
         self.tensors.push((tensor.clone(), texture.clone()));
-        (texture, false)
+        let copy = TextureCopy { tensor: tensor.clone(), texture: texture.clone() };
+        (texture, Some(copy))
     }
 
     /// Forgets what is no longer true when a tensor has been written.
@@ -148,26 +166,22 @@ impl Held {
 }
 
 /// A copy of a tensor to a texture.
-pub(super) struct Copy {
+pub(super) struct TextureCopy {
     tensor: Tensor,
     texture: Arc<Texture>,
 }
 
-impl Copy {
-    pub(super) fn new(tensor: &Tensor, texture: &Arc<Texture>) -> Self {
-        Self { tensor: tensor.clone(), texture: texture.clone() }
-    }
-
+impl TextureCopy {
     /// Copies whole rows, then what is left.
     pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder) {
-        let vectors = (self.tensor.bytes() / u64::from(VECTOR)) as u32;
+        let vectors = (self.tensor.bytes() / VECTOR) as u32;
         let mut copy = |row: u32, width: u32, height: u32| {
             if width == 0 || height == 0 {
                 return;
             }
             let layout = wgpu::TexelCopyBufferLayout {
-                offset: self.tensor.offset + u64::from(row * ROW * VECTOR),
-                bytes_per_row: Some(ROW * VECTOR),
+                offset: self.tensor.offset + u64::from(row) * ROW_BYTES,
+                bytes_per_row: Some(ROW_BYTES as u32),
                 rows_per_image: None,
             };
             encoder.copy_buffer_to_texture(

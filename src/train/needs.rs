@@ -158,14 +158,15 @@ fn image_bytes(network: &Network, batch: usize) -> usize {
     4 * batch * height * width * padded(channels)
 }
 
-/// Bytes of the textures that kernels read from: three for maps of each size, and one for the weights.
+/// Bytes of the textures that kernels read from: one for the images, three for maps of each other size, and one for the weights.
 fn copied_bytes(network: &Network, batch: usize, reads: Reads) -> u64 {
     if reads == Reads::Buffers {
         return 0;
     }
-    let sizes: BTreeSet<usize> =
-        network.nodes().iter().map(|node| node.output).map(|[c, h, w]| padded(c) * h * w).collect();
-    4 * (3 * batch * sizes.into_iter().sum::<usize>() + network.parameter_count()) as u64
+    let images = image_bytes(network, batch);
+    let maps = network.nodes().iter().map(|node| node.output).map(|[c, h, w]| 4 * batch * padded(c) * h * w);
+    let sizes: BTreeSet<usize> = maps.filter(|&size| size != images).collect();
+    (images + 3 * sizes.into_iter().sum::<usize>() + 4 * network.parameter_count()) as u64
 }
 
 /// Bytes of a network on the device with all that its layers make of a batch.
