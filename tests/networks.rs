@@ -43,6 +43,7 @@ fn the_network_of_dogs_vs_cats_has_its_known_numbers() {
     let names: Vec<_> = network.parameters().into_iter().map(|parameter| parameter.name).collect();
     assert_eq!(names[..4], ["1.weight", "2.weight", "2.bias", "5.weight"]);
     assert_eq!(names[15..], ["23.weight", "23.bias", "24.weight", "24.bias"]);
+    assert!(network.drops() && !Strided { dropout: 0.0, ..Strided::dogs_vs_cats(128, 2) }.build().unwrap().drops());
 }
 
 #[test]
@@ -355,6 +356,7 @@ fn unknown_and_misplaced_options_are_refused() {
             "type \"Conv3d\": expected Conv2d, BatchNorm2d",
         ),
         (json!({"type": "Add"}), "type \"Add\": expected"),
+        (json!("ReLU"), "expected a layer, as { type = \"ReLU\" }"),
         (json!({"out_channels": 4, "kernel_size": 3}), "type \"\": expected"),
         (json!({"type": "Conv2d", "kernel_size": 3}), "Conv2d needs out_channels"),
         (json!({"type": "Conv2d", "out_channels": 4}), "Conv2d needs kernel_size"),
