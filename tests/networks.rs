@@ -2,7 +2,7 @@
 //! the lists of layers that are none.
 
 use convscope::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
-use convscope::nn::{Architecture, Head, Known, Layer, Name, Named, Network, Op, Spec, SpecError, Strided};
+use convscope::nn::{Architecture, Field, Head, Known, Layer, Name, Named, Network, Op, Spec, SpecError, Strided};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 
@@ -23,13 +23,13 @@ fn means_of_shares_of_a_map_see_their_share() {
             {"type": "Flatten"},
             {"type": "Linear", "out_features": 2},
         ]);
-        spec([3, side, side], layers).build().unwrap().nodes()[1].field.size
+        spec([3, side, side], layers).build().unwrap().nodes()[1].field
     };
     // One to one, shares of five, shares of eight at most, all.
-    assert_eq!(pooled(7, [7, 7]), 3);
-    assert_eq!(pooled(30, [6, 6]), 7);
-    assert_eq!(pooled(30, [30, 4]), 10);
-    assert_eq!(pooled(30, [1, 1]), 32);
+    assert_eq!(pooled(7, [7, 7]), Field { size: 3, stride: 1, offset: 1 });
+    assert_eq!(pooled(30, [6, 6]), Field { size: 7, stride: 5, offset: 1 });
+    assert_eq!(pooled(30, [30, 4]), Field { size: 10, stride: 7, offset: 1 });
+    assert_eq!(pooled(30, [1, 1]), Field { size: 32, stride: 0, offset: 1 });
 }
 
 #[test]
@@ -99,13 +99,14 @@ fn a_map_that_shrinks_to_nothing_names_its_layer() {
 #[test]
 fn sums_too_long_for_a_kernel_are_refused() {
     let strided = Strided { channels: vec![16], ..Strided::dogs_vs_cats(640, 2) };
-    let error = strided.build().unwrap_err().to_string();
-    assert!(error.starts_with("AdaptiveAvgPool2d 5 would have to add up"), "{error}");
-    let error = Strided { head: Head::Flatten, ..strided.clone() }.build().unwrap_err().to_string();
-    assert!(error.starts_with("Linear 6 would have to add up"), "{error}");
+    let refused = |strided: Strided, message: &str| {
+        let message = format!("{message} terms at once, more than 60000");
+        assert_eq!(strided.build().unwrap_err().to_string(), message);
+    };
+    refused(strided.clone(), "AdaptiveAvgPool2d 5 would have to add up 102080");
+    refused(Strided { head: Head::Flatten, ..strided.clone() }, "Linear 6 would have to add up 407044");
     let wide = Strided { kernel: 31, padding: 15, channels: vec![512, 16], ..strided };
-    let error = wide.build().unwrap_err().to_string();
-    assert!(error.starts_with("Conv2d 1 of block 1 would have to add up"), "{error}");
+    refused(wide, "Conv2d 1 of block 1 would have to add up 124000");
     assert_eq!(Strided::dogs_vs_cats(128, 1).build(), Err(SpecError::Classes(1)));
 }
 
@@ -230,6 +231,8 @@ fn blocks_end_with_what_follows_them() {
     // ReLU makes no negative value, nor does pooling of one; a sum of two batch norms may.
     assert!(!resnet.signed(block.value) && resnet.signed(block.value - 1));
     assert!(!resnet.signed(resnet.blocks()[0].value) && resnet.signed(0) && resnet.signed(resnet.logits()));
+    assert_eq!(resnet.shape(resnet.logits()), [2, 1, 1]);
+    assert_eq!(resnet.nodes()[block.nodes.start].place(), "Conv2d layer2.0.conv1 of block 4");
     // Behind the last block of VGG the classifier has ReLUs, so no sum over its values makes the logits.
     let vgg = known(Name::Vgg11Bn, [64; 2], 2);
     assert!(vgg.linear_tail().is_none());
