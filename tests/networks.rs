@@ -2,7 +2,10 @@
 //! the lists of layers that are none.
 
 use convscope::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
-use convscope::nn::{Architecture, Field, Head, Known, Layer, Name, Named, Network, Op, Spec, SpecError, Strided};
+use convscope::nn::{
+    Architecture, Field, Head, Known, Layer, Name, Named, Network, Normalize, Op, Preparation, Spec, SpecError, Start,
+    Strided,
+};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 
@@ -107,6 +110,14 @@ fn sums_too_long_for_a_kernel_are_refused() {
     refused(Strided { head: Head::Flatten, ..strided.clone() }, "Linear 6 would have to add up 407044");
     let wide = Strided { kernel: 31, padding: 15, channels: vec![512, 16], ..strided };
     refused(wide, "Conv2d 1 of block 1 would have to add up 124000");
+    // With a filter a channel, a sum is over one channel.
+    let layers = json!([
+        {"type": "Conv2d", "out_channels": 512, "kernel_size": 3},
+        {"type": "Conv2d", "out_channels": 512, "kernel_size": 31, "groups": 512},
+        {"type": "Flatten"},
+        {"type": "Linear", "out_features": 2},
+    ]);
+    spec([3, 40, 40], layers).build().unwrap();
     assert_eq!(Strided::dogs_vs_cats(128, 1).build(), Err(SpecError::Classes(1)));
 }
 
@@ -332,8 +343,8 @@ fn what_is_not_said_is_the_default_of_pytorch() {
         assert_eq!(layer(text), Layer::Op(op));
     }
     // Layers without a name are numbered in their list, as in nn.Sequential.
-    let keys: Vec<_> =
-        spec([3, 40, 40], all_layers()).build().unwrap().parameters().into_iter().map(|p| p.name).collect();
+    let parameters = spec([3, 40, 40], all_layers()).build().unwrap().parameters();
+    let keys: Vec<_> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
     let expected = [
         "stem.weight",
         "1.weight",
@@ -349,6 +360,8 @@ fn what_is_not_said_is_the_default_of_pytorch() {
         "2.bias",
     ];
     assert_eq!(keys[..11], expected);
+    // A filter a channel.
+    assert_eq!((&parameters[3].shape[..], parameters[3].start), (&[6, 1, 3, 3][..], Start::Uniform { fan_in: 9 }));
 }
 
 #[test]
@@ -482,6 +495,10 @@ fn impossible_networks_name_the_layer() {
             residual(json!([{"type": "Residual", "layers": [same]}]), json!([])),
             "Residual: its path or shortcut begins with another Residual",
         ),
+        (
+            residual(json!([{"type": "Identity"}, {"type": "Residual", "layers": [same]}]), json!([])),
+            "Residual: its path or shortcut begins with another Residual",
+        ),
         (json!([{"type": "Residual", "layers": [c]}, flat, last]), "Add 0: the path makes 4 maps"),
         (json!([{"type": "Residual", "layers": [{"type": "ReLU"}]}, flat, last]), "Residual: it gets the images"),
         (
@@ -587,6 +604,15 @@ fn leaving_out_blocks_keeps_the_names_of_the_rest() {
     assert!(without.parameters().iter().all(|parameter| !parameter.name.starts_with("layer1.1.")));
     let no_block = spec([3, 40, 40], all_layers()).with_blocks(|_| false).unwrap();
     assert_eq!(no_block.build().unwrap_err().to_string(), "the network: it has no convolution");
+}
+
+#[test]
+fn what_sees_a_part_is_prepared_like_the_whole() {
+    let preparation = Preparation { normalize: Normalize::IMAGENET, resize_crop: Some(256) };
+    let network = known(Name::Vgg11Bn, [224; 2], 2).prepared(preparation);
+    for network in [network.seen_by(0), network] {
+        assert_eq!((network.preparation(), network.normalize()), (preparation, Normalize::IMAGENET));
+    }
 }
 
 #[test]
