@@ -2,9 +2,10 @@
 //! the lists of layers that are none.
 
 use convscope::nn::checkpoint::{Checkpoint, CheckpointError, Meta, Weights};
+use convscope::nn::layout::Layout;
 use convscope::nn::{
-    Architecture, Field, Head, Known, Layer, Name, Named, Network, Normalize, Op, Preparation, Spec, SpecError, Start,
-    Strided,
+    Architecture, Field, Head, Known, Layer, Name, Named, Network, Normalize, Op, Parameter, Preparation, Spec,
+    SpecError, Start, Strided,
 };
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
@@ -102,22 +103,25 @@ fn a_map_that_shrinks_to_nothing_names_its_layer() {
 #[test]
 fn sums_too_long_for_a_kernel_are_refused() {
     let strided = Strided { channels: vec![16], ..Strided::dogs_vs_cats(640, 2) };
-    let refused = |strided: Strided, message: &str| {
+    let refused = |built: Result<Network, SpecError>, message: &str| {
         let message = format!("{message} terms at once, more than 60000");
-        assert_eq!(strided.build().unwrap_err().to_string(), message);
+        assert_eq!(built.unwrap_err().to_string(), message);
     };
-    refused(strided.clone(), "AdaptiveAvgPool2d 5 would have to add up 102080");
-    refused(Strided { head: Head::Flatten, ..strided.clone() }, "Linear 6 would have to add up 407044");
+    refused(strided.build(), "AdaptiveAvgPool2d 5 would have to add up 102080");
+    let flat = Strided { head: Head::Flatten, ..strided.clone() };
+    refused(flat.build(), "Linear 6 would have to add up 407044");
     let wide = Strided { kernel: 31, padding: 15, channels: vec![512, 16], ..strided };
-    refused(wide, "Conv2d 1 of block 1 would have to add up 124000");
+    refused(wide.build(), "Conv2d 1 of block 1 would have to add up 124000");
+    let behind = |side: usize, channels: usize, layer: Value| {
+        let first = json!({"type": "Conv2d", "out_channels": channels, "kernel_size": 1});
+        let layers = json!([first, layer, {"type": "Flatten"}, {"type": "Linear", "out_features": 2}]);
+        spec([3, side, side], layers).build()
+    };
+    // Halves of 499 rows begin or end within a row.
+    let halves = json!({"type": "AdaptiveAvgPool2d", "output_size": 2});
+    refused(behind(499, 1, halves), "AdaptiveAvgPool2d 1 would have to add up 63252");
     // With a filter a channel, a sum is over one channel.
-    let layers = json!([
-        {"type": "Conv2d", "out_channels": 512, "kernel_size": 3},
-        {"type": "Conv2d", "out_channels": 512, "kernel_size": 31, "groups": 512},
-        {"type": "Flatten"},
-        {"type": "Linear", "out_features": 2},
-    ]);
-    spec([3, 40, 40], layers).build().unwrap();
+    behind(40, 512, json!({"type": "Conv2d", "out_channels": 512, "kernel_size": 31, "groups": 512})).unwrap();
     assert_eq!(Strided::dogs_vs_cats(128, 1).build(), Err(SpecError::Classes(1)));
 }
 
@@ -239,6 +243,8 @@ fn blocks_end_with_what_follows_them() {
         ("ReLU", "layer2.0.relu"),
     ];
     assert_eq!(keys, expected);
+    let makes = |value: usize| resnet.nodes()[value - 1].key.as_str();
+    assert_eq!([block.conv, block.norm].map(makes), ["layer2.0.downsample.0", "layer2.0.downsample.1"]);
     // ReLU makes no negative value, nor does pooling of one; a sum of two batch norms may.
     assert!(!resnet.signed(block.value) && resnet.signed(block.value - 1));
     assert!(!resnet.signed(resnet.blocks()[0].value) && resnet.signed(0) && resnet.signed(resnet.logits()));
@@ -361,7 +367,13 @@ fn what_is_not_said_is_the_default_of_pytorch() {
     ];
     assert_eq!(keys[..11], expected);
     // A filter a channel.
-    assert_eq!((&parameters[3].shape[..], parameters[3].start), (&[6, 1, 3, 3][..], Start::Uniform { fan_in: 9 }));
+    let expected = Parameter {
+        name: "mixed.0.weight".into(),
+        shape: vec![6, 1, 3, 3],
+        layout: Layout::Depthwise { channels: 6, taps: 9 },
+        start: Start::Uniform { fan_in: 9 },
+    };
+    assert_eq!(parameters[3], expected);
 }
 
 #[test]
