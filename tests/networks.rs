@@ -20,20 +20,22 @@ fn spec(input: [usize; 3], layers: Value) -> Spec {
 
 #[test]
 fn means_of_shares_of_a_map_see_their_share() {
-    let pooled = |side: usize, size: [usize; 2]| {
+    let pooled = |[height, width]: [usize; 2], size: [usize; 2]| {
         let layers = json!([
             {"type": "Conv2d", "out_channels": 2, "kernel_size": 3, "padding": 1},
             {"type": "AdaptiveAvgPool2d", "output_size": size},
             {"type": "Flatten"},
             {"type": "Linear", "out_features": 2},
         ]);
-        spec([3, side, side], layers).build().unwrap().nodes()[1].field
+        spec([3, height, width], layers).build().unwrap().nodes()[1].field
     };
     // One to one, shares of five, shares of eight at most, all.
-    assert_eq!(pooled(7, [7, 7]), Field { size: 3, stride: 1, offset: 1 });
-    assert_eq!(pooled(30, [6, 6]), Field { size: 7, stride: 5, offset: 1 });
-    assert_eq!(pooled(30, [30, 4]), Field { size: 10, stride: 7, offset: 1 });
-    assert_eq!(pooled(30, [1, 1]), Field { size: 32, stride: 0, offset: 1 });
+    assert_eq!(pooled([7, 7], [7, 7]), Field { size: 3, stride: 1, offset: 1 });
+    assert_eq!(pooled([30, 30], [6, 6]), Field { size: 7, stride: 5, offset: 1 });
+    assert_eq!(pooled([30, 30], [30, 4]), Field { size: 10, stride: 7, offset: 1 });
+    assert_eq!(pooled([30, 30], [1, 1]), Field { size: 32, stride: 0, offset: 1 });
+    // Shares of five in both: where rows and columns see as much, the rows count.
+    assert_eq!(pooled([9, 5], [2, 1]), Field { size: 7, stride: 4, offset: 1 });
 }
 
 #[test]
