@@ -303,3 +303,19 @@ fn a_pipe_in_the_place_of_a_result_is_refused() {
         fs::remove_file(&path).unwrap();
     }
 }
+
+/// The fuzz targets are built by hand and seldom: what the program needs since then would change their lock without notice.
+#[test]
+fn the_lock_of_the_fuzz_targets_has_what_the_program_needs() {
+    let manifest: toml::Table = toml::from_str(&fs::read_to_string("Cargo.toml").unwrap()).unwrap();
+    let lock = fs::read_to_string("fuzz/Cargo.lock").unwrap();
+    let (_, needed) = lock.split_once("name = \"convscope\"\n").unwrap();
+    let (needed, _) = needed.split_once(']').unwrap();
+    // The fuzz targets leave out one feature.
+    for name in manifest["dependencies"].as_table().unwrap().keys().filter(|name| *name != "mpi") {
+        assert!(
+            needed.contains(&format!("\"{name}\"")) || needed.contains(&format!("\"{name} ")),
+            "fuzz/Cargo.lock lacks {name}: run `cargo update --manifest-path fuzz/Cargo.toml convscope`"
+        );
+    }
+}
