@@ -72,7 +72,7 @@ const SHAPES: [[usize; 10]; 49] = [
 ];
 
 /// As [`SHAPES`], for the subgroup kernels: they are compiled for every shape anew, which takes a second or two each.
-const SUBGROUP_SHAPES: [[usize; 10]; 13] = [
+const SUBGROUP_SHAPES: [[usize; 10]; 14] = [
     [1, 1, 1, 1, 1, 1, 1, 1, 0, 1],
     // Several images side by side in the lanes, and one after the other; some dead, some beyond the batch.
     [5, 3, 5, 7, 5, 3, 3, 2, 1, 3],
@@ -91,6 +91,8 @@ const SUBGROUP_SHAPES: [[usize; 10]; 13] = [
     [2, 16, 63, 31, 8, 3, 3, 2, 0, 2],
     [3, 19, 17, 13, 22, 3, 3, 2, 1, 3],
     [2, 3, 43, 61, 5, 3, 3, 1, 1, 1],
+    // Tiles that divide the height, of more images than the lanes hold.
+    [9, 2, 20, 9, 3, 3, 3, 2, 0, 8],
 ];
 
 /// As [`SHAPES`], for the tiled kernels: convolutions whose output or input's gradient is by itself made by a wide kernel, in parts.
