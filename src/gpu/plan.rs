@@ -85,34 +85,41 @@ impl Plan {
         }
         let pipeline = gpu.pipeline(declaration, known);
 
+        let tensors: Vec<(&Tensor, Access)> = arguments
+            .iter()
+            .zip(declaration.arguments)
+            .filter_map(|(argument, (_, access))| match argument {
+                Argument::Constant(_) => None,
+                Argument::Tensor(tensor) => Some((*tensor, *access)),
+            })
+            .collect();
+        refuse_overlap(&name, &tensors);
+
         let mut constants = Vec::new();
-        let mut tensors = Vec::new();
+        let mut buffers = Vec::new();
         let mut textures: Vec<(u32, Arc<Texture>)> = Vec::new();
         let mut copies = Vec::new();
-        for ((argument, (_, access)), binding) in arguments.iter().zip(declaration.arguments).zip(&pipeline.bindings) {
+        for (argument, binding) in arguments.iter().zip(&pipeline.bindings) {
             match argument {
                 Argument::Constant(bytes) => constants.push((binding.number, constant_buffer(gpu, &name, bytes))),
-                Argument::Tensor(tensor) => tensors.push((binding.number, *tensor, *access)),
-            }
-            let Argument::Tensor(tensor) = argument else { continue };
-            if binding.texture {
-                let (texture, copy) = self.held.texture(gpu, tensor, &textures);
-                textures.push((binding.number, texture));
-                copies.extend(copy);
+                Argument::Tensor(tensor) if binding.texture => {
+                    let (texture, copy) = self.held.texture(gpu, tensor, &textures);
+                    textures.push((binding.number, texture));
+                    copies.extend(copy);
+                }
+                Argument::Tensor(tensor) => buffers.push((binding.number, *tensor)),
             }
         }
-        refuse_overlap(&name, &tensors);
-        for (_, tensor, _) in tensors.iter().filter(|(_, _, access)| *access == Access::Write) {
+        for (tensor, _) in tensors.iter().filter(|(_, access)| *access == Access::Write) {
             self.held.written(tensor);
         }
 
         let dispatch = |part: &Part| {
             let before = constant_buffer(gpu, &name, bytemuck::bytes_of(&part.before));
-            let buffers = tensors.iter().filter(|(number, ..)| textures.iter().all(|(other, _)| other != number));
             let entries: Vec<_> = constants
                 .iter()
                 .map(|(number, buffer)| (*number, buffer.as_entire_binding()))
-                .chain(buffers.map(|(number, tensor, _)| (*number, tensor.binding())))
+                .chain(buffers.iter().map(|(number, tensor)| (*number, tensor.binding())))
                 .chain(textures.iter().map(|(number, texture)| (*number, texture.binding())))
                 .chain([(pipeline.workgroups_before, before.as_entire_binding())])
                 .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
@@ -326,9 +333,9 @@ fn constant_buffer(gpu: &Gpu, name: &str, bytes: &[u8]) -> wgpu::Buffer {
 }
 
 /// The API accepts overlapping writable bindings silently; the result would depend on the order of invocations.
-fn refuse_overlap(name: &str, tensors: &[(u32, &Tensor, Access)]) {
-    for (i, (_, written, access)) in tensors.iter().enumerate() {
-        for (j, (_, other, _)) in tensors.iter().enumerate() {
+fn refuse_overlap(name: &str, tensors: &[(&Tensor, Access)]) {
+    for (i, (written, access)) in tensors.iter().enumerate() {
+        for (j, (other, _)) in tensors.iter().enumerate() {
             assert!(
                 *access != Access::Write || i == j || !written.overlaps(other),
                 "{name}: writes `{}`, which overlaps its argument `{}`",
