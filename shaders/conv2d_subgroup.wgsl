@@ -1,4 +1,4 @@
-// Conv2d and its gradients for drivers on the processor, where every load is done lane by lane and costs as much as thirty
+// Conv2d and its gradients for drivers on the processor, where every load is done lane by lane and costs as much as many
 // multiply-adds of a whole vector of lanes. A workgroup is one subgroup. It keeps a large tile of sums in registers
 // (or on the stack, which is as good there), and what one lane has loaded the others get by a shuffle.
 //

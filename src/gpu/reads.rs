@@ -24,6 +24,9 @@ pub enum Reads {
 pub(super) const MOST_READ: u32 = 8;
 
 impl Reads {
+    /// Textures of one size, if they are large, that there are before one of them is used for another tensor.
+    pub const KEPT: u64 = 3;
+
     /// What suits an adapter.
     pub(super) fn of(info: &wgpu::AdapterInfo, limits: &wgpu::Limits) -> Self {
         let mesa = info.backend == wgpu::Backend::Vulkan && info.name.starts_with("llvmpipe");
@@ -39,9 +42,7 @@ const ROW: u32 = 1024;
 const VECTOR: u64 = 16;
 /// Bytes of a row.
 const ROW_BYTES: u64 = VECTOR * ROW as u64;
-/// Before a texture is used for another tensor, there are so many of its size at least,
-const LEAST_KEPT: u64 = 3;
-/// and so many bytes of them.
+/// Bytes of textures of one size that there are before one of them is used for another tensor, and at least [`Reads::KEPT`].
 const BYTES_KEPT: u64 = 1 << 20;
 
 /// The arrays of a module that textures can take the place of.
@@ -142,7 +143,7 @@ impl Held {
             return (held.1, None);
         }
         let rows = tensor.bytes().div_ceil(ROW_BYTES).max(1);
-        let kept = LEAST_KEPT.max(BYTES_KEPT / (rows * ROW_BYTES));
+        let kept = Reads::KEPT.max(BYTES_KEPT / (rows * ROW_BYTES));
         let rows = u32::try_from(rows).expect("no tensor is so large");
         let textures = gpu.textures(rows);
         let holds = |texture: &Arc<Texture>| self.tensors.iter().position(|(_, held)| Arc::ptr_eq(held, texture));
