@@ -158,11 +158,10 @@ fn in_parts_they_write_the_same_bits() {
             let mut count = [0, 0];
             for operation in all().iter().filter(|operation| operation.group == group && operation.kernels == kernels) {
                 let line = operation.tabled().last().expect("there is a case");
-                let whole = line.case(&device(kernels).gpu).run(device(kernels)).unwrap();
-                let parted = line.case(&in_parts.gpu);
-                assert!(parted.run(&in_parts).unwrap() == whole, "{line}");
+                let case = line.case(&device(kernels).gpu);
+                assert!(case.run(&in_parts).unwrap() == case.run(device(kernels)).unwrap(), "{line}");
                 let mut plan = Plan::new();
-                parted.record(&in_parts.gpu, &mut plan);
+                case.record(&in_parts.gpu, &mut plan);
                 count = [count[0] + plan.len(), count[1] + plan.dispatches()];
             }
             let [kernels, dispatches] = count;
@@ -178,8 +177,8 @@ fn through_textures_they_write_the_same_bits() {
         for operation in all().iter().filter(|operation| operation.kernels == kernels) {
             let last = operation.tabled().last().expect("there is a case");
             for line in [last, operation.drawn(DRAWN.start)] {
-                let buffers = line.case(&device(kernels).gpu).run(device(kernels)).unwrap();
-                assert!(line.case(&textures.gpu).run(&textures).unwrap() == buffers, "{line}");
+                let case = line.case(&device(kernels).gpu);
+                assert!(case.run(&textures).unwrap() == case.run(device(kernels)).unwrap(), "{line}");
             }
         }
     }

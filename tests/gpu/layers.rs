@@ -34,7 +34,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// Side of the planted images.
-const SIDE: usize = 48;
+const SIDE: usize = 40;
 /// Images that the table is made of: with fewer, a loss of a point could not be ruled out.
 const IMAGES: u32 = 800;
 
