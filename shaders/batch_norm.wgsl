@@ -80,33 +80,53 @@ fn statistics(
     }
 }
 
+// What an invocation of `combine` and `backward_combine` works on: ROWS of a workgroup share the sums of one vector of channels, row r
+// those of every ROWS-th chunk from its r-th on.
+struct Share {
+    // The vector of channels; where there is none left, the last one again.
+    channel: u32,
+    row: u32,
+    // Whether it stores the results.
+    stores: bool,
+}
+
+const SHARES = 64u / ROWS;
+
+fn share(local: u32, group: vec3<u32>, groups: vec3<u32>) -> Share {
+    let channel = workgroup_number(group, groups) * SHARES + local % SHARES;
+    let row = local / SHARES;
+    return Share(min(channel, shape.channels - 1u), row, row == 0u && channel < shape.channels);
+}
+
 // batch_mean, batch_variance = those of the batch; the running ones move towards them, the variance in its unbiased form.
-// One workgroup: one vector of channels, each invocation every 64th chunk.
 @compute @workgroup_size(64)
 fn combine(
     @builtin(local_invocation_index) local: u32,
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let channel = workgroup_number(group, groups);
-    if channel >= shape.channels { return; }
+    let own = share(local, group, groups);
+    let channel = own.channel;
     let live = step.live * shape.pixels;
     let total = f32(live);
     let chunks = (live + shape.chunk - 1u) / shape.chunk;
     let shift = partials[2u * channel];
     var sum = vec4<f32>();
-    for (var chunk = local; chunk < chunks; chunk += 64u) {
+    for (var chunk = own.row; chunk < chunks; chunk += ROWS) {
         sum += (partials[2u * (chunk * shape.channels + channel)] - shift) * f32(count(chunk));
     }
-    let mean = shift + add_all(local, sum) / total;
-    var part = vec4<f32>();
-    for (var chunk = local; chunk < chunks; chunk += 64u) {
+    if ROWS > 1u {
+        sum = add_all(local, SHARES, sum);
+    }
+    let mean = shift + sum / total;
+    var squares = vec4<f32>();
+    for (var chunk = own.row; chunk < chunks; chunk += ROWS) {
         let i = 2u * (chunk * shape.channels + channel);
         let distance = partials[i] - mean;
-        part += partials[i + 1u] + distance * distance * f32(count(chunk));
+        squares += partials[i + 1u] + distance * distance * f32(count(chunk));
     }
-    let squares = add_rows(local, 1u, part);
-    if local > 0u { return; }
+    squares = add_up(local, squares);
+    if !own.stores { return; }
     batch_mean[channel] = mean;
     batch_variance[channel] = squares / total;
     running_mean[channel] = mix(running_mean[channel], mean, shape.momentum);
@@ -159,26 +179,26 @@ fn backward_sums(
     }
 }
 
-// sum_gamma, sum_beta = the gradients of gamma and beta. One workgroup: one vector of channels, each invocation every 64th chunk.
+// sum_gamma, sum_beta = the gradients of gamma and beta.
 @compute @workgroup_size(64)
 fn backward_combine(
     @builtin(local_invocation_index) local: u32,
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let channel = workgroup_number(group, groups);
-    if channel >= shape.channels { return; }
+    let own = share(local, group, groups);
+    let channel = own.channel;
     let chunks = (step.live * shape.pixels + shape.chunk - 1u) / shape.chunk;
     var products = vec4<f32>();
     var sum = vec4<f32>();
-    for (var chunk = local; chunk < chunks; chunk += 64u) {
+    for (var chunk = own.row; chunk < chunks; chunk += ROWS) {
         let i = 2u * (chunk * shape.channels + channel);
         products += partials[i];
         sum += partials[i + 1u];
     }
-    products = add_rows(local, 1u, products);
-    sum = add_rows(local, 1u, sum);
-    if local > 0u { return; }
+    products = add_up(local, products);
+    sum = add_up(local, sum);
+    if !own.stores { return; }
     sum_gamma[channel] = products * inverseSqrt(variance[channel] + shape.eps);
     sum_beta[channel] = sum;
 }

@@ -36,7 +36,8 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     if i / shape.channels >= threads { return; }
     let offset = bias[channel];
     for (var pixel = i / shape.channels; pixel < shape.n * shape.pixels; pixel += threads) {
-        y[pixel * shape.channels + channel] += offset;
+        let at = pixel * shape.channels + channel;
+        y[at] = y[at] + offset;
     }
 }
 

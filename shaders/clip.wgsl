@@ -46,8 +46,8 @@ fn scale(
     for (var i = local; i < shape.parts; i += 64u) {
         part.x += parts_of_sum[i];
     }
-    let norm = sqrt(add_all(local, part).x);
+    let norm = sqrt(add_all(local, 1u, part).x);
     let i = invocation_number(id, groups);
     if i >= shape.len { return; }
-    gradient[i] *= min(1.0, shape.most / (norm + 1e-6));
+    gradient[i] = gradient[i] * min(1.0, shape.most / (norm + 1e-6));
 }

@@ -19,12 +19,24 @@ struct Layers {
 
 // uses: sums, numbers
 
+// 1u where the invocations of a workgroup share sums. 0u where each has its own, and so 64 columns: there no barrier keeps values out of
+// the registers.
+const SHARED = 1u;
+
 @group(0) @binding(0) var<uniform> shape: Parts;
 @group(0) @binding(1) var<storage, read> partials: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> dweight: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> shapes: Layers;
 @group(0) @binding(4) var<storage, read> table: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read_write> gradients: array<vec4<f32>>;
+
+// What the invocations of a column have added up, for row 0.
+fn add_up(local: u32, columns: u32, part: vec4<f32>) -> vec4<f32> {
+    if SHARED == 0u {
+        return part;
+    }
+    return add_rows(local, columns, part);
+}
 
 // One workgroup: `columns` vectors of dweight. Its invocations stand in rows of so many, and a row adds up every rows-th chunk.
 @compute @workgroup_size(64)
@@ -40,7 +52,7 @@ fn sum(
     for (var chunk = local / shape.columns; chunk < shape.chunks; chunk += rows) {
         part += partials[chunk * shape.len + column];
     }
-    let sum = add_rows(local, shape.columns, part);
+    let sum = add_up(local, shape.columns, part);
     if local < shape.columns && i < shape.len {
         dweight[i] = sum;
     }
@@ -69,7 +81,7 @@ fn sum_layers(
     for (var chunk = local / columns; chunk < size.z; chunk += rows) {
         part += partials[start.x + chunk * len + column];
     }
-    let sum = add_rows(local, columns, part);
+    let sum = add_up(local, columns, part);
     if local < columns && i < len {
         gradients[start.y + i] = sum;
     }

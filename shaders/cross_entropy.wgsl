@@ -95,7 +95,7 @@ fn forward_backward_weighted(
     for (var i = local; i < min(step.live, shape.n); i += 64u) {
         part.x += weights[labels[i]];
     }
-    let total = add_all(local, part).x;
+    let total = add_all(local, 1u, part).x;
     let image = invocation_number(id, groups);
     if image >= shape.n { return; }
     let most = largest(image);

@@ -17,12 +17,12 @@ fn add_rows(local: u32, columns: u32, part: vec4<f32>) -> vec4<f32> {
     return sum;
 }
 
-// The sum of all parts, in the order of the invocations, for every invocation.
-fn add_all(local: u32, part: vec4<f32>) -> vec4<f32> {
-    let sum = add_rows(local, 1u, part);
-    if local == 0u {
-        parts[0] = sum;
+// The same for the invocations of every row.
+fn add_all(local: u32, columns: u32, part: vec4<f32>) -> vec4<f32> {
+    let sum = add_rows(local, columns, part);
+    if local < columns {
+        parts[local] = sum;
     }
     workgroupBarrier();
-    return parts[0];
+    return parts[local % columns];
 }

@@ -44,9 +44,9 @@ impl Declaration {
                 (AddressSpace::Uniform, Access::Uniform(layout)) => {
                     check_layout(&module, found, layout).map_err(|error| format!("{place}: `{name}`: {error}"))?;
                 }
-                (AddressSpace::Storage { access: declared }, Access::Read | Access::Write) => {
+                (AddressSpace::Storage { access: declared }, Access::Read | Access::Write | Access::Update) => {
                     let writable = declared.contains(StorageAccess::STORE);
-                    if writable != (*access == Access::Write) {
+                    if writable != access.writes() {
                         return Err(format!(
                             "{place}: `{name}` is declared {access:?} on the host, {declared:?} in WGSL"
                         ));

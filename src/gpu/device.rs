@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 
-use super::reads::{self, Texture};
+use super::reads::{self, Element, Texture};
 use super::{Reads, TileLimits};
 use crate::gpu::kernel::{Access, Constants, Declaration, WORKGROUPS_BEFORE};
 
@@ -206,9 +206,10 @@ pub(super) struct Pipeline {
 
 /// How an argument is bound.
 pub(super) struct Binding {
-    pub(super) number: u32,
-    /// Whether it is read from a texture.
-    pub(super) texture: bool,
+    /// The number of its buffer, if the kernel gets it.
+    pub(super) buffer: Option<u32>,
+    /// The number of the texture that it is read from, if it is.
+    pub(super) texture: Option<(u32, Element)>,
 }
 
 impl Pipeline {
@@ -365,10 +366,10 @@ impl Gpu {
         self.changes.reads.unwrap_or(self.reads)
     }
 
-    /// The textures of so many rows that plans read from.
-    pub(super) fn textures(&self, rows: u32) -> Vec<Arc<Texture>> {
+    /// The textures of such elements and of so many rows that plans read from.
+    pub(super) fn textures(&self, element: Element, rows: u32) -> Vec<Arc<Texture>> {
         let textures = self.textures.lock().expect("nothing panics while it holds this lock");
-        textures.iter().filter_map(Weak::upgrade).filter(|texture| texture.rows == rows).collect()
+        textures.iter().filter_map(Weak::upgrade).filter(|texture| texture.holds(element, rows)).collect()
     }
 
     /// One more, instead of those that no plan reads any longer.
@@ -520,32 +521,38 @@ impl Gpu {
             Some((file, text)) if *file == declaration.source.file => text.clone(),
             _ => declaration.source.module(),
         };
-        let mut textures: Vec<String> = Vec::new();
+        let mut arrays = Vec::new();
         if self.reads() == Reads::Textures {
-            textures.extend(reads::arrays(&text).into_iter().map(String::from));
-            text = reads::through_textures(&text);
+            arrays = reads::arrays(&text, declaration.arguments);
+            text = reads::through_textures(&text, &arrays);
         }
-        let binding =
-            |name: &str| Binding { number: number(name), texture: textures.iter().any(|array| array == name) };
-        let bindings: Vec<_> = declaration.arguments.iter().map(|(name, _)| binding(name)).collect();
-        let read = bindings.iter().filter(|binding| binding.texture).count();
-        assert!(read <= reads::MOST_READ as usize, "{label}: reads {read} textures");
+        let binding = |&(name, access): &(&str, Access)| {
+            let array = arrays.iter().find(|array| array.name == name);
+            let buffer = (array.is_none() || access.writes()).then(|| number(name));
+            Binding { buffer, texture: array.map(|array| (array.binding(), array.element)) }
+        };
+        let bindings: Vec<_> = declaration.arguments.iter().map(binding).collect();
+        assert!(arrays.len() <= reads::MOST_READ as usize, "{label}: reads {} textures", arrays.len());
 
         let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
-        let types = declaration.arguments.iter().zip(&bindings).map(|((_, access), binding)| match access {
-            Access::Uniform(_) => buffer(wgpu::BufferBindingType::Uniform),
-            Access::Read if binding.texture => wgpu::BindingType::StorageTexture {
-                access: wgpu::StorageTextureAccess::ReadOnly,
-                format: wgpu::TextureFormat::Rgba32Float,
-                view_dimension: wgpu::TextureViewDimension::D2,
-            },
-            Access::Read => buffer(wgpu::BufferBindingType::Storage { read_only: true }),
-            Access::Write => buffer(wgpu::BufferBindingType::Storage { read_only: false }),
+        let buffers = declaration.arguments.iter().zip(&bindings).filter_map(|((_, access), binding)| {
+            let ty = match access {
+                Access::Uniform(_) => wgpu::BufferBindingType::Uniform,
+                Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                Access::Write | Access::Update => wgpu::BufferBindingType::Storage { read_only: false },
+            };
+            Some((binding.buffer?, buffer(ty)))
         });
-        let entries: Vec<_> = bindings
-            .iter()
-            .map(|binding| binding.number)
-            .zip(types)
+        let textures = bindings.iter().filter_map(|binding| binding.texture).map(|(number, element)| {
+            let ty = wgpu::BindingType::StorageTexture {
+                access: wgpu::StorageTextureAccess::ReadOnly,
+                format: element.format(),
+                view_dimension: wgpu::TextureViewDimension::D2,
+            };
+            (number, ty)
+        });
+        let entries: Vec<_> = buffers
+            .chain(textures)
             .chain([(workgroups_before, buffer(wgpu::BufferBindingType::Uniform))])
             .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
                 binding,

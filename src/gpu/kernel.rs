@@ -89,6 +89,15 @@ pub enum Access {
     Read,
     /// A storage buffer that is written, and maybe read.
     Write,
+    /// A storage buffer whose elements are changed: each is read only before it is written, and by the invocation that writes it.
+    Update,
+}
+
+impl Access {
+    /// Whether the kernel writes the argument.
+    pub(super) fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Update)
+    }
 }
 
 /// What the host believes about a kernel.
@@ -164,7 +173,7 @@ macro_rules! uniform {
 /// }
 /// ```
 /// `constant` is a struct made with `uniform!` that stays the same for every run; `uniform step: Step` is a tensor that
-/// holds such a struct and changes between runs; `read` and `write` are storage tensors. A kernel with a
+/// holds such a struct and changes between runs; `read`, `write` and `update` are storage tensors ([`Access`]). A kernel with a
 /// `tile tile: Tile`, made with `tile!`, has constants; one with `workgroups |..|` in the place of `threads |..|` says how many
 /// workgroups it needs, whatever their size.
 macro_rules! kernel {
@@ -176,6 +185,7 @@ macro_rules! kernel {
             $(uniform $uniform:ident: $uniform_type:ty,)*
             $(read $read:ident,)*
             $(write $write:ident,)*
+            $(update $update:ident,)*
         }
         $size:ident |$($known:ident),+| $count:expr;
         flops |$flops_shape:ident| $flops:expr;
@@ -188,6 +198,7 @@ macro_rules! kernel {
             $(pub $uniform: &'a $crate::gpu::Tensor,)*
             $(pub $read: &'a $crate::gpu::Tensor,)*
             $(pub $write: &'a $crate::gpu::Tensor,)*
+            $(pub $update: &'a $crate::gpu::Tensor,)*
         }
 
         impl $name<'_> {
@@ -204,6 +215,7 @@ macro_rules! kernel {
                     $((stringify!($uniform), $crate::gpu::kernel::Access::Uniform(<$uniform_type>::LAYOUT)),)*
                     $((stringify!($read), $crate::gpu::kernel::Access::Read),)*
                     $((stringify!($write), $crate::gpu::kernel::Access::Write),)*
+                    $((stringify!($update), $crate::gpu::kernel::Access::Update),)*
                 ],
             };
         }
@@ -218,6 +230,7 @@ macro_rules! kernel {
                     $($crate::gpu::kernel::Argument::Tensor(self.$uniform),)*
                     $($crate::gpu::kernel::Argument::Tensor(self.$read),)*
                     $($crate::gpu::kernel::Argument::Tensor(self.$write),)*
+                    $($crate::gpu::kernel::Argument::Tensor(self.$update),)*
                 ]
             }
             fn constants(&self) -> $crate::gpu::kernel::Constants {

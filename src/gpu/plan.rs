@@ -101,16 +101,20 @@ impl Plan {
         let mut copies = Vec::new();
         for (argument, binding) in arguments.iter().zip(&pipeline.bindings) {
             match argument {
-                Argument::Constant(bytes) => constants.push((binding.number, constant_buffer(gpu, &name, bytes))),
-                Argument::Tensor(tensor) if binding.texture => {
-                    let (texture, copy) = self.held.texture(gpu, tensor, &textures);
-                    textures.push((binding.number, texture));
-                    copies.extend(copy);
+                Argument::Constant(bytes) => {
+                    constants.extend(binding.buffer.map(|number| (number, constant_buffer(gpu, &name, bytes))));
                 }
-                Argument::Tensor(tensor) => buffers.push((binding.number, *tensor)),
+                Argument::Tensor(tensor) => {
+                    buffers.extend(binding.buffer.map(|number| (number, *tensor)));
+                    if let Some((number, element)) = binding.texture {
+                        let (texture, copy) = self.held.texture(gpu, tensor, element, &textures);
+                        textures.push((number, texture));
+                        copies.extend(copy);
+                    }
+                }
             }
         }
-        for (tensor, _) in tensors.iter().filter(|(_, access)| *access == Access::Write) {
+        for (tensor, _) in tensors.iter().filter(|(_, access)| access.writes()) {
             self.held.written(tensor);
         }
 
@@ -337,7 +341,7 @@ fn refuse_overlap(name: &str, tensors: &[(&Tensor, Access)]) {
     for (i, (written, access)) in tensors.iter().enumerate() {
         for (j, (other, _)) in tensors.iter().enumerate() {
             assert!(
-                *access != Access::Write || i == j || !written.overlaps(other),
+                !access.writes() || i == j || !written.overlaps(other),
                 "{name}: writes `{}`, which overlaps its argument `{}`",
                 written.name,
                 other.name

@@ -50,9 +50,9 @@ kernel! {
         uniform step: Step,
         read gradient,
         read counts,
-        write parameter,
-        write first,
-        write second,
+        update parameter,
+        update first,
+        update second,
     }
     threads |shape| shape.len.into();
     flops |shape| 4 * 14 * u64::from(shape.len);

@@ -17,7 +17,7 @@ kernel! {
     Update("average", update) {
         constant shape: Shape,
         read value,
-        write average,
+        update average,
     }
     threads |shape| shape.len.into();
     flops |shape| 4 * 3 * u64::from(shape.len);

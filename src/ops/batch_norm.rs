@@ -77,6 +77,7 @@ kernel! {
     /// `batch_mean, batch_variance =` the batch's; the running ones move towards them
     Combine("batch_norm", combine) {
         constant shape: Shape,
+        tile rows: Rows,
         uniform step: Step,
         read partials,
         write batch_mean,
@@ -84,7 +85,7 @@ kernel! {
         write running_mean,
         write running_variance,
     }
-    workgroups |shape| shape.channels.into();
+    workgroups |shape, rows| rows.workgroups(shape.channels.into());
     flops |shape| 32 * shape.partials();
 }
 
@@ -122,13 +123,14 @@ kernel! {
     /// `sum_gamma, sum_beta =` gradients of gamma and beta
     BackwardCombine("batch_norm", backward_combine) {
         constant shape: Shape,
+        tile rows: Rows,
         uniform step: Step,
         read partials,
         read variance,
         write sum_gamma,
         write sum_beta,
     }
-    workgroups |shape| shape.channels.into();
+    workgroups |shape, rows| rows.workgroups(shape.channels.into());
     flops |shape| 8 * shape.partials();
 }
 

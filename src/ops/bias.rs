@@ -61,7 +61,7 @@ kernel! {
     Forward("bias", forward) {
         constant shape: Shape,
         read bias,
-        write y,
+        update y,
     }
     threads |shape| shape.all_pixels().div_ceil(EACH) * u64::from(shape.channels);
     flops |shape| shape.values();

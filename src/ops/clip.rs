@@ -46,7 +46,7 @@ kernel! {
     Scale("clip", scale) {
         constant shape: Shape,
         read parts_of_sum,
-        write gradient,
+        update gradient,
     }
     threads |shape| shape.len.into();
     flops |shape| 4 * u64::from(shape.len);

@@ -22,8 +22,8 @@ kernel! {
         uniform step: Step,
         read gradient,
         read counts,
-        write parameter,
-        write velocity,
+        update parameter,
+        update velocity,
     }
     threads |shape| shape.len.into();
     flops |shape| 4 * 6 * u64::from(shape.len);

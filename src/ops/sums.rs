@@ -1,5 +1,6 @@
 //! Sums over pixels, for each channel, which workgroups share on a GPU: `shaders/common/places.wgsl`.
 
+use crate::gpu::Gpu;
 use crate::gpu::kernel::{WORKGROUP, tile};
 
 /// Workgroups that give a large GPU work everywhere.
@@ -19,6 +20,21 @@ tile! {
     }
 }
 
+tile! {
+    /// Whether the invocations of a workgroup share the sums of the parts of gradients.
+    pub struct Shared {
+        /// 1 where they do, 0 where each has its own.
+        pub shared = SHARED,
+    }
+}
+
+impl Shared {
+    /// Where a device does.
+    pub fn on(gpu: &Gpu) -> Self {
+        Self { shared: gpu.shares_sums().into() }
+    }
+}
+
 impl Rows {
     /// For so many vectors of channels, of which a GPU reads up to eight side by side; `shares` is [`Gpu::shares_sums`].
     ///
@@ -26,6 +42,11 @@ impl Rows {
     pub fn new(shares: bool, channels: u32) -> Self {
         let rows = if shares { WORKGROUP as u32 / channels.next_power_of_two().min(8) } else { 1 };
         Self { rows }
+    }
+
+    /// For sums of parts: all invocations of a workgroup share one, or none does.
+    pub fn of_parts(shares: bool) -> Self {
+        Self { rows: if shares { WORKGROUP as u32 } else { 1 } }
     }
 
     /// Pixels that are added up to one part of a sum, of so many in all.

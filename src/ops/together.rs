@@ -4,6 +4,7 @@
 //! Small kernels cost a GPU the same few microseconds each, whatever they do.
 
 use super::conv2d::{Conv2d, Parts};
+use super::sums::Shared;
 use crate::gpu::kernel::{kernel, uniform};
 use crate::gpu::{Gpu, Plan, Tensor};
 
@@ -102,6 +103,7 @@ impl Sums {
 
     /// Room for the parts of a gradient, which are added up to it later: at once, if there is no room left before.
     pub fn room(&mut self, gpu: &Gpu, plan: &mut Plan, parts: Parts, gradient: &Tensor) -> Tensor {
+        let parts = parts.on(gpu);
         let len = parts.partial_len();
         if self.used + len > self.room.len() {
             self.add_up(gpu, plan);
@@ -127,8 +129,8 @@ impl Sums {
         table.numbers.chunks_mut(ENTRY).for_each(|entry| entry[5] -= first);
         let gradients = &self.gradients.from(4 * first as usize).first(4 * (last - first) as usize);
         let partials = &self.room.first(used.min(self.room.len()));
-        let shapes = table.layers();
-        plan.add(gpu, "all layers", &SumLayers { shapes, partials, table: &table.upload(gpu), gradients });
+        let (shapes, shared) = (table.layers(), Shared::on(gpu));
+        plan.add(gpu, "all layers", &SumLayers { shapes, shared, partials, table: &table.upload(gpu), gradients });
     }
 }
 
@@ -153,6 +155,7 @@ kernel! {
     /// `gradients =` sums of the partials over the chunks, of several layers
     SumLayers("conv2d_sum", sum_layers) {
         constant shapes: Layers,
+        tile shared: Shared,
         read partials,
         read table,
         write gradients,

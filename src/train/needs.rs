@@ -158,7 +158,8 @@ fn image_bytes(network: &Network, batch: usize) -> usize {
     4 * batch * height * width * padded(channels)
 }
 
-/// Bytes of the textures that kernels read from: one for the images, [`Reads::KEPT`] for maps of each other size, and one for the weights.
+/// Bytes of the textures that kernels read from: one for the images, [`Reads::KEPT`] for maps of each other size, and for the weights one, and
+/// one each for their gradients, themselves and their moments where they are updated.
 fn copied_bytes(network: &Network, batch: usize, reads: Reads) -> u64 {
     if reads == Reads::Buffers {
         return 0;
@@ -166,7 +167,7 @@ fn copied_bytes(network: &Network, batch: usize, reads: Reads) -> u64 {
     let images = image_bytes(network, batch);
     let maps = network.nodes().iter().map(|node| node.output).map(|[c, h, w]| 4 * batch * padded(c) * h * w);
     let sizes: BTreeSet<usize> = maps.filter(|&size| size != images).collect();
-    Reads::KEPT * sizes.into_iter().sum::<usize>() as u64 + (images + 4 * network.parameter_count()) as u64
+    Reads::KEPT * sizes.into_iter().sum::<usize>() as u64 + (images + 5 * 4 * network.parameter_count()) as u64
 }
 
 /// Bytes of a network on the device with all that its layers make of a batch.

@@ -252,6 +252,7 @@ fn combine(norm: Norm) -> Case {
     norm.case(&[], move |gpu, plan, t| {
         let kernel = batch_norm::Combine {
             shape,
+            rows: Rows::of_parts(gpu.shares_sums()),
             step: &t["step"],
             partials: &t["partials"],
             batch_mean: &t["batch_mean"],
@@ -321,9 +322,10 @@ fn backward_combine(mut norm: Norm) -> Case {
     let [gamma_terms, beta_terms] = terms;
     let shape = norm.shape;
     norm.case(&["variance"], move |gpu, plan, t| {
+        let rows = Rows::of_parts(gpu.shares_sums());
         let (step, partials, variance) = (&t["step"], &t["partials"], &t["variance"]);
         let (sum_gamma, sum_beta) = (&t["dgamma"], &t["dbeta"]);
-        plan.add(gpu, "", &batch_norm::BackwardCombine { shape, step, partials, variance, sum_gamma, sum_beta });
+        plan.add(gpu, "", &batch_norm::BackwardCombine { shape, rows, step, partials, variance, sum_gamma, sum_beta });
     })
     .input("partials", &partials)
     .output("dgamma", Want::channels(&sums(gamma_terms.into_iter(), 4)))
@@ -384,13 +386,15 @@ fn training(norm: Norm) -> Case {
     let running = |values: &[f64]| pack_images(&narrow(values), 1, norm.reference.c, 1);
     let momentum = norm.shape.momentum.into();
     let moved = reference::update_running(&norm.mean, &norm.variance, &batch, momentum, norm.live.count());
-    let record = move |gpu: &_, plan: &mut Plan, t: &Tensors| {
+    let record = move |gpu: &Gpu, plan: &mut Plan, t: &Tensors| {
+        let of_parts = Rows::of_parts(gpu.shares_sums());
         let [step, x, dy, gamma, beta] = ["step", "x", "dy", "gamma", "beta"].map(|name| &t[name]);
         let [mean, variance, dgamma, dbeta] = ["batch_mean", "batch_variance", "dgamma", "dbeta"].map(|name| &t[name]);
         let [partial, back] = [&t["partials"], &t["back_partials"]];
         plan.add(gpu, "", &batch_norm::Statistics { shape, rows, step, x, partial });
         let combine = batch_norm::Combine {
             shape,
+            rows: of_parts,
             step,
             partials: partial,
             batch_mean: mean,
@@ -402,7 +406,9 @@ fn training(norm: Norm) -> Case {
         plan.add(gpu, "", &batch_norm::Forward { shape, x, gamma, beta, mean, variance, y: &t["y"] });
         plan.add(gpu, "", &batch_norm::BackwardSums { shape, rows, step, x, dy, mean, partial: back });
         let (sum_gamma, sum_beta) = (dgamma, dbeta);
-        plan.add(gpu, "", &batch_norm::BackwardCombine { shape, step, partials: back, variance, sum_gamma, sum_beta });
+        let combine =
+            batch_norm::BackwardCombine { shape, rows: of_parts, step, partials: back, variance, sum_gamma, sum_beta };
+        plan.add(gpu, "", &combine);
         let dx = &t["dx"];
         plan.add(gpu, "", &batch_norm::Backward { shape, step, x, dy, gamma, mean, variance, dgamma, dbeta, dx });
     };

@@ -2,10 +2,12 @@ use convscope::gpu::{Gpu, Kernels};
 use convscope::nn::layout::Layout;
 use convscope::ops::conv2d::wide::{Tile, WeightTile};
 use convscope::ops::conv2d::{Conv2d, Parts, Shape, SumWeight, plain, sum_parts, tiled};
+use convscope::ops::sums::Shared;
 use convscope::ops::together::{self, Sums};
 use convscope::reference::conv2d as reference;
 
-use super::{Case, Numbers, Operation, Random, Want, narrow, sums, wide};
+use super::batch_norm::SHARES;
+use super::{Case, MakeOn, Numbers, Operation, Random, Want, narrow, sums, wide};
 
 /// Images, input channels, height, width, output channels, height and width of the filters, stride, padding, live
 /// images.
@@ -136,41 +138,32 @@ const VARIANTS: [(&str, Kernels, WithTiles); 9] = [
 ];
 
 pub fn operations() -> Vec<Operation> {
-    let mut operations = vec![
-        Operation {
-            group: "conv2d_sum",
-            entry: "sum",
-            kernels: Kernels::Plain,
+    let mut operations = vec![Operation {
+        group: "conv2d_transpose",
+        entry: "exchange",
+        kernels: Kernels::Plain,
+        sizes: &["ci", "co", "kh", "kw"],
+        table: SHAPES.map(|[_, ci, _, _, co, kh, kw, ..]| vec![ci, co, kh, kw]).to_vec(),
+        draw: |random| vec![random.size(90), random.size(90), random.between(1, 5), random.between(1, 5)],
+        exact: true,
+        compiles: false,
+        make: Box::new(transpose),
+    }];
+    for kernels in SHARES {
+        let operation = |entry, make: Box<MakeOn>| Operation {
+            group: if kernels == Kernels::Tiled { "conv2d_sum_shared" } else { "conv2d_sum" },
+            entry,
+            kernels,
             sizes: &["len", "chunks"],
             table: SHAPES.map(|[_, ci, h, _, co, kh, kw, ..]| vec![kh * kw * ci * co.div_ceil(4), 1 + h]).to_vec(),
-            draw: |random| vec![random.size(300), random.size(400)],
+            draw: |random| vec![random.size(300), random.size(200)],
             exact: true,
             compiles: false,
-            make: Box::new(|_, sizes, numbers| sum(sizes, numbers)),
-        },
-        Operation {
-            group: "conv2d_sum",
-            entry: "sum_layers",
-            kernels: Kernels::Plain,
-            sizes: &["len", "chunks"],
-            table: SHAPES.map(|[_, ci, h, _, co, kh, kw, ..]| vec![kh * kw * ci * co.div_ceil(4), 1 + h]).to_vec(),
-            draw: |random| vec![random.size(300), random.size(100)],
-            exact: true,
-            compiles: false,
-            make: Box::new(sum_layers),
-        },
-        Operation {
-            group: "conv2d_transpose",
-            entry: "exchange",
-            kernels: Kernels::Plain,
-            sizes: &["ci", "co", "kh", "kw"],
-            table: SHAPES.map(|[_, ci, _, _, co, kh, kw, ..]| vec![ci, co, kh, kw]).to_vec(),
-            draw: |random| vec![random.size(90), random.size(90), random.between(1, 5), random.between(1, 5)],
-            exact: true,
-            compiles: false,
-            make: Box::new(transpose),
-        },
-    ];
+            make,
+        };
+        operations.push(operation("sum", Box::new(|_, sizes, numbers| sum(sizes, numbers))));
+        operations.push(operation("sum_layers", Box::new(sum_layers)));
+    }
     for (group, kernels, with_tiles) in VARIANTS {
         let table = match group {
             "conv2d_subgroup" => SUBGROUP_SHAPES.to_vec(),
@@ -309,7 +302,8 @@ fn sum(sizes: &[usize], numbers: &Numbers) -> Case {
     let want = numbers.hold(sums((0..4 * len).map(terms), 0));
     let shape = Parts::new(len as u64, chunks as u64);
     Case::new(move |gpu, plan, t| {
-        plan.add(gpu, "", &SumWeight { shape, partials: &t["partials"], dweight: &t["dweight"] });
+        let (partials, dweight) = (&t["partials"], &t["dweight"]);
+        plan.add(gpu, "", &SumWeight { shape: shape.on(gpu), shared: Shared::on(gpu), partials, dweight });
     })
     .input("partials", &narrow(&partials))
     .output("dweight", Want::plain(&want))

