@@ -573,7 +573,7 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    use super::super::{Identity, tests::settings};
+    use super::super::tests::{self, settings};
     use super::unit::{Scores, UNITS};
     use super::*;
     use crate::data::split::unit_seed;
@@ -587,18 +587,7 @@ mod tests {
     fn study(folder: &RunDir, repeats: usize, ladder: Ladder) -> Study {
         let settings = Settings { folds: 3, repeats, ..settings(ladder) };
         fs::create_dir_all(folder.file(UNITS)).unwrap();
-        Study {
-            identity: Identity { program: "1".into(), data: "a".into(), settings },
-            classes: vec!["cat".into(), "dog".into()],
-            dev_images: 3 * IMAGES,
-            commonest_class: 3 * IMAGES / 2,
-            test_images: 9,
-            duplicates: 0,
-            contradictory: 0,
-            rejected: 0,
-            photos: None,
-            folders: Default::default(),
-        }
+        tests::study(settings)
     }
 
     /// Writes results in which so many of a candidate's images are wrong, fold by fold, for as many folds as there are.
@@ -655,6 +644,7 @@ mod tests {
 
         let [reference, three, one] = &findings.candidates[..] else { panic!("three candidates") };
         assert_eq!((reference.estimate.unwrap().mean_error, reference.comparison.is_none()), (11.0, true));
+        assert_eq!((reference.estimate.unwrap().log_loss, &reference.train_loss[..]), (0.5, &[0.5; 10][..]));
         // Differences of 0, 0, 0, 0, 0.5 and 0: their deviation is 0.5 / sqrt 6, the corrected factor 1/6 + 1/2. That makes an
         // error of 0.17 points. One of 600 images lost in one of two repeats, and one more of each kind, make more.
         assert!((0.5 / 6f64.sqrt()) * (2f64 / 3.0).sqrt() < 0.17);
@@ -673,6 +663,30 @@ mod tests {
         write(&folder, &study, "d1", &[30, 32, 34, 0, 0, 0]);
         collect(&folder, &study).unwrap().write(&folder).unwrap();
         assert_eq!(fs::read(folder.file("depth.json")).unwrap(), written);
+    }
+
+    /// Of ten images, scored in two repeats, three are lost once and one is won; the folds agree.
+    #[test]
+    fn the_choice_of_images_alone_makes_an_error() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 2, Ladder::Truncate);
+        let candidates = study.identity.settings.candidates().unwrap();
+        let scored = |number: usize, wrong: [&[usize]; 2]| {
+            let candidate = &candidates[number];
+            let result = |(repeat, wrong): (usize, &[usize])| {
+                let correct: Vec<bool> = (0..10).map(|image| !wrong.contains(&image)).collect();
+                let scores = Scores { wrong: wrong.len(), images: (0..10).collect(), correct, ..Scores::default() };
+                unit_result(&study, Unit { candidate: candidate.name.clone(), repeat, fold: 1 }, scores)
+            };
+            Scored { candidate, results: (1..).zip(wrong).map(result).collect(), stopped_early: false }
+        };
+        let (reference, own) = (scored(0, [&[9], &[5]]), scored(1, [&[0, 1, 2], &[5]]));
+        assert_eq!(own.sampling_error(&reference), stats::sampling_error(1.5, 0.5, 10));
+        let even = scored(1, [&[3, 4], &[5, 6]]);
+        assert_eq!(even.errors(), [20.0; 2]);
+        let error = even.mean_error(&study.identity.settings).unwrap();
+        assert_eq!((error.mean, error.standard_error), (20.0, 100.0 * stats::share_error(2.0, 10)));
     }
 
     #[test]
@@ -913,6 +927,13 @@ mod tests {
             of_stopped["one_standard_error"][name] = "d1".into();
             assert_eq!(read(&of_stopped).unwrap().one_standard_error, None, "{name}");
         }
+        let mut of_guess = old.clone();
+        of_guess["candidates"][0]["error_interval"][1] = 50.0.into();
+        assert_eq!(
+            read(&of_guess).unwrap().one_standard_error,
+            None,
+            "it is not below the error of the commonest class"
+        );
 
         let refused = |change: &dyn Fn(&mut serde_json::Value)| {
             let mut json = new.clone();
@@ -992,10 +1013,21 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let folder = RunDir::at(temporary.path().to_path_buf());
         let study = study(&folder, 1, Ladder::Truncate);
+        let error = || format!("{:#}", collect(&folder, &study).unwrap_err());
+        assert!(
+            error().contains("9 of the study's units") && error().contains("f3.json, and so on; run"),
+            "{}",
+            error()
+        );
+        write(&folder, &study, "d5", &[20]);
+        assert!(
+            error().contains("8 of the study's units") && error().contains("units/d1-r1-f3.json; run"),
+            "{}",
+            error()
+        );
         write(&folder, &study, "d5", &[20, 20, 20]);
         write(&folder, &study, "d3", &[20, 20, 20]);
         write(&folder, &study, "d1", &[20, 20]);
-        let error = || format!("{:#}", collect(&folder, &study).unwrap_err());
         assert!(error().contains("1 of the study's units are missing: units/d1-r1-f3.json"), "{}", error());
 
         write(&folder, &study, "d1", &[20, 20, 20]);

@@ -386,6 +386,22 @@ mod tests {
         }
     }
 
+    /// A study of 600 images, as many of each of two classes.
+    pub(super) fn study(settings: Settings) -> Study {
+        Study {
+            identity: Identity { program: "1".into(), data: "a".into(), settings },
+            classes: vec!["cat".into(), "dog".into()],
+            dev_images: 600,
+            commonest_class: 300,
+            test_images: 9,
+            duplicates: 0,
+            contradictory: 0,
+            rejected: 0,
+            photos: None,
+            folders: Default::default(),
+        }
+    }
+
     fn channels(candidate: &Candidate) -> Vec<usize> {
         candidate.network.blocks().iter().map(|block| block.output[0]).collect()
     }
@@ -414,6 +430,23 @@ mod tests {
         let sizes: Vec<_> = candidates.iter().map(|candidate| candidate.network.parameter_count()).collect();
         assert_eq!(sizes, [409_682, 27_986, 1_682]);
         assert_eq!(channels(&candidates[1]), [16, 32, 64]);
+        assert_eq!((candidates[1].blocks(), candidates[1].describe().as_str()), (3, "depth 3"));
+    }
+
+    #[test]
+    fn networks_are_trained_along_a_cosine_with_the_seed_of_their_fold() {
+        let recipe = settings(Ladder::Drop).recipe(7);
+        assert_eq!((recipe.seed, recipe.schedule, recipe.lr), (7, Schedule::Cosine { epochs: 10.0 }, 1e-3));
+    }
+
+    #[test]
+    fn the_reference_has_the_most_blocks_of_the_study() {
+        let blocks = |ladder, depths: &[usize]| {
+            let settings = Settings { depths: depths.to_vec(), ..settings(ladder) };
+            settings.reference().unwrap().model.blocks().unwrap()
+        };
+        assert_eq!([blocks(Ladder::Truncate, &[1, 3]), blocks(Ladder::Truncate, &[1, 5])], [3, 5]);
+        assert_eq!(blocks(Ladder::Drop, &[1, 3]), 5, "depths count for the other ladder alone");
     }
 
     #[test]
@@ -422,6 +455,12 @@ mod tests {
         let names: Vec<_> = candidates.iter().map(|candidate| candidate.name.as_str()).collect();
         assert_eq!(names, ["d5", "d5-without-4", "d5-without-3", "d5-without-2"]);
         assert_eq!(channels(&candidates[3]), [16, 64, 128, 256]);
+        assert_eq!(candidates[3].describe(), "the network without block 2");
+
+        let mut three = settings(Ladder::Drop);
+        three.training.model = Strided { channels: vec![4, 6, 8], ..Strided::dogs_vs_cats(64, 2) }.into();
+        let names: Vec<_> = three.candidates().unwrap().into_iter().map(|candidate| candidate.name).collect();
+        assert_eq!(names, ["d3", "d3-without-2"]);
     }
 
     #[test]
@@ -439,6 +478,19 @@ mod tests {
         assert_eq!(names, [7, 5, 3, 2]);
         assert_eq!(of(Name::Vgg11Bn).fixed(), [0; 0]);
         assert_eq!(settings(Ladder::Drop).fixed(), [0; 0]);
+        let truncated = Settings { ladder: Ladder::Truncate, ..residual };
+        assert_eq!(truncated.fixed(), [0; 0], "nothing is left out");
+
+        // What is added needs the eight channels that the second of three blocks makes.
+        let shortcut = Layer::Residual { path: vec![Op::conv(8, 3, 1).into()], shortcut: Vec::new() };
+        let mut layers = [Op::conv(4, 3, 1), Op::ReLU, Op::conv(8, 3, 1), Op::ReLU].map(Named::from).to_vec();
+        layers.push(shortcut.into());
+        layers.extend([Op::Flatten, Op::Linear { out_features: 2 }].map(Named::from));
+        let mut alone = settings(Ladder::Drop);
+        alone.training.model = Architecture::Listed(Spec { input: [3, 16, 16], layers });
+        assert_eq!(alone.fixed(), [2]);
+        let error = alone.candidates().unwrap_err().to_string();
+        assert!(error.contains("use --ladder truncate"), "{error}");
     }
 
     #[test]
@@ -463,6 +515,44 @@ mod tests {
             Ladder::Truncate,
         );
         assert!(message.contains("maps of 1 x 1 at --size 63"), "{message}");
+        let mut two = settings(Ladder::Truncate);
+        two.training.model = Strided::dogs_vs_cats(63, 2).into();
+        two.training.batch = 2;
+        assert_eq!(two.candidates().unwrap().len(), 3, "two images are enough for their statistics");
+    }
+
+    #[test]
+    fn a_folder_is_that_of_one_study() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = |name: &str| RunDir::at(temporary.path().join(name));
+        let error = |study: Study, folder: &RunDir| format!("{:#}", study.check(folder).unwrap_err());
+        let own = study(settings(Ladder::Truncate));
+        own.claim(&folder("own")).unwrap();
+        own.claim(&folder("own")).unwrap();
+        assert_eq!(Study::read(&folder("own")).unwrap(), own);
+        let elsewhere = Study { photos: Some("/elsewhere".into()), ..own.clone() };
+        assert_eq!(elsewhere.check(&folder("own")).unwrap(), own, "as the folder holds it");
+        let other = study(settings(Ladder::Drop));
+        assert!(error(other, &folder("own")).contains("holds another study, in which settings.ladder is"));
+
+        fs::create_dir_all(temporary.path().join("letters")).unwrap();
+        let begun = format!("letters/{STUDY_FILE}.1-2.unfinished");
+        fs::write(temporary.path().join(begun), "{").unwrap();
+        own.clone().check(&folder("letters")).unwrap();
+        fs::write(temporary.path().join("letters/letter.txt"), "dear").unwrap();
+        for taken in ["letters", "letters/letter.txt"] {
+            let told = error(own.clone(), &folder(taken));
+            assert!(told.contains("exists already and holds no study"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_study_is_finished_by_the_program_that_began_it() {
+        let mut study = study(settings(Ladder::Truncate));
+        let error = study.check_program().unwrap_err().to_string();
+        assert!(error.contains("begun with another program (1, this is"), "{error}");
+        study.identity.program = PROGRAM.into();
+        study.check_program().unwrap();
     }
 
     #[test]

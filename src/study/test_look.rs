@@ -134,3 +134,54 @@ impl TestLook {
         self.networks.iter().map(network).chain(self.comparisons.iter().map(pair)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Ladder, tests};
+    use super::*;
+    use crate::data::drawn::{Drawn, Subject};
+
+    const IMAGES: usize = 10;
+
+    /// A refit of a candidate that takes the first images for the other class; it names each with a probability of 3/4.
+    fn tested(candidate: &Candidate, refit: usize, wrong: usize) -> TestedNetwork {
+        let pets = Drawn::new(Subject::Pets, 0, 0, IMAGES, 8, 1 << 20);
+        let indices: Vec<usize> = (0..IMAGES).collect();
+        let row = |&index: &usize| {
+            let mut row = [0.0; 2];
+            row[pets.label(index) as usize ^ usize::from(index < wrong)] = 3f32.ln();
+            row
+        };
+        let logits: Vec<f32> = indices.iter().flat_map(row).collect();
+        TestedNetwork::new(candidate, refit, &logits, &indices, &pets)
+    }
+
+    #[test]
+    fn the_chosen_network_is_compared_with_the_reference_refit_by_refit() {
+        let study = Study { test_images: IMAGES, ..tests::study(tests::settings(Ladder::Truncate)) };
+        let candidates = study.identity.settings.candidates().unwrap();
+        let [reference, chosen, _] = &candidates[..] else { panic!("three candidates") };
+        let of = |candidate, wrong| (1..=REFITS).map(move |refit| tested(candidate, refit, wrong));
+        let look = TestLook::new(&study, [chosen, reference], of(chosen, 1).chain(of(reference, 3)).collect());
+        assert_eq!((look.networks.len(), look.images), (2 * REFITS, IMAGES));
+        let mid_p = mcnemar(2, 0).mid_p;
+        let pair = |refit| Pair { refit, only_chosen_right: 2, only_reference_right: 0, mid_p };
+        assert_eq!(look.comparisons, [1, 2, 3].map(pair));
+        let lines = look.lines();
+        assert_eq!(lines.len(), 3 * REFITS);
+        assert_eq!(
+            lines[0],
+            "  d3             refit 1  error 10.00 % (1.79 to 40.42)  log-loss 0.3975  calibration error 0.1500"
+        );
+        assert_eq!(lines[6], "  refit 1: only d3 right 2, only d5 right 0, McNemar's mid-p 0.250");
+
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        assert_eq!(TestLook::recorded(&folder, &study).unwrap(), None);
+        folder.write_json(TEST_FILE, &look).unwrap();
+        assert_eq!(TestLook::recorded(&folder, &study).unwrap(), Some(look));
+
+        let alone = TestLook::new(&study, [reference; 2], of(reference, 3).collect());
+        assert_eq!(alone.comparisons, [], "it is not compared with itself");
+    }
+}

@@ -182,3 +182,42 @@ pub fn run(
 pub fn read(folder: &RunDir, identity: &Identity, unit: &Unit) -> Result<Option<UnitResult>> {
     reading::unit(folder.path(), identity, unit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Ladder, tests::settings};
+    use super::*;
+    use crate::data::drawn::{Drawn, Subject};
+
+    #[test]
+    fn units_come_repeat_by_repeat_fold_by_fold_candidate_by_candidate() {
+        let settings = settings(Ladder::Truncate);
+        let units = Unit::all(&settings, &settings.candidates().unwrap());
+        let files: Vec<String> = units.iter().map(Unit::file).collect();
+        assert_eq!(files.len(), 3 * 5 * 2);
+        assert_eq!(files[..2], ["units/d5-r1-f1.json", "units/d3-r1-f1.json"]);
+        assert_eq!(
+            [3, 15, 29].map(|number| files[number].as_str()),
+            ["units/d5-r1-f2.json", "units/d5-r2-f1.json", "units/d1-r2-f5.json"]
+        );
+    }
+
+    /// Each class is named with a probability of 3/4, on two images of five the wrong one.
+    #[test]
+    fn scores_are_those_of_the_images() {
+        let pets = Drawn::new(Subject::Pets, 0, 0, 40, 8, 1 << 20);
+        let indices = [7, 3, 20, 11, 30];
+        let named = |place: usize, index| pets.label(index) as usize ^ usize::from(place >= 3);
+        let row = |(place, &index): (usize, &usize)| {
+            let mut row = [0.0; 2];
+            row[named(place, index)] = 3f32.ln();
+            row
+        };
+        let logits: Vec<f32> = indices.iter().enumerate().flat_map(row).collect();
+        let scores = Scores::new(&logits, &indices, &pets);
+        assert_eq!((scores.wrong, scores.error(), &scores.images[..]), (2, 40.0, &indices[..]));
+        assert_eq!(scores.correct, [true, true, true, false, false]);
+        assert!((scores.losses[0] + 0.75f64.ln()).abs() < 1e-6 && (scores.losses[4] + 0.25f64.ln()).abs() < 1e-6);
+        assert!((scores.log_loss + (3.0 * 0.75f64.ln() + 2.0 * 0.25f64.ln()) / 5.0).abs() < 1e-6, "{scores:?}");
+    }
+}

@@ -92,6 +92,7 @@ pub(super) fn mean(values: impl Iterator<Item = f32>) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::drawn::{Drawn, Subject};
 
     #[test]
     fn cells_are_those_of_adaptive_pooling() {
@@ -99,5 +100,17 @@ mod tests {
         assert_eq!(of(7), [0..3, 2..5, 4..7]);
         assert_eq!(of(3), [0..1, 1..2, 2..3]);
         assert_eq!(of(2), [0..1, 1..2]);
+        assert_eq!(mean([1.0, 2.0, 6.0].into_iter()), 3.0);
+    }
+
+    #[test]
+    fn images_are_filled_in_as_they_were_ordered() {
+        let pets = Drawn::new(Subject::Pets, 0, 0, 8, 8, 1 << 20);
+        let loaded = Loaded::new(&pets, &[5, 2]).unwrap();
+        assert_eq!(loaded.labels, [5, 2].map(|index| pets.label(index) as usize));
+        let (mut found, mut expected) = (vec![0.0; 8 * 8 * pixels::CHANNELS], vec![0.0; 8 * 8 * pixels::CHANNELS]);
+        loaded.fill(1, &mut found);
+        pixels::to_tensor(&pets.pixels(2).unwrap(), false, &mut expected);
+        assert_eq!(found, expected);
     }
 }

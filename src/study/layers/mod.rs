@@ -264,6 +264,7 @@ mod tests {
     use super::*;
     use crate::data::Subset;
     use crate::data::drawn::{Drawn, Subject};
+    use crate::nn::Strided;
 
     /// Drawn cats and dogs in turn.
     fn pets(cats: usize, dogs: usize) -> (Drawn, Vec<usize>) {
@@ -283,7 +284,26 @@ mod tests {
         let (images, chosen) = pets(30, 12);
         let order = balanced(&Subset::new(&images, chosen.clone()), 2000, &names).unwrap();
         assert_eq!(order.len(), 24);
+        assert_eq!(order[..8], [0, 30, 2, 31, 5, 32, 7, 33], "spread over the images of each class");
+        assert_eq!(balanced(&Subset::new(&images, chosen.clone()), 20, &names).unwrap().len(), 20);
         let error = balanced(&Subset::new(&images, chosen), 10, &names).unwrap_err().to_string();
         assert!(error.starts_with("--images 10: expected at least 20 for 2 classes"), "{error}");
+    }
+
+    #[test]
+    fn images_are_right_where_their_class_has_the_largest_logit() {
+        let logits = [vec![0.0, 3f32.ln()], vec![3f32.ln(), 0.0], vec![3f32.ln(), 0.0]];
+        let right = correct(&logits, &[1, 1, 0]);
+        assert_eq!(right, [1.0, 0.0, 1.0]);
+        assert!((percent(&right) - 200.0 / 3.0).abs() < 1e-9);
+        for (loss, probability) in losses(&logits, &[1, 1, 0]).into_iter().zip([0.75, 0.25, 0.75f64]) {
+            assert!((loss + probability.ln()).abs() < 1e-6, "{loss}");
+        }
+    }
+
+    #[test]
+    fn a_block_has_the_weights_of_its_convolution_and_batch_norm() {
+        let network = Strided::dogs_vs_cats(128, 2).build().unwrap();
+        assert_eq!([0, 1].map(|block| parameters(&network, block)), [3 * 16 * 9 + 2 * 16, 16 * 32 * 9 + 2 * 32]);
     }
 }

@@ -182,6 +182,33 @@ mod tests {
         found
     }
 
+    /// Only the second of two blocks tells the classes apart, and only in the trained network.
+    #[test]
+    fn probes_of_two_blocks_are_compared_in_percent() {
+        let labels: Vec<usize> = (0..80).map(|image| image % 2).collect();
+        let noise = |stream| -> Vec<f32> {
+            let mut random = random(0, stream);
+            labels.iter().map(|_| normals::<1>(&mut random)[0] as f32).collect()
+        };
+        let told: Vec<f32> = labels.iter().map(|&label| label as f32).collect();
+        let rows = probes(&[noise(0), told], &[noise(0), noise(1)], &labels, 2, 0).unwrap();
+        let [first, second] = rows[..] else { panic!("two blocks") };
+        assert!(first.gain.is_none());
+        assert_eq!((first.learned.points, first.learned.verdict), (0.0, Reading::Chance));
+        assert_eq!((second.trained, second.high), (100.0, 100.0));
+        for row in [first, second] {
+            assert!(
+                row.low <= row.trained && row.trained <= row.high && (25.0..75.0).contains(&row.permuted),
+                "{row:?}"
+            );
+        }
+        for (gain, than) in [(second.gain.unwrap(), first.trained), (second.learned, second.initial)] {
+            assert!((gain.points - (100.0 - than)).abs() < 1e-9, "{gain:?}");
+            assert!(0.0 < gain.low && gain.low < gain.points && gain.points < gain.high, "{gain:?}");
+            assert_eq!(gain.verdict, Reading::More);
+        }
+    }
+
     /// How many of some studies claim a difference.
     #[derive(Debug, Default)]
     struct Claims {

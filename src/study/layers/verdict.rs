@@ -150,3 +150,115 @@ fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Ablation, Enough, FORMAT, Gain, ProbeRow, Repeatability, Reset};
+    use super::*;
+
+    /// The row of a block of which this was found.
+    fn row(
+        block: usize,
+        reset: ResetVerdict,
+        gain: Option<Reading>,
+        learned: Reading,
+        steadiness: Steadiness,
+    ) -> LayerRow {
+        let than = |verdict| Gain { points: 1.0, low: 0.0, high: 2.0, p: 0.5, verdict };
+        let (gain, learned) = (gain.map(than), than(learned));
+        let probe = ProbeRow { trained: 70.0, low: 60.0, high: 80.0, initial: 69.0, permuted: 50.0, gain, learned };
+        let repeatability = Repeatability { trained: 0.9, initial: 0.9, low: -0.1, high: 0.1, verdict: steadiness };
+        let reset = Reset { drop: 5.0, low: 3.0, high: 7.0, verdict: reset };
+        let enough = Some(Enough { at_least: 1, at_most: 3 });
+        LayerRow {
+            block,
+            output: [4, 3, 3],
+            receptive_field: 3,
+            parameters: 100,
+            repeatability,
+            repeatability_noisy: repeatability,
+            dead: 0,
+            quiet: 0,
+            effective_rank: 2.0,
+            pooled: probe,
+            grid: probe,
+            reset,
+            redrawn: reset,
+            ablation: Ablation { missed: Some(2), enough, curve: vec![(0, 50.0), (4, 90.0)] },
+            verdict: String::new(),
+        }
+    }
+
+    fn first() -> LayerRow {
+        row(1, ResetVerdict::NotMissed, None, Reading::Chance, Steadiness::More)
+    }
+
+    fn third() -> LayerRow {
+        row(3, ResetVerdict::InUse, Some(Reading::More), Reading::Less, Steadiness::Less)
+    }
+
+    fn table(layers: Vec<LayerRow>) -> Layers {
+        Layers {
+            format: FORMAT,
+            run: None,
+            weights: "last.safetensors".into(),
+            images: 20,
+            seed: 0,
+            accuracy: 90.0,
+            accuracy_anew: 90.0,
+            conclusive: true,
+            layers,
+            limits: LIMITS.into(),
+        }
+    }
+
+    #[test]
+    fn a_block_is_told_of_in_sentences() {
+        assert_eq!(
+            first().in_words(true),
+            "Not missed: put back to its start, it costs less than a point. No probe is shown to read anything from it, trained \
+             or not. Under strong noise its maps are steadier than before training."
+        );
+        assert_eq!(
+            third().in_words(true),
+            "In use: put back to its start, it costs more than a point. A probe reads more from it than from block 2. A probe \
+             reads less from it than before training. Under strong noise its maps are less steady than before training."
+        );
+        let second = row(2, ResetVerdict::Undecided, Some(Reading::Chance), Reading::NotShown, Steadiness::NotShown);
+        assert_eq!(
+            second.in_words(true),
+            "Undecided: whether this network uses the block is not shown. No probe is shown to read anything from it or from \
+             block 1. A probe is not shown to read more from it than before training. Under strong noise its maps are not shown \
+             to be steadier than before training."
+        );
+        let guesses = third().in_words(false);
+        assert!(guesses.starts_with("Undecided: this network is not shown to be better than guessing. "), "{guesses}");
+    }
+
+    #[test]
+    fn the_answer_is_that_of_the_last_block() {
+        assert_eq!(
+            table(vec![first(), third()]).answer().unwrap(),
+            "In use: put back to its start, it costs more than a point; a probe reads more from it than from block 2; under \
+             strong noise its maps are less steady than before training. Whether fewer blocks would do, only a study of depth can \
+             tell."
+        );
+        assert_eq!(
+            table(vec![third(), first()]).answer().unwrap(),
+            "Not missed: put back to its start, it costs less than a point. Whether fewer blocks would do, only a study of depth \
+             can tell."
+        );
+        assert_eq!(table(Vec::new()).answer(), None);
+    }
+
+    #[test]
+    fn nothing_follows_from_what_guesses_lose() {
+        let found = table(vec![first(), third()]).of_guesses();
+        assert!(!found.conclusive);
+        for layer in found.layers {
+            assert_eq!([layer.reset.verdict, layer.redrawn.verdict], [ResetVerdict::Undecided; 2]);
+            assert_eq!((layer.ablation.missed, layer.ablation.enough), (None, None));
+            assert_eq!(layer.verdict, layer.in_words(false));
+        }
+    }
+}
