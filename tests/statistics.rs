@@ -190,6 +190,7 @@ fn calibration_agrees_with_scikit_learn() {
             .collect();
         assert_abs_diff_eq!(log_loss_of_shares(&of_class), number(&case["log_loss_of_shares"]), epsilon = 1e-12);
     }
+    assert_abs_diff_eq!(log_loss_of_shares(&[3, 0, 3]), 2f64.ln(), epsilon = 1e-12);
 }
 
 #[test]
@@ -259,6 +260,12 @@ fn mcnemar_without_discordant_images_finds_nothing() {
 #[test]
 fn wilson_without_images_knows_nothing() {
     assert_eq!(wilson(0, 0, 0.95), (0.0, 1.0));
+}
+
+#[test]
+#[should_panic(expected = "1 is not strictly between 0 and 1")]
+fn a_confidence_of_100_percent_is_refused() {
+    wilson(1, 2, 1.0);
 }
 
 #[test]
@@ -597,6 +604,9 @@ fn probabilities_that_are_too_sure_are_called_off() {
     let found = Calibration::new(&logits, &labels, 0.95, 0).unwrap();
     assert_abs_diff_eq!(found.excess(), 1.0 / (1.0 + (-1f64).exp()) - 0.8, epsilon = 1e-12);
     assert!(found.by_chance > 0.0 && found.by_chance < found.most_by_chance, "{found:?}");
+    assert!(!found.is_off(), "four of five right are not too many where 73 % are expected: {found:?}");
+    let certain = Calibration::new(&[0.0, 1000.0].repeat(10), &[1; 10], 0.95, 0).unwrap();
+    assert!(certain.error == 0.0 && !certain.is_off(), "who is sure and right is not off: {certain:?}");
 }
 
 #[test]

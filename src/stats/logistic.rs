@@ -387,7 +387,7 @@ mod tests {
         });
     }
 
-    /// The secant equation: the last change of the gradient came of the last step.
+    /// The secant equation: the last change of the gradient came of the last step. The curvature that is divided by is symmetric.
     #[test]
     fn a_change_leads_back_along_its_step() {
         with_objective(3, 0.2, |objective, _| {
@@ -399,6 +399,10 @@ mod tests {
             let history: VecDeque<Pair> = [pair(5), pair(7)].into();
             let back = objective.direction(&history[0].change, &history);
             assert_relative_eq!(back, -&history[0].step, max_relative = 1e-9);
+            let (one, other) = (random(FEATURES + 1, 3, 9), random(FEATURES + 1, 3, 10));
+            let [there, back] =
+                [(&one, &other), (&other, &one)].map(|(from, to)| objective.direction(from, &history).dot(to));
+            assert_relative_eq!(there, back, max_relative = 1e-9);
         });
     }
 }

@@ -185,6 +185,7 @@ mod tests {
         }
         assert_eq!(standing(650, 1000, 500).verdict(), Verdict::Better);
         assert_eq!(standing(4, 4, 2).verdict(), Verdict::NotShown, "a coin gets four right once in sixteen times");
+        assert_eq!(standing(7, 8, 4).verdict(), Verdict::NotShown, "and seven of eight or more 3.5 times in a hundred");
         assert_eq!(standing(6, 6, 3).verdict(), Verdict::Better);
         assert_eq!(standing(650, 1000, 640).verdict(), Verdict::NotShown, "the same beside a commoner class");
         assert_eq!(standing(340, 1000, 100).verdict(), Verdict::Better, "of ten classes");

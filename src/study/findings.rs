@@ -577,6 +577,7 @@ mod tests {
     use super::unit::{Scores, UNITS};
     use super::*;
     use crate::data::split::unit_seed;
+    use crate::nn::{Architecture, Known, Name};
 
     const IMAGES: usize = 200;
     /// The names of each ladder's smaller networks.
@@ -722,7 +723,10 @@ mod tests {
             findings.words
         );
         assert!(
-            findings.words.contains("The smallest of these networks is the one without block 3."),
+            findings.words.contains(
+                "The smallest of these networks is the one without block 3. With 95 % confidence the network without block 3 \
+                 errs less than 1 percentage point more than 5 blocks"
+            ),
             "{}",
             findings.words
         );
@@ -762,6 +766,7 @@ mod tests {
                     "{}",
                     findings.words
                 );
+                assert!(!findings.words.contains("(which errs on 50.0 %): 5 blocks"), "{}", findings.words);
                 assert!(findings.words.contains("no less than the 10.0 that 5 blocks gain"), "{}", findings.words);
 
                 // The same with 30 %, which is no guess any more.
@@ -772,6 +777,7 @@ mod tests {
                     "{:?}",
                     decisions(&findings)
                 );
+                assert!(!findings.words.contains("in spite of"), "{}", findings.words);
                 let answer = if ladder == Ladder::Truncate { "d1" } else { "d5-without-4" };
                 assert_eq!(findings.answer, answer);
             }
@@ -882,9 +888,26 @@ mod tests {
                 );
                 let images = "images prepared by --normalize half, training images changed at random: flipped;";
                 assert!(details.contains(images), "{details}");
+                assert!(details.contains("the study does not tell these apart."), "{details}");
                 assert_eq!(findings.words, format!("{headline} {details}"));
             }
         }
+    }
+
+    #[test]
+    fn blocks_that_cannot_be_left_out_are_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = RunDir::at(temporary.path().to_path_buf());
+        let study = study(&folder, 1, Ladder::Drop);
+        ["d5", "d5-without-4", "d5-without-3", "d5-without-2"]
+            .iter()
+            .for_each(|candidate| write(&folder, &study, candidate, &[20; 3]));
+        let mut findings = collect(&folder, &study).unwrap();
+        assert!(!findings.details().contains("cannot be left out"), "{}", findings.details());
+        let residual = Known { name: Name::ResNet18, input: [3, 64, 64], width: 0.125, classes: 2 };
+        findings.study.identity.settings.training.model = Architecture::Known(residual);
+        let details = findings.details();
+        assert!(details.contains("Blocks 4, 6, 8 cannot be left out: what follows would not fit."), "{details}");
     }
 
     /// As versions wrote it that showed means of the first repeat and did not ask whether what they accepted had learned anything.
@@ -955,6 +978,19 @@ mod tests {
         assert!(error.contains("candidates[1]: comparison: mean, standard_error, upper_bound, p_sufficient, interval or p_difference: missing"), "{error}");
         let error = refused(&|json| json["candidates"][1]["comparison"] = serde_json::Value::Null);
         assert!(error.contains("candidates[1]: comparison: expected for all but the first"), "{error}");
+        let error = refused(&|json| json["candidates"][1]["comparison"]["p_sufficient"] = 0.5.into());
+        assert!(error.contains("decision is sufficient: not by p_sufficient"), "{error}");
+        let error = refused(&|json| json["candidates"][1]["comparison"]["differences"][0] = 1.0.into());
+        assert!(error.contains("candidates[1]: comparison: differences is 1"), "{error}");
+        let error = refused(&|json| json["one_standard_error"]["best"] = "d7".into());
+        assert!(error.contains("one_standard_error: best is \"d7\""), "{error}");
+        let error = refused(&|json| json["candidates"][0]["train_loss"] = vec![0.5].into());
+        assert!(error.contains("the number of train_loss is 1: expected 10"), "{error}");
+        let mut without = old.clone();
+        without["candidates"][0]["train_loss"] = serde_json::json!([]);
+        read(&without).unwrap();
+        let error = refused(&|json| json["study"]["test_images"] = 0.into());
+        assert!(error.contains("study: test_images is 0"), "{error}");
         refused(&|json| json["candidates"] = serde_json::json!([]));
         refused(&|json| json["answer"] = "d4".into());
         refused(&|json| json["study"]["identity"]["settings"]["folds"] = 0.into());
@@ -1006,6 +1042,14 @@ mod tests {
         assert_eq!((findings.conclusive, findings.answer.as_str()), (false, "d5"));
         assert_eq!(decisions(&findings), ["inconclusive"; 2]);
         assert!(findings.words.contains("errs on 50.0 %"), "{}", findings.words);
+        let undecided = "Undecided: 5 blocks were not shown to beat always naming the commonest class";
+        assert!(findings.words.starts_with(undecided), "{}", findings.words);
+
+        let note = "a heuristic".into();
+        let rule = OneStandardError { choice: "d5".into(), best: "d5".into(), threshold: 50.0, note };
+        Findings { one_standard_error: Some(rule), ..findings }.write(&folder).unwrap();
+        let error = format!("{:#}", reading::findings(folder.path()).unwrap_err());
+        assert!(error.contains("one_standard_error: expected where depths are compared conclusively alone"), "{error}");
     }
 
     #[test]
@@ -1044,6 +1088,14 @@ mod tests {
             (r#""program": "1""#, r#""program": "2""#, r#"program is "2", not "1""#),
             (r#""fold": 2"#, r#""fold": 1"#, "holds another unit than its name says: unit.fold is 1, not 2"),
             ("\"images\": [\n      1,", "\"images\": [\n      0,", "scored different images"),
+            (
+                "\"images\": [\n      1,",
+                "\"images\": [\n      500,",
+                "images: expected the numbers of images, ascending",
+            ),
+            ("      1,\n      4,", "      4,\n      4,", "images: expected the numbers of images, ascending"),
+            (r#""wrong": 20"#, r#""wrong": 21"#, "wrong is 21: expected 20"),
+            (r#""seconds": 1.0"#, r#""seconds": -1.0"#, "seconds is -1"),
             (r#""learned_from": 400"#, r#""learned_from": 399"#, "scores.images together is 599: expected 600"),
             ("{", "", "cannot be used"),
         ] {
@@ -1051,6 +1103,10 @@ mod tests {
             assert!(error().contains("units/d3-r1-f2.json") && error().contains(what), "{}", error());
             write(&folder, &study, "d3", &[20, 20, 20]);
         }
+        let path = folder.file("units/d3-r1-f2.json");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(error().contains("units/d3-r1-f2.json: cannot be read"), "{}", error());
     }
 
     /// How a smaller network of a simulated study answers.

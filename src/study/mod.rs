@@ -556,6 +556,23 @@ mod tests {
     }
 
     #[test]
+    fn depths_of_a_file_ascend_to_what_the_network_has() {
+        for (depths, told) in [
+            (&[3][..], "depths is [3]: expected at least two numbers of blocks, ascending"),
+            (&[3, 3], "at least two numbers of blocks, ascending"),
+            (&[3, 1], "at least two numbers of blocks, ascending"),
+            (&[0, 3], "at least two numbers of blocks, ascending"),
+            (&[1, 6], "there are 5 blocks"),
+        ] {
+            let settings = Settings { depths: depths.to_vec(), ..settings(Ladder::Truncate) };
+            let error = format!("{:#}", reading::check_settings(&settings).unwrap_err());
+            assert!(error.contains(told), "{error}");
+        }
+        let dropping = Settings { depths: Vec::new(), ..settings(Ladder::Drop) };
+        reading::check_settings(&dropping).unwrap();
+    }
+
+    #[test]
     fn weights_of_another_study_or_network_are_refused() {
         let identity = Identity { program: "1".into(), data: "a".into(), settings: settings(Ladder::Truncate) };
         let file = "d1-1.safetensors";
@@ -588,6 +605,9 @@ mod tests {
             assert!(error.contains("it holds another network: made_by is") && error.contains("remove it"), "{error}");
         }
         assert!(read(meta(None)).unwrap_err().contains("made_by is missing"), "of an older version");
+        let wider = Strided { channels: vec![6], ..Strided::dogs_vs_cats(24, 2) }.into();
+        let error = read(Meta { architecture: wider, ..expected.clone() }).unwrap_err();
+        assert_eq!(error.matches("channels").count(), 1, "{error}");
     }
 
     #[test]

@@ -179,7 +179,28 @@ mod tests {
         let folder = RunDir::at(temporary.path().to_path_buf());
         assert_eq!(TestLook::recorded(&folder, &study).unwrap(), None);
         folder.write_json(TEST_FILE, &look).unwrap();
-        assert_eq!(TestLook::recorded(&folder, &study).unwrap(), Some(look));
+        assert_eq!(TestLook::recorded(&folder, &study).unwrap().as_ref(), Some(&look));
+        type Damage = fn(&mut TestLook);
+        let damages: [(Damage, &str); 6] = [
+            (|look| look.chosen = "d7".into(), "chosen is \"d7\""),
+            (|look| look.networks[1].candidate = "d1".into(), "networks[1].candidate is \"d1\""),
+            (|look| look.networks[1].refit = 4, "networks[1]: refit is 4"),
+            (|look| look.networks[0].scores.wrong = 2, "networks[0]: scores: by correct: wrong is 2: expected 1"),
+            (
+                |look| {
+                    look.comparisons[2] = Pair { only_chosen_right: 1, only_reference_right: 10, ..look.comparisons[2] }
+                },
+                "comparisons[2]: only_reference_right is 10",
+            ),
+            (|look| look.comparisons[2].mid_p = 1.5, "comparisons[2]: mid_p is 1.5"),
+        ];
+        for (damage, told) in damages {
+            let mut damaged = look.clone();
+            damage(&mut damaged);
+            folder.write_json(TEST_FILE, &damaged).unwrap();
+            let error = format!("{:#}", TestLook::recorded(&folder, &study).unwrap_err());
+            assert!(error.contains(told), "{error}");
+        }
 
         let alone = TestLook::new(&study, [reference; 2], of(reference, 3).collect());
         assert_eq!(alone.comparisons, [], "it is not compared with itself");

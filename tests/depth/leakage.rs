@@ -87,8 +87,16 @@ struct Runner<'a> {
 impl Runner<'_> {
     fn run(&mut self, images: &Watched) -> UnitResult {
         let unit = Unit { candidate: self.candidate.name.clone(), repeat: UNIT.0, fold: UNIT.1 };
-        let made_by = (self.identity, "");
-        unit::run(&mut self.trainer, self.candidate, &unit, made_by, images, self.split, &mut |_| {}).unwrap()
+        let (made_by, mut told) = ((self.identity, ""), Vec::new());
+        let mut progress = |images| told.push(images);
+        let result =
+            unit::run(&mut self.trainer, self.candidate, &unit, made_by, images, self.split, &mut progress).unwrap();
+        // Each epoch's images, then those that are scored.
+        let (learned, epochs) = (result.learned_from, self.identity.settings.training.epochs);
+        assert_eq!(result.train_loss.len(), epochs);
+        assert!(told.is_sorted() && (1..=epochs).all(|epoch| told.contains(&(epoch * learned))), "{told:?}");
+        assert_eq!(told.last(), Some(&(epochs * learned + result.scores.images.len())));
+        result
     }
 }
 

@@ -296,7 +296,9 @@ mod tests {
         let right = correct(&logits, &[1, 1, 0]);
         assert_eq!(right, [1.0, 0.0, 1.0]);
         assert!((percent(&right) - 200.0 / 3.0).abs() < 1e-9);
-        for (loss, probability) in losses(&logits, &[1, 1, 0]).into_iter().zip([0.75, 0.25, 0.75f64]) {
+        let lost = losses(&logits, &[1, 1, 0]);
+        assert_eq!(lost.len(), 3);
+        for (loss, probability) in lost.into_iter().zip([0.75, 0.25, 0.75f64]) {
             assert!((loss + probability.ln()).abs() < 1e-6, "{loss}");
         }
     }

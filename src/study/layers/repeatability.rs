@@ -168,6 +168,8 @@ mod tests {
         assert_eq!(of([0.2, 1.0, 0.0, 2.0]).median(&once), 0.9);
         let dead = Changes { images: vec![vec![[0.0, 0.0], [1.0, 2.0]]] };
         assert_eq!(dead.median(&once[..1]), 0.5);
+        let mostly_dead = Changes { images: vec![vec![[0.0, 0.0], [0.0, 0.0], [1.0, 2.0]]] };
+        assert_eq!(mostly_dead.median(&once[..1]), 0.5);
         assert_eq!(Changes { images: Vec::new() }.median(&[]), 0.0);
     }
 }
