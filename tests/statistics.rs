@@ -293,6 +293,7 @@ fn calibration_bins_are_closed_above() {
     let logits = [0.0, 0.0, 0.0, 0.36f64.ln(), 0.32f64.ln(), 0.32f64.ln()];
     let expected = ((1.0 - 1.0 / 3.0) + 0.36) / 2.0;
     assert_abs_diff_eq!(expected_calibration_error(&logits, &[0, 1]), expected, epsilon = 1e-12);
+    assert_eq!(CalibrationBin::default().mean_confidence(), None);
 }
 
 #[test]
