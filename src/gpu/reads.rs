@@ -137,7 +137,7 @@ pub(super) fn through_textures(module: &str, arrays: &[Array]) -> String {
 }
 
 /// Makes each `x[i]` of an array a call, but where it is assigned.
-fn read<'a>(mut text: &[&'a str], arrays: &[Array], out: &mut String) {
+fn read(mut text: &[&str], arrays: &[Array], out: &mut String) {
     while let Some(&token) = text.first() {
         text = &text[1..];
         let is_array = arrays.iter().any(|array| array.name == token);
