@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     };
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            cli::suggest(&mut error);
             let code = terminal::tell_usage(&error);
             note_settings(settings.as_deref().filter(|_| error.use_stderr()));
             return code;

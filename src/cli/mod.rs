@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use clap::builder::PossibleValue;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::explain::inspect::Stage;
@@ -111,6 +112,23 @@ impl Command {
             | Self::Completions { .. }
             | Self::Bench(_) => None,
         }
+    }
+}
+
+/// Adds to a mistake on the command line what may have been meant: a folder that a command does not take may be one of images.
+pub fn suggest(error: &mut clap::Error) {
+    let word = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => word.clone(),
+        _ => return,
+    };
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return };
+    let (cli, usage) = (Cli::command(), usage.to_string());
+    // Such as `Usage: convscope train [OPTIONS]`.
+    let command = usage.split_whitespace().nth(2).and_then(|name| cli.find_subcommand(name));
+    let takes_images = command.is_some_and(|command| command.get_arguments().any(|arg| arg.get_long() == Some("data")));
+    if takes_images && Path::new(&word).is_dir() {
+        let tip = format!("images are named with '--data {word}'");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
 }
 

@@ -69,7 +69,7 @@ pub fn with_settings(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<OsSt
 
 /// The options of a run whose training is gone on with.
 fn of_run(folder: &Path) -> Result<Vec<OsString>> {
-    let run = Run::open(folder).with_context(|| format!("--{RESUME} {}", folder.display()))?;
+    let run = Run::open(folder).with_context(|| format!("--{RESUME}"))?;
     let mut config = run.config()?.clone();
     // The run may have been moved since.
     if config.training.model_file.is_some() {
@@ -245,7 +245,7 @@ mod tests {
         let error = again(&["--config", "a.toml"]).unwrap_err().to_string();
         assert!(error.contains("cannot be used with"), "{error}");
         let error = format!("{:#}", train(&["--resume", "nowhere"]).unwrap_err());
-        assert!(error.starts_with("--resume nowhere: ") && error.contains("no such folder"), "{error}");
+        assert!(error.starts_with("--resume: nowhere: there is no such folder"), "{error}");
         let (_folder, file) = written("resume = 'runs/001'");
         let error = format!("{:#}", train(&["--config", &file]).unwrap_err());
         assert!(error.contains("`train` has no option --resume"), "{error}");
