@@ -29,8 +29,10 @@ const COMMON: [(&str, &str); 4] = [
     ("common/mask", "dropout"),
     ("common/sums", "batch_norm"),
     ("common/places", "batch_norm"),
-    ("common/numbers", "relu"),
+    (NUMBERS, "batch_norm"),
 ];
+/// The file that tells of dispatches in parts.
+const NUMBERS: &str = "common/numbers";
 
 /// The cases of an operation, made once.
 struct Cases<'a> {
@@ -77,7 +79,7 @@ pub fn run(tally: &mut Tally) {
             let everywhere = ops::KERNELS.iter().all(|kernel| format!("{}.{}", kernel.op, kernel.entry) != entry);
             let cases = cases.iter_mut().filter(|(entries, _)| everywhere || entries.contains(&entry));
             let cases: Vec<_> = cases.map(|(_, cases)| cases).collect();
-            match try_out(&mutant, kernel.source.file, cases, &plain) {
+            match try_out(&mutant, kernel.source.file, name == NUMBERS, cases, &plain) {
                 Verdict::Killed => counts[0] += 1,
                 Verdict::Survived => {
                     counts[1] += 1;
@@ -145,16 +147,21 @@ enum Verdict {
 fn try_out(
     mutant: &Mutant,
     file: &'static str,
+    in_parts: bool,
     mut cases: Vec<&mut Cases<'_>>,
     plain: &BTreeMap<usize, Device>,
 ) -> Verdict {
-    let mut modules = vec![mutant.module.clone()];
+    let with = |module| Changes { module: Some((file, module)), ..Changes::default() };
+    let folded = |module| Changes { most_workgroups: Some(5), ..with(module) };
+    let mut ways = vec![folded(mutant.module.clone())];
     if mutant.kind == Kind::Barrier {
-        modules.extend(ORDERS.iter().filter_map(|order| reordered(&mutant.module, order)));
+        ways.extend(ORDERS.iter().filter_map(|order| reordered(&mutant.module, order)).map(folded));
     }
-    for module in modules {
+    if in_parts {
+        ways.push(Changes { most_work: Some(1), ..with(mutant.module.clone()) });
+    }
+    for changes in ways {
         let started = Instant::now();
-        let changes = Changes { module: Some((file, module)), most_workgroups: Some(5), ..Changes::default() };
         let mut devices: BTreeMap<usize, Device> = BTreeMap::new();
         let most = cases.iter().map(|cases| count(cases.operation)).max().unwrap_or(0);
         for number in 0..most {

@@ -35,7 +35,7 @@ before(async () => {
       const settings = JSON.stringify({ batch: 32, seed: 3, augment: false, optimizer });
       const text = JSON.stringify(architecture);
       const session = await engine.Session.create(device, text, settings, train, val, undefined, () => {});
-      await session.train(0.01, 150, 1e9, false);
+      await session.train(0.003, 300, 1e9, false);
       const look = async () => JSON.parse(await session.look(val.pixels(0), 0));
       const looked = await look();
       const values = async (value) => [...(await session.values(value))];
