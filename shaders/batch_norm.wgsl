@@ -80,8 +80,8 @@ fn statistics(
     }
 }
 
-// What an invocation of `combine` and `backward_combine` works on: ROWS of a workgroup share the sums of one vector of channels, row r
-// those of every ROWS-th chunk from its r-th on.
+// What an invocation of `combine` and `backward_combine` works on: ROWS invocations of a workgroup share the sums of one vector of
+// channels. Row r takes every ROWS-th chunk from the r-th on.
 struct Share {
     // The vector of channels; where there is none left, the last one again.
     channel: u32,

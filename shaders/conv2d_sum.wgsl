@@ -31,7 +31,7 @@ const SHARED = 1u;
 @group(0) @binding(5) var<storage, read_write> gradients: array<vec4<f32>>;
 
 // What the invocations of a column have added up, for row 0.
-fn add_up(local: u32, columns: u32, part: vec4<f32>) -> vec4<f32> {
+fn add_column(local: u32, columns: u32, part: vec4<f32>) -> vec4<f32> {
     if SHARED == 0u {
         return part;
     }
@@ -52,7 +52,7 @@ fn sum(
     for (var chunk = local / shape.columns; chunk < shape.chunks; chunk += rows) {
         part += partials[chunk * shape.len + column];
     }
-    let sum = add_up(local, shape.columns, part);
+    let sum = add_column(local, shape.columns, part);
     if local < shape.columns && i < shape.len {
         dweight[i] = sum;
     }
@@ -81,7 +81,7 @@ fn sum_layers(
     for (var chunk = local / columns; chunk < size.z; chunk += rows) {
         part += partials[start.x + chunk * len + column];
     }
-    let sum = add_up(local, columns, part);
+    let sum = add_column(local, columns, part);
     if local < columns && i < len {
         gradients[start.y + i] = sum;
     }

@@ -95,34 +95,35 @@ pub fn all_printed() -> Result<()> {
 
 /// Prints an error. Lines after the first are set in, so that none of them looks like another message.
 pub fn fail(error: &anyhow::Error) {
-    let text = in_words(&format!("{error:#}"));
+    let text = without_jargon(&format!("{error:#}"));
     let lines: Vec<String> = text.lines().map(visible).collect();
     let _ = writeln!(io::stderr(), "error: {}", lines.join("\n  "));
 }
 
 /// What the standard library says of text that is no number, in words of people who write no programs.
-const NO_NUMBERS: [(&str, &str); 5] = [
-    ("invalid digit found in string", "expected a whole number"),
-    ("cannot parse integer from empty string", "expected a whole number"),
+const NO_NUMBERS: [(&str, &str); 6] = [
+    ("invalid digit found in string", "expected a whole number, 0 or more"),
+    ("cannot parse integer from empty string", "expected a whole number, 0 or more"),
     ("number too large to fit in target type", "this number is too large"),
+    ("number too small to fit in target type", "this number is too small"),
     ("invalid float literal", "expected a number"),
     ("cannot parse float from empty string", "expected a number"),
 ];
 
-fn in_words(text: &str) -> String {
+fn without_jargon(text: &str) -> String {
     NO_NUMBERS.iter().fold(text.to_string(), |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
 /// An error with its causes, as a part of a line.
 pub fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").replace('\n', "; ")
+    without_jargon(&format!("{error:#}")).replace('\n', "; ")
 }
 
 /// Prints what the parser of the command line has to tell, a mistake or the help that was asked for.
 pub fn tell_usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
         // It repeats what was typed.
-        let text = in_words(&error.to_string());
+        let text = without_jargon(&error.to_string());
         let _ = writeln!(io::stderr(), "{}", text.trim_end().lines().map(visible).collect::<Vec<_>>().join("\n"));
         return ExitCode::from(2);
     }

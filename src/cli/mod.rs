@@ -13,6 +13,7 @@ use crate::explain::inspect::Stage;
 use crate::figures::ScaleBy;
 use crate::gpu::{AdapterChoice, Kernels};
 use crate::nn::Normalize;
+use crate::terminal::quoted;
 use crate::train::Which;
 
 mod bench;
@@ -127,7 +128,7 @@ pub fn suggest(error: &mut clap::Error) {
     let command = usage.split_whitespace().nth(2).and_then(|name| cli.find_subcommand(name));
     let takes_images = command.is_some_and(|command| command.get_arguments().any(|arg| arg.get_long() == Some("data")));
     if takes_images && Path::new(&word).is_dir() {
-        let tip = format!("images are named with '--data {word}'");
+        let tip = format!("for a folder of images type --data {}", quoted(&word));
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
 }

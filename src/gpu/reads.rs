@@ -4,7 +4,8 @@
 //! know. Without AVX-512 this goes through memory: the vector is stored, written into and loaded again, and the processor waits for its own
 //! stores. A vector of four in eight lanes takes 110 ns in this way, from a storage texture 4 (docs/performance.md). So there the
 //! arrays of vectors of four that a kernel reads are copied to textures before it runs, and its text is changed to read those. Copies move
-//! bits: results are the same. Of what a kernel writes, only that can be read so which it reads before it writes it ([`Access::Update`]).
+//! bits: results are the same. What a kernel also writes can be read so only where it reads each element before it writes it
+//! ([`Access::Update`]).
 
 use std::sync::Arc;
 
@@ -81,26 +82,26 @@ pub(super) struct Array {
     /// The number of its buffer.
     number: u32,
     /// Whether the kernel changes it, which needs its buffer, too: the texture holds what was there before.
-    changed: bool,
+    updated: bool,
 }
 
 impl Array {
     /// The number of the texture: the buffer's, where that is free.
     pub(super) fn binding(&self) -> u32 {
-        if self.changed { self.number + BEFORE } else { self.number }
+        if self.updated { self.number + BESIDE } else { self.number }
     }
 }
 
 /// What is added to the number of a buffer for the texture beside it: more than any file has.
-const BEFORE: u32 = 100;
+const BESIDE: u32 = 100;
 
 /// The arrays of vectors among the arguments of a kernel that it reads, or changes.
 pub(super) fn arrays(module: &str, arguments: &[(&'static str, Access)]) -> Vec<Array> {
     let array = |line: &str| {
         let (found, element, number) = declared(line)?;
         let &(name, access) = arguments.iter().find(|(name, _)| *name == found)?;
-        let changed = access == Access::Update;
-        (changed || access == Access::Read).then_some(Array { name, element, number, changed })
+        let updated = access == Access::Update;
+        (updated || access == Access::Read).then_some(Array { name, element, number, updated })
     };
     module.lines().filter_map(array).collect()
 }
@@ -120,7 +121,7 @@ pub(super) fn through_textures(module: &str, arrays: &[Array]) -> String {
     let mut text = String::with_capacity(2 * module.len());
     for line in module.lines() {
         let array = declared(line).and_then(|(name, ..)| arrays.iter().find(|array| array.name == name));
-        if array.is_none_or(|array| array.changed) {
+        if array.is_none_or(|array| array.updated) {
             text.extend([line, "\n"]);
         }
     }
@@ -273,7 +274,7 @@ impl TextureCopy {
 
 #[cfg(test)]
 mod tests {
-    use super::{Array, BEFORE, Element, arrays, through_textures};
+    use super::{Array, BESIDE, Element, arrays, through_textures};
     use crate::gpu::kernel::Access;
 
     #[test]
@@ -287,9 +288,9 @@ mod tests {
                     fn g() { z[z[1].x] = z[2] + others[3]; if z[4].x == 5 { y[1] = y[2]; } }\n";
         let arguments = [("x", Access::Read), ("at", Access::Read), ("y", Access::Write), ("z", Access::Update)];
         let arrays = arrays(text, &arguments);
-        let array = |name, element, number, changed| Array { name, element, number, changed };
+        let array = |name, element, number, updated| Array { name, element, number, updated };
         assert_eq!(arrays, [array("x", Element::Floats, 2, false), array("z", Element::Integers, 5, true)]);
-        assert_eq!(arrays.iter().map(Array::binding).collect::<Vec<_>>(), [2, 5 + BEFORE]);
+        assert_eq!(arrays.iter().map(Array::binding).collect::<Vec<_>>(), [2, 5 + BESIDE]);
         let expected = "@group(0) @binding(3) var<storage, read> at: array<u32>;\n\
                         @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;\n\
                         @group(0) @binding(5) var<storage, read_write> z: array<vec4<u32>>;\n\

@@ -45,8 +45,8 @@ impl Rows {
     }
 
     /// For sums of parts: all invocations of a workgroup share one, or none does.
-    pub fn of_parts(shares: bool) -> Self {
-        Self { rows: if shares { WORKGROUP as u32 } else { 1 } }
+    pub fn of_parts(gpu: &Gpu) -> Self {
+        Self { rows: if gpu.shares_sums() { WORKGROUP as u32 } else { 1 } }
     }
 
     /// Pixels that are added up to one part of a sum, of so many in all.

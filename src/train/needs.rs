@@ -11,7 +11,7 @@ use crate::disk;
 use crate::gpu::{Gpu, Reads};
 use crate::memory::{self, shown};
 use crate::nn::layout::padded;
-use crate::nn::{Keep, Network, training_bytes};
+use crate::nn::{Keep, Network, Node, Op, training_bytes};
 
 /// What the driver takes to compile kernels and for what they become, in bytes: in any case, and for each layer that has weights.
 const COMPILING: [u64; 2] = [60_000_000, 20_000_000];
@@ -65,10 +65,11 @@ impl Needs {
         let batches = 3 * threads().min(MAX_LOADERS) + 3;
         let host = compiling(network) + kept + (batches * image_bytes(network, batch)) as u64;
         let copies = 4 * COPIES * (numbers + averages);
-        let device = training_bytes(network, batch) as u64 + copied_bytes(network, batch, reads) + 8 * averages;
+        let device =
+            training_bytes(network, batch) as u64 + copied_bytes(network, batch, reads, UPDATED) + 8 * averages;
         // The report looks at all layers when no state is written any more, while the model in training is still there.
         let looking =
-            if report { looking_bytes(network, REPORTED) + copied_bytes(network, REPORTED, reads) } else { 0 };
+            if report { looking_bytes(network, REPORTED) + copied_bytes(network, REPORTED, reads, READ) } else { 0 };
         let (memory, device) =
             if shares_memory { (host + device + copies.max(looking), 0) } else { (host + copies, device + looking) };
 
@@ -136,11 +137,11 @@ impl Needs {
 /// # Errors
 /// When there is not, as far as the system tells.
 pub fn check_network(gpu: &Gpu, network: &Network, batch: usize, keep: Keep) -> Result<()> {
-    let device = match keep {
-        Keep::Needed => training_bytes(network, batch) as u64,
-        Keep::Everything => looking_bytes(network, batch),
+    let (device, weights) = match keep {
+        Keep::Needed => (training_bytes(network, batch) as u64, UPDATED),
+        Keep::Everything => (looking_bytes(network, batch), READ),
     };
-    let device = device + copied_bytes(network, batch, gpu.reads());
+    let device = device + copied_bytes(network, batch, gpu.reads(), weights);
     let device = if gpu.shares_memory() { device } else { 0 };
     // A batch is made, and is then on its way to the device.
     let more = compiling(network) + device + 2 * image_bytes(network, batch) as u64;
@@ -158,16 +159,27 @@ fn image_bytes(network: &Network, batch: usize) -> usize {
     4 * batch * height * width * padded(channels)
 }
 
-/// Bytes of the textures that kernels read from: one for the images, [`Reads::KEPT`] for maps of each other size, and for the weights one, and
-/// one each for their gradients, themselves and their moments where they are updated.
-fn copied_bytes(network: &Network, batch: usize, reads: Reads) -> u64 {
+/// Copies of all weights in textures: by the layers that read them, and in training also of what an update reads, which is their gradients, themselves
+/// and two moments.
+const READ: usize = 1;
+const UPDATED: usize = 5;
+
+/// Bytes of the textures that kernels read from: one for the images, [`Reads::KEPT`] for maps of each other size, one for where each
+/// maximum of a pooling was, and so many for the weights.
+fn copied_bytes(network: &Network, batch: usize, reads: Reads, weights: usize) -> u64 {
     if reads == Reads::Buffers {
         return 0;
     }
     let images = image_bytes(network, batch);
-    let maps = network.nodes().iter().map(|node| node.output).map(|[c, h, w]| 4 * batch * padded(c) * h * w);
-    let sizes: BTreeSet<usize> = maps.filter(|&size| size != images).collect();
-    Reads::KEPT * sizes.into_iter().sum::<usize>() as u64 + (images + 5 * 4 * network.parameter_count()) as u64
+    let size = |node: &Node| {
+        let [channels, height, width] = node.output;
+        4 * batch * padded(channels) * height * width
+    };
+    let sizes: BTreeSet<usize> = network.nodes().iter().map(size).filter(|&size| size != images).collect();
+    let pooled = network.nodes().iter().filter(|node| matches!(node.op, Op::MaxPool2d { .. }));
+    let places: usize = pooled.map(size).sum();
+    Reads::KEPT * sizes.into_iter().sum::<usize>() as u64
+        + (images + places + weights * 4 * network.parameter_count()) as u64
 }
 
 /// Bytes of a network on the device with all that its layers make of a batch.
@@ -210,7 +222,11 @@ mod tests {
         let own = needs(|work| work.shares_memory = false);
         assert_eq!(own.memory + own.device, plain.memory);
         assert!(own.told().contains(" of the device's and "), "{}", own.told());
-        assert!(needs(|work| work.reads = Reads::Textures).memory > plain.memory);
+        // Maps of 16 x 63 x 63, 32 x 31 x 31, 64 x 15 x 15, 128 x 7 x 7 and 256 x 3 x 3; of 256, 64 and, padded, 4 numbers.
+        let maps = 16 * 63 * 63 + 32 * 31 * 31 + 64 * 15 * 15 + 128 * 7 * 7 + 256 * 3 * 3 + 256 + 64 + 4;
+        let weights = Strided::dogs_vs_cats(128, 2).build().unwrap().parameter_count();
+        let textures = 4 * (32 * (3 * maps + 4 * 128 * 128) + 5 * weights) as u64;
+        assert_eq!(needs(|work| work.reads = Reads::Textures).memory, plain.memory + textures);
         assert_eq!(plain.without_disk().told().matches(" and ").count(), 0);
     }
 

@@ -252,7 +252,7 @@ fn combine(norm: Norm) -> Case {
     norm.case(&[], move |gpu, plan, t| {
         let kernel = batch_norm::Combine {
             shape,
-            rows: Rows::of_parts(gpu.shares_sums()),
+            rows: Rows::of_parts(gpu),
             step: &t["step"],
             partials: &t["partials"],
             batch_mean: &t["batch_mean"],
@@ -322,7 +322,7 @@ fn backward_combine(mut norm: Norm) -> Case {
     let [gamma_terms, beta_terms] = terms;
     let shape = norm.shape;
     norm.case(&["variance"], move |gpu, plan, t| {
-        let rows = Rows::of_parts(gpu.shares_sums());
+        let rows = Rows::of_parts(gpu);
         let (step, partials, variance) = (&t["step"], &t["partials"], &t["variance"]);
         let (sum_gamma, sum_beta) = (&t["dgamma"], &t["dbeta"]);
         plan.add(gpu, "", &batch_norm::BackwardCombine { shape, rows, step, partials, variance, sum_gamma, sum_beta });
@@ -387,7 +387,7 @@ fn training(norm: Norm) -> Case {
     let momentum = norm.shape.momentum.into();
     let moved = reference::update_running(&norm.mean, &norm.variance, &batch, momentum, norm.live.count());
     let record = move |gpu: &Gpu, plan: &mut Plan, t: &Tensors| {
-        let of_parts = Rows::of_parts(gpu.shares_sums());
+        let of_parts = Rows::of_parts(gpu);
         let [step, x, dy, gamma, beta] = ["step", "x", "dy", "gamma", "beta"].map(|name| &t[name]);
         let [mean, variance, dgamma, dbeta] = ["batch_mean", "batch_variance", "dgamma", "dbeta"].map(|name| &t[name]);
         let [partial, back] = [&t["partials"], &t["back_partials"]];

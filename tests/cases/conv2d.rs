@@ -156,7 +156,7 @@ pub fn operations() -> Vec<Operation> {
             kernels,
             sizes: &["len", "chunks"],
             table: SHAPES.map(|[_, ci, h, _, co, kh, kw, ..]| vec![kh * kw * ci * co.div_ceil(4), 1 + h]).to_vec(),
-            draw: |random| vec![random.size(300), random.size(200)],
+            draw: |random| vec![random.size(300), random.size(400)],
             exact: true,
             compiles: false,
             make,

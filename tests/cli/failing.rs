@@ -49,17 +49,21 @@ fn bad_data_folders_name_themselves() {
 
 fn bad_options_name_themselves() {
     let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("photos")).unwrap();
+    for photos in ["photos", "more photos"] {
+        fs::create_dir(folder.path().join(photos)).unwrap();
+    }
     let cases = [
         (&["train", "--size", "20"][..], "block 4"),
         (&["train", "--lr", "-1"], "--lr"),
         (&["train", "--batch", "0"], "--batch 0"),
-        (&["train", "--size", "abc"], "'abc' for '--size <SIZE>': expected a whole number"),
+        (&["train", "--size", "abc"], "'abc' for '--size <SIZE>': expected a whole number, 0 or more"),
+        (&["train", "--size", "-1"], "'-1' for '--size <SIZE>': expected a whole number, 0 or more"),
         (&["train", "--seed", ""], "expected a whole number"),
         (&["train", "--lr", "fast"], "'fast' for '--lr <LR>': expected a number"),
         (&["train", "--seed", "99999999999999999999"], "this number is too large"),
-        (&["train", "photos"], "tip: images are named with '--data photos'"),
-        (&["depth", "photos"], "tip: images are named with '--data photos'"),
+        (&["train", "--lr", ""], "expected a number"),
+        (&["train", "photos"], "tip: for a folder of images type --data photos"),
+        (&["depth", "more photos"], "tip: for a folder of images type --data 'more photos'"),
         (&["train", "phtos"], "unexpected argument 'phtos' found\n\nUsage"),
         (&["train", "--optimizer", "lion"], "--optimizer"),
         (&["features", "image.png"], "--run"),

@@ -31,7 +31,7 @@ const COMMON: [(&str, &str); 4] = [
     ("common/places", "batch_norm"),
     (NUMBERS, "batch_norm"),
 ];
-/// The file that tells of dispatches in parts.
+/// The file that numbers workgroups, in parts of a dispatch too.
 const NUMBERS: &str = "common/numbers";
 
 /// The cases of an operation, made once.

@@ -25,7 +25,7 @@ impl BatchNorm2d {
         b.add(&batch_norm::Statistics { shape, rows: self.rows(b), step, x, partial });
         b.add(&batch_norm::Combine {
             shape,
-            rows: Rows::of_parts(b.gpu.shares_sums()),
+            rows: Rows::of_parts(b.gpu),
             step,
             partials: partial,
             batch_mean,
@@ -42,7 +42,7 @@ impl BatchNorm2d {
         let trained = b.trained;
         let [sum_gamma, sum_beta] = [&trained[0].gradient, &trained[1].gradient];
         let variance = &b.norm_statistics().batch_variance;
-        let rows = Rows::of_parts(b.gpu.shares_sums());
+        let rows = Rows::of_parts(b.gpu);
         b.add(&batch_norm::BackwardCombine { shape, rows, step, partials, variance, sum_gamma, sum_beta });
         [sum_gamma, sum_beta]
     }
