@@ -21,7 +21,7 @@ use libtest_mimic::Trial;
 use pollster::block_on;
 
 use crate::common::trial;
-use crate::{KERNELS, gpu_with};
+use crate::{KERNELS, gpu, gpu_with};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -48,11 +48,6 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::kernels_of_a_step", kernels_of_a_step),
         trial("engine::parts_wait_while_there_is_room", parts_wait_while_there_is_room),
     ]
-}
-
-/// What is tested here is the same with all sets of kernels; the plain ones compile in the shortest time.
-fn gpu() -> &'static Gpu {
-    gpu_with(Kernels::Plain)
 }
 
 fn read(tensor: &Tensor) -> Vec<f32> {
