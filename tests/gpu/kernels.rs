@@ -159,7 +159,7 @@ fn what_is_written_beside_a_tensor_is_told() {
     }
 }
 
-/// Where a dispatch holds one workgroup, and where it holds all, of the last and largest cases of the tables.
+/// Where a dispatch holds one workgroup, and where it holds all, of the largest cases of the tables.
 fn in_parts_they_write_the_same_bits() {
     let mut tried = BTreeSet::new();
     for kernels in crate::KERNELS {
@@ -167,7 +167,9 @@ fn in_parts_they_write_the_same_bits() {
         for group in PARTED {
             let mut count = [0, 0];
             for operation in all().iter().filter(|operation| operation.group == group && operation.kernels == kernels) {
-                let line = operation.tabled().last().expect("there is a case");
+                let line =
+                    operation.tabled().max_by_key(|line| line.sizes.iter().map(|&size| size.max(1)).product::<usize>());
+                let line = line.expect("there is a case");
                 let case = line.case(&device(kernels).gpu);
                 assert!(case.run(&in_parts).unwrap() == case.run(device(kernels)).unwrap(), "{line}");
                 let mut plan = Plan::new();
@@ -175,7 +177,7 @@ fn in_parts_they_write_the_same_bits() {
                 count = [count[0] + plan.len(), count[1] + plan.dispatches()];
             }
             let [kernels, dispatches] = count;
-            assert!(dispatches >= 2 * kernels, "{group}: {kernels} kernels, {dispatches} dispatches");
+            assert!(kernels == 0 || dispatches > 2 * kernels, "{group}: {kernels} kernels, {dispatches} dispatches");
             tried.extend((kernels > 0).then_some(group));
         }
     }

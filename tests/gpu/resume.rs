@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         trial("resume::each_step_follows_from_the_state_before_it", each_step_follows_from_the_state_before_it),
         trial("resume::training_comes_to_the_same_end", || comes_to_the_same_end(|step| step % 7 == 3)),
-        // cargo test --test gpu resume -- --ignored
+        // Sixty trainings, where nine say as much: cargo test --test gpu resume -- --ignored
         trial("resume::from_each_step_training_comes_to_the_same_end", || comes_to_the_same_end(|_| true))
             .with_ignored_flag(true),
         trial("resume::a_training_outlives_its_device", a_training_outlives_its_device),
