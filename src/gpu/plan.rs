@@ -23,6 +23,7 @@ struct Bound {
     pipeline: Arc<Pipeline>,
     /// What it reads from textures that do not hold it yet.
     copies: Vec<TextureCopy>,
+    written: Vec<Tensor>,
     dispatches: Vec<Dispatch>,
     flops: u64,
     bytes: u64,
@@ -114,9 +115,9 @@ impl Plan {
                 }
             }
         }
-        for (tensor, _) in tensors.iter().filter(|(_, access)| access.writes()) {
-            self.held.written(tensor);
-        }
+        let written = tensors.iter().filter(|(_, access)| access.writes()).map(|(tensor, _)| (*tensor).clone());
+        let written: Vec<Tensor> = written.collect();
+        written.iter().for_each(|tensor| self.held.written(tensor));
 
         let dispatch = |part: &Part| {
             let before = constant_buffer(gpu, &name, bytemuck::bytes_of(&part.before));
@@ -136,7 +137,7 @@ impl Plan {
             Dispatch { bind_group, workgroups: part.workgroups }
         };
         let dispatches = parts.iter().map(dispatch).collect();
-        self.kernels.push(Bound { name, pipeline, copies, dispatches, flops: kernel.flops(), bytes });
+        self.kernels.push(Bound { name, pipeline, copies, written, dispatches, flops: kernel.flops(), bytes });
     }
 
     /// Appends all of another plan.
@@ -193,7 +194,7 @@ impl Plan {
     }
 
     /// Makes the driver compile every kernel now, by running one workgroup of each: many drivers compile only then.
-    /// What this leaves in the tensors is meaningless; fill them afterwards. Calls `progress(done, all)` as it goes.
+    /// It leaves zeros in the tensors that they write; fill them afterwards. Calls `progress(done, all)` as it goes.
     ///
     /// # Errors
     /// When the device failed.
@@ -212,6 +213,10 @@ impl Plan {
             gpu.submit(encoder)?;
             gpu.done().await?;
         }
+        // What was computed is meaningless: of textures that hold other plans' numbers, too. Gaps of an arena are to hold zeros.
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        kernels.iter().flat_map(|kernel| &kernel.written).for_each(|tensor| tensor.clear(&mut encoder));
+        gpu.submit(encoder)?;
         progress(kernels.len(), kernels.len());
         Ok(())
     }

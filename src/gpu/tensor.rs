@@ -137,6 +137,11 @@ impl Tensor {
         gpu.queue().write_buffer(&self.buffer, self.offset, bytes);
     }
 
+    /// Makes all its numbers zero.
+    pub(super) fn clear(&self, encoder: &mut wgpu::CommandEncoder) {
+        encoder.clear_buffer(&self.buffer, self.offset, Some(self.bytes()));
+    }
+
     /// Takes over the numbers of a tensor of the same length, as they are after everything submitted so far.
     ///
     /// # Errors

@@ -45,6 +45,7 @@ pub fn tests() -> Vec<Trial> {
         trial("engine::targets_reach_the_gradient", targets_reach_the_gradient),
         trial("engine::a_clipped_gradient_has_the_norm", a_clipped_gradient_has_the_norm),
         trial("engine::kernels_are_compiled_once_with_progress", compile_progress),
+        trial("engine::other_models_on_the_device_change_no_step", others_change_no_step),
         trial("engine::kernels_of_a_step", kernels_of_a_step),
         trial("engine::parts_wait_while_there_is_room", parts_wait_while_there_is_room),
     ]
@@ -646,4 +647,33 @@ fn compile_progress() {
     assert_eq!(last, all);
     assert_eq!(calls.len(), all + 1);
     assert!(all < plan.len(), "{all} kernels serve {} dispatches", plan.len());
+}
+
+/// What is on the device from other models, in buffers and textures, and what compilation leaves there: no step depends on it.
+fn others_change_no_step() {
+    let options = StepOptions { clip_grad_norm: Some(0.1), ..StepOptions::default() };
+    let sgd = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.01 };
+    // The plan is kept, and with it the textures that it reads from.
+    let after_two_steps = |gpu: &Gpu, optimizer: &Optimizer, channels: [usize; 2]| {
+        let network = Strided { channels: channels.into(), ..small(Head::Flatten) }.build().unwrap();
+        let model = Model::new(gpu, &network, 4, Keep::Needed).unwrap();
+        let plan = model.training_step_with(gpu, optimizer, &options).unwrap();
+        block_on(plan.compile(gpu, |_, _| {})).unwrap();
+        let compiled: Vec<f32> = block_on(model.gradient_numbers().read(gpu)).unwrap();
+        assert!(compiled.iter().all(|value| *value == 0.0), "compilation leaves no gradient");
+        model.load(gpu, &Weights::initial(&network, 2));
+        for step in 1..=2 {
+            model.set_batch(gpu, &small_images(4), &[0, 1, 2, 1]);
+            model.set_step(gpu, optimizer, 0.1, 4, 5, step);
+            plan.submit(gpu).unwrap();
+        }
+        ((block_on(model.weights(gpu, 2)).unwrap(), block_on(model.moments(gpu)).unwrap()), plan)
+    };
+    let open = || block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_kernels(Kernels::Plain).unwrap();
+    for optimizer in [ADAM, sgd] {
+        let shared = open();
+        let _others = [[3, 9], [13, 7], [23, 30]].map(|channels| after_two_steps(&shared, &optimizer, channels));
+        let [alone, beside] = [&open(), &shared].map(|gpu| after_two_steps(gpu, &optimizer, [4, 4]).0);
+        assert!(beside == alone, "{optimizer:?}");
+    }
 }
