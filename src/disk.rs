@@ -63,6 +63,14 @@ pub fn check_writable(path: &Path) -> Result<()> {
     named(Unfinished::beside(path).map(drop), path)
 }
 
+/// Checks that files can be written in a folder, without writing one.
+///
+/// # Errors
+/// When there is no such folder, or nothing can be written there.
+pub fn check_folder(folder: &Path) -> Result<()> {
+    named(Unfinished::beside(&folder.join("file")).map(drop), folder)
+}
+
 /// Names the file that could not be written, and where there is no room for it, what helps.
 fn named<T>(done: io::Result<T>, path: &Path) -> Result<T> {
     done.map_err(|error| {

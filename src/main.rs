@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(found) => found,
         Err(error) => {
             terminal::fail(&error);
-            return ExitCode::from(2);
+            return ExitCode::from(commands::status(&error));
         }
     };
     let cli = match Cli::try_parse_from(words) {

@@ -5,6 +5,7 @@
 //! `explain::learned::reading` and `report::found`. Whoever gets a value from there may rely on it: no size is zero or absurd, no
 //! number is not finite, and what belongs together fits.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -277,9 +278,11 @@ pub(crate) fn differences<T: Serialize>(name: &str, there: &T, here: &T) -> Vec<
 fn collect_differences(path: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
     match (there, here) {
         (Value::Object(there), Value::Object(here)) => {
-            for (key, value) in there {
+            let keys: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
+            for key in keys {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                collect_differences(&path, value, here.get(key).unwrap_or(&Value::Null), found);
+                let [there, here] = [there, here].map(|fields| fields.get(key).unwrap_or(&Value::Null));
+                collect_differences(&path, there, here, found);
             }
         }
         _ if there == here => {}

@@ -59,7 +59,7 @@ pub struct DepthArgs {
     #[arg(long, default_value_t = 1.0, value_name = "POINTS")]
     pub margin: f64,
     /// Images to draw where there is no --data
-    #[arg(long, alias = "pictures", default_value_t = drawn::TRAIN_IMAGES + drawn::VAL_IMAGES, value_name = "N", conflicts_with = "data")]
+    #[arg(long, alias = "pictures", default_value_t = drawn::TRAIN_IMAGES + drawn::VAL_IMAGES, value_name = "N", conflicts_with_all = ["data", "val", "class_level"])]
     pub images: usize,
     /// Train the K-th of N shares of the networks and nothing else, so that N processes carry the study
     #[arg(long, value_name = "K/N", conflicts_with_all = ["collect", "dry_run"])]

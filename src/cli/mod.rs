@@ -483,6 +483,26 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Beside an option that excludes the one it needs, the parser would let it pass in silence.
+    #[test]
+    fn an_option_is_refused_beside_what_excludes_the_one_that_it_needs() {
+        for (command, options, others) in [
+            (
+                "train",
+                &["--val=v", "--class-level=1", "--val-share=0.5"][..],
+                &["--train-images=8", "--val-images=8"][..],
+            ),
+            ("depth", &["--val=v", "--class-level=1"], &["--images=8"]),
+            ("train", &["--width=0.5"], &["--channels=8", "--hidden=8"]),
+        ] {
+            for (option, other) in options.iter().flat_map(|option| others.iter().map(move |other| (option, other))) {
+                let error = Cli::try_parse_from(["convscope", command, option, other]).err();
+                let error = error.unwrap_or_else(|| panic!("{option} is accepted beside {other}")).to_string();
+                assert!(error.contains("cannot be used with"), "{error}");
+            }
+        }
+    }
+
     #[test]
     fn every_set_of_kernels_can_be_chosen() {
         let kernels = |options: &[&str]| {

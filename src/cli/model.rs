@@ -32,7 +32,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "NAME|FILE", conflicts_with_all = OF_STRIDED)]
     pub model: Option<ModelName>,
     /// Times the channels of a network with a name, as 0.25 for a quarter of them [default: 1]
-    #[arg(long, value_name = "FACTOR", requires = "model")]
+    #[arg(long, value_name = "FACTOR", requires = "model", conflicts_with_all = OF_STRIDED)]
     pub width: Option<f64>,
     /// Output channels of each block, and so the number of blocks
     #[arg(long, value_delimiter = ',', default_value = "16,32,64,128,256", value_name = "N,N,..")]

@@ -37,8 +37,9 @@ pub fn with_settings(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<OsSt
     };
     let cli = Cli::command();
     let known = cli.find_subcommand(command_name).expect("there is such a command");
-    let (options, file) = match (named(rest, RESUME).filter(|_| command_name == "train"), named(rest, CONFIG)) {
-        // Both together are refused like any two options that exclude one another.
+    let named = |option| named(rest, option).filter(|value| !value.is_empty());
+    let (options, file) = match (named(RESUME).filter(|_| command_name == "train"), named(CONFIG)) {
+        // Both together are refused like any two options that exclude one another, and one without a value like any other.
         (Some(_), Some(_)) | (None, None) => return Ok((words, None)),
         (Some(run), None) => (of_run(Path::new(&run))?, None),
         (None, Some(file)) => (read(Path::new(&file), known)?, Some(file)),
@@ -48,7 +49,7 @@ pub fn with_settings(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<OsSt
         known.get_arg_conflicts_with(one).iter().any(|excluded| excluded.get_id() == other.get_id())
     };
     let (excluded, by) = EXCLUDED;
-    let rises = named(rest, by).is_some_and(|epochs| epochs.to_str().and_then(|text| text.parse().ok()) != Some(0.0));
+    let rises = named(by).is_some_and(|epochs| epochs.to_str().and_then(|text| text.parse().ok()) != Some(0.0));
     let counts = |word: &&OsString| {
         if rises && *word == excluded {
             return false;

@@ -57,6 +57,10 @@ impl PreparationArgs {
     }
 }
 
+/// The options of photos, which mean nothing where images are drawn. An option that needs --data is not refused for want of it beside
+/// another one that excludes --data.
+const OF_PHOTOS: [&str; 4] = ["data", "val", "class_level", "val_share"];
+
 /// Options of `train`.
 #[derive(Args, Debug)]
 #[command(allow_negative_numbers = true)]
@@ -146,10 +150,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "SHARE", requires = "data")]
     pub val_share: Option<f64>,
     /// Drawn images to train on
-    #[arg(long, alias = "train-pictures", default_value_t = drawn::TRAIN_IMAGES, value_name = "N", conflicts_with = "data")]
+    #[arg(long, alias = "train-pictures", default_value_t = drawn::TRAIN_IMAGES, value_name = "N", conflicts_with_all = OF_PHOTOS)]
     pub train_images: usize,
     /// Drawn images to validate on
-    #[arg(long, alias = "val-pictures", default_value_t = drawn::VAL_IMAGES, value_name = "N", conflicts_with = "data")]
+    #[arg(long, alias = "val-pictures", default_value_t = drawn::VAL_IMAGES, value_name = "N", conflicts_with_all = OF_PHOTOS)]
     pub val_images: usize,
     /// Memory for decoded images, in MiB; what does not fit is decoded again each time
     #[arg(long, default_value_t = 1024, value_name = "MIB")]

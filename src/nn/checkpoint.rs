@@ -323,7 +323,8 @@ fn check_header(bytes: &[u8]) -> Result<(), CheckpointError> {
 /// What is wrong with which field of a JSON text.
 pub(crate) fn field_problem<E: Display>(error: &serde_path_to_error::Error<E>) -> String {
     let field = error.path().to_string();
-    if field == "." { error.inner().to_string() } else { format!("{field}: {}", error.inner()) }
+    // What is wrong with the whole, or with one of the fields that are read before it is known whose they are.
+    if field == "." || field == "?" { error.inner().to_string() } else { format!("{field}: {}", error.inner()) }
 }
 
 fn problem(name: &str, problem: impl Into<String>) -> CheckpointError {

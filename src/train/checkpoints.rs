@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Run;
+use super::environment::Environment;
 use super::predictions::PREDICTIONS;
 use super::run_dir::RunDir;
-use super::state::State;
+use super::state::{Changed, State};
+use super::{Run, Which};
 use crate::disk;
 use crate::nn::Network;
 use crate::nn::checkpoint::Checkpoint;
-use crate::reading::{equal, unusable};
+use crate::reading::{content, equal, unusable};
 use crate::terminal::one_line;
 
 /// Their folder, in that of the run. It is there as long as the run is not finished.
@@ -42,8 +43,8 @@ pub struct Found {
     pub state: State,
     /// The weights of its best epoch.
     pub best: Option<Checkpoint>,
-    /// Why newer ones cannot be used.
-    pub damaged: Vec<String>,
+    /// What cannot be used, why, and what is used in its place.
+    pub notes: Vec<String>,
 }
 
 impl Checkpoints {
@@ -86,16 +87,16 @@ impl Checkpoints {
         self.folder.write_checkpoint(&best_file(best.meta.epoch), best)
     }
 
-    /// The newest state that was written.
+    /// The newest state that was written, if it is there still.
     pub fn newest(&self) -> Option<PathBuf> {
-        self.kept.last().map(|kept| self.folder.file(&state_file(kept.steps)))
+        self.kept.last().map(|kept| self.folder.file(&state_file(kept.steps))).filter(|path| path.is_file())
     }
 
-    /// Finds where the training of a run stands.
+    /// Finds where the training of a run stands, whose folder has this environment.
     ///
     /// # Errors
-    /// When the run is finished, or there is no state that can be used.
-    pub fn find(run: &Run) -> Result<Found> {
+    /// When the run is finished, was told otherwise when it began, or there is no state that can be used.
+    pub fn find(run: &Run, environment: &Environment) -> Result<Found> {
         let path = run.folder().join(CHECKPOINTS);
         let shown = run.folder().display();
         ensure!(path.is_dir(), "{shown}: {}", without_states(run.folder()));
@@ -104,13 +105,16 @@ impl Checkpoints {
         let mut damaged = Vec::new();
         for steps in numbers.into_iter().rev() {
             let path = path.join(state_file(steps));
-            match read(run, &path, steps) {
-                Ok((state, best)) => {
+            match read(run, environment, &path, steps) {
+                Ok((state, best, note)) => {
                     let kept = Kept { steps, best: best.as_ref().map(|best| best.meta.epoch) };
                     let folder = RunDir::at(run.folder().join(CHECKPOINTS));
                     let checkpoints = Self { folder, kept: vec![kept] };
-                    return Ok(Found { checkpoints, state, best, damaged });
+                    let before = |problem| format!("{problem}; the checkpoint before it is used");
+                    let notes = damaged.into_iter().map(before).chain(note).collect();
+                    return Ok(Found { checkpoints, state, best, notes });
                 }
+                Err(error) if error.is::<Changed>() => return Err(error),
                 Err(error) => damaged.push(one_line(&error)),
             }
         }
@@ -142,23 +146,39 @@ fn without_states(run: &Path) -> &'static str {
     }
 }
 
-fn read(run: &Run, path: &Path, steps: u32) -> Result<(State, Option<Checkpoint>)> {
+/// A state, the weights of its best epoch, and what is to be said of these.
+fn read(
+    run: &Run,
+    environment: &Environment,
+    path: &Path,
+    steps: u32,
+) -> Result<(State, Option<Checkpoint>, Option<String>)> {
     let read = || -> Result<State> {
-        let state = State::from_bytes(&fs::read(path)?, run)?;
+        let state = State::from_bytes(&content(path)?, run, environment)?;
         equal("steps", state.memory.steps, steps).context("by the file's name")?;
         Ok(state)
     };
     let state = read().with_context(|| unusable(path))?;
-    let best = |epoch| read_best(run, path, epoch).with_context(|| format!("{}: best, epoch {epoch}", unusable(path)));
-    let best = state.course.best.as_ref().map(|found| best(found.epoch)).transpose()?;
-    Ok((state, best))
+    let Some(epoch) = state.course.best.as_ref().map(|best| best.epoch) else { return Ok((state, None, None)) };
+    let error = match read_best(run, path, epoch) {
+        Ok(best) => return Ok((state, Some(best), None)),
+        Err(error) => error,
+    };
+    // Until another epoch is better, the run's folder has the same weights.
+    match run.checkpoint(Which::Best) {
+        Ok(best) if best.meta.epoch == epoch => {
+            let note = format!("{}; {} has the same weights, and is used", one_line(&error), Which::Best.file());
+            Ok((state, Some(best), Some(note)))
+        }
+        _ => Err(error.context(format!("{}: best, epoch {epoch}", unusable(path)))),
+    }
 }
 
 /// The best weights of an epoch, beside a state.
 fn read_best(run: &Run, state: &Path, epoch: usize) -> Result<Checkpoint> {
     let path = state.with_file_name(best_file(epoch));
     let read = || -> Result<Checkpoint> {
-        let bytes = fs::read(&path)?;
+        let bytes = content(&path)?;
         equal("epoch", run.meta(&bytes)?.epoch, epoch).context("by the file's name")?;
         Ok(Checkpoint::from_bytes(&bytes)?)
     };
@@ -193,6 +213,7 @@ fn best_file(epoch: usize) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::Value;
     use tempfile::TempDir;
 
     use super::*;
@@ -201,7 +222,7 @@ mod tests {
     use crate::nn::Metrics;
     use crate::nn::checkpoint::{Meta, Weights};
     use crate::train::state::{Begun, BestEpoch, Course, Memory};
-    use crate::train::{CONFIG, Config, EpochRecord};
+    use crate::train::{CONFIG, Config, ENVIRONMENT, EpochRecord};
 
     const ID: &str = "0123456789abcdef0123456789abcdef";
     /// Steps an epoch, of four images each.
@@ -217,9 +238,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = RunDir::at(folder.path().to_path_buf());
         dir.write_json(CONFIG, &Config { id: Some(ID.into()), val_of_class: vec![4, 4], ..config }).unwrap();
+        let environment = Environment { kernels: "plain".into(), run: Some(ID.into()), ..Environment::default() };
+        dir.write_json(ENVIRONMENT, &environment).unwrap();
         let checkpoints = Checkpoints::create(&dir).unwrap();
         let run = Run::open(dir.path()).unwrap();
         (folder, dir, run, checkpoints)
+    }
+
+    /// What a program finds that opens the folder now.
+    fn find(dir: &RunDir) -> Result<Found> {
+        let run = Run::open(dir.path())?;
+        Checkpoints::find(&run, &run.environment()?)
     }
 
     fn metrics(seen: u32) -> Metrics {
@@ -255,7 +284,7 @@ mod tests {
             records: (1..=epochs).map(record).collect(),
             rejected: vec![Rejected { file: "a.png".into(), reason: "is empty".into() }],
             best: (epochs > 0).then_some(BestEpoch { epoch: epochs.div_ceil(2), val: metrics(8), lost }),
-            ..Course::new(ID.into(), Vec::new())
+            ..Course::new(run.config().unwrap().clone(), run.environment().unwrap(), Vec::new())
         };
         let seed = steps as u64;
         let mut own = weights(seed);
@@ -298,13 +327,17 @@ mod tests {
         let (_folder, dir, run, mut checkpoints) = begun();
         for steps in 0..=15 {
             let state = save(&mut checkpoints, &run, steps);
-            let found = Checkpoints::find(&run).unwrap();
+            let found = find(&dir).unwrap();
             assert!(found.state == state, "{steps} steps");
             assert_eq!(found.best.map(|best| best.meta.epoch), state.course.best.map(|best| best.epoch));
-            assert!(found.damaged.is_empty());
+            assert!(found.notes.is_empty());
         }
         let kept = ["best-0001.safetensors", "best-0002.safetensors"];
         assert_eq!(files(&dir), [&kept[..], &["step-00000014.safetensors", "step-00000015.safetensors"]].concat());
+        assert_eq!(checkpoints.newest(), Some(dir.file("checkpoints/step-00000015.safetensors")));
+        fs::rename(dir.file(CHECKPOINTS), dir.file("elsewhere")).unwrap();
+        assert_eq!(checkpoints.newest(), None, "it is not there any more");
+        fs::rename(dir.file("elsewhere"), dir.file(CHECKPOINTS)).unwrap();
         checkpoints.remove();
         assert!(!dir.file(CHECKPOINTS).exists());
     }
@@ -320,33 +353,115 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[place] ^= 4;
             dir.write("checkpoints/step-00000012.safetensors", &bytes).unwrap();
-            let found = Checkpoints::find(&run).unwrap();
-            assert!(found.state == before && found.damaged.len() == 1, "{:?}", found.damaged);
-            assert!(found.damaged[0].contains("step-00000012.safetensors: cannot be used"), "{:?}", found.damaged);
+            let found = find(&dir).unwrap();
+            assert!(found.state == before && found.notes.len() == 1, "{:?}", found.notes);
+            assert!(found.notes[0].contains("step-00000012.safetensors: cannot be used"), "{:?}", found.notes);
+        }
+        // What is no file is not waited for.
+        #[cfg(unix)]
+        {
+            fs::remove_file(&newest).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(&newest).status().unwrap().success());
+            let found = find(&dir).unwrap();
+            assert!(found.state == before && found.notes[0].contains("is not a regular file"), "{:?}", found.notes);
+            fs::remove_file(&newest).unwrap();
         }
         // Both have the same best weights.
         dir.write("checkpoints/step-00000012.safetensors", &whole).unwrap();
-        assert!(Checkpoints::find(&run).unwrap().damaged.is_empty());
+        assert!(find(&dir).unwrap().notes.is_empty());
+        // The best weights have a second file in the run's folder.
         dir.write("checkpoints/best-0001.safetensors", b"cut off").unwrap();
-        let error = format!("{:#}", Checkpoints::find(&run).err().unwrap());
+        for epoch in [1, 2] {
+            dir.write_checkpoint(Which::Best.file(), &best(&run, epoch)).unwrap();
+            match find(&dir) {
+                Ok(found) => {
+                    assert_eq!((epoch, found.best), (1, Some(best(&run, 1))));
+                    let told = "best-0001.safetensors: cannot be used";
+                    assert!(found.notes.len() == 1 && found.notes[0].contains(told), "{:?}", found.notes);
+                }
+                Err(_) => assert_eq!(epoch, 2, "weights of the same epoch are the same"),
+            }
+        }
+        let error = format!("{:#}", find(&dir).err().unwrap());
         assert!(error.contains("best-0001.safetensors: cannot be used"), "{error}");
         assert!(error.contains("no other checkpoint") && error.contains("train it anew"), "{error}");
         // What is gone on with is written over what is damaged.
         checkpoints.save_best(&best(&run, 1)).unwrap();
         dir.write("checkpoints/step-00000012.safetensors", &whole[..100]).unwrap();
-        let mut found = Checkpoints::find(&run).unwrap();
+        let mut found = find(&dir).unwrap();
         save(&mut found.checkpoints, &run, 10);
         assert_eq!(files(&dir), ["best-0001.safetensors", "step-00000009.safetensors", "step-00000010.safetensors"]);
     }
 
     #[test]
+    fn a_run_is_gone_on_with_as_it_was_told() {
+        let (_folder, dir, run, mut checkpoints) = begun();
+        save(&mut checkpoints, &run, 9);
+        for name in [CONFIG, ENVIRONMENT] {
+            let whole = fs::read(dir.file(name)).unwrap();
+            let good: Value = serde_json::from_slice(&whole).unwrap();
+            let mut tried = 0;
+            for (field, value) in leaves(&good) {
+                let mut changed = good.clone();
+                *changed.pointer_mut(&field).unwrap() = another(&value);
+                dir.write_json(name, &changed).unwrap();
+                let Err(error) = find(&dir) else { panic!("another {field} of {name} is accepted") };
+                let error = format!("{error:#}");
+                // What cannot be, or does not fit the other file, is found before what was changed.
+                let told = error.contains("was changed since the training began: ") && error.contains("put that back");
+                tried += usize::from(told);
+                assert!(told || error.contains(".json: cannot be used: "), "{field}: {error}");
+            }
+            assert!(tried >= 8, "{name}: {tried}");
+            // What is only added counts too.
+            if name == CONFIG {
+                let mut changed = good.clone();
+                changed["ema"] = 0.9.into();
+                dir.write_json(name, &changed).unwrap();
+                let error = format!("{:#}", find(&dir).err().unwrap());
+                assert!(error.contains("since the training began: ema is 0.9, not null; put that back"), "{error}");
+            }
+            dir.write(name, &whole).unwrap();
+        }
+        assert!(find(&dir).is_ok());
+    }
+
+    /// The values of an object that hold no others, by their JSON pointers.
+    fn leaves(value: &Value) -> Vec<(String, Value)> {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
+            Value::Array(values) => values.iter().enumerate().map(|(i, value)| (i.to_string(), value)).collect(),
+            _ => return vec![(String::new(), value.clone())],
+        };
+        let below = |(name, child)| {
+            let own = leaves(child).into_iter();
+            own.map(move |(path, value)| (format!("/{name}{path}"), value))
+        };
+        children.into_iter().flat_map(below).collect()
+    }
+
+    /// Another value of the same kind, close to this one.
+    fn another(value: &Value) -> Value {
+        match value {
+            Value::Null => 1.into(),
+            Value::Bool(value) => (!value).into(),
+            Value::Number(number) => match number.as_u64() {
+                Some(whole) => (whole + 1).into(),
+                None => (number.as_f64().unwrap() + 0.001).into(),
+            },
+            Value::String(text) => format!("{text}x").into(),
+            Value::Array(_) | Value::Object(_) => unreachable!("a leaf"),
+        }
+    }
+
+    #[test]
     fn what_cannot_be_gone_on_with_says_why() {
         let (_folder, dir, run, mut checkpoints) = begun();
-        let error = || format!("{:#}", Checkpoints::find(&run).err().unwrap());
+        let error = || format!("{:#}", find(&dir).err().unwrap());
         assert!(error().contains("stopped before it began"), "{}", error());
         save(&mut checkpoints, &run, 15);
         dir.write(PREDICTIONS, b"").unwrap();
-        assert!(Checkpoints::find(&run).is_ok(), "it is not finished before the states are removed");
+        assert!(find(&dir).is_ok(), "it is not finished before the states are removed");
         checkpoints.remove();
         assert!(error().contains("is finished"), "{}", error());
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::gpu::{Gpu, TileLimits};
 
 /// `environment.json` of a run.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
     /// Name of the adapter.
     pub adapter: String,

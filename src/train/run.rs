@@ -27,6 +27,8 @@ use crate::train::environment::Environment;
 const VALIDATION: &str = "validation.csv";
 /// How a run was made.
 pub(crate) const CONFIG: &str = "config.json";
+/// Where it was made.
+pub(crate) const ENVIRONMENT: &str = "environment.json";
 /// Epochs that weights from elsewhere may say that they have learned.
 const MOST_EPOCHS: usize = 1_000_000;
 /// What the images are called that judge a network, where they judged it in training too.
@@ -101,7 +103,7 @@ impl Run {
             let network = check_config(&config)?;
             Ok((Made::Trained(Box::new(config)), network))
         };
-        let (made, network) = read().with_context(|| unusable(&folder.join(CONFIG)))?;
+        let (made, network) = read().with_context(|| unusable(&folder.join(CONFIG))).context(REMEDY)?;
         Ok(Self { folder: folder.to_path_buf(), made, network })
     }
 
@@ -321,8 +323,8 @@ impl Run {
     /// When the file is missing or broken, or belongs to another run.
     pub fn environment(&self) -> Result<Environment> {
         let seed = self.config()?.training.seed;
-        let path = self.file("environment.json");
-        let environment: Environment = json(&path)?;
+        let path = self.file(ENVIRONMENT);
+        let environment: Environment = json(&path).context(REMEDY)?;
         let check = || -> Result<()> {
             Kernels::from_str(&environment.kernels, false)
                 .map_err(|_| anyhow!("kernels is {:?}: expected a set of kernels", environment.kernels))?;
@@ -333,7 +335,7 @@ impl Run {
             equal("seed", environment.seed, seed).with_context(|| format!("as {CONFIG} has it"))?;
             self.check_run(&environment.run)
         };
-        check().with_context(|| unusable(&path))?;
+        check().with_context(|| unusable(&path)).context(REMEDY)?;
         Ok(environment)
     }
 
@@ -898,6 +900,20 @@ mod tests {
         fs::remove_file(folder.file(VALIDATION)).unwrap();
         let missing = format!("{:#}", opened(&folder).photos().unwrap_err());
         assert!(missing.contains("not known which photos the run was judged by; train it anew"), "{missing}");
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_is_named_with_the_remedy() {
+        for text in ["", "\0", "{", "[]", "nothing", "{}"] {
+            for name in [CONFIG, ENVIRONMENT] {
+                let (_folder, folder) = run(false);
+                folder.write(name, text.as_bytes()).unwrap();
+                let error = Run::open(folder.path()).and_then(|run| run.environment().map(drop)).unwrap_err();
+                let error = format!("{error:#}");
+                assert!(error.starts_with(REMEDY) && error.contains(&format!("{name}: cannot be used: ")), "{error}");
+                assert!(!error.contains('?'), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -220,7 +220,7 @@ pub fn check_free(out: Option<&Path>) -> Result<()> {
 pub fn check_place(place: &Path) -> Result<()> {
     let existing = disk::existing(place);
     ensure!(existing.is_dir(), "{} is a file, not a folder", existing.display());
-    disk::check_writable(&existing.join("results"))
+    disk::check_folder(existing)
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{EpochRecord, PROGRAM, Run};
+use super::environment::Environment;
+use super::{CONFIG, Config, ENVIRONMENT, EpochRecord, PROGRAM, Run};
 use crate::data::Rejected;
 use crate::nn::checkpoint::{Weights, read_counter, read_tensor, sealed, unsealed};
 use crate::nn::{Metrics, Network, Parameter};
-use crate::reading::{amount, equal, parsed, within};
+use crate::reading::{amount, differences, equal, parsed, within};
 
 /// Tensors by their key in PyTorch's `state_dict`, in PyTorch's layout.
 pub type Tensors = BTreeMap<String, Vec<f32>>;
@@ -71,8 +72,10 @@ pub struct BestEpoch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Course {
-    /// The run's id.
-    pub run: String,
+    /// What the run is told, as its folder had it when it began.
+    pub config: Config,
+    /// Where it began.
+    pub environment: Environment,
     /// The program, with a hash of its sources.
     pub program: String,
     /// The epoch that it is in.
@@ -134,15 +137,15 @@ impl State {
         sealed(&head, &tensors, &counters)
     }
 
-    /// Reads what [`State::to_bytes`] made, of a training of this run.
+    /// Reads what [`State::to_bytes`] made, of a training of this run, whose folder has this environment.
     ///
     /// # Errors
-    /// When the file is damaged, or is that of another run.
-    pub(crate) fn from_bytes(bytes: &[u8], run: &Run) -> Result<Self> {
+    /// When the file is damaged, or is that of another run; [`Changed`] when the run was told otherwise.
+    pub(crate) fn from_bytes(bytes: &[u8], run: &Run, environment: &Environment) -> Result<Self> {
         let (file, head) = unsealed(bytes)?;
         let head = head.context("it does not say where the training stands")?;
         let Head { steps, last_lr, averages, course } = parsed(head.as_bytes())?;
-        course.check(run, steps)?;
+        course.check(run, environment, steps)?;
         amount("last_lr", last_lr)?;
         let network = run.network();
         let all: Vec<Parameter> = parameters(network).collect();
@@ -175,16 +178,17 @@ fn parameters(network: &Network) -> impl Iterator<Item = Parameter> {
 
 impl Course {
     /// That of a run that is about to begin.
-    pub fn new(run: String, rejected: Vec<Rejected>) -> Self {
+    pub fn new(config: Config, environment: Environment, rejected: Vec<Rejected>) -> Self {
         let (program, begun) = (PROGRAM.into(), Begun::new(1));
-        Self { run, program, begun, seconds: 0.0, records: Vec::new(), rejected, best: None }
+        Self { config, environment, program, begun, seconds: 0.0, records: Vec::new(), rejected, best: None }
     }
 
     /// Holds it against the settings of its run.
-    fn check(&self, run: &Run, steps: u32) -> Result<()> {
-        let Self { run: id, program: _, begun, seconds, records, rejected, best } = self;
-        run.check_run(&Some(id.clone()))?;
-        let config = run.config()?;
+    fn check(&self, run: &Run, here: &Environment, steps: u32) -> Result<()> {
+        let Self { config, environment, program: _, begun, seconds, records, rejected, best } = self;
+        run.check_run(&config.id).context("config.id")?;
+        Changed::check(CONFIG, run.config()?, config)?;
+        Changed::check(ENVIRONMENT, here, environment)?;
         let (epochs, batch) = (config.training.epochs, config.training.batch);
         let an_epoch = config.train_images.div_ceil(batch);
         let Begun { epoch, batches, steps: of_epoch, metrics, rejected: unread } = begun;
@@ -209,6 +213,21 @@ impl Course {
             check_metrics(val, config.val_images).context("best")?;
         }
         Ok(())
+    }
+}
+
+/// A run whose files say something else than when its training began.
+#[derive(Debug, thiserror::Error)]
+#[error("{file} was changed since the training began: {}; put that back, or train anew", .differences.join("; "))]
+pub struct Changed {
+    file: &'static str,
+    differences: Vec<String>,
+}
+
+impl Changed {
+    fn check<T: Serialize>(file: &'static str, here: &T, then: &T) -> Result<(), Self> {
+        let differences = differences("", here, then);
+        if differences.is_empty() { Ok(()) } else { Err(Self { file, differences }) }
     }
 }
 

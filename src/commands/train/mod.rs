@@ -51,7 +51,7 @@ use crate::train::photo_list;
 use crate::train::predictions::{self, PREDICTIONS};
 use crate::train::run_dir::{self, RUNS, RunDir};
 use crate::train::state::{Course, State};
-use crate::train::{Config, MODEL, PROGRAM, Trainer, Which};
+use crate::train::{CONFIG, Config, ENVIRONMENT, MODEL, PROGRAM, Trainer, Which};
 
 /// Loss and accuracy by epoch.
 const CURVES: &str = "curves.svg";
@@ -170,7 +170,7 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
         Some(resumed) => {
             let data = source.divide(found)?;
             resumed.check_images(&data)?;
-            (resumed.dir, data, Some((resumed.config, resumed.found)))
+            (resumed.dir, data, Some(resumed.found))
         }
         None => {
             let run = RunDir::create(arguments.out.as_deref())?;
@@ -199,19 +199,21 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     if augment != usual || !training.preparation.is_usual() {
         say(format!("         prepared by {}; training images {}", training.preparation, augment.told()));
     }
-    let (config, begun) = match begun {
-        Some((config, found)) => (config, Some(found)),
+    let (course, kept_before) = match begun {
+        Some(Found { checkpoints, state: State { course, memory }, best, .. }) => {
+            (course, Some((checkpoints, memory, best)))
+        }
         None => {
             let init = init.as_ref().map(Init::digest);
             (begin(arguments, init, &data, &run, split, (&gpu, exchange))?, None)
         }
     };
-    let id = config.id.clone().expect("a run of this version has an id");
+    let (id, drawing_seed) = (course.config.id.clone(), course.config.drawing_seed());
 
     say("kernels  compiling: the first time this takes a while");
     let compiling = bar("{msg} [{bar:30}] {elapsed}", 0).with_message("compiling kernels");
     let started = Instant::now();
-    let mut recipe = training.recipe(&of_class(data.train.as_ref(), classes), config.drawing_seed());
+    let mut recipe = training.recipe(&of_class(data.train.as_ref(), classes), drawing_seed);
     if arguments.lr_find {
         // Averages would be of rates that no training has.
         recipe.ema = None;
@@ -222,11 +224,11 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
     })?;
     compiling.finish_and_clear();
     if let Some(exchange) = exchange {
-        check_all_alike(exchange, &gpu, &training, &data, &weights, config.drawing_seed())?;
+        check_all_alike(exchange, &gpu, &training, &data, &weights, drawing_seed)?;
     }
     say(format!("         ready after {:.1} s", started.elapsed().as_secs_f64()));
     if arguments.lr_find {
-        let suggested = find_rate(&mut trainer, &data, &run, &config)?;
+        let suggested = find_rate(&mut trainer, &data, &run, &course.config)?;
         if arguments.json {
             let (lr, fall) = (suggested.map(|found| found.lr), suggested.map(|found| found.fall));
             Event::LrFound { run: run.path().display().to_string(), lr, fall }.print();
@@ -248,15 +250,15 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
         preparation: training.preparation,
         epoch,
         drawn,
-        made_by: Some(id.clone()),
+        made_by: id.clone(),
         val_loss: Some(val_loss),
     };
-    let (checkpoints, course, best) = match begun {
-        Some(Found { checkpoints, state: State { course, memory }, best, .. }) => {
+    let (checkpoints, best) = match kept_before {
+        Some((checkpoints, memory, best)) => {
             trainer.recall(&memory, course.begun.batches > 0)?;
-            (checkpoints, course, best)
+            (checkpoints, best)
         }
-        None => (Checkpoints::create(&run)?, Course::new(id.clone(), data.rejected.clone()), None),
+        None => (Checkpoints::create(&run)?, None),
     };
     if arguments.json {
         let (train_images, val_images) = (data.train.len(), data.val.len());
@@ -365,7 +367,7 @@ fn kept(run: &RunDir, checkpoints: &Checkpoints) -> Option<String> {
 /// The device, and the other processes, if there are any.
 type Place<'a> = (&'a Gpu, Option<&'a dyn Exchange>);
 
-/// Writes what a new run is before it is trained, and returns its settings.
+/// Writes what a new run is before it is trained.
 fn begin(
     arguments: &TrainArgs,
     init: Option<Digest>,
@@ -373,7 +375,7 @@ fn begin(
     run: &RunDir,
     split: bool,
     (gpu, exchange): Place<'_>,
-) -> Result<Config> {
+) -> Result<Course> {
     let config = arguments.config(&data.classes, [data.train.len(), data.val.len()], split);
     let id = run_dir::new_id();
     let val_of_class = of_class(data.val.as_ref(), data.classes.len());
@@ -387,16 +389,17 @@ fn begin(
     if arguments.data.is_some() {
         write_rejected(&run.file(REJECTED), &data.rejected)?;
     }
+    let processes = exchange.map(Exchange::size);
+    let environment = Environment { processes, ..Environment::of(gpu, arguments.seed, &id) };
     // What only looks for a learning rate is no run.
     if !arguments.lr_find {
-        run.write_json("config.json", &config)?;
-        let processes = exchange.map(Exchange::size);
-        run.write_json("environment.json", &Environment { processes, ..Environment::of(gpu, arguments.seed, &id) })?;
+        run.write_json(CONFIG, &config)?;
+        run.write_json(ENVIRONMENT, &environment)?;
         if arguments.data.is_some() {
             photo_list::write(run, &data.list)?;
         }
     }
-    Ok(config)
+    Ok(Course::new(config, environment, data.rejected.clone()))
 }
 
 /// Checks that all processes train the same network, by the same recipe, on the same images, and on devices of one kind.

@@ -50,15 +50,16 @@ impl Resumed {
             );
         }
         let dir = RunDir::reopen(folder)?;
-        let found = Checkpoints::find(&run)?;
+        let environment = run.environment()?;
+        let found = Checkpoints::find(&run, &environment)?;
         let program = &found.state.course.program;
         ensure!(
             program == PROGRAM,
             "--resume {shown}: another version of convscope began it, {program}, not {PROGRAM}: the two may compute otherwise; use that \
              one, or train anew"
         );
-        found.damaged.iter().for_each(|problem| say(format!("note: {problem}; the checkpoint before it is used")));
-        Ok(Self { environment: run.environment()?, run, config, dir, found })
+        found.notes.iter().for_each(|note| say(format!("note: {note}")));
+        Ok(Self { run, config, environment, dir, found })
     }
 
     /// Has the kernels be those that the run was begun with, where no others were asked for.
