@@ -1,4 +1,5 @@
-//! The rooms of `src/` import only from those above them in ARCHITECTURE.md's table, so that there is no circle.
+//! What the documents say of the source: the rooms of `src/` import only from those above them in ARCHITECTURE.md's table, so that there is
+//! no circle, and tests are where docs/verification.md says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -70,4 +71,23 @@ fn rooms_import_from_those_above_them() {
 fn imports_are_found() {
     let text = "use crate::gpu::Gpu; // crate::no\nlet x = crate::data::threads();\n#[cfg(test)]\nmod tests {\nuse crate::report;";
     assert_eq!(imports(text), BTreeSet::from(["data", "gpu"]));
+}
+
+#[test]
+fn the_tests_that_find_faults_are_there() {
+    let text = fs::read_to_string("docs/verification.md").unwrap();
+    let (_, table) = text.split_once("| what was wrong | the test that finds it now |\n|---|---|\n").unwrap();
+    let mut found = 0;
+    for row in table.lines().map_while(|line| line.strip_prefix('|')) {
+        let tests = row.split('|').nth(1).unwrap();
+        for of_file in tests.split(';').map(str::trim).filter(|tests| tests.starts_with('`')) {
+            let (names, file) = of_file.rsplit_once(" in ").unwrap_or_else(|| panic!("{row}: in which file?"));
+            let source = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+            for name in names.split('`').skip(1).step_by(2) {
+                assert!(source.contains(name), "{file}: there is no `{name}`");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 50, "{found} tests");
 }

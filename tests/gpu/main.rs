@@ -19,7 +19,7 @@ mod trust;
 #[path = "../common/vanishing.rs"]
 mod vanishing;
 
-use std::sync::OnceLock;
+use std::cell::OnceCell;
 
 use convscope::data::augment::AugmentOptions;
 use convscope::gpu::Kernels;
@@ -28,9 +28,14 @@ use convscope::nn::{Optimizer, StepOptions};
 use convscope::train::{Recipe, Schedule};
 use pollster::block_on;
 
-/// The device that all tests share.
+/// The device of the tests that a thread runs: on one device those of several threads would wait for each other.
 fn gpu() -> &'static Gpu {
-    common::opened().as_ref().expect("tests that need a GPU run only where there is one")
+    thread_local! { static DEVICE: &'static Gpu = Box::leak(Box::new(open())) }
+    DEVICE.with(|device| *device)
+}
+
+fn open() -> Gpu {
+    block_on(Gpu::open(&AdapterChoice::Best)).expect("tests that need a GPU run only where there is one")
 }
 
 /// Every set of kernels for the convolutions.
@@ -38,9 +43,12 @@ const KERNELS: [Kernels; 3] = [Kernels::Plain, Kernels::Tiled, Kernels::Subgroup
 
 /// The same device with one set of kernels for the convolutions.
 fn gpu_with(kernels: Kernels) -> &'static Gpu {
-    static DEVICES: [OnceLock<Gpu>; KERNELS.len()] = [const { OnceLock::new() }; KERNELS.len()];
-    DEVICES[kernels as usize]
-        .get_or_init(|| block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_kernels(kernels).unwrap())
+    thread_local! {
+        static DEVICES: [OnceCell<&'static Gpu>; KERNELS.len()] =
+            const { [const { OnceCell::new() }; KERNELS.len()] };
+    }
+    let open = || -> &'static Gpu { Box::leak(Box::new(open().with_kernels(kernels).unwrap())) };
+    DEVICES.with(|devices| *devices[kernels as usize].get_or_init(open))
 }
 
 /// Plain training by Adam, of images that are flipped.
