@@ -78,16 +78,21 @@ fn the_tests_that_find_faults_are_there() {
     let text = fs::read_to_string("docs/verification.md").unwrap();
     let (_, table) = text.split_once("| what was wrong | the test that finds it now |\n|---|---|\n").unwrap();
     let mut found = 0;
-    for row in table.lines().map_while(|line| line.strip_prefix('|')) {
+    let rows = table.lines().map_while(|line| line.strip_prefix('|'));
+    for row in rows.filter(|row| !row.trim_start().starts_with("**")) {
+        let before = found;
         let tests = row.split('|').nth(1).unwrap();
-        for of_file in tests.split(';').map(str::trim).filter(|tests| tests.starts_with('`')) {
+        // A part of the long suite has a file of its own.
+        for of_file in tests.split(';').map(str::trim).filter(|tests| !tests.starts_with("the part ")) {
             let (names, file) = of_file.rsplit_once(" in ").unwrap_or_else(|| panic!("{row}: in which file?"));
             let source = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
             for name in names.split('`').skip(1).step_by(2) {
-                assert!(source.contains(name), "{file}: there is no `{name}`");
+                let there = [format!("fn {name}("), format!("\"{name}\"")].iter().any(|form| source.contains(form));
+                assert!(there, "{file}: there is no test `{name}`");
                 found += 1;
             }
         }
+        assert!(found > before, "{row}: which test?");
     }
     assert!(found > 50, "{found} tests");
 }

@@ -10,6 +10,7 @@ use super::train::SAVE_EVERY;
 use crate::data::drawn;
 use crate::gpu::Kernels;
 use crate::study::{Ladder, Settings};
+use crate::train::check_range;
 
 /// Options of `depth`: those of `train`, which say how every network of the study is trained, and its own.
 #[derive(Args, Debug)]
@@ -65,7 +66,7 @@ pub struct DepthArgs {
     #[arg(long, value_name = "K/N", conflicts_with_all = ["collect", "dry_run"])]
     pub unit: Option<Share>,
     /// Put together what was trained elsewhere, as it was set then; needs --out, and looks at no other option
-    #[arg(long, requires = "out", conflicts_with = "dry_run")]
+    #[arg(long, requires = "out", conflicts_with_all = ["dry_run", "resume", "preview"])]
     pub collect: bool,
     /// Say what would be trained and how long that would take, then stop
     #[arg(long)]
@@ -156,9 +157,9 @@ impl DepthArgs {
         if !(1..=100).contains(&self.repeats) {
             bail!("--repeats {}: expected 1 to 100", self.repeats);
         }
-        if !(self.margin > 0.0 && self.margin <= 100.0) {
-            bail!("--margin {}: expected more than 0 and at most 100 percentage points", self.margin);
-        }
+        let good = self.margin > 0.0 && self.margin <= 100.0;
+        check_range(good, "margin", self.margin, "more than 0 and at most 100 percentage points")
+            .map_err(|error| error.typed())?;
         if !(2..=10_000_000).contains(&self.images) {
             bail!("--images {}: expected 2 to 10000000", self.images);
         }
@@ -216,12 +217,17 @@ mod tests {
             let (name, _) = option.split_once('=').unwrap();
             assert!(error.starts_with(&format!("{name}: the networks of a study")), "{error}");
         }
-        for (option, told) in [
-            ("--lr-find", "--lr-find: only `train` has it"),
-            ("--resume=runs/001", "--resume, --save-every: only `train` has them"),
-            ("--save-every=1", "--resume, --save-every: only `train` has them"),
+        for (options, told) in [
+            (&["--lr-find"][..], "--lr-find: only `train` has it"),
+            (&["--resume=runs/001"], "--resume, --save-every: only `train` has them"),
+            (&["--save-every=1"], "--resume, --save-every: only `train` has them"),
+            (
+                &["--model=fuzz/seeds/layers/some.toml", "--width=0.5"],
+                "--width 0.5: only a network with a name has one",
+            ),
         ] {
-            let Command::Depth(arguments) = Cli::try_parse_from(["convscope", "depth", option]).unwrap().command else {
+            let words = ["convscope", "depth"].iter().chain(options);
+            let Command::Depth(arguments) = Cli::try_parse_from(words).unwrap().command else {
                 unreachable!("the command is depth")
             };
             let error = arguments.check().unwrap_err().to_string();

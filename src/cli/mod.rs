@@ -494,6 +494,8 @@ mod tests {
             ),
             ("depth", &["--val=v", "--class-level=1"], &["--images=8"]),
             ("train", &["--width=0.5"], &["--channels=8", "--hidden=8"]),
+            ("depth", &["--width=0.5"], &["--channels=8"]),
+            ("depth", &["--collect"], &["--resume=run", "--preview=file"]),
         ] {
             for (option, other) in options.iter().flat_map(|option| others.iter().map(move |other| (option, other))) {
                 let error = Cli::try_parse_from(["convscope", command, option, other]).err();

@@ -39,7 +39,7 @@ pub fn with_settings(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<OsSt
     let known = cli.find_subcommand(command_name).expect("there is such a command");
     let named = |option| named(rest, option).filter(|value| !value.is_empty());
     let (options, file) = match (named(RESUME).filter(|_| command_name == "train"), named(CONFIG)) {
-        // Both together are refused like any two options that exclude one another, and one without a value like any other.
+        // The parser refuses both together, and one that has no value.
         (Some(_), Some(_)) | (None, None) => return Ok((words, None)),
         (Some(run), None) => (of_run(Path::new(&run))?, None),
         (None, Some(file)) => (read(Path::new(&file), known)?, Some(file)),
@@ -312,7 +312,10 @@ mod tests {
         assert!(error.contains("--lr"), "{error}");
         let error = train(&["--config", "missing.toml"]).unwrap_err().to_string();
         assert_eq!(error, "--config missing.toml: cannot be read");
-        assert!(train(&["--config"]).is_err());
+        for (option, told) in ["--config", "--config=", "--resume="].map(|option| (option, "a value is required for")) {
+            let error = train(&[option]).unwrap_err().to_string();
+            assert!(error.contains(told), "{option}: {error}");
+        }
         assert!(format!("{:#}", train(&["--config", "src"]).unwrap_err()).contains("not the folder of a run"));
     }
 }

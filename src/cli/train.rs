@@ -12,7 +12,7 @@ use crate::data::folder::{Choices, VALIDATION_SHARE};
 use crate::figures::ScaleBy;
 use crate::nn::{Normalize, Preparation};
 use crate::train::{Config, Folders, OptimizerName, Training};
-use crate::train::{check_preparation, check_recipe, check_val_share};
+use crate::train::{check_preparation, check_range, check_recipe, check_val_share};
 
 /// Images a training step, where nothing else is asked for.
 pub(super) const BATCH: usize = 32;
@@ -188,7 +188,6 @@ impl TrainArgs {
     /// The first option that is out of range, with what would be right.
     pub fn check(&self) -> Result<()> {
         self.check_numbers()?;
-        self.model.check()?;
         check_geometry(&self.model.architecture(2), self.batch)?;
         let blocks = self.model.architecture(2).blocks().unwrap_or_default();
         if self.freeze > blocks {
@@ -198,6 +197,7 @@ impl TrainArgs {
     }
 
     pub(super) fn check_numbers(&self) -> Result<()> {
+        self.model.check()?;
         self.extras.check()?;
         // Momentum's range holds even where the optimizer has none.
         let recipe = Training { momentum: Some(self.momentum()), ..self.training(2) };
@@ -215,9 +215,9 @@ impl TrainArgs {
         if self.momentum.is_some() && self.optimizer != OptimizerName::Sgd {
             bail!("--momentum: only --optimizer sgd has one");
         }
-        if !(0.0..=1e6).contains(&self.save_every) {
-            bail!("--save-every {}: expected 0 to 1000000 minutes", self.save_every);
-        }
+        let minutes = self.save_every;
+        check_range((0.0..=1e6).contains(&minutes), "save_every", minutes, "0 to 1000000 minutes")
+            .map_err(|error| error.typed())?;
         if self.cache > 1 << 24 {
             bail!("--cache {}: expected at most 16777216 MiB", self.cache);
         }
@@ -358,6 +358,8 @@ mod tests {
             ("--momentum=0.5", "only --optimizer sgd"),
             ("--cache=99999999", "--cache 99999999"),
             ("--save-every=-1", "--save-every -1: expected 0 to"),
+            ("--save-every=1e300", "--save-every 1e300: expected 0 to 1000000 minutes"),
+            ("--lr=1e300", "--lr 1e300: expected a number above 0"),
             ("--save-every=NaN", "--save-every NaN"),
             ("--save-every=inf", "--save-every inf"),
             ("--weight-decay=-1", "--weight-decay -1"),

@@ -23,6 +23,7 @@ struct Bound {
     pipeline: Arc<Pipeline>,
     /// What it reads from textures that do not hold it yet.
     copies: Vec<TextureCopy>,
+    /// What it writes.
     written: Vec<Tensor>,
     dispatches: Vec<Dispatch>,
     flops: u64,
@@ -193,8 +194,8 @@ impl Plan {
         gpu.submit(encoder)
     }
 
-    /// Makes the driver compile every kernel now, by running one workgroup of each: many drivers compile only then.
-    /// It leaves zeros in the tensors that they write; fill them afterwards. Calls `progress(done, all)` as it goes.
+    /// Makes the driver compile every kernel now, by running one workgroup of each: many drivers compile only then. Of kernels that differ in
+    /// their tensors alone it runs the first. It leaves zeros in the tensors that these write; fill them afterwards. Calls `progress(done, all)` as it goes.
     ///
     /// # Errors
     /// When the device failed.
@@ -213,7 +214,7 @@ impl Plan {
             gpu.submit(encoder)?;
             gpu.done().await?;
         }
-        // What was computed is meaningless: of textures that hold other plans' numbers, too. Gaps of an arena are to hold zeros.
+        // What they wrote is meaningless, as they also read textures with numbers of other plans. The gaps of an arena are to hold zeros.
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         kernels.iter().flat_map(|kernel| &kernel.written).for_each(|tensor| tensor.clear(&mut encoder));
         gpu.submit(encoder)?;

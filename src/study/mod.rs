@@ -229,12 +229,9 @@ impl Identity {
         let (there, here) = (&settings.training, &self.settings.training);
         let file = here.model_file.as_ref().map(|file| format!("the network of {file} (--model)"));
         let name = file.unwrap_or_else(|| "settings.model".into());
-        let networks = differences_of_networks(&name, &there.model, &here.model);
-        // Where they differ, the file that lists one says no more.
-        let file = if networks.is_empty() { there } else { here }.model_file.clone();
-        found.extend(networks);
-        let same_model = Training { model: here.model.clone(), model_file: file, ..there.clone() };
-        found.extend(differences("settings", &Settings { training: same_model, ..settings.clone() }, &self.settings));
+        found.extend(differences_of_networks(&name, &there.model, &here.model));
+        let training = there.with_network_of(here);
+        found.extend(differences("settings", &Settings { training, ..settings.clone() }, &self.settings));
         found
     }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::environment::Environment;
 use super::predictions::PREDICTIONS;
 use super::run_dir::RunDir;
-use super::state::{Changed, State};
+use super::state::{State, Unlike};
 use super::{Run, Which};
 use crate::disk;
 use crate::nn::Network;
@@ -92,20 +92,21 @@ impl Checkpoints {
         self.kept.last().map(|kept| self.folder.file(&state_file(kept.steps))).filter(|path| path.is_file())
     }
 
-    /// Finds where the training of a run stands, whose folder has this environment.
+    /// Finds where the training of a run stands.
     ///
     /// # Errors
-    /// When the run is finished, was told otherwise when it began, or there is no state that can be used.
-    pub fn find(run: &Run, environment: &Environment) -> Result<Found> {
+    /// When the run is finished, was told otherwise or began with another program, or there is no state that can be used.
+    pub fn find(run: &Run) -> Result<Found> {
         let path = run.folder().join(CHECKPOINTS);
         let shown = run.folder().display();
         ensure!(path.is_dir(), "{shown}: {}", without_states(run.folder()));
         let mut numbers: Vec<u32> = own_names(&path).iter().filter_map(|name| steps_of(name)).collect();
         numbers.sort_unstable();
+        let environment = run.environment()?;
         let mut damaged = Vec::new();
         for steps in numbers.into_iter().rev() {
             let path = path.join(state_file(steps));
-            match read(run, environment, &path, steps) {
+            match read(run, &environment, &path, steps) {
                 Ok((state, best, note)) => {
                     let kept = Kept { steps, best: best.as_ref().map(|best| best.meta.epoch) };
                     let folder = RunDir::at(run.folder().join(CHECKPOINTS));
@@ -114,7 +115,7 @@ impl Checkpoints {
                     let notes = damaged.into_iter().map(before).chain(note).collect();
                     return Ok(Found { checkpoints, state, best, notes });
                 }
-                Err(error) if error.is::<Changed>() => return Err(error),
+                Err(error) if error.is::<Unlike>() => return Err(error),
                 Err(error) => damaged.push(one_line(&error)),
             }
         }
@@ -158,7 +159,7 @@ fn read(
         equal("steps", state.memory.steps, steps).context("by the file's name")?;
         Ok(state)
     };
-    let state = read().with_context(|| unusable(path))?;
+    let state = read().map_err(|error| if error.is::<Unlike>() { error } else { error.context(unusable(path)) })?;
     let Some(epoch) = state.course.best.as_ref().map(|best| best.epoch) else { return Ok((state, None, None)) };
     let error = match read_best(run, path, epoch) {
         Ok(best) => return Ok((state, Some(best), None)),
@@ -217,10 +218,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::{Cli, Command, TrainArgs};
     use crate::data::Rejected;
     use crate::nn::Metrics;
-    use crate::nn::checkpoint::{Meta, Weights};
+    use crate::nn::checkpoint::{Meta, Weights, sealed};
     use crate::train::state::{Begun, BestEpoch, Course, Memory};
     use crate::train::{CONFIG, Config, ENVIRONMENT, EpochRecord};
 
@@ -228,12 +229,18 @@ mod tests {
     /// Steps an epoch, of four images each.
     const AN_EPOCH: usize = 5;
 
-    /// The folder of a run of three epochs that has just begun.
-    fn begun() -> (TempDir, RunDir, Run, Checkpoints) {
-        let options = "convscope train --size 24 --channels 4,4 --epochs 3 --batch 4 --train-images 20 --val-images 8";
-        let Command::Train(arguments) = Cli::try_parse_from(options.split(' ')).unwrap().command else {
+    fn arguments(options: &str) -> TrainArgs {
+        let words = ["convscope"].into_iter().chain(options.split(' '));
+        let Command::Train(arguments) = Cli::try_parse_from(words).unwrap().command else {
             unreachable!("the command is train")
         };
+        *arguments
+    }
+
+    /// The folder of a run of three epochs that has just begun.
+    fn begun() -> (TempDir, RunDir, Run, Checkpoints) {
+        let options = "train --size 24 --channels 4,4 --epochs 3 --batch 4 --train-images 20 --val-images 8";
+        let arguments = arguments(options);
         let config = arguments.config(&["cat", "dog"].map(String::from), [20, 8], false);
         let folder = tempfile::tempdir().unwrap();
         let dir = RunDir::at(folder.path().to_path_buf());
@@ -247,8 +254,7 @@ mod tests {
 
     /// What a program finds that opens the folder now.
     fn find(dir: &RunDir) -> Result<Found> {
-        let run = Run::open(dir.path())?;
-        Checkpoints::find(&run, &run.environment()?)
+        Checkpoints::find(&Run::open(dir.path())?)
     }
 
     fn metrics(seen: u32) -> Metrics {
@@ -282,9 +288,9 @@ mod tests {
             begun,
             seconds: 2.5,
             records: (1..=epochs).map(record).collect(),
-            rejected: vec![Rejected { file: "a.png".into(), reason: "is empty".into() }],
+            lost: vec![Rejected { file: "a.png".into(), reason: "is empty".into() }],
             best: (epochs > 0).then_some(BestEpoch { epoch: epochs.div_ceil(2), val: metrics(8), lost }),
-            ..Course::new(run.config().unwrap().clone(), run.environment().unwrap(), Vec::new())
+            ..Course::new(run.config().unwrap().clone(), run.environment().unwrap())
         };
         let seed = steps as u64;
         let mut own = weights(seed);
@@ -408,7 +414,8 @@ mod tests {
                 let Err(error) = find(&dir) else { panic!("another {field} of {name} is accepted") };
                 let error = format!("{error:#}");
                 // What cannot be, or does not fit the other file, is found before what was changed.
-                let told = error.contains("was changed since the training began: ") && error.contains("put that back");
+                let told = format!("{name}: was changed since the training began: ");
+                let told = error.contains(&told) && error.contains("put that back");
                 tried += usize::from(told);
                 assert!(told || error.contains(".json: cannot be used: "), "{field}: {error}");
             }
@@ -424,6 +431,31 @@ mod tests {
             dir.write(name, &whole).unwrap();
         }
         assert!(find(&dir).is_ok());
+    }
+
+    #[test]
+    fn another_network_is_told_in_words() {
+        let (_folder, dir, run, mut checkpoints) = begun();
+        save(&mut checkpoints, &run, 9);
+        let mut config = run.config().unwrap().clone();
+        config.training.model = arguments("train --model lenet5 --size 32").training(2).model;
+        dir.write_json(CONFIG, &config).unwrap();
+        let error = format!("{:#}", find(&dir).err().unwrap());
+        let told =
+            "was changed since the training began: model is lenet5, not blocks of strided convolutions; put that back";
+        assert!(error.contains(told), "{error}");
+    }
+
+    /// A state of another version may have other fields: it is whole for all that.
+    #[test]
+    fn what_another_version_wrote_is_told() {
+        let (_folder, dir, run, mut checkpoints) = begun();
+        save(&mut checkpoints, &run, 9);
+        let head = r#"{"course":{"run":"x","program":"0.0.9 abc"}}"#;
+        dir.write("checkpoints/step-00000009.safetensors", &sealed(head, &[], &[])).unwrap();
+        let error = format!("{:#}", find(&dir).err().unwrap());
+        let told = "another version of convscope began it, 0.0.9 abc, not ";
+        assert!(error.starts_with("--resume ") && error.contains(told) && error.contains("use that one"), "{error}");
     }
 
     /// The values of an object that hold no others, by their JSON pointers.

@@ -217,6 +217,12 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Training {
+    /// The same with the network of another one, to tell what else differs. Where the networks differ, the file that lists one says no more.
+    pub(crate) fn with_network_of(&self, other: &Self) -> Self {
+        let file = if self.model == other.model { self } else { other }.model_file.clone();
+        Self { model: other.model.clone(), model_file: file, ..self.clone() }
+    }
+
     /// How to train on so many images of each class, with a seed that may be another than [`Training::seed`].
     pub fn recipe(&self, of_class: &[usize], seed: u64) -> Recipe {
         let Extras { warmup, label_smoothing, class_weights, clip_grad_norm, ema, .. } = self.extras;

@@ -37,7 +37,7 @@ mod schedule;
 
 pub use config::{ClassWeights, Config, Extras, Folders, Imported, OptimizerName, Source, Training, Which};
 pub use ranges::{OutOfRange, check_batch, check_preparation, check_recipe, check_val_share};
-pub(crate) use ranges::{check_classes, check_folder, check_folders, check_imported, check_training};
+pub(crate) use ranges::{check_classes, check_folder, check_folders, check_imported, check_range, check_training};
 pub(crate) use run::{CONFIG, ENVIRONMENT, REMEDY, check_weights};
 pub(crate) use run::{GIVEN, VALIDATING};
 pub use run::{Origin, Run, is_run};

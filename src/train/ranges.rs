@@ -30,8 +30,19 @@ impl OutOfRange {
     }
 }
 
-fn check(good: bool, field: &'static str, value: impl Display, expected: &'static str) -> Result<(), OutOfRange> {
-    if good { Ok(()) } else { Err(OutOfRange { field, value: value.to_string(), expected }) }
+/// A setting whose value is `good`, or an error. A number of many digits is told with its power of ten.
+pub(crate) fn check_range(
+    good: bool,
+    field: &'static str,
+    value: impl Display,
+    expected: &'static str,
+) -> Result<(), OutOfRange> {
+    let shown = || {
+        let text = value.to_string();
+        let long = text.parse::<f64>().ok().filter(|_| text.len() > 20);
+        long.map_or(text, |number| format!("{number:e}"))
+    };
+    if good { Ok(()) } else { Err(OutOfRange { field, value: shown(), expected }) }
 }
 
 /// Checks a count of images a step.
@@ -39,7 +50,7 @@ fn check(good: bool, field: &'static str, value: impl Display, expected: &'stati
 /// # Errors
 /// When it is out of its range.
 pub fn check_batch(batch: usize) -> Result<(), OutOfRange> {
-    check((1..=60_000).contains(&batch), "batch", batch, "1 to 60000")
+    check_range((1..=60_000).contains(&batch), "batch", batch, "1 to 60000")
 }
 
 /// Checks every number of how a network is trained, beside its geometry.
@@ -49,19 +60,24 @@ pub fn check_batch(batch: usize) -> Result<(), OutOfRange> {
 pub fn check_recipe(training: &Training) -> Result<(), OutOfRange> {
     let Training { lr, weight_decay, epochs, batch, .. } = *training;
     let momentum = training.momentum.unwrap_or_default();
-    check((lr as f32).is_finite() && lr > 0.0, "lr", lr, "a number above 0, such as 0.001")?;
-    check((0.0..1.0).contains(&momentum), "momentum", momentum, "at least 0 and less than 1")?;
-    check(weight_decay.is_finite() && weight_decay >= 0.0, "weight_decay", weight_decay, "a number of at least 0")?;
-    check((1..=1_000_000).contains(&epochs), "epochs", epochs, "1 to 1000000")?;
+    check_range((lr as f32).is_finite() && lr > 0.0, "lr", lr, "a number above 0, such as 0.001")?;
+    check_range((0.0..1.0).contains(&momentum), "momentum", momentum, "at least 0 and less than 1")?;
+    check_range(
+        weight_decay.is_finite() && weight_decay >= 0.0,
+        "weight_decay",
+        weight_decay,
+        "a number of at least 0",
+    )?;
+    check_range((1..=1_000_000).contains(&epochs), "epochs", epochs, "1 to 1000000")?;
     if let Some(scale @ [least, most]) = training.crop_scale {
         let good = least >= 0.01 && least <= most && most <= 1.0;
         let expected = "shares of an image's area, the least and the largest, from 0.01 to 1, as 0.5,1";
-        check(good, "crop_scale", listed(&scale), expected)?;
+        check_range(good, "crop_scale", listed(&scale), expected)?;
     }
-    check((0.0..=180.0).contains(&training.rotate), "rotate", training.rotate, "0 to 180 degrees")?;
+    check_range((0.0..=180.0).contains(&training.rotate), "rotate", training.rotate, "0 to 180 degrees")?;
     if let Some(shares) = training.color_jitter {
         let good = shares.iter().all(|share| (0.0..=1.0).contains(share));
-        check(
+        check_range(
             good,
             "color_jitter",
             listed(&shares),
@@ -76,9 +92,9 @@ pub fn check_recipe(training: &Training) -> Result<(), OutOfRange> {
 fn check_extras(extras: &Extras, epochs: usize) -> Result<(), OutOfRange> {
     let Extras { schedule, warmup, step_every, step_factor, .. } = *extras;
     let before_the_end = warmup >= 0.0 && warmup < epochs as f64;
-    check(before_the_end, "warmup", warmup, "at least 0 and less than the number of epochs")?;
+    check_range(before_the_end, "warmup", warmup, "at least 0 and less than the number of epochs")?;
     let apart = schedule != ScheduleName::OneCycle || warmup == 0.0;
-    check(apart, "warmup", warmup, "0 with the schedule one-cycle, which has a rise of its own")?;
+    check_range(apart, "warmup", warmup, "0 with the schedule one-cycle, which has a rise of its own")?;
     let falls = schedule == ScheduleName::Step;
     for (field, value, right, expected) in [
         ("step_every", step_every, step_every.is_none_or(|every| every.is_finite() && every > 0.0), "a number above 0"),
@@ -90,19 +106,29 @@ fn check_extras(extras: &Extras, epochs: usize) -> Result<(), OutOfRange> {
         ),
     ] {
         let shown = || value.map_or("none".into(), |value| value.to_string());
-        check(value.is_some() == falls, field, shown(), "a number with the schedule step, and none with any other")?;
-        check(right, field, shown(), expected)?;
+        check_range(
+            value.is_some() == falls,
+            field,
+            shown(),
+            "a number with the schedule step, and none with any other",
+        )?;
+        check_range(right, field, shown(), expected)?;
     }
     let Extras { label_smoothing, clip_grad_norm, ema, patience, .. } = *extras;
-    check((0.0..1.0).contains(&label_smoothing), "label_smoothing", label_smoothing, "at least 0 and less than 1")?;
+    check_range(
+        (0.0..1.0).contains(&label_smoothing),
+        "label_smoothing",
+        label_smoothing,
+        "at least 0 and less than 1",
+    )?;
     if let Some(most) = clip_grad_norm {
-        check(most.is_finite() && most > 0.0, "clip_grad_norm", most, "a number above 0, such as 1")?;
+        check_range(most.is_finite() && most > 0.0, "clip_grad_norm", most, "a number above 0, such as 1")?;
     }
     if let Some(decay) = ema {
-        check(decay > 0.0 && decay < 1.0, "ema", decay, "more than 0 and less than 1, such as 0.99")?;
+        check_range(decay > 0.0 && decay < 1.0, "ema", decay, "more than 0 and less than 1, such as 0.99")?;
     }
     if let Some(patience) = patience {
-        check((1..=1_000_000).contains(&patience), "patience", patience, "1 to 1000000")?;
+        check_range((1..=1_000_000).contains(&patience), "patience", patience, "1 to 1000000")?;
     }
     Ok(())
 }
@@ -114,7 +140,7 @@ fn check_extras(extras: &Extras, epochs: usize) -> Result<(), OutOfRange> {
 pub fn check_preparation(preparation: &Preparation, size: usize) -> Result<(), OutOfRange> {
     let Some(resize) = preparation.resize_crop else { return Ok(()) };
     let expected = "a number of pixels from the side of the network's images (--size) to 16384";
-    check(preparation.is_for(size), "resize_crop", resize, expected)
+    check_range(preparation.is_for(size), "resize_crop", resize, expected)
 }
 
 /// Checks the share of each class set aside for validation.
@@ -122,7 +148,7 @@ pub fn check_preparation(preparation: &Preparation, size: usize) -> Result<(), O
 /// # Errors
 /// When it is out of its range.
 pub fn check_val_share(share: f64) -> Result<(), OutOfRange> {
-    check(share > 0.0 && share < 1.0, "val_share", share, "more than 0 and less than 1")
+    check_range(share > 0.0 && share < 1.0, "val_share", share, "more than 0 and less than 1")
 }
 
 /// Checks how a network is built and trained, as a file tells.

@@ -324,8 +324,7 @@ impl Run {
     pub fn environment(&self) -> Result<Environment> {
         let seed = self.config()?.training.seed;
         let path = self.file(ENVIRONMENT);
-        let environment: Environment = json(&path).context(REMEDY)?;
-        let check = || -> Result<()> {
+        let check = |environment: &Environment| -> Result<()> {
             Kernels::from_str(&environment.kernels, false)
                 .map_err(|_| anyhow!("kernels is {:?}: expected a set of kernels", environment.kernels))?;
             environment.processes.map_or(Ok(()), |number| within("processes", number, 2..=usize::MAX))?;
@@ -335,8 +334,12 @@ impl Run {
             equal("seed", environment.seed, seed).with_context(|| format!("as {CONFIG} has it"))?;
             self.check_run(&environment.run)
         };
-        check().with_context(|| unusable(&path)).context(REMEDY)?;
-        Ok(environment)
+        let read = || -> Result<Environment> {
+            let environment = json(&path)?;
+            check(&environment).with_context(|| unusable(&path))?;
+            Ok(environment)
+        };
+        read().context(REMEDY)
     }
 
     /// The files that could not be used; none for drawn images.

@@ -9,11 +9,11 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::environment::Environment;
-use super::{CONFIG, Config, ENVIRONMENT, EpochRecord, PROGRAM, Run};
+use super::{CONFIG, Config, ENVIRONMENT, EpochRecord, PROGRAM, Run, Training};
 use crate::data::Rejected;
 use crate::nn::checkpoint::{Weights, read_counter, read_tensor, sealed, unsealed};
 use crate::nn::{Metrics, Network, Parameter};
-use crate::reading::{amount, differences, equal, parsed, within};
+use crate::reading::{amount, differences, differences_of_networks, equal, parsed, within};
 
 /// Tensors by their key in PyTorch's `state_dict`, in PyTorch's layout.
 pub type Tensors = BTreeMap<String, Vec<f32>>;
@@ -72,7 +72,7 @@ pub struct BestEpoch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Course {
-    /// What the run is told, as its folder had it when it began.
+    /// What the run was told, as its folder had it when it began.
     pub config: Config,
     /// Where it began.
     pub environment: Environment,
@@ -84,8 +84,8 @@ pub struct Course {
     pub seconds: f64,
     /// The epochs before.
     pub records: Vec<EpochRecord>,
-    /// The files that are not used, with those that could no longer be read in these epochs.
-    pub rejected: Vec<Rejected>,
+    /// The images that could no longer be read in these epochs.
+    pub lost: Vec<Rejected>,
     /// The best of them.
     pub best: Option<BestEpoch>,
 }
@@ -97,6 +97,30 @@ pub struct State {
     pub course: Course,
     /// The numbers on the device.
     pub memory: Memory,
+}
+
+/// Why a state that is whole cannot be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum Unlike {
+    /// Another build of the program wrote it.
+    #[error(
+        "--resume {run}: another version of convscope began it, {program}, not {PROGRAM}: the two may compute otherwise; use that one, or \
+         train anew"
+    )]
+    Program {
+        /// The run's folder.
+        run: String,
+        /// The other build.
+        program: String,
+    },
+    /// A file of the run says something else than when its training began.
+    #[error("{file}: was changed since the training began: {}; put that back, or train anew", .differences.join("; "))]
+    Changed {
+        /// Its path.
+        file: String,
+        /// What it says, and what it said.
+        differences: Vec<String>,
+    },
 }
 
 /// What the file of a state says beside its tensors.
@@ -140,10 +164,11 @@ impl State {
     /// Reads what [`State::to_bytes`] made, of a training of this run, whose folder has this environment.
     ///
     /// # Errors
-    /// When the file is damaged, or is that of another run; [`Changed`] when the run was told otherwise.
+    /// When the file is damaged, or is that of another run; [`Unlike`] when another program wrote it, or the run was told otherwise.
     pub(crate) fn from_bytes(bytes: &[u8], run: &Run, environment: &Environment) -> Result<Self> {
         let (file, head) = unsealed(bytes)?;
         let head = head.context("it does not say where the training stands")?;
+        check_program(head.as_bytes(), run)?;
         let Head { steps, last_lr, averages, course } = parsed(head.as_bytes())?;
         course.check(run, environment, steps)?;
         amount("last_lr", last_lr)?;
@@ -178,17 +203,17 @@ fn parameters(network: &Network) -> impl Iterator<Item = Parameter> {
 
 impl Course {
     /// That of a run that is about to begin.
-    pub fn new(config: Config, environment: Environment, rejected: Vec<Rejected>) -> Self {
+    pub fn new(config: Config, environment: Environment) -> Self {
         let (program, begun) = (PROGRAM.into(), Begun::new(1));
-        Self { config, environment, program, begun, seconds: 0.0, records: Vec::new(), rejected, best: None }
+        Self { config, environment, program, begun, seconds: 0.0, records: Vec::new(), lost: Vec::new(), best: None }
     }
 
     /// Holds it against the settings of its run.
     fn check(&self, run: &Run, here: &Environment, steps: u32) -> Result<()> {
-        let Self { config, environment, program: _, begun, seconds, records, rejected, best } = self;
+        let Self { config, environment, program: _, begun, seconds, records, lost, best } = self;
         run.check_run(&config.id).context("config.id")?;
-        Changed::check(CONFIG, run.config()?, config)?;
-        Changed::check(ENVIRONMENT, here, environment)?;
+        unchanged(run, CONFIG, differences_of_settings(run.config()?, config))?;
+        unchanged(run, ENVIRONMENT, differences("", here, environment))?;
         let (epochs, batch) = (config.training.epochs, config.training.batch);
         let an_epoch = config.train_images.div_ceil(batch);
         let Begun { epoch, batches, steps: of_epoch, metrics, rejected: unread } = begun;
@@ -203,8 +228,8 @@ impl Course {
         if !records.is_empty() {
             run.check_metrics(records).context("records")?;
         }
-        for Rejected { file, reason } in rejected.iter().chain(unread) {
-            ensure!(!file.is_empty() && !reason.is_empty(), "rejected: a file or a reason is empty");
+        for Rejected { file, reason } in lost.iter().chain(unread) {
+            ensure!(!file.is_empty() && !reason.is_empty(), "an image that is lost: file or reason is empty");
         }
         ensure!(best.is_some() != records.is_empty(), "best: expected where an epoch is over, and nowhere else");
         if let Some(BestEpoch { epoch, val, .. }) = best {
@@ -216,19 +241,36 @@ impl Course {
     }
 }
 
-/// A run whose files say something else than when its training began.
-#[derive(Debug, thiserror::Error)]
-#[error("{file} was changed since the training began: {}; put that back, or train anew", .differences.join("; "))]
-pub struct Changed {
-    file: &'static str,
-    differences: Vec<String>,
+/// Checks that this program wrote the head of a state. Another one may have given it another form.
+fn check_program(head: &[u8], run: &Run) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Head {
+        course: Course,
+    }
+    #[derive(Deserialize)]
+    struct Course {
+        program: String,
+    }
+    let Head { course: Course { program } } = parsed(head)?;
+    let run = run.folder().display().to_string();
+    ensure!(program == PROGRAM, Unlike::Program { run, program });
+    Ok(())
 }
 
-impl Changed {
-    fn check<T: Serialize>(file: &'static str, here: &T, then: &T) -> Result<(), Self> {
-        let differences = differences("", here, then);
-        if differences.is_empty() { Ok(()) } else { Err(Self { file, differences }) }
-    }
+/// What settings say otherwise than others.
+fn differences_of_settings(here: &Config, then: &Config) -> Vec<String> {
+    let (own, other) = (&here.training, &then.training);
+    let mut found = differences_of_networks("model", &own.model, &other.model);
+    let training: Training = own.with_network_of(other);
+    found.extend(differences("", &Config { training, ..here.clone() }, then));
+    found
+}
+
+/// Checks that a file of a run's folder says what it said.
+fn unchanged(run: &Run, file: &str, differences: Vec<String>) -> Result<()> {
+    let file = run.file(file).display().to_string();
+    ensure!(differences.is_empty(), Unlike::Changed { file, differences });
+    Ok(())
 }
 
 /// Checks metrics of at most so many images.

@@ -136,12 +136,15 @@ fn a_training_that_is_stopped_goes_on_to_the_same_end() {
     assert!(error.contains("environment.json: cannot be used: tiles.weights.workgroups is 0: expected"), "{error}");
     fs::write(&file, written).unwrap();
 
-    // So is the recipe, whatever its file says since.
+    // A recipe whose file was changed is refused.
     let file = folder.join("run/config.json");
     let written = fs::read_to_string(&file).unwrap();
     fs::write(&file, written.replace("\"lr\": 0.001", "\"lr\": 0.002")).unwrap();
     let error = fail(folder, &["train", "--resume", "run"]);
-    assert!(error.contains("config.json was changed since the training began: lr is 0.002, not 0.001; put"), "{error}");
+    assert!(
+        error.contains("config.json: was changed since the training began: lr is 0.002, not 0.001; put"),
+        "{error}"
+    );
     // No mistake of the command line.
     fs::write(&file, "").unwrap();
     let output = crate::convscope(folder, &["train", "--resume", "run"]);

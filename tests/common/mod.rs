@@ -8,7 +8,7 @@ use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 /// Set to 1 to fail instead of ignoring where no adapter is found.
 const REQUIRE: &str = "CONVSCOPE_REQUIRE_GPU";
 
-/// The device that all tests of a binary share.
+/// A device, opened once.
 pub fn opened() -> &'static Result<Gpu, GpuError> {
     static GPU: OnceLock<Result<Gpu, GpuError>> = OnceLock::new();
     GPU.get_or_init(|| pollster::block_on(Gpu::open(&AdapterChoice::Best)))

@@ -368,8 +368,7 @@ fn states_of_training() {
     // There may be no files that are not used.
     let damages = damages.into_iter().step_by(5).collect();
     survive(&run, &name, damages, &["rejected"], |folder| {
-        let run = Run::open(folder)?;
-        let found = Checkpoints::find(&run, &run.environment()?)?;
+        let found = Checkpoints::find(&Run::open(folder)?)?;
         Ok(Answer { told: found.notes.join("\n"), page: String::new() })
     });
 }

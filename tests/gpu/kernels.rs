@@ -1,5 +1,6 @@
 //! Every kernel on the device against its CPU reference, element by element: `tests/cases` says what and how.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
@@ -64,11 +65,15 @@ fn all() -> &'static [Operation] {
     OPERATIONS.get_or_init(operations)
 }
 
-/// The device that all cases of a set of kernels share. A dispatch is folded into two dimensions early.
+/// The device of the cases of a set of kernels that a thread tries. A dispatch is folded into two dimensions early.
 fn device(kernels: Kernels) -> &'static Device {
-    static DEVICES: [OnceLock<Device>; crate::KERNELS.len()] = [const { OnceLock::new() }; crate::KERNELS.len()];
-    DEVICES[kernels as usize]
-        .get_or_init(|| Device::open(kernels, Changes { most_workgroups: Some(5), ..Changes::default() }))
+    thread_local! {
+        static DEVICES: [OnceCell<&'static Device>; crate::KERNELS.len()] =
+            const { [const { OnceCell::new() }; crate::KERNELS.len()] };
+    }
+    let changes = || Changes { most_workgroups: Some(5), ..Changes::default() };
+    let open = || -> &'static Device { Box::leak(Box::new(Device::open(kernels, changes()))) };
+    DEVICES.with(|devices| *devices[kernels as usize].get_or_init(open))
 }
 
 fn check(line: &Line<'_>) {

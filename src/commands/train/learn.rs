@@ -102,15 +102,15 @@ impl Training<'_> {
             let before = before + data.train.len() as u64;
             let mut show = |progress: Progress| bar.set_position(before + progress.images as u64);
             let (val, lost) = trainer.evaluate(data.val.as_ref(), &mut show)?;
-            let rejected = &mut self.course.rejected;
-            let known = rejected.len();
-            rejected.extend(vanished.into_iter().chain(lost.iter().cloned()));
-            rejected.sort();
-            rejected.dedup();
-            if rejected.len() > known {
-                write_rejected(&run.file(REJECTED), rejected)?;
-                let lost = [rejected.len() - known, lost.len(), data.val.len()];
-                bar.suspend(|| say(line_of_lost(lost)));
+            let all = &mut self.course.lost;
+            let known = all.len();
+            all.extend(vanished.into_iter().chain(lost.iter().cloned()));
+            all.sort();
+            all.dedup();
+            let more = all.len() - known;
+            if more > 0 {
+                self.write_rejected()?;
+                bar.suspend(|| say(line_of_lost([more, lost.len(), data.val.len()])));
             }
 
             let checkpoint = self.checkpoint(trainer, epoch, val.loss())?;
@@ -215,11 +215,21 @@ impl Training<'_> {
         }
         if let Some(best) = best {
             self.run.write_checkpoint(Which::Best.file(), &best.checkpoint)?;
+            // One of the two may be damaged.
+            self.checkpoints.save_best(&best.checkpoint)?;
         }
         if self.arguments.data.is_some() {
-            write_rejected(&self.run.file(REJECTED), &self.course.rejected)?;
+            self.write_rejected()?;
         }
         self.write_records(guessing)
+    }
+
+    /// Names the files that are not used, and those that could no longer be read.
+    fn write_rejected(&self) -> Result<()> {
+        let mut rejected = [&self.data.rejected[..], &self.course.lost].concat();
+        rejected.sort();
+        rejected.dedup();
+        write_rejected(&self.run.file(REJECTED), &rejected)
     }
 
     fn write_records(&self, guessing: f64) -> Result<()> {

@@ -399,7 +399,7 @@ fn begin(
             photo_list::write(run, &data.list)?;
         }
     }
-    Ok(Course::new(config, environment, data.rejected.clone()))
+    Ok(Course::new(config, environment))
 }
 
 /// Checks that all processes train the same network, by the same recipe, on the same images, and on devices of one kind.

@@ -10,16 +10,14 @@ use crate::commands::images::Data;
 use crate::gpu::{Gpu, Kernels};
 use crate::reading::differences;
 use crate::terminal::{counted, say};
+use crate::train::Run;
 use crate::train::checkpoints::{Checkpoints, Found};
 use crate::train::environment::Environment;
 use crate::train::run_dir::RunDir;
-use crate::train::{Config, PROGRAM, Run};
 
 /// A run that was stopped, with what its training goes on from.
 pub(super) struct Resumed {
     run: Run,
-    pub(super) config: Config,
-    environment: Environment,
     pub(super) dir: RunDir,
     pub(super) found: Found,
 }
@@ -34,12 +32,12 @@ impl Resumed {
     pub(super) fn open(folder: &Path, arguments: &TrainArgs) -> Result<Self> {
         let run = Run::open(folder)?;
         let shown = folder.display();
-        let config = run.config()?.clone();
+        let config = run.config()?;
         let counts = [arguments.train_images, arguments.val_images];
         // Of photos their number is seen when they are read.
         let counts = if config.data.is_some() { [config.train_images, config.val_images] } else { counts };
         let typed = arguments.config(&config.classes, counts, config.val_share.is_some());
-        let changed = typed.differences(&config);
+        let changed = typed.differences(config);
         if !changed.is_empty() {
             let changed =
                 changed.iter().map(|(option, typed, own)| format!("--{option} is {typed}, but {own} in the run"));
@@ -50,26 +48,24 @@ impl Resumed {
             );
         }
         let dir = RunDir::reopen(folder)?;
-        let environment = run.environment()?;
-        let found = Checkpoints::find(&run, &environment)?;
-        let program = &found.state.course.program;
-        ensure!(
-            program == PROGRAM,
-            "--resume {shown}: another version of convscope began it, {program}, not {PROGRAM}: the two may compute otherwise; use that \
-             one, or train anew"
-        );
+        let found = Checkpoints::find(&run)?;
         found.notes.iter().for_each(|note| say(format!("note: {note}")));
-        Ok(Self { run, config, environment, dir, found })
+        Ok(Self { run, dir, found })
+    }
+
+    /// Where it began.
+    fn environment(&self) -> &Environment {
+        &self.found.state.course.environment
     }
 
     /// Has the kernels be those that the run was begun with, where no others were asked for.
     pub(super) fn use_kernels(&self, device: &mut DeviceArgs) {
-        device.kernels.0 = device.kernels.0.or_else(|| Kernels::from_str(&self.environment.kernels, false).ok());
+        device.kernels.0 = device.kernels.0.or_else(|| Kernels::from_str(&self.environment().kernels, false).ok());
     }
 
     /// The device with the tiles that the run was begun with, whatever was measured since: others round otherwise.
     pub(super) fn with_tiles(&self, gpu: Gpu) -> Gpu {
-        gpu.with_tile_limits(self.environment.tiles)
+        gpu.with_tile_limits(self.environment().tiles)
     }
 
     /// Checks that the device is the one that the training began on: another one rounds otherwise.
@@ -77,19 +73,19 @@ impl Resumed {
     /// # Errors
     /// When it is not, with what differs.
     pub(super) fn check_device(&self, gpu: &Gpu) -> Result<()> {
-        if let Some(processes) = self.environment.processes {
+        if let Some(processes) = self.environment().processes {
             bail!(
                 "--resume {}: {processes} processes trained it together, and only what one has trained can be gone on with; train it anew",
                 self.dir.path().display()
             );
         }
-        let now = Environment::of(gpu, self.environment.seed, "");
+        let now = Environment::of(gpu, self.environment().seed, "");
         let parts = |of: &Environment| {
             let Environment { adapter, backend, driver, driver_info, kernels, .. } = of;
             [adapter, backend, driver, driver_info, kernels].map(String::clone)
         };
         let names = ["adapter", "backend", "driver", "driver_info", "kernels"];
-        let pairs = names.into_iter().zip(parts(&now).into_iter().zip(parts(&self.environment)));
+        let pairs = names.into_iter().zip(parts(&now).into_iter().zip(parts(self.environment())));
         let changed: Vec<String> = pairs.flat_map(|(name, (now, then))| differences(name, &now, &then)).collect();
         ensure!(
             changed.is_empty(),
@@ -105,7 +101,7 @@ impl Resumed {
     /// # Errors
     /// When they are not, with what differs.
     pub(super) fn check_images(&self, data: &Data) -> Result<()> {
-        let classes = differences("the classes", &data.classes, &self.config.classes);
+        let classes = differences("the classes", &data.classes, &self.found.state.course.config.classes);
         let check = || -> Result<()> {
             ensure!(classes.is_empty(), "{}", classes.join("; "));
             self.run.check_photos(&data.list)
