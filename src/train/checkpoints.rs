@@ -159,7 +159,10 @@ fn read(
         equal("steps", state.memory.steps, steps).context("by the file's name")?;
         Ok(state)
     };
-    let state = read().map_err(|error| if error.is::<Unlike>() { error } else { error.context(unusable(path)) })?;
+    let state = read().map_err(|error| {
+        let whole = error.is::<Unlike>();
+        error.context(if whole { path.display().to_string() } else { unusable(path) })
+    })?;
     let Some(epoch) = state.course.best.as_ref().map(|best| best.epoch) else { return Ok((state, None, None)) };
     let error = match read_best(run, path, epoch) {
         Ok(best) => return Ok((state, Some(best), None)),
@@ -454,8 +457,8 @@ mod tests {
         let head = r#"{"course":{"run":"x","program":"0.0.9 abc"}}"#;
         dir.write("checkpoints/step-00000009.safetensors", &sealed(head, &[], &[])).unwrap();
         let error = format!("{:#}", find(&dir).err().unwrap());
-        let told = "another version of convscope began it, 0.0.9 abc, not ";
-        assert!(error.starts_with("--resume ") && error.contains(told) && error.contains("use that one"), "{error}");
+        let told = "the program that began it is another version, 0.0.9 abc, not ";
+        assert!(error.contains(told) && error.contains("use that one") && !error.contains("cannot be used"), "{error}");
     }
 
     /// The values of an object that hold no others, by their JSON pointers.

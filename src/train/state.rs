@@ -104,15 +104,9 @@ pub struct State {
 pub enum Unlike {
     /// Another build of the program wrote it.
     #[error(
-        "--resume {run}: another version of convscope began it, {program}, not {PROGRAM}: the two may compute otherwise; use that one, or \
-         train anew"
+        "the program that began it is another version, {0}, not {PROGRAM}: the two may compute otherwise; use that one, or train anew"
     )]
-    Program {
-        /// The run's folder.
-        run: String,
-        /// The other build.
-        program: String,
-    },
+    Program(String),
     /// A file of the run says something else than when its training began.
     #[error("{file}: was changed since the training began: {}; put that back, or train anew", .differences.join("; "))]
     Changed {
@@ -168,7 +162,7 @@ impl State {
     pub(crate) fn from_bytes(bytes: &[u8], run: &Run, environment: &Environment) -> Result<Self> {
         let (file, head) = unsealed(bytes)?;
         let head = head.context("it does not say where the training stands")?;
-        check_program(head.as_bytes(), run)?;
+        check_program(head.as_bytes())?;
         let Head { steps, last_lr, averages, course } = parsed(head.as_bytes())?;
         course.check(run, environment, steps)?;
         amount("last_lr", last_lr)?;
@@ -242,7 +236,7 @@ impl Course {
 }
 
 /// Checks that this program wrote the head of a state. Another one may have given it another form.
-fn check_program(head: &[u8], run: &Run) -> Result<()> {
+fn check_program(head: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct Head {
         course: Course,
@@ -252,8 +246,7 @@ fn check_program(head: &[u8], run: &Run) -> Result<()> {
         program: String,
     }
     let Head { course: Course { program } } = parsed(head)?;
-    let run = run.folder().display().to_string();
-    ensure!(program == PROGRAM, Unlike::Program { run, program });
+    ensure!(program == PROGRAM, Unlike::Program(program));
     Ok(())
 }
 
