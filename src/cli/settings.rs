@@ -19,8 +19,8 @@ const CONFIG: &str = "config";
 const RESUME: &str = "resume";
 
 /// Options of one that say more of its value, and mean nothing beside another value.
-const OF_ANOTHER: [(&str, &[&str]); 2] =
-    [("optimizer", &["momentum"]), ("schedule", &["warmup", "step-every", "step-factor"])];
+const OF_ANOTHER: [(&str, &[&str]); 3] =
+    [("optimizer", &["momentum"]), ("schedule", &["warmup", "step-every", "step-factor"]), ("model", &["width"])];
 
 /// A choice in a file that another option excludes when it is typed, unless it says nothing: one cycle has a rise of its own.
 const EXCLUDED: (&str, &str) = ("--schedule=one-cycle", "warmup");
@@ -270,6 +270,9 @@ mod tests {
         for (text, words) in [
             ("train-images = 40\nval_images = 20\n", &["--data", "photos"][..]),
             ("model = 'lenet5'\nsize = 32\n", &["--channels", "8", "--size", "40"]),
+            ("data = 'photos'\nval-share = 0.3\n", &["--val", "photos/val"]),
+            ("data = 'photos'\nval = 'photos/val'\n", &["--val-share", "0.3"]),
+            ("model = 'lenet5'\nwidth = 0.5\nsize = 40\n", &["--model", "fuzz/seeds/layers/some.toml"]),
             ("lr-find = true\n", &["--lr", "0.1"]),
             ("lr = 0.1\n", &["--lr-find"]),
             ("warmup = 1\n", &["--schedule", "one-cycle"]),

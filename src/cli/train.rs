@@ -147,7 +147,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "lr_find", "json", "tensorboard"])]
     pub preview: Option<PathBuf>,
     /// Share of each class set aside for validation where --data has no validation folder [default: 0.2]
-    #[arg(long, value_name = "SHARE", requires = "data")]
+    #[arg(long, value_name = "SHARE", requires = "data", conflicts_with = "val")]
     pub val_share: Option<f64>,
     /// Drawn images to train on
     #[arg(long, alias = "train-pictures", default_value_t = drawn::TRAIN_IMAGES, value_name = "N", conflicts_with_all = OF_PHOTOS)]

@@ -6,7 +6,7 @@ use clap::{Parser, ValueEnum};
 
 use super::{Cli, Command};
 use crate::gpu::Kernels;
-use crate::nn::{Architecture, Known, Strided, listed};
+use crate::nn::{Architecture, Known, Strided, listed, numbers};
 use crate::study::{Ladder, Settings, Study};
 use crate::terminal::quoted;
 use crate::train::{ClassWeights, Config, Extras, Folders, ScheduleName, Training};
@@ -213,7 +213,14 @@ fn typed(command: &str, data: Option<&str>, options: &[(&str, String)], standard
     // Without --normalize images would be prepared as the file of --init says.
     let init = options.iter().any(|(option, _)| *option == "init");
     let special = options.iter().filter(|option| !standard.contains(option) || (init && option.0 == "normalize"));
-    let special: String = special.map(|(option, value)| format!(" --{option} {}", quoted(value))).collect();
+    // A number below 0 is no option, and a path that begins with a dash needs its folder.
+    let negative = |value: &str| value.starts_with('-') && numbers(value).is_some();
+    let special: String = special
+        .map(|(option, value)| match negative(value) {
+            true => format!(" --{option}={value}"),
+            false => format!(" --{option} {}", quoted(value)),
+        })
+        .collect();
     format!("convscope {command}{data}{special}")
 }
 
@@ -283,6 +290,7 @@ mod tests {
             "--crop-scale 0.08,1 --rotate 12.5 --color-jitter 0.2,0.1,0",
             "--normalize imagenet --data photos --resize-crop 146",
             "--normalize 0.48,0.45,0.4,0.23,0.22,0.22",
+            "--normalize=-0,0.25 --weight-decay=-0 --dropout=-0 --color-jitter=-0,0,0.1",
             "--init '/runs/one of mine/best.safetensors' --freeze 2",
             "--schedule cosine --warmup 0.5",
             "--schedule one-cycle",

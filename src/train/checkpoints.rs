@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use super::environment::Environment;
 use super::predictions::PREDICTIONS;
@@ -99,7 +100,10 @@ impl Checkpoints {
     pub fn find(run: &Run) -> Result<Found> {
         let path = run.folder().join(CHECKPOINTS);
         let shown = run.folder().display();
-        ensure!(path.is_dir(), "{shown}: {}", without_states(run.folder()));
+        match fs::read_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!("{shown}: {}", without_states(run.folder())),
+            listed => listed.map(drop).with_context(|| format!("{}: cannot be read", path.display()))?,
+        }
         let mut numbers: Vec<u32> = own_names(&path).iter().filter_map(|name| steps_of(name)).collect();
         numbers.sort_unstable();
         let environment = run.environment()?;
@@ -499,5 +503,8 @@ mod tests {
         assert!(find(&dir).is_ok(), "it is not finished before the states are removed");
         checkpoints.remove();
         assert!(error().contains("is finished"), "{}", error());
+        // Nobody is to delete what only cannot be read now.
+        dir.write(CHECKPOINTS, b"").unwrap();
+        assert!(error().contains("checkpoints: cannot be read: ") && !error().contains("delete"), "{}", error());
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use convscope::commands::images;
 use convscope::digest::Digest;
@@ -20,6 +22,8 @@ pub fn tests() -> Vec<Trial> {
         trial("train_leaves_a_complete_run", train_leaves_a_complete_run),
         #[cfg(unix)]
         trial("a_training_that_is_stopped_goes_on_to_the_same_end", a_training_that_is_stopped_goes_on_to_the_same_end),
+        #[cfg(unix)]
+        trial("a_lost_list_of_photos_is_written_again", a_lost_list_of_photos_is_written_again),
         trial("equal_seeds_make_equal_weights", equal_seeds_make_equal_weights),
         trial("training_goes_on_from_weights", training_goes_on_from_weights),
         trial("train_on_photos_of_three_classes", train_on_photos_of_three_classes),
@@ -81,32 +85,13 @@ fn train_leaves_a_complete_run() {
 /// By a signal, by `kill -9`, and at last by nothing.
 #[cfg(unix)]
 fn a_training_that_is_stopped_goes_on_to_the_same_end() {
-    use std::thread;
-    use std::time::{Duration, Instant};
-
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let recipe = "train --size 40 --batch 4 --channels 4,6 --train-images 38 --val-images 10 --epochs 4 --kernels plain --no-report \
                   --schedule step --ema 0.8 --optimizer sgd --rotate 10 --seed 3";
     let recipe: Vec<&str> = recipe.split_whitespace().collect();
     succeed(folder, &[&recipe[..], &["--out", "whole"]].concat());
-    // Stopped as soon as so many steps are written down.
-    let stopped = |arguments: &[&str], steps: usize, signal: &str| {
-        let mut command = program(folder, [arguments, &["--save-every", "0"]].concat());
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let there = || {
-            let names = fs::read_dir(folder.join("run/checkpoints")).into_iter().flatten().flatten();
-            let of = |name: String| name.strip_prefix("step-")?.get(..8)?.parse::<usize>().ok();
-            names.filter_map(|entry| of(entry.file_name().into_string().ok()?)).max().unwrap_or(0)
-        };
-        let started = Instant::now();
-        while there() < steps && started.elapsed() < Duration::from_secs(60) {
-            thread::sleep(Duration::from_millis(2));
-        }
-        Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-        let output = child.wait_with_output().unwrap();
-        (output.status, String::from_utf8(output.stdout).unwrap())
-    };
+    let stopped = |arguments: &[&str], steps: usize, signal: &str| stopped(folder, arguments, steps, signal);
     let (status, said) = stopped(&[&recipe[..], &["--out", "run"]].concat(), 3, "-TERM");
     assert_eq!(status.code(), Some(143), "{said}");
     assert!(said.contains("go on with: convscope train --resume run"), "{said}");
@@ -179,6 +164,41 @@ fn a_training_that_is_stopped_goes_on_to_the_same_end() {
     assert!(end("whole") == end("run"));
     let error = fail(folder, &["train", "--resume", "run"]);
     assert!(error.contains("run: is finished"), "{error}");
+}
+
+/// Starts a training of the folder `run`, sends it a signal as soon as so many steps are written down, and returns how it ended and what it said.
+#[cfg(unix)]
+fn stopped(folder: &Path, arguments: &[&str], steps: usize, signal: &str) -> (ExitStatus, String) {
+    let mut command = program(folder, [arguments, &["--save-every", "0"]].concat());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let there = || {
+        let names = fs::read_dir(folder.join("run/checkpoints")).into_iter().flatten().flatten();
+        let of = |name: String| name.strip_prefix("step-")?.get(..8)?.parse::<usize>().ok();
+        names.filter_map(|entry| of(entry.file_name().into_string().ok()?)).max().unwrap_or(0)
+    };
+    let started = Instant::now();
+    while there() < steps && started.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_millis(2));
+    }
+    Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status, String::from_utf8(output.stdout).unwrap())
+}
+
+/// What lists the photos may be lost: that they are those of the run its settings tell.
+#[cfg(unix)]
+fn a_lost_list_of_photos_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    make_photos(&folder.join("photos"));
+    let recipe = "train --data photos --out run --size 24 --batch 8 --channels 4 --epochs 2 --no-report";
+    let (status, _) = stopped(folder, &recipe.split(' ').collect::<Vec<_>>(), 2, "-KILL");
+    assert_eq!(status.code(), None);
+    let list = folder.join("run/photos.csv");
+    let written = fs::read_to_string(&list).unwrap();
+    fs::write(&list, "cut off").unwrap();
+    succeed(folder, &["train", "--resume", "run", "--no-report", "--quiet"]);
+    assert_eq!(fs::read_to_string(&list).unwrap(), written);
 }
 
 /// A run's own settings make it again.

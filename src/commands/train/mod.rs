@@ -170,6 +170,10 @@ fn train_with(mut arguments: TrainArgs, exchange: Option<&dyn Exchange>) -> Resu
         Some(resumed) => {
             let data = source.divide(found)?;
             resumed.check_images(&data)?;
+            if arguments.data.is_some() {
+                // It may be lost or damaged, and all later commands need it.
+                photo_list::write(&resumed.dir, &data.list)?;
+            }
             (resumed.dir, data, Some(resumed.found))
         }
         None => {
