@@ -21,7 +21,7 @@ use libtest_mimic::Trial;
 use pollster::block_on;
 
 use crate::common::trial;
-use crate::{KERNELS, gpu, gpu_with};
+use crate::{KERNELS, gpu, gpu_with, open};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -669,7 +669,7 @@ fn others_change_no_step() {
         }
         ((block_on(model.weights(gpu, 2)).unwrap(), block_on(model.moments(gpu)).unwrap()), plan)
     };
-    let open = || block_on(Gpu::open(&AdapterChoice::Best)).unwrap().with_kernels(Kernels::Plain).unwrap();
+    let open = || open().with_kernels(Kernels::Plain).unwrap();
     for optimizer in [ADAM, sgd] {
         let shared = open();
         let _others = [[3, 9], [13, 7], [23, 30]].map(|channels| after_two_steps(&shared, &optimizer, channels));
