@@ -37,10 +37,9 @@ pub fn to_numbers(pixels: &[u8], flip: bool, [reds, greens, blues]: &Table, out:
     assert!(rest.is_empty() && size > 0 && size * size == pixels.len(), "to_tensor takes a square RGB image");
     assert!(out_rest.is_empty() && out.len() == pixels.len(), "to_tensor writes {CHANNELS} values a pixel");
     for (row, out_row) in pixels.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
-        for (x, pixel) in row.iter().enumerate() {
-            let [red, green, blue] = pixel.map(usize::from);
+        for (x, &[red, green, blue]) in row.iter().enumerate() {
             let place = if flip { size - 1 - x } else { x };
-            out_row[place] = [reds[red], greens[green], blues[blue], 0.0];
+            out_row[place] = [reds[usize::from(red)], greens[usize::from(green)], blues[usize::from(blue)], 0.0];
         }
     }
 }

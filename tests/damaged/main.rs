@@ -98,29 +98,38 @@ fn made() -> &'static Path {
     let make = || {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        make_photos(&root.join("photos/a"), ["blue", "red"], 24);
-        make_photos(&root.join("photos/b"), ["cat", "dog"], 26);
-        let runs = [("a", "a", "4,4", 2, 0), ("b", "b", "4,6", 3, 1), ("c", "a", "4,4", 2, 2)];
-        for (name, photos, channels, epochs, seed) in runs {
-            let class = if photos == "a" { "blue" } else { "cat" };
-            fs::write(root.join(format!("photos/{photos}/{class}/broken.jpg")), b"no image").unwrap();
-            let recipe =
-                format!("--data photos/{photos} --size 24 --batch 8 --channels {channels} --seed {seed} --no-report");
-            succeed(root, &format!("train {recipe} --val-share 0.5 --epochs {epochs} --out {name}"));
-            succeed(root, &format!("explain photos/{photos}/{class}/00.png --run {name}"));
-            succeed(root, &format!("learned --run {name}"));
-            succeed(root, &format!("layers --run {name} --no-report"));
-            if name == "c" {
-                continue;
-            }
-            succeed(
-                root,
-                &format!("depth {recipe} --epochs 8 --lr 0.02 --folds 2 --repeats 1 --margin 30 --out study-{name}"),
-            );
+        for (photos, classes, count) in [("a", ["blue", "red"], 24), ("b", ["cat", "dog"], 26)] {
+            let photos = root.join("photos").join(photos);
+            make_photos(&photos, classes, count);
+            fs::write(photos.join(classes[0]).join("broken.jpg"), b"no image").unwrap();
         }
+        let runs = [("a", "a/blue", "4,4", 2, 0), ("b", "b/cat", "4,6", 3, 1), ("c", "a/blue", "4,4", 2, 2)];
+        std::thread::scope(|threads| {
+            for (name, class, channels, epochs, seed) in runs {
+                threads.spawn(move || {
+                    make_run(root, name, class, &format!("--channels {channels} --seed {seed}"), epochs)
+                });
+            }
+        });
         folder
     };
     FOLDER.get_or_init(make).path()
+}
+
+/// A run that learned from the photos around those of `class`, and, of all but `c`, a study.
+fn make_run(root: &Path, name: &str, class: &str, network: &str, epochs: u32) {
+    let photos = Path::new(class).parent().unwrap().display();
+    let recipe = format!("--data photos/{photos} --size 24 --batch 8 {network} --no-report");
+    succeed(root, &format!("train {recipe} --val-share 0.5 --epochs {epochs} --out {name}"));
+    succeed(root, &format!("explain photos/{class}/00.png --run {name}"));
+    succeed(root, &format!("learned --run {name}"));
+    succeed(root, &format!("layers --run {name} --no-report"));
+    if name != "c" {
+        succeed(
+            root,
+            &format!("depth {recipe} --epochs 8 --lr 0.02 --folds 2 --repeats 1 --margin 30 --out study-{name}"),
+        );
+    }
 }
 
 /// A folder with a copy of `name`, whose files may be damaged.
