@@ -97,7 +97,7 @@ fn what_was_measured_is_used() {
         (printed, noted)
     };
     let step = |options: &[&str]| -> Value {
-        let step = ["bench", "step", "--json", "--size", "64", "--batch", "2", "--steps", "1"];
+        let step = ["bench", "step", "--json", "--size", "40", "--batch", "2", "--steps", "1", "--channels", "4,6"];
         serde_json::from_str(&run(&[&step[..], options].concat()).0).unwrap()
     };
     let measured = step(&[]);
@@ -155,6 +155,6 @@ fn bench_scaling_goes_on_after_what_does_not_fit() {
         assert_eq!((&point["size"], &point["batch"]), (&size.into(), &batch.into()), "{report}");
         assert!(point["refused"].as_str().unwrap().contains("MiB in one buffer"), "{report}");
     }
-    let printed = succeed(folder.path(), &[&arguments[..4], &["--batches", "60000", "--sizes", "64"]].concat());
+    let printed = succeed(folder.path(), &[&arguments[..4], &["--batches", "60000", "--sizes", "6000"]].concat());
     assert!(printed.contains("128  60000    refused: "), "{printed}");
 }
