@@ -143,9 +143,8 @@ fn options(text: &str, command: &Command) -> Result<Vec<OsString>> {
     let mut options = Vec::new();
     for (key, value) in table {
         let name = key.replace('_', "-");
-        let argument = command
-            .get_arguments()
-            .find(|argument| argument.get_long() == Some(&name) && ![CONFIG, RESUME].contains(&&name[..]));
+        ensure!(![CONFIG, RESUME].contains(&&name[..]), "{key}: --{name} can only be typed");
+        let argument = command.get_arguments().find(|argument| argument.get_long() == Some(&name));
         let argument = argument.ok_or_else(|| anyhow!("{key}: `{}` has no option --{name}", command.get_name()))?;
         match (argument.get_action().takes_values(), value) {
             (false, Value::Boolean(true)) => options.push(format!("--{name}").into()),
@@ -249,7 +248,7 @@ mod tests {
         assert!(error.starts_with("--resume: nowhere: there is no such folder"), "{error}");
         let (_folder, file) = written("resume = 'runs/001'");
         let error = format!("{:#}", train(&["--config", &file]).unwrap_err());
-        assert!(error.contains("`train` has no option --resume"), "{error}");
+        assert!(error.contains("resume: --resume can only be typed"), "{error}");
     }
 
     #[test]
@@ -298,7 +297,7 @@ mod tests {
     fn a_bad_file_is_named() {
         for (text, message) in [
             ("learning_rate = 1", "`train` has no option --learning-rate"),
-            ("config = 'other.toml'", "has no option --config"),
+            ("config = 'other.toml'", "--config can only be typed"),
             ("help = true", "has no option --help"),
             ("lr =", "line 1, column 5"),
             ("[train]\nlr = 1", "has no option --train"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
@@ -53,6 +54,9 @@ pub fn check_batch(batch: usize) -> Result<(), OutOfRange> {
     check_range((1..=60_000).contains(&batch), "batch", batch, "1 to 60000")
 }
 
+/// What a device's f32 neither rounds to zero nor to infinity.
+const HELD: RangeInclusive<f64> = 1e-38..=1e38;
+
 /// Checks every number of how a network is trained, beside its geometry.
 ///
 /// # Errors
@@ -60,14 +64,9 @@ pub fn check_batch(batch: usize) -> Result<(), OutOfRange> {
 pub fn check_recipe(training: &Training) -> Result<(), OutOfRange> {
     let Training { lr, weight_decay, epochs, batch, .. } = *training;
     let momentum = training.momentum.unwrap_or_default();
-    check_range((lr as f32).is_finite() && lr > 0.0, "lr", lr, "a number above 0, such as 0.001")?;
+    check_range(HELD.contains(&lr), "lr", lr, "a number from 1e-38 to 1e38, such as 0.001")?;
     check_range((0.0..1.0).contains(&momentum), "momentum", momentum, "at least 0 and less than 1")?;
-    check_range(
-        weight_decay.is_finite() && weight_decay >= 0.0,
-        "weight_decay",
-        weight_decay,
-        "a number of at least 0",
-    )?;
+    check_range((0.0..=1e38).contains(&weight_decay), "weight_decay", weight_decay, "0 to 1e38")?;
     check_range((1..=1_000_000).contains(&epochs), "epochs", epochs, "1 to 1000000")?;
     if let Some(scale @ [least, most]) = training.crop_scale {
         let good = least >= 0.01 && least <= most && most <= 1.0;
@@ -122,7 +121,7 @@ fn check_extras(extras: &Extras, epochs: usize) -> Result<(), OutOfRange> {
         "at least 0 and less than 1",
     )?;
     if let Some(most) = clip_grad_norm {
-        check_range(most.is_finite() && most > 0.0, "clip_grad_norm", most, "a number above 0, such as 1")?;
+        check_range(HELD.contains(&f64::from(most)), "clip_grad_norm", most, "a number from 1e-38 to 1e38, such as 1")?;
     }
     if let Some(decay) = ema {
         check_range(decay > 0.0 && decay < 1.0, "ema", decay, "more than 0 and less than 1, such as 0.99")?;

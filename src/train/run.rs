@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoints::CHECKPOINTS;
 use super::photo_list::{self, Changes, Content, Contents, PHOTOS, Photo, RunPhotos, Use, digest_of_list};
 use super::ranges::{check_config, check_imported};
 use super::{Config, EpochRecord, Imported, Which, lr_find};
@@ -488,6 +489,9 @@ fn read(run: &Path, name: &str) -> Result<Vec<u8>> {
         if run.join(lr_find::TABLE).exists() {
             return format!("{shown}: `convscope train --lr-find` made this folder, which holds no network; train one with the suggested --lr");
         }
+        if run.join(Which::Last.file()).exists() || run.join(CHECKPOINTS).exists() {
+            return format!("{shown}: {name} cannot be read; {REMEDY}");
+        }
         format!("{shown}: {name} cannot be read; is this a finished run of `convscope train`?")
     })
 }
@@ -917,6 +921,15 @@ mod tests {
                 assert!(!error.contains('?'), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn a_run_that_has_lost_its_settings_is_told_from_what_is_no_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = || format!("{:#}", Run::open(folder.path()).err().unwrap());
+        assert!(error().contains("is this a finished run of `convscope train`?"), "{}", error());
+        fs::write(folder.path().join(Which::Last.file()), "").unwrap();
+        assert!(error().contains("config.json cannot be read; put the file back"), "{}", error());
     }
 
     #[test]

@@ -197,6 +197,12 @@ fn a_lost_list_of_photos_is_written_again() {
     let list = folder.join("run/photos.csv");
     let written = fs::read_to_string(&list).unwrap();
     fs::write(&list, "cut off").unwrap();
+    let [red, other] = ["red", "other"].map(|class| folder.join("photos").join(class));
+    fs::rename(&red, &other).unwrap();
+    let error = fail(folder, &["train", "--resume", "run"]);
+    let told = "its classes are blue, green, red, but its images are of blue, green, other; name their folders as they";
+    assert!(error.contains(told), "{error}");
+    fs::rename(&other, &red).unwrap();
     succeed(folder, &["train", "--resume", "run", "--no-report", "--quiet"]);
     assert_eq!(fs::read_to_string(&list).unwrap(), written);
 }

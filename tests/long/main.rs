@@ -71,8 +71,7 @@ fn main() -> ExitCode {
     if orders::was_asked() {
         return ExitCode::SUCCESS;
     }
-    // Flags are for cargo's own harness.
-    let named: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let named: Vec<String> = std::env::args().skip(1).collect();
     let known = |name: &String| PARTS.iter().any(|(part, ..)| part == name);
     if let Some(name) = named.iter().find(|name| !known(name)) {
         let parts: Vec<_> = PARTS.iter().map(|(part, ..)| *part).collect();

@@ -101,9 +101,14 @@ impl Resumed {
     /// # Errors
     /// When they are not, with what differs.
     pub(super) fn check_images(&self, data: &Data) -> Result<()> {
-        let classes = differences("the classes", &data.classes, &self.found.state.course.config.classes);
+        let (classes, there) = (&self.found.state.course.config.classes, &data.classes);
         let check = || -> Result<()> {
-            ensure!(classes.is_empty(), "{}", classes.join("; "));
+            ensure!(
+                classes == there,
+                "its classes are {}, but its images are of {}; name their folders as they were",
+                classes.join(", "),
+                there.join(", ")
+            );
             self.run.check_photos(&data.list)
         };
         check().with_context(|| format!("--resume {}", self.dir.path().display()))
