@@ -40,11 +40,11 @@ pub fn tests() -> Vec<Trial> {
 
 /// All that a file holds, on one set of kernels: in one test, as each thread that runs tests compiles kernels anew.
 fn of_file(name: &str, text: &str, kernels: Kernels) {
-    for keep in [Keep::Needed, Keep::Everything] {
-        first_step(&Golden::new(text, gpu_with(kernels), keep));
-    }
+    let golden = |keep| Golden::new(text, gpu_with(kernels), keep);
     // Nothing trains a model that keeps everything.
-    let golden = Golden::new(text, gpu_with(kernels), Keep::Needed);
+    first_step(&golden(Keep::Everything));
+    let golden = golden(Keep::Needed);
+    first_step(&golden);
     for run in ["adam", "adam_weight_decay", "sgd"] {
         // All sets of kernels for convolutions have the same optimisers: the small networks have them take steps with each.
         let small = ["odd", "flat", "lenet5"].contains(&name) && run == "adam";
